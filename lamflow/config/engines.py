@@ -1,0 +1,115 @@
+"""Engines as settings see them: what an entry point in the group `lamflow.engines` names.
+
+A third party's engine is a peer of the built-in ones: its package declares an entry point whose object is an `Engine`.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from lamflow.config.section import Section
+
+Role = Literal["train", "explore", "label", "evaluate"]
+GROUP = "lamflow.engines"
+
+
+class EngineSettings(Section):
+    """Base of every engine's settings; `engine` is the name that chooses it."""
+
+    engine: str
+
+    def known_elements(self) -> set[str] | None:
+        """Chemical symbols that the engine can treat with these settings; None for all."""
+        return None
+
+
+class TrainerSettings(EngineSettings):
+    """What every trainer is told."""
+
+    models: int = Field(4, ge=2, le=64)
+    """How many models are trained with different seeds. Their disagreement is the measure of what they do not know."""
+
+
+class ExplorerSettings(EngineSettings):
+    """What every explorer is told."""
+
+    structures: list[str] = Field(min_length=1)
+    """Names of the structure sets to start from."""
+    starts: int = Field(1, ge=1)
+    """How many start structures each condition gets in an iteration, drawn without repetition while there are any."""
+
+    def conditions(self) -> list[dict[str, float]]:
+        """Every condition (temperature in K, pressure in bar, …) that each start structure is explored under."""
+        return [{}]
+
+    def frames(self) -> int:
+        """How many frames one task writes, for planning."""
+        return 1
+
+
+class LabelerSettings(EngineSettings):
+    """What every labeler is told."""
+
+    def seconds(self, natoms: int) -> float:
+        """A guess, for planning only, of the time that one label of `natoms` atoms takes, in s."""
+        del natoms
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A code and the roles that it plays.
+
+    name    the word after `engine:` in a configuration
+    roles   for each role its settings class and a function from those settings to the role's implementation;
+            neither may import the code itself before it is used
+    probe   returns the code's version, or raises an exception that says why it does not work here
+    install what a person types to get the code
+    """
+
+    name: str
+    roles: Mapping[Role, tuple[type[EngineSettings], Callable[[Any], Any]]]
+    probe: Callable[[], str]
+    install: str = "comes with lamflow"
+
+
+@functools.cache
+def engines() -> dict[str, Engine]:
+    """Every engine that can be loaded here, by name. One that cannot is named on standard error and left out."""
+    found: dict[str, Engine] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            engine = point.load()
+        except Exception as error:  # noqa: BLE001  a third party's package must not take lamflow down
+            print(f"lamflow: the engine {point.name!r} ({point.value}) does not load: {error}", file=sys.stderr)
+            continue
+        found[engine.name] = engine
+    return found
+
+
+def engine_named(name: str) -> Engine:
+    """The engine called `name`; KeyError if there is none."""
+    return engines()[name]
+
+
+@dataclass(frozen=True)
+class ChosenByEngine:
+    """Marks a field whose settings class is chosen by its key `engine` among the engines that play `role`."""
+
+    role: Role
+
+    def __get_pydantic_core_schema__(self, source: type[EngineSettings], handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices: dict[Any, CoreSchema] = {
+            engine.name: handler.generate_schema(engine.roles[self.role][0])
+            for engine in engines().values()
+            if self.role in engine.roles
+        }
+        return core_schema.tagged_union_schema(choices, discriminator="engine")

@@ -1,0 +1,189 @@
+"""YAML text to `Config`: every problem in one go, each with its line, its value with unit, and a suggestion."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from lamflow.config.engines import ChosenByEngine, engines
+from lamflow.config.schema import Config
+from lamflow.config.section import Section
+from lamflow.errors import InputError
+from lamflow.units import Unit
+
+Loc = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing that is wrong with a file."""
+
+    line: int
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"line {self.line:<4} {self.where + ': ' if self.where else ''}{self.message}"
+
+
+def load(file: str | Path) -> Config:
+    """The configuration in `file`. Raises InputError that lists every problem with its line."""
+    path = Path(file)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"{path}: cannot be read: {reason}") from error
+    return parse(text, name=str(path), root=path.parent.absolute())
+
+
+def parse(text: str, name: str = "configuration", root: Path | None = None) -> Config:
+    """The configuration in `text`; paths in it are relative to `root`. Raises InputError."""
+    lines, problems = _lines(text, name)
+    raw = yaml.safe_load(text) if not problems else {}
+    if not problems and not isinstance(raw, dict):
+        problems = [Problem(1, "", "the file must be a mapping of keys to values")]
+    if not problems:
+        try:
+            return Config.model_validate(raw, context={"root": root, "check_files": True})
+        except ValidationError as error:
+            problems = [_problem(dict(item), raw, lines) for item in error.errors(include_url=False)]
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    raise InputError(f"{name}: {count}\n" + "\n".join(f"  {problem}" for problem in sorted(problems)))
+
+
+def _lines(text: str, name: str) -> tuple[dict[Loc, int], list[Problem]]:
+    """The line of every key and item, and the problems of the text itself: syntax and repeated keys."""
+    lines: dict[Loc, int] = {}
+    problems: list[Problem] = []
+
+    def walk(node: yaml.Node, loc: Loc) -> None:
+        lines.setdefault(loc, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, value in node.value:
+                inner = (*loc, str(key.value))
+                if key.value in seen:
+                    where = ".".join(map(str, inner))
+                    problems.append(Problem(key.start_mark.line + 1, where, "this key is given twice"))
+                seen.add(key.value)
+                lines[inner] = key.start_mark.line + 1
+                walk(value, inner)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                walk(item, (*loc, index))
+
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            walk(node, ())
+            yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problems.append(Problem(line, "", f"not valid YAML: {error.problem}"))
+    except (yaml.YAMLError, ValueError) as error:
+        problems.append(Problem(1, "", f"{name} is not valid YAML: {error}"))
+    return lines, problems
+
+
+def _problem(error: dict[str, Any], raw: Any, lines: dict[Loc, int]) -> Problem:
+    """A pydantic error as a person wants to read it."""
+    loc: Loc = error["loc"]
+    shown = _without_tags(loc, raw, keep_last=error["type"] == "missing")
+    line = next(lines[shown[:n]] for n in range(len(shown), -1, -1) if shown[:n] in lines or n == 0)
+    section, field = _describe(loc)
+    unit = next((item.symbol for item in field.metadata if isinstance(item, Unit)), "") if field else ""
+    message = _message(error, section, unit)
+    return Problem(line, ".".join(map(str, shown)), message)
+
+
+def _message(error: dict[str, Any], section: type[Section] | None, unit: str) -> str:
+    kind, value = error["type"], error.get("input")
+    if kind == "extra_forbidden":
+        known = list(section.model_fields) if section else []
+        return "no such key" + _suggestion(str(error["loc"][-1]), known)
+    if kind == "missing":
+        return "this key is required"
+    if kind == "union_tag_not_found":
+        return f"the key {error['ctx']['discriminator']} is required; it chooses what the others mean"
+    if kind == "union_tag_invalid":
+        context = error["ctx"]
+        known = [name.strip("' ") for name in context["expected_tags"].split(",")]
+        given, discriminator = context["tag"], context["discriminator"].strip("'")
+        listed = ", ".join(known)
+        return f"{discriminator} {given!r} is not known here{_suggestion(given, known)}; known are {listed}"
+    if kind == "value_error":
+        return str(error["msg"]).removeprefix("Value error, ")
+    text = str(error["msg"])
+    text = text[0].lower() + text[1:]
+    if isinstance(value, str | int | float | bool):
+        return f"{value!r}{' ' + unit if unit else ''}: {text}{' ' + unit if unit and text[-1].isdigit() else ''}"
+    return text
+
+
+def _suggestion(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _without_tags(loc: Loc, raw: Any, keep_last: bool) -> Loc:
+    """`loc` without the names of union members that pydantic puts in between."""
+    shown: list[str | int] = []
+    for position, part in enumerate(loc):
+        here = isinstance(raw, dict) and part in raw
+        here = here or (isinstance(raw, list) and isinstance(part, int) and part < len(raw))
+        if here:
+            raw = raw[part]
+        elif not (keep_last and position == len(loc) - 1):
+            continue
+        shown.append(part)
+    return tuple(shown)
+
+
+def _describe(loc: Loc) -> tuple[type[Section] | None, FieldInfo | None]:
+    """The section that holds the last key of `loc`, and that key's field if it is one."""
+    section: type[Section] | None = Config
+    field: FieldInfo | None = None
+    for part in loc:
+        if section is not None and part in section.model_fields:
+            field = section.model_fields[str(part)]
+            members = _members(field.annotation, field.metadata)
+        elif isinstance(part, int):
+            pass
+        elif field is not None and part in members:
+            section = members[str(part)]
+            continue
+        else:
+            return section, None
+        section = next(iter(members.values())) if len(members) == 1 else section if not members else None
+        if section is None and field is not None:
+            continue
+    return section, field
+
+
+def _members(annotation: Any, metadata: list[Any]) -> dict[str, type[Section]]:
+    """The sections that a field may hold, by the tag that chooses them."""
+    for item in metadata:
+        if isinstance(item, ChosenByEngine):
+            return {e.name: e.roles[item.role][0] for e in engines().values() if item.role in e.roles}
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        rule = annotation.model_fields.get("rule")
+        tag = get_args(rule.annotation)[0] if rule else annotation.__name__
+        return {tag: annotation}
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *extra = get_args(annotation)
+        return _members(inner, extra)
+    if origin in (list, tuple, Union, types.UnionType):
+        found: dict[str, type[Section]] = {}
+        for argument in get_args(annotation):
+            found |= _members(argument, [])
+        return found
+    return {}

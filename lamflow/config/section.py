@@ -1,0 +1,53 @@
+"""The base of every configuration section, and the types that only configurations need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from ase.data import atomic_numbers
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+
+
+class Section(BaseModel):
+    """A frozen group of settings: unknown keys are refused, attribute docstrings are the manual page."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, str_strip_whitespace=True
+    )
+
+
+def expand(path: Path) -> Path:
+    """`path` with `${VARIABLES}` filled in from the environment; call it where the file is opened.
+
+    Configurations keep the variable, so that what it holds never reaches a file that lamflow writes.
+    Raises ValueError when a variable is not set.
+    """
+    text = os.path.expandvars(str(path))
+    if "$" in text:
+        raise ValueError(f"{path}: the environment variable in this path is not set")
+    return Path(text)
+
+
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    """A path written in a configuration file is relative to that file."""
+    root: Any = (info.context or {}).get("root")
+    path = path if root is None or path.is_absolute() or str(path).startswith("$") else Path(root) / path
+    if info.context and info.context.get("check_files", False) and not expand(path).exists():
+        raise ValueError(f"no such file: {path}")
+    return path
+
+
+InputFile = Annotated[Path, AfterValidator(_beside_the_file)]
+"""A file or folder that must exist when the configuration is loaded; it travels with the run."""
+
+
+def _known_element(symbol: str) -> str:
+    if symbol not in atomic_numbers or symbol == "X":
+        raise ValueError(f"{symbol!r} is not a chemical symbol")
+    return symbol
+
+
+Element = Annotated[str, AfterValidator(_known_element)]
+"""A chemical symbol."""

@@ -1,0 +1,193 @@
+"""Training sets: DeePMD's own formats on disk, written and read through dpdata, with a manifest beside them.
+
+A data set is a folder:
+
+    manifest.json     elements, format, and for every frame its content hash, where it lies and where it came from
+    systems/…         deepmd/npy or deepmd/npy/mixed
+
+A run's training set is a folder of such folders, one an iteration; nothing that was written is written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict
+
+from lamflow.data.frames import Frame, LabeledFrame, Labels
+from lamflow.errors import InputError
+
+Format = Literal["deepmd/npy", "deepmd/npy/mixed"]
+MANIFEST = "manifest.json"
+
+
+class Origin(BaseModel):
+    """Where a frame came from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    iteration: int
+    source: str
+    """A file with the frame's number in it, a structure set with the copy's number, or the explore task's name."""
+    step: int | None = None
+    """Step of the simulation."""
+    deviation: float | None = None
+    """What the committee said, in the unit of the window."""
+    settings: str | None = None
+    """Hash of the settings that labeled it; None for data that came labeled."""
+
+    @property
+    def group(self) -> str:
+        """Frames of one group are never split between training and held-out data."""
+        return f"{self.iteration}/{self.source.split('#')[0]}"
+
+
+class FrameRecord(BaseModel):
+    """One frame of a data set: what it is, where it lies, where it came from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hash: str
+    natoms: int
+    system: str
+    """Folder below the data set."""
+    index: int
+    """Number of the frame in that system."""
+    origin: Origin
+
+
+class Manifest(BaseModel):
+    """What a data set holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    elements: list[str]
+    format: Format
+    frames: list[FrameRecord]
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """A labeled frame that knows its origin."""
+
+    labeled: LabeledFrame
+    origin: Origin
+
+
+def write_dataset(path: Path, items: Sequence[Item], elements: Sequence[str], format: Format) -> Manifest:
+    """Write `items` as a data set at `path`, which must not exist, and return its manifest.
+
+    Frames whose content hash repeats are written once, the first one kept. Atoms are ordered by element, so every
+    composition is one system. Raises InputError for an element that is not in `elements`.
+    """
+    groups: dict[str, list[Item]] = {}
+    seen: set[str] = set()
+    for item in items:
+        item = Item(_ordered(item.labeled, elements, item.origin), item.origin)
+        key = item.labeled.frame.content_hash()
+        if key not in seen:
+            seen.add(key)
+            groups.setdefault(_group_name(item.labeled, elements), []).append(item)
+    records = []
+    for name, members in sorted(groups.items()):
+        system = _write_system(path, name, members, elements, format)
+        records += [
+            FrameRecord(
+                hash=item.labeled.frame.content_hash(),
+                natoms=item.labeled.frame.natoms,
+                system=system,
+                index=index,
+                origin=item.origin,
+            )
+            for index, item in enumerate(members)
+        ]
+    manifest = Manifest(elements=list(elements), format=format, frames=records)
+    path.mkdir(parents=True, exist_ok=True)
+    (path / MANIFEST).write_text(manifest.model_dump_json(indent=1))
+    return manifest
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the data set at `path`."""
+    return Manifest.model_validate_json((path / MANIFEST).read_bytes())
+
+
+def manifests(path: Path) -> list[Manifest]:
+    """Manifests of the data sets below `path`, oldest first."""
+    return [Manifest.model_validate_json(file.read_bytes()) for file in sorted(path.glob(f"*/{MANIFEST}"))]
+
+
+def systems(path: Path) -> list[Path]:
+    """Folders of the systems in a data set, or in every data set of a folder of them, in a fixed order."""
+    folders = sorted({found.parent for found in path.glob("**/type.raw")})
+    if not folders:
+        raise InputError(f"{path}: no data: there is no type.raw below this folder")
+    return folders
+
+
+def read_dataset(path: Path) -> list[Item]:
+    """Every frame of the data set at `path`, in the order of its manifest."""
+    from lamflow.data.io import read_labeled
+
+    manifest = read_manifest(path)
+    loaded = {system: read_labeled(path / system) for system in {record.system for record in manifest.frames}}
+    return [Item(loaded[record.system][record.index], record.origin) for record in manifest.frames]
+
+
+def _ordered(labeled: LabeledFrame, elements: Sequence[str], origin: Origin) -> LabeledFrame:
+    """The frame with its atoms sorted by their place in `elements`, order kept within an element."""
+    frame, labels = labeled.frame, labeled.labels
+    unknown = sorted(set(frame.symbols) - set(elements))
+    if unknown:
+        raise InputError(f"{origin.source}: {', '.join(unknown)} is not in elements {list(elements)}")
+    rank = {atomic_numbers[symbol]: place for place, symbol in enumerate(elements)}
+    order = np.argsort([rank[number] for number in frame.numbers], kind="stable")
+    return LabeledFrame(
+        Frame(frame.numbers[order], frame.positions[order], frame.cell, frame.pbc),
+        Labels(labels.energy, labels.forces[order], labels.virial),
+    )
+
+
+def _group_name(labeled: LabeledFrame, elements: Sequence[str]) -> str:
+    """Formula, with what must not be mixed with others: isolated systems, and frames without a virial."""
+    symbols = labeled.frame.symbols
+    formula = "".join(f"{e}{symbols.count(e)}" for e in elements if e in symbols)
+    return formula + ("" if labeled.frame.pbc else "-isolated") + ("" if labeled.labels.virial is not None else "-novirial")
+
+
+def _write_system(path: Path, name: str, items: list[Item], elements: Sequence[str], format: Format) -> str:
+    """Write frames of one composition through dpdata and return the system's folder below `path`."""
+    import dpdata
+
+    frames = [item.labeled.frame for item in items]
+    labels = [item.labeled.labels for item in items]
+    types = np.array([list(elements).index(symbol) for symbol in frames[0].symbols])
+    data = {
+        "atom_names": list(elements),
+        "atom_numbs": [int((types == place).sum()) for place in range(len(elements))],
+        "atom_types": types,
+        "orig": np.zeros(3),
+        "coords": np.stack([frame.positions for frame in frames]),
+        "cells": np.stack([frame.cell if frame.pbc else 100.0 * np.eye(3) for frame in frames]),
+        "energies": np.array([label.energy for label in labels]),
+        "forces": np.stack([label.forces for label in labels]),
+    }
+    if labels[0].virial is not None:
+        data["virials"] = np.stack([label.virial for label in labels])
+    if not frames[0].pbc:
+        data["nopbc"] = True
+    system = dpdata.LabeledSystem(data=data)
+    folder = path / "systems" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if format == "deepmd/npy":
+        system.to("deepmd/npy", str(folder), set_size=max(len(items), 1), prec=np.float64)
+        return str(folder.relative_to(path))
+    mixed = dpdata.MultiSystems(system, type_map=list(elements))
+    mixed.to("deepmd/npy/mixed", str(folder), set_size=max(len(items), 1), prec=np.float64)
+    return str(next(folder.glob("**/type.raw")).parent.relative_to(path))

@@ -1,0 +1,44 @@
+"""The one file that an explore pod sends on: deviations of all frames, coordinates of the candidates only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from lamflow.data.frames import Floats, Ints
+from lamflow.data.packed import PackedFrames
+
+
+@dataclass(frozen=True, eq=False)
+class ExploredFrames:
+    """F frames that passed the filters, of which C are candidates.
+
+    task        (F,)    number of the explore task within its iteration
+    step        (F,)    step of the simulation
+    deviation   (F,)    what the window looks at
+    candidate   (C,)    numbers of the candidates among the F frames
+    descriptor  (C, D)  what diversity is measured with
+    frames      C       the candidates themselves
+    """
+
+    task: Ints
+    step: Ints
+    deviation: Floats
+    candidate: Ints
+    descriptor: Floats
+    frames: PackedFrames
+
+    def save(self, path: Path) -> None:
+        """Write as an uncompressed .npz file without pickles."""
+        own = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "frames"}
+        np.savez(path, **own, **self.frames.arrays())  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> ExploredFrames:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            own = {item.name: stored[item.name] for item in fields(cls) if item.name != "frames"}
+            frames = PackedFrames(**{item.name: stored[item.name] for item in fields(PackedFrames)})
+        return cls(**own, frames=frames)

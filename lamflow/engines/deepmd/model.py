@@ -1,0 +1,103 @@
+"""A trained DeePMD model: evaluated in batches here, used by LAMMPS through its plug-in."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from lamflow.data import Frame, Labels
+from lamflow.engines.protocol import LammpsPotential
+from lamflow.errors import EngineError
+
+
+class DeepmdModel:
+    """Evaluator over a DeePMD file (.pt checkpoint, .pth frozen, or any other that DeepPot loads)."""
+
+    def __init__(self, path: Path, frozen: Path | None = None, head: str | None = None) -> None:
+        self.path, self.frozen, self.head = path, frozen, head
+
+    @cached_property
+    def _potential(self) -> Any:
+        try:
+            from deepmd.infer import DeepPot
+        except ImportError as error:
+            raise EngineError(f'DeePMD-kit does not work here ({error}); pip install "lamflow[deepmd]"') from error
+        try:
+            return DeepPot(str(self.path), head=self.head) if self.head else DeepPot(str(self.path))
+        except Exception as error:
+            raise EngineError(f"{self.path}: DeePMD-kit cannot load this model: {error}") from error
+
+    @cached_property
+    def elements(self) -> tuple[str, ...]:
+        """The model's type map."""
+        return tuple(self._potential.get_type_map())
+
+    def evaluate(self, frames: Sequence[Frame]) -> list[Labels]:
+        """See Evaluator. Frames of the same atoms are evaluated together."""
+        groups: dict[bytes, list[int]] = {}
+        for index, frame in enumerate(frames):
+            groups.setdefault(bytes([frame.pbc]) + frame.numbers.tobytes(), []).append(index)
+        labels: list[Labels | None] = [None] * len(frames)
+        for members in groups.values():
+            for index, result in zip(members, self._evaluate_alike([frames[i] for i in members]), strict=True):
+                labels[index] = result
+        return [label for label in labels if label is not None]
+
+    def _evaluate_alike(self, frames: list[Frame]) -> list[Labels]:
+        first = frames[0]
+        types = self._types(first)
+        positions = np.stack([frame.positions for frame in frames])
+        cells = np.stack([frame.cell for frame in frames]) if first.pbc else None
+        energies, forces, virials = self._potential.eval(positions, cells, types)[:3]
+        return [
+            Labels(
+                float(energies[i, 0]),
+                np.asarray(forces[i], dtype=np.float64),
+                np.asarray(virials[i], dtype=np.float64).reshape(3, 3) if first.pbc else None,
+            )
+            for i in range(len(frames))
+        ]
+
+    def _types(self, frame: Frame) -> list[int]:
+        rank = {atomic_numbers[symbol]: place for place, symbol in enumerate(self.elements)}
+        try:
+            return [rank[number] for number in frame.numbers]
+        except KeyError:
+            unknown = sorted(set(frame.symbols) - set(self.elements))
+            raise EngineError(f"{self.path}: the model knows {list(self.elements)}, not {unknown}") from None
+
+    def lammps(self) -> LammpsPotential:
+        """See Model."""
+        if self.frozen is None:
+            raise EngineError(f"{self.path}: LAMMPS needs a frozen model (.pth)")
+        return LammpsPotential(
+            pair_style=f"deepmd {self.frozen.name}",
+            pair_coeff="* *",
+            files={self.frozen.name: self.frozen},
+            environment=_plugin_environment(),
+        )
+
+
+def _plugin_environment() -> dict[str, str]:
+    """What LAMMPS's own binary needs to load the plug-in, without the wrapper that imports torch first."""
+    folders = {name: _package(name) for name in ("deepmd", "torch", "nvidia")}
+    libraries = [folders["deepmd"] / "lib", folders["torch"] / "lib", folders["nvidia"] / "cuda_runtime" / "lib"]
+    libraries.append(Path(sys.prefix) / "lib")
+    return {
+        "LAMMPS_PLUGIN_PATH": str(folders["deepmd"] / "lib"),
+        "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
+    }
+
+
+def _package(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise EngineError(f'the package {name!r} is not installed; pip install "lamflow[deepmd]"')
+    return Path(next(iter(spec.submodule_search_locations)))

@@ -1,0 +1,62 @@
+"""LAMMPS inputs: lamflow's own, and templates of the user with structured placeholders."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+NEEDED = ("structure", "potential", "trajectory")
+OFFERED = (*NEEDED, "temperature", "pressure", "steps", "timestep", "every", "seed")
+
+INPUT = """\
+units           metal
+boundary        {{ boundary }}
+atom_style      atomic
+atom_modify     map array
+box             tilt large
+read_data       {{ structure }}
+{{ potential }}
+neighbor        1.0 bin
+neigh_modify    every 1 delay 0 check yes
+timestep        {{ timestep }}
+velocity        all create {{ temperature }} {{ seed }} mom yes rot yes dist gaussian
+{{ integrate }}
+{{ plumed }}
+dump            trajectory all custom {{ every }} {{ trajectory }} id type x y z
+dump_modify     trajectory sort id format float %.12g delay {{ every }}
+thermo          {{ every }}
+thermo_modify   lost error flush yes
+run             {{ steps }}
+"""
+
+
+def check_template(path: Path, text: str, variables: tuple[str, ...] = ()) -> None:
+    """Raise ValueError when a template lacks a needed placeholder or uses one that nobody fills in."""
+    from jinja2 import TemplateSyntaxError, meta
+
+    try:
+        used = meta.find_undeclared_variables(_environment().parse(text))
+    except TemplateSyntaxError as error:
+        raise ValueError(f"{path}, line {error.lineno}: {error.message}") from error
+    missing = [name for name in NEEDED if name not in used]
+    if missing:
+        wanted = ", ".join("{{ " + name + " }}" for name in missing)
+        raise ValueError(f"{path}: this LAMMPS template has no {wanted}; without it lamflow cannot run it")
+    known = [*OFFERED, *variables]
+    for name in sorted(used - set(known)):
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "; give its values under variables:"
+        raise ValueError(f"{path}: nothing fills in the placeholder {name!r}{hint}")
+
+
+def render(text: str, values: dict[str, Any]) -> str:
+    """`text` with its placeholders filled in. Raises jinja2.UndefinedError for one without a value."""
+    return _environment().from_string(text).render(values)
+
+
+def _environment() -> Any:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import SandboxedEnvironment
+
+    return SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)

@@ -1,0 +1,120 @@
+"""The only place where programs are started."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lamflow.errors import EngineError, NodeError
+
+TAIL_LINES = 20
+KILLED_BY_THE_MACHINE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, 137, 143}
+_PR_SET_PDEATHSIG = 1
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path,
+    log: Path,
+    timeout: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    watch: Callable[[], None] | None = None,
+    poll: float = 0.2,
+) -> None:
+    """Run a program in `cwd`, its output and errors streamed into `log`.
+
+    It runs in a process group of its own; whatever happens here, the whole group is ended, and it is ended too if this
+    process dies. `watch` is called while it runs. Raises EngineError with the end of the log when it exits with another
+    status than 0, NodeError when it was killed from outside, when the disk is full or the program cannot be started.
+    """
+    environment = {**os.environ, **(environment or {})}
+    argv = [str(word) for word in argv]
+    if shutil.which(argv[0], path=environment.get("PATH")) is None:
+        raise EngineError(f"{argv[0]}: no such program on PATH")
+    cwd.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            argv, cwd=cwd, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            env=environment, start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509
+        )  # fmt: skip
+        try:
+            while True:
+                try:
+                    code = process.wait(timeout=poll)
+                    break
+                except subprocess.TimeoutExpired:
+                    if timeout is not None and time.monotonic() - started > timeout:
+                        message = f"{argv[0]} did not finish within {timeout:g} s in {cwd}"
+                        raise EngineError(f"{message}; {describe_end(log)}") from None
+                    if watch is not None:
+                        watch()
+        finally:
+            end_group(process.pid)
+            process.wait()
+    if code in KILLED_BY_THE_MACHINE:
+        raise NodeError(f"{argv[0]} was killed (status {code}) in {cwd}; {describe_end(log)}")
+    if code != 0:
+        kind = NodeError if _disk_is_full(log, cwd) else EngineError
+        raise kind(f"{argv[0]} exited with {code} in {cwd}; {describe_end(log)}")
+
+
+@contextlib.contextmanager
+def redirected(log: Path) -> Iterator[None]:
+    """Send everything that this process prints, compiled code included, to the end of `log`."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with log.open("ab") as stream:
+        try:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for target, source in zip((1, 2), saved, strict=True):
+                os.dup2(source, target)
+                os.close(source)
+
+
+def tail(log: Path, lines: int = TAIL_LINES) -> str:
+    """The last lines of a log file; empty if there is none."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - 200 * lines))
+            return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def describe_end(log: Path) -> str:
+    """The end of `log` as the last part of an error message."""
+    end = tail(log)
+    return f"the end of {log}:\n{end}" if end.strip() else f"{log} is empty"
+
+
+def end_group(group: int) -> None:
+    """Kill every process of a process group that is still there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def die_with_parent() -> None:
+    """Have this process killed when the one that started it dies, however it dies. Linux only; elsewhere a no-op."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _disk_is_full(log: Path, cwd: Path) -> bool:
+    return "No space left on device" in tail(log) or shutil.disk_usage(cwd).free < 1_000_000

@@ -1,0 +1,142 @@
+"""What an engine promises, with shapes and units. A code may play any of the four roles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from lamflow.data import Frame, Labels, Trajectory
+
+Progress = Callable[[float], None]
+"""Takes the share of the work that is done, 0 to 1."""
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """A potential: energy, forces and virial of any frame."""
+
+    def evaluate(self, frames: Sequence[Frame]) -> list[Labels]:
+        """Label each frame, in the order given. See Labels for shapes and units.
+
+        Must not modify `frames`. Same frames, same labels, whatever the batching.
+        Raises EngineError when a frame cannot be evaluated, naming its index.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFailure:
+    """Why a frame has no label: the class of the failure in a few words, and the end of the log."""
+
+    reason: str
+    log: str = ""
+
+
+class Labeler(Protocol):
+    """A first-principles code, or whatever stands for the truth."""
+
+    def label(self, frames: Sequence[Frame], work: Path) -> list[Labels | LabelFailure]:
+        """Label each frame, in the order given, with files below `work`.
+
+        A frame that cannot be labeled (not converged, refused by the code) gets a LabelFailure and does not stop the
+        others. Raises NodeError when the machine is at fault, EngineError when no frame could ever be labeled.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LammpsPotential:
+    """How LAMMPS uses a trained model.
+
+    pair_style, pair_coeff  the commands' arguments; chemical symbols in the order of the atom types follow pair_coeff
+    files                   files that the commands name, to be put beside the input
+    environment             variables that the process needs
+    """
+
+    pair_style: str
+    pair_coeff: str
+    files: dict[str, Path]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class Model(Evaluator, Protocol):
+    """A trained model: an Evaluator that LAMMPS may know as well."""
+
+    def lammps(self) -> LammpsPotential:
+        """How LAMMPS uses it. Raises EngineError for a model that LAMMPS does not know."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainTask:
+    """One model to train.
+
+    systems    folders of deepmd/npy or deepmd/npy/mixed data
+    heldout    the same, judged on afterwards and never trained on
+    elements   the type map
+    seed       of this model
+    frames     number of frames in `systems`
+    previous   the model's own folder from the iteration before, or None
+    output     folder that the trained model is left in
+    scratch    folder that outlives a failed try: a checkpoint found here is continued
+    threads    of the process
+    timeout    s
+    """
+
+    systems: tuple[Path, ...]
+    heldout: tuple[Path, ...]
+    elements: tuple[str, ...]
+    seed: int
+    frames: int
+    previous: Path | None
+    output: Path
+    scratch: Path
+    threads: int = 1
+    timeout: float = 86400.0
+
+
+class Trainer(Protocol):
+    """A code that makes models from data."""
+
+    def train(self, task: TrainTask, progress: Progress) -> int:
+        """Train one model into `task.output` and return the number of steps that it took.
+
+        Raises EngineError with the end of the log when training fails or its loss is not finite.
+        """
+        ...
+
+    def load(self, folder: Path, head: str | None = None) -> Model:
+        """The model that `train` left in `folder`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExploreTask:
+    """One run of exploration.
+
+    start      frame to begin with
+    condition  temperature in K, pressure in bar, … as the engine's settings spell them
+    seed       of velocities and noise
+    work       an empty folder for its files
+    """
+
+    start: Frame
+    condition: dict[str, float]
+    seed: int
+    work: Path
+    threads: int = 1
+    timeout: float = 86400.0
+
+
+class Explorer(Protocol):
+    """A code that visits configurations."""
+
+    def explore(self, task: ExploreTask, model: Model) -> Trajectory:
+        """Run `task` with `model` and return the frames that were written.
+
+        A run that ends early (lost atoms, exploded) returns what it wrote before, with the reason in `failure`.
+        Raises EngineError when nothing was written, NodeError when the machine is at fault.
+        """
+        ...

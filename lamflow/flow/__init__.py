@@ -1,0 +1,1 @@
+"""Configuration and state to the dflow Workflow of one iteration."""

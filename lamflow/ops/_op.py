@@ -1,0 +1,231 @@
+"""Turns a typed function into a dflow OP, and runs it inside the pod.
+
+The function's keyword arguments are its inputs: `Path` is an artifact, `Path | None` one that may be missing, `int` a
+parameter. It returns a NamedTuple: its `Path` fields are artifacts (folders below `context.out`), its `int`, `float`
+and `str` fields are parameters that Argo's UI shows. Values travel as files and JSON; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import signal
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+from lamflow.engines.process import die_with_parent
+from lamflow.errors import EngineError, LamflowError, NodeError
+
+if TYPE_CHECKING:
+    from dflow import PythonScriptOPTemplate
+
+EXIT_NODE, EXIT_FATAL = 1, 2
+"""Exit statuses of a pod: try again, or do not. Argo's retry expression reads them."""
+SCRIPT = """\
+import os
+os.environ.update(OMP_NUM_THREADS="{threads}", DP_INTRA_OP_PARALLELISM_THREADS="{threads}",
+                  DP_INTER_OP_PARALLELISM_THREADS="1")
+from lamflow.ops._op import main
+main("{module}", "{name}", root="/tmp", timeout={timeout}, gpus={gpus}, parameters={parameters})
+"""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pod works with, instead of the current directory.
+
+    pod, pods  the number of this pod among those that share the step's tasks
+    name       of the pod, as in its key
+    work       an empty folder for files that nobody keeps
+    scratch    a folder that outlives a failed try
+    out        where outputs are written
+    threads    of each program
+    """
+
+    pod: int
+    pods: int
+    name: str
+    work: Path
+    scratch: Path
+    out: Path
+    threads: int = 1
+    timeout: float = 86400.0
+
+    def progress(self, done: float) -> None:
+        """Say which share of the work is done, 0 to 1."""
+        percent = round(100 * min(1.0, max(0.0, done)))
+        if "ARGO_PROGRESS_FILE" in os.environ:
+            Path(os.environ["ARGO_PROGRESS_FILE"]).write_text(f"{percent}/100")
+        elif "LAMFLOW_PROGRESS" in os.environ:
+            (Path(os.environ["LAMFLOW_PROGRESS"]) / self.name).write_text(f"{percent}/100")
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """A typed function as a dflow OP."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function.__name__
+
+    @cached_property
+    def inputs(self) -> dict[str, tuple[type, bool]]:
+        """Type of each input, and whether it may be missing."""
+        hints = get_type_hints(self.function)
+        names = [p.name for p in inspect.signature(self.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        return {name: _optional(hints[name]) for name in names}
+
+    @cached_property
+    def outputs(self) -> dict[str, type]:
+        """Type of each output."""
+        return get_type_hints(get_type_hints(self.function)["return"])
+
+    def template(self, *, keys: dict[str, str], threads: int, timeout: float, gpus: int) -> PythonScriptOPTemplate:
+        """The dflow OP template; `keys` says where in the store each output artifact goes."""
+        from dflow import InputArtifact, InputParameter, Inputs, OutputArtifact, OutputParameter, Outputs
+        from dflow import PythonScriptOPTemplate, S3Artifact  # fmt: skip
+
+        numbers = ["pod", "pods", *(name for name, (kind, _) in self.inputs.items() if kind is not Path)]
+        parameters = "{" + ", ".join(f'"{name}": {{{{inputs.parameters.{name}}}}}' for name in numbers) + "}"
+        script = SCRIPT.format(
+            module=self.function.__module__, name=self.name, threads=threads, timeout=timeout, gpus=gpus,
+            parameters=parameters,
+        )  # fmt: skip
+        return PythonScriptOPTemplate(
+            name=self.name,
+            inputs=Inputs(
+                parameters={name: InputParameter() for name in [*numbers, "dflow_key"]},
+                artifacts={
+                    name: InputArtifact(path=f"/tmp/inputs/{name}", optional=optional)  # noqa: S108  a pod's own /tmp
+                    for name, (kind, optional) in self.inputs.items()
+                    if kind is Path
+                },
+            ),
+            outputs=Outputs(
+                parameters={
+                    name: OutputParameter(value_from_path=f"/tmp/outputs/{name}", type=kind, default=kind())  # noqa: S108
+                    for name, kind in self.outputs.items()
+                    if kind is not Path
+                },
+                artifacts={
+                    name: OutputArtifact(path=f"/tmp/outputs/{name}", archive=None, save=[S3Artifact(key=keys[name])])  # noqa: S108
+                    for name, kind in self.outputs.items()
+                    if kind is Path
+                },
+            ),
+            command=[sys.executable if _is_local() else "python3"],
+            script=script,
+        )
+
+
+def op(function: Callable[..., Any]) -> Operation:
+    """Decorate a typed function: its first argument is the Context, the others are keywords."""
+    return Operation(function)
+
+
+def main(module: str, name: str, *, root: str, timeout: float, gpus: int, parameters: dict[str, int]) -> None:
+    """Run an operation inside its pod and exit with the status that says whether to try again."""
+    operation: Operation = getattr(importlib.import_module(module), name)
+    pod, pods = parameters.pop("pod"), parameters.pop("pods")
+    die_with_parent()
+    _choose_devices(pod, gpus)
+    signal.signal(signal.SIGALRM, _out_of_time)
+    signal.setitimer(signal.ITIMER_REAL, timeout)
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    try:
+        _retrying(lambda: _execute(operation, Path(root), pod, pods, threads, timeout, parameters))
+    except BaseException as error:  # noqa: BLE001  the pod's last word is its exit status
+        sys.exit(_last_word(error, f"{name}-{pod}"))
+
+
+def _execute(
+    operation: Operation, root: Path, pod: int, pods: int, threads: int, timeout: float, parameters: dict[str, int]
+) -> None:
+    name = f"{operation.name}-{pod}"
+    scratch = Path(os.environ.get("LAMFLOW_SCRATCH", root / "scratch")) / name
+    context = Context(pod, pods, name, root / "work", scratch, root / "outputs", threads, timeout)
+    for folder in (context.work, context.scratch, context.out):
+        folder.mkdir(parents=True, exist_ok=True)
+    given: dict[str, Any] = dict(parameters)
+    for name, (kind, optional) in operation.inputs.items():
+        if kind is Path:
+            path = root / "inputs" / name
+            given[name] = None if optional and not path.exists() else path
+    result = operation(context, **given)
+    for name, kind in operation.outputs.items():
+        if kind is not Path:
+            value = getattr(result, name)
+            (context.out / name).write_text(value if kind is str else json.dumps(value))
+
+
+def _retrying(work: Callable[[], None]) -> None:
+    """Try again when the machine failed; on a cluster Argo does that with another node."""
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+    tries = 1 + int(os.environ.get("LAMFLOW_RETRIES", "0"))
+    wait = wait_exponential(multiplier=1, max=30)
+    for attempt in Retrying(
+        stop=stop_after_attempt(tries), retry=retry_if_exception_type(NodeError), wait=wait, reraise=True
+    ):
+        with attempt:
+            try:
+                work()
+            except OSError as error:
+                if error.errno == 28:
+                    raise NodeError(f"the disk is full: {error}") from error
+                raise
+
+
+def _last_word(error: BaseException, name: str) -> int:
+    """Leave the error where the driver finds it and return the exit status."""
+    if isinstance(error, LamflowError):
+        kind, message = type(error).__name__, str(error)
+    else:
+        kind = "EngineError"
+        message = f"{name}: an error that lamflow did not foresee\n" + "".join(traceback.format_exception(error)[-6:])
+    folder = os.environ.get("LAMFLOW_ERRORS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / f"{name}.json").write_text(json.dumps({"kind": kind, "message": message}))
+    print(message, file=sys.stderr)
+    return EXIT_NODE if isinstance(error, NodeError | OSError) else EXIT_FATAL
+
+
+def _out_of_time(*_: object) -> None:
+    raise EngineError("this pod took longer than its timeout; see `pods:` in the configuration")
+
+
+def _choose_devices(pod: int, gpus: int) -> None:
+    """On one machine pods take turns on the GPUs that the driver named."""
+    devices = [device for device in os.environ.get("LAMFLOW_DEVICES", "").split(",") if device]
+    if devices and gpus:
+        chosen = [devices[(pod * gpus + offset) % len(devices)] for offset in range(gpus)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
+
+
+def _optional(hint: Any) -> tuple[type, bool]:
+    """The type without None, and whether None was allowed."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(part for part in get_args(hint) if part is not type(None)), True
+    return hint, False
+
+
+def _is_local() -> bool:
+    from dflow import config
+
+    return bool(config["mode"] == "debug")

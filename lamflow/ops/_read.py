@@ -1,0 +1,61 @@
+"""What more than one OP reads: the configuration, structures, and what is known already."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from lamflow.config.schema import Config
+from lamflow.data import Frame
+from lamflow.data.dataset import MANIFEST, Manifest
+from lamflow.data.frames import Floats
+from lamflow.data.packed import PackedFrames
+from lamflow.science.diversity import descriptor
+
+DESCRIPTORS = "descriptors.npy"
+
+
+def read_config(folder: Path) -> Config:
+    """The run's configuration; the files that it names lie beside it."""
+    return Config.model_validate_json((folder / "config.json").read_bytes(), context={"root": folder})
+
+
+def read_structures(folder: Path) -> dict[str, list[Frame]]:
+    """Every set of start structures by name."""
+    return {path.stem: list(PackedFrames.load(path)) for path in sorted(folder.glob("*.npz"))}
+
+
+def descriptors(frames: list[Frame], config: Config) -> Floats:
+    """Descriptors (C, D) of frames."""
+    numbers = [atomic_numbers[element] for element in config.elements]
+    return np.array([descriptor(frame, numbers) for frame in frames]).reshape(len(frames), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The data of earlier iterations: hashes of all frames, descriptors (K, D) of those that are trained on."""
+
+    hashes: set[str]
+    descriptors: Floats
+
+
+def read_index(folder: Path | None) -> Known:
+    """Everything that earlier iterations added."""
+    hashes: set[str] = set()
+    parts: list[Floats] = []
+    for entry in sorted(folder.iterdir()) if folder is not None else []:
+        for manifest in entry.glob(f"*{MANIFEST}"):
+            hashes |= {record.hash for record in Manifest.model_validate_json(manifest.read_bytes()).frames}
+        stored = np.load(entry / DESCRIPTORS, allow_pickle=False)
+        if len(stored):
+            parts.append(stored)
+    return Known(hashes, np.concatenate(parts) if parts else np.zeros((0, 0)))
+
+
+def settings_hash(config: Config) -> str:
+    """Hash of the label engine's settings: two labels with the same hash were computed in the same way."""
+    return hashlib.sha256(config.label.model_dump_json().encode()).hexdigest()[:16]

@@ -1,0 +1,59 @@
+"""Label one batch of frames."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from lamflow.data import LabeledFrame, Labels
+from lamflow.data.dataset import Item, Origin, write_dataset
+from lamflow.data.packed import PackedFrames
+from lamflow.data.results import Labeled, LabelOutcome
+from lamflow.engines import registry
+from lamflow.engines.protocol import LabelFailure
+from lamflow.ops._op import Context, op
+from lamflow.ops._read import read_config, settings_hash
+
+RESULT = "labeled.json"
+
+
+class Labeling(NamedTuple):
+    """labeled: one folder a pod, with the outcome of every frame and the good ones as a data set."""
+
+    labeled: Path
+
+
+@op
+def label(context: Context, *, input: Path, batch: Path) -> Labeling:
+    """Label the frames of `batch`; a frame that fails is recorded with its reason and does not stop the others."""
+    config = read_config(input)
+    frames = list(PackedFrames.load(batch / "frames.npz"))
+    origins = [Origin.model_validate_json(line) for line in (batch / "origins.jsonl").read_text().splitlines()]
+    role = (batch / "role").read_text()
+    labeler = registry.labeler(config.label)
+    settings = settings_hash(config)
+    outcomes, good = [], []
+    for done, (frame, origin) in enumerate(zip(frames, origins, strict=True)):
+        started = time.monotonic()
+        [answer] = labeler.label([frame], context.scratch)
+        if isinstance(answer, Labels) and (problem := answer.problem(frame)):
+            answer = LabelFailure(problem)
+        origin = origin.model_copy(update={"settings": settings})
+        failed = answer if isinstance(answer, LabelFailure) else None
+        if isinstance(answer, Labels):
+            good.append(Item(LabeledFrame(frame, answer), origin))
+        outcomes.append(
+            LabelOutcome(
+                hash=frame.content_hash(),
+                origin=origin,
+                seconds=time.monotonic() - started,
+                failed=failed.reason if failed else None,
+                log=failed.log if failed else "",
+            )
+        )
+        context.progress((done + 1) / len(frames))
+    folder = context.out / "labeled" / str(context.pod)
+    write_dataset(folder / "data", good, config.elements, "deepmd/npy")
+    Labeled.model_validate({"outcomes": outcomes, "role": role}).save(folder / RESULT)
+    return Labeling(context.out / "labeled")

@@ -1,0 +1,106 @@
+"""Add an iteration's labels to the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lamflow.config.schema import Config
+from lamflow.config.seeds import child_seed
+from lamflow.data.dataset import MANIFEST, Item, read_dataset, write_dataset
+from lamflow.data.results import Labeled, LabelOutcome, Merged
+from lamflow.errors import EngineError, InputError
+from lamflow.ops._op import Context, op
+from lamflow.ops._read import DESCRIPTORS, descriptors, read_config, read_index
+from lamflow.science.split import heldout_groups
+
+RESULT = "merged.json"
+
+
+class Merging(NamedTuple):
+    """train, heldout: data sets of the new frames; index: their hashes and descriptors; merged: merged.json."""
+
+    train: Path
+    heldout: Path
+    index: Path
+    merged: Path
+    labels: int
+
+
+@op
+def merge(
+    context: Context, *, input: Path, labeled: Path | None, given: Path | None, index: Path | None, iteration: int
+) -> Merging:
+    """Check, deduplicate, split and write what this iteration labeled, and the data that were given at the start."""
+    config = read_config(input)
+    parts = sorted(path for path in labeled.iterdir() if path.is_dir()) if labeled is not None else []
+    outcomes = [outcome for part in parts for outcome in Labeled.read(part / "labeled.json").outcomes]
+    failed = _judge(config, outcomes)
+    items: dict[str, list[Item]] = {"train": [], "heldout": []}
+    for part in parts:
+        items[Labeled.read(part / "labeled.json").role] += read_dataset(part / "data")
+    if given is not None:
+        for role in items:
+            if (given / role).is_dir():
+                items[role] += read_dataset(given / role)
+    train, heldout = _split(config, items["train"], items["heldout"], iteration)
+    known = read_index(index).hashes
+    heldout, twice = _new(heldout, known)
+    train, again = _new(train, known)
+    if iteration == 0 and not (train and heldout):
+        empty = "training" if not train else "held-out"
+        raise InputError(f"the {empty} set is empty after reading, labeling and removing duplicates; see start and heldout")
+    out = context.out
+    manifest = write_dataset(out / "train", train, config.elements, config.data_format)
+    held = write_dataset(out / "heldout", heldout, config.elements, config.data_format)
+    (out / "index").mkdir(parents=True)
+    (out / "index" / MANIFEST).write_text(manifest.model_dump_json())
+    (out / "index" / f"heldout-{MANIFEST}").write_text(held.model_dump_json())
+    np.save(out / "index" / DESCRIPTORS, descriptors([item.labeled.frame for item in train], config), allow_pickle=False)
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    result = Merged(
+        added=len(manifest.frames), heldout=len(held.frames), duplicates=twice + again, failed=failed, seconds=seconds
+    )
+    result.save(out / "merged" / RESULT)
+    return Merging(out / "train", out / "heldout", out / "index", out / "merged", len(outcomes) - len(failed))
+
+
+def _judge(config: Config, outcomes: list[LabelOutcome]) -> list[LabelOutcome]:
+    """The failed labels. Raises EngineError when they are too many."""
+    failed = [outcome for outcome in outcomes if outcome.failed]
+    allowed = config.budget.failed_labels
+    if failed and len(failed) > allowed * len(outcomes):
+        shown = "\n".join(f"  {o.origin.source} step {o.origin.step}: {o.failed}\n{o.log}" for o in failed[:3])
+        raise EngineError(
+            f"{len(failed)} of {len(outcomes)} labels failed, more than budget.failed_labels ({allowed:g}) allows; "
+            f"the first ones:\n{shown}"
+        )
+    return failed
+
+
+def _split(config: Config, train: list[Item], heldout: list[Item], iteration: int) -> tuple[list[Item], list[Item]]:
+    """Hold out whole origins of the start data as `heldout.share` says."""
+    if iteration > 0 or not config.heldout.share:
+        return train, heldout
+    groups = [item.origin.group for item in train]
+    held = heldout_groups(groups, config.heldout.share, child_seed(config.seed, "heldout"))
+    if not held:
+        raise InputError(
+            "heldout.share: all start data have one origin, so none of it can be held out without leaking; "
+            "give heldout.data or heldout.label"
+        )
+    kept = [item for item, group in zip(train, groups, strict=True) if group not in held]
+    return kept, heldout + [item for item, group in zip(train, groups, strict=True) if group in held]
+
+
+def _new(items: list[Item], known: set[str]) -> tuple[list[Item], int]:
+    """Items whose frame is not in `known`, which grows by them, and how many were left out."""
+    fresh = []
+    for item in items:
+        name = item.labeled.frame.content_hash()
+        if name not in known:
+            known.add(name)
+            fresh.append(item)
+    return fresh, len(items) - len(fresh)

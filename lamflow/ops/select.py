@@ -1,0 +1,238 @@
+"""Decide whether to label, and keep the frames that are worth it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lamflow.config.schema import Config, FixedWindow
+from lamflow.config.seeds import child_seed
+from lamflow.data import Frame
+from lamflow.data.dataset import Origin
+from lamflow.data.explored import ExploredFrames
+from lamflow.data.frames import Floats, Ints
+from lamflow.data.packed import PackedFrames
+from lamflow.data.results import Chosen, Explored, History, Iteration, ModelResult, Selected, TaskResult
+from lamflow.errors import EngineError
+from lamflow.ops._op import Context, op
+from lamflow.ops._read import Known, read_config, read_index
+from lamflow.science.converge import Decision, Rules, Standing, decide
+from lamflow.science.select import Window, adaptive_window, limited, pick
+from lamflow.science.tasks import deal, pods_needed
+
+RESULT = "selected.json"
+BINS = 60
+
+
+class Selection(NamedTuple):
+    """selected: selected.json and batches/0, 1, …; the other fields are what Argo's UI shows."""
+
+    selected: Path
+    decision: str
+    batches: int
+    accurate_share: float
+    candidates: int
+    labels: int
+
+
+@op
+def select(
+    context: Context, *, input: Path, explored: Path, models: Path, index: Path, history: Path,
+    iteration: int, stage: int, pods_at_once: int,
+) -> Selection:  # fmt: skip
+    """Window, decision, pick and limits over what all explore pods found."""
+    config = read_config(input)
+    past = History.read(history / "history.json").iterations
+    shards = sorted((path for path in explored.iterdir() if path.is_dir()), key=lambda path: int(path.name))
+    found = [ExploredFrames.load(path / "frames.npz") for path in shards]
+    tasks = _tasks(config, [Explored.read(path / "explored.json") for path in shards], found)
+    deviation = np.concatenate([part.deviation for part in found])
+    window = _window(config, deviation)
+    pool = _Pool.of(found, window, read_index(index))
+    counted = window.counts(deviation)
+    errors = [ModelResult.read(path).errors for path in sorted(models.glob("*/model.json"))]
+    now = Standing(
+        iteration=iteration,
+        stage=stage,
+        stages=len(config.stages),
+        stage_iteration=1 + sum(item.stage == config.stages[stage].name for item in past),
+        stage_limit=config.stages[stage].max_iterations,
+        accurate_share=counted[0] / max(1, len(deviation)),
+        candidates=len(pool.frames),
+        force_rmse=[*_rmse(past), float(np.mean([item.force_rmse for item in errors if item]))],
+        labels=past[-1].labels if past else 0,
+    )
+    decision = decide(now, _rules(config))
+    chosen = _chosen(config, pool, tasks, now, iteration) if decision.action == "label" else []
+    folder = context.out / "selected"
+    count = _write_batches(folder, config, [pool.frames[i] for i, _ in chosen], [c for _, c in chosen], pods_at_once)
+    summary = _summary(config, deviation, window, counted, tasks, pool, [c for _, c in chosen], count, decision)
+    summary.save(folder / RESULT)
+    return Selection(folder, decision.action, count, summary.accurate_share, counted[1], len(chosen))
+
+
+class _Pool(NamedTuple):
+    """Candidates of all pods that are in the window and not known yet.
+
+    frames      C
+    deviation   (C,)
+    descriptor  (C, D)
+    task, step  (C,)
+    repeated    candidates left out because they are in the data already, or twice among the candidates
+    """
+
+    frames: list[Frame]
+    deviation: Floats
+    descriptor: Floats
+    known: Floats
+    task: Ints
+    step: Ints
+    repeated: int
+
+    @classmethod
+    def of(cls, found: list[ExploredFrames], window: Window, known: Known) -> _Pool:
+        frames = [frame for part in found for frame in part.frames]
+        deviation = np.concatenate([part.deviation[part.candidate] for part in found])
+        descriptor = np.concatenate([part.descriptor for part in found if len(part.candidate)] or [np.zeros((0, 0))])
+        task = np.concatenate([part.task[part.candidate] for part in found])
+        step = np.concatenate([part.step[part.candidate] for part in found])
+        seen, kept, repeated = set(known.hashes), [], 0
+        for place in window.candidates(deviation):
+            name = frames[place].content_hash()
+            if name in seen:
+                repeated += 1
+                continue
+            seen.add(name)
+            kept.append(int(place))
+        keep = np.array(kept, dtype=np.int64)
+        return cls(
+            [frames[i] for i in kept], deviation[keep], descriptor[keep], known.descriptors, task[keep], step[keep], repeated
+        )
+
+
+def _tasks(config: Config, shards: list[Explored], found: list[ExploredFrames]) -> dict[int, TaskResult]:
+    """Every task by its number. Raises EngineError when too many failed outright or nothing is left."""
+    pods = len(shards)
+    total = sum(len(shard.tasks) for shard in shards)
+    tasks = {
+        number: task
+        for pod, shard in enumerate(shards)
+        for number, task in zip(deal(total, pods, pod), shard.tasks, strict=True)
+    }
+    lost = [task for task in tasks.values() if task.failed and task.frames == 0]
+    nothing = not any(len(part.deviation) for part in found)
+    if nothing or len(lost) > config.select.max_failed * total:
+        shown = "\n".join(f"  {task.name}: {task.log or task.failed or task.dropped}" for task in list(tasks.values())[:3])
+        what = "no frame passed the filters" if nothing else f"{len(lost)} of {total} explore tasks failed"
+        raise EngineError(f"{what} (select.max_failed is {config.select.max_failed:g}); the first ones:\n{shown}")
+    return tasks
+
+
+def _window(config: Config, deviation: Floats) -> Window:
+    settings = config.select.window
+    if isinstance(settings, FixedWindow):
+        return Window(settings.low, settings.high)
+    return adaptive_window(deviation, settings.high, settings.candidates, settings.share)
+
+
+def _rmse(past: list[Iteration]) -> list[float]:
+    return [item.force_rmse for item in past if item.force_rmse is not None]
+
+
+def _rules(config: Config) -> Rules:
+    return Rules(
+        accurate=config.converge.accurate,
+        heldout_force_rmse=config.converge.heldout_force_rmse,
+        plateau=config.converge.plateau,
+        iterations=config.budget.iterations,
+        labels=config.budget.labels,
+    )
+
+
+def _chosen(
+    config: Config, pool: _Pool, tasks: dict[int, TaskResult], now: Standing, iteration: int
+) -> list[tuple[int, Chosen]]:
+    """The frames to label, first choice first."""
+    settings = config.select
+    limit = settings.limit
+    if config.budget.labels is not None:
+        limit = min(limit, config.budget.labels - now.labels)
+    seed = child_seed(config.seed, "pick", iteration)
+    wanted = limit if settings.per_group is None else len(pool.frames)
+    order = pick(pool.deviation, pool.descriptor, pool.known, settings.pick, wanted, seed)
+    group = np.array([int(tasks[int(number)].group) for number in pool.task], dtype=np.int64)
+    kept = limited(order, group, limit, settings.per_group)
+    return [
+        (
+            int(place),
+            Chosen(
+                hash=pool.frames[place].content_hash(),
+                natoms=pool.frames[place].natoms,
+                group=str(group[place]),
+                rule=f"{settings.window.rule} window, {settings.pick} choice {rank + 1} of {len(kept)}",
+                origin=Origin(
+                    iteration=iteration,
+                    source=tasks[int(pool.task[place])].name,
+                    step=int(pool.step[place]),
+                    deviation=float(pool.deviation[place]),
+                ),
+            ),
+        )
+        for rank, place in enumerate(kept)
+    ]
+
+
+def _write_batches(
+    folder: Path, config: Config, frames: list[Frame], chosen: list[Chosen], pods_at_once: int
+) -> int:
+    """Deal the frames out to label pods, the largest first, and return how many pods there are."""
+    (folder / "batches").mkdir(parents=True)
+    if not frames:
+        return 0
+    pods = pods_needed(len(frames), config.pods.label.parallel or pods_at_once, config.pods.label.tasks_per_pod)
+    order = sorted(range(len(frames)), key=lambda index: -frames[index].natoms)
+    for pod in range(pods):
+        mine = [order[place] for place in deal(len(order), pods, pod)]
+        write_batch(folder / "batches" / str(pod), [frames[i] for i in mine], [chosen[i].origin for i in mine])
+    return pods
+
+
+def write_batch(folder: Path, frames: list[Frame], origins: list[Origin], role: str = "train") -> None:
+    """The frames that one label pod labels."""
+    PackedFrames.of(frames).save(folder / "frames.npz")
+    lines = [origin.model_dump_json() for origin in origins]
+    (folder / "origins.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "role").write_text(role)
+
+
+def _summary(
+    config: Config, deviation: Floats, window: Window, counted: tuple[int, int, int], tasks: dict[int, TaskResult],
+    pool: _Pool, chosen: list[Chosen], batches: int, decision: Decision,
+) -> Selected:  # fmt: skip
+    dropped: Counter[str] = Counter()
+    for task in tasks.values():
+        dropped.update(task.dropped)
+    finite = deviation[np.isfinite(deviation)]
+    top = max(1.5 * config.select.window.high, 1e-6)
+    edges = np.linspace(0, top, BINS + 1)
+    histogram, _ = np.histogram(np.minimum(finite, top), bins=edges)
+    return Selected(
+        frames=len(deviation),
+        accurate=counted[0],
+        candidates=counted[1],
+        failed=counted[2],
+        dropped=dict(dropped),
+        low=window.low,
+        high=window.high,
+        known=pool.repeated,
+        histogram=histogram.tolist(),
+        edges=edges.tolist(),
+        chosen=chosen,
+        batches=batches,
+        decision=decision.action,
+        reason=decision.reason,
+        converged=decision.converged,
+    )

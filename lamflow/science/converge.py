@@ -1,0 +1,96 @@
+"""When to label, when to go on to the next stage, and when to stop. Decided before labels are paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+PLATEAU_IMPROVEMENT = 0.02
+"""A held-out error that falls by less than this share has not improved."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What convergence means and where the budget ends; see the sections `converge` and `budget`."""
+
+    accurate: float
+    heldout_force_rmse: float | None
+    plateau: int | None
+    iterations: int
+    labels: int | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands after an exploration.
+
+    iteration        number of this iteration, 1 for the first that explores
+    stage, stages    place of the stage, and how many there are
+    stage_iteration  how many iterations this stage has had, this one included
+    stage_limit      most iterations of the stage, or None
+    accurate_share   of the explored frames
+    candidates       frames that could be labeled
+    force_rmse       held-out force RMSE of this and of earlier iterations, oldest first, eV/Å
+    labels           paid for so far
+    """
+
+    iteration: int
+    stage: int
+    stages: int
+    stage_iteration: int
+    stage_limit: int | None
+    accurate_share: float
+    candidates: int
+    force_rmse: Sequence[float]
+    labels: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do next, and why."""
+
+    action: Literal["label", "advance", "stop"]
+    reason: str
+    converged: bool = False
+
+
+def decide(now: Standing, rules: Rules) -> Decision:
+    """The next action after an exploration. Pure: the same standing gives the same decision."""
+    done, why = _stage_is_done(now, rules)
+    last = now.stage == now.stages - 1
+    if done and last:
+        return Decision("stop", f"converged: {why}", converged=True)
+    if now.iteration >= rules.iterations:
+        return Decision("stop", f"the budget of {rules.iterations} iterations is used up; {why}")
+    if rules.labels is not None and now.labels >= rules.labels:
+        return Decision("stop", f"the budget of {rules.labels} labels is used up; {why}")
+    if done:
+        return Decision("advance", f"the stage has converged: {why}")
+    if now.stage_limit is not None and now.stage_iteration >= now.stage_limit:
+        text = f"the stage has had its {now.stage_limit} iterations; {why}"
+        return Decision("stop", text) if last else Decision("advance", text)
+    if now.candidates == 0:
+        text = f"nothing new was found that could be labeled; {why}"
+        return Decision("stop", text) if last else Decision("advance", text)
+    return Decision("label", why)
+
+
+def _stage_is_done(now: Standing, rules: Rules) -> tuple[bool, str]:
+    error = now.force_rmse[-1] if now.force_rmse else None
+    parts = [f"{now.accurate_share:.1%} accurate (wanted {rules.accurate:.1%})"]
+    done = now.accurate_share >= rules.accurate
+    if rules.heldout_force_rmse is not None and error is not None:
+        parts.append(f"held-out force RMSE {error:.4f} eV/Å (wanted {rules.heldout_force_rmse:g} eV/Å)")
+        done = done and error <= rules.heldout_force_rmse
+    if not done and rules.plateau is not None and _has_stalled(now.force_rmse, rules.plateau):
+        return True, f"{parts[-1]}; no improvement of the held-out force RMSE over {rules.plateau} iterations"
+    return done, ", ".join(parts)
+
+
+def _has_stalled(errors: Sequence[float], window: int) -> bool:
+    """The best of the last `window` errors is no better than the best before them."""
+    if len(errors) <= window:
+        return False
+    before, lately = min(errors[:-window]), min(errors[-window:])
+    return lately > before * (1 - PLATEAU_IMPROVEMENT)

@@ -1,0 +1,76 @@
+"""How different frames are, and how to pick the ones that differ most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lamflow.data import Frame
+from lamflow.data.frames import Floats, Ints
+from lamflow.science.neighbors import pair_distances
+
+CUTOFF = 5.0
+"""Å"""
+BINS = 24
+WIDTH = 0.25
+"""Å, of the Gaussian that smears a distance over the bins."""
+
+
+def descriptor(frame: Frame, elements: Sequence[int]) -> Floats:
+    """A fixed-length picture of a frame: smeared radial distributions of each pair of elements, and the density.
+
+    elements  atomic numbers of the type map
+    returns   (P·BINS + 1,) for the P unordered pairs of elements; each distribution is neighbours per atom and bin,
+              weighted by a cosine that vanishes at CUTOFF, so that a small change of the frame changes it little
+    """
+    centers = np.linspace(1.0, CUTOFF, BINS)
+    place = {number: index for index, number in enumerate(elements)}
+    types = np.array([place[number] for number in frame.numbers])
+    size = len(elements)
+    found = np.zeros((size, size, BINS))
+    for _, distances in pair_distances(frame.positions[None], frame.cell[None], frame.pbc, CUTOFF):
+        first, second, image = np.nonzero(distances[0] < CUTOFF)
+        distance = distances[0][first, second, image]
+        weight = 0.5 * (np.cos(np.pi * distance / CUTOFF) + 1)
+        smeared = weight[:, None] * np.exp(-0.5 * ((distance[:, None] - centers) / WIDTH) ** 2)
+        np.add.at(found, (types[first], types[second]), smeared)
+    pairs = [found[i, j] + (found[j, i] if i != j else 0) for i in range(size) for j in range(i, size)]
+    volume = abs(np.linalg.det(frame.cell)) / frame.natoms if frame.pbc else 0.0
+    return np.concatenate([np.concatenate(pairs) / frame.natoms, [volume / 10.0]])
+
+
+def farthest_points(candidates: Floats, known: Floats, limit: int) -> Ints:
+    """Indices of at most `limit` candidates, each the farthest from all known and all picked before it.
+
+    candidates (C, D), known (K, D). Without anything known the first pick is the one farthest from the mean.
+    Ties go to the lower index, so the order of the candidates decides nothing else. Stops early when every candidate
+    left coincides with one that is known or picked. (T. F. Gonzalez, Theor. Comput. Sci. 38, 293 (1985).)
+    """
+    picked: list[int] = []
+    if not len(candidates):
+        return np.array(picked, dtype=np.int64)
+    nearest = _squared_to_nearest(candidates, known)
+    coincide = 1e-14 * max(float((candidates**2).sum(axis=1).max()), 1e-300)
+    for _ in range(min(limit, len(candidates))):
+        best = int(np.argmax(nearest))
+        if (picked or len(known)) and nearest[best] <= coincide:
+            break
+        squared = ((candidates - candidates[best]) ** 2).sum(axis=1)
+        nearest = np.minimum(nearest, squared) if picked or len(known) else squared
+        nearest[best] = -np.inf
+        picked.append(best)
+    return np.array(picked, dtype=np.int64)
+
+
+def _squared_to_nearest(candidates: Floats, known: Floats) -> Floats:
+    """Squared distance (C,) of each candidate to the nearest known point, or to the mean if none is known."""
+    if not len(known):
+        return np.asarray(((candidates - candidates.mean(axis=0)) ** 2).sum(axis=1))
+    nearest = np.full(len(candidates), np.inf)
+    own = (candidates**2).sum(axis=1)
+    for start in range(0, len(known), 1000):
+        block = known[start : start + 1000]
+        squared = own[:, None] + (block**2).sum(axis=1)[None] - 2 * candidates @ block.T
+        nearest = np.minimum(nearest, squared.min(axis=1))
+    return np.maximum(nearest, 0.0)

@@ -1,0 +1,67 @@
+"""Errors of predictions against labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lamflow.data import Labels
+from lamflow.data.results import Errors, ModelResult
+
+OUTLIER = 5.0
+"""A model whose error is so many times the median is not of the same kind as the others."""
+
+
+def errors(predicted: Sequence[Labels], reference: Sequence[Labels]) -> Errors:
+    """Errors over all frames: force components in eV/Å, energies and virial components in eV/atom.
+
+    Raises ValueError when there is no frame.
+    """
+    if not reference:
+        raise ValueError("there is no frame to judge on")
+    pairs = list(zip(predicted, reference, strict=True))
+    force = np.concatenate([(p.forces - r.forces).ravel() for p, r in pairs])
+    size = np.concatenate([r.forces.ravel() for r in reference])
+    energy = np.array([(p.energy - r.energy) / len(r.forces) for p, r in pairs])
+    virial = [
+        ((p.virial - r.virial) / len(r.forces)).ravel()
+        for p, r in pairs
+        if p.virial is not None and r.virial is not None
+    ]
+    return Errors(
+        force_rmse=float(np.sqrt(np.mean(force**2))),
+        force_mae=float(np.abs(force).mean()),
+        force_size=float(np.sqrt(np.mean(size**2))),
+        energy_rmse=float(np.sqrt(np.mean(energy**2))),
+        virial_rmse=float(np.sqrt(np.mean(np.concatenate(virial) ** 2))) if virial else None,
+        frames=len(reference),
+    )
+
+
+def bad_models(results: Sequence[ModelResult]) -> list[str]:
+    """Why each model that must not explore must not, one line a model; empty when all are good.
+
+    A model is bad when its training failed, when its errors are not finite, when it is no better than predicting no
+    force at all, or when its held-out force error is more than OUTLIER times the committee's median.
+    """
+    judged = [result.errors.force_rmse for result in results if result.errors and not result.failed]
+    median = float(np.median(judged)) if judged else np.nan
+    reasons = []
+    for result in results:
+        name = f"model {result.index + 1} of {len(results)}"
+        if result.failed:
+            reasons.append(f"{name}: its training failed: {result.failed}")
+        elif result.errors is None or not np.isfinite(result.errors.force_rmse):
+            reasons.append(f"{name}: its held-out force error is not a finite number")
+        elif result.errors.force_rmse > result.errors.force_size:
+            reasons.append(
+                f"{name}: its held-out force RMSE is {result.errors.force_rmse:.3g} eV/Å, more than the "
+                f"{result.errors.force_size:.3g} eV/Å of predicting no force at all; train longer"
+            )
+        elif result.errors.force_rmse > OUTLIER * median:
+            reasons.append(
+                f"{name}: its held-out force RMSE is {result.errors.force_rmse:.3g} eV/Å, "
+                f"{result.errors.force_rmse / median:.1f} times the committee's median"
+            )
+    return reasons

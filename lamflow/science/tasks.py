@@ -1,0 +1,89 @@
+"""Which explore tasks an iteration has, and how tasks are dealt out to pods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lamflow.config.engines import ExplorerSettings
+from lamflow.config.schema import Stage
+from lamflow.config.seeds import child_seed
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """One explore task.
+
+    number     within the iteration
+    group      place of its section in the stage's `explore`
+    structure  name of the structure set, and `start` the number of the structure in it
+    """
+
+    number: int
+    group: int
+    settings: ExplorerSettings
+    structure: str
+    start: int
+    condition: dict[str, float]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What a person recognises it by."""
+        condition = " ".join(f"{key} {value:g}" for key, value in self.condition.items())
+        return f"{self.settings.engine} {self.structure}#{self.start} {condition}".strip()
+
+
+def plan_tasks(stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int) -> list[PlannedTask]:
+    """Every explore task of an iteration, in a fixed order.
+
+    sizes  how many structures each set has
+
+    Each condition of a group gets `starts` structures of each of its sets. The structures of a set are drawn in one
+    seeded order that goes on from iteration to iteration and begins again when it is through.
+    """
+    tasks: list[PlannedTask] = []
+    drawn: dict[str, int] = {}
+    for group, settings in enumerate(stage.explore):
+        for structure in settings.structures:
+            size = sizes[structure]
+            order = np.random.default_rng(child_seed(seed, "starts", structure)).permutation(size)
+            for condition in settings.conditions():
+                for _ in range(settings.starts):
+                    place = drawn.get(structure, 0)
+                    drawn[structure] = place + 1
+                    turn = place + (iteration - 1) * _draws(stage, structure)
+                    number = len(tasks)
+                    tasks.append(
+                        PlannedTask(
+                            number=number,
+                            group=group,
+                            settings=settings,
+                            structure=structure,
+                            start=int(order[turn % size]),
+                            condition=condition,
+                            seed=child_seed(seed, "explore", iteration, number),
+                        )
+                    )
+    return tasks
+
+
+def _draws(stage: Stage, structure: str) -> int:
+    """How often an iteration of `stage` draws from a structure set."""
+    return sum(
+        len(group.conditions()) * group.starts for group in stage.explore for name in group.structures if name == structure
+    )
+
+
+def deal(count: int, pods: int, pod: int) -> range:
+    """The tasks, of `count`, that pod number `pod` of `pods` does: every `pods`-th, so that costs even out."""
+    return range(pod, count, pods)
+
+
+def pods_needed(count: int, parallel: int, tasks_per_pod: int | None) -> int:
+    """How many pods share `count` tasks: no more than `parallel` unless `tasks_per_pod` says so, at least one."""
+    if tasks_per_pod is not None:
+        return max(1, -(-count // tasks_per_pod))
+    return max(1, min(count, parallel))

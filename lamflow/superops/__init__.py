@@ -1,0 +1,1 @@
+"""Wiring only: the arrows between OPs."""

@@ -1,0 +1,35 @@
+"""Units: stated once, here, in the type of each number.
+
+lamflow computes in eV, Å, K, ps and eV/Å³ throughout. A number in a configuration carries its unit in its type,
+so that messages, the JSON schema and the manual page all read it from the same place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The unit of an annotated number."""
+
+    symbol: str
+
+
+EvPerAngstrom = Annotated[float, Field(ge=0), Unit("eV/Å")]
+EvPerAtom = Annotated[float, Field(ge=0), Unit("eV/atom")]
+Ev = Annotated[float, Unit("eV")]
+Angstrom = Annotated[float, Field(ge=0), Unit("Å")]
+Kelvin = Annotated[float, Field(ge=0), Unit("K")]
+Bar = Annotated[float, Unit("bar")]
+Picosecond = Annotated[float, Field(gt=0), Unit("ps")]
+Second = Annotated[float, Field(gt=0), Unit("s")]
+Degree = Annotated[float, Field(ge=0, le=180), Unit("°")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rydberg = Annotated[float, Field(gt=0), Unit("Ry")]
+
+BAR_IN_EV_PER_A3 = 6.241509074e-7
+"""1 bar in eV/Å³ (CODATA 2018)."""
