@@ -37,6 +37,10 @@ class TrainerSettings(EngineSettings):
     models: int = Field(4, ge=2, le=64)
     """How many models are trained with different seeds. Their disagreement is the measure of what they do not know."""
 
+    def seconds(self) -> float:
+        """A guess, for planning only, of the time that the first training of one model takes, in s."""
+        return 600.0
+
 
 class ExplorerSettings(EngineSettings):
     """What every explorer is told."""
@@ -50,9 +54,10 @@ class ExplorerSettings(EngineSettings):
         """Every condition (temperature in K, pressure in bar, …) that each start structure is explored under."""
         return [{}]
 
-    def frames(self) -> int:
-        """How many frames one task writes, for planning."""
-        return 1
+    def seconds(self, natoms: int) -> float:
+        """A guess, for planning only, of the time that one task of `natoms` atoms takes, in s."""
+        del natoms
+        return 60.0
 
 
 class LabelerSettings(EngineSettings):

@@ -1,4 +1,4 @@
-"""`pods:` how work is cut into tasks. The same keys on a laptop and on a cluster; only there do images mean anything."""
+"""`pods:` how work is cut into tasks, by kind of step. The same keys on a laptop and on a cluster."""
 
 from __future__ import annotations
 

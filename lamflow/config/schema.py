@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -12,11 +13,13 @@ from lamflow.config.pods import Pods
 from lamflow.config.section import Element, InputFile, Section
 from lamflow.units import Angstrom, Degree, EvPerAngstrom, Share
 
-
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")]
 """Lower-case letters, digits and '-', at most 40: it becomes part of the names of files and of Kubernetes objects."""
 Supercell = Annotated[list[Annotated[int, Field(ge=1, le=50)]], Field(min_length=3, max_length=3)]
 Deviation = Literal["force_max", "force_mean", "force_min", "force_max_relative", "virial_max", "energy"]
+
+
+ONE_ATOM_LATTICES = ("fcc", "bcc", "hcp", "sc", "diamond")
 
 
 class Crystal(Section):
@@ -30,6 +33,22 @@ class Crystal(Section):
     c: Angstrom | None = None
     cubic: bool = False
     """The conventional cubic cell instead of the primitive one."""
+
+    @model_validator(mode="after")
+    def _formula_fits(self) -> Self:
+        symbols = re.findall(r"[A-Z][a-z]?", self.formula)
+        sites = 1 if self.lattice in ONE_ATOM_LATTICES else 2
+        if "".join(symbols) != self.formula or len(symbols) != sites:
+            example = "Cu" if sites == 1 else "NaCl"
+            raise ValueError(f"formula {self.formula!r} does not fit {self.lattice}: give it like {example!r}")
+        if sites == 2 and self.a is None:
+            raise ValueError(f"the lattice constant a of {self.lattice} {self.formula} is needed")
+        return self
+
+    @property
+    def elements(self) -> list[str]:
+        """Its chemical symbols."""
+        return re.findall(r"[A-Z][a-z]?", self.formula)
 
 
 class StructureSet(Section):
@@ -168,7 +187,8 @@ class Converge(Section):
     accurate: Share = 0.95
     """Share of the explored frames whose deviation is below the window."""
     heldout_force_rmse: EvPerAngstrom | None = None
-    """Force RMSE of the committee's mean model error on the held-out data must be at most this."""
+    """Mean of the models' force RMSE on the held-out data must be at most this before the last stage, and the run, is
+    done."""
     plateau: int | None = Field(None, ge=2)
     """Also done when the held-out force RMSE has not improved by 2 % over this many iterations."""
 
@@ -228,7 +248,8 @@ class Config(Section):
             known_ones = ", ".join(sorted(known_to_labeler))
             raise ValueError(f"label: {self.label.engine} cannot treat {unknown}; as set up here it knows {known_ones}")
         for structures in self.structures:
-            for element in structures.composition:
+            built = structures.crystal.elements if structures.crystal and not structures.composition else []
+            for element in (*structures.composition, *built):
                 if element not in self.elements:
                     raise ValueError(f"structures.{structures.name}: {element} is not in elements {self.elements}")
         return self

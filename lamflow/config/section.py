@@ -14,7 +14,11 @@ class Section(BaseModel):
     """A frozen group of settings: unknown keys are refused, attribute docstrings are the manual page."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, str_strip_whitespace=True
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        str_strip_whitespace=True,
     )
 
 

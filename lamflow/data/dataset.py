@@ -88,8 +88,8 @@ def write_dataset(path: Path, items: Sequence[Item], elements: Sequence[str], fo
     """
     groups: dict[str, list[Item]] = {}
     seen: set[str] = set()
-    for item in items:
-        item = Item(_ordered(item.labeled, elements, item.origin), item.origin)
+    for given in items:
+        item = Item(_ordered(given.labeled, elements, given.origin), given.origin)
         key = item.labeled.frame.content_hash()
         if key not in seen:
             seen.add(key)
@@ -158,7 +158,11 @@ def _group_name(labeled: LabeledFrame, elements: Sequence[str]) -> str:
     """Formula, with what must not be mixed with others: isolated systems, and frames without a virial."""
     symbols = labeled.frame.symbols
     formula = "".join(f"{e}{symbols.count(e)}" for e in elements if e in symbols)
-    return formula + ("" if labeled.frame.pbc else "-isolated") + ("" if labeled.labels.virial is not None else "-novirial")
+    return (
+        formula
+        + ("" if labeled.frame.pbc else "-isolated")
+        + ("" if labeled.labels.virial is not None else "-novirial")
+    )
 
 
 def _write_system(path: Path, name: str, items: list[Item], elements: Sequence[str], format: Format) -> str:
@@ -178,8 +182,9 @@ def _write_system(path: Path, name: str, items: list[Item], elements: Sequence[s
         "energies": np.array([label.energy for label in labels]),
         "forces": np.stack([label.forces for label in labels]),
     }
-    if labels[0].virial is not None:
-        data["virials"] = np.stack([label.virial for label in labels])
+    virials = [label.virial for label in labels if label.virial is not None]
+    if virials:
+        data["virials"] = np.stack(virials)
     if not frames[0].pbc:
         data["nopbc"] = True
     system = dpdata.LabeledSystem(data=data)

@@ -216,3 +216,22 @@ class Run(Result):
     versions: dict[str, str]
     state: Literal["running", "stopped", "failed", "converged", "ended"]
     message: str = ""
+
+
+class Shape(Result):
+    """What an iteration's graph depends on; kept, so that a graph is built again as it was.
+
+    number         of the iteration; 0 is the start
+    stage          place of the stage
+    train, explore, label  pods of these steps; `label` is for the start, later select says how many
+    pods_at_once   label pods that run at once
+    given          labeled start data lie in the store
+    """
+
+    number: int
+    stage: int = 0
+    train: int = 1
+    explore: int = 1
+    label: int = 1
+    pods_at_once: int = 1
+    given: bool = False

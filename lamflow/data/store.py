@@ -1,10 +1,10 @@
 """Where a run keeps its data: keys below a prefix, as in an object store. Here the store is a folder.
 
-    input/                  config.json and the files it names
-    structures/NAME.npz     start structures
-    data/train/000, 001, …  training data, one data set an iteration; data/heldout/000 the held-out data
-    data/index/000, …       content hashes and descriptors of those data
-    iterations/003/…        models, explored, selected, labeled, and result.json when the iteration has finished
+input/                  config.json and the files it names
+structures/NAME.npz     start structures
+data/train/000, 001, …  training data, one data set an iteration; data/heldout/000 the held-out data
+data/index/000, …       content hashes and descriptors of those data
+iterations/003/…        models, explored, selected, labeled, and result.json when the iteration has finished
 """
 
 from __future__ import annotations

@@ -6,11 +6,20 @@ from pathlib import Path
 
 from lamflow.config.schema import Config
 from lamflow.data.dataset import MANIFEST, Manifest
-from lamflow.data.results import Explored, Iteration, Labeled, Merged, ModelResult, Selected, StepTime, TaskResult
+from lamflow.data.results import (
+    Explored,
+    Iteration,
+    Labeled,
+    Merged,
+    ModelResult,
+    Selected,
+    Shape,
+    StepTime,
+    TaskResult,
+)
 from lamflow.data.store import INDEX
 from lamflow.driver.rundir import RunDirectory
 from lamflow.science.tasks import deal
-from lamflow.superops.learn import Shape
 
 
 def collect(directory: RunDirectory, config: Config, shape: Shape, seconds: float) -> Iteration:
@@ -25,7 +34,10 @@ def collect(directory: RunDirectory, config: Config, shape: Shape, seconds: floa
     past = directory.iterations()
     labels = (past[-1].labels if past else 0) + sum(len(part.outcomes) for part in labeled)
     engine = {
-        "train": max((sum(models[i].seconds for i in deal(len(models), shape.train, p)) for p in range(shape.train)), default=0.0),
+        "train": max(
+            (sum(models[i].seconds for i in deal(len(models), shape.train, p)) for p in range(shape.train)),
+            default=0.0,
+        ),
         "explore": max((sum(task.seconds for task in shard.tasks) for shard in explored), default=0.0),
         "label": max((sum(outcome.seconds for outcome in part.outcomes) for part in labeled), default=0.0),
     }
@@ -61,6 +73,7 @@ def _in_order(explored: list[Explored]) -> list[TaskResult]:
 
 def _frames(directory: RunDirectory) -> tuple[int, int]:
     """Frames that are trained on, and held out."""
+
     def count(name: str) -> int:
         files = (directory.path / INDEX).glob(f"*/{name}")
         return sum(len(Manifest.model_validate_json(file.read_bytes()).frames) for file in files)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from lamflow.config.schema import Config
+from lamflow.data.results import Shape
 from lamflow.data.store import INPUT, iteration_key
 from lamflow.engines.process import die_with_parent
 
@@ -33,7 +34,6 @@ def main(run: Path, number: int, workers: int) -> int:
         debug_failfast=True,
     )
     from lamflow.flow.iteration import iteration
-    from lamflow.superops.learn import Shape
     from lamflow.superops.step import Place
 
     folder = run / INPUT

@@ -8,14 +8,14 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lamflow.config.schema import Config
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import History, Iteration, Run
+from lamflow.data.results import History, Iteration, Run, Shape
 from lamflow.data.store import STRUCTURES
 from lamflow.driver.collect import collect
 from lamflow.driver.prepare import fingerprint, prepare, save_settings
@@ -23,7 +23,6 @@ from lamflow.driver.rundir import OWNER, RunDirectory
 from lamflow.engines import process
 from lamflow.errors import BY_NAME, EngineError, LamflowError, NodeError, StateError
 from lamflow.science.tasks import plan_tasks, pods_needed
-from lamflow.superops.learn import Shape
 
 STEPS = ("train", "explore", "select", "label", "merge")
 
@@ -65,6 +64,11 @@ class Listener:
         """An iteration has finished."""
 
 
+def resume(path: Path, listener: Listener | None = None) -> Run:
+    """Go on with the run in folder `path` with the settings that it has. See `run`."""
+    return _drive(RunDirectory(path.absolute()), None, listener or Listener(), redo=False)
+
+
 def run(config: Config, path: Path, listener: Listener | None = None, *, redo: bool = False) -> Run:
     """Drive the run of `config` in folder `path` until it converges or its budget ends, and return its record.
 
@@ -72,15 +76,23 @@ def run(config: Config, path: Path, listener: Listener | None = None, *, redo: b
     there, InputError for data that cannot be used, EngineError and NodeError for what stopped an iteration.
     `redo` throws away an unfinished iteration whose settings have changed.
     """
-    directory, machine, listener = RunDirectory(path.absolute()), Machine.here(), listener or Listener()
+    return _drive(RunDirectory(path.absolute()), config, listener or Listener(), redo=redo)
+
+
+def _drive(directory: RunDirectory, config: Config | None, listener: Listener, *, redo: bool) -> Run:
+    machine, amended = Machine.here(), False
+    if config is None:
+        directory.run()
     with directory.lock(), _terminable():
-        if directory.exists():
-            _accept(config, directory, redo)
+        if config is None:
+            config = directory.config()
+        elif directory.exists():
+            amended = _accept(config, directory, redo)
         else:
             prepare(config, directory, machine.slots(0, config.pods.label.threads, config.pods.label.parallel))
         _record(directory, "running", "")
         try:
-            last = _iterate(config, directory, machine, listener)
+            last = _iterate(config, directory, machine, listener, amended)
         except KeyboardInterrupt:
             _record(directory, "stopped", "stopped; go on with `lamflow resume`")
             raise
@@ -91,11 +103,13 @@ def run(config: Config, path: Path, listener: Listener | None = None, *, redo: b
         return _record(directory, "converged" if last.selected.converged else "ended", last.selected.reason)
 
 
-def _iterate(config: Config, directory: RunDirectory, machine: Machine, listener: Listener) -> Iteration:
+def _iterate(config: Config, directory: RunDirectory, machine: Machine, listener: Listener, amended: bool) -> Iteration:
+    """Iterations until one decides to stop. An amended run goes on after an end that the old settings decided."""
     while True:
         done = directory.iterations()
-        if done and done[-1].selected is not None and done[-1].selected.decision == "stop":
+        if done and done[-1].selected is not None and done[-1].selected.decision == "stop" and not amended:
             return done[-1]
+        amended = False
         shape = _shape(config, directory, machine, done)
         stage = config.stages[shape.stage].name if shape.number else "start"
         listener.begins(shape.number, stage)
@@ -137,17 +151,17 @@ def _shape(config: Config, directory: RunDirectory, machine: Machine, done: list
 
 
 def next_stage(config: Config, done: list[Iteration]) -> int:
-    """Place of the stage that comes next."""
-    names = [stage.name for stage in config.stages]
+    """Place of the stage that comes next: the same until it has converged or had its iterations."""
     last = done[-1]
     if last.selected is None:
         return 0
-    return names.index(last.stage) + (last.selected.decision == "advance")
+    place = [stage.name for stage in config.stages].index(last.stage)
+    limit = config.stages[place].max_iterations
+    through = limit is not None and sum(iteration.stage == last.stage for iteration in done) >= limit
+    return min(place + (through or last.selected.decision == "advance"), len(config.stages) - 1)
 
 
-def _run_workflow(
-    config: Config, directory: RunDirectory, machine: Machine, shape: Shape, listener: Listener
-) -> float:
+def _run_workflow(config: Config, directory: RunDirectory, machine: Machine, shape: Shape, listener: Listener) -> float:
     """Run an iteration's workflow, again if the machine failed, and return its wall time in s."""
     retries = max(config.pods.train.retries, config.pods.explore.retries, config.pods.label.retries)
     started = time.monotonic()
@@ -179,7 +193,14 @@ def _run_once(directory: RunDirectory, machine: Machine, shape: Shape, listener:
         "OMP_NUM_THREADS": "1",
     }
     workers = max(machine.cores, shape.train, shape.explore) if machine.devices else machine.cores
-    argv = [sys.executable, "-m", "lamflow.driver.local", str(directory.path), str(shape.number), str(workers)]
+    argv = [
+        sys.executable,
+        "-m",
+        "lamflow.driver.local",
+        str(directory.path),
+        str(shape.number),
+        str(workers),
+    ]
     try:
         process.run(
             argv, cwd=directory.path, log=log, environment=environment,
@@ -223,8 +244,11 @@ def _explanation(errors: Path, shape: Shape, error: LamflowError, log: Path) -> 
     )
 
 
-def _accept(config: Config, directory: RunDirectory, redo: bool) -> None:
-    """Take over the settings of today for a run that exists, or say why that cannot be."""
+def _accept(config: Config, directory: RunDirectory, redo: bool) -> bool:
+    """Take over the settings of today for a run that exists, and say whether they have changed.
+
+    Raises StateError when the run cannot go on with them.
+    """
     if directory.run().fingerprint != fingerprint(config):
         raise StateError(
             f"{directory.path} holds a run with other elements, seed, structures or start data; "
@@ -234,7 +258,7 @@ def _accept(config: Config, directory: RunDirectory, redo: bool) -> None:
     old = before.read_text()
     save_settings(config, directory)
     if before.read_text() == old:
-        return
+        return False
     number = len(directory.iterations())
     workflow = directory.workflow(f"{config.name}-{number:03d}")
     begun = json.loads(old)
@@ -243,13 +267,14 @@ def _accept(config: Config, directory: RunDirectory, redo: bool) -> None:
     if workflow.is_dir() and set(changed) - {"pods"} and not redo:
         before.write_text(old)
         raise StateError(
-            f"{directory.path}: {', '.join(changed)} changed in the middle of iteration {number}; finish it with the old "
-            "settings, or throw away its steps with --redo"
+            f"{directory.path}: {', '.join(changed)} changed in the middle of iteration {number}; finish it with "
+            "the old settings, or throw away its steps with --redo"
         )
     if redo:
         shutil.rmtree(workflow, ignore_errors=True)
-    if number and redo:
-        shutil.rmtree(directory.iteration(number), ignore_errors=True)
+        if number:
+            shutil.rmtree(directory.iteration(number), ignore_errors=True)
+    return bool(set(changed) - {"pods"})
 
 
 def _record(directory: RunDirectory, state: str, message: str) -> Run:

@@ -79,6 +79,14 @@ def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
     return frames
 
 
+def check_inputs(config: Config) -> None:
+    """Read every file of structures and data. Raises InputError for what cannot be used; builds no crystal."""
+    for settings in config.structures:
+        if settings.files:
+            frames_of(settings, config)
+    start_items(config)
+
+
 def start_items(config: Config) -> dict[str, list[Item]]:
     """Labeled data that the user brought, for training and held out. Raises InputError."""
     found: dict[str, list[Item]] = {"train": [], "heldout": []}
@@ -87,7 +95,9 @@ def start_items(config: Config) -> dict[str, list[Item]]:
             for number, labeled in enumerate(read_labeled(expand(file), section.format)):
                 foreign = sorted(set(labeled.frame.symbols) - set(config.elements))
                 if foreign:
-                    raise InputError(f"{file}: frame {number}: {', '.join(foreign)} is not in elements {config.elements}")
+                    raise InputError(
+                        f"{file}: frame {number}: {', '.join(foreign)} is not in elements {config.elements}"
+                    )
                 found[role].append(Item(labeled, Origin(iteration=0, source=f"{file.name}#{number}")))
     return found
 

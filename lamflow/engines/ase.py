@@ -56,9 +56,9 @@ class AseExploration(ExplorerSettings):
         axes = {name: values for name, values in axes.items() if values}
         return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
-    def frames(self) -> int:
-        """Frames of one run at most."""
-        return self.steps // self.every
+    def seconds(self, natoms: int) -> float:
+        """As small models take on one core."""
+        return 3e-4 * natoms * self.steps
 
 
 class EvaluatorCalculator(Calculator):  # type: ignore[misc]  # ASE has no types

@@ -116,7 +116,10 @@ class QeLabeler:
             link = work / source.name
             if not link.is_symlink():
                 link.symlink_to(source.absolute())
-        system: dict[str, Any] = {"ecutwfc": settings.ecutwfc, "ecutrho": settings.ecutrho or 4 * settings.ecutwfc}
+        system: dict[str, Any] = {
+            "ecutwfc": settings.ecutwfc,
+            "ecutrho": settings.ecutrho or 4 * settings.ecutwfc,
+        }
         namelists = {
             "control": {
                 "calculation": "scf", "tprnfor": True, "tstress": True, "prefix": "lamflow", "outdir": "./out",

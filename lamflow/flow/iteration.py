@@ -5,7 +5,8 @@ from __future__ import annotations
 from dflow import Steps, Workflow
 
 from lamflow.config.schema import Config
-from lamflow.superops.learn import Shape, add_iteration, add_start
+from lamflow.data.results import Shape
+from lamflow.superops.learn import add_iteration, add_start
 from lamflow.superops.step import Place
 
 

@@ -97,8 +97,16 @@ class Operation:
 
     def template(self, *, keys: dict[str, str], threads: int, timeout: float, gpus: int) -> PythonScriptOPTemplate:
         """The dflow OP template; `keys` says where in the store each output artifact goes."""
-        from dflow import InputArtifact, InputParameter, Inputs, OutputArtifact, OutputParameter, Outputs
-        from dflow import PythonScriptOPTemplate, S3Artifact  # fmt: skip
+        from dflow import (  # fmt: skip
+            InputArtifact,
+            InputParameter,
+            Inputs,
+            OutputArtifact,
+            OutputParameter,
+            Outputs,
+            PythonScriptOPTemplate,
+            S3Artifact,
+        )
 
         numbers = ["pod", "pods", *(name for name, (kind, _) in self.inputs.items() if kind is not Path)]
         parameters = "{" + ", ".join(f'"{name}": {{{{inputs.parameters.{name}}}}}' for name in numbers) + "}"
@@ -148,23 +156,24 @@ def main(module: str, name: str, *, root: str, timeout: float, gpus: int, parame
     signal.setitimer(signal.ITIMER_REAL, timeout)
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     try:
-        _retrying(lambda: _execute(operation, Path(root), pod, pods, threads, timeout, parameters))
+        folder = Path(root)
+        scratch = Path(os.environ.get("LAMFLOW_SCRATCH", folder / "scratch")) / f"{name}-{pod}"
+        context = Context(
+            pod, pods, f"{name}-{pod}", folder / "work", scratch, folder / "outputs", threads=threads, timeout=timeout
+        )
+        _retrying(lambda: _execute(operation, context, folder / "inputs", parameters))
     except BaseException as error:  # noqa: BLE001  the pod's last word is its exit status
         sys.exit(_last_word(error, f"{name}-{pod}"))
 
 
-def _execute(
-    operation: Operation, root: Path, pod: int, pods: int, threads: int, timeout: float, parameters: dict[str, int]
-) -> None:
-    name = f"{operation.name}-{pod}"
-    scratch = Path(os.environ.get("LAMFLOW_SCRATCH", root / "scratch")) / name
-    context = Context(pod, pods, name, root / "work", scratch, root / "outputs", threads, timeout)
+def _execute(operation: Operation, context: Context, inputs: Path, parameters: dict[str, int]) -> None:
+    """Give an operation its inputs, and write its output parameters where Argo reads them."""
     for folder in (context.work, context.scratch, context.out):
         folder.mkdir(parents=True, exist_ok=True)
     given: dict[str, Any] = dict(parameters)
     for name, (kind, optional) in operation.inputs.items():
         if kind is Path:
-            path = root / "inputs" / name
+            path = inputs / name
             given[name] = None if optional and not path.exists() else path
     result = operation(context, **given)
     for name, kind in operation.outputs.items():

@@ -56,7 +56,7 @@ def explore(
         context.progress((done + 1) / len(mine))
     folder = context.out / "explored" / str(context.pod)
     folder.mkdir(parents=True)
-    _compact(config, visited, len(tasks), iteration, context.pod).save(folder / FRAMES)
+    _compact(config, visited, iteration, context.pod).save(folder / FRAMES)
     Explored(tasks=results).save(folder / RESULT)
     return Explorations(context.out / "explored")
 
@@ -111,7 +111,11 @@ def _explore_one(
 
 def _part(trajectory: Trajectory, frames: Ints) -> Trajectory:
     return Trajectory(
-        trajectory.numbers, trajectory.positions[frames], trajectory.cells[frames], trajectory.steps[frames], trajectory.pbc
+        trajectory.numbers,
+        trajectory.positions[frames],
+        trajectory.cells[frames],
+        trajectory.steps[frames],
+        trajectory.pbc,
     )
 
 
@@ -130,14 +134,12 @@ def _deviation(config: Config, trajectory: Trajectory, committee: list[Model]) -
     return chosen
 
 
-def _compact(
-    config: Config, visited: list[tuple[int, Trajectory, Floats]], tasks: int, iteration: int, pod: int
-) -> ExploredFrames:
+def _compact(config: Config, visited: list[tuple[int, Trajectory, Floats]], iteration: int, pod: int) -> ExploredFrames:
     """Deviations of all frames, coordinates of the candidates that this pod sends on."""
     task = np.concatenate([np.zeros(0, dtype=np.int64), *(np.full(len(d), n) for n, _, d in visited)])
     step = np.concatenate([np.zeros(0, dtype=np.int64), *(t.steps for _, t, _ in visited)])
     deviation = np.concatenate([np.zeros(0), *(d for _, _, d in visited)])
-    chosen = _sent_on(config, deviation, tasks, child_seed(config.seed, "pool", iteration, pod))
+    chosen = _sent_on(config, deviation, child_seed(config.seed, "pool", iteration, pod))
     ends = np.cumsum([len(d) for _, _, d in visited])
     frames = []
     for index in chosen:
@@ -149,7 +151,7 @@ def _compact(
     )  # fmt: skip
 
 
-def _sent_on(config: Config, deviation: Floats, tasks: int, seed: int) -> Ints:
+def _sent_on(config: Config, deviation: Floats, seed: int) -> Ints:
     """Which frames could be selected once all pods are seen, at most `pool` of them."""
     window, pool = config.select.window, config.select.pool
     below = np.flatnonzero(deviation < window.high)

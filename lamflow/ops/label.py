@@ -39,14 +39,14 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
         [answer] = labeler.label([frame], context.scratch)
         if isinstance(answer, Labels) and (problem := answer.problem(frame)):
             answer = LabelFailure(problem)
-        origin = origin.model_copy(update={"settings": settings})
+        labeled_by = origin.model_copy(update={"settings": settings})
         failed = answer if isinstance(answer, LabelFailure) else None
         if isinstance(answer, Labels):
-            good.append(Item(LabeledFrame(frame, answer), origin))
+            good.append(Item(LabeledFrame(frame, answer), labeled_by))
         outcomes.append(
             LabelOutcome(
                 hash=frame.content_hash(),
-                origin=origin,
+                origin=labeled_by,
                 seconds=time.monotonic() - started,
                 failed=failed.reason if failed else None,
                 log=failed.log if failed else "",

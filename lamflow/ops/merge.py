@@ -20,18 +20,24 @@ RESULT = "merged.json"
 
 
 class Merging(NamedTuple):
-    """train, heldout: data sets of the new frames; index: their hashes and descriptors; merged: merged.json."""
+    """train, heldout: data sets of the new frames; known: their hashes and descriptors; merged: merged.json."""
 
     train: Path
     heldout: Path
-    index: Path
+    known: Path
     merged: Path
     labels: int
 
 
 @op
 def merge(
-    context: Context, *, input: Path, labeled: Path | None, given: Path | None, index: Path | None, iteration: int
+    context: Context,
+    *,
+    input: Path,
+    labeled: Path | None,
+    given: Path | None,
+    index: Path | None,
+    iteration: int,
 ) -> Merging:
     """Check, deduplicate, split and write what this iteration labeled, and the data that were given at the start."""
     config = read_config(input)
@@ -51,20 +57,30 @@ def merge(
     train, again = _new(train, known)
     if iteration == 0 and not (train and heldout):
         empty = "training" if not train else "held-out"
-        raise InputError(f"the {empty} set is empty after reading, labeling and removing duplicates; see start and heldout")
+        raise InputError(
+            f"the {empty} set is empty after reading, labeling and removing duplicates; see start and heldout"
+        )
     out = context.out
     manifest = write_dataset(out / "train", train, config.elements, config.data_format)
     held = write_dataset(out / "heldout", heldout, config.elements, config.data_format)
-    (out / "index").mkdir(parents=True)
-    (out / "index" / MANIFEST).write_text(manifest.model_dump_json())
-    (out / "index" / f"heldout-{MANIFEST}").write_text(held.model_dump_json())
-    np.save(out / "index" / DESCRIPTORS, descriptors([item.labeled.frame for item in train], config), allow_pickle=False)
+    (out / "known").mkdir(parents=True)
+    (out / "known" / MANIFEST).write_text(manifest.model_dump_json())
+    (out / "known" / f"heldout-{MANIFEST}").write_text(held.model_dump_json())
+    np.save(
+        out / "known" / DESCRIPTORS,
+        descriptors([item.labeled.frame for item in train], config),
+        allow_pickle=False,
+    )
     seconds = sum(outcome.seconds for outcome in outcomes)
     result = Merged(
-        added=len(manifest.frames), heldout=len(held.frames), duplicates=twice + again, failed=failed, seconds=seconds
+        added=len(manifest.frames),
+        heldout=len(held.frames),
+        duplicates=twice + again,
+        failed=failed,
+        seconds=seconds,
     )
     result.save(out / "merged" / RESULT)
-    return Merging(out / "train", out / "heldout", out / "index", out / "merged", len(outcomes) - len(failed))
+    return Merging(out / "train", out / "heldout", out / "known", out / "merged", len(outcomes) - len(failed))
 
 
 def _judge(config: Config, outcomes: list[LabelOutcome]) -> list[LabelOutcome]:

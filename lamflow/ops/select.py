@@ -19,7 +19,7 @@ from lamflow.data.results import Chosen, Explored, History, Iteration, ModelResu
 from lamflow.errors import EngineError
 from lamflow.ops._op import Context, op
 from lamflow.ops._read import Known, read_config, read_index
-from lamflow.science.converge import Decision, Rules, Standing, decide
+from lamflow.science.converge import Rules, Standing, decide
 from lamflow.science.select import Window, adaptive_window, limited, pick
 from lamflow.science.tasks import deal, pods_needed
 
@@ -39,7 +39,7 @@ class Selection(NamedTuple):
 
 
 @op
-def select(
+def select(  # noqa: PLR0913  an OP's arguments are its ports
     context: Context, *, input: Path, explored: Path, models: Path, index: Path, history: Path,
     iteration: int, stage: int, pods_at_once: int,
 ) -> Selection:  # fmt: skip
@@ -52,26 +52,26 @@ def select(
     deviation = np.concatenate([part.deviation for part in found])
     window = _window(config, deviation)
     pool = _Pool.of(found, window, read_index(index))
-    counted = window.counts(deviation)
-    errors = [ModelResult.read(path).errors for path in sorted(models.glob("*/model.json"))]
+    seen = _seen(config, deviation, window, tasks, pool)
     now = Standing(
         iteration=iteration,
         stage=stage,
         stages=len(config.stages),
         stage_iteration=1 + sum(item.stage == config.stages[stage].name for item in past),
         stage_limit=config.stages[stage].max_iterations,
-        accurate_share=counted[0] / max(1, len(deviation)),
+        accurate_share=seen.accurate_share,
         candidates=len(pool.frames),
-        force_rmse=[*_rmse(past), float(np.mean([item.force_rmse for item in errors if item]))],
+        force_rmse=[*_rmse(past), _committee_rmse(models)],
         labels=past[-1].labels if past else 0,
     )
     decision = decide(now, _rules(config))
-    chosen = _chosen(config, pool, tasks, now, iteration) if decision.action == "label" else []
+    chosen = _chosen(config, pool, tasks, now, iteration) if decision.action == "label" else {}
     folder = context.out / "selected"
-    count = _write_batches(folder, config, [pool.frames[i] for i, _ in chosen], [c for _, c in chosen], pods_at_once)
-    summary = _summary(config, deviation, window, counted, tasks, pool, [c for _, c in chosen], count, decision)
-    summary.save(folder / RESULT)
-    return Selection(folder, decision.action, count, summary.accurate_share, counted[1], len(chosen))
+    count = _write_batches(folder, config, [(pool.frames[place], why) for place, why in chosen.items()], pods_at_once)
+    update = {"chosen": list(chosen.values()), "batches": count, "decision": decision.action}
+    seen = seen.model_copy(update={**update, "reason": decision.reason, "converged": decision.converged})
+    seen.save(folder / RESULT)
+    return Selection(folder, decision.action, count, seen.accurate_share, seen.candidates, len(chosen))
 
 
 class _Pool(NamedTuple):
@@ -109,7 +109,13 @@ class _Pool(NamedTuple):
             kept.append(int(place))
         keep = np.array(kept, dtype=np.int64)
         return cls(
-            [frames[i] for i in kept], deviation[keep], descriptor[keep], known.descriptors, task[keep], step[keep], repeated
+            [frames[i] for i in kept],
+            deviation[keep],
+            descriptor[keep],
+            known.descriptors,
+            task[keep],
+            step[keep],
+            repeated,
         )
 
 
@@ -125,7 +131,9 @@ def _tasks(config: Config, shards: list[Explored], found: list[ExploredFrames]) 
     lost = [task for task in tasks.values() if task.failed and task.frames == 0]
     nothing = not any(len(part.deviation) for part in found)
     if nothing or len(lost) > config.select.max_failed * total:
-        shown = "\n".join(f"  {task.name}: {task.log or task.failed or task.dropped}" for task in list(tasks.values())[:3])
+        shown = "\n".join(
+            f"  {task.name}: {task.log or task.failed or task.dropped}" for task in list(tasks.values())[:3]
+        )
         what = "no frame passed the filters" if nothing else f"{len(lost)} of {total} explore tasks failed"
         raise EngineError(f"{what} (select.max_failed is {config.select.max_failed:g}); the first ones:\n{shown}")
     return tasks
@@ -136,6 +144,11 @@ def _window(config: Config, deviation: Floats) -> Window:
     if isinstance(settings, FixedWindow):
         return Window(settings.low, settings.high)
     return adaptive_window(deviation, settings.high, settings.candidates, settings.share)
+
+
+def _committee_rmse(models: Path) -> float:
+    errors = [ModelResult.read(path).errors for path in sorted(models.glob("*/model.json"))]
+    return float(np.mean([item.force_rmse for item in errors if item]))
 
 
 def _rmse(past: list[Iteration]) -> list[float]:
@@ -154,8 +167,8 @@ def _rules(config: Config) -> Rules:
 
 def _chosen(
     config: Config, pool: _Pool, tasks: dict[int, TaskResult], now: Standing, iteration: int
-) -> list[tuple[int, Chosen]]:
-    """The frames to label, first choice first."""
+) -> dict[int, Chosen]:
+    """The frames to label by their place in the pool, first choice first, and why."""
     settings = config.select
     limit = settings.limit
     if config.budget.labels is not None:
@@ -165,38 +178,34 @@ def _chosen(
     order = pick(pool.deviation, pool.descriptor, pool.known, settings.pick, wanted, seed)
     group = np.array([int(tasks[int(number)].group) for number in pool.task], dtype=np.int64)
     kept = limited(order, group, limit, settings.per_group)
-    return [
-        (
-            int(place),
-            Chosen(
-                hash=pool.frames[place].content_hash(),
-                natoms=pool.frames[place].natoms,
-                group=str(group[place]),
-                rule=f"{settings.window.rule} window, {settings.pick} choice {rank + 1} of {len(kept)}",
-                origin=Origin(
-                    iteration=iteration,
-                    source=tasks[int(pool.task[place])].name,
-                    step=int(pool.step[place]),
-                    deviation=float(pool.deviation[place]),
-                ),
+    return {
+        int(place): Chosen(
+            hash=pool.frames[place].content_hash(),
+            natoms=pool.frames[place].natoms,
+            group=str(group[place]),
+            rule=f"{settings.window.rule} window, {settings.pick} choice {rank + 1} of {len(kept)}",
+            origin=Origin(
+                iteration=iteration,
+                source=tasks[int(pool.task[place])].name,
+                step=int(pool.step[place]),
+                deviation=float(pool.deviation[place]),
             ),
         )
         for rank, place in enumerate(kept)
-    ]
+    }
 
 
-def _write_batches(
-    folder: Path, config: Config, frames: list[Frame], chosen: list[Chosen], pods_at_once: int
-) -> int:
+def _write_batches(folder: Path, config: Config, chosen: list[tuple[Frame, Chosen]], pods_at_once: int) -> int:
     """Deal the frames out to label pods, the largest first, and return how many pods there are."""
     (folder / "batches").mkdir(parents=True)
-    if not frames:
+    if not chosen:
         return 0
-    pods = pods_needed(len(frames), config.pods.label.parallel or pods_at_once, config.pods.label.tasks_per_pod)
-    order = sorted(range(len(frames)), key=lambda index: -frames[index].natoms)
+    pods = pods_needed(len(chosen), config.pods.label.parallel or pods_at_once, config.pods.label.tasks_per_pod)
+    chosen = sorted(chosen, key=lambda item: -item[0].natoms)
     for pod in range(pods):
-        mine = [order[place] for place in deal(len(order), pods, pod)]
-        write_batch(folder / "batches" / str(pod), [frames[i] for i in mine], [chosen[i].origin for i in mine])
+        mine = [chosen[place] for place in deal(len(chosen), pods, pod)]
+        origins = [why.origin for _, why in mine]
+        write_batch(folder / "batches" / str(pod), [frame for frame, _ in mine], origins)
     return pods
 
 
@@ -208,31 +217,28 @@ def write_batch(folder: Path, frames: list[Frame], origins: list[Origin], role: 
     (folder / "role").write_text(role)
 
 
-def _summary(
-    config: Config, deviation: Floats, window: Window, counted: tuple[int, int, int], tasks: dict[int, TaskResult],
-    pool: _Pool, chosen: list[Chosen], batches: int, decision: Decision,
-) -> Selected:  # fmt: skip
+def _seen(config: Config, deviation: Floats, window: Window, tasks: dict[int, TaskResult], pool: _Pool) -> Selected:
+    """What was found, before anything is decided."""
+    accurate, candidates, failed = window.counts(deviation)
     dropped: Counter[str] = Counter()
     for task in tasks.values():
         dropped.update(task.dropped)
-    finite = deviation[np.isfinite(deviation)]
     top = max(1.5 * config.select.window.high, 1e-6)
     edges = np.linspace(0, top, BINS + 1)
-    histogram, _ = np.histogram(np.minimum(finite, top), bins=edges)
+    histogram, _ = np.histogram(np.minimum(deviation[np.isfinite(deviation)], top), bins=edges)
     return Selected(
         frames=len(deviation),
-        accurate=counted[0],
-        candidates=counted[1],
-        failed=counted[2],
+        accurate=accurate,
+        candidates=candidates,
+        failed=failed,
         dropped=dict(dropped),
         low=window.low,
         high=window.high,
         known=pool.repeated,
         histogram=histogram.tolist(),
         edges=edges.tolist(),
-        chosen=chosen,
-        batches=batches,
-        decision=decision.action,
-        reason=decision.reason,
-        converged=decision.converged,
+        chosen=[],
+        batches=0,
+        decision="stop",
+        reason="",
     )

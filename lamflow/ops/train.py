@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from lamflow.config.seeds import child_seed
 from lamflow.data.dataset import manifests, read_dataset, systems
 from lamflow.data.results import ModelResult
 from lamflow.engines import registry
-from lamflow.engines.protocol import Trainer, TrainTask
+from lamflow.engines.protocol import Progress, Trainer, TrainTask
 from lamflow.errors import EngineError
 from lamflow.ops._op import Context, op
 from lamflow.ops._read import read_config
@@ -62,14 +63,19 @@ def train(
             threads=context.threads,
             timeout=context.timeout,
         )
-        result = _train_one(trainer, task, index, data_hash, lambda share: context.progress((done + share) / len(mine)))
+        progress = partial(_progress, context, done, len(mine))
+        result = _train_one(trainer, task, index, data_hash, progress)
         if not result.failed:
             result = _judge(trainer, output, heldout, result)
         result.save(output / RESULT)
     return Trained(context.out / "models")
 
 
-def _train_one(trainer: Trainer, task: TrainTask, index: int, data_hash: str, progress) -> ModelResult:  # type: ignore[no-untyped-def]
+def _progress(context: Context, done: int, models: int, share: float) -> None:
+    context.progress((done + share) / models)
+
+
+def _train_one(trainer: Trainer, task: TrainTask, index: int, data_hash: str, progress: Progress) -> ModelResult:
     started, steps, failed = time.monotonic(), 0, None
     try:
         steps = trainer.train(task, progress)

@@ -67,9 +67,8 @@ def decide(now: Standing, rules: Rules) -> Decision:
         return Decision("stop", f"the budget of {rules.labels} labels is used up; {why}")
     if done:
         return Decision("advance", f"the stage has converged: {why}")
-    if now.stage_limit is not None and now.stage_iteration >= now.stage_limit:
-        text = f"the stage has had its {now.stage_limit} iterations; {why}"
-        return Decision("stop", text) if last else Decision("advance", text)
+    if last and now.stage_limit is not None and now.stage_iteration >= now.stage_limit:
+        return Decision("stop", f"the last stage has had its {now.stage_limit} iterations; {why}")
     if now.candidates == 0:
         text = f"nothing new was found that could be labeled; {why}"
         return Decision("stop", text) if last else Decision("advance", text)
@@ -77,10 +76,11 @@ def decide(now: Standing, rules: Rules) -> Decision:
 
 
 def _stage_is_done(now: Standing, rules: Rules) -> tuple[bool, str]:
+    last = now.stage == now.stages - 1
     error = now.force_rmse[-1] if now.force_rmse else None
     parts = [f"{now.accurate_share:.1%} accurate (wanted {rules.accurate:.1%})"]
     done = now.accurate_share >= rules.accurate
-    if rules.heldout_force_rmse is not None and error is not None:
+    if last and rules.heldout_force_rmse is not None and error is not None:
         parts.append(f"held-out force RMSE {error:.4f} eV/Å (wanted {rules.heldout_force_rmse:g} eV/Å)")
         done = done and error <= rules.heldout_force_rmse
     if not done and rules.plateau is not None and _has_stalled(now.force_rmse, rules.plateau):

@@ -73,4 +73,4 @@ def _squared_to_nearest(candidates: Floats, known: Floats) -> Floats:
         block = known[start : start + 1000]
         squared = own[:, None] + (block**2).sum(axis=1)[None] - 2 * candidates @ block.T
         nearest = np.minimum(nearest, squared.min(axis=1))
-    return np.maximum(nearest, 0.0)
+    return np.asarray(np.maximum(nearest, 0.0))

@@ -45,7 +45,7 @@ def refused(trajectory: Trajectory, limits: Limits) -> Ints:
     """
     positions, cells = trajectory.positions, trajectory.cells
     verdict = np.zeros(len(trajectory), dtype=np.int64)
-    finite = np.isfinite(positions).all(axis=(1, 2)) & np.isfinite(cells).all(axis=(1, 2))
+    finite = np.asarray(np.isfinite(positions).all(axis=(1, 2)) & np.isfinite(cells).all(axis=(1, 2)))
     _refuse(verdict, ~finite, "not a finite number")
     if trajectory.pbc and len(trajectory):
         safe = np.where(finite[:, None, None], cells, np.eye(3))

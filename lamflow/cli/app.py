@@ -1,0 +1,151 @@
+"""Every command: what it takes and what it says. The work is done elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    name="lamflow",
+    help="Concurrent learning of interatomic potentials: one YAML, one graph, on a laptop and on a cluster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+File = Annotated[Path, typer.Argument(help="A lamflow YAML file.", metavar="FILE")]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a run, for example runs/NAME.", metavar="RUN")]
+Folder = Annotated[Optional[Path], typer.Option("--dir", help="Folder of the run; runs/NAME if not given.")]  # noqa: UP045
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from lamflow import __version__
+
+        print(f"lamflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Options that come before the command."""
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="Name of the study: lower-case letters, digits, '-'.")],
+) -> None:
+    """Make a folder with a small study that runs at once, to be changed into yours."""
+    from lamflow.cli import study
+
+    study.init(name)
+
+
+@app.command()
+def check(file: File) -> None:
+    """Say everything that is wrong with FILE and with the files that it names."""
+    from lamflow.cli import study
+
+    study.check(file)
+
+
+@app.command()
+def plan(file: File, folder: Folder = None) -> None:
+    """Tasks, pods, labels and estimated time of an iteration of each stage."""
+    from lamflow.cli import study
+
+    study.plan(file, folder)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of FILE, for an editor to complete and check with."""
+    from lamflow.cli import study
+
+    study.schema()
+
+
+@app.command()
+def doctor() -> None:
+    """Which engines work here, with their versions, and how to install the others."""
+    from lamflow.cli import study
+
+    study.doctor()
+
+
+@app.command()
+def run(
+    file: File,
+    folder: Folder = None,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Begin an unfinished iteration again with changed settings.")
+    ] = False,
+) -> None:
+    """Run FILE on this machine, or go on with it, until it converges or its budget is used up."""
+    from lamflow.cli import drive
+
+    drive.run_file(file, folder, redo)
+
+
+@app.command()
+def resume(run: RunFolder) -> None:
+    """Go on with a run that was stopped or killed, with the settings that it has."""
+    from lamflow.cli import drive
+
+    drive.resume(run)
+
+
+@app.command()
+def stop(run: RunFolder) -> None:
+    """Stop the driver of a run; what has finished stays."""
+    from lamflow.cli import drive
+
+    drive.stop(run)
+
+
+@app.command()
+def status(run: RunFolder) -> None:
+    """How a run stands, iteration by iteration."""
+    from lamflow.cli import results
+
+    results.status(run)
+
+
+@app.command()
+def report(
+    run: RunFolder,
+    to: Annotated[Optional[Path], typer.Option("--to", help="Folder for report.html and report.json.")] = None,  # noqa: UP045
+) -> None:
+    """Write report.html and report.json."""
+    from lamflow.cli import results
+
+    results.report(run, to)
+
+
+@app.command()
+def fetch(
+    run: RunFolder,
+    what: Annotated[str, typer.Argument(help="models, data or heldout.", metavar="WHAT")] = "models",
+    to: Annotated[Optional[Path], typer.Option("--to", help="Folder to copy into; WHAT if not given.")] = None,  # noqa: UP045
+    iteration: Annotated[Optional[int], typer.Option("--iteration", help="Models of this iteration.")] = None,  # noqa: UP045
+) -> None:
+    """Copy the newest models, or all training or held-out data as one set, out of a run."""
+    from lamflow.cli import results
+
+    results.fetch(run, what, to or Path(what), iteration)
+
+
+@app.command()
+def why(
+    frame: Annotated[str, typer.Argument(help="The beginning of a frame's hash, or SYSTEM#INDEX.", metavar="FRAME")],
+    run: Annotated[Path, typer.Option("--run", help="The folder of the run.")] = Path(),
+) -> None:
+    """Which replica, step, score, rule and settings put a frame into the data."""
+    from lamflow.cli import results
+
+    results.why(run, frame)

@@ -1,0 +1,129 @@
+"""Commands that read a run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lamflow.data.dataset import MANIFEST, FrameRecord, Manifest, write_dataset
+from lamflow.data.results import Iteration
+from lamflow.data.store import INDEX, iteration_key
+from lamflow.driver.rundir import RunDirectory
+from lamflow.driver.study import RunResult, opened
+from lamflow.errors import InputError, StateError
+from lamflow.ops._read import settings_hash
+from lamflow.reports.tables import COLUMNS, iteration_row
+
+
+def status(path: Path) -> None:
+    """The record and the table of iterations."""
+    directory = RunDirectory(path)
+    record, iterations, pid = directory.run(), directory.iterations(), directory.driver()
+    state: str = record.state
+    if state == "running" and pid is None:
+        state = "killed; `lamflow resume` goes on"
+    console = Console()
+    console.print(f"[bold]{record.name}[/]: {state}" + (f" (process {pid})" if pid else ""))
+    if record.message:
+        console.print(record.message, markup=False)
+    table = Table(*COLUMNS)
+    for iteration in iterations:
+        table.add_row(*iteration_row(iteration))
+    console.print(table)
+
+
+def report(path: Path, to: Path | None) -> None:
+    """Write the report and say where it is."""
+    print(opened(path).report(to))
+
+
+def fetch(path: Path, what: str, to: Path, iteration: int | None) -> None:
+    """Copy models or data out of a run."""
+    if to.exists():
+        raise InputError(f"{to} exists already; give another folder with --to")
+    result = opened(path)
+    if what == "models":
+        _fetch_models(result, to, iteration)
+    elif what in ("data", "heldout"):
+        config = RunDirectory(path).config()
+        manifest = write_dataset(to, result.data(what == "heldout"), config.elements, config.data_format)
+        print(f"{to}: {len(manifest.frames)} frames in {config.data_format}")
+    else:
+        raise InputError(f"{what!r} cannot be fetched; choose models, data or heldout")
+
+
+def _fetch_models(result: RunResult, to: Path, iteration: int | None) -> None:
+    folders = result.model_folders
+    if iteration is not None:
+        folders = sorted((result.path / iteration_key(iteration) / "models").glob("[0-9]*"))
+    if not folders:
+        which = "yet" if iteration is None else f"in iteration {iteration}"
+        raise StateError(f"{result.path}: there are no models {which}")
+    for folder in folders:
+        shutil.copytree(folder, to / folder.name)
+    print(f"{to}: {len(folders)} models")
+
+
+def why(path: Path, frame: str) -> None:
+    """Tell a frame's story."""
+    directory = RunDirectory(path)
+    directory.run()
+    found = [(where, record) for where, record in _records(directory) if _is(record, where, frame)]
+    if not found:
+        raise InputError(f"{frame}: no frame of this run's data is called so; hashes are in {path}/{INDEX}")
+    if len({record.hash for _, record in found}) > 1:
+        raise InputError(f"{frame}: {len(found)} frames begin like this; give more of the hash")
+    where, record = found[0]
+    for line in _story(directory, where, record):
+        print(line)
+
+
+def _records(directory: RunDirectory) -> list[tuple[str, FrameRecord]]:
+    """Every frame with its data set."""
+    found = []
+    for entry in sorted((directory.path / INDEX).glob("*")):
+        for name, role in ((MANIFEST, "train"), (f"heldout-{MANIFEST}", "heldout")):
+            manifest = Manifest.model_validate_json((entry / name).read_bytes())
+            found += [(f"data/{role}/{entry.name}", record) for record in manifest.frames]
+    return found
+
+
+def _is(record: FrameRecord, where: str, frame: str) -> bool:
+    return record.hash.startswith(frame) or f"{where}/{record.system}#{record.index}".endswith(frame)
+
+
+def _story(directory: RunDirectory, where: str, record: FrameRecord) -> list[str]:
+    origin, config = record.origin, directory.config()
+    lines = [
+        f"frame     {record.hash}, {record.natoms} atoms",
+        f"lies in   {where}/{record.system}, frame {record.index}",
+        f"came from {origin.source}" + (f", step {origin.step}" if origin.step is not None else ""),
+    ]
+    iteration = next((item for item in directory.iterations() if item.number == origin.iteration), None)
+    if origin.deviation is not None and iteration is not None and iteration.selected is not None:
+        lines += _selection(iteration, record, config.select.by, origin.deviation)
+    else:
+        lines.append("chosen    before the first iteration, as start or held-out data")
+    if origin.settings is None:
+        lines.append("labels    came with the data")
+    else:
+        same = "the run's settings" if origin.settings == settings_hash(config) else "settings that have changed since"
+        lines.append(f"labels    by {config.label.engine}, {same} (hash {origin.settings})")
+    return lines
+
+
+def _selection(iteration: Iteration, record: FrameRecord, by: str, deviation: float) -> list[str]:
+    selected = iteration.selected
+    chosen = next((item for item in selected.chosen if item.hash == record.hash), None) if selected else None
+    task = next((task for task in iteration.tasks if task.name == record.origin.source), None)
+    lines = [f"explored  in iteration {iteration.number}, stage {iteration.stage}"]
+    if task is not None:
+        lines.append(f"replica   structure {task.structure}#{task.start}, seed {task.seed}, {task.condition}")
+    if selected is not None:
+        lines.append(f"score     {by} {deviation:.4f} eV/Å in the window {selected.low:g} to {selected.high:g} eV/Å")
+    if chosen is not None:
+        lines.append(f"rule      {chosen.rule}")
+    return lines

@@ -1,0 +1,85 @@
+"""Commands about a file, before anything runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lamflow.errors import InputError
+
+
+def init(name: str) -> None:
+    """A new folder with a study."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", name):
+        raise InputError(f"{name!r} cannot be a name: use lower-case letters, digits and '-', at most 40")
+    folder = Path(name)
+    if folder.exists():
+        raise InputError(f"{folder} exists already")
+    folder.mkdir(parents=True)
+    text = Path(__file__).with_name("scaffold.yaml").read_text().replace("NAME", name)
+    (folder / "lamflow.yaml").write_text(text)
+    (folder / "lamflow.schema.json").write_text(_schema_text())
+    print(f"{folder}/lamflow.yaml is a study that runs as it is; change it, then:\n")
+    print(f"  cd {name}\n  lamflow check lamflow.yaml\n  lamflow run lamflow.yaml")
+
+
+def check(file: Path) -> None:
+    """Everything that can be known without running."""
+    from lamflow.driver.study import load
+
+    study = load(file)
+    study.check()
+    print(f"{file}: good")
+
+
+def plan(file: Path, folder: Path | None) -> None:
+    """A table for each stage."""
+    from lamflow.driver.plan import plan as make_plan
+    from lamflow.driver.rundir import RunDirectory
+    from lamflow.driver.study import load
+
+    study = load(file)
+    directory = RunDirectory(folder or study.folder)
+    made = make_plan(study.config, directory.iterations() if directory.exists() else [])
+    console = Console()
+    console.print(f"[bold]{study.config.name}[/]: {made.given} labeled frames given, {made.start_labels} labeled first")
+    for stage in made.stages:
+        how = "measured" if stage.measured else "guessed"
+        table = Table("step", "tasks", "pods", f"seconds ({how})", title=f"one iteration of stage {stage.name}")
+        for step in stage.steps:
+            table.add_row(step.name, str(step.tasks), str(step.pods), f"{step.seconds:.0f}")
+        table.add_row("together", "", str(stage.pods), f"{stage.seconds:.0f}", style="bold")
+        console.print(table)
+    console.print(f"at most {made.iterations} iterations and {made.labels} labels")
+
+
+def schema() -> None:
+    """The schema on standard output."""
+    print(_schema_text())
+
+
+def doctor() -> None:
+    """A row an engine. Exit status 0 whatever is missing: not everybody needs everything."""
+    from lamflow.config.engines import engines
+
+    table = Table("engine", "plays", "works", "version, or how to install it")
+    for engine in engines().values():
+        try:
+            says, works = engine.probe(), "[green]yes[/]"
+        except Exception as error:  # noqa: BLE001  whatever is wrong with an engine is what doctor is asked for
+            says, works = f"{error}\n{engine.install}", "[red]no[/]"
+        table.add_row(engine.name, ", ".join(engine.roles), works, says)
+    Console().print(table)
+    print(f"{shutil.disk_usage('.').free / 1e9:.0f} GB free in this folder")
+
+
+def _schema_text() -> str:
+    from lamflow.config import Config
+
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    return json.dumps(document, indent=1)

@@ -1,0 +1,106 @@
+"""What a person sees while a run goes on: a live table in a terminal, one line a step elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from lamflow.config.schema import Config
+from lamflow.data.results import Iteration
+from lamflow.driver.loop import STEPS, Listener
+from lamflow.reports.tables import iteration_row
+
+SHORT = ("#", "stage", "trained on", "force RMSE\neV/Å", "energy RMSE\nmeV/atom", "explored", "accurate", "cand.",
+         "failed", "labels", "wall\ns", "then")  # fmt: skip
+
+
+@contextmanager
+def terminal(config: Config) -> Iterator[Listener]:
+    """A listener for wherever standard output goes."""
+    console = Console()
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    listener = _Table(config)
+    with Live(listener, console=console, refresh_per_second=4):
+        yield listener
+
+
+class _Lines(Listener):
+    """One line a step that has finished, and one an iteration."""
+
+    def __init__(self) -> None:
+        self.number, self.stage, self.told = 0, "", set[str]()
+
+    def begins(self, number: int, stage: str) -> None:
+        """See Listener."""
+        self.number, self.stage, self.told = number, stage, set()
+        self._say(f"iteration {number} · {stage}")
+
+    def progress(self, done: dict[str, float]) -> None:
+        """See Listener."""
+        for step, share in done.items():
+            if share >= 1.0 and step not in self.told:
+                self.told.add(step)
+                self._say(f"iteration {self.number} · {step} done")
+
+    def finished(self, iteration: Iteration) -> None:
+        """See Listener."""
+        words = [f"iteration {iteration.number} · {iteration.stage} finished in {iteration.seconds:.0f} s"]
+        if iteration.force_rmse is not None:
+            words.append(f"held-out force RMSE {iteration.force_rmse:.4f} eV/Å")
+        if iteration.selected is not None:
+            words.append(f"{iteration.selected.accurate_share:.1%} of {iteration.selected.frames} frames accurate")
+        words.append(f"{iteration.labels} labels, {iteration.training_frames} frames to train on")
+        self._say("; ".join(words))
+
+    @staticmethod
+    def _say(text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+
+class _Table(Listener):
+    """The iterations so far, and a bar for each step of the running one."""
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.rows = config, list[list[str]]()
+        self.number: int | None = None
+        self.stage = ""
+        self.done: dict[str, float] = {}
+        self.begun = time.monotonic()
+
+    def begins(self, number: int, stage: str) -> None:
+        """See Listener."""
+        self.number, self.stage, self.done, self.begun = number, stage, {}, time.monotonic()
+
+    def progress(self, done: dict[str, float]) -> None:
+        """See Listener."""
+        self.done = done
+
+    def finished(self, iteration: Iteration) -> None:
+        """See Listener."""
+        self.rows.append(iteration_row(iteration))
+        self.number = None
+
+    def __rich__(self) -> Group:
+        table = Table(*SHORT, title=f"lamflow · {self.config.name}", title_justify="left", title_style="bold")
+        for column in table.columns[2:-1]:
+            column.justify = "right"
+        for row in self.rows:
+            table.add_row(*row)
+        if self.number is None:
+            return Group(table)
+        bars = Table.grid(padding=(0, 2))
+        seconds = time.monotonic() - self.begun
+        bars.add_row(f"iteration {self.number} · {self.stage}", "", f"{seconds:.0f} s")
+        for step in STEPS:
+            share = self.done.get(step)
+            state = "waiting" if share is None else "done" if share >= 1 else f"{share:.0%}"
+            bars.add_row(f"  {step}", ProgressBar(total=1.0, completed=share or 0.0, width=40), state)
+        return Group(table, bars)

@@ -1,0 +1,109 @@
+"""What a run will do and cost, before it does anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lamflow.config.schema import Config
+from lamflow.data import Frame
+from lamflow.data.results import Iteration
+from lamflow.driver.loop import Machine
+from lamflow.driver.prepare import frames_of, start_items
+from lamflow.science.tasks import plan_tasks, pods_needed
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One step: how many tasks, how many pods share them, and how long it may take here, in s."""
+
+    name: str
+    tasks: int
+    pods: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """An iteration of one stage."""
+
+    name: str
+    steps: list[PlannedStep]
+    measured: bool
+    """The times are those of an iteration that has run; otherwise they are guesses from the settings."""
+
+    @property
+    def pods(self) -> int:
+        """Pods of one iteration."""
+        return sum(step.pods for step in self.steps)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of one iteration, in s."""
+        return sum(step.seconds for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it runs.
+
+    start      labels before the first iteration, and labeled frames that were brought
+    stages     one iteration of each stage
+    labels     most labels that the run can cost
+    """
+
+    start_labels: int
+    given: int
+    stages: list[PlannedStage]
+    labels: int
+    iterations: int
+
+
+def plan(config: Config, done: list[Iteration] | None = None, machine: Machine | None = None) -> Plan:
+    """The plan of `config` on `machine`; times come from the finished iterations `done` where there are any.
+
+    Reads and builds all structures and data, so it finds what is wrong with them. Raises InputError.
+    """
+    machine, done = machine or Machine.here(), done or []
+    structures = {settings.name: frames_of(settings, config) for settings in config.structures}
+    given = start_items(config)
+    start = sum(len(structures[name]) for name in (*config.start.label, *config.heldout.label))
+    most = start + (config.budget.iterations - 1) * config.select.limit
+    stages = [_stage(config, place, structures, done, machine) for place in range(len(config.stages))]
+    return Plan(
+        start_labels=start,
+        given=sum(len(items) for items in given.values()),
+        stages=stages,
+        labels=min(most, config.budget.labels or most),
+        iterations=config.budget.iterations,
+    )
+
+
+def _stage(
+    config: Config, place: int, structures: dict[str, list[Frame]], done: list[Iteration], machine: Machine
+) -> PlannedStage:
+    stage, pods = config.stages[place], config.pods
+    sizes = {name: len(frames) for name, frames in structures.items()}
+    tasks = plan_tasks(stage, sizes, 1, config.seed)
+    atoms = max((structures[task.structure][0].natoms for task in tasks), default=1)
+    slots = {
+        name: machine.slots(pod.gpus, pod.threads, pod.parallel)
+        for name, pod in (("train", pods.train), ("explore", pods.explore), ("label", pods.label))
+    }
+    counts = {"train": config.train.models, "explore": len(tasks), "label": config.select.limit}
+    guesses = {
+        "train": config.train.seconds(),
+        "explore": sum(task.settings.seconds(atoms) for task in tasks) / max(1, len(tasks)),
+        "label": config.label.seconds(atoms),
+    }
+    like = [item for item in done if item.stage == stage.name]
+    measured = {time.name: time.wall for time in like[-1].steps} if like else {}
+    steps = []
+    for name in ("train", "explore", "select", "label", "merge"):
+        if name in counts:
+            number = pods_needed(counts[name], slots[name], getattr(pods, name).tasks_per_pod)
+            waves = -(-counts[name] // min(number, slots[name]))
+            seconds = measured.get(name, guesses[name] * waves)
+            steps.append(PlannedStep(name, counts[name], number, seconds))
+        else:
+            steps.append(PlannedStep(name, 1, 1, measured.get(name, 1.0)))
+    return PlannedStage(stage.name, steps, bool(measured))

@@ -1,0 +1,104 @@
+"""lamflow from Python: a study is a configuration that can be checked, planned and run; a result is what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamflow.config.read import load as load_config
+from lamflow.config.schema import Config
+from lamflow.data.dataset import Item, read_dataset
+from lamflow.data.results import Iteration, Run
+from lamflow.data.store import HELDOUT, TRAIN, iteration_key
+from lamflow.driver.loop import Listener, run
+from lamflow.driver.plan import Plan, plan
+from lamflow.driver.prepare import check_inputs
+from lamflow.driver.rundir import RunDirectory
+from lamflow.engines import registry
+from lamflow.engines.protocol import Model
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run in a folder: its record, its iterations, its models and its data."""
+
+    path: Path
+
+    @property
+    def run(self) -> Run:
+        """What the run is and how it stands."""
+        return RunDirectory(self.path).run()
+
+    @property
+    def iterations(self) -> list[Iteration]:
+        """Finished iterations, the start first."""
+        return RunDirectory(self.path).iterations()
+
+    @property
+    def model_folders(self) -> list[Path]:
+        """Folders of the newest committee's models."""
+        trained = [iteration for iteration in self.iterations if iteration.models]
+        if not trained:
+            return []
+        folder = self.path / iteration_key(trained[-1].number) / "models"
+        return [folder / str(model.index) for model in trained[-1].models]
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """The newest committee; each is an Evaluator."""
+        trainer = registry.trainer(RunDirectory(self.path).config().train)
+        return [trainer.load(folder) for folder in self.model_folders]
+
+    def data(self, heldout: bool = False) -> list[Item]:
+        """Every frame that is trained on, or held out, with its labels and its origin."""
+        folder = self.path / (HELDOUT if heldout else TRAIN)
+        return [item for part in sorted(folder.iterdir()) for item in read_dataset(part)]
+
+    def report(self, folder: Path | None = None) -> Path:
+        """Write report.html and report.json, beside the run if no folder is given, and return the first's path."""
+        from lamflow.reports.html import write_report
+        from lamflow.reports.source import read_source
+
+        return write_report(read_source(self.path), folder or self.path)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A configuration and what can be done with it."""
+
+    config: Config
+
+    @property
+    def folder(self) -> Path:
+        """Where its run lies unless another folder is given."""
+        return Path("runs") / self.config.name
+
+    def check(self) -> None:
+        """Read all data and structures. Raises InputError for what cannot be used."""
+        check_inputs(self.config)
+
+    def plan(self) -> Plan:
+        """Tasks, pods, labels and time, without running anything."""
+        directory = RunDirectory(self.folder)
+        return plan(self.config, directory.iterations() if directory.exists() else [])
+
+    def run(self, folder: Path | str | None = None, listener: Listener | None = None) -> RunResult:
+        """Run on this machine, or go on with what is in `folder`, until converged or the budget is used up."""
+        path = Path(folder) if folder is not None else self.folder
+        run(self.config, path, listener)
+        result = RunResult(path)
+        result.report()
+        return result
+
+
+def load(file: str | Path) -> Study:
+    """The study that a YAML file describes. Raises InputError with every problem and its line."""
+    return Study(load_config(file))
+
+
+def opened(path: str | Path) -> RunResult:
+    """The run in a folder. Raises StateError when there is none."""
+    result = RunResult(Path(path))
+    _ = result.run
+    return result

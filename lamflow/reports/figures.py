@@ -1,0 +1,178 @@
+"""Figures of a report, as PNG."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from lamflow.data.results import Iteration
+from lamflow.reports.source import Source
+
+BLUE, ORANGE, GREEN, RED, GREY, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#8a8f98", "#9467bd"
+"""Colours that people with colour-blindness can tell apart (M. Okabe and K. Ito, 2008)."""
+MOST_POINTS = 20_000
+"""Points of a parity plot; more are thinned out evenly."""
+STEP_COLORS = {"train": BLUE, "explore": ORANGE, "select": GREY, "label": GREEN, "merge": PURPLE}
+
+
+def figures(source: Source) -> dict[str, bytes]:
+    """Every figure that the run has data for, by name, as PNG."""
+    drawers = {
+        "learning": _learning_curve,
+        "shares": _shares,
+        "deviation": _deviation,
+        "parity": _parity,
+        "structures": _structures,
+        "time": _time,
+    }
+    found = {}
+    for name, draw in drawers.items():
+        figure = draw(source)
+        if figure is not None:
+            found[name] = _png(figure)
+    return found
+
+
+def _subplots(columns: int, rows: int = 1, width: float = 4.2, height: float = 3.0) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=110)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _learning_curve(source: Source) -> Any:
+    """Held-out errors against the labels that the models were trained on."""
+    learned = [it for it in source.learned if any(model.errors for model in it.models)]
+    if not learned:
+        return None
+    labels = [source.iterations[it.number - 1].labels for it in learned]
+    figure, axes = _subplots(2)
+    wanted = source.config.converge.heldout_force_rmse
+    for axis, name, unit, scale in (
+        (axes[0, 0], "force_rmse", "force RMSE (eV/Å)", 1.0),
+        (axes[0, 1], "energy_rmse", "energy RMSE (meV/atom)", 1000.0),
+    ):
+        values = [[scale * getattr(m.errors, name) for m in it.models if m.errors] for it in learned]
+        for x, points in zip(labels, values, strict=True):
+            axis.plot([x] * len(points), points, "o", color=BLUE, alpha=0.35, markersize=4)
+        axis.plot(labels, [float(np.mean(points)) for points in values], "-", color=BLUE, label="mean of the models")
+        axis.set_xlabel("labels paid for before training", fontsize=9)
+        axis.set_ylabel(f"held-out {unit}", fontsize=9)
+        axis.set_ylim(bottom=0)
+    if wanted is not None:
+        axes[0, 0].axhline(wanted, color=GREEN, linestyle="--", linewidth=1, label="wanted")
+    axes[0, 0].legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _shares(source: Source) -> Any:
+    """What the committee said of the explored frames, iteration by iteration."""
+    learned = source.learned
+    if not learned:
+        return None
+    figure, axes = _subplots(1, width=8.4, height=2.6)
+    axis, left = axes[0, 0], np.zeros(len(learned))
+    for name, color in (("accurate", GREEN), ("candidates", ORANGE), ("failed", RED)):
+        share = np.array([getattr(it.selected, name) / max(1, it.selected.frames) for it in learned if it.selected])
+        axis.barh(range(len(learned)), share, left=left, color=color, label=name, height=0.7)
+        left = left + share
+    axis.axvline(source.config.converge.accurate, color="black", linestyle="--", linewidth=1)
+    axis.set_yticks(range(len(learned)), [f"{it.number} · {it.stage}" for it in learned])
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1)
+    axis.set_xlabel("share of the explored frames (dashed: wanted accurate)", fontsize=9)
+    axis.legend(fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def _deviation(source: Source) -> Any:
+    """Histogram of the deviations of each iteration with the window."""
+    learned = source.learned[-9:]
+    if not learned:
+        return None
+    columns = min(3, len(learned))
+    rows = -(-len(learned) // columns)
+    figure, axes = _subplots(columns, rows, width=8.4 / columns, height=2.2)
+    for axis, iteration in zip(axes.flat, learned, strict=False):
+        selected = iteration.selected
+        if selected is None:
+            continue
+        edges = np.array(selected.edges)
+        axis.stairs(selected.histogram, edges, fill=True, color=BLUE, alpha=0.8)
+        axis.axvspan(selected.low, selected.high, color=ORANGE, alpha=0.18, linewidth=0)
+        axis.set_title(f"iteration {iteration.number} · {iteration.stage}", fontsize=9)
+        axis.set_xlabel(f"{source.config.select.by}", fontsize=8)
+        axis.set_ylabel("frames", fontsize=8)
+    for axis in list(axes.flat)[len(learned) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def _parity(source: Source) -> Any:
+    """Predicted against reference forces and energies of the held-out data."""
+    if not len(source.forces):
+        return None
+    figure, axes = _subplots(2, height=3.8)
+    for axis, points, name in (
+        (axes[0, 0], source.forces, "force component (eV/Å)"),
+        (axes[0, 1], source.energies, "energy (eV/atom)"),
+    ):
+        shown = points[:: max(1, len(points) // MOST_POINTS)]
+        low, high = float(shown.min()), float(shown.max())
+        axis.plot([low, high], [low, high], color=GREY, linewidth=1)
+        axis.plot(shown[:, 1], shown[:, 0], ".", color=BLUE, markersize=2.5, alpha=0.5)
+        axis.set_xlabel(f"reference {name}", fontsize=9)
+        axis.set_ylabel(f"predicted {name}", fontsize=9)
+        axis.set_aspect("equal", adjustable="datalim")
+    return figure
+
+
+def _structures(source: Source) -> Any:
+    """The most uncertain frames that were labeled last."""
+    if not source.drawn:
+        return None
+    from ase.visualize.plot import plot_atoms
+
+    columns = 3
+    rows = -(-len(source.drawn) // columns)
+    figure, axes = _subplots(columns, rows, width=2.8, height=2.9)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (frame, text) in zip(axes.flat, source.drawn, strict=False):
+        plot_atoms(frame.to_ase(), axis, rotation="10x,-15y,0z")
+        axis.set_title(text.replace(", step", "\nstep"), fontsize=7)
+    return figure
+
+
+def _time(source: Source) -> Any:
+    """Wall time of each step of each iteration."""
+    timed = [it for it in source.iterations if it.steps]
+    if not timed:
+        return None
+    figure, axes = _subplots(1, width=8.4, height=2.6)
+    axis, left = axes[0, 0], np.zeros(len(timed))
+    for name, color in STEP_COLORS.items():
+        spent = np.array([_wall(it, name) for it in timed])
+        axis.barh(range(len(timed)), spent, left=left, color=color, label=name, height=0.7)
+        left = left + spent
+    axis.set_yticks(range(len(timed)), [f"{it.number} · {it.stage}" for it in timed])
+    axis.invert_yaxis()
+    axis.set_xlabel("wall time (s)", fontsize=9)
+    axis.legend(fontsize=8, frameon=False, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def _wall(iteration: Iteration, step: str) -> float:
+    return sum(time.wall for time in iteration.steps if time.name == step)

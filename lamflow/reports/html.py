@@ -1,0 +1,97 @@
+"""report.html: one file, figures inside it, no script. report.json: the same numbers for programs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from lamflow.reports.figures import figures
+from lamflow.reports.source import Source
+from lamflow.reports.tables import COLUMNS, dropped_rows, failed_tasks, iteration_row
+
+SECTIONS = (
+    (
+        "learning",
+        "Learning curve",
+        "Errors on the held-out data, which no model is ever trained on. One dot a model.",
+    ),
+    (
+        "shares",
+        "What the committee knows",
+        "Explored frames by their deviation: below, inside and above the window.",
+    ),
+    (
+        "deviation",
+        "Deviations",
+        "Histogram of the explored frames; the window is shaded, the last bin holds all beyond.",
+    ),
+    ("parity", "Parity", "Predictions of the last models for the held-out data."),
+    (
+        "structures",
+        "Selected structures",
+        "The most uncertain of the frames that were sent to be labeled last.",
+    ),
+    ("time", "Wall time", "Where the time of each iteration went."),
+)
+TEXT_COLUMNS = ("stage", "then")
+
+
+def write_report(source: Source, folder: Path) -> Path:
+    """Write report.html and report.json into `folder` and return the path of the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(summary(source), indent=1))
+    page = folder / "report.html"
+    page.write_text(render(source, _embedded(figures(source))))
+    return page
+
+
+def render(source: Source, images: dict[str, str]) -> str:
+    """The page; `images` are the addresses of its figures by name."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("lamflow.reports", "."), autoescape=True)
+    return environment.get_template("report.html.jinja").render(
+        source=source,
+        images=images,
+        sections=SECTIONS,
+        columns=COLUMNS,
+        text_columns=TEXT_COLUMNS,
+        rows=[iteration_row(iteration) for iteration in source.iterations],
+        cards=_cards(source),
+        dropped=dropped_rows(source.iterations),
+        failed=failed_tasks(source.iterations),
+    )
+
+
+def summary(source: Source) -> dict[str, Any]:
+    """The run in numbers: its record and those of its iterations, without the list of every chosen frame."""
+    without: Any = {"selected": {"chosen": True}, "tasks": {"__all__": {"log"}}}
+    return {
+        "schema_version": 1,
+        "run": source.run.model_dump(mode="json"),
+        "iterations": [
+            {**iteration.model_dump(mode="json", exclude=without), "force_rmse": iteration.force_rmse}
+            for iteration in source.iterations
+        ],
+    }
+
+
+def _cards(source: Source) -> list[tuple[str, str]]:
+    if not source.iterations:
+        return []
+    last = source.iterations[-1]
+    cards = []
+    if last.force_rmse is not None:
+        cards.append((f"{last.force_rmse:.4f} eV/Å", "held-out force RMSE"))
+    if last.selected is not None:
+        cards.append((f"{last.selected.accurate_share:.1%}", "of explored frames accurate"))
+    cards.append((str(last.labels), "labels paid for"))
+    cards.append((str(last.training_frames), "frames trained on"))
+    cards.append((f"{sum(it.seconds for it in source.iterations) / 60:.1f} min", "wall time"))
+    return cards
+
+
+def _embedded(images: dict[str, bytes]) -> dict[str, str]:
+    return {name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in images.items()}

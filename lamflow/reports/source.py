@@ -1,0 +1,77 @@
+"""What a report is made of: the records of a run, read from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lamflow.config.schema import Config
+from lamflow.data import Frame
+from lamflow.data.frames import Floats
+from lamflow.data.packed import PackedFrames
+from lamflow.data.results import Iteration, Run
+from lamflow.data.store import INPUT, iteration_key
+
+DRAWN = 6
+"""Selected structures that are drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A run as its report sees it.
+
+    energies  (F·M, 2)  predicted and reference energy of the held-out frames by the last models, eV/atom
+    forces    (K, 2)    predicted and reference force components, eV/Å
+    drawn     some of the frames that were sent to be labeled last, with what was said of them
+    """
+
+    run: Run
+    config: Config
+    iterations: list[Iteration]
+    energies: Floats
+    forces: Floats
+    drawn: list[tuple[Frame, str]]
+
+    @property
+    def learned(self) -> list[Iteration]:
+        """Iterations that trained and explored; the start is not among them."""
+        return [iteration for iteration in self.iterations if iteration.selected is not None]
+
+
+def read_source(path: Path) -> Source:
+    """The run in folder `path`. Raises StateError when there is none."""
+    run = Run.read(path / "run.json")
+    folder = path / INPUT
+    config = Config.model_validate_json((folder / "config.json").read_bytes(), context={"root": folder})
+    iterations = [Iteration.read(file) for file in sorted(path.glob("iterations/*/result.json"))]
+    energies, forces = _predictions(path, iterations)
+    return Source(run, config, iterations, energies, forces, _drawn(path, iterations))
+
+
+def _predictions(path: Path, iterations: list[Iteration]) -> tuple[Floats, Floats]:
+    files = sorted((path / iteration_key(len(iterations) - 1)).glob("models/*/heldout.npz"))
+    energies, forces = [np.zeros((0, 2))], [np.zeros((0, 2))]
+    for file in files:
+        with np.load(file, allow_pickle=False) as stored:
+            energies.append(stored["energy"])
+            forces.append(stored["force"])
+    return np.concatenate(energies), np.concatenate(forces)
+
+
+def _drawn(path: Path, iterations: list[Iteration]) -> list[tuple[Frame, str]]:
+    """The most uncertain frames of the last iteration that labeled any."""
+    for iteration in reversed(iterations):
+        if iteration.selected is None or not iteration.selected.chosen:
+            continue
+        said = {chosen.hash: chosen for chosen in iteration.selected.chosen}
+        frames: list[tuple[float, Frame, str]] = []
+        for file in sorted((path / iteration_key(iteration.number)).glob("selected/batches/*/frames.npz")):
+            for frame in PackedFrames.load(file):
+                origin = said[frame.content_hash()].origin
+                text = f"{origin.source}, step {origin.step}: {origin.deviation:.3f} eV/Å"
+                frames.append((origin.deviation or 0.0, frame, text))
+        frames.sort(key=lambda item: -item[0])
+        return [(frame, text) for _, frame, text in frames[:DRAWN]]
+    return []

@@ -1,0 +1,67 @@
+"""Tables of a run: the same rows in the terminal, in Markdown and in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lamflow.data.results import Iteration
+
+COLUMNS = (
+    "iteration", "stage", "trained on", "held-out force RMSE (eV/Å)", "energy RMSE (meV/atom)", "explored", "accurate",
+    "candidates", "failed", "labels", "wall (s)", "then",
+)  # fmt: skip
+ACTIONS = {"label": "label", "advance": "next stage", "stop": "stop"}
+
+
+def iteration_row(iteration: Iteration) -> list[str]:
+    """The cells of one iteration, in the order of COLUMNS; empty where there is nothing to say."""
+    selected, merged = iteration.selected, iteration.merged
+    errors = [model.errors for model in iteration.models if model.errors]
+    added = merged.added if merged else 0
+    trained = str(iteration.models[0].training_frames) if iteration.models else ""
+    energy = f"{1000 * sum(e.energy_rmse for e in errors) / len(errors):.2f}" if errors else ""
+    force = f"{iteration.force_rmse:.4f}" if iteration.force_rmse is not None else ""
+    found = ["", "", "", ""]
+    then = "train"
+    if selected is not None:
+        found = [
+            str(selected.frames), f"{selected.accurate_share:.1%}", str(selected.candidates), str(selected.failed)
+        ]  # fmt: skip
+        then = ACTIONS[selected.decision]
+    labels = f"{iteration.labels} (+{added})" if added else str(iteration.labels)
+    return [
+        str(iteration.number), iteration.stage, trained, force, energy, *found, labels, f"{iteration.seconds:.0f}", then
+    ]  # fmt: skip
+
+
+def iteration_table(iterations: Sequence[Iteration]) -> str:
+    """Markdown table, newest iteration last."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    lines += ["| " + " | ".join(iteration_row(iteration)) + " |" for iteration in iterations]
+    return "\n".join(lines)
+
+
+def dropped_rows(iterations: Sequence[Iteration]) -> list[tuple[str, str, int]]:
+    """Iteration, reason and number of frames that a filter refused or that failed to be labeled."""
+    rows = []
+    for iteration in iterations:
+        if iteration.selected is not None:
+            rows += [(str(iteration.number), reason, n) for reason, n in iteration.selected.dropped.items()]
+            if iteration.selected.known:
+                rows.append((str(iteration.number), "in the data already", iteration.selected.known))
+        if iteration.merged is not None:
+            for outcome in iteration.merged.failed:
+                rows.append((str(iteration.number), f"label failed: {outcome.failed}", 1))
+            if iteration.merged.duplicates:
+                rows.append((str(iteration.number), "label of a frame that was known", iteration.merged.duplicates))
+    return rows
+
+
+def failed_tasks(iterations: Sequence[Iteration]) -> list[tuple[str, str, str, int]]:
+    """Iteration, task, reason, and frames kept, of explore tasks that ended early."""
+    return [
+        (str(iteration.number), task.name, task.failed, task.frames)
+        for iteration in iterations
+        for task in iteration.tasks
+        if task.failed
+    ]
