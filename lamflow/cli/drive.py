@@ -60,5 +60,5 @@ def _finish(path: Path, record: Run) -> None:
     from lamflow.driver.study import RunResult
 
     page = RunResult(path).report()
-    print(f"{record.state}: {record.message}")
+    print(record.message)
     print(f"report  {page}\nmodels  lamflow fetch {path} models")

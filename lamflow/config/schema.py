@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from lamflow.config.engines import ChosenByEngine, ExplorerSettings, LabelerSettings, TrainerSettings
 from lamflow.config.pods import Pods
@@ -105,7 +105,7 @@ class Heldout(Section):
     label: list[Name] = Field(default_factory=list)
     """Structure sets that are labeled for this purpose before the first iteration."""
     share: Share = 0.0
-    """Share of the start data that is held out, whole origins (files, structures) at a time so that nothing leaks."""
+    """Share of the start data that is held out: whole files, and single start structures, so that nothing leaks."""
 
 
 class Stage(Section):
@@ -148,6 +148,16 @@ class AdaptiveWindow(Section):
     """At least this share of all frames are candidates."""
 
 
+def _rule(value: object) -> str:
+    """The rule of a window, `fixed` if none is given."""
+    return str(value.get("rule", "fixed") if isinstance(value, dict) else getattr(value, "rule", "fixed"))
+
+
+Window = Annotated[
+    Annotated[FixedWindow, Tag("fixed")] | Annotated[AdaptiveWindow, Tag("adaptive")], Discriminator(_rule)
+]
+
+
 class Filters(Section):
     """Frames that no first-principles code should see. Each dropped frame is counted with its reason."""
 
@@ -164,7 +174,7 @@ class Filters(Section):
 class Select(Section):
     """Which explored frames are sent to be labeled: filters, then window, then diversity, then limits."""
 
-    window: Annotated[FixedWindow | AdaptiveWindow, Field(discriminator="rule")] = FixedWindow()
+    window: Window = FixedWindow()
     by: Deviation = "force_max"
     """Deviation that the window looks at: of the forces (largest, mean or smallest over the atoms; relative to the
     force's size plus 1 eV/Å), of the virial per atom in eV, or of the energy per atom in eV."""

@@ -33,7 +33,7 @@ class Origin(BaseModel):
 
     iteration: int
     source: str
-    """A file with the frame's number in it, a structure set with the copy's number, or the explore task's name."""
+    """FILE#NUMBER of a frame in a file, SET:NUMBER of a start structure, or the explore task's name."""
     step: int | None = None
     """Step of the simulation."""
     deviation: float | None = None
@@ -43,7 +43,8 @@ class Origin(BaseModel):
 
     @property
     def group(self) -> str:
-        """Frames of one group are never split between training and held-out data."""
+        """Frames of one group are never split between training and held-out data: those of a file belong together,
+        start structures were drawn one by one."""
         return f"{self.iteration}/{self.source.split('#')[0]}"
 
 

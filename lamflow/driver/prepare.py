@@ -113,7 +113,7 @@ def _write_batches(config: Config, structures: dict[str, list[Frame]], folder: P
     number = 0
     for role, names in (("train", config.start.label), ("heldout", config.heldout.label)):
         chosen = [
-            (frame, Origin(iteration=0, source=f"{name}#{index}"))
+            (frame, Origin(iteration=0, source=f"{name}:{index}"))
             for name in names
             for index, frame in enumerate(structures[name])
         ]

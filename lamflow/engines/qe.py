@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from collections.abc import Sequence
@@ -82,10 +83,12 @@ class QeLabeler:
         return [self._label(frame, work / frame.content_hash()) for frame in frames]
 
     def _label(self, frame: Frame, work: Path) -> Labels | LabelFailure:
-        work.mkdir(parents=True, exist_ok=True)
-        output = work / "pw.out"
+        output, accuracy = work / "pw.out", float(self._electrons()["conv_thr"])
+        if self._write_input(frame, work):
+            finished = read_output(output, frame, accuracy)
+            if isinstance(finished, Labels):
+                return finished
         output.unlink(missing_ok=True)
-        self._write_input(frame, work)
         message = ""
         try:
             process.run(
@@ -98,7 +101,7 @@ class QeLabeler:
             message = str(error).splitlines()[0]
         finally:
             shutil.rmtree(work / "out", ignore_errors=True)
-        result = read_output(output, frame, float(self._electrons()["conv_thr"]))
+        result = read_output(output, frame, accuracy)
         if isinstance(result, Labels) or "converge" in result.reason or not message:
             return result
         return LabelFailure(f"{result.reason}; {message}", result.log)
@@ -106,9 +109,11 @@ class QeLabeler:
     def _electrons(self) -> dict[str, Any]:
         return {"conv_thr": 1e-8, **self.settings.input.get("electrons", {})}
 
-    def _write_input(self, frame: Frame, work: Path) -> None:
+    def _write_input(self, frame: Frame, work: Path) -> bool:
+        """Write pw.in, and say whether the very same input was there already."""
         from ase.io.espresso import write_espresso_in
 
+        work.mkdir(parents=True, exist_ok=True)
         settings, names = self.settings, {}
         for element in sorted(set(frame.symbols)):
             source = expand(settings.pseudopotentials[element])
@@ -132,8 +137,12 @@ class QeLabeler:
         if not frame.pbc:
             atoms.center(vacuum=5.0)
         kpts = kpoint_grid(frame.cell, settings.kspacing) if frame.pbc else (1, 1, 1)
-        with (work / "pw.in").open("w") as stream:
-            write_espresso_in(stream, atoms, input_data=namelists, pseudopotentials=names, kpts=kpts)
+        text = io.StringIO()
+        write_espresso_in(text, atoms, input_data=namelists, pseudopotentials=names, kpts=kpts)
+        file = work / "pw.in"
+        before = file.read_text() if file.is_file() else None
+        file.write_text(text.getvalue())
+        return before == text.getvalue()
 
 
 def kpoint_grid(cell: np.ndarray, spacing: float) -> tuple[int, int, int]:
@@ -152,7 +161,8 @@ def read_output(output: Path, frame: Frame, conv_thr: float) -> Labels | LabelFa
     text = output.read_text(errors="replace") if output.is_file() else ""
     log = process.tail(output)
     if "convergence NOT achieved" in text:
-        return LabelFailure("the SCF cycle did not converge", log)
+        cycle = [line for line in text.splitlines() if "estimated scf accuracy" in line or "convergence NOT" in line]
+        return LabelFailure("the SCF cycle did not converge", "\n".join(cycle[-10:]))
     if "convergence has been achieved" not in text:
         error = re.search(r"Error in routine\s+(.*?)\n\s*(.*)", text)
         reason = f"pw.x stopped: {error.group(1).strip()}: {error.group(2).strip()}" if error else "pw.x stopped early"

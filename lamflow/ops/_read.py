@@ -14,7 +14,7 @@ from lamflow.data import Frame
 from lamflow.data.dataset import MANIFEST, Manifest
 from lamflow.data.frames import Floats
 from lamflow.data.packed import PackedFrames
-from lamflow.science.diversity import descriptor
+from lamflow.science.diversity import descriptor, descriptor_length
 
 DESCRIPTORS = "descriptors.npy"
 
@@ -32,7 +32,8 @@ def read_structures(folder: Path) -> dict[str, list[Frame]]:
 def descriptors(frames: list[Frame], config: Config) -> Floats:
     """Descriptors (C, D) of frames."""
     numbers = [atomic_numbers[element] for element in config.elements]
-    return np.array([descriptor(frame, numbers) for frame in frames]).reshape(len(frames), -1)
+    made = np.array([descriptor(frame, numbers) for frame in frames])
+    return made.reshape(len(frames), descriptor_length(len(numbers)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     deviation = np.concatenate([part.deviation for part in found])
     window = _window(config, deviation)
     pool = _Pool.of(found, window, read_index(index))
-    seen = _seen(config, deviation, window, tasks, pool)
+    seen = _seen(deviation, window, tasks, pool)
     now = Standing(
         iteration=iteration,
         stage=stage,
@@ -217,15 +217,16 @@ def write_batch(folder: Path, frames: list[Frame], origins: list[Origin], role: 
     (folder / "role").write_text(role)
 
 
-def _seen(config: Config, deviation: Floats, window: Window, tasks: dict[int, TaskResult], pool: _Pool) -> Selected:
+def _seen(deviation: Floats, window: Window, tasks: dict[int, TaskResult], pool: _Pool) -> Selected:
     """What was found, before anything is decided."""
     accurate, candidates, failed = window.counts(deviation)
     dropped: Counter[str] = Counter()
     for task in tasks.values():
         dropped.update(task.dropped)
-    top = max(1.5 * config.select.window.high, 1e-6)
+    finite = deviation[np.isfinite(deviation)]
+    top = min(1.5 * window.high, max(2 * window.low, 1.05 * float(finite.max(initial=0.0)))) or 1.0
     edges = np.linspace(0, top, BINS + 1)
-    histogram, _ = np.histogram(np.minimum(deviation[np.isfinite(deviation)], top), bins=edges)
+    histogram, _ = np.histogram(np.minimum(finite, top), bins=edges)
     return Selected(
         frames=len(deviation),
         accurate=accurate,

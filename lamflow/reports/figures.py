@@ -111,9 +111,9 @@ def _deviation(source: Source) -> Any:
             continue
         edges = np.array(selected.edges)
         axis.stairs(selected.histogram, edges, fill=True, color=BLUE, alpha=0.8)
-        axis.axvspan(selected.low, selected.high, color=ORANGE, alpha=0.18, linewidth=0)
+        axis.axvspan(selected.low, min(selected.high, edges[-1]), color=ORANGE, alpha=0.18, linewidth=0)
         axis.set_title(f"iteration {iteration.number} · {iteration.stage}", fontsize=9)
-        axis.set_xlabel(f"{source.config.select.by}", fontsize=8)
+        axis.set_xlabel(source.config.select.by.replace("_", " ") + " deviation", fontsize=8)
         axis.set_ylabel("frames", fontsize=8)
     for axis in list(axes.flat)[len(learned) :]:
         axis.set_visible(False)
@@ -151,7 +151,7 @@ def _structures(source: Source) -> Any:
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (frame, text) in zip(axes.flat, source.drawn, strict=False):
-        plot_atoms(frame.to_ase(), axis, rotation="10x,-15y,0z")
+        plot_atoms(frame.to_ase(), axis, radii=0.45, rotation="10x,-15y,0z")
         axis.set_title(text.replace(", step", "\nstep"), fontsize=7)
     return figure
 

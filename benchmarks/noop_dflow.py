@@ -1,0 +1,26 @@
+"""The OP that dflow's slices run in noop_graph.py."""
+
+from pathlib import Path
+
+from dflow.python import OP, OPIO, Artifact, OPIOSign
+
+
+class Noop(OP):
+    """Write one small file."""
+
+    @classmethod
+    def get_input_sign(cls) -> OPIOSign:
+        """A number."""
+        return OPIOSign({"number": int})
+
+    @classmethod
+    def get_output_sign(cls) -> OPIOSign:
+        """A file."""
+        return OPIOSign({"file": Artifact(Path)})
+
+    @OP.exec_sign_check
+    def execute(self, op_in: OPIO) -> OPIO:
+        """Write it."""
+        path = Path(f"{op_in['number']:06d}")
+        path.write_text("done")
+        return OPIO({"file": path})

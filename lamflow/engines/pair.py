@@ -1,0 +1,178 @@
+"""A linear pair potential, fitted by least squares in milliseconds: for first steps, teaching and tests, without torch.
+
+The energy is a constant for each element plus φ(r) = Σₖ cₖ exp(-(r - rₖ)²/2w²)·f(r) for each pair of elements, with a
+cosine cutoff f. It is linear in its coefficients, so training is one ridge regression on energies and forces. The
+members of a committee are fitted to bootstrap samples of the frames.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from ase.data import atomic_numbers
+from pydantic import Field
+
+from lamflow.config.engines import Engine, TrainerSettings
+from lamflow.data import Frame, LabeledFrame, Labels
+from lamflow.data.frames import Floats
+from lamflow.data.io import read_labeled
+from lamflow.engines.protocol import LammpsPotential, Progress, TrainTask
+from lamflow.errors import EngineError
+from lamflow.units import Angstrom
+
+MODEL = "pair.json"
+
+
+class PairTraining(TrainerSettings):
+    """Fit linear pair potentials. Good for a first look at a workflow, not for physics."""
+
+    engine: Literal["pair"]
+    cutoff: Angstrom = 5.0
+    functions: int = Field(16, ge=2)
+    """Basis functions of each pair of elements, evenly spaced from 1 Å to the cutoff."""
+    ridge: float = Field(1e-6, gt=0)
+    """Regularisation, as a share of the mean of the normal matrix's diagonal."""
+    energy_weight: float = Field(10.0, gt=0)
+    """Weight of an energy per atom in eV, relative to a force component in eV/Å."""
+
+    def seconds(self) -> float:
+        """About a second for a few hundred frames."""
+        return 1.0
+
+
+class PairTrainer:
+    """Trainer of linear pair potentials."""
+
+    def __init__(self, settings: PairTraining) -> None:
+        self.settings = settings
+
+    def train(self, task: TrainTask, progress: Progress) -> int:
+        """See Trainer. Leaves pair.json; one step, for there is nothing to iterate."""
+        settings = self.settings
+        labeled = [item for system in task.systems for item in read_labeled(system)]
+        drawn = np.random.default_rng(task.seed).integers(len(labeled), size=len(labeled))
+        basis = _Basis(task.elements, settings.cutoff, settings.functions)
+        weights = np.bincount(drawn, minlength=len(labeled))
+        normal, right = _normal_equations(basis, labeled, weights, settings.energy_weight)
+        progress(0.9)
+        normal += settings.ridge * np.trace(normal) / len(normal) * np.eye(len(normal))
+        coefficients = np.linalg.solve(normal, right)
+        if not np.isfinite(coefficients).all():
+            raise EngineError("the least-squares fit gave coefficients that are not finite")
+        task.output.mkdir(parents=True, exist_ok=True)
+        document = {
+            "elements": task.elements,
+            "cutoff": settings.cutoff,
+            "functions": settings.functions,
+            "coefficients": coefficients.tolist(),
+        }
+        (task.output / MODEL).write_text(json.dumps(document))
+        return 1
+
+    def load(self, folder: Path, head: str | None = None) -> PairModel:
+        """See Trainer."""
+        del head
+        document = json.loads((folder / MODEL).read_text())
+        basis = _Basis(tuple(document["elements"]), document["cutoff"], document["functions"])
+        return PairModel(basis, np.array(document["coefficients"]))
+
+
+class PairModel:
+    """Evaluator of a fitted pair potential."""
+
+    def __init__(self, basis: _Basis, coefficients: Floats) -> None:
+        self.basis, self.coefficients = basis, coefficients
+
+    def evaluate(self, frames: Sequence[Frame]) -> list[Labels]:
+        """See Evaluator."""
+        labels = []
+        for frame in frames:
+            energy, forces, virial = self.basis.derivatives(frame)
+            labels.append(
+                Labels(
+                    float(energy @ self.coefficients),
+                    np.asarray(forces @ self.coefficients),
+                    np.asarray(virial @ self.coefficients) if frame.pbc else None,
+                )
+            )
+        return labels
+
+    def lammps(self) -> LammpsPotential:
+        """See Model."""
+        raise EngineError("LAMMPS does not know the models of engine 'pair'; explore with engine 'ase'")
+
+
+class _Basis:
+    """The functions that energies, forces and virials are linear in: P for the elements and their pairs."""
+
+    def __init__(self, elements: tuple[str, ...], cutoff: float, functions: int) -> None:
+        self.elements, self.cutoff = elements, cutoff
+        self.centers = np.linspace(1.0, cutoff, functions)
+        self.width = (cutoff - 1.0) / (functions - 1)
+        self.place = {atomic_numbers[symbol]: index for index, symbol in enumerate(elements)}
+        kinds = len(elements)
+        self.pair = np.zeros((kinds, kinds), dtype=np.int64)
+        for number, (i, j) in enumerate(itertools.combinations_with_replacement(range(kinds), 2)):
+            self.pair[i, j] = self.pair[j, i] = number
+        self.size = kinds + kinds * (kinds + 1) // 2 * functions
+
+    def derivatives(self, frame: Frame) -> tuple[Floats, Floats, Floats]:
+        """What multiplies the coefficients in energy (P,), forces (N, 3, P) and virial (3, 3, P)."""
+        from ase.neighborlist import primitive_neighbor_list
+
+        try:
+            types = np.array([self.place[number] for number in frame.numbers])
+        except KeyError:
+            raise EngineError(f"the model knows {list(self.elements)}, not {sorted(set(frame.symbols))}") from None
+        periodic = [frame.pbc] * 3
+        first, second, distance, vector = primitive_neighbor_list(
+            "ijdD", periodic, frame.cell if frame.pbc else np.eye(3), frame.positions, self.cutoff
+        )
+        value, slope = self._radial(distance)
+        kinds, functions = len(self.elements), len(self.centers)
+        columns = kinds + self.pair[types[first], types[second]][:, None] * functions + np.arange(functions)
+        energy = np.bincount(types, minlength=self.size).astype(np.float64)
+        np.add.at(energy, columns, 0.5 * value)
+        forces, virial = np.zeros((frame.natoms, 3, self.size)), np.zeros((3, 3, self.size))
+        pull = slope[:, None, :] * (vector / distance[:, None])[:, :, None]
+        for axis in range(3):
+            np.add.at(forces, (first[:, None], axis, columns), pull[:, axis])
+            for other in range(3):
+                np.add.at(virial, (axis, other, columns), -0.5 * pull[:, axis] * vector[:, other, None])
+        return energy, forces, virial
+
+    def _radial(self, distance: Floats) -> tuple[Floats, Floats]:
+        """Values (K, functions) and slopes of the basis functions at distances (K,)."""
+        shift = (distance[:, None] - self.centers) / self.width
+        bell = np.exp(-0.5 * shift**2)
+        angle = np.pi * distance[:, None] / self.cutoff
+        fade = 0.5 * (np.cos(angle) + 1)
+        faded = -0.5 * np.pi / self.cutoff * np.sin(angle)
+        return bell * fade, bell * faded - shift / self.width * bell * fade
+
+
+def _normal_equations(
+    basis: _Basis, labeled: list[LabeledFrame], weights: np.ndarray, energy_weight: float
+) -> tuple[Floats, Floats]:
+    normal, right = np.zeros((basis.size, basis.size)), np.zeros(basis.size)
+    for item, weight in zip(labeled, weights, strict=True):
+        if weight == 0:
+            continue
+        energy, forces, _ = basis.derivatives(item.frame)
+        rows = np.concatenate([energy_weight * energy[None] / item.frame.natoms, forces.reshape(-1, basis.size)])
+        target = np.concatenate([[energy_weight * item.labels.energy / item.frame.natoms], item.labels.forces.ravel()])
+        normal += weight * rows.T @ rows
+        right += weight * rows.T @ target
+    return normal, right
+
+
+def _probe() -> str:
+    return "built in"
+
+
+ENGINE = Engine("pair", {"train": (PairTraining, PairTrainer)}, _probe)

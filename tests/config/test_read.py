@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lamflow.config import load, parse
+from lamflow.errors import InputError
+from tests.conftest import STUDY
+
+
+def problems(text: str, root: Path | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        parse(text, "dpgen.yaml", root)
+    return str(caught.value)
+
+
+def test_reads_the_study(study: Path) -> None:
+    config = load(study)
+    assert config.train.engine == "pair"
+    assert config.stages[0].explore[0].conditions() == [{"temperature": 300.0}, {"temperature": 900.0}]
+
+
+def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
+    text = STUDY.replace("low: 0.001, high: 2.0", "low: 2.0, high: 0.5").replace("label: {engine", "lable: {engine")
+    message = problems(text.replace("rattle: 0.05", "rattle: -0.05").replace("engine: ase", "engine: asse"))
+    assert message.startswith("dpgen.yaml: 5 problems\n")
+    assert "structures.0.rattle: -0.05 Å: input should be greater than or equal to 0 Å" in message
+    assert "line 16   select.window: low (2 eV/Å) must be below high (0.5 eV/Å); as written no frame" in message
+    assert "lable: no such key; did you mean 'label'?" in message
+    assert "label: this key is required" in message
+    assert "engine 'asse' is not known here; did you mean 'ase'?" in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("seed: 3", "seed: 3\nseed: 4", "line 3    seed: this key is given twice"),
+        ("elements: [Cu]", "elements: [Cu", "not valid YAML"),
+        ("elements: [Cu]", "elements: [Cx]", "'Cx' is not a chemical symbol"),
+        ("elements: [Cu]", "elements: [Al]", "structures.rattled: Cu is not in elements ['Al']"),
+        ("label: [rattled]", "label: [ratled]", "there is no structure set 'ratled'"),
+        ("label: {engine: emt}", "label: {engine: qe}", "label.pseudopotentials: this key is required"),
+        ("every: 4", "every: 400", "every (400) is more than steps (40): no frame would be kept"),
+        ("name: tiny", "name: Tiny Run", "name"),
+        ("formula: Cu", "formula: CuAu", "formula 'CuAu' does not fit fcc"),
+        ("heldout: {share: 0.2}", "heldout: {}", "heldout is empty"),
+        ("temperatures: [300, 900], ", "", "temperatures are needed by method nvt"),
+        ("label: [rattled]", "data: [nowhere.extxyz]", "no such file"),
+        ("elements: [Cu]", "elements: [Cu, Fe]", "emt cannot treat Fe"),
+        ("budget: {iterations: 3}", "budget: {iterations: three}", "'three'"),
+    ],
+)
+def test_names_what_is_wrong(old: str, new: str, expected: str, tmp_path: Path) -> None:
+    assert expected in problems(STUDY.replace(old, new), tmp_path)
+
+
+def test_an_environment_variable_in_a_path_is_never_written_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret-place").mkdir()
+    (tmp_path / "secret-place" / "cu.extxyz").write_text("")
+    monkeypatch.setenv("PLACE", str(tmp_path / "secret-place"))
+    text = STUDY.replace("start: {label: [rattled]}", "start: {label: [rattled], data: ['${PLACE}/cu.extxyz']}")
+    assert "secret-place" not in parse(text, root=tmp_path).model_dump_json()
+
+
+@given(st.text(max_size=200))
+def test_any_text_gives_a_configuration_or_one_message(text: str) -> None:
+    with pytest.raises(InputError):
+        parse(text)
+
+
+@given(st.sampled_from(STUDY.splitlines()), st.text("abz:{}[]-# 0\"'\n", max_size=12))
+def test_a_damaged_line_never_escapes_as_another_error(line: str, damage: str) -> None:
+    try:
+        parse(STUDY.replace(line, damage + line), root=Path("/"))
+    except InputError as error:
+        assert "line" in str(error)  # noqa: PT017  hypothesis tries texts that are fine as well
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing\.yaml: cannot be read: No such file or directory"):
+        load(tmp_path / "nothing.yaml")

@@ -1,0 +1,72 @@
+"""What every test may use. Tests of codes that are not installed say so; none is skipped silently."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from lamflow.data import Frame
+
+ROOT = Path(__file__).parent.parent
+MISSING = {
+    "deepmd": None if importlib.util.find_spec("deepmd") else 'DeePMD-kit is missing: pip install "lamflow[deepmd]"',
+    "qe": None if shutil.which("pw.x") else "pw.x is missing: apt-get install quantum-espresso quantum-espresso-data",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker, reason in MISSING.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def copper() -> list[Frame]:
+    """Twelve rattled and strained frames of 8 copper atoms."""
+    rng = np.random.default_rng(1)
+    frames = []
+    for _ in range(12):
+        atoms = bulk("Cu", "fcc", a=3.6, cubic=True).repeat((2, 1, 1))
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.uniform(-0.03, 0.03, (3, 3))), scale_atoms=True)
+        atoms.positions += rng.normal(scale=0.08, size=atoms.positions.shape)
+        frames.append(Frame.from_ase(atoms))
+    return frames
+
+
+STUDY = """\
+name: tiny
+seed: 3
+elements: [Cu]
+structures:
+  - {name: rattled, crystal: {formula: Cu, lattice: fcc, a: 3.6, cubic: true}, supercell: [2, 1, 1], copies: 10,
+     strain: 0.02, rattle: 0.05}
+  - {name: crystal, crystal: {formula: Cu, lattice: fcc, a: 3.6, cubic: true}, supercell: [2, 2, 1], copies: 3}
+start: {label: [rattled]}
+heldout: {share: 0.2}
+train: {engine: pair, models: 3, functions: 8}
+stages:
+  - name: warm
+    explore:
+      - {engine: ase, structures: [crystal], method: nvt, temperatures: [300, 900], steps: 40, timestep: 0.002, every: 4}
+select:
+  window: {rule: fixed, low: 0.001, high: 2.0}
+  limit: 6
+label: {engine: emt}
+converge: {accurate: 0.999}
+budget: {iterations: 3}
+"""
+"""A whole loop in seconds: linear pair potentials instead of neural networks, everything else as always."""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """STUDY in a file."""
+    file = tmp_path / "tiny.yaml"
+    file.write_text(STUDY)
+    return file

@@ -1,0 +1,222 @@
+"""The loop with linear pair potentials: seconds instead of minutes, everything else as in any run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import lamflow
+from lamflow.config import load
+from lamflow.data.dataset import manifests
+from lamflow.driver.loop import Listener, resume, run
+from lamflow.driver.rundir import OWNER, RunDirectory
+from lamflow.errors import EngineError, InputError, StateError
+
+
+def frames_of(path: Path) -> list[tuple[str, str]]:
+    """Hash and origin of every frame that is trained on."""
+    return sorted(
+        (record.hash, record.origin.model_dump_json())
+        for manifest in manifests(path / "data" / "train")
+        for record in manifest.frames
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbed, beside its file."""
+    from tests.conftest import STUDY
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(STUDY)
+    run(load(folder / "tiny.yaml"), folder / "run")
+    return folder / "run"
+
+
+def test_a_run_trains_on_every_label_that_it_paid_for(finished: Path) -> None:
+    iterations = RunDirectory(finished).iterations()
+    assert [iteration.number for iteration in iterations] == [0, 1, 2, 3]
+    last = iterations[-1]
+    assert last.selected is not None
+    assert last.selected.decision == "stop"
+    assert last.merged is None
+    assert last.labels == 10 + 6 + 6
+    assert {model.training_frames for model in last.models} == {last.training_frames}
+    assert last.training_frames + last.heldout_frames == last.labels
+    assert RunDirectory(finished).run().state == "ended"
+
+
+def test_every_frame_knows_where_it_came_from(finished: Path) -> None:
+    directory = RunDirectory(finished)
+    for manifest in manifests(finished / "data" / "train"):
+        for record in manifest.frames:
+            assert record.origin.settings is not None
+            if record.origin.iteration == 0:
+                continue
+            iteration = directory.iterations()[record.origin.iteration]
+            assert record.origin.source in {task.name for task in iteration.tasks}
+            assert iteration.selected is not None
+            assert iteration.selected.low <= (record.origin.deviation or 0) < iteration.selected.high
+
+
+def test_the_same_seed_selects_the_same(finished: Path, study: Path, tmp_path: Path) -> None:
+    run(load(study), tmp_path / "again")
+    assert frames_of(tmp_path / "again") == frames_of(finished)
+
+
+def test_running_again_does_nothing_and_a_larger_budget_goes_on(finished: Path, study: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("iterations/*/result.json")}
+    run(load(study), finished)
+    assert {path: path.stat().st_mtime_ns for path in finished.glob("iterations/*/result.json")} == before
+    study.write_text(study.read_text().replace("iterations: 3", "iterations: 4"))
+    run(load(study), finished)
+    assert len(RunDirectory(finished).iterations()) == 5
+    assert all(model.reused for model in RunDirectory(finished).iterations()[4].models)
+
+
+def test_other_start_data_are_refused(finished: Path, study: Path) -> None:
+    study.write_text(study.read_text().replace("seed: 3", "seed: 4"))
+    with pytest.raises(StateError, match="holds a run with other elements, seed, structures or start data"):
+        run(load(study), finished)
+
+
+def start(study: Path, folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lamflow", "run", str(study), "--dir", str(folder)], stdout=subprocess.DEVNULL
+    )
+
+
+def family(folder: Path) -> list[psutil.Process]:
+    """Every process of a run but its driver."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(OWNER) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["driver", "child"])
+def test_killed_at_any_moment_it_ends_as_if_nobody_had(
+    victim: str, finished: Path, study: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    chance = random.Random(victim)
+    kills = 0
+    for _ in range(40):
+        driver = start(study, folder)
+        time.sleep(chance.uniform(1.0, 7.0))
+        if driver.poll() is not None:
+            break
+        targets = [driver.pid] if victim == "driver" else [process.pid for process in family(folder)] or [driver.pid]
+        try:
+            os.kill(chance.choice(targets), signal.SIGKILL)
+            kills += 1
+        except ProcessLookupError:
+            pass
+        if victim == "driver":
+            driver.wait()
+            deadline = time.monotonic() + 10
+            while family(folder):
+                assert time.monotonic() < deadline, "children outlive their driver"
+                time.sleep(0.05)
+        else:
+            driver.wait(timeout=120)
+    resume(folder)
+    assert kills > 0
+    expected = {item for item in frames_of(finished) if json.loads(item[1])["iteration"] < 3}
+    assert set(frames_of(folder)) == expected
+
+
+def test_a_second_driver_is_refused_and_stop_stops(study: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    driver = start(study, folder)
+    deadline = time.monotonic() + 60
+    while not (folder / "run.json").is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with pytest.raises(StateError, match=rf"is being driven by process {driver.pid}"):
+        run(load(study), folder)
+    subprocess.run([sys.executable, "-m", "lamflow", "stop", str(folder)], check=True)
+    assert driver.wait(timeout=30) == 130
+    assert RunDirectory(folder).run().state == "stopped"
+    assert family(folder) == []
+
+
+def test_settings_do_not_change_in_the_middle_of_an_iteration(study: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    class Stop(Listener):
+        def progress(self, done: dict[str, float]) -> None:
+            if done.get("explore") == 1.0:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(load(study), folder, Stop())
+    study.write_text(study.read_text().replace("limit: 6", "limit: 4"))
+    with pytest.raises(StateError, match="select changed in the middle of iteration 1"):
+        run(load(study), folder)
+    run(load(study), folder, redo=True)
+    chosen = RunDirectory(folder).iterations()[1].selected
+    assert chosen is not None
+    assert len(chosen.chosen) == 4
+
+
+def test_labels_that_fail_are_counted_and_too_many_stop_the_iteration(study: Path, tmp_path: Path) -> None:
+    good = study.read_text()
+    text = good.replace(
+        "label: {engine: emt}",
+        "label: {engine: qe, command: ['false'], pseudopotentials: {Cu: tiny.yaml}, ecutwfc: 10}",
+    )
+    study.write_text(text)
+    with pytest.raises(EngineError, match=r"10 of 10 labels failed, more than budget.failed_labels \(0.2\) allows"):
+        run(load(study), tmp_path / "run")
+    assert RunDirectory(tmp_path / "run").run().state == "failed"
+    study.write_text(good)
+    run(load(study), tmp_path / "run", redo=True)
+
+
+def test_a_model_that_went_bad_stops_before_exploration(study: Path, tmp_path: Path) -> None:
+    study.write_text(study.read_text().replace("functions: 8", "functions: 8, ridge: 1000000.0"))
+    with pytest.raises(
+        EngineError, match=r"a model went bad, so nothing was explored:\n  model 1 of 3: .*predicting no force"
+    ):
+        run(load(study), tmp_path / "run")
+
+
+def test_data_of_other_elements_are_refused(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "POSCAR").write_text("gold\n4.0\n1 0 0\n0 1 0\n0 0 1\nAu\n1\nDirect\n0 0 0\n")
+    text = study.read_text().replace(
+        "  - {name: crystal, crystal: {formula: Cu, lattice: fcc, a: 3.6, cubic: true},",
+        "  - {name: crystal, files: [POSCAR],",
+    )
+    study.write_text(text)
+    with pytest.raises(InputError, match=r"structures.crystal: Au is not in elements \['Cu'\]"):
+        run(load(study), tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_from_python(study: Path, tmp_path: Path) -> None:
+    made = lamflow.load(study)
+    made.check()
+    assert made.plan().labels == 10 + 2 * 6
+    result = made.run(tmp_path / "run")
+    assert result.run.state == "ended"
+    assert len(result.models) == 3
+    assert len(result.data()) + len(result.data(heldout=True)) == 22
+    [labels] = result.models[0].evaluate([result.data()[0].labeled.frame])
+    assert labels.forces.shape == (8, 3)
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert lamflow.opened(tmp_path / "run").iterations == result.iterations

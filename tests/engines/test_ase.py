@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from lamflow.data import Frame, Labels
+from lamflow.engines.ase import AseExploration
+from lamflow.engines.emt import Emt
+from lamflow.engines.protocol import ExploreTask
+from lamflow.engines.registry import evaluator, explorer
+
+
+def explore(frame: Frame, work: Path, seed: int = 1, condition: dict[str, float] | None = None, **settings: object):  # type: ignore[no-untyped-def]
+    made = AseExploration.model_validate({"engine": "ase", "structures": ["x"], "steps": 40, "every": 5, **settings})
+    task = ExploreTask(frame, condition or {"temperature": 600.0}, seed, work)
+    return explorer(made).explore(task, evaluator(Emt()))  # type: ignore[arg-type]  # EMT stands in for a model
+
+
+@pytest.mark.parametrize("method", ["nve", "nvt", "npt"])
+def test_dynamics_visits_frames_and_repeats_itself(method: str, copper: list[Frame], tmp_path: Path) -> None:
+    settings = {"method": method, "temperatures": [600], "timestep": 0.002}
+    condition = {"temperature": 600.0, "pressure": 0.0}
+    if method == "npt":
+        settings["pressures"] = [0]
+    first = explore(copper[0], tmp_path, condition=condition, **settings)
+    again = explore(copper[0], tmp_path, condition=condition, **settings)
+    other = explore(copper[0], tmp_path, seed=2, condition=condition, **settings)
+    assert first.failure is None
+    assert first.steps.tolist() == [5, 10, 15, 20, 25, 30, 35, 40]
+    np.testing.assert_array_equal(first.positions, again.positions)
+    assert np.abs(first.positions - other.positions).max() > 1e-3
+    changes = np.abs(first.cells[-1] - first.cells[0]).max()
+    assert (changes > 1e-6) == (method == "npt")
+
+
+def test_relaxation_lowers_the_forces(copper: list[Frame], tmp_path: Path) -> None:
+    found = explore(copper[0], tmp_path, condition={}, method="relax", steps=200, fmax=0.02)
+    before, after = evaluator(Emt()).evaluate([copper[0], found.frame(len(found) - 1)])
+    assert np.abs(after.forces).max() < 0.1 * np.abs(before.forces).max()
+
+
+class Explosive:
+    """A stand-in for a bad model: its forces grow a thousandfold after ten calls."""
+
+    calls = 0
+
+    def evaluate(self, frames: list[Frame]) -> list[Labels]:
+        self.calls += 1
+        size = 1e3 if self.calls > 10 else 1e-3
+        return [Labels(0.0, np.full(frame.positions.shape, size), np.zeros((3, 3))) for frame in frames]
+
+
+def test_an_explosion_keeps_what_came_before(copper: list[Frame], tmp_path: Path) -> None:
+    settings = AseExploration.model_validate(
+        {"engine": "ase", "structures": ["x"], "temperatures": [300], "steps": 40, "every": 2, "method": "nve"}
+    )
+    task = ExploreTask(copper[0], {"temperature": 300.0}, 1, tmp_path)
+    found = explorer(settings).explore(task, Explosive())  # type: ignore[arg-type]
+    assert found.failure == "the run exploded: an atom feels 1e+03 eV/Å at step 10"
+    assert found.steps.tolist() == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"method": "nvt"}, "temperatures are needed"),
+        ({"method": "npt", "temperatures": [300]}, "pressures are needed"),
+        ({"method": "nvt", "temperatures": [300], "pressures": [0]}, "did you mean 'npt'"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        AseExploration.model_validate({"engine": "ase", "structures": ["x"], "steps": 40, **settings})

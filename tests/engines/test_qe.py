@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from pydantic import ValidationError
+
+from lamflow.data import Frame, Labels
+from lamflow.engines.conformance import LabelerConformance
+from lamflow.engines.protocol import Labeler, LabelFailure
+from lamflow.engines.qe import QuantumEspresso, kpoint_grid, read_output
+from lamflow.engines.registry import labeler
+
+PSEUDO = Path("/usr/share/espresso/pseudo/Si.pbe-rrkj.UPF")
+FAST = {"engine": "qe", "pseudopotentials": {"Si": PSEUDO}, "ecutwfc": 12, "kspacing": 1.1}
+
+
+def silicon(seed: int, strain: float = 0.0) -> Frame:
+    atoms = bulk("Si", "diamond", a=5.43)
+    atoms.set_cell(atoms.cell.array * (1 + strain), scale_atoms=True)
+    atoms.positions += np.random.default_rng(seed).normal(scale=0.05, size=(2, 3))
+    return Frame.from_ase(atoms)
+
+
+@pytest.mark.qe
+class TestLabeler(LabelerConformance):
+    @pytest.fixture
+    def engine(self) -> Labeler:
+        return labeler(QuantumEspresso.model_validate(FAST))
+
+    def good_frames(self) -> list[Frame]:
+        return [silicon(1), silicon(2)]
+
+    def test_the_virial_is_the_strain_derivative(self, tmp_path: Path) -> None:
+        engine = labeler(QuantumEspresso.model_validate({**FAST, "ecutwfc": 30, "kspacing": 0.7}))
+        step = 2e-3
+        low, middle, high = engine.label([silicon(1, -step), silicon(1), silicon(1, step)], tmp_path)
+        assert isinstance(low, Labels)
+        assert isinstance(middle, Labels)
+        assert isinstance(high, Labels)
+        assert middle.virial is not None
+        slope = (high.energy - low.energy) / (2 * step)
+        assert -np.trace(middle.virial) == pytest.approx(slope, abs=0.05 * abs(slope) + 0.15)
+
+    def test_an_unconverged_cycle_is_a_failure(self, tmp_path: Path) -> None:
+        settings = {**FAST, "input": {"electrons": {"electron_maxstep": 2}}}
+        [failed] = labeler(QuantumEspresso.model_validate(settings)).label([silicon(1)], tmp_path)
+        assert isinstance(failed, LabelFailure)
+        assert failed.reason == "the SCF cycle did not converge"
+        assert "convergence NOT achieved" in failed.log
+
+    def test_a_finished_label_is_not_computed_again(self, engine: Labeler, tmp_path: Path) -> None:
+        frame = silicon(1)
+        [first] = engine.label([frame], tmp_path)
+        output = tmp_path / frame.content_hash() / "pw.out"
+        before = output.stat().st_mtime_ns
+        [again] = engine.label([frame], tmp_path)
+        assert output.stat().st_mtime_ns == before
+        assert isinstance(first, Labels)
+        assert isinstance(again, Labels)
+        assert first.energy == again.energy
+
+    @pytest.mark.parametrize("until", ["Forces acting on atoms", "total   stress", "convergence has been"])
+    def test_a_cut_off_output_is_a_failure(self, engine: Labeler, tmp_path: Path, until: str) -> None:
+        frame = silicon(1)
+        engine.label([frame], tmp_path)
+        output = tmp_path / frame.content_hash() / "pw.out"
+        output.write_text(output.read_text().split(until)[0])
+        assert isinstance(read_output(output, frame, 1e-8), LabelFailure)
+
+
+def test_the_program_is_missing(tmp_path: Path) -> None:
+    from lamflow.errors import EngineError
+
+    settings = QuantumEspresso.model_validate({**FAST, "command": ["no-pw.x"]})
+    with pytest.raises(EngineError, match=r"no-pw\.x: no such program on PATH; install Quantum ESPRESSO"):
+        labeler(settings).label([silicon(1)], tmp_path)
+
+
+def test_nothing_that_hides_a_failure_is_allowed() -> None:
+    with pytest.raises(ValidationError, match="scf_must_converge: not allowed"):
+        QuantumEspresso.model_validate({**FAST, "input": {"electrons": {"scf_must_converge": False}}})
+
+
+def test_k_points_are_at_most_so_far_apart() -> None:
+    cell = np.diag([2.0, 4.0, 100.0])
+    assert kpoint_grid(cell, 0.5) == (7, 4, 1)
+    reciprocal = 2 * np.pi / np.diag(cell)
+    assert (reciprocal / kpoint_grid(cell, 0.5) <= 0.5).all()
+
+
+def test_no_output_at_all(tmp_path: Path) -> None:
+    found = read_output(tmp_path / "pw.out", silicon(1), 1e-8)
+    assert isinstance(found, LabelFailure)
+    assert found.reason == "pw.x stopped early"

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from lamflow.errors import EngineError, NodeError
+from lamflow.ops._op import Context, op
+
+
+class Out(NamedTuple):
+    """What the operations of these tests give."""
+
+    files: Path
+    count: int
+    word: str
+    share: float
+
+
+@op
+def good(context: Context, *, first: Path, second: Path | None, number: int) -> Out:
+    folder = context.out / "files"
+    folder.mkdir()
+    (folder / "said").write_text(f"{first.read_text()} {second} {number} {context.pod}/{context.pods}")
+    context.progress(0.5)
+    return Out(folder, number + 1, "it's {{fine}}", 0.25)
+
+
+@op
+def broken(context: Context) -> Out:
+    raise EngineError("it will fail again")
+
+
+@op
+def unlucky(context: Context) -> Out:
+    tries = context.scratch / "tries"
+    count = int(tries.read_text()) + 1 if tries.is_file() else 1
+    tries.write_text(str(count))
+    if count < 2:
+        raise NodeError("the machine failed")
+    (context.out / "files").mkdir()
+    return Out(context.out / "files", count, "", 0.0)
+
+
+@op
+def slow(context: Context) -> Out:
+    import time
+
+    time.sleep(30)
+    return Out(context.out, 0, "", 0.0)
+
+
+@op
+def mistaken(context: Context) -> Out:
+    raise KeyError("nobody foresaw this")
+
+
+def call(name: str, root: Path, timeout: float = 60, **parameters: int) -> subprocess.CompletedProcess[str]:
+    code = (
+        "from lamflow.ops._op import main\n"
+        f"main('tests.ops.test_op', {name!r}, root={str(root)!r}, timeout={timeout}, gpus=0, "
+        f"parameters={ {'pod': 0, 'pods': 2, **parameters}!r})"
+    )
+    environment = {
+        **os.environ, "LAMFLOW_ERRORS": str(root / "errors"), "LAMFLOW_PROGRESS": str(root), "LAMFLOW_RETRIES": "1",
+        "LAMFLOW_SCRATCH": str(root / "scratch"),
+    }  # fmt: skip
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_signs_come_from_the_types() -> None:
+    assert good.inputs == {"first": (Path, False), "second": (Path, True), "number": (int, False)}
+    assert good.outputs == {"files": Path, "count": int, "word": str, "share": float}
+
+
+def test_it_is_a_dflow_op_template_without_secrets_or_pickles() -> None:
+    template = good.template(keys={"files": "a/b"}, threads=2, timeout=7.0, gpus=0)
+    assert set(template.inputs.artifacts) == {"first", "second"}
+    assert template.inputs.artifacts["second"].optional
+    assert {"pod", "pods", "number"} <= set(template.inputs.parameters)
+    assert set(template.outputs.parameters) == {"count", "word", "share"}
+    assert template.outputs.artifacts["files"].save[0].key == "a/b"
+    for word in ("pickle", "secret", "token", "password"):
+        assert word not in template.script
+
+
+def test_a_pod_reads_works_and_writes(tmp_path: Path) -> None:
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "first").write_text("hello")
+    found = call("good", tmp_path, number=3)
+    assert found.returncode == 0, found.stderr
+    assert (tmp_path / "outputs" / "files" / "said").read_text() == "hello None 3 0/2"
+    assert json.loads((tmp_path / "outputs" / "count").read_text()) == 4
+    assert (tmp_path / "outputs" / "word").read_text() == "it's {{fine}}"
+    assert (tmp_path / "good-0").read_text() == "50/100"
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind", "words"),
+    [
+        ("broken", 2, "EngineError", "it will fail again"),
+        ("mistaken", 2, "EngineError", "an error that lamflow did not foresee"),
+    ],
+)
+def test_what_went_wrong_is_left_for_the_driver(name: str, status: int, kind: str, words: str, tmp_path: Path) -> None:
+    assert call(name, tmp_path).returncode == status
+    left = json.loads((tmp_path / "errors" / f"{name}-0.json").read_text())
+    assert left["kind"] == kind
+    assert words in left["message"]
+
+
+def test_only_the_machines_failures_are_tried_again(tmp_path: Path) -> None:
+    assert call("unlucky", tmp_path).returncode == 0
+    assert (tmp_path / "scratch" / "unlucky-0" / "tries").read_text() == "2"
+
+
+def test_a_pod_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    found = call("slow", tmp_path, timeout=0.5)
+    assert found.returncode == 2
+    assert "longer than its timeout" in found.stderr

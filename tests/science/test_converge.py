@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lamflow.science.converge import Rules, Standing, decide
+
+RULES = Rules(accurate=0.9, heldout_force_rmse=0.05, plateau=None, iterations=5, labels=100)
+NOW = Standing(
+    iteration=2, stage=0, stages=2, stage_iteration=1, stage_limit=None, accurate_share=0.5, candidates=10,
+    force_rmse=[0.2, 0.1], labels=40,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "action", "converged", "reason"),
+    [
+        ({}, "label", False, "50.0% accurate"),
+        ({"accurate_share": 0.95}, "advance", False, "the stage has converged"),
+        ({"accurate_share": 0.95, "stage": 1}, "label", False, "held-out force RMSE 0.1000 eV/Å (wanted 0.05 eV/Å)"),
+        ({"accurate_share": 0.95, "stage": 1, "force_rmse": [0.2, 0.04]}, "stop", True, "converged"),
+        ({"iteration": 5}, "stop", False, "budget of 5 iterations"),
+        ({"labels": 100}, "stop", False, "budget of 100 labels"),
+        ({"candidates": 0}, "advance", False, "nothing new"),
+        ({"candidates": 0, "stage": 1}, "stop", False, "nothing new"),
+        ({"stage": 1, "stage_limit": 1}, "stop", False, "the last stage has had its 1 iterations"),
+        ({"iteration": 5, "accurate_share": 0.95, "stage": 1, "force_rmse": [0.04]}, "stop", True, "converged"),
+    ],
+)
+def test_decisions(change: dict[str, object], action: str, converged: bool, reason: str) -> None:
+    found = decide(replace(NOW, **change), RULES)  # type: ignore[arg-type]
+    assert (found.action, found.converged) == (action, converged)
+    assert reason in found.reason
+
+
+def test_a_plateau_ends_a_stage() -> None:
+    rules = replace(RULES, plateau=2)
+    assert decide(replace(NOW, stage=1, force_rmse=[0.2, 0.1, 0.1, 0.099]), rules).action == "stop"
+    assert decide(replace(NOW, stage=1, force_rmse=[0.2, 0.1, 0.1, 0.05]), rules).action == "label"
+
+
+@given(
+    st.builds(
+        Standing,
+        iteration=st.integers(1, 9),
+        stage=st.integers(0, 1),
+        stages=st.just(2),
+        stage_iteration=st.integers(1, 5),
+        stage_limit=st.none() | st.integers(1, 4),
+        accurate_share=st.floats(0, 1),
+        candidates=st.integers(0, 5),
+        force_rmse=st.lists(st.floats(0.01, 1), min_size=1, max_size=6),
+        labels=st.integers(0, 120),
+    )
+)
+def test_no_label_is_paid_for_beyond_the_budget(now: Standing) -> None:
+    found = decide(now, RULES)
+    if now.iteration >= RULES.iterations or now.labels >= (RULES.labels or 0):
+        assert found.action == "stop"
+    if found.action == "label":
+        assert now.candidates > 0
+    assert found == decide(now, RULES)

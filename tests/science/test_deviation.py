@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lamflow.science.deviation import deviations, force_deviation
+
+
+@given(st.integers(2, 5), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31))
+def test_it_is_the_definition_written_out(models: int, frames: int, natoms: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    forces = rng.normal(size=(models, frames, natoms, 3))
+    found = force_deviation(forces)
+    for frame in range(frames):
+        for atom in range(natoms):
+            mean = sum(forces[m, frame, atom] for m in range(models)) / models
+            squares = [float(np.sum((forces[m, frame, atom] - mean) ** 2)) for m in range(models)]
+            assert np.isclose(found[frame, atom], np.sqrt(sum(squares) / models))
+
+
+def test_every_channel() -> None:
+    rng = np.random.default_rng(1)
+    energies, forces, virials = rng.normal(size=(4, 3)), rng.normal(size=(4, 3, 5, 3)), rng.normal(size=(4, 3, 3, 3))
+    found = deviations(energies, forces, virials)
+    assert (found.force_min <= found.force_mean).all()
+    assert (found.force_mean <= found.force_max).all()
+    assert (found.force_max_relative < found.force_max).all()
+    np.testing.assert_allclose(found.energy, energies.std(axis=0) / 5)
+    np.testing.assert_allclose(found.virial_max, virials.std(axis=0).max(axis=(1, 2)) / 5)
+
+
+def test_models_that_agree_deviate_by_nothing_and_nan_stays_nan() -> None:
+    forces = np.ones((3, 2, 4, 3))
+    forces[1, 1, 2, 0] = np.nan
+    found = deviations(np.zeros((3, 2)), forces, None)
+    assert found.force_max[0] == 0
+    assert np.isnan(found.force_max[1])
+    assert np.isnan(found.virial_max).all()

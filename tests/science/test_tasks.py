@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lamflow.config import parse
+from lamflow.science.structures import make_copies
+from lamflow.science.tasks import deal, plan_tasks, pods_needed
+from tests.conftest import STUDY
+
+
+@given(st.integers(0, 200), st.integers(1, 20))
+def test_every_task_is_dealt_out_once(count: int, pods: int) -> None:
+    dealt = [number for pod in range(pods) for number in deal(count, pods, pod)]
+    assert sorted(dealt) == list(range(count))
+
+
+def test_pods() -> None:
+    assert pods_needed(1000, 2, None) == 2
+    assert pods_needed(1, 8, None) == 1
+    assert pods_needed(0, 8, None) == 1
+    assert pods_needed(1000, 2, 300) == 4
+
+
+def test_start_structures_are_used_up_before_one_comes_again() -> None:
+    stage = parse(STUDY).stages[0]
+    starts = [task.start for iteration in (1, 2, 3) for task in plan_tasks(stage, {"crystal": 3}, iteration, 7)]
+    assert sorted(starts[:3]) == sorted(starts[3:]) == [0, 1, 2]
+    seeds = [task.seed for iteration in (1, 2) for task in plan_tasks(stage, {"crystal": 3}, iteration, 7)]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_alloys_have_the_composition_that_was_asked_for() -> None:
+    text = STUDY.replace("elements: [Cu]", "elements: [Cu, Au]").replace(
+        "supercell: [2, 1, 1], copies: 10", "supercell: [2, 1, 1], composition: {Cu: 0.7, Au: 0.3}, copies: 10"
+    )
+    config = parse(text)
+    from lamflow.driver.prepare import frames_of
+
+    frames = frames_of(config.structures[0], config)
+    assert {frame.symbols.count("Au") for frame in frames} == {2}
+    assert len({frame.content_hash() for frame in frames}) == 10
+    again = make_copies([frames[0]], config.structures[1], config.seed)
+    assert again[0].natoms == frames[0].natoms * 4

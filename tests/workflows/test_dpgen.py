@@ -1,0 +1,87 @@
+"""The workflows themselves, with fewer steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lamflow.config import load, parse
+from lamflow.driver.loop import run
+from lamflow.driver.rundir import RunDirectory
+from tests.conftest import ROOT
+
+DPGEN = ROOT / "workflows" / "dpgen"
+
+
+def replaced(text: str, *pairs: tuple[str, str]) -> str:
+    for old, new in pairs:
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "workflows").glob("*/*.yaml")), ids=lambda file: file.stem)
+def test_every_workflow_loads_and_names_its_schema(file: Path) -> None:
+    if "/usr/share/espresso" in file.read_text() and not Path("/usr/share/espresso").is_dir():
+        pytest.skip("the pseudopotential is missing: apt-get install quantum-espresso-data")
+    load(file)
+    first = file.read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=../../lamflow.schema.json"
+
+
+@pytest.mark.deepmd
+@pytest.mark.slow
+def test_the_quickstart_learns(tmp_path: Path) -> None:
+    """Real trainings, real LAMMPS, real labels; the demo with fewer steps and two models."""
+    text = replaced(
+        (DPGEN / "quickstart.yaml").read_text(),
+        ("models: 4", "models: 2"),
+        ("steps: 800", "steps: 200"),
+        ("{steps: 700, start_lr: 0.003}", "{steps: 200, start_lr: 0.003}"),
+        ("steps: 500", "steps: 100"),
+        ("steps: 200, timestep", "steps: 40, timestep"),
+        ("low: 0.15", "low: 0.05"),
+        ("heldout_force_rmse: 0.06", "heldout_force_rmse: 0.01"),
+        ("iterations: 6", "iterations: 2"),
+    )
+    run(parse(text, root=DPGEN), tmp_path / "run")
+    iterations = RunDirectory(tmp_path / "run").iterations()
+    assert len(iterations) == 3
+    first, second = iterations[1], iterations[2]
+    assert first.force_rmse is not None
+    assert second.force_rmse is not None
+    assert second.force_rmse < first.force_rmse
+    assert {task.name.split()[0] for task in first.tasks} == {"lammps", "ase"}
+    assert all(task.failed is None for task in first.tasks)
+    assert first.labels > 24
+
+
+@pytest.mark.deepmd
+@pytest.mark.qe
+@pytest.mark.slow
+def test_silicon_is_labeled_by_quantum_espresso(tmp_path: Path) -> None:
+    text = replaced(
+        (DPGEN / "dft.yaml").read_text(),
+        ("models: 4", "models: 2"),
+        ("copies: 24", "copies: 8"),
+        ("copies: 12", "copies: 4"),
+        ("steps: 2000", "steps: 200"),
+        ("starts: 2", "starts: 1"),
+        ("steps: 1000\n", "steps: 60\n"),
+        ("every: 20", "every: 10"),
+        ("low: 0.15, high: 1.0", "low: 0.001, high: 9.0"),
+        ("limit: 24", "limit: 4"),
+        ("ecutwfc: 20", "ecutwfc: 12"),
+        ("kspacing: 0.5", "kspacing: 1.1"),
+        ("iterations: 8, labels: 200", "iterations: 2, labels: 200"),
+    )
+    run(parse(text, root=DPGEN), tmp_path / "run")
+    start, first, second = RunDirectory(tmp_path / "run").iterations()
+    assert start.merged is not None
+    assert (start.merged.added, start.merged.heldout) == (8, 4)
+    assert first.merged is not None
+    assert first.merged.added == 4
+    assert second.models[0].training_frames == 12
+    outputs = list((tmp_path / "run" / "work" / "scratch").rglob("pw.out"))
+    assert len(outputs) == 16
