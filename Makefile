@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test check install lint schema bench clean
+.PHONY: demo test check install lint schema golden bench clean
 
 demo: install
 	$(BIN)/lamflow run workflows/dpgen/quickstart.yaml
@@ -31,6 +31,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 schema: install
 	$(BIN)/lamflow schema > lamflow.schema.json
+
+golden: install
+	for file in $$(ls workflows/*/*.yaml | grep -v golden); do $(BIN)/lamflow render $$file > $${file%.yaml}.golden.yaml; done
 
 bench: install
 	$(BIN)/python benchmarks/noop_graph.py

@@ -39,6 +39,11 @@ def copper() -> list[Frame]:
     return frames
 
 
+def examples() -> list[Path]:
+    """Every workflow file that a user would run; the golden manifests beside them are not."""
+    return [file for file in sorted((ROOT / "workflows").glob("*/*.yaml")) if not file.name.endswith(".golden.yaml")]
+
+
 STUDY = """\
 name: tiny
 seed: 3

@@ -6,7 +6,7 @@ import sys
 
 from lamflow.errors import LamflowError
 
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 2, 130
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     except LamflowError as error:
         sys.stdout.flush()
         print(f"lamflow: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         print("lamflow: stopped; `lamflow resume` goes on from here", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -27,4 +27,4 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         print(f"lamflow: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(FAILED)

@@ -63,6 +63,17 @@ def plan(file: File, folder: Folder = None) -> None:
 
 
 @app.command()
+def render(
+    file: File,
+    iteration: Annotated[int, typer.Option("--iteration", min=0, help="Number of the iteration; 0 is the start.")] = 1,
+) -> None:
+    """Print the Argo Workflow of an iteration as YAML, for kubectl; no cluster and no storage is asked."""
+    from lamflow.cli import study
+
+    study.render(file, iteration)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of FILE, for an editor to complete and check with."""
     from lamflow.cli import study

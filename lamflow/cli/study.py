@@ -58,6 +58,16 @@ def plan(file: Path, folder: Path | None) -> None:
     console.print(f"at most {made.iterations} iterations and {made.labels} labels")
 
 
+def render(file: Path, iteration: int) -> None:
+    """The manifest on standard output."""
+    import yaml
+
+    from lamflow.config import load
+    from lamflow.driver.render import render as make_manifest
+
+    print(yaml.safe_dump(make_manifest(load(file), iteration), sort_keys=False, allow_unicode=True), end="")
+
+
 def schema() -> None:
     """The schema on standard output."""
     print(_schema_text())

@@ -75,6 +75,10 @@ class _Table(Listener):
         self.done: dict[str, float] = {}
         self.begun = time.monotonic()
 
+    def resumes(self, done: list[Iteration]) -> None:
+        """See Listener."""
+        self.rows = [iteration_row(iteration) for iteration in done]
+
     def begins(self, number: int, stage: str) -> None:
         """See Listener."""
         self.number, self.stage, self.done, self.begun = number, stage, {}, time.monotonic()

@@ -26,6 +26,10 @@ class EngineSettings(Section):
 
     engine: str
 
+    def missing(self) -> str | None:
+        """What is not installed here that these settings need, and how to get it; None if nothing."""
+        return None
+
     def known_elements(self) -> set[str] | None:
         """Chemical symbols that the engine can treat with these settings; None for all."""
         return None
@@ -78,12 +82,14 @@ class Engine:
             neither may import the code itself before it is used
     probe   returns the code's version, or raises an exception that says why it does not work here
     install what a person types to get the code
+    image   the container image that has the code
     """
 
     name: str
     roles: Mapping[Role, tuple[type[EngineSettings], Callable[[Any], Any]]]
     probe: Callable[[], str]
     install: str = "comes with lamflow"
+    image: str = "base"
 
 
 @functools.cache

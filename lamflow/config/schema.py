@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from lamflow.config.engines import ChosenByEngine, ExplorerSettings, LabelerSettings, TrainerSettings
-from lamflow.config.pods import Pods
+from lamflow.config.pods import Cluster, Pods
 from lamflow.config.section import Element, InputFile, Section
 from lamflow.units import Angstrom, Degree, EvPerAngstrom, Share
 
@@ -235,6 +235,7 @@ class Config(Section):
     converge: Converge = Converge()
     budget: Budget = Budget()
     pods: Pods = Pods()
+    cluster: Cluster = Cluster()
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:

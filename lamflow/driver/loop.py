@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
-import os
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from lamflow.config.schema import Config
@@ -18,41 +18,22 @@ from lamflow.data.packed import PackedFrames
 from lamflow.data.results import History, Iteration, Run, Shape
 from lamflow.data.store import STRUCTURES
 from lamflow.driver.collect import collect
-from lamflow.driver.prepare import fingerprint, prepare, save_settings
+from lamflow.driver.prepare import fingerprint, prepare, require_engines, save_settings
 from lamflow.driver.rundir import OWNER, RunDirectory
+from lamflow.driver.shape import Machine, iteration_shape
 from lamflow.engines import process
 from lamflow.errors import BY_NAME, EngineError, LamflowError, NodeError, StateError
-from lamflow.science.tasks import plan_tasks, pods_needed
 
 STEPS = ("train", "explore", "select", "label", "merge")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What this machine offers. cores: usable CPU cores; devices: numbers of its GPUs."""
-
-    cores: int
-    devices: tuple[str, ...] = ()
-
-    @classmethod
-    def here(cls) -> Machine:
-        """This machine; CUDA_VISIBLE_DEVICES, or the driver's devices, say which GPUs there are."""
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if visible is None:
-            visible = ",".join(str(n) for n in range(len(list(Path("/dev").glob("nvidia[0-9]*")))))
-        devices = tuple(device for device in visible.split(",") if device not in ("", "-1"))
-        return cls(len(os.sched_getaffinity(0)), devices)
-
-    def slots(self, gpus: int, threads: int, parallel: int | None) -> int:
-        """How many pods that need so much run at once."""
-        room = max(1, self.cores // threads)
-        if gpus and self.devices:
-            room = min(room, max(1, len(self.devices) // gpus))
-        return room if parallel is None else min(parallel, max(room, 1))
+FREE = {"pods", "cluster"}
+"""Sections that may change in the middle of an iteration."""
 
 
 class Listener:
     """Is told what happens. The methods do nothing; a terminal overrides them."""
+
+    def resumes(self, done: list[Iteration]) -> None:
+        """These iterations have finished before."""
 
     def begins(self, number: int, stage: str) -> None:
         """Iteration `number` begins; 0 is the start."""
@@ -83,13 +64,14 @@ def _drive(directory: RunDirectory, config: Config | None, listener: Listener, *
     machine, amended = Machine.here(), False
     if config is None:
         directory.run()
-    with directory.lock(), _terminable():
+    with directory.lock(), _terminable(), _room(directory.path):
         if config is None:
             config = directory.config()
         elif directory.exists():
             amended = _accept(config, directory, redo)
         else:
-            prepare(config, directory, machine.slots(0, config.pods.label.threads, config.pods.label.parallel))
+            require_engines(config)
+            prepare(config, directory, machine.slots("label", config.pods.label))
         _record(directory, "running", "")
         try:
             last = _iterate(config, directory, machine, listener, amended)
@@ -97,7 +79,8 @@ def _drive(directory: RunDirectory, config: Config | None, listener: Listener, *
             _record(directory, "stopped", "stopped; go on with `lamflow resume`")
             raise
         except LamflowError as error:
-            _record(directory, "failed", str(error))
+            with contextlib.suppress(OSError):
+                _record(directory, "failed", str(error))
             raise
         assert last.selected is not None  # noqa: S101  only an iteration that explored ends a run
         return _record(directory, "converged" if last.selected.converged else "ended", last.selected.reason)
@@ -105,6 +88,7 @@ def _drive(directory: RunDirectory, config: Config | None, listener: Listener, *
 
 def _iterate(config: Config, directory: RunDirectory, machine: Machine, listener: Listener, amended: bool) -> Iteration:
     """Iterations until one decides to stop. An amended run goes on after an end that the old settings decided."""
+    listener.resumes(directory.iterations())
     while True:
         done = directory.iterations()
         if done and done[-1].selected is not None and done[-1].selected.decision == "stop" and not amended:
@@ -127,25 +111,12 @@ def _shape(config: Config, directory: RunDirectory, machine: Machine, done: list
     file = directory.iteration(number) / "shape.json"
     if file.is_file():
         return Shape.read(file)
-    pods = config.pods
     if number == 0:
         batches = list((directory.iteration(0) / "selected" / "batches").glob("*"))
         shape = Shape(number=0, label=len(batches), given=(directory.iteration(0) / "given").is_dir())
     else:
-        stage = next_stage(config, done)
         sizes = {p.stem: len(PackedFrames.load(p)) for p in (directory.path / STRUCTURES).glob("*.npz")}
-        tasks = len(plan_tasks(config.stages[stage], sizes, number, config.seed))
-        slots = {
-            name: machine.slots(pod.gpus, pod.threads, pod.parallel)
-            for name, pod in (("train", pods.train), ("explore", pods.explore), ("label", pods.label))
-        }
-        shape = Shape(
-            number=number,
-            stage=stage,
-            train=pods_needed(config.train.models, slots["train"], pods.train.tasks_per_pod),
-            explore=pods_needed(tasks, slots["explore"], pods.explore.tasks_per_pod),
-            pods_at_once=slots["label"],
-        )
+        shape = iteration_shape(config, number, next_stage(config, done), sizes, machine)
     shape.save(file)
     return shape
 
@@ -207,7 +178,7 @@ def _run_once(directory: RunDirectory, machine: Machine, shape: Shape, listener:
             watch=lambda: listener.progress(steps_done(workflow, progress)),
         )  # fmt: skip
     except (EngineError, NodeError) as error:
-        raise _explanation(errors, shape, error, log) from error
+        raise _explanation(errors, shape, log) from error
 
 
 def steps_done(workflow: Path, progress: Path) -> dict[str, float]:
@@ -233,14 +204,16 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _explanation(errors: Path, shape: Shape, error: LamflowError, log: Path) -> LamflowError:
+def _explanation(errors: Path, shape: Shape, log: Path) -> LamflowError:
     """The first error that a pod left, or that the machine must have killed a pod."""
     for file in sorted(errors.glob("*.json"), key=lambda path: path.stat().st_mtime):
         found = json.loads(file.read_text())
         return BY_NAME.get(found["kind"], EngineError)(f"iteration {shape.number}, {file.stem}: {found['message']}")
+    if "No space left on device" in process.tail(log, 400):
+        raise OSError(errno.ENOSPC, "No space left on device")
     return NodeError(
-        f"iteration {shape.number}: a process was killed from outside, or the machine failed: "
-        f"{str(error).splitlines()[0]}; {process.describe_end(log)}"
+        f"iteration {shape.number}: a process was killed from outside or the machine failed; {log} has the details, "
+        "and `lamflow resume` goes on from here"
     )
 
 
@@ -264,7 +237,7 @@ def _accept(config: Config, directory: RunDirectory, redo: bool) -> bool:
     begun = json.loads(old)
     now = json.loads(before.read_text())
     changed = [key for key in now if now[key] != begun.get(key)]
-    if workflow.is_dir() and set(changed) - {"pods"} and not redo:
+    if workflow.is_dir() and set(changed) - FREE and not redo:
         before.write_text(old)
         raise StateError(
             f"{directory.path}: {', '.join(changed)} changed in the middle of iteration {number}; finish it with "
@@ -274,7 +247,7 @@ def _accept(config: Config, directory: RunDirectory, redo: bool) -> bool:
         shutil.rmtree(workflow, ignore_errors=True)
         if number:
             shutil.rmtree(directory.iteration(number), ignore_errors=True)
-    return bool(set(changed) - {"pods"})
+    return bool(set(changed) - FREE)
 
 
 def _record(directory: RunDirectory, state: str, message: str) -> Run:
@@ -289,6 +262,19 @@ def _tidy(directory: RunDirectory, workflow: str, number: int) -> None:
     for folder in (directory.path / "work" / "scratch" / f"{number:03d}").glob("*"):
         if not folder.name.startswith("label"):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _room(path: Path) -> Iterator[None]:
+    """Say in one message that the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        free = shutil.disk_usage(path).free / 1e6
+        text = f"{path}: the disk is full ({free:.0f} MB free); make room, then `lamflow resume {path}` goes on"
+        raise NodeError(text) from error
 
 
 @contextmanager

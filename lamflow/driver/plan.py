@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from lamflow.config.schema import Config
 from lamflow.data import Frame
 from lamflow.data.results import Iteration
-from lamflow.driver.loop import Machine
 from lamflow.driver.prepare import frames_of, start_items
+from lamflow.driver.shape import KINDS, Machine
 from lamflow.science.tasks import plan_tasks, pods_needed
 
 
@@ -85,10 +85,7 @@ def _stage(
     sizes = {name: len(frames) for name, frames in structures.items()}
     tasks = plan_tasks(stage, sizes, 1, config.seed)
     atoms = max((structures[task.structure][0].natoms for task in tasks), default=1)
-    slots = {
-        name: machine.slots(pod.gpus, pod.threads, pod.parallel)
-        for name, pod in (("train", pods.train), ("explore", pods.explore), ("label", pods.label))
-    }
+    slots = {kind: machine.slots(kind, getattr(pods, kind)) for kind in KINDS}
     counts = {"train": config.train.models, "explore": len(tasks), "label": config.select.limit}
     guesses = {
         "train": config.train.seconds(),

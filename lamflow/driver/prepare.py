@@ -79,6 +79,14 @@ def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
     return frames
 
 
+def require_engines(config: Config) -> None:
+    """Raise InputError that names every engine that the run needs and this machine lacks."""
+    settings = [config.train, config.label, *(group for stage in config.stages for group in stage.explore)]
+    missing = sorted({text for text in (section.missing() for section in settings) if text})
+    if missing:
+        raise InputError("\n  ".join(["an engine is missing on this machine:", *missing]))
+
+
 def check_inputs(config: Config) -> None:
     """Read every file of structures and data. Raises InputError for what cannot be used; builds no crystal."""
     for settings in config.structures:

@@ -58,6 +58,15 @@ class QuantumEspresso(LabelerSettings):
                     raise ValueError(f"input.{namelist}.{key}: not allowed: {FORBIDDEN[key.lower()]}")
         return self
 
+    def missing(self) -> str | None:
+        """The program that `command` names."""
+        if shutil.which(self.command[0]) is not None:
+            return None
+        return (
+            f"{self.command[0]}: no such program on PATH; install Quantum ESPRESSO "
+            "(Debian: apt-get install quantum-espresso) or give label.command"
+        )
+
     def known_elements(self) -> set[str] | None:
         """Those with a pseudopotential."""
         return set(self.pseudopotentials)
@@ -75,11 +84,9 @@ class QeLabeler:
 
     def label(self, frames: Sequence[Frame], work: Path) -> list[Labels | LabelFailure]:
         """See Labeler. Each frame has a folder of its own below `work`, with pw.x's input and output."""
-        if shutil.which(self.settings.command[0]) is None:
-            raise EngineError(
-                f"{self.settings.command[0]}: no such program on PATH; install Quantum ESPRESSO "
-                "(Debian: apt-get install quantum-espresso) or give label.command"
-            )
+        missing = self.settings.missing()
+        if missing:
+            raise EngineError(missing)
         return [self._label(frame, work / frame.content_hash()) for frame in frames]
 
     def _label(self, frame: Frame, work: Path) -> Labels | LabelFailure:
@@ -198,4 +205,6 @@ def _probe() -> str:
     return path
 
 
-ENGINE = Engine("qe", {"label": (QuantumEspresso, QeLabeler)}, _probe, install="apt-get install quantum-espresso")
+ENGINE = Engine(
+    "qe", {"label": (QuantumEspresso, QeLabeler)}, _probe, install="apt-get install quantum-espresso", image="label-qe"
+)

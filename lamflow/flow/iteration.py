@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dflow import Steps, Workflow
+from typing import Any
+
+from dflow import Steps, Workflow, config, s3_config
 
 from lamflow.config.schema import Config
 from lamflow.data.results import Shape
+from lamflow.flow.manifest import LamWorkflow
 from lamflow.superops.learn import add_iteration, add_start
 from lamflow.superops.step import Place
 
@@ -18,4 +21,13 @@ def iteration(config: Config, shape: Shape, place: Place) -> Workflow:
     name = f"{config.name}-{shape.number:03d}"
     steps = Steps(name=name)
     (add_start if shape.number == 0 else add_iteration)(steps, config, shape, place)
-    return Workflow(name=name, id=name, steps=steps)
+    return LamWorkflow(config, shape.number, name=name, id=name, steps=steps)
+
+
+def manifest(settings: Config, shape: Shape) -> dict[str, Any]:
+    """The Argo manifest of an iteration. No cluster and no object store is asked, and no credential is in it."""
+    config.update(mode="default", token=None)
+    s3_config.update(access_key="", secret_key="", prefix="")  # pods have theirs from Argo's artifact repository
+    prefix = f"{settings.cluster.prefix}{settings.name}/"
+    made: dict[str, Any] = iteration(settings, shape, Place(prefix=prefix)).to_dict()
+    return made

@@ -7,6 +7,7 @@ and `str` fields are parameters that Argo's UI shows. Values travel as files and
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import json
@@ -136,6 +137,7 @@ class Operation:
                     if kind is Path
                 },
             ),
+            image="lamflow",  # flow/manifest.py puts the right one in
             command=[sys.executable if _is_local() else "python3"],
             script=script,
         )
@@ -196,7 +198,7 @@ def _retrying(work: Callable[[], None]) -> None:
             try:
                 work()
             except OSError as error:
-                if error.errno == 28:
+                if error.errno == errno.ENOSPC:
                     raise NodeError(f"the disk is full: {error}") from error
                 raise
 

@@ -94,6 +94,7 @@ class _Pool(NamedTuple):
 
     @classmethod
     def of(cls, found: list[ExploredFrames], window: Window, known: Known) -> _Pool:
+        """The candidates of all pods that are in the window and new."""
         frames = [frame for part in found for frame in part.frames]
         deviation = np.concatenate([part.deviation[part.candidate] for part in found])
         descriptor = np.concatenate([part.descriptor for part in found if len(part.candidate)] or [np.zeros((0, 0))])

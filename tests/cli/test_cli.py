@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from lamflow.config import load
 from lamflow.driver.loop import run
-from tests.conftest import ROOT, STUDY
+from tests.conftest import ROOT, STUDY, examples
 
 
 def lamflow(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -88,7 +88,7 @@ def test_the_schema_accepts_the_examples_and_refuses_what_check_refuses() -> Non
     schema = json.loads(lamflow("schema").stdout)
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
-    for file in sorted((ROOT / "workflows").glob("*/*.yaml")):
+    for file in examples():
         assert not list(validator.iter_errors(yaml.safe_load(file.read_text()))), file
     assert list(validator.iter_errors({**yaml.safe_load(STUDY), "lable": 1}))
     assert list(validator.iter_errors({**yaml.safe_load(STUDY), "label": {"engine": "nothing"}}))

@@ -115,7 +115,7 @@ def test_killed_at_any_moment_it_ends_as_if_nobody_had(
     folder = tmp_path / "killed"
     chance = random.Random(victim)
     kills = 0
-    for _ in range(40):
+    for _ in range(6):
         driver = start(study, folder)
         time.sleep(chance.uniform(1.0, 7.0))
         if driver.poll() is not None:
@@ -194,6 +194,15 @@ def test_a_model_that_went_bad_stops_before_exploration(study: Path, tmp_path: P
         EngineError, match=r"a model went bad, so nothing was explored:\n  model 1 of 3: .*predicting no force"
     ):
         run(load(study), tmp_path / "run")
+
+
+def test_an_engine_that_is_not_installed_is_named_before_anything_runs(study: Path, tmp_path: Path) -> None:
+    label = "label: {engine: qe, command: [no-pw.x], pseudopotentials: {Cu: tiny.yaml}, ecutwfc: 10}"
+    study.write_text(study.read_text().replace("label: {engine: emt}", label))
+    load(study)
+    with pytest.raises(InputError, match=r"no-pw\.x: no such program on PATH; install Quantum ESPRESSO"):
+        run(load(study), tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_data_of_other_elements_are_refused(study: Path, tmp_path: Path) -> None:

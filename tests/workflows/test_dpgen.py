@@ -9,7 +9,7 @@ import pytest
 from lamflow.config import load, parse
 from lamflow.driver.loop import run
 from lamflow.driver.rundir import RunDirectory
-from tests.conftest import ROOT
+from tests.conftest import ROOT, examples
 
 DPGEN = ROOT / "workflows" / "dpgen"
 
@@ -21,7 +21,7 @@ def replaced(text: str, *pairs: tuple[str, str]) -> str:
     return text
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "workflows").glob("*/*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", examples(), ids=lambda file: file.stem)
 def test_every_workflow_loads_and_names_its_schema(file: Path) -> None:
     if "/usr/share/espresso" in file.read_text() and not Path("/usr/share/espresso").is_dir():
         pytest.skip("the pseudopotential is missing: apt-get install quantum-espresso-data")

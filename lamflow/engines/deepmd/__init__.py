@@ -21,4 +21,10 @@ def _probe() -> str:
     return f"DeePMD-kit {version('deepmd-kit')}, torch {version('torch')}"
 
 
-ENGINE = Engine("deepmd", {"train": (DeepmdTraining, _trainer)}, _probe, install='pip install "lamflow[deepmd]"')
+ENGINE = Engine(
+    "deepmd",
+    {"train": (DeepmdTraining, _trainer)},
+    _probe,
+    install='pip install "lamflow[deepmd]"',
+    image="deepmd-cuda",
+)

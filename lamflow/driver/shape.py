@@ -1,0 +1,73 @@
+"""How many pods each step of an iteration has, on a machine or on a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lamflow.config.pods import Pod
+from lamflow.config.schema import Config
+from lamflow.data.results import Shape
+from lamflow.science.tasks import plan_tasks, pods_needed
+
+KINDS = ("train", "explore", "label")
+CLUSTER_PODS = {"train": 4, "explore": 20, "label": 12}
+"""Pods of a step on a cluster unless `parallel` says otherwise: an iteration stays below forty."""
+
+
+class Place(Protocol):
+    """Where pods run."""
+
+    def slots(self, kind: str, pod: Pod) -> int:
+        """How many pods of a kind run at once."""
+        ...
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine offers. cores: usable CPU cores; devices: numbers of its GPUs."""
+
+    cores: int
+    devices: tuple[str, ...] = ()
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This machine; CUDA_VISIBLE_DEVICES, or the driver's devices, say which GPUs there are."""
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if visible is None:
+            visible = ",".join(str(n) for n in range(len(list(Path("/dev").glob("nvidia[0-9]*")))))
+        devices = tuple(device for device in visible.split(",") if device not in ("", "-1"))
+        return cls(len(os.sched_getaffinity(0)), devices)
+
+    def slots(self, kind: str, pod: Pod) -> int:
+        """See Place. No more than there are cores, or GPUs for pods that want one."""
+        del kind
+        room = max(1, self.cores // pod.threads)
+        if pod.gpus and self.devices:
+            room = min(room, max(1, len(self.devices) // pod.gpus))
+        return room if pod.parallel is None else min(pod.parallel, room)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A Kubernetes cluster; how much room it has is its scheduler's affair."""
+
+    def slots(self, kind: str, pod: Pod) -> int:
+        """See Place."""
+        return pod.parallel or CLUSTER_PODS[kind]
+
+
+def iteration_shape(config: Config, number: int, stage: int, sizes: Mapping[str, int], place: Place) -> Shape:
+    """The graph of an iteration that explores; `sizes` says how many structures each set has."""
+    tasks = len(plan_tasks(config.stages[stage], sizes, number, config.seed))
+    slots = {kind: place.slots(kind, getattr(config.pods, kind)) for kind in KINDS}
+    return Shape(
+        number=number,
+        stage=stage,
+        train=pods_needed(config.train.models, slots["train"], config.pods.train.tasks_per_pod),
+        explore=pods_needed(tasks, slots["explore"], config.pods.explore.tasks_per_pod),
+        pods_at_once=slots["label"],
+    )
