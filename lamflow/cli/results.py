@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from lamflow.config.schema import Select
 from lamflow.data.dataset import MANIFEST, FrameRecord, Manifest, write_dataset
 from lamflow.data.results import Iteration
 from lamflow.data.store import INDEX, iteration_key
@@ -104,7 +105,7 @@ def _story(directory: RunDirectory, where: str, record: FrameRecord) -> list[str
     ]
     iteration = next((item for item in directory.iterations() if item.number == origin.iteration), None)
     if origin.deviation is not None and iteration is not None and iteration.selected is not None:
-        lines += _selection(iteration, record, config.select.by, origin.deviation)
+        lines += _selection(iteration, record, config.select, origin.deviation)
     else:
         lines.append("chosen    before the first iteration, as start or held-out data")
     if origin.settings is None:
@@ -115,7 +116,7 @@ def _story(directory: RunDirectory, where: str, record: FrameRecord) -> list[str
     return lines
 
 
-def _selection(iteration: Iteration, record: FrameRecord, by: str, deviation: float) -> list[str]:
+def _selection(iteration: Iteration, record: FrameRecord, select: Select, deviation: float) -> list[str]:
     selected = iteration.selected
     chosen = next((item for item in selected.chosen if item.hash == record.hash), None) if selected else None
     task = next((task for task in iteration.tasks if task.name == record.origin.source), None)
@@ -123,7 +124,8 @@ def _selection(iteration: Iteration, record: FrameRecord, by: str, deviation: fl
     if task is not None:
         lines.append(f"replica   structure {task.structure}#{task.start}, seed {task.seed}, {task.condition}")
     if selected is not None:
-        lines.append(f"score     {by} {deviation:.4f} eV/Å in the window {selected.low:g} to {selected.high:g} eV/Å")
+        window = f"{selected.low:.4g} to {selected.high:.4g} {select.unit}"
+        lines.append(f"score     {select.by} {deviation:.4f} {select.unit} in the window {window}")
     if chosen is not None:
         lines.append(f"rule      {chosen.rule}")
     return lines

@@ -146,6 +146,10 @@ class AdaptiveWindow(Section):
     """At least so many frames are candidates."""
     share: Share = 0.01
     """At least this share of all frames are candidates."""
+    settled: Share = 0.05
+    """A stage is done when the smallest deviation among the candidates has changed by less than this share in each of
+    the last `over` iterations. With this window `converge.accurate` has no meaning and is not looked at."""
+    over: int = Field(2, ge=1)
 
 
 def _rule(value: object) -> str:
@@ -189,6 +193,11 @@ class Select(Section):
     filters: Filters = Filters()
     max_failed: Share = 0.5
     """Stop with the reasons when more than this share of the explore tasks failed outright."""
+
+    @property
+    def unit(self) -> str:
+        """Of the deviation and of the window's levels."""
+        return {"force_max_relative": "", "virial_max": "eV/atom", "energy": "eV/atom"}.get(self.by, "eV/Å")
 
 
 class Converge(Section):

@@ -74,7 +74,6 @@ class ModelResult(Result):
     """Why it cannot be used: the last lines of its training."""
     reused: bool = False
     """Nothing had changed since the iteration before, so its model was taken over."""
-    versions: dict[str, str] = Field(default_factory=dict)
 
 
 class TaskResult(Part):
@@ -193,6 +192,8 @@ class Iteration(Result):
     """Labels paid for so far."""
     steps: list[StepTime] = Field(default_factory=list)
     seconds: float = 0.0
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of what made the results."""
 
     @property
     def force_rmse(self) -> float | None:

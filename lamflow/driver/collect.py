@@ -18,7 +18,7 @@ from lamflow.data.results import (
     TaskResult,
 )
 from lamflow.data.store import INDEX
-from lamflow.driver.rundir import RunDirectory
+from lamflow.driver.rundir import RunDirectory, versions
 from lamflow.science.tasks import deal
 
 
@@ -54,6 +54,7 @@ def collect(directory: RunDirectory, config: Config, shape: Shape, seconds: floa
         labels=labels,
         steps=_times(directory.workflow(f"{config.name}-{shape.number:03d}"), engine),
         seconds=seconds,
+        versions=versions(),
     )
 
 

@@ -74,10 +74,8 @@ class TrainTask:
     """One model to train.
 
     systems    folders of deepmd/npy or deepmd/npy/mixed data
-    heldout    the same, judged on afterwards and never trained on
     elements   the type map
     seed       of this model
-    frames     number of frames in `systems`
     previous   the model's own folder from the iteration before, or None
     output     folder that the trained model is left in
     scratch    folder that outlives a failed try: a checkpoint found here is continued
@@ -86,10 +84,8 @@ class TrainTask:
     """
 
     systems: tuple[Path, ...]
-    heldout: tuple[Path, ...]
     elements: tuple[str, ...]
     seed: int
-    frames: int
     previous: Path | None
     output: Path
     scratch: Path

@@ -78,8 +78,7 @@ def _explore_one(
     started = time.monotonic()
     work = context.work / f"{task.number:05d}"
     failed, log, dropped = None, "", {}
-    trajectory = Trajectory.of([start], [0])
-    trajectory = _part(trajectory, np.zeros(0, dtype=np.int64))
+    trajectory = _part(Trajectory.of([start], [0]), np.zeros(0, dtype=np.int64))
     deviation = np.zeros(0)
     try:
         explorer = registry.explorer(task.settings)
@@ -88,8 +87,9 @@ def _explore_one(
         failed, log = whole.failure, whole.log
         verdict = filters.refused(whole, filters.Limits(**config.select.filters.model_dump()))
         dropped = filters.counts(verdict)
-        trajectory = _part(whole, np.flatnonzero(verdict == 0))
-        deviation = _deviation(config, trajectory, committee)
+        good = _part(whole, np.flatnonzero(verdict == 0))
+        deviation = _deviation(config, good, committee)
+        trajectory = good
     except EngineError as error:
         failed = str(error).splitlines()[0]
         log = str(error)

@@ -63,6 +63,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
         candidates=len(pool.frames),
         force_rmse=[*_rmse(past), _committee_rmse(models)],
         labels=past[-1].labels if past else 0,
+        levels=_levels(config, past, config.stages[stage].name, window),
     )
     decision = decide(now, _rules(config))
     chosen = _chosen(config, pool, tasks, now, iteration) if decision.action == "label" else {}
@@ -156,13 +157,21 @@ def _rmse(past: list[Iteration]) -> list[float]:
     return [item.force_rmse for item in past if item.force_rmse is not None]
 
 
+def _levels(config: Config, past: list[Iteration], stage: str, window: Window) -> list[float] | None:
+    if isinstance(config.select.window, FixedWindow):
+        return None
+    return [*(item.selected.low for item in past if item.selected and item.stage == stage), window.low]
+
+
 def _rules(config: Config) -> Rules:
+    adaptive = config.select.window.model_dump(include={"settled", "over"})
     return Rules(
         accurate=config.converge.accurate,
         heldout_force_rmse=config.converge.heldout_force_rmse,
         plateau=config.converge.plateau,
         iterations=config.budget.iterations,
         labels=config.budget.labels,
+        **adaptive,
     )
 
 

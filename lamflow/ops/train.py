@@ -53,18 +53,18 @@ def train(
             continue
         task = TrainTask(
             systems=tuple(systems(train.resolve())),
-            heldout=(),
             elements=tuple(config.elements),
             seed=child_seed(config.seed, "train", iteration, index),
-            frames=frames,
             previous=before,
             output=output,
             scratch=context.scratch / str(index),
             threads=context.threads,
             timeout=context.timeout,
         )
-        progress = partial(_progress, context, done, len(mine))
-        result = _train_one(trainer, task, index, data_hash, progress)
+        begun = ModelResult(
+            index=index, seed=task.seed, data_hash=data_hash, training_frames=frames, steps=0, seconds=0.0
+        )
+        result = _train_one(trainer, task, begun, partial(_progress, context, done, len(mine)))
         if not result.failed:
             result = _judge(trainer, output, heldout, result)
         result.save(output / RESULT)
@@ -75,21 +75,14 @@ def _progress(context: Context, done: int, models: int, share: float) -> None:
     context.progress((done + share) / models)
 
 
-def _train_one(trainer: Trainer, task: TrainTask, index: int, data_hash: str, progress: Progress) -> ModelResult:
+def _train_one(trainer: Trainer, task: TrainTask, begun: ModelResult, progress: Progress) -> ModelResult:
+    """Train one model; a training that fails is a result too, and the next step judges it."""
     started, steps, failed = time.monotonic(), 0, None
     try:
         steps = trainer.train(task, progress)
     except EngineError as error:
         failed = str(error)
-    return ModelResult(
-        index=index,
-        seed=task.seed,
-        data_hash=data_hash,
-        training_frames=task.frames,
-        steps=steps,
-        seconds=time.monotonic() - started,
-        failed=failed,
-    )
+    return begun.model_copy(update={"steps": steps, "seconds": time.monotonic() - started, "failed": failed})
 
 
 def _judge(trainer: Trainer, folder: Path, heldout: Path, result: ModelResult) -> ModelResult:

@@ -113,7 +113,9 @@ def _deviation(source: Source) -> Any:
         axis.stairs(selected.histogram, edges, fill=True, color=BLUE, alpha=0.8)
         axis.axvspan(selected.low, min(selected.high, edges[-1]), color=ORANGE, alpha=0.18, linewidth=0)
         axis.set_title(f"iteration {iteration.number} · {iteration.stage}", fontsize=9)
-        axis.set_xlabel(source.config.select.by.replace("_", " ") + " deviation", fontsize=8)
+        axis.set_xlabel(
+            f"{source.config.select.by.replace('_', ' ')} deviation ({source.config.select.unit})", fontsize=8
+        )
         axis.set_ylabel("frames", fontsize=8)
     for axis in list(axes.flat)[len(learned) :]:
         axis.set_visible(False)

@@ -70,7 +70,7 @@ def _drawn(path: Path, iterations: list[Iteration]) -> list[tuple[Frame, str]]:
         for file in sorted((path / iteration_key(iteration.number)).glob("selected/batches/*/frames.npz")):
             for frame in PackedFrames.load(file):
                 origin = said[frame.content_hash()].origin
-                text = f"{origin.source}, step {origin.step}: {origin.deviation:.3f} eV/Å"
+                text = f"{origin.source}, step {origin.step}: {origin.deviation:.3f}"
                 frames.append((origin.deviation or 0.0, frame, text))
         frames.sort(key=lambda item: -item[0])
         return [(frame, text) for _, frame, text in frames[:DRAWN]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,13 +13,18 @@ PLATEAU_IMPROVEMENT = 0.02
 
 @dataclass(frozen=True)
 class Rules:
-    """What convergence means and where the budget ends; see the sections `converge` and `budget`."""
+    """What convergence means and where the budget ends; see the sections `converge`, `budget` and `window`.
+
+    settled, over  for adaptive windows: the lower level changed by less than this share over so many iterations
+    """
 
     accurate: float
     heldout_force_rmse: float | None
     plateau: int | None
     iterations: int
     labels: int | None
+    settled: float = 0.05
+    over: int = 2
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Standing:
     candidates       frames that could be labeled
     force_rmse       held-out force RMSE of this and of earlier iterations, oldest first, eV/Å
     labels           paid for so far
+    levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
     """
 
     iteration: int
@@ -44,6 +51,7 @@ class Standing:
     candidates: int
     force_rmse: Sequence[float]
     labels: int
+    levels: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,14 +86,26 @@ def decide(now: Standing, rules: Rules) -> Decision:
 def _stage_is_done(now: Standing, rules: Rules) -> tuple[bool, str]:
     last = now.stage == now.stages - 1
     error = now.force_rmse[-1] if now.force_rmse else None
-    parts = [f"{now.accurate_share:.1%} accurate (wanted {rules.accurate:.1%})"]
-    done = now.accurate_share >= rules.accurate
+    if now.levels is None:
+        parts = [f"{now.accurate_share:.1%} accurate (wanted {rules.accurate:.1%})"]
+        done = now.accurate_share >= rules.accurate
+    else:
+        parts = [f"the window's lower level is {now.levels[-1]:.3g} after {len(now.levels)} iterations of the stage"]
+        done = _has_settled(now.levels, rules)
     if last and rules.heldout_force_rmse is not None and error is not None:
         parts.append(f"held-out force RMSE {error:.4f} eV/Å (wanted {rules.heldout_force_rmse:g} eV/Å)")
         done = done and error <= rules.heldout_force_rmse
     if not done and rules.plateau is not None and _has_stalled(now.force_rmse, rules.plateau):
         return True, f"{parts[-1]}; no improvement of the held-out force RMSE over {rules.plateau} iterations"
     return done, ", ".join(parts)
+
+
+def _has_settled(levels: Sequence[float], rules: Rules) -> bool:
+    """Each of the last `over` changes of the level was a small share of it."""
+    if len(levels) <= rules.over:
+        return False
+    lately = levels[-rules.over - 1 :]
+    return all(abs(new - old) <= rules.settled * abs(old) for old, new in itertools.pairwise(lately))
 
 
 def _has_stalled(errors: Sequence[float], window: int) -> bool:

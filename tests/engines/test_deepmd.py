@@ -44,7 +44,7 @@ def task(copper: list[Frame], folder: Path, name: str = "model", previous: Path 
         ]
         write_dataset(folder / "data", items, ["Cu"], "deepmd/npy")
     return TrainTask(
-        systems=tuple(systems(folder / "data")), heldout=(), elements=("Cu",), seed=1, frames=12, previous=previous,
+        systems=tuple(systems(folder / "data")), elements=("Cu",), seed=1, previous=previous,
         output=folder / name, scratch=folder / f"{name}-scratch",
     )  # fmt: skip
 
@@ -215,7 +215,7 @@ class TestSettings:
         assert merged["learning_rate"] == {"start_lr": 1}
 
     def test_every_seed_is_its_own(self, tmp_path: Path) -> None:
-        given = TrainTask((tmp_path,), (), ("Cu",), 9, 1, None, tmp_path, tmp_path)
+        given = TrainTask((tmp_path,), ("Cu",), 9, None, tmp_path, tmp_path)
         spec = training_input(DeepmdTraining.model_validate(SMALL), given)
         seeds = {spec["model"]["descriptor"]["seed"], spec["model"]["fitting_net"]["seed"], spec["training"]["seed"]}
         assert len(seeds) == 3

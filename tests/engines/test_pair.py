@@ -24,7 +24,7 @@ def task(copper: list[Frame], tmp_path: Path) -> TrainTask:
     ]
     write_dataset(tmp_path / "data", items, ["Cu"], "deepmd/npy")
     return TrainTask(
-        systems=tuple(systems(tmp_path / "data")), heldout=(), elements=("Cu",), seed=1, frames=12, previous=None,
+        systems=tuple(systems(tmp_path / "data")), elements=("Cu",), seed=1, previous=None,
         output=tmp_path / "model", scratch=tmp_path / "scratch",
     )  # fmt: skip
 

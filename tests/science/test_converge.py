@@ -42,6 +42,13 @@ def test_a_plateau_ends_a_stage() -> None:
     assert decide(replace(NOW, stage=1, force_rmse=[0.2, 0.1, 0.1, 0.05]), rules).action == "label"
 
 
+def test_an_adaptive_window_is_done_when_its_level_has_settled() -> None:
+    now = replace(NOW, accurate_share=0.99)
+    assert decide(replace(now, levels=[0.3]), RULES).action == "label"
+    assert decide(replace(now, levels=[0.3, 0.2, 0.199]), RULES).action == "label"
+    assert decide(replace(now, levels=[0.3, 0.2, 0.199, 0.198]), RULES).action == "advance"
+
+
 @given(
     st.builds(
         Standing,
