@@ -30,10 +30,10 @@ def init(name: str) -> None:
 
 def check(file: Path) -> None:
     """Everything that can be known without running."""
-    from lamflow.driver.study import load
+    from lamflow.config import load
+    from lamflow.driver.prepare import check_inputs
 
-    study = load(file)
-    study.check()
+    check_inputs(load(file))
     print(f"{file}: good")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from lamflow.config.schema import Config, StructureSet
 from lamflow.config.section import Section, expand
 from lamflow.data import Frame
+from lamflow.data.batch import Batch, Role
 from lamflow.data.dataset import Item, Origin, write_dataset
 from lamflow.data.io import read_labeled, read_structures
 from lamflow.data.packed import PackedFrames
@@ -18,7 +19,6 @@ from lamflow.data.results import Run
 from lamflow.data.store import INPUT, STRUCTURES, iteration_key
 from lamflow.driver.rundir import RunDirectory, versions
 from lamflow.errors import InputError
-from lamflow.ops.select import write_batch
 from lamflow.science.structures import build_crystal, make_copies
 from lamflow.science.tasks import deal, pods_needed
 
@@ -119,7 +119,8 @@ def _write_given(config: Config, folder: Path) -> None:
 def _write_batches(config: Config, structures: dict[str, list[Frame]], folder: Path, slots: int) -> None:
     """Batches of the frames that are labeled before the first iteration, those held out apart from the others."""
     number = 0
-    for role, names in (("train", config.start.label), ("heldout", config.heldout.label)):
+    roles: list[tuple[Role, list[str]]] = [("train", config.start.label), ("heldout", config.heldout.label)]
+    for role, names in roles:
         chosen = [
             (frame, Origin(iteration=0, source=f"{name}:{index}"))
             for name in names
@@ -130,7 +131,7 @@ def _write_batches(config: Config, structures: dict[str, list[Frame]], folder: P
         pods = pods_needed(len(chosen), config.pods.label.parallel or slots, config.pods.label.tasks_per_pod)
         for pod in range(pods):
             mine = [chosen[place] for place in deal(len(chosen), pods, pod)]
-            write_batch(folder / str(number), [frame for frame, _ in mine], [origin for _, origin in mine], role)
+            Batch([frame for frame, _ in mine], [origin for _, origin in mine], role).save(folder / str(number))
             number += 1
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lamflow.data import LabeledFrame, Labels
-from lamflow.data.dataset import Item, Origin, write_dataset
-from lamflow.data.packed import PackedFrames
+from lamflow.data.batch import Batch
+from lamflow.data.dataset import Item, write_dataset
 from lamflow.data.results import Labeled, LabelOutcome
 from lamflow.engines import registry
 from lamflow.engines.protocol import LabelFailure
@@ -28,13 +28,11 @@ class Labeling(NamedTuple):
 def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     """Label the frames of `batch`; a frame that fails is recorded with its reason and does not stop the others."""
     config = read_config(input)
-    frames = list(PackedFrames.load(batch / "frames.npz"))
-    origins = [Origin.model_validate_json(line) for line in (batch / "origins.jsonl").read_text().splitlines()]
-    role = (batch / "role").read_text()
+    given = Batch.read(batch)
     labeler = registry.labeler(config.label)
     settings = settings_hash(config)
     outcomes, good = [], []
-    for done, (frame, origin) in enumerate(zip(frames, origins, strict=True)):
+    for done, (frame, origin) in enumerate(zip(given.frames, given.origins, strict=True)):
         started = time.monotonic()
         [answer] = labeler.label([frame], context.scratch)
         if isinstance(answer, Labels) and (problem := answer.problem(frame)):
@@ -52,8 +50,8 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
                 log=failed.log if failed else "",
             )
         )
-        context.progress((done + 1) / len(frames))
+        context.progress((done + 1) / len(given.frames))
     folder = context.out / "labeled" / str(context.pod)
     write_dataset(folder / "data", good, config.elements, "deepmd/npy")
-    Labeled.model_validate({"outcomes": outcomes, "role": role}).save(folder / RESULT)
+    Labeled(outcomes=outcomes, role=given.role).save(folder / RESULT)
     return Labeling(context.out / "labeled")

@@ -11,10 +11,10 @@ import numpy as np
 from lamflow.config.schema import Config, FixedWindow
 from lamflow.config.seeds import child_seed
 from lamflow.data import Frame
+from lamflow.data.batch import Batch
 from lamflow.data.dataset import Origin
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats, Ints
-from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Chosen, Explored, History, Iteration, ModelResult, Selected, TaskResult
 from lamflow.errors import EngineError
 from lamflow.ops._op import Context, op
@@ -214,17 +214,9 @@ def _write_batches(folder: Path, config: Config, chosen: list[tuple[Frame, Chose
     chosen = sorted(chosen, key=lambda item: -item[0].natoms)
     for pod in range(pods):
         mine = [chosen[place] for place in deal(len(chosen), pods, pod)]
-        origins = [why.origin for _, why in mine]
-        write_batch(folder / "batches" / str(pod), [frame for frame, _ in mine], origins)
+        batch = Batch([frame for frame, _ in mine], [why.origin for _, why in mine])
+        batch.save(folder / "batches" / str(pod))
     return pods
-
-
-def write_batch(folder: Path, frames: list[Frame], origins: list[Origin], role: str = "train") -> None:
-    """The frames that one label pod labels."""
-    PackedFrames.of(frames).save(folder / "frames.npz")
-    lines = [origin.model_dump_json() for origin in origins]
-    (folder / "origins.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "role").write_text(role)
 
 
 def _seen(deviation: Floats, window: Window, tasks: dict[int, TaskResult], pool: _Pool) -> Selected:

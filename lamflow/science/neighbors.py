@@ -29,23 +29,35 @@ def pair_distances(positions: Floats, cells: Floats, pbc: bool, cutoff: float) -
     the smallest height of the cell; larger cutoffs take further images in.
     """
     natoms = positions.shape[1]
+    metric = cells @ cells.transpose(0, 2, 1) if pbc else np.broadcast_to(np.eye(3), (len(positions), 3, 3))
+    scaled = positions @ np.linalg.inv(cells) if pbc else positions
     offsets = _offsets(cells, cutoff) if pbc else np.zeros((1, 3))
     home = int(np.flatnonzero((offsets == 0).all(axis=1))[0])
+    atoms = np.arange(natoms)
     step = max(1, CHUNK // max(1, natoms * natoms * len(offsets)))
     for start in range(0, len(positions), step):
         frames = slice(start, min(start + step, len(positions)))
-        chunk = positions[frames]
-        difference = chunk[:, None, :, :] - chunk[:, :, None, :]
+        differences = [scaled[frames, None, :, axis] - scaled[frames, :, None, axis] for axis in range(3)]
         if pbc:
-            fractional = difference @ np.linalg.inv(cells[frames])[:, None]
-            fractional -= np.round(fractional)
-            images = fractional[:, :, :, None, :] + offsets
-            vectors = images @ cells[frames][:, None, None]
-        else:
-            vectors = difference[:, :, :, None, :]
-        distances = np.sqrt((vectors**2).sum(axis=-1))
-        distances[:, np.arange(natoms), np.arange(natoms), home] = np.inf
+            differences = [difference - np.rint(difference) for difference in differences]
+        images = [_squared(differences, offset, metric[frames]) for offset in offsets]
+        distances = np.sqrt(np.maximum(np.stack(images, axis=-1), 0.0))
+        distances[:, atoms, atoms, home] = np.inf
         yield frames, distances
+
+
+def _squared(differences: list[Floats], offset: Floats, metric: Floats) -> Floats:
+    """Squared lengths of fractional differences (f, N, N), shifted by `offset`, under metric tensors (f, 3, 3)."""
+    shifted = [
+        difference + shift if shift else difference for difference, shift in zip(differences, offset, strict=True)
+    ]
+    total = np.zeros_like(differences[0])
+    for first in range(3):
+        for second in range(first, 3):
+            element = metric[:, first, second] * (1 if first == second else 2)
+            if element.any():
+                total += element[:, None, None] * shifted[first] * shifted[second]
+    return total
 
 
 def _offsets(cells: Floats, cutoff: float) -> Floats:
