@@ -33,7 +33,7 @@ from lamflow.ops._op import Context
 from lamflow.ops.explore import _compact
 from lamflow.ops.select import select
 from lamflow.science import filters
-from lamflow.science.select import Window, adaptive_window
+from lamflow.science.select import Window, adaptive_window, sample
 
 DISTINCT = 10
 """Different dumps; the others are copies of them, for writing takes longer than all that is measured."""
@@ -120,10 +120,10 @@ def deviations(count: int) -> tuple[float, float]:
     with timed() as fixed:
         window = Window(0.1, 0.5)
         window.counts(deviation)
-        np.random.default_rng(1).permutation(window.candidates(deviation))[:50]
+        sample(window.candidates(deviation), 50, seed=1)
     with timed() as adaptive:
         window = adaptive_window(deviation, 0.5, 200, 0.01)
-        np.random.default_rng(1).permutation(window.candidates(deviation))[:50]
+        sample(window.candidates(deviation), 50, seed=1)
     return fixed.seconds, adaptive.seconds
 
 

@@ -22,6 +22,10 @@ __version__ = "0.1.0"
 __all__ = ["RunResult", "Study", "__version__", "load", "opened"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Import on first use, so that importing lamflow costs nothing."""
     if name not in __all__:

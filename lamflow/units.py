@@ -20,9 +20,8 @@ class Unit:
 
 
 EvPerAngstrom = Annotated[float, Field(ge=0), Unit("eV/Å")]
-EvPerAtom = Annotated[float, Field(ge=0), Unit("eV/atom")]
-Ev = Annotated[float, Unit("eV")]
 Angstrom = Annotated[float, Field(ge=0), Unit("Å")]
+Length = Annotated[float, Field(gt=0), Unit("Å")]
 Kelvin = Annotated[float, Field(ge=0), Unit("K")]
 Bar = Annotated[float, Unit("bar")]
 Picosecond = Annotated[float, Field(gt=0), Unit("ps")]

@@ -6,7 +6,7 @@ import sys
 
 from lamflow.errors import LamflowError
 
-FAILED, INTERRUPTED = 2, 130
+FAILED = 2
 
 
 def main() -> None:
@@ -19,12 +19,7 @@ def main() -> None:
         sys.stdout.flush()
         print(f"lamflow: {error}", file=sys.stderr)
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        print("lamflow: stopped; `lamflow resume` goes on from here", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
     except OSError as error:
-        print(f"lamflow: {error}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"lamflow: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(FAILED)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lamflow.data.results import Run
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import StateError
 
+INTERRUPTED = 130
 STOPPING = 30.0
 """s; a driver that has not ended by then is killed."""
 
@@ -23,7 +28,7 @@ def run_file(file: Path, folder: Path | None, redo: bool) -> None:
 
     study = load(file)
     path = folder or study.folder
-    with terminal(study.config) as listener:
+    with _interruptible(path), terminal(study.config) as listener:
         record = loop.run(study.config, path, listener, redo=redo)
     _finish(path, record)
 
@@ -35,7 +40,7 @@ def resume(path: Path) -> None:
 
     directory = RunDirectory(path)
     directory.run()
-    with terminal(directory.config()) as listener:
+    with _interruptible(path), terminal(directory.config()) as listener:
         record = loop.resume(path, listener)
     _finish(path, record)
 
@@ -50,10 +55,20 @@ def stop(path: Path) -> None:
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOPPING
     while directory.driver() is not None:
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline and directory.driver() == pid:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
-    print(f"stopped; `lamflow resume {path}` goes on from here")
+    print(f"stopped; `lamflow resume {shlex.quote(str(path))}` goes on from here")
+
+
+@contextmanager
+def _interruptible(path: Path) -> Iterator[None]:
+    """Leave with a word about how to go on when a person or `lamflow stop` ends the run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"lamflow: stopped; `lamflow resume {shlex.quote(str(path))}` goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def _finish(path: Path, record: Run) -> None:
@@ -61,4 +76,4 @@ def _finish(path: Path, record: Run) -> None:
 
     page = RunResult(path).report()
     print(record.message)
-    print(f"report  {page}\nmodels  lamflow fetch {path} models")
+    print(f"report  {page}\nmodels  lamflow fetch {shlex.quote(str(path))} models")

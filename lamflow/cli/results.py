@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
+from lamflow.cli.terminal import iterations_table
 from lamflow.config.schema import Select
 from lamflow.data.dataset import MANIFEST, FrameRecord, Manifest, write_dataset
 from lamflow.data.results import Iteration
@@ -16,7 +16,6 @@ from lamflow.driver.rundir import RunDirectory
 from lamflow.driver.study import RunResult, opened
 from lamflow.errors import InputError, StateError
 from lamflow.ops._read import settings_hash
-from lamflow.reports.tables import COLUMNS, iteration_row
 
 
 def status(path: Path) -> None:
@@ -30,10 +29,7 @@ def status(path: Path) -> None:
     console.print(f"[bold]{record.name}[/]: {state}" + (f" (process {pid})" if pid else ""))
     if record.message:
         console.print(record.message, markup=False)
-    table = Table(*COLUMNS)
-    for iteration in iterations:
-        table.add_row(*iteration_row(iteration))
-    console.print(table)
+    console.print(iterations_table(iterations, console.width))
 
 
 def report(path: Path, to: Path | None) -> None:
@@ -46,6 +42,10 @@ def fetch(path: Path, what: str, to: Path, iteration: int | None) -> None:
     if to.exists():
         raise InputError(f"{to} exists already; give another folder with --to")
     result = opened(path)
+    if iteration is not None and what != "models":
+        raise InputError(
+            "--iteration is for models; data are fetched whole, with every frame's iteration in the manifest"
+        )
     if what == "models":
         _fetch_models(result, to, iteration)
     elif what in ("data", "heldout"):
@@ -76,7 +76,8 @@ def why(path: Path, frame: str) -> None:
     if not found:
         raise InputError(f"{frame}: no frame of this run's data is called so; hashes are in {path}/{INDEX}")
     if len({record.hash for _, record in found}) > 1:
-        raise InputError(f"{frame}: {len(found)} frames begin like this; give more of the hash")
+        example = f"{found[0][0]}/{found[0][1].system}#{found[0][1].index}"
+        raise InputError(f"{frame!r} means {len(found)} frames; give more of a hash, or a place like {example}")
     where, record = found[0]
     for line in _story(directory, where, record):
         print(line)
@@ -122,7 +123,7 @@ def _selection(iteration: Iteration, record: FrameRecord, select: Select, deviat
     task = next((task for task in iteration.tasks if task.name == record.origin.source), None)
     lines = [f"explored  in iteration {iteration.number}, stage {iteration.stage}"]
     if task is not None:
-        lines.append(f"replica   structure {task.structure}#{task.start}, seed {task.seed}, {task.condition}")
+        lines.append(f"replica   structure {task.structure}:{task.start}, seed {task.seed}, {task.condition}")
     if selected is not None:
         window = f"{selected.low:.4g} to {selected.high:.4g} {select.unit}"
         lines.append(f"score     {select.by} {deviation:.4f} {select.unit} in the window {window}")

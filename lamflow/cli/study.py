@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lamflow.errors import InputError
@@ -83,7 +84,7 @@ def doctor() -> None:
             says, works = engine.probe(), "[green]yes[/]"
         except Exception as error:  # noqa: BLE001  whatever is wrong with an engine is what doctor is asked for
             says, works = f"{error}\n{engine.install}", "[red]no[/]"
-        table.add_row(engine.name, ", ".join(engine.roles), works, says)
+        table.add_row(engine.name, ", ".join(engine.roles), works, escape(says))
     Console().print(table)
     print(f"{shutil.disk_usage('.').free / 1e9:.0f} GB free in this folder")
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -18,6 +18,23 @@ from lamflow.reports.tables import iteration_row
 
 SHORT = ("#", "stage", "trained on", "force RMSE\neV/Å", "energy RMSE\nmeV/atom", "explored", "accurate", "cand.",
          "failed", "labels", "wall\ns", "then")  # fmt: skip
+
+
+NARROW = (0, 1, 2, 3, 6, 9, 11)
+"""Columns that are left in a narrow terminal."""
+WIDE_ENOUGH = 118
+
+
+def iterations_table(iterations: list[Iteration], width: int) -> Table:
+    """The iterations, with fewer columns where there is little room."""
+    kept = range(len(SHORT)) if width >= WIDE_ENOUGH else NARROW
+    table = Table(*(SHORT[place] for place in kept))
+    for column in table.columns[2:-1]:
+        column.justify = "right"
+    for iteration in iterations:
+        cells = iteration_row(iteration)
+        table.add_row(*(cells[place] for place in kept))
+    return table
 
 
 @contextmanager
@@ -69,7 +86,7 @@ class _Table(Listener):
     """The iterations so far, and a bar for each step of the running one."""
 
     def __init__(self, config: Config) -> None:
-        self.config, self.rows = config, list[list[str]]()
+        self.config, self.finished_ones = config, list[Iteration]()
         self.number: int | None = None
         self.stage = ""
         self.done: dict[str, float] = {}
@@ -77,7 +94,7 @@ class _Table(Listener):
 
     def resumes(self, done: list[Iteration]) -> None:
         """See Listener."""
-        self.rows = [iteration_row(iteration) for iteration in done]
+        self.finished_ones = list(done)
 
     def begins(self, number: int, stage: str) -> None:
         """See Listener."""
@@ -89,17 +106,15 @@ class _Table(Listener):
 
     def finished(self, iteration: Iteration) -> None:
         """See Listener."""
-        self.rows.append(iteration_row(iteration))
+        self.finished_ones.append(iteration)
         self.number = None
 
-    def __rich__(self) -> Group:
-        table = Table(*SHORT, title=f"lamflow · {self.config.name}", title_justify="left", title_style="bold")
-        for column in table.columns[2:-1]:
-            column.justify = "right"
-        for row in self.rows:
-            table.add_row(*row)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = iterations_table(self.finished_ones, options.max_width)
+        table.title, table.title_justify, table.title_style = f"lamflow · {self.config.name}", "left", "bold"
+        yield table
         if self.number is None:
-            return Group(table)
+            return
         bars = Table.grid(padding=(0, 2))
         seconds = time.monotonic() - self.begun
         bars.add_row(f"iteration {self.number} · {self.stage}", "", f"{seconds:.0f} s")
@@ -107,4 +122,4 @@ class _Table(Listener):
             share = self.done.get(step)
             state = "waiting" if share is None else "done" if share >= 1 else f"{share:.0%}"
             bars.add_row(f"  {step}", ProgressBar(total=1.0, completed=share or 0.0, width=40), state)
-        return Group(table, bars)
+        yield bars

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lamflow.config.read import load as load
     from lamflow.config.read import parse as parse
+    from lamflow.config.read import stored as stored
     from lamflow.config.schema import Config as Config
 
-_WHERE = {"Config": "schema", "load": "read", "parse": "read"}
+_WHERE = {"Config": "schema", "load": "read", "parse": "read", "stored": "read"}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,21 @@ from pydantic.fields import FieldInfo
 from lamflow.config.engines import ChosenByEngine, engines
 from lamflow.config.schema import Config
 from lamflow.config.section import Section
-from lamflow.errors import InputError
+from lamflow.errors import InputError, StateError
 from lamflow.units import Unit
 
 Loc = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with the floats of YAML 1.2: `1e-3` is a number, not a word."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -44,10 +56,25 @@ def load(file: str | Path) -> Config:
     return parse(text, name=str(path), root=path.parent.absolute())
 
 
+def stored(folder: Path) -> Config:
+    """The configuration that a run keeps in `folder`; the files that it names lie beside it. Raises StateError."""
+    file = folder / "config.json"
+    try:
+        return Config.model_validate_json(file.read_bytes(), context={"root": folder})
+    except OSError as error:
+        raise StateError(f"{file}: this file of the run cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StateError(
+            f"{file}: not the settings of a run of this version of lamflow: {where}: {first['msg']}"
+        ) from error
+
+
 def parse(text: str, name: str = "configuration", root: Path | None = None) -> Config:
     """The configuration in `text`; paths in it are relative to `root`. Raises InputError."""
-    lines, problems = _lines(text, name)
-    raw = yaml.safe_load(text) if not problems else {}
+    lines, problems = _lines(text)
+    raw = yaml.load(text, Loader=_Loader) if not problems else {}  # noqa: S506  a SafeLoader
     if not problems and not isinstance(raw, dict):
         problems = [Problem(1, "", "the file must be a mapping of keys to values")]
     if not problems:
@@ -59,7 +86,7 @@ def parse(text: str, name: str = "configuration", root: Path | None = None) -> C
     raise InputError(f"{name}: {count}\n" + "\n".join(f"  {problem}" for problem in sorted(problems)))
 
 
-def _lines(text: str, name: str) -> tuple[dict[Loc, int], list[Problem]]:
+def _lines(text: str) -> tuple[dict[Loc, int], list[Problem]]:
     """The line of every key and item, and the problems of the text itself: syntax and repeated keys."""
     lines: dict[Loc, int] = {}
     problems: list[Problem] = []
@@ -69,11 +96,16 @@ def _lines(text: str, name: str) -> tuple[dict[Loc, int], list[Problem]]:
         if isinstance(node, yaml.MappingNode):
             seen = set()
             for key, value in node.value:
-                inner = (*loc, str(key.value))
-                if key.value in seen:
+                if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+                    where = ".".join(map(str, loc))
+                    problems.append(Problem(key.start_mark.line + 1, where, "a key must be a word; write it in quotes"))
+                    continue
+                name = str(key.value)
+                inner = (*loc, name)
+                if name in seen:
                     where = ".".join(map(str, inner))
                     problems.append(Problem(key.start_mark.line + 1, where, "this key is given twice"))
-                seen.add(key.value)
+                seen.add(name)
                 lines[inner] = key.start_mark.line + 1
                 walk(value, inner)
         elif isinstance(node, yaml.SequenceNode):
@@ -81,15 +113,17 @@ def _lines(text: str, name: str) -> tuple[dict[Loc, int], list[Problem]]:
                 walk(item, (*loc, index))
 
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
         if node is not None:
             walk(node, ())
-            yaml.safe_load(text)
+            yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problems.append(Problem(line, "", f"not valid YAML: {error.problem}"))
-    except (yaml.YAMLError, ValueError) as error:
-        problems.append(Problem(1, "", f"{name} is not valid YAML: {error}"))
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        problems.append(Problem(1, "", f"not valid YAML: {error}"))
+    except RecursionError:
+        problems.append(Problem(1, "", "nested too deeply, or an alias that contains itself"))
     return lines, problems
 
 
@@ -97,6 +131,10 @@ def _problem(error: dict[str, Any], raw: Any, lines: dict[Loc, int]) -> Problem:
     """A pydantic error as a person wants to read it."""
     loc: Loc = error["loc"]
     shown = _without_tags(loc, raw, keep_last=error["type"] == "missing")
+    if not loc and error["type"] == "value_error":  # a rule across sections names its section first
+        named = tuple(error["msg"].removeprefix("Value error, ").split(":")[0].split("."))
+        line = next((lines[named[:n]] for n in range(len(named), 0, -1) if named[:n] in lines), 1)
+        return Problem(line, "", _message(error, None, ""))
     line = next(lines[shown[:n]] for n in range(len(shown), -1, -1) if shown[:n] in lines or n == 0)
     section, field = _describe(loc)
     unit = next((item.symbol for item in field.metadata if isinstance(item, Unit)), "") if field else ""
@@ -116,12 +154,16 @@ def _message(error: dict[str, Any], section: type[Section] | None, unit: str) ->
     if kind == "union_tag_invalid":
         context = error["ctx"]
         known = [name.strip("' ") for name in context["expected_tags"].split(",")]
-        given, discriminator = context["tag"], context["discriminator"].strip("'")
+        given, discriminator = context["tag"], context["discriminator"].strip("'_()")
         listed = ", ".join(known)
         return f"{discriminator} {given!r} is not known here{_suggestion(given, known)}; known are {listed}"
     if kind == "value_error":
         return str(error["msg"]).removeprefix("Value error, ")
     text = str(error["msg"])
+    if kind in ("model_type", "model_attributes_type", "dict_type", "dataclass_type"):
+        text = "must be a mapping of keys to values"
+    elif kind == "string_pattern_mismatch" and error["loc"][-1] == "name":
+        text = "use lower-case letters, digits and '-', at most 40"
     text = text[0].lower() + text[1:]
     if isinstance(value, str | int | float | bool):
         return f"{value!r}{' ' + unit if unit else ''}: {text}{' ' + unit if unit and text[-1].isdigit() else ''}"
@@ -151,6 +193,7 @@ def _describe(loc: Loc) -> tuple[type[Section] | None, FieldInfo | None]:
     """The section that holds the last key of `loc`, and that key's field if it is one."""
     section: type[Section] | None = Config
     field: FieldInfo | None = None
+    members: dict[str, type[Section]] = {}
     for part in loc:
         if section is not None and part in section.model_fields:
             field = section.model_fields[str(part)]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from ase.data import atomic_numbers, reference_states
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from lamflow.config.engines import ChosenByEngine, ExplorerSettings, LabelerSettings, TrainerSettings
 from lamflow.config.pods import Cluster, Pods
 from lamflow.config.section import Element, InputFile, Section
-from lamflow.units import Angstrom, Degree, EvPerAngstrom, Share
+from lamflow.units import Angstrom, Degree, EvPerAngstrom, Length, Share
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")]
 """Lower-case letters, digits and '-', at most 40: it becomes part of the names of files and of Kubernetes objects."""
@@ -28,9 +28,9 @@ class Crystal(Section):
     formula: str
     """Chemical formula of the cell's basis, for example `Cu` or `NaCl`."""
     lattice: Literal["fcc", "bcc", "hcp", "sc", "diamond", "zincblende", "rocksalt", "cesiumchloride", "wurtzite"]
-    a: Angstrom | None = None
+    a: Length | None = None
     """Lattice constant; the experimental one of the element if absent."""
-    c: Angstrom | None = None
+    c: Length | None = None
     cubic: bool = False
     """The conventional cubic cell instead of the primitive one."""
 
@@ -41,8 +41,11 @@ class Crystal(Section):
         if "".join(symbols) != self.formula or len(symbols) != sites:
             example = "Cu" if sites == 1 else "NaCl"
             raise ValueError(f"formula {self.formula!r} does not fit {self.lattice}: give it like {example!r}")
-        if sites == 2 and self.a is None:
+        reference = reference_states[atomic_numbers.get(symbols[0], 0)] or {}
+        if self.a is None and (sites == 2 or reference.get("symmetry") != self.lattice):
             raise ValueError(f"the lattice constant a of {self.lattice} {self.formula} is needed")
+        if self.cubic and self.lattice in ("hcp", "wurtzite"):
+            raise ValueError(f"{self.lattice} has no cubic cell")
         return self
 
     @property
@@ -104,7 +107,7 @@ class Heldout(Section):
     format: str | None = None
     label: list[Name] = Field(default_factory=list)
     """Structure sets that are labeled for this purpose before the first iteration."""
-    share: Share = 0.0
+    share: float = Field(0.0, ge=0, le=0.9)
     """Share of the start data that is held out: whole files, and single start structures, so that nothing leaks."""
 
 
@@ -174,6 +177,13 @@ class Filters(Section):
     volume_per_atom: tuple[float, float] = (2.0, 200.0)
     """Allowed volume of a periodic cell per atom, in Å³."""
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low, high = self.volume_per_atom
+        if not 0 <= low < high:
+            raise ValueError(f"volume_per_atom: [{low:g}, {high:g}] Å³ must be a range from low to high")
+        return self
+
 
 class Select(Section):
     """Which explored frames are sent to be labeled: filters, then window, then diversity, then limits."""
@@ -236,7 +246,7 @@ class Config(Section):
     start: Start
     heldout: Heldout
     data_format: Literal["deepmd/npy", "deepmd/npy/mixed"] = "deepmd/npy"
-    """How training sets lie on disk; `mixed` keeps many compositions in few files."""
+    """How training sets lie on disk."""
     train: Annotated[TrainerSettings, ChosenByEngine("train")]
     stages: list[Stage] = Field(min_length=1)
     select: Select = Select()
@@ -274,33 +284,8 @@ class Config(Section):
                     raise ValueError(f"structures.{structures.name}: {element} is not in elements {self.elements}")
         return self
 
-    def structure_set(self, name: str) -> StructureSet:
-        """The structure set called `name`."""
-        return next(structures for structures in self.structures if structures.name == name)
-
 
 def _unique(what: str, names: list[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"{what}: {', '.join(repeated)} appears more than once")
-
-
-def input_files(config: Config) -> list[Path]:
-    """Every file that the configuration names, in the order of the fields."""
-    found: list[Path] = []
-
-    def walk(value: object) -> None:
-        if isinstance(value, Path):
-            found.append(value)
-        elif isinstance(value, Section):
-            for name in type(value).model_fields:
-                walk(getattr(value, name))
-        elif isinstance(value, list | tuple):
-            for item in value:
-                walk(item)
-        elif isinstance(value, dict):
-            for item in value.values():
-                walk(item)
-
-    walk(config)
-    return found

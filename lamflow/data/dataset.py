@@ -45,7 +45,7 @@ class Origin(BaseModel):
     def group(self) -> str:
         """Frames of one group are never split between training and held-out data: those of a file belong together,
         start structures were drawn one by one."""
-        return f"{self.iteration}/{self.source.split('#')[0]}"
+        return f"{self.iteration}/{self.source.rsplit('#', 1)[0]}"
 
 
 class FrameRecord(BaseModel):

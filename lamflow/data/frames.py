@@ -44,9 +44,13 @@ class Frame:
         return [chemical_symbols[number] for number in self.numbers]
 
     def content_hash(self) -> str:
-        """The same for frames with the same atoms, positions and cell to 10⁻⁶ Å, whatever their labels."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.numbers, dtype="<i8").tobytes())
-        for array in (self.positions, self.cell if self.pbc else np.zeros((3, 3))):
+        """The same for frames with the same atoms, positions and cell to 10⁻⁶ Å, whatever their labels.
+
+        The order of the elements does not matter, for data sets sort atoms by element; that of an element's atoms does.
+        """
+        order = np.argsort(self.numbers, kind="stable")
+        digest = hashlib.sha256(np.ascontiguousarray(self.numbers[order], dtype="<i8").tobytes())
+        for array in (self.positions[order], self.cell if self.pbc else np.zeros((3, 3))):
             rounded = np.round(np.asarray(array, dtype=np.float64), HASH_DECIMALS) + 0.0  # -0.0 becomes 0.0
             digest.update(np.ascontiguousarray(rounded, dtype="<f8").tobytes())
         return digest.hexdigest()[:32]
@@ -58,11 +62,17 @@ class Frame:
 
     @classmethod
     def from_ase(cls, atoms: Atoms) -> Frame:
-        """A copy of ASE's Atoms. A system that is periodic in some directions counts as periodic in all.
+        """A copy of ASE's Atoms.
 
-        Raises ValueError for a periodic system without a three-dimensional cell.
+        Raises ValueError for a system that is periodic in some directions only, and for a periodic one without a
+        three-dimensional cell.
         """
         pbc = bool(atoms.pbc.any())
+        if pbc and not atoms.pbc.all():
+            raise ValueError(
+                "it is periodic in some directions only; models know systems that are periodic in all or in none: "
+                "give a slab a cell with vacuum and pbc in all directions"
+            )
         cell = np.array(atoms.cell.array, dtype=np.float64) if pbc else np.zeros((3, 3))
         if pbc and abs(np.linalg.det(cell)) < 1e-8:
             raise ValueError("a periodic system needs three cell vectors that span a volume")

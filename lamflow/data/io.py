@@ -17,6 +17,16 @@ from lamflow.errors import InputError
 
 def read_structures(path: Path, format: str | None = None) -> list[Frame]:
     """Every structure in `path`, without labels. Raises InputError that names the file and the reason."""
+    frames = _structures(path, format)
+    for number, frame in enumerate(frames):
+        if not frame.natoms:
+            raise InputError(f"{path}: structure {number} has no atoms")
+        if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all()):
+            raise InputError(f"{path}: structure {number} has coordinates or cell vectors that are not finite")
+    return frames
+
+
+def _structures(path: Path, format: str | None) -> list[Frame]:
     if path.is_dir() or (format and not _ase_knows(format)):
         return [_frame_of(system, index, path) for system in _dpdata_systems(path, format, labeled=False)
                 for index in range(system.get_nframes())]  # fmt: skip
@@ -171,6 +181,9 @@ def _frame_of(system: Any, index: int, path: Path) -> Frame:
 
 
 def _labeled_frame_of(system: Any, index: int, path: Path) -> LabeledFrame:
+    for needed in ("energies", "forces"):
+        if needed not in system.data:
+            raise InputError(f"{path}: frame {index} has no {needed}; labeled data need both energies and forces")
     virial = system["virials"][index] if "virials" in system.data else None
     labels = Labels(
         float(system["energies"][index]),

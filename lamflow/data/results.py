@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lamflow.data.dataset import Origin
+from lamflow.data.store import write_whole
 from lamflow.errors import StateError
 
 R = TypeVar("R", bound="Result")
@@ -26,10 +27,7 @@ class Result(Part):
 
     def save(self, path: Path) -> None:
         """Write to `path`; a reader sees the whole document or none."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(self.model_dump_json(indent=1))
-        partial.replace(path)
+        write_whole(path, self.model_dump_json(indent=1))
 
     @classmethod
     def read(cls: type[R], path: Path) -> R:
@@ -39,7 +37,9 @@ class Result(Part):
         except FileNotFoundError as error:
             raise StateError(f"{path}: this file of the run is missing") from error
         except ValidationError as error:
-            raise StateError(f"{path}: not a {cls.__name__} document of this version of lamflow: {error}") from error
+            first = error.errors()[0]
+            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise StateError(f"{path}: not a {cls.__name__} document of this version of lamflow: {why}") from error
 
 
 class Errors(Part):
@@ -122,7 +122,7 @@ class Selected(Result):
     low: float
     high: float
     known: int = 0
-    """Candidates that are in the training or held-out set already."""
+    """Candidates that are in the training or held-out set already, or that were found twice."""
     histogram: list[int] = Field(default_factory=list)
     """Counts of deviations between the `edges`, all frames that passed the filters."""
     edges: list[float] = Field(default_factory=list)

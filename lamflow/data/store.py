@@ -21,9 +21,18 @@ def iteration_key(number: int) -> str:
     return f"iterations/{number:03d}"
 
 
-def hash_of_files(paths: list[Path]) -> str:
-    """Hash of the contents of files, in order."""
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def content_hash(path: Path) -> str:
+    """Hash of a file's content, or of all files below a folder."""
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from lamflow.config.schema import Config
+from lamflow.config import stored
 from lamflow.data.results import Shape
 from lamflow.data.store import INPUT, iteration_key
 from lamflow.engines.process import die_with_parent
@@ -30,19 +30,32 @@ def main(run: Path, number: int, workers: int) -> int:
         debug_workdir=str(run / "work"),
         debug_artifact_dir=str(run),
         debug_pool_workers=workers,
-        debug_save_copy_method="link",
+        debug_save_copy_method="link" if can_link(run) else "copy",
         debug_failfast=True,
     )
     from lamflow.flow.iteration import iteration
     from lamflow.superops.step import Place
 
-    folder = run / INPUT
-    config = Config.model_validate_json((folder / "config.json").read_bytes(), context={"root": folder})
+    config = stored(run / INPUT)
     shape = Shape.read(run / iteration_key(number) / "shape.json")
     workflow = iteration(config, shape, Place(folder=run))
     forget_unfinished(run / "work" / workflow.id)
     workflow.submit()
     return 0 if workflow.query_status() == "Succeeded" else 1
+
+
+def can_link(folder: Path) -> bool:
+    """Hard links work in this folder; on some file systems they do not, and dflow would lose outputs in silence."""
+    source, target = folder / "work" / ".link", folder / ".link"
+    target.unlink(missing_ok=True)
+    source.parent.mkdir(exist_ok=True)
+    source.touch()
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    target.unlink()
+    return True
 
 
 def forget_unfinished(workflow: Path) -> None:

@@ -16,11 +16,12 @@ from pathlib import Path
 from lamflow.config.schema import Config
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import History, Iteration, Run, Shape
-from lamflow.data.store import STRUCTURES
+from lamflow.data.store import HELDOUT, INPUT, STRUCTURES, TRAIN, write_whole
+from lamflow.data.store import INDEX as KNOWN
 from lamflow.driver.collect import collect
-from lamflow.driver.prepare import fingerprint, prepare, require_engines, save_settings
+from lamflow.driver.prepare import SETTINGS, fingerprint, frozen, prepare, require_engines
 from lamflow.driver.rundir import OWNER, RunDirectory
-from lamflow.driver.shape import Machine, iteration_shape
+from lamflow.driver.shape import KINDS, Machine, iteration_shape
 from lamflow.engines import process
 from lamflow.errors import BY_NAME, EngineError, LamflowError, NodeError, StateError
 
@@ -47,7 +48,7 @@ class Listener:
 
 def resume(path: Path, listener: Listener | None = None) -> Run:
     """Go on with the run in folder `path` with the settings that it has. See `run`."""
-    return _drive(RunDirectory(path.absolute()), None, listener or Listener(), redo=False)
+    return _drive(RunDirectory(path.resolve()), None, listener or Listener(), redo=False)
 
 
 def run(config: Config, path: Path, listener: Listener | None = None, *, redo: bool = False) -> Run:
@@ -57,24 +58,24 @@ def run(config: Config, path: Path, listener: Listener | None = None, *, redo: b
     there, InputError for data that cannot be used, EngineError and NodeError for what stopped an iteration.
     `redo` throws away an unfinished iteration whose settings have changed.
     """
-    return _drive(RunDirectory(path.absolute()), config, listener or Listener(), redo=redo)
+    return _drive(RunDirectory(path.resolve()), config, listener or Listener(), redo=redo)
 
 
 def _drive(directory: RunDirectory, config: Config | None, listener: Listener, *, redo: bool) -> Run:
-    machine, amended = Machine.here(), False
+    machine = Machine.here()
     if config is None:
         directory.run()
     with directory.lock(), _terminable(), _room(directory.path):
         if config is None:
             config = directory.config()
         elif directory.exists():
-            amended = _accept(config, directory, redo)
+            _accept(config, directory, redo)
         else:
             require_engines(config)
             prepare(config, directory, machine.slots("label", config.pods.label))
         _record(directory, "running", "")
         try:
-            last = _iterate(config, directory, machine, listener, amended)
+            last = _iterate(config, directory, machine, listener)
         except KeyboardInterrupt:
             _record(directory, "stopped", "stopped; go on with `lamflow resume`")
             raise
@@ -86,14 +87,13 @@ def _drive(directory: RunDirectory, config: Config | None, listener: Listener, *
         return _record(directory, "converged" if last.selected.converged else "ended", last.selected.reason)
 
 
-def _iterate(config: Config, directory: RunDirectory, machine: Machine, listener: Listener, amended: bool) -> Iteration:
-    """Iterations until one decides to stop. An amended run goes on after an end that the old settings decided."""
+def _iterate(config: Config, directory: RunDirectory, machine: Machine, listener: Listener) -> Iteration:
+    """Iterations until one decides to stop."""
     listener.resumes(directory.iterations())
     while True:
         done = directory.iterations()
-        if done and done[-1].selected is not None and done[-1].selected.decision == "stop" and not amended:
+        if _has_ended(done) and not directory.iteration(len(done)).is_dir():
             return done[-1]
-        amended = False
         shape = _shape(config, directory, machine, done)
         stage = config.stages[shape.stage].name if shape.number else "start"
         listener.begins(shape.number, stage)
@@ -128,17 +128,19 @@ def next_stage(config: Config, done: list[Iteration]) -> int:
         return 0
     place = [stage.name for stage in config.stages].index(last.stage)
     limit = config.stages[place].max_iterations
-    through = limit is not None and sum(iteration.stage == last.stage for iteration in done) >= limit
+    had = sum(iteration.selected is not None and iteration.stage == last.stage for iteration in done)
+    through = limit is not None and had >= limit
     return min(place + (through or last.selected.decision == "advance"), len(config.stages) - 1)
 
 
 def _run_workflow(config: Config, directory: RunDirectory, machine: Machine, shape: Shape, listener: Listener) -> float:
     """Run an iteration's workflow, again if the machine failed, and return its wall time in s."""
-    retries = max(config.pods.train.retries, config.pods.explore.retries, config.pods.label.retries)
+    pods = config.pods
+    retries = max(pod.retries for pod in (pods.train, pods.explore, pods.label, pods.small))
     started = time.monotonic()
     for attempt in range(retries + 1):
         try:
-            _run_once(directory, machine, shape, listener)
+            _run_once(config, directory, machine, shape, listener)
             break
         except NodeError:
             if attempt == retries:
@@ -146,32 +148,26 @@ def _run_workflow(config: Config, directory: RunDirectory, machine: Machine, sha
     return time.monotonic() - started
 
 
-def _run_once(directory: RunDirectory, machine: Machine, shape: Shape, listener: Listener) -> None:
+def _run_once(config: Config, directory: RunDirectory, machine: Machine, shape: Shape, listener: Listener) -> None:
     scratch = directory.path / "work" / "scratch" / f"{shape.number:03d}"
     errors, progress = directory.path / "work" / "errors", directory.path / "work" / "progress"
     for folder in (errors, progress):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     log = directory.path / "work" / f"{shape.number:03d}.log"
-    workflow = directory.workflow(f"{directory.run().name}-{shape.number:03d}")
+    log.unlink(missing_ok=True)
+    workflow = directory.workflow(f"{config.name}-{shape.number:03d}")
     environment = {
         OWNER: str(directory.path),
         "LAMFLOW_SCRATCH": str(scratch),
         "LAMFLOW_ERRORS": str(errors),
         "LAMFLOW_PROGRESS": str(progress),
         "LAMFLOW_DEVICES": ",".join(machine.devices),
-        "LAMFLOW_RETRIES": "1",
         "OMP_NUM_THREADS": "1",
     }
-    workers = max(machine.cores, shape.train, shape.explore) if machine.devices else machine.cores
-    argv = [
-        sys.executable,
-        "-m",
-        "lamflow.driver.local",
-        str(directory.path),
-        str(shape.number),
-        str(workers),
-    ]
+    kinds = [kind for kind in KINDS if getattr(config.pods, kind).tasks_per_pod is not None]
+    workers = min((machine.slots(kind, getattr(config.pods, kind)) for kind in kinds), default=machine.cores)
+    argv = [sys.executable, "-m", "lamflow.driver.local", str(directory.path), str(shape.number), str(workers)]
     try:
         process.run(
             argv, cwd=directory.path, log=log, environment=environment,
@@ -210,44 +206,59 @@ def _explanation(errors: Path, shape: Shape, log: Path) -> LamflowError:
         found = json.loads(file.read_text())
         return BY_NAME.get(found["kind"], EngineError)(f"iteration {shape.number}, {file.stem}: {found['message']}")
     if "No space left on device" in process.tail(log, 400):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        return NodeError(full_disk(log.parent.parent))
     return NodeError(
         f"iteration {shape.number}: a process was killed from outside or the machine failed; {log} has the details, "
         "and `lamflow resume` goes on from here"
     )
 
 
-def _accept(config: Config, directory: RunDirectory, redo: bool) -> bool:
-    """Take over the settings of today for a run that exists, and say whether they have changed.
+def _accept(config: Config, directory: RunDirectory, redo: bool) -> None:
+    """Take over the settings of today for a run that exists.
 
-    Raises StateError when the run cannot go on with them.
+    Raises StateError when the run cannot go on with them. A run that had ended goes on with an iteration more when
+    they have changed. With `redo` the steps of an unfinished iteration are thrown away, whatever has changed.
     """
     if directory.run().fingerprint != fingerprint(config):
         raise StateError(
             f"{directory.path} holds a run with other elements, seed, structures or start data; "
             "use another folder (--dir) or the configuration that it was begun with"
         )
-    before = directory.path / "input" / "config.json"
-    old = before.read_text()
-    save_settings(config, directory)
-    if before.read_text() == old:
-        return False
-    number = len(directory.iterations())
-    workflow = directory.workflow(f"{config.name}-{number:03d}")
-    begun = json.loads(old)
-    now = json.loads(before.read_text())
+    done, file = directory.iterations(), directory.path / INPUT / SETTINGS
+    gone = {item.stage for item in done if item.selected} - {stage.name for stage in config.stages}
+    if gone:
+        raise StateError(
+            f"{directory.path}: the run has been through stage {sorted(gone)[0]!r}, which is not in the file"
+        )
+    text, old = frozen(config, directory), file.read_text()
+    now, begun = json.loads(text), json.loads(old)
     changed = [key for key in now if now[key] != begun.get(key)]
+    number = len(done)
+    workflow = directory.workflow(f"{config.name}-{number:03d}")
     if workflow.is_dir() and set(changed) - FREE and not redo:
-        before.write_text(old)
         raise StateError(
             f"{directory.path}: {', '.join(changed)} changed in the middle of iteration {number}; finish it with "
             "the old settings, or throw away its steps with --redo"
         )
     if redo:
-        shutil.rmtree(workflow, ignore_errors=True)
-        if number:
-            shutil.rmtree(directory.iteration(number), ignore_errors=True)
-    return bool(set(changed) - FREE)
+        _forget(directory, workflow, number)
+    if set(changed) - FREE and _has_ended(done) and number <= config.budget.iterations:
+        directory.iteration(number).mkdir(parents=True, exist_ok=True)  # says that the run goes on
+    if changed:
+        write_whole(file, text)
+
+
+def _forget(directory: RunDirectory, workflow: Path, number: int) -> None:
+    """Throw away the steps of an unfinished iteration and what they wrote."""
+    shutil.rmtree(workflow, ignore_errors=True)
+    if number:
+        shutil.rmtree(directory.iteration(number), ignore_errors=True)
+    for key in (TRAIN, HELDOUT, KNOWN):
+        shutil.rmtree(directory.path / key / f"{number:03d}", ignore_errors=True)
+
+
+def _has_ended(done: list[Iteration]) -> bool:
+    return bool(done) and done[-1].selected is not None and done[-1].selected.decision == "stop"
 
 
 def _record(directory: RunDirectory, state: str, message: str) -> Run:
@@ -264,6 +275,12 @@ def _tidy(directory: RunDirectory, workflow: str, number: int) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def full_disk(path: Path) -> str:
+    """What is said when the disk of a run is full."""
+    free = shutil.disk_usage(path).free / 1e6
+    return f"{path}: the disk is full ({free:.0f} MB free); make room, then `lamflow resume {path}` goes on"
+
+
 @contextmanager
 def _room(path: Path) -> Iterator[None]:
     """Say in one message that the disk is full."""
@@ -272,9 +289,7 @@ def _room(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        free = shutil.disk_usage(path).free / 1e6
-        text = f"{path}: the disk is full ({free:.0f} MB free); make room, then `lamflow resume {path}` goes on"
-        raise NodeError(text) from error
+        raise NodeError(full_disk(path)) from error
 
 
 @contextmanager

@@ -46,9 +46,10 @@ class PlannedStage:
 class Plan:
     """A run before it runs.
 
-    start      labels before the first iteration, and labeled frames that were brought
-    stages     one iteration of each stage
-    labels     most labels that the run can cost
+    start_labels  structures that are labeled before the first iteration
+    given         labeled frames that were brought
+    stages        one iteration of each stage
+    labels        most labels that the run can cost
     """
 
     start_labels: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,18 +11,21 @@ from typing import Any
 
 from lamflow.config.schema import Config, StructureSet
 from lamflow.config.section import Section, expand
-from lamflow.data import Frame
+from lamflow.data import Frame, Trajectory
 from lamflow.data.batch import Batch, Role
 from lamflow.data.dataset import Item, Origin, write_dataset
 from lamflow.data.io import read_labeled, read_structures
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Run
-from lamflow.data.store import INPUT, STRUCTURES, iteration_key
+from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, write_whole
 from lamflow.driver.rundir import RunDirectory, versions
-from lamflow.errors import InputError
+from lamflow.errors import InputError, StateError
+from lamflow.science.filters import REASONS, Limits, refused
 from lamflow.science.structures import build_crystal, make_copies
 from lamflow.science.tasks import deal, pods_needed
 
+SETTINGS, PREPARING = "config.json", "preparing"
+FOLDERS = ("input", "structures", "data", "iterations", "work")
 ENGINE_SECTIONS = ("train", "stages", "label")
 """Sections whose files the engines open; other files are read here, once."""
 
@@ -29,16 +33,21 @@ ENGINE_SECTIONS = ("train", "stages", "label")
 def prepare(config: Config, directory: RunDirectory, slots: int) -> None:
     """Fill the store of a new run. run.json is written last, so a preparation that was cut off is done again.
 
-    Raises InputError for data or structures that cannot be used.
+    Raises InputError for data or structures that cannot be used, StateError for a folder that holds something else.
     """
-    for name in ("input", "structures", "data", "iterations", "work"):
-        shutil.rmtree(directory.path / name, ignore_errors=True)
     structures = {settings.name: frames_of(settings, config) for settings in config.structures}
-    save_settings(config, directory)
+    given = start_items(config)
+    _check_start(config, given)
+    _check_budget(config, structures)
+    _make_room(directory)
+    (directory.path / INPUT).mkdir(parents=True)
+    write_whole(directory.path / INPUT / SETTINGS, frozen(config, directory))
     for name, frames in structures.items():
         PackedFrames.of(frames).save(directory.path / STRUCTURES / f"{name}.npz")
     start = directory.path / iteration_key(0)
-    _write_given(config, start / "given")
+    for role, items in given.items():
+        if items:
+            write_dataset(start / "given" / role, items, config.elements, config.data_format)
     _write_batches(config, structures, start / "selected" / "batches", slots)
     Run(
         name=config.name,
@@ -47,20 +56,50 @@ def prepare(config: Config, directory: RunDirectory, slots: int) -> None:
         versions=versions(),
         state="running",
     ).save(directory.record)
+    (directory.path / PREPARING).unlink()
 
 
-def save_settings(config: Config, directory: RunDirectory) -> None:
-    """input/config.json and the files that engines open, so that the run depends on nothing outside its folder."""
+def _make_room(directory: RunDirectory) -> None:
+    """Begin with an empty store; what a preparation that was cut off left is thrown away, and nothing else ever is."""
+    marker = directory.path / PREPARING
+    found = sorted(name for name in FOLDERS if (directory.path / name).exists())
+    if found and not marker.is_file():
+        raise StateError(
+            f"{directory.path}: holds {', '.join(found)} and no run; lamflow would write over it, so choose another "
+            "folder with --dir"
+        )
+    marker.touch()
+    for name in FOLDERS:
+        shutil.rmtree(directory.path / name, ignore_errors=True)
+
+
+def frozen(config: Config, directory: RunDirectory) -> str:
+    """The settings as the run keeps them. Files that engines open are copied into the run's folder."""
     folder = directory.path / INPUT
-    frozen = config.model_copy(update={name: _with_copies(getattr(config, name), folder) for name in ENGINE_SECTIONS})
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(frozen.model_dump_json(indent=1))
+    update = {name: _with_copies(getattr(config, name), folder) for name in ENGINE_SECTIONS}
+    return config.model_copy(update=update).model_dump_json(indent=1)
 
 
 def fingerprint(config: Config) -> str:
-    """Changes when a setting does that cannot change once a run has begun."""
+    """Changes when a setting, or the content of a file, does that cannot change once a run has begun."""
     fixed = {"name", "seed", "elements", "structures", "start", "heldout", "data_format"}
-    return hashlib.sha256(config.model_dump_json(include=fixed).encode()).hexdigest()[:16]
+    plain = config.model_dump(mode="json", include=fixed)
+    files = [expand(file) for settings in config.structures for file in settings.files]
+    files += [expand(file) for section in (config.start, config.heldout) for file in section.data]
+    for section in (*plain["structures"], plain["start"], plain["heldout"]):
+        section.pop("files", None)
+        section.pop("data", None)
+    plain["files"] = [content_hash(file) for file in files]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _check_budget(config: Config, structures: dict[str, list[Frame]]) -> None:
+    first = sum(len(structures[name]) for name in (*config.start.label, *config.heldout.label))
+    if config.budget.labels is not None and first > config.budget.labels:
+        raise InputError(
+            f"budget.labels is {config.budget.labels}, and {first} structures are to be labeled before the first "
+            "iteration (start.label and heldout.label); raise it or label fewer"
+        )
 
 
 def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
@@ -73,6 +112,14 @@ def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
     except ValueError as error:
         raise InputError(f"structures.{settings.name}: {error}") from error
     frames = make_copies(sources, settings, config.seed)
+    limits = Limits(**config.select.filters.model_dump())
+    for number, frame in enumerate(frames):
+        verdict = int(refused(Trajectory.of([frame], [0]), limits)[0])
+        if verdict:
+            raise InputError(
+                f"structures.{settings.name}: structure {number}: {REASONS[verdict]}; no frame like this passes "
+                "select.filters"
+            )
     foreign = sorted({symbol for frame in frames for symbol in frame.symbols} - set(config.elements))
     if foreign:
         raise InputError(f"structures.{settings.name}: {', '.join(foreign)} is not in elements {config.elements}")
@@ -92,7 +139,21 @@ def check_inputs(config: Config) -> None:
     for settings in config.structures:
         if settings.files:
             frames_of(settings, config)
-    start_items(config)
+    _check_start(config, start_items(config))
+
+
+def _check_start(config: Config, given: dict[str, list[Item]]) -> None:
+    """Raise InputError when the start data cannot be split, or are the held-out data."""
+    held = {item.labeled.frame.content_hash() for item in given["heldout"]}
+    shared = sum(item.labeled.frame.content_hash() in held for item in given["train"])
+    if shared:
+        raise InputError(f"start.data and heldout.data share {shared} frames; held-out data must never be trained on")
+    origins = {item.origin.group for item in given["train"]}
+    if config.heldout.share and not config.start.label and len(origins) < 2:
+        raise InputError(
+            "heldout.share: all start data lie in one file, and a file is held out whole so that nothing leaks; "
+            "split it into independent files, or give heldout.data or heldout.label"
+        )
 
 
 def start_items(config: Config) -> dict[str, list[Item]]:
@@ -106,14 +167,8 @@ def start_items(config: Config) -> dict[str, list[Item]]:
                     raise InputError(
                         f"{file}: frame {number}: {', '.join(foreign)} is not in elements {config.elements}"
                     )
-                found[role].append(Item(labeled, Origin(iteration=0, source=f"{file.name}#{number}")))
+                found[role].append(Item(labeled, Origin(iteration=0, source=f"{file}#{number}")))
     return found
-
-
-def _write_given(config: Config, folder: Path) -> None:
-    for role, items in start_items(config).items():
-        if items:
-            write_dataset(folder / role, items, config.elements, config.data_format)
 
 
 def _write_batches(config: Config, structures: dict[str, list[Frame]], folder: Path, slots: int) -> None:
@@ -128,7 +183,7 @@ def _write_batches(config: Config, structures: dict[str, list[Frame]], folder: P
         ]
         if not chosen:
             continue
-        pods = pods_needed(len(chosen), config.pods.label.parallel or slots, config.pods.label.tasks_per_pod)
+        pods = pods_needed(len(chosen), slots, config.pods.label.tasks_per_pod)
         for pod in range(pods):
             mine = [chosen[place] for place in deal(len(chosen), pods, pod)]
             Batch([frame for frame, _ in mine], [origin for _, origin in mine], role).save(folder / str(number))
@@ -139,18 +194,19 @@ def _with_copies(value: Any, folder: Path) -> Any:
     """`value` with every file in it copied below `folder` and named relative to it."""
     if isinstance(value, Path):
         source = expand(value)
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
-        target = folder / "files" / f"{digest}-{source.name}"
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = folder / "files" / f"{content_hash(source)[:8]}-{source.name}"
         if not target.exists():
-            shutil.copyfile(source, target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{target.name}.partial")
+            shutil.copyfile(source, partial)
+            partial.replace(target)
         return target.relative_to(folder)
     if isinstance(value, Section):
         return value.model_copy(
             update={name: _with_copies(getattr(value, name), folder) for name in type(value).model_fields}
         )
-    if isinstance(value, list):
-        return [_with_copies(item, folder) for item in value]
+    if isinstance(value, list | tuple):
+        return type(value)(_with_copies(item, folder) for item in value)
     if isinstance(value, dict):
         return {key: _with_copies(item, folder) for key, item in value.items()}
     return value

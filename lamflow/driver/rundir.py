@@ -7,6 +7,7 @@ import fcntl
 import os
 import platform
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,7 @@ from typing import IO
 
 import psutil
 
+from lamflow.config import stored
 from lamflow.config.schema import Config
 from lamflow.data.results import Iteration, Run
 from lamflow.data.store import INPUT, iteration_key
@@ -48,8 +50,7 @@ class RunDirectory:
 
     def config(self) -> Config:
         """The configuration that the run uses."""
-        folder = self.path / INPUT
-        return Config.model_validate_json((folder / "config.json").read_bytes(), context={"root": folder})
+        return stored(self.path / INPUT)
 
     def iteration(self, number: int) -> Path:
         """Folder of an iteration."""
@@ -70,15 +71,16 @@ class RunDirectory:
 
         Raises StateError when another driver lives.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StateError(f"{error.filename}: a file stands where the run's folder should be") from error
         with (self.path / "lock").open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pid = holder(stream) or "unknown"
+            if not _locked(stream):
                 raise StateError(
-                    f"{self.path}: this run is being driven by process {pid}; stop it with `lamflow stop {self.path}`"
-                ) from None
+                    f"{self.path}: this run is being driven by process {holder(stream) or 'unknown'}; "
+                    f"stop it with `lamflow stop {self.path}`"
+                )
             end_leftovers(self.path)
             stream.truncate(0)
             stream.write(str(os.getpid()))
@@ -93,12 +95,24 @@ class RunDirectory:
         lock = self.path / "lock"
         if not lock.is_file():
             return None
-        with lock.open("a+") as stream:
+        with lock.open() as stream:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return holder(stream)
         return None
+
+
+def _locked(stream: IO[str]) -> bool:
+    """Take the lock. Somebody who only asks who holds it has it for a moment, so this asks for a second."""
+    for _ in range(10):
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)
+        else:
+            return True
+    return False
 
 
 def holder(stream: IO[str]) -> int | None:
@@ -110,7 +124,7 @@ def holder(stream: IO[str]) -> int | None:
 
 def end_leftovers(path: Path) -> None:
     """Kill processes of this run whose driver is gone."""
-    mine = str(path.absolute())
+    mine = str(path.resolve())
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.pid != os.getpid() and process.environ().get(OWNER) == mine:

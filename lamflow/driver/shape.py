@@ -40,7 +40,8 @@ class Machine:
         if visible is None:
             visible = ",".join(str(n) for n in range(len(list(Path("/dev").glob("nvidia[0-9]*")))))
         devices = tuple(device for device in visible.split(",") if device not in ("", "-1"))
-        return cls(len(os.sched_getaffinity(0)), devices)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cls(cores, devices)
 
     def slots(self, kind: str, pod: Pod) -> int:
         """See Place. No more than there are cores, or GPUs for pods that want one."""

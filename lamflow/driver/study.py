@@ -17,6 +17,7 @@ from lamflow.driver.prepare import check_inputs
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines import registry
 from lamflow.engines.protocol import Model
+from lamflow.errors import StateError
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class RunResult:
     def data(self, heldout: bool = False) -> list[Item]:
         """Every frame that is trained on, or held out, with its labels and its origin."""
         folder = self.path / (HELDOUT if heldout else TRAIN)
+        if not folder.is_dir():
+            raise StateError(f"{self.path}: there are no data yet; the run is still at its start")
         return [item for part in sorted(folder.iterdir()) for item in read_dataset(part)]
 
     def report(self, folder: Path | None = None) -> Path:

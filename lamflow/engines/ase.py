@@ -88,6 +88,10 @@ class AseExplorer:
 
     def explore(self, task: ExploreTask, model: Model) -> Trajectory:
         """See Explorer."""
+        if self.settings.method == "npt" and not task.start.pbc:
+            raise EngineError("npt needs a periodic structure; use nvt for an isolated one")
+        if task.start.natoms < 2 and self.settings.method != "relax":
+            raise EngineError("dynamics needs at least two atoms; give the structure set a supercell")
         atoms = task.start.to_ase()
         atoms.calc = EvaluatorCalculator(model)
         kept: list[Frame] = []
@@ -112,6 +116,8 @@ class AseExplorer:
                 dynamics.run(self.settings.steps)
         except (_ExplodedError, np.linalg.LinAlgError) as error:
             failure = f"the run exploded: {error}"
+        except (ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
+            raise EngineError(f"ASE cannot run this: {type(error).__name__}: {error}") from error
         if not kept:
             if failure is None:  # a relaxation that needed fewer steps than `every`
                 kept, steps = [Frame.from_ase(atoms)], [dynamics.nsteps]

@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -23,7 +23,7 @@ from lamflow.data.frames import Floats
 from lamflow.data.io import read_labeled
 from lamflow.engines.protocol import LammpsPotential, Progress, TrainTask
 from lamflow.errors import EngineError
-from lamflow.units import Angstrom
+from lamflow.units import Unit
 
 MODEL = "pair.json"
 
@@ -32,7 +32,7 @@ class PairTraining(TrainerSettings):
     """Fit linear pair potentials. Good for a first look at a workflow, not for physics."""
 
     engine: Literal["pair"]
-    cutoff: Angstrom = 5.0
+    cutoff: Annotated[float, Field(ge=2.5, le=12), Unit("Å")] = 5.0
     functions: int = Field(16, ge=2)
     """Basis functions of each pair of elements, evenly spaced from 1 Å to the cutoff."""
     ridge: float = Field(1e-6, gt=0)
@@ -74,9 +74,8 @@ class PairTrainer:
         (task.output / MODEL).write_text(json.dumps(document))
         return 1
 
-    def load(self, folder: Path, head: str | None = None) -> PairModel:
+    def load(self, folder: Path) -> PairModel:
         """See Trainer."""
-        del head
         document = json.loads((folder / MODEL).read_text())
         basis = _Basis(tuple(document["elements"]), document["cutoff"], document["functions"])
         return PairModel(basis, np.array(document["coefficients"]))

@@ -18,6 +18,7 @@ from lamflow.errors import EngineError, NodeError
 TAIL_LINES = 20
 KILLED_BY_THE_MACHINE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, 137, 143}
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def run(
@@ -112,8 +113,8 @@ def end_group(group: int) -> None:
 
 def die_with_parent() -> None:
     """Have this process killed when the one that started it dies, however it dies. Linux only; elsewhere a no-op."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _disk_is_full(log: Path, cwd: Path) -> bool:

@@ -103,7 +103,7 @@ class Trainer(Protocol):
         """
         ...
 
-    def load(self, folder: Path, head: str | None = None) -> Model:
+    def load(self, folder: Path) -> Model:
         """The model that `train` left in `folder`."""
         ...
 

@@ -100,7 +100,7 @@ class QeLabeler:
         try:
             process.run(
                 [*self.settings.command, "-in", "pw.in"],
-                cwd=work, log=output, timeout=self.settings.label_timeout, environment={"OMP_NUM_THREADS": "1"},
+                cwd=work, log=output, timeout=self.settings.label_timeout,
             )  # fmt: skip
         except NodeError:
             raise
@@ -114,7 +114,9 @@ class QeLabeler:
         return LabelFailure(f"{result.reason}; {message}", result.log)
 
     def _electrons(self) -> dict[str, Any]:
-        return {"conv_thr": 1e-8, **self.settings.input.get("electrons", {})}
+        given = {key.lower(): value for key, value in self.settings.input.get("electrons", {}).items()}
+        threshold = str(given.get("conv_thr", 1e-8)).lower().replace("d", "e")  # Fortran writes 1.0d-8
+        return {**given, "conv_thr": float(threshold)}
 
     def _write_input(self, frame: Frame, work: Path) -> bool:
         """Write pw.in, and say whether the very same input was there already."""
@@ -126,8 +128,8 @@ class QeLabeler:
             source = expand(settings.pseudopotentials[element])
             names[element] = source.name
             link = work / source.name
-            if not link.is_symlink():
-                link.symlink_to(source.absolute())
+            link.unlink(missing_ok=True)
+            link.symlink_to(source.absolute())
         system: dict[str, Any] = {
             "ecutwfc": settings.ecutwfc,
             "ecutrho": settings.ecutrho or 4 * settings.ecutwfc,
@@ -194,6 +196,8 @@ def _parsed(output: Path, frame: Frame, log: str) -> Labels | LabelFailure:
         return LabelFailure(f"pw.x's output cannot be read: {type(error).__name__}: {error}", log)
     if list(atoms.numbers) != list(frame.numbers):
         return LabelFailure("pw.x's output is of another structure", log)
+    if not frame.pbc:
+        labels = Labels(labels.energy, labels.forces)
     problem = labels.problem(frame) or ("there is no stress" if frame.pbc and labels.virial is None else None)
     return LabelFailure(problem, log) if problem else labels
 

@@ -7,11 +7,12 @@ and `str` fields are parameters that Argo's UI shows. Values travel as files and
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import importlib
 import inspect
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -46,7 +47,7 @@ class Context:
     pod, pods  the number of this pod among those that share the step's tasks
     name       of the pod, as in its key
     work       an empty folder for files that nobody keeps
-    scratch    a folder that outlives a failed try
+    scratch    a folder that outlives a failed try on one machine
     out        where outputs are written
     threads    of each program
     """
@@ -150,27 +151,28 @@ def op(function: Callable[..., Any]) -> Operation:
 
 def main(module: str, name: str, *, root: str, timeout: float, gpus: int, parameters: dict[str, int]) -> None:
     """Run an operation inside its pod and exit with the status that says whether to try again."""
-    operation: Operation = getattr(importlib.import_module(module), name)
-    pod, pods = parameters.pop("pod"), parameters.pop("pods")
     die_with_parent()
-    _choose_devices(pod, gpus)
+    pod, pods = parameters.pop("pod"), parameters.pop("pods")
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.setitimer(signal.ITIMER_REAL, timeout)
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     try:
-        folder = Path(root)
+        _choose_devices(pod, gpus)
+        operation: Operation = getattr(importlib.import_module(module), name)
+        folder, threads = Path(root), int(os.environ.get("OMP_NUM_THREADS", "1"))
         scratch = Path(os.environ.get("LAMFLOW_SCRATCH", folder / "scratch")) / f"{name}-{pod}"
         context = Context(
             pod, pods, f"{name}-{pod}", folder / "work", scratch, folder / "outputs", threads=threads, timeout=timeout
         )
-        _retrying(lambda: _execute(operation, context, folder / "inputs", parameters))
+        _execute(operation, context, folder / "inputs", parameters)
     except BaseException as error:  # noqa: BLE001  the pod's last word is its exit status
-        _leave(_last_word(error, f"{name}-{pod}"))
+        _leave(_last_word(error, f"{name}-{pod}", timeout))
     _leave(0)
 
 
 def _execute(operation: Operation, context: Context, inputs: Path, parameters: dict[str, int]) -> None:
     """Give an operation its inputs, and write its output parameters where Argo reads them."""
+    for folder in (context.work, context.out):
+        shutil.rmtree(folder, ignore_errors=True)
     for folder in (context.work, context.scratch, context.out):
         folder.mkdir(parents=True, exist_ok=True)
     given: dict[str, Any] = dict(parameters)
@@ -185,24 +187,6 @@ def _execute(operation: Operation, context: Context, inputs: Path, parameters: d
             (context.out / name).write_text(value if kind is str else json.dumps(value))
 
 
-def _retrying(work: Callable[[], None]) -> None:
-    """Try again when the machine failed; on a cluster Argo does that with another node."""
-    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
-
-    tries = 1 + int(os.environ.get("LAMFLOW_RETRIES", "0"))
-    wait = wait_exponential(multiplier=1, max=30)
-    for attempt in Retrying(
-        stop=stop_after_attempt(tries), retry=retry_if_exception_type(NodeError), wait=wait, reraise=True
-    ):
-        with attempt:
-            try:
-                work()
-            except OSError as error:
-                if error.errno == errno.ENOSPC:
-                    raise NodeError(f"the disk is full: {error}") from error
-                raise
-
-
 def _leave(status: int) -> NoReturn:
     """End the process at once: everything is on disk, and torch takes seconds to clean up after itself."""
     sys.stdout.flush()
@@ -210,30 +194,40 @@ def _leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _last_word(error: BaseException, name: str) -> int:
+class _OutOfTimeError(BaseException):
+    """The pod's time is over. Not an Exception, so that nothing takes it for the failure of one task."""
+
+
+def _out_of_time(*_: object) -> None:
+    raise _OutOfTimeError
+
+
+def _last_word(error: BaseException, name: str, timeout: float) -> int:
     """Leave the error where the driver finds it and return the exit status."""
+    if isinstance(error, _OutOfTimeError):
+        error = EngineError(f"{name} took longer than its timeout of {timeout:g} s; see `pods:` in the configuration")
+    elif isinstance(error, OSError):
+        error = NodeError(f"{name}: {error}")
     if isinstance(error, LamflowError):
         kind, message = type(error).__name__, str(error)
     else:
         kind = "EngineError"
-        message = f"{name}: an error that lamflow did not foresee\n" + "".join(traceback.format_exception(error)[-6:])
+        message = f"an error that lamflow did not foresee\n{''.join(traceback.format_exception(error)[-6:])}"
     folder = os.environ.get("LAMFLOW_ERRORS")
     if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / f"{name}.json").write_text(json.dumps({"kind": kind, "message": message}))
+        with contextlib.suppress(OSError):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            (Path(folder) / f"{name}.json").write_text(json.dumps({"kind": kind, "message": message}))
     print(message, file=sys.stderr)
-    return EXIT_NODE if isinstance(error, NodeError | OSError) else EXIT_FATAL
-
-
-def _out_of_time(*_: object) -> None:
-    raise EngineError("this pod took longer than its timeout; see `pods:` in the configuration")
+    return EXIT_NODE if isinstance(error, NodeError) else EXIT_FATAL
 
 
 def _choose_devices(pod: int, gpus: int) -> None:
     """On one machine pods take turns on the GPUs that the driver named."""
     devices = [device for device in os.environ.get("LAMFLOW_DEVICES", "").split(",") if device]
     if devices and gpus:
-        chosen = [devices[(pod * gpus + offset) % len(devices)] for offset in range(gpus)]
+        wanted = min(gpus, len(devices))
+        chosen = [devices[(pod * wanted + offset) % len(devices)] for offset in range(wanted)]
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
 
 

@@ -19,11 +19,6 @@ from lamflow.science.diversity import descriptor, descriptor_length
 DESCRIPTORS = "descriptors.npy"
 
 
-def read_config(folder: Path) -> Config:
-    """The run's configuration; the files that it names lie beside it."""
-    return Config.model_validate_json((folder / "config.json").read_bytes(), context={"root": folder})
-
-
 def read_structures(folder: Path) -> dict[str, list[Frame]]:
     """Every set of start structures by name."""
     return {path.stem: list(PackedFrames.load(path)) for path in sorted(folder.glob("*.npz"))}
@@ -44,11 +39,12 @@ class Known:
     descriptors: Floats
 
 
-def read_index(folder: Path | None) -> Known:
-    """Everything that earlier iterations added."""
+def read_index(folder: Path | None, before: int) -> Known:
+    """Everything that iterations earlier than `before` added; what a try of this one left does not count."""
     hashes: set[str] = set()
     parts: list[Floats] = []
-    for entry in sorted(folder.iterdir()) if folder is not None else []:
+    entries = sorted(folder.iterdir()) if folder is not None else []
+    for entry in (entry for entry in entries if int(entry.name) < before):
         for manifest in entry.glob(f"*{MANIFEST}"):
             hashes |= {record.hash for record in Manifest.model_validate_json(manifest.read_bytes()).frames}
         stored = np.load(entry / DESCRIPTORS, allow_pickle=False)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lamflow.config import stored
 from lamflow.config.schema import Config, FixedWindow
 from lamflow.config.seeds import child_seed
 from lamflow.data import Frame, Trajectory
@@ -19,7 +20,7 @@ from lamflow.engines import registry
 from lamflow.engines.protocol import ExploreTask, Model
 from lamflow.errors import EngineError
 from lamflow.ops._op import Context, op
-from lamflow.ops._read import descriptors, read_config, read_structures
+from lamflow.ops._read import descriptors, read_structures
 from lamflow.science import filters
 from lamflow.science.deviation import deviations
 from lamflow.science.metrics import bad_models
@@ -40,7 +41,7 @@ def explore(
     context: Context, *, input: Path, structures: Path, models: Path, iteration: int, stage: int
 ) -> Explorations:
     """Run tasks pod, pod + pods, … of the iteration."""
-    config = read_config(input)
+    config = stored(input)
     committee = _committee(config, models)
     starts = read_structures(structures)
     tasks = plan_tasks(

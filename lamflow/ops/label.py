@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from lamflow.config import stored
 from lamflow.data import LabeledFrame, Labels
 from lamflow.data.batch import Batch
 from lamflow.data.dataset import Item, write_dataset
@@ -13,7 +14,7 @@ from lamflow.data.results import Labeled, LabelOutcome
 from lamflow.engines import registry
 from lamflow.engines.protocol import LabelFailure
 from lamflow.ops._op import Context, op
-from lamflow.ops._read import read_config, settings_hash
+from lamflow.ops._read import settings_hash
 
 RESULT = "labeled.json"
 
@@ -27,7 +28,7 @@ class Labeling(NamedTuple):
 @op
 def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     """Label the frames of `batch`; a frame that fails is recorded with its reason and does not stop the others."""
-    config = read_config(input)
+    config = stored(input)
     given = Batch.read(batch)
     labeler = registry.labeler(config.label)
     settings = settings_hash(config)

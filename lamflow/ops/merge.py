@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lamflow.config import stored
 from lamflow.config.schema import Config
 from lamflow.config.seeds import child_seed
 from lamflow.data.dataset import MANIFEST, Item, read_dataset, write_dataset
 from lamflow.data.results import Labeled, LabelOutcome, Merged
 from lamflow.errors import EngineError, InputError
 from lamflow.ops._op import Context, op
-from lamflow.ops._read import DESCRIPTORS, descriptors, read_config, read_index
+from lamflow.ops._read import DESCRIPTORS, descriptors, read_index
 from lamflow.science.split import heldout_groups
 
 RESULT = "merged.json"
@@ -40,7 +41,7 @@ def merge(
     iteration: int,
 ) -> Merging:
     """Check, deduplicate, split and write what this iteration labeled, and the data that were given at the start."""
-    config = read_config(input)
+    config = stored(input)
     parts = sorted(path for path in labeled.iterdir() if path.is_dir()) if labeled is not None else []
     outcomes = [outcome for part in parts for outcome in Labeled.read(part / "labeled.json").outcomes]
     failed = _judge(config, outcomes)
@@ -52,7 +53,7 @@ def merge(
             if (given / role).is_dir():
                 items[role] += read_dataset(given / role)
     train, heldout = _split(config, items["train"], items["heldout"], iteration)
-    known = read_index(index).hashes
+    known = read_index(index, iteration).hashes
     heldout, twice = _new(heldout, known)
     train, again = _new(train, known)
     if iteration == 0 and not (train and heldout):

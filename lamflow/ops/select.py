@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lamflow.config import stored
 from lamflow.config.schema import Config, FixedWindow
 from lamflow.config.seeds import child_seed
 from lamflow.data import Frame
@@ -18,7 +19,7 @@ from lamflow.data.frames import Floats, Ints
 from lamflow.data.results import Chosen, Explored, History, Iteration, ModelResult, Selected, TaskResult
 from lamflow.errors import EngineError
 from lamflow.ops._op import Context, op
-from lamflow.ops._read import Known, read_config, read_index
+from lamflow.ops._read import Known, read_index
 from lamflow.science.converge import Rules, Standing, decide
 from lamflow.science.select import Window, adaptive_window, limited, pick
 from lamflow.science.tasks import deal, pods_needed
@@ -44,29 +45,34 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     iteration: int, stage: int, pods_at_once: int,
 ) -> Selection:  # fmt: skip
     """Window, decision, pick and limits over what all explore pods found."""
-    config = read_config(input)
+    config = stored(input)
     past = History.read(history / "history.json").iterations
     shards = sorted((path for path in explored.iterdir() if path.is_dir()), key=lambda path: int(path.name))
     found = [ExploredFrames.load(path / "frames.npz") for path in shards]
     tasks = _tasks(config, [Explored.read(path / "explored.json") for path in shards], found)
     deviation = np.concatenate([part.deviation for part in found])
     window = _window(config, deviation)
-    pool = _Pool.of(found, window, read_index(index))
+    pool = _Pool.of(found, window, read_index(index, iteration))
     seen = _seen(deviation, window, tasks, pool)
+    name = config.stages[stage].name
+    here = [item for item in past if item.selected is not None and item.stage == name]
+    labels = past[-1].labels if past else 0
+    chosen = _chosen(config, pool, tasks, labels, iteration)
     now = Standing(
         iteration=iteration,
         stage=stage,
         stages=len(config.stages),
-        stage_iteration=1 + sum(item.stage == config.stages[stage].name for item in past),
+        stage_iteration=1 + len(here),
         stage_limit=config.stages[stage].max_iterations,
         accurate_share=seen.accurate_share,
-        candidates=len(pool.frames),
-        force_rmse=[*_rmse(past), _committee_rmse(models)],
-        labels=past[-1].labels if past else 0,
-        levels=_levels(config, past, config.stages[stage].name, window),
+        candidates=len(chosen),
+        force_rmse=[*_rmse(here), _committee_rmse(models)],
+        labels=labels,
+        levels=_levels(config, here, window),
     )
     decision = decide(now, _rules(config))
-    chosen = _chosen(config, pool, tasks, now, iteration) if decision.action == "label" else {}
+    if decision.action != "label":
+        chosen = {}
     folder = context.out / "selected"
     count = _write_batches(folder, config, [(pool.frames[place], why) for place, why in chosen.items()], pods_at_once)
     update = {"chosen": list(chosen.values()), "batches": count, "decision": decision.action}
@@ -81,6 +87,7 @@ class _Pool(NamedTuple):
     frames      C
     deviation   (C,)
     descriptor  (C, D)
+    known       (K, D) descriptors of the training set
     task, step  (C,)
     repeated    candidates left out because they are in the data already, or twice among the candidates
     """
@@ -157,10 +164,10 @@ def _rmse(past: list[Iteration]) -> list[float]:
     return [item.force_rmse for item in past if item.force_rmse is not None]
 
 
-def _levels(config: Config, past: list[Iteration], stage: str, window: Window) -> list[float] | None:
+def _levels(config: Config, past: list[Iteration], window: Window) -> list[float] | None:
     if isinstance(config.select.window, FixedWindow):
         return None
-    return [*(item.selected.low for item in past if item.selected and item.stage == stage), window.low]
+    return [*(item.selected.low for item in past if item.selected), window.low]
 
 
 def _rules(config: Config) -> Rules:
@@ -176,13 +183,13 @@ def _rules(config: Config) -> Rules:
 
 
 def _chosen(
-    config: Config, pool: _Pool, tasks: dict[int, TaskResult], now: Standing, iteration: int
+    config: Config, pool: _Pool, tasks: dict[int, TaskResult], labels: int, iteration: int
 ) -> dict[int, Chosen]:
     """The frames to label by their place in the pool, first choice first, and why."""
     settings = config.select
     limit = settings.limit
     if config.budget.labels is not None:
-        limit = min(limit, config.budget.labels - now.labels)
+        limit = max(0, min(limit, config.budget.labels - labels))
     seed = child_seed(config.seed, "pick", iteration)
     wanted = limit if settings.per_group is None else len(pool.frames)
     order = pick(pool.deviation, pool.descriptor, pool.known, settings.pick, wanted, seed)
@@ -210,7 +217,7 @@ def _write_batches(folder: Path, config: Config, chosen: list[tuple[Frame, Chose
     (folder / "batches").mkdir(parents=True)
     if not chosen:
         return 0
-    pods = pods_needed(len(chosen), config.pods.label.parallel or pods_at_once, config.pods.label.tasks_per_pod)
+    pods = pods_needed(len(chosen), pods_at_once, config.pods.label.tasks_per_pod)
     chosen = sorted(chosen, key=lambda item: -item[0].natoms)
     for pod in range(pods):
         mine = [chosen[place] for place in deal(len(chosen), pods, pod)]

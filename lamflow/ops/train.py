@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lamflow.config import stored
 from lamflow.config.schema import Config
 from lamflow.config.seeds import child_seed
 from lamflow.data.dataset import manifests, read_dataset, systems
@@ -19,7 +20,6 @@ from lamflow.engines import registry
 from lamflow.engines.protocol import Progress, Trainer, TrainTask
 from lamflow.errors import EngineError
 from lamflow.ops._op import Context, op
-from lamflow.ops._read import read_config
 from lamflow.science.metrics import errors
 from lamflow.science.tasks import deal
 
@@ -37,7 +37,7 @@ def train(
     context: Context, *, input: Path, train: Path, heldout: Path, previous: Path | None, iteration: int
 ) -> Trained:
     """Train models pod, pod + pods, … of the committee."""
-    config = read_config(input)
+    config = stored(input)
     trainer = registry.trainer(config.train)
     known = manifests(train)
     frames = sum(len(manifest.frames) for manifest in known)
@@ -102,8 +102,12 @@ def _judge(trainer: Trainer, folder: Path, heldout: Path, result: ModelResult) -
             [np.stack([p.forces.ravel(), r.forces.ravel()], 1) for p, r in zip(predicted, reference, strict=True)]
         ),
     )
-    seconds = result.seconds + time.monotonic() - started
-    return result.model_copy(update={"errors": errors(predicted, reference), "seconds": seconds})
+    found, seconds = errors(predicted, reference), result.seconds + time.monotonic() - started
+    if not np.isfinite(found.force_rmse):
+        return result.model_copy(
+            update={"failed": "its forces on the held-out data are not finite", "seconds": seconds}
+        )
+    return result.model_copy(update={"errors": found, "seconds": seconds})
 
 
 def _hash(config: Config, frames: list[str]) -> str:

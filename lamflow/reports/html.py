@@ -31,7 +31,7 @@ SECTIONS = (
     (
         "structures",
         "Selected structures",
-        "The most uncertain of the frames that were sent to be labeled last.",
+        "The most uncertain frames that were labeled last, with deviation and the beginning of the hash for `lamflow why`.",
     ),
     ("time", "Wall time", "Where the time of each iteration went."),
 )

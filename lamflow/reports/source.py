@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lamflow.config import stored
 from lamflow.config.schema import Config
 from lamflow.data import Frame
 from lamflow.data.frames import Floats
@@ -43,8 +44,7 @@ class Source:
 def read_source(path: Path) -> Source:
     """The run in folder `path`. Raises StateError when there is none."""
     run = Run.read(path / "run.json")
-    folder = path / INPUT
-    config = Config.model_validate_json((folder / "config.json").read_bytes(), context={"root": folder})
+    config = stored(path / INPUT)
     iterations = [Iteration.read(file) for file in sorted(path.glob("iterations/*/result.json"))]
     energies, forces = _predictions(path, iterations)
     return Source(run, config, iterations, energies, forces, _drawn(path, iterations))
@@ -70,7 +70,7 @@ def _drawn(path: Path, iterations: list[Iteration]) -> list[tuple[Frame, str]]:
         for file in sorted((path / iteration_key(iteration.number)).glob("selected/batches/*/frames.npz")):
             for frame in PackedFrames.load(file):
                 origin = said[frame.content_hash()].origin
-                text = f"{origin.source}, step {origin.step}: {origin.deviation:.3f}"
+                text = f"{origin.source}, step {origin.step}: {origin.deviation:.3f}\n{frame.content_hash()[:12]}"
                 frames.append((origin.deviation or 0.0, frame, text))
         frames.sort(key=lambda item: -item[0])
         return [(frame, text) for _, frame, text in frames[:DRAWN]]

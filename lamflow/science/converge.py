@@ -36,8 +36,8 @@ class Standing:
     stage_iteration  how many iterations this stage has had, this one included
     stage_limit      most iterations of the stage, or None
     accurate_share   of the explored frames
-    candidates       frames that could be labeled
-    force_rmse       held-out force RMSE of this and of earlier iterations, oldest first, eV/Å
+    candidates       frames that would be labeled
+    force_rmse       held-out force RMSE of the stage's iterations, this one last, eV/Å
     labels           paid for so far
     levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
     """

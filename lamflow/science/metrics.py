@@ -11,6 +11,8 @@ from lamflow.data.results import Errors, ModelResult
 
 OUTLIER = 5.0
 """A model whose error is so many times the median is not of the same kind as the others."""
+AT_REST = 0.05
+"""eV/Å; held-out data with smaller forces than this cannot tell whether a model predicts forces at all."""
 
 
 def errors(predicted: Sequence[Labels], reference: Sequence[Labels]) -> Errors:
@@ -42,7 +44,7 @@ def errors(predicted: Sequence[Labels], reference: Sequence[Labels]) -> Errors:
 def bad_models(results: Sequence[ModelResult]) -> list[str]:
     """Why each model that must not explore must not, one line a model; empty when all are good.
 
-    A model is bad when its training failed, when its errors are not finite, when it is no better than predicting no
+    A model is bad when its training failed or its errors are not finite, when it is no better than predicting no
     force at all, or when its held-out force error is more than OUTLIER times the committee's median.
     """
     judged = [result.errors.force_rmse for result in results if result.errors and not result.failed]
@@ -52,9 +54,9 @@ def bad_models(results: Sequence[ModelResult]) -> list[str]:
         name = f"model {result.index + 1} of {len(results)}"
         if result.failed:
             reasons.append(f"{name}: its training failed: {result.failed}")
-        elif result.errors is None or not np.isfinite(result.errors.force_rmse):
-            reasons.append(f"{name}: its held-out force error is not a finite number")
-        elif result.errors.force_rmse > result.errors.force_size:
+        elif result.errors is None:
+            reasons.append(f"{name}: it was not judged on the held-out data")
+        elif result.errors.force_rmse > max(result.errors.force_size, AT_REST):
             reasons.append(
                 f"{name}: its held-out force RMSE is {result.errors.force_rmse:.3g} eV/Å, more than the "
                 f"{result.errors.force_size:.3g} eV/Å of predicting no force at all; train longer"

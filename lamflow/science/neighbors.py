@@ -10,7 +10,7 @@ import numpy as np
 from lamflow.data.frames import Floats
 
 CHUNK = 4_000_000
-"""Distances held in memory at a time."""
+"""Distances held in memory at a time, as far as whole frames allow."""
 
 
 def heights(cells: Floats) -> Floats:

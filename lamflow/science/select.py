@@ -24,8 +24,8 @@ class Window:
 
     def counts(self, deviation: Floats) -> tuple[int, int, int]:
         """How many frames are accurate, candidates, and failed."""
-        accurate = int((deviation < self.low).sum())
-        candidates = len(self.candidates(deviation))
+        accurate = int(np.count_nonzero(deviation < self.low))
+        candidates = int(np.count_nonzero(deviation < self.high)) - accurate
         return accurate, candidates, len(deviation) - accurate - candidates
 
 

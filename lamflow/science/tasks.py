@@ -33,7 +33,7 @@ class PlannedTask:
     def name(self) -> str:
         """What a person recognises it by."""
         condition = " ".join(f"{key} {value:g}" for key, value in self.condition.items())
-        return f"{self.settings.engine} {self.structure}#{self.start} {condition}".strip()
+        return f"task {self.number}: {self.settings.engine} {self.structure}:{self.start} {condition}".strip()
 
 
 def plan_tasks(stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int) -> list[PlannedTask]:

@@ -132,7 +132,7 @@ def test_why_tells_the_story_of_a_frame(finished: Path) -> None:
     record = manifest["frames"][0]
     said = lamflow("why", record["hash"][:10], "--run", finished).stdout
     for words in (
-        "ase crystal#",
+        "ase crystal:",
         "explored  in iteration 1, stage warm",
         "seed",
         "score     force_max",

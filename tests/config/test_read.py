@@ -81,6 +81,18 @@ def test_a_damaged_line_never_escapes_as_another_error(line: str, damage: str) -
         assert "line" in str(error)  # noqa: PT017  hypothesis tries texts that are fine as well
 
 
+def test_floats_are_those_of_yaml_1_2() -> None:
+    text = STUDY.replace("functions: 8", "functions: 8, ridge: 1e-8").replace("low: 0.001", "low: 1e-3")
+    config = parse(text)
+    assert config.train.model_dump()["ridge"] == 1e-8
+    assert parse(
+        text.replace("train: {engine: pair, models: 3, functions: 8, ridge: 1e-8}", DEEPMD)
+    ).train.model_dump()["input"] == {"learning_rate": {"start_lr": 1e-3, "stop_lr": 1.5e-8}}
+
+
+DEEPMD = "train: {engine: deepmd, input: {learning_rate: {start_lr: 1e-3, stop_lr: 1.5e-08}}}"
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.yaml: cannot be read: No such file or directory"):
         load(tmp_path / "nothing.yaml")

@@ -25,6 +25,16 @@ def test_the_hash_is_of_the_atoms_the_positions_and_the_cell(copper: list[Frame]
     assert len({other.content_hash() for other in [frame, *others]}) == 5
 
 
+def test_the_order_of_the_elements_does_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    numbers, positions = np.array([79, 29, 79, 29]), rng.normal(size=(4, 3))
+    order = np.array([1, 3, 0, 2])
+    assert (
+        Frame(numbers, positions, np.eye(3)).content_hash()
+        == Frame(numbers[order], positions[order], np.eye(3)).content_hash()
+    )
+
+
 def test_minus_zero_is_zero() -> None:
     frame = Frame(np.array([29]), np.array([[0.0, 0.0, 0.0]]), np.eye(3))
     assert frame.content_hash() == replace(frame, positions=-frame.positions).content_hash()

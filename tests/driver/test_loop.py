@@ -140,6 +140,71 @@ def test_killed_at_any_moment_it_ends_as_if_nobody_had(
     assert set(frames_of(folder)) == expected
 
 
+def test_a_folder_of_somebody_else_is_left_alone(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "data").mkdir(parents=True)
+    (tmp_path / "mine" / "data" / "years-of-work.xyz").write_text("precious")
+    with pytest.raises(StateError, match="holds data and no run; lamflow would write over it"):
+        run(load(study), tmp_path / "mine")
+    assert (tmp_path / "mine" / "data" / "years-of-work.xyz").read_text() == "precious"
+
+
+class StopAfter(Listener):
+    """Interrupts a run once a step of an iteration is done."""
+
+    def __init__(self, number: int, step: str) -> None:
+        self.wanted, self.step, self.number = number, step, -1
+
+    def begins(self, number: int, stage: str) -> None:
+        self.number = number
+
+    def progress(self, done: dict[str, float]) -> None:
+        if self.number == self.wanted and done.get(self.step) == 1.0:
+            raise KeyboardInterrupt
+
+
+def test_an_amended_run_that_is_interrupted_goes_on(study: Path, tmp_path: Path) -> None:
+    study.write_text(study.read_text().replace("iterations: 3", "iterations: 1"))
+    run(load(study), tmp_path / "run")
+    study.write_text(study.read_text().replace("iterations: 1", "iterations: 2"))
+    with pytest.raises(KeyboardInterrupt):
+        run(load(study), tmp_path / "run", StopAfter(2, "train"))
+    resume(tmp_path / "run")
+    assert [item.number for item in RunDirectory(tmp_path / "run").iterations()] == [0, 1, 2]
+
+
+def test_redo_throws_away_what_the_steps_wrote(finished: Path, study: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(load(study), tmp_path / "run", StopAfter(1, "label"))
+    run(load(study), tmp_path / "run", redo=True)
+    assert set(frames_of(tmp_path / "run")) == {
+        item for item in frames_of(finished) if json.loads(item[1])["iteration"] < 3
+    }
+
+
+def test_a_merge_that_is_done_again_gives_the_same(finished: Path, tmp_path: Path) -> None:
+    """Its first try may have stored what it found before the machine failed."""
+    import shutil
+
+    from lamflow.ops._op import Context
+    from lamflow.ops.merge import merge
+
+    labeled = tmp_path / "labeled" / "0"
+    shutil.copytree(finished / "data" / "train" / "001", labeled / "data")
+    from lamflow.data.dataset import read_manifest
+    from lamflow.data.results import Labeled, LabelOutcome
+
+    frames = read_manifest(labeled / "data").frames
+    Labeled(outcomes=[LabelOutcome(hash=record.hash, origin=record.origin) for record in frames]).save(
+        labeled / "labeled.json"
+    )
+    context = Context(0, 1, "merge-0", tmp_path / "work", tmp_path / "scratch", tmp_path / "out")
+    found = merge(
+        context, input=finished / "input", labeled=tmp_path / "labeled", given=None, index=finished / "data" / "index",
+        iteration=1,
+    )  # fmt: skip
+    assert len(read_manifest(found.train).frames) == len(frames) > 0
+
+
 def test_a_second_driver_is_refused_and_stop_stops(study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     driver = start(study, folder)
@@ -157,14 +222,8 @@ def test_a_second_driver_is_refused_and_stop_stops(study: Path, tmp_path: Path) 
 
 def test_settings_do_not_change_in_the_middle_of_an_iteration(study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-
-    class Stop(Listener):
-        def progress(self, done: dict[str, float]) -> None:
-            if done.get("explore") == 1.0:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(load(study), folder, Stop())
+        run(load(study), folder, StopAfter(1, "explore"))
     study.write_text(study.read_text().replace("limit: 6", "limit: 4"))
     with pytest.raises(StateError, match="select changed in the middle of iteration 1"):
         run(load(study), folder)

@@ -101,7 +101,7 @@ class TestTraining:
         (given.scratch / "input.json").write_text(json.dumps(spec, indent=1, sort_keys=True))
         made.train(given, lambda share: None)
         curve = np.loadtxt(given.output / "lcurve.out")
-        assert curve[0, 0] > 100, "the first hundred steps were done again"
+        assert curve[0, 0] >= 100, "the first hundred steps were done again"
 
     def test_later_iterations_start_from_the_model_before(self, trained: Path, copper: list[Frame]) -> None:
         made = trainer(DeepmdTraining.model_validate(SMALL))

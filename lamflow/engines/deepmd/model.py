@@ -20,8 +20,8 @@ from lamflow.errors import EngineError
 class DeepmdModel:
     """Evaluator over a DeePMD file (.pt checkpoint, .pth frozen, or any other that DeepPot loads)."""
 
-    def __init__(self, path: Path, frozen: Path | None = None, head: str | None = None) -> None:
-        self.path, self.frozen, self.head = path, frozen, head
+    def __init__(self, path: Path, frozen: Path | None = None) -> None:
+        self.path, self.frozen = path, frozen
 
     @cached_property
     def _potential(self) -> Any:
@@ -30,7 +30,7 @@ class DeepmdModel:
         except ImportError as error:
             raise EngineError(f'DeePMD-kit does not work here ({error}); pip install "lamflow[deepmd]"') from error
         try:
-            return DeepPot(str(self.path), head=self.head) if self.head else DeepPot(str(self.path))
+            return DeepPot(str(self.path))
         except Exception as error:
             raise EngineError(f"{self.path}: DeePMD-kit cannot load this model: {error}") from error
 

@@ -47,7 +47,7 @@ class DeepmdTrainer:
             arguments += ["--init-model", str(task.previous / CHECKPOINT)]
         with _reporting(scratch / CURVE, steps, progress):
             _dp(arguments, log)
-        _check_curve(scratch / CURVE, log)
+        _check_curve(scratch / CURVE)
         last = _last_checkpoint(scratch)
         if last is None:
             raise EngineError(f"the training in {scratch} left no checkpoint; {describe_end(log)}")
@@ -74,9 +74,9 @@ class DeepmdTrainer:
         _dp(command, log)
         compressed.replace(output / FROZEN)
 
-    def load(self, folder: Path, head: str | None = None) -> DeepmdModel:
+    def load(self, folder: Path) -> DeepmdModel:
         """See Trainer."""
-        return DeepmdModel(folder / CHECKPOINT, folder / FROZEN, head)
+        return DeepmdModel(folder / CHECKPOINT, folder / FROZEN)
 
 
 def training_input(settings: DeepmdTraining, task: TrainTask) -> dict[str, Any]:
@@ -91,7 +91,8 @@ def training_input(settings: DeepmdTraining, task: TrainTask) -> dict[str, Any]:
             model[part]["seed"] = child_seed(task.seed, part)
     if again and again.start_lr is not None:
         spec["learning_rate"]["start_lr"] = again.start_lr
-    spec["learning_rate"].setdefault("decay_steps", max(1, steps // 40))
+    if spec["learning_rate"].get("type", "exp") == "exp":
+        spec["learning_rate"].setdefault("decay_steps", max(1, steps // 40))
     data = {
         "batch_size": "auto",
         **training.pop("data", {}),
@@ -155,13 +156,12 @@ def _dp(arguments: list[str], log: Path) -> None:
             raise EngineError(f"{text}; {describe_end(log)}") from error
 
 
-def _check_curve(curve: Path, log: Path) -> None:
+def _check_curve(curve: Path) -> None:
     """Raise EngineError when the last line of the learning curve is not finite."""
     rows = [line for line in curve.read_text().splitlines() if line and not line.startswith("#")]
     values = np.array([float(word) for word in rows[-1].split()]) if rows else np.array([np.nan])
     if not np.isfinite(values).all():
         raise EngineError(f"the loss is not finite; the last lines of {curve}:\n" + "\n".join(rows[-5:]))
-    del log
 
 
 class _reporting:  # noqa: N801  used as a `with` statement

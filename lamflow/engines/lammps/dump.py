@@ -23,6 +23,8 @@ def read_dump(path: Path) -> tuple[Ints, Floats, Floats, Ints]:
     lines = text.splitlines()
     if text and not text.endswith("\n"):
         lines.pop()
+    if len(lines) > HEADER and (lines[0] != "ITEM: TIMESTEP" or not lines[8].startswith("ITEM: ATOMS")):
+        raise EngineError(f"{path}: not a dump as lamflow reads it; leave `dump_modify time` and `units` out")
     natoms = int(lines[3]) if len(lines) > HEADER else 0
     block = HEADER + natoms
     count = len(lines) // block if natoms else 0
@@ -32,19 +34,23 @@ def read_dump(path: Path) -> tuple[Ints, Floats, Floats, Ints]:
     if any(int(lines[start + 3]) != natoms for start in range(0, len(lines), block)):
         raise EngineError(f"{path}: the number of atoms changes from {natoms}")
     columns = lines[8].split()[2:]
-    rows = " ".join(line for start in range(0, len(lines), block) for line in lines[start + HEADER : start + block])
-    atoms = np.array(rows.split(), dtype=np.float64).reshape(count, natoms, len(columns))
-    order = np.argsort(atoms[:, :, columns.index("id")], axis=1, kind="stable") if "id" in columns else None
-    if order is not None:
-        atoms = np.take_along_axis(atoms, order[:, :, None], axis=1)
     try:
-        xyz = [next(columns.index(name) for name in (axis, f"{axis}u") if name in columns) for axis in "xyz"]
-        types = atoms[0, :, columns.index("type")].astype(np.int64)
+        wanted = [next(columns.index(name) for name in (axis, f"{axis}u") if name in columns) for axis in "xyz"]
+        wanted = [columns.index("id"), columns.index("type"), *wanted]
     except (StopIteration, ValueError):
         raise EngineError(f"{path}: the dump needs the columns id type x y z; it has {' '.join(columns)}") from None
+    words = [line.split() for start in range(0, len(lines), block) for line in lines[start + HEADER : start + block]]
+    try:
+        atoms = np.array([[row[column] for column in wanted] for row in words], dtype=np.float64)
+    except (ValueError, IndexError) as error:
+        raise EngineError(f"{path}: a line of this dump is not what its header says: {error}") from error
+    atoms = atoms.reshape(count, natoms, len(wanted))
+    order = np.argsort(atoms[:, :, 0], axis=1, kind="stable")
+    atoms = np.take_along_axis(atoms, order[:, :, None], axis=1)
+    types = atoms[0, :, 1].astype(np.int64)
     cells, origins = _cells(lines, block, count)
     steps = np.array([int(lines[start + 1]) for start in range(0, len(lines), block)], dtype=np.int64)
-    return types, atoms[:, :, xyz] - origins[:, None, :], cells, steps
+    return types, atoms[:, :, 2:] - origins[:, None, :], cells, steps
 
 
 def _cells(lines: list[str], block: int, count: int) -> tuple[Floats, Floats]:

@@ -31,7 +31,7 @@ class LammpsExplorer:
         self.settings = settings
 
     def explore(self, task: ExploreTask, model: Model) -> Trajectory:
-        """See Explorer. Input, log and dump stay in the task's folder."""
+        """See Explorer. Input, log and dump lie in the task's folder until the iteration has finished."""
         potential, work = model.lammps(), task.work
         elements = sorted(set(task.start.symbols))
         work.mkdir(parents=True, exist_ok=True)

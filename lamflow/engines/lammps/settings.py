@@ -39,7 +39,7 @@ class LammpsExploration(ExplorerSettings):
     `{{ trajectory }}` are needed; `temperature`, `pressure`, `steps`, `timestep`, `every`, `seed` and those of
     `variables` may be used."""
     plumed: InputFile | None = None
-    """A PLUMED input; LAMMPS must have its PLUMED package. What PLUMED writes is kept with the run's files."""
+    """A PLUMED input; LAMMPS must have its PLUMED package, which the one on PyPI has not."""
     command: list[str] = Field(default_factory=list)
     """How LAMMPS is started, for example `[mpirun, -np, "4", lmp]`; the installed package's own binary if empty."""
 
