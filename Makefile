@@ -10,10 +10,10 @@ demo: install
 	$(BIN)/lamflow run workflows/dpgen/quickstart.yaml
 
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 check: install lint
-	$(BIN)/python -m pytest -m "not slow" -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q -m "not slow"
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -64,7 +64,8 @@ select:
   limit: 6
 label: {engine: emt}
 converge: {accurate: 0.999}
-budget: {iterations: 3}
+budget: {iterations: 2}
+pods: {train: {parallel: 1}, label: {parallel: 1}}
 """
 """A whole loop in seconds: linear pair potentials instead of neural networks, everything else as always."""
 

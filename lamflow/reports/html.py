@@ -31,7 +31,7 @@ SECTIONS = (
     (
         "structures",
         "Selected structures",
-        "The most uncertain frames that were labeled last, with deviation and the beginning of the hash for `lamflow why`.",
+        "The most uncertain frames labeled last, with deviation and the beginning of the hash for `lamflow why`.",
     ),
     ("time", "Wall time", "Where the time of each iteration went."),
 )

@@ -21,7 +21,7 @@ def lamflow(*words: object, cwd: Path | None = None) -> subprocess.CompletedProc
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
-    (folder / "tiny.yaml").write_text(STUDY.replace("iterations: 3", "iterations: 2"))
+    (folder / "tiny.yaml").write_text(STUDY)
     run(load(folder / "tiny.yaml"), folder / "run")
     return folder / "run"
 
@@ -79,7 +79,7 @@ def test_plan_counts_tasks_pods_and_labels(study: Path) -> None:
     said = lamflow("plan", study, cwd=study.parent).stdout
     assert "0 labeled frames given, 10 labeled first" in said
     assert "guessed" in said
-    assert "at most 3 iterations and 22 labels" in said
+    assert "at most 2 iterations and 16 labels" in said
 
 
 def test_the_schema_accepts_the_examples_and_refuses_what_check_refuses() -> None:
@@ -154,7 +154,7 @@ def test_a_folder_without_a_run(command: str, tmp_path: Path) -> None:
 
 
 def test_one_line_a_step_when_nobody_watches(study: Path, tmp_path: Path) -> None:
-    study.write_text(study.read_text().replace("iterations: 3", "iterations: 1"))
+    study.write_text(study.read_text().replace("iterations: 2", "iterations: 1"))
     found = lamflow("run", study, "--dir", tmp_path / "run")
     assert found.returncode == 0, found.stderr
     lines = [line.split("  ", 1)[1] for line in found.stdout.splitlines() if "iteration 1" in line]

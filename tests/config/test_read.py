@@ -50,7 +50,22 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("temperatures: [300, 900], ", "", "temperatures are needed by method nvt"),
         ("label: [rattled]", "data: [nowhere.extxyz]", "no such file"),
         ("elements: [Cu]", "elements: [Cu, Fe]", "emt cannot treat Fe"),
-        ("budget: {iterations: 3}", "budget: {iterations: three}", "'three'"),
+        ("budget: {iterations: 2}", "budget: {iterations: three}", "'three'"),
+        ("seed: 3", "seed: 3\n1: 2", "line 3    a key must be a word"),
+        ("seed: 3", "seed: 3\n? [1, 2]\n: 3", "a key must be a word"),
+        ("seed: 3", "seed: &a [*a]", "line"),
+        (
+            "lattice: fcc, a: 3.6, cubic: true}, supercell: [2, 2, 1]",
+            "lattice: fcc, a: 0}",
+            "0 Å: input should be greater than 0 Å",
+        ),
+        ("lattice: fcc, a: 3.6, cubic: true}, supercell: [2, 1, 1]", "lattice: bcc}", "lattice constant a of bcc Cu"),
+        ("temperatures: [300, 900]", "temperatures: [300, -9]", "-9 K: input should be greater than or equal to 0 K"),
+        ("converge: {accurate: 0.999}", "converge:", "converge: must be a mapping of keys to values"),
+        ("rule: fixed", "rule: fixd", "rule 'fixd' is not known here; did you mean 'fixed'?"),
+        ("heldout: {share: 0.2}", "heldout: {share: 1.0}", "heldout.share: 1.0"),
+        ("limit: 6", "limit: 6\n  filters: {volume_per_atom: [200, 2]}", "[200, 2] Å³ must be a range"),
+        ("label: [rattled]", "label: [nobody]", "line 8    start.label: there is no structure set 'nobody'"),
     ],
 )
 def test_names_what_is_wrong(old: str, new: str, expected: str, tmp_path: Path) -> None:

@@ -91,3 +91,25 @@ def test_mismatched_atoms_and_forces(labeled: list[LabeledFrame], tmp_path: Path
     np.save(force, np.load(force)[:, :-3])
     with pytest.raises(InputError, match="set"):
         read_labeled(tmp_path / "set")
+
+
+def test_data_without_forces(labeled: list[LabeledFrame], tmp_path: Path) -> None:
+    write_dataset(tmp_path / "set", [Item(i, Origin(iteration=0, source="x")) for i in labeled], ["Cu"], "deepmd/npy")
+    [force] = (tmp_path / "set").rglob("force.npy")
+    force.unlink()
+    with pytest.raises(InputError, match="has no forces; labeled data need both"):
+        read_labeled(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('0\nLattice="4 0 0 0 4 0 0 0 4" pbc="T T T"\n', "structure 0 has no atoms"),
+        ('1\nLattice="4 0 0 0 4 0 0 0 4" pbc="T T T"\nCu nan 0 0\n', "structure 0 has coordinates .* not finite"),
+        ('1\nLattice="4 0 0 0 4 0 0 0 4" pbc="T T F"\nCu 0 0 0\n', "periodic in some directions only"),
+    ],
+)
+def test_structures_that_cannot_be_used(text: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.extxyz").write_text(text)
+    with pytest.raises(InputError, match=expected):
+        read_structures(tmp_path / "bad.extxyz")

@@ -21,6 +21,8 @@ from lamflow.driver.loop import Listener, resume, run
 from lamflow.driver.rundir import OWNER, RunDirectory
 from lamflow.errors import EngineError, InputError, StateError
 
+pytestmark = pytest.mark.slow
+
 
 def frames_of(path: Path) -> list[tuple[str, str]]:
     """Hash and origin of every frame that is trained on."""
@@ -44,12 +46,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_trains_on_every_label_that_it_paid_for(finished: Path) -> None:
     iterations = RunDirectory(finished).iterations()
-    assert [iteration.number for iteration in iterations] == [0, 1, 2, 3]
+    assert [iteration.number for iteration in iterations] == [0, 1, 2]
     last = iterations[-1]
     assert last.selected is not None
     assert last.selected.decision == "stop"
     assert last.merged is None
-    assert last.labels == 10 + 6 + 6
+    assert last.labels == 10 + 6
     assert {model.training_frames for model in last.models} == {last.training_frames}
     assert last.training_frames + last.heldout_frames == last.labels
     assert RunDirectory(finished).run().state == "ended"
@@ -77,10 +79,10 @@ def test_running_again_does_nothing_and_a_larger_budget_goes_on(finished: Path, 
     before = {path: path.stat().st_mtime_ns for path in finished.glob("iterations/*/result.json")}
     run(load(study), finished)
     assert {path: path.stat().st_mtime_ns for path in finished.glob("iterations/*/result.json")} == before
-    study.write_text(study.read_text().replace("iterations: 3", "iterations: 4"))
+    study.write_text(study.read_text().replace("iterations: 2", "iterations: 3"))
     run(load(study), finished)
-    assert len(RunDirectory(finished).iterations()) == 5
-    assert all(model.reused for model in RunDirectory(finished).iterations()[4].models)
+    assert len(RunDirectory(finished).iterations()) == 4
+    assert all(model.reused for model in RunDirectory(finished).iterations()[3].models)
 
 
 def test_other_start_data_are_refused(finished: Path, study: Path) -> None:
@@ -107,7 +109,6 @@ def family(folder: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["driver", "child"])
 def test_killed_at_any_moment_it_ends_as_if_nobody_had(
     victim: str, finished: Path, study: Path, tmp_path: Path
@@ -117,7 +118,7 @@ def test_killed_at_any_moment_it_ends_as_if_nobody_had(
     kills = 0
     for _ in range(6):
         driver = start(study, folder)
-        time.sleep(chance.uniform(1.0, 7.0))
+        time.sleep(chance.uniform(1.0, 5.0))
         if driver.poll() is not None:
             break
         targets = [driver.pid] if victim == "driver" else [process.pid for process in family(folder)] or [driver.pid]
@@ -136,7 +137,7 @@ def test_killed_at_any_moment_it_ends_as_if_nobody_had(
             driver.wait(timeout=120)
     resume(folder)
     assert kills > 0
-    expected = {item for item in frames_of(finished) if json.loads(item[1])["iteration"] < 3}
+    expected = {item for item in frames_of(finished) if json.loads(item[1])["iteration"] < 2}
     assert set(frames_of(folder)) == expected
 
 
@@ -163,7 +164,7 @@ class StopAfter(Listener):
 
 
 def test_an_amended_run_that_is_interrupted_goes_on(study: Path, tmp_path: Path) -> None:
-    study.write_text(study.read_text().replace("iterations: 3", "iterations: 1"))
+    study.write_text(study.read_text().replace("iterations: 2", "iterations: 1"))
     run(load(study), tmp_path / "run")
     study.write_text(study.read_text().replace("iterations: 1", "iterations: 2"))
     with pytest.raises(KeyboardInterrupt):
@@ -177,7 +178,7 @@ def test_redo_throws_away_what_the_steps_wrote(finished: Path, study: Path, tmp_
         run(load(study), tmp_path / "run", StopAfter(1, "label"))
     run(load(study), tmp_path / "run", redo=True)
     assert set(frames_of(tmp_path / "run")) == {
-        item for item in frames_of(finished) if json.loads(item[1])["iteration"] < 3
+        item for item in frames_of(finished) if json.loads(item[1])["iteration"] < 2
     }
 
 
@@ -276,14 +277,43 @@ def test_data_of_other_elements_are_refused(study: Path, tmp_path: Path) -> None
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("budget: {iterations: 2}", "budget: {labels: 3}", "budget.labels is 3, and 10 structures are to be labeled"),
+        ("copies: 3}", "copies: 3, rattle: 2.0}", "structures.crystal: structure 0: atoms too close"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_runs(
+    old: str, new: str, expected: str, study: Path, tmp_path: Path
+) -> None:
+    study.write_text(study.read_text().replace(old, new))
+    with pytest.raises(InputError, match=expected):
+        run(load(study), tmp_path / "run")
+
+
+def test_one_file_cannot_be_split_and_must_not_be_both(study: Path, tmp_path: Path) -> None:
+    lamflow.load(study).run(tmp_path / "run")
+    from lamflow.data.io import write_extxyz
+
+    write_extxyz(study.with_name("cu.extxyz"), [item.labeled for item in lamflow.opened(tmp_path / "run").data()])
+    text = study.read_text().replace("start: {label: [rattled]}", "start: {data: [cu.extxyz]}")
+    study.write_text(text)
+    with pytest.raises(InputError, match="all start data lie in one file"):
+        lamflow.load(study).check()
+    study.write_text(text.replace("heldout: {share: 0.2}", "heldout: {data: [cu.extxyz]}"))
+    with pytest.raises(InputError, match=r"start.data and heldout.data share \d+ frames"):
+        lamflow.load(study).check()
+
+
 def test_from_python(study: Path, tmp_path: Path) -> None:
     made = lamflow.load(study)
     made.check()
-    assert made.plan().labels == 10 + 2 * 6
+    assert made.plan().labels == 10 + 6
     result = made.run(tmp_path / "run")
     assert result.run.state == "ended"
     assert len(result.models) == 3
-    assert len(result.data()) + len(result.data(heldout=True)) == 22
+    assert len(result.data()) + len(result.data(heldout=True)) == 16
     [labels] = result.models[0].evaluate([result.data()[0].labeled.frame])
     assert labels.forces.shape == (8, 3)
     assert (tmp_path / "run" / "report.html").is_file()

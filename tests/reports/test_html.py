@@ -18,7 +18,7 @@ from tests.conftest import STUDY
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    (folder / "tiny.yaml").write_text(STUDY.replace("iterations: 3", "iterations: 2"))
+    (folder / "tiny.yaml").write_text(STUDY)
     run(load(folder / "tiny.yaml"), folder / "run")
     return folder / "run"
 
