@@ -70,7 +70,7 @@ def test_silicon_is_labeled_by_quantum_espresso(tmp_path: Path) -> None:
         ("starts: 2", "starts: 1"),
         ("steps: 1000\n", "steps: 60\n"),
         ("every: 20", "every: 10"),
-        ("low: 0.15, high: 1.0", "low: 0.001, high: 9.0"),
+        ("low: 0.15, high: 1.0", "low: 0.001, high: 5.0"),
         ("limit: 24", "limit: 4"),
         ("ecutwfc: 20", "ecutwfc: 12"),
         ("kspacing: 0.5", "kspacing: 1.1"),
