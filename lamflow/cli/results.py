@@ -123,7 +123,8 @@ def _selection(iteration: Iteration, record: FrameRecord, select: Select, deviat
     task = next((task for task in iteration.tasks if task.name == record.origin.source), None)
     lines = [f"explored  in iteration {iteration.number}, stage {iteration.stage}"]
     if task is not None:
-        lines.append(f"replica   structure {task.structure}:{task.start}, seed {task.seed}, {task.condition}")
+        condition = "".join(f", {name} {value:g}" for name, value in task.condition.items())
+        lines.append(f"replica   structure {task.structure}:{task.start}{condition}, seed {task.seed}")
     if selected is not None:
         window = f"{selected.low:.4g} to {selected.high:.4g} {select.unit}"
         lines.append(f"score     {select.by} {deviation:.4f} {select.unit} in the window {window}")

@@ -18,8 +18,8 @@ CLUSTER_PODS = {"train": 4, "explore": 20, "label": 12}
 """Pods of a step on a cluster unless `parallel` says otherwise: an iteration stays below forty."""
 
 
-class Place(Protocol):
-    """Where pods run."""
+class Room(Protocol):
+    """How much room there is for pods."""
 
     def slots(self, kind: str, pod: Pod) -> int:
         """How many pods of a kind run at once."""
@@ -44,7 +44,7 @@ class Machine:
         return cls(cores, devices)
 
     def slots(self, kind: str, pod: Pod) -> int:
-        """See Place. No more than there are cores, or GPUs for pods that want one."""
+        """See Room. No more than there are cores, or GPUs for pods that want one."""
         del kind
         room = max(1, self.cores // pod.threads)
         if pod.gpus and self.devices:
@@ -57,14 +57,14 @@ class Elsewhere:
     """A Kubernetes cluster; how much room it has is its scheduler's affair."""
 
     def slots(self, kind: str, pod: Pod) -> int:
-        """See Place."""
+        """See Room."""
         return pod.parallel or CLUSTER_PODS[kind]
 
 
-def iteration_shape(config: Config, number: int, stage: int, sizes: Mapping[str, int], place: Place) -> Shape:
+def iteration_shape(config: Config, number: int, stage: int, sizes: Mapping[str, int], room: Room) -> Shape:
     """The graph of an iteration that explores; `sizes` says how many structures each set has."""
     tasks = len(plan_tasks(config.stages[stage], sizes, number, config.seed))
-    slots = {kind: place.slots(kind, getattr(config.pods, kind)) for kind in KINDS}
+    slots = {kind: room.slots(kind, getattr(config.pods, kind)) for kind in KINDS}
     return Shape(
         number=number,
         stage=stage,
