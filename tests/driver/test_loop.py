@@ -97,6 +97,13 @@ def start(study: Path, folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not file.is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def family(folder: Path) -> list[psutil.Process]:
     """Every process of a run but its driver."""
     found = []
@@ -118,7 +125,8 @@ def test_killed_at_any_moment_it_ends_as_if_nobody_had(
     kills = 0
     for _ in range(6):
         driver = start(study, folder)
-        time.sleep(chance.uniform(1.0, 5.0))
+        wait_for(folder / "run.json")
+        time.sleep(chance.uniform(0.0, 5.0))
         if driver.poll() is not None:
             break
         targets = [driver.pid] if victim == "driver" else [process.pid for process in family(folder)] or [driver.pid]
@@ -135,7 +143,7 @@ def test_killed_at_any_moment_it_ends_as_if_nobody_had(
                 time.sleep(0.05)
         else:
             driver.wait(timeout=120)
-    resume(folder)
+    run(load(study), folder)
     assert kills > 0
     expected = {item for item in frames_of(finished) if json.loads(item[1])["iteration"] < 2}
     assert set(frames_of(folder)) == expected
@@ -209,10 +217,7 @@ def test_a_merge_that_is_done_again_gives_the_same(finished: Path, tmp_path: Pat
 def test_a_second_driver_is_refused_and_stop_stops(study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     driver = start(study, folder)
-    deadline = time.monotonic() + 60
-    while not (folder / "run.json").is_file():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(folder / "run.json")
     with pytest.raises(StateError, match=rf"is being driven by process {driver.pid}"):
         run(load(study), folder)
     subprocess.run([sys.executable, "-m", "lamflow", "stop", str(folder)], check=True)
