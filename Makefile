@@ -36,6 +36,7 @@ golden: install
 	for file in $$(ls workflows/*/*.yaml | grep -v golden); do $(BIN)/lamflow render $$file > $${file%.yaml}.golden.yaml; done
 
 bench: install
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/noop_graph.py
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/loop_efficiency.py

@@ -153,6 +153,7 @@ def test_a_folder_without_a_run(command: str, tmp_path: Path) -> None:
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.slow
 def test_one_line_a_step_when_nobody_watches(study: Path, tmp_path: Path) -> None:
     study.write_text(study.read_text().replace("iterations: 2", "iterations: 1"))
     found = lamflow("run", study, "--dir", tmp_path / "run")

@@ -90,6 +90,7 @@ class TestModel(EvaluatorConformance):
 
 
 @pytest.mark.deepmd
+@pytest.mark.slow
 class TestTraining:
     def test_it_learns(self, model: Model, copper: list[Frame]) -> None:
         found = errors(model.evaluate(copper), evaluator(Emt()).evaluate(copper))
@@ -138,6 +139,7 @@ class TestTraining:
 
 
 @pytest.mark.deepmd
+@pytest.mark.slow
 class TestLammps:
     def explore(self, model: Model, frame: Frame, work: Path, **settings: object):  # type: ignore[no-untyped-def]
         made = {

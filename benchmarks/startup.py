@@ -1,0 +1,43 @@
+"""How long a person waits for a command that runs nothing: best and median of ten tries, each in a fresh process.
+
+`check` of the quickstart reads labeled frames through ASE, whose import takes half of its time; the study that
+`lamflow init` makes names no files.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import publish, timed
+
+TRIES = 10
+QUICKSTART = Path(__file__).parent.parent / "workflows" / "dpgen" / "quickstart.yaml"
+
+
+def main() -> None:
+    """Measure."""
+    rows: list[dict[str, str | float]] = []
+    program = [sys.executable, "-m", "lamflow"]
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([*program, "init", "study"], cwd=folder, check=True, capture_output=True)
+        scaffold = str(Path(folder) / "study" / "lamflow.yaml")
+        for name, words in (
+            ("lamflow --help", ["--help"]),
+            ("lamflow check, a study without files", ["check", scaffold]),
+            ("lamflow check, the quickstart", ["check", str(QUICKSTART)]),
+        ):
+            seconds = []
+            for _ in range(TRIES):
+                with timed() as clock:
+                    subprocess.run([*program, *words], check=True, capture_output=True)
+                seconds.append(clock.seconds)
+            rows.append({"command": name, "best (s)": min(seconds), "median (s)": statistics.median(seconds)})
+    publish(__file__, "Start-up", rows)
+
+
+if __name__ == "__main__":
+    main()
