@@ -15,11 +15,10 @@ from lamflow.data.results import (
     Selected,
     Shape,
     StepTime,
-    TaskResult,
 )
 from lamflow.data.store import INDEX
 from lamflow.driver.rundir import RunDirectory, versions
-from lamflow.science.tasks import deal
+from lamflow.science.tasks import collected, deal
 
 
 def collect(directory: RunDirectory, config: Config, shape: Shape, seconds: float) -> Iteration:
@@ -46,7 +45,7 @@ def collect(directory: RunDirectory, config: Config, shape: Shape, seconds: floa
         number=shape.number,
         stage=config.stages[shape.stage].name if shape.number else "start",
         models=models,
-        tasks=_in_order(explored),
+        tasks=collected([shard.tasks for shard in explored]),
         selected=selected,
         merged=merged,
         training_frames=trained,
@@ -60,16 +59,6 @@ def collect(directory: RunDirectory, config: Config, shape: Shape, seconds: floa
 
 def _number(path: Path) -> int:
     return int(path.parent.name)
-
-
-def _in_order(explored: list[Explored]) -> list[TaskResult]:
-    total = sum(len(shard.tasks) for shard in explored)
-    placed = {
-        number: task
-        for pod, shard in enumerate(explored)
-        for number, task in zip(deal(total, len(explored), pod), shard.tasks, strict=True)
-    }
-    return [placed[number] for number in range(total)]
 
 
 def _frames(directory: RunDirectory) -> tuple[int, int]:

@@ -12,8 +12,8 @@ from lamflow.errors import InputError
 from lamflow.science.tasks import pods_needed
 
 
-def render(config: Config, number: int, stage: int = 0) -> dict[str, Any]:
-    """The Argo Workflow of iteration `number` in the stage with place `stage`; 0 is the start.
+def render(config: Config, number: int) -> dict[str, Any]:
+    """The Argo Workflow of iteration `number`, as if the first stage went on so long; 0 is the start.
 
     Asks neither a cluster nor an object store. Raises InputError for an iteration beyond the budget.
     """
@@ -23,7 +23,7 @@ def render(config: Config, number: int, stage: int = 0) -> dict[str, Any]:
         raise InputError(f"iteration {number} is beyond the budget of {config.budget.iterations}")
     sizes = {settings.name: len(frames_of(settings, config)) for settings in config.structures}
     if number:
-        return manifest(config, iteration_shape(config, number, stage, sizes, Elsewhere()))
+        return manifest(config, iteration_shape(config, number, 0, sizes, Elsewhere()))
     pod, pods = config.pods.label, 0
     for names in (config.start.label, config.heldout.label):
         count = sum(sizes[name] for name in names)

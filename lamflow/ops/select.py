@@ -22,7 +22,7 @@ from lamflow.ops._op import Context, op
 from lamflow.ops._read import Known, read_index
 from lamflow.science.converge import Rules, Standing, decide
 from lamflow.science.select import Window, adaptive_window, limited, pick
-from lamflow.science.tasks import deal, pods_needed
+from lamflow.science.tasks import collected, deal, pods_needed
 
 RESULT = "selected.json"
 BINS = 60
@@ -130,20 +130,14 @@ class _Pool(NamedTuple):
 
 def _tasks(config: Config, shards: list[Explored], found: list[ExploredFrames]) -> dict[int, TaskResult]:
     """Every task by its number. Raises EngineError when too many failed outright or nothing is left."""
-    pods = len(shards)
-    total = sum(len(shard.tasks) for shard in shards)
-    tasks = {
-        number: task
-        for pod, shard in enumerate(shards)
-        for number, task in zip(deal(total, pods, pod), shard.tasks, strict=True)
-    }
+    tasks = dict(enumerate(collected([shard.tasks for shard in shards])))
     lost = [task for task in tasks.values() if task.failed and task.frames == 0]
     nothing = not any(len(part.deviation) for part in found)
-    if nothing or len(lost) > config.select.max_failed * total:
+    if nothing or len(lost) > config.select.max_failed * len(tasks):
         shown = "\n".join(
             f"  {task.name}: {task.log or task.failed or task.dropped}" for task in list(tasks.values())[:3]
         )
-        what = "no frame passed the filters" if nothing else f"{len(lost)} of {total} explore tasks failed"
+        what = "no frame passed the filters" if nothing else f"{len(lost)} of {len(tasks)} explore tasks failed"
         raise EngineError(f"{what} (select.max_failed is {config.select.max_failed:g}); the first ones:\n{shown}")
     return tasks
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from lamflow.config.engines import ExplorerSettings
 from lamflow.config.schema import Stage
 from lamflow.config.seeds import child_seed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,17 @@ def _draws(stage: Stage, structure: str) -> int:
 def deal(count: int, pods: int, pod: int) -> range:
     """The tasks, of `count`, that pod number `pod` of `pods` does: every `pods`-th, so that costs even out."""
     return range(pod, count, pods)
+
+
+def collected(shares: Sequence[Sequence[T]]) -> list[T]:
+    """What `deal` dealt out, one share a pod, back in the order of the tasks."""
+    count = sum(len(share) for share in shares)
+    placed = {
+        number: item
+        for pod, share in enumerate(shares)
+        for number, item in zip(deal(count, len(shares), pod), share, strict=True)
+    }
+    return [placed[number] for number in range(count)]
 
 
 def pods_needed(count: int, parallel: int, tasks_per_pod: int | None) -> int:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from lamflow.config import parse
 from lamflow.science.structures import make_copies
-from lamflow.science.tasks import deal, plan_tasks, pods_needed
+from lamflow.science.tasks import collected, deal, plan_tasks, pods_needed
 from tests.conftest import STUDY
 
 
@@ -13,6 +13,7 @@ from tests.conftest import STUDY
 def test_every_task_is_dealt_out_once(count: int, pods: int) -> None:
     dealt = [number for pod in range(pods) for number in deal(count, pods, pod)]
     assert sorted(dealt) == list(range(count))
+    assert collected([list(deal(count, pods, pod)) for pod in range(pods)]) == list(range(count))
 
 
 def test_pods() -> None:
