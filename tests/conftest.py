@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 from ase.build import bulk
 
 from lamflow.data import Frame
+from tests.stand_ins.kubernetes import Kubernetes, kubernetes_server
+from tests.stand_ins.s3 import ACCESS, SECRET, S3Server, s3_server
 
 ROOT = Path(__file__).parent.parent
 MISSING = {
@@ -76,3 +80,28 @@ def study(tmp_path: Path) -> Path:
     file = tmp_path / "tiny.yaml"
     file.write_text(STUDY)
     return file
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket, with the credentials for it in the environment."""
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    s3.client.make_bucket(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    return name
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubernetes]:
+    """A stand-in for Kubernetes' API, which the environment points at."""
+    with kubernetes_server(tmp_path) as (cluster, kubeconfig):
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        yield cluster

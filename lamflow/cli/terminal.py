@@ -13,7 +13,8 @@ from rich.table import Table
 
 from lamflow.config.schema import Config
 from lamflow.data.results import Iteration
-from lamflow.driver.loop import STEPS, Listener
+from lamflow.driver.listener import Lines, Listener
+from lamflow.driver.loop import STEPS
 from lamflow.reports.tables import iteration_row
 
 SHORT = ("#", "stage", "trained on", "force RMSE\neV/Å", "energy RMSE\nmeV/atom", "explored", "accurate", "cand.",
@@ -42,44 +43,11 @@ def terminal(config: Config) -> Iterator[Listener]:
     """A listener for wherever standard output goes."""
     console = Console()
     if not console.is_terminal:
-        yield _Lines()
+        yield Lines()
         return
     listener = _Table(config)
     with Live(listener, console=console, refresh_per_second=4):
         yield listener
-
-
-class _Lines(Listener):
-    """One line a step that has finished, and one an iteration."""
-
-    def __init__(self) -> None:
-        self.number, self.stage, self.told = 0, "", set[str]()
-
-    def begins(self, number: int, stage: str) -> None:
-        """See Listener."""
-        self.number, self.stage, self.told = number, stage, set()
-        self._say(f"iteration {number} · {stage}")
-
-    def progress(self, done: dict[str, float]) -> None:
-        """See Listener."""
-        for step, share in done.items():
-            if share >= 1.0 and step not in self.told:
-                self.told.add(step)
-                self._say(f"iteration {self.number} · {step} done")
-
-    def finished(self, iteration: Iteration) -> None:
-        """See Listener."""
-        words = [f"iteration {iteration.number} · {iteration.stage} finished in {iteration.seconds:.0f} s"]
-        if iteration.force_rmse is not None:
-            words.append(f"held-out force RMSE {iteration.force_rmse:.4f} eV/Å")
-        if iteration.selected is not None:
-            words.append(f"{iteration.selected.accurate_share:.1%} of {iteration.selected.frames} frames accurate")
-        words.append(f"{iteration.labels} labels, {iteration.training_frames} frames to train on")
-        self._say("; ".join(words))
-
-    @staticmethod
-    def _say(text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
 class _Table(Listener):

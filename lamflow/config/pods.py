@@ -5,7 +5,7 @@ A laptop heeds `parallel`, `tasks_per_pod`, `gpus`, `threads`, `timeout` and `re
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints
 
@@ -32,8 +32,10 @@ class Pod(Section):
     parallel: int | None = Field(None, ge=1)
     """How many run at once. The default on a laptop is the number of cores, or of GPUs for a step that asks for one; on
     a cluster 4 to train, 20 to explore and 12 to label."""
-    tasks_per_pod: int | None = Field(None, ge=1)
-    """How many tasks share one pod, one after the other. The default spreads the tasks evenly over `parallel` pods."""
+    tasks_per_pod: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """How many tasks share one pod, one after the other. The default spreads the tasks evenly over `parallel` pods;
+    `auto` takes fewer pods for short tasks, so that each works for about ten minutes by the times of the iteration
+    before."""
     gpus: int = Field(0, ge=0)
     """GPUs of each pod. On a laptop the pods take turns on the devices that there are."""
     threads: int = Field(1, ge=1)
@@ -62,22 +64,55 @@ class Pod(Section):
     """Variables of the container. Not for secrets: they are readable in the manifest."""
 
 
+class TrainPod(Pod):
+    """What training needs."""
+
+    checkpoint: Second = 600.0
+    """How often a training's checkpoints go to the object store, from where a pod that lost its node goes on."""
+
+
 class Pods(Section):
     """Resources by kind of step."""
 
-    train: Pod = Pod()
+    train: TrainPod = TrainPod()
     explore: Pod = Pod()
     label: Pod = Pod()
     small: Pod = Pod()
-    """Select and merge."""
+    """Select, merge and the driver."""
+
+
+class ObjectStore(Section):
+    """The S3 bucket that holds the run. Credentials are never written here: see `secret`.
+
+    The environment wins over what stands here, under the names that AWS's own tools read: AWS_ENDPOINT_URL, AWS_REGION,
+    AWS_CA_BUNDLE; AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN are the only place for credentials
+    outside the cluster.
+    """
+
+    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^/@]+/?$")] = "http://lamflow-s3:8333"
+    """URL of the S3 server as the pods reach it; the default is the one that the Helm chart can install."""
+    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9.]{1,61}[a-z0-9]$")] = "lamflow"
+    region: str = "us-east-1"
+    secret: str = "lamflow-s3"
+    """Name of the Secret with the keys `access_key` and `secret_key`; mounted where a pod of lamflow talks to the store."""
+    verify_tls: bool = True
 
 
 class Cluster(Section):
     """Where and how Workflows run on Kubernetes. A run on a laptop ignores it."""
 
     namespace: str = "lamflow"
+    context: str | None = None
+    """Context of the kubeconfig; the current one if absent."""
+    argo_server: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = None
+    """URL of Argo's server, to go through it instead of Kubernetes' API; its token is read from ARGO_TOKEN."""
+    verify_tls: bool = True
+    """Check the certificates of the cluster's servers."""
     service_account: str = "lamflow"
     """Of the pods; the Helm chart makes it with the few rights that Argo's executor needs."""
+    driver_service_account: str = "lamflow-driver"
+    """Of the driver's pod, which makes one Workflow an iteration."""
+    s3: ObjectStore = ObjectStore()
     artifact_repository: str | None = None
     """Key in the ConfigMap `artifact-repositories` of the namespace; its default repository if absent."""
     prefix: str = "lamflow/"
@@ -88,6 +123,12 @@ class Cluster(Section):
     image_pull_secrets: list[str] = Field(default_factory=list)
     """Names of Secrets."""
     priority_class: str | None = None
+    host_network: bool = False
+    """Pods use their node's network, for clusters without one of their own."""
+    pending: Second = 3600.0
+    """A pod that waits longer than this for a node stops the run with the reason; ten minutes for an image."""
+    display_names: bool = False
+    """Give every pod a name of its own in Argo's UI, like `iteration-3-train-2-of-4`; needs Argo 3.7."""
     keep: Second = 7 * 24 * 3600.0
     """How long a finished Workflow stays; its data stay in the object store."""
     user_id: int = Field(1000, ge=1)

@@ -227,6 +227,8 @@ class Shape(Result):
     train, explore, label  pods of these steps; `label` is for the start, later select says how many
     pods_at_once   label pods that run at once
     given          labeled start data lie in the store
+    attempt        how often the graph has been submitted to a cluster
+    done           pods of each step that an earlier attempt finished: they are left out
     """
 
     number: int
@@ -236,3 +238,13 @@ class Shape(Result):
     label: int = 1
     pods_at_once: int = 1
     given: bool = False
+    attempt: int = 1
+    done: dict[str, list[int]] = Field(default_factory=dict)
+
+    def left(self, step: str, pods: int) -> list[int]:
+        """The pods of a step of `pods` pods that are still to run."""
+        return [pod for pod in range(pods) if pod not in self.done.get(step, ())]
+
+    def workflow(self, run: str) -> str:
+        """Name of the Workflow."""
+        return f"{run}-{self.number:03d}" + (f"-{self.attempt}" if self.attempt > 1 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from lamflow.config.schema import Config
@@ -21,8 +22,10 @@ from lamflow.driver.rundir import RunDirectory, versions
 from lamflow.science.tasks import collected, deal
 
 
-def collect(directory: RunDirectory, config: Config, shape: Shape, seconds: float) -> Iteration:
-    """The record of an iteration whose workflow has succeeded."""
+def collect(
+    directory: RunDirectory, config: Config, shape: Shape, spans: Mapping[str, tuple[float, float]], seconds: float
+) -> Iteration:
+    """The record of an iteration whose workflow has succeeded; `spans` say when each step ran."""
     folder = directory.iteration(shape.number)
     models = [ModelResult.read(path) for path in sorted(folder.glob("models/*/model.json"), key=_number)]
     explored = [Explored.read(path) for path in sorted(folder.glob("explored/*/explored.json"), key=_number)]
@@ -51,7 +54,10 @@ def collect(directory: RunDirectory, config: Config, shape: Shape, seconds: floa
         training_frames=trained,
         heldout_frames=held,
         labels=labels,
-        steps=_times(directory.workflow(f"{config.name}-{shape.number:03d}"), engine),
+        steps=[
+            StepTime(name=name, wall=end - start, engine=engine.get(name, 0.0))
+            for name, (start, end) in sorted(spans.items(), key=lambda item: item[1])
+        ],
         seconds=seconds,
         versions=versions(),
     )
@@ -69,18 +75,3 @@ def _frames(directory: RunDirectory) -> tuple[int, int]:
         return sum(len(Manifest.model_validate_json(file.read_bytes()).frames) for file in files)
 
     return count(MANIFEST), count(f"heldout-{MANIFEST}")
-
-
-def _times(workflow: Path, engine: dict[str, float]) -> list[StepTime]:
-    """When each step ran, from the files that dflow wrote at its pods' start and end."""
-    spans: dict[str, tuple[float, float]] = {}
-    for pod in workflow.iterdir():
-        if (pod / "script").is_file():
-            start, end = (pod / "type").stat().st_mtime, (pod / "phase").stat().st_mtime
-            name = pod.name.split("-")[0]
-            before = spans.get(name, (start, end))
-            spans[name] = min(before[0], start), max(before[1], end)
-    return [
-        StepTime(name=name, wall=end - start, engine=engine.get(name, 0.0))
-        for name, (start, end) in sorted(spans.items(), key=lambda item: item[1])
-    ]

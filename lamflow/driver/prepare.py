@@ -18,14 +18,13 @@ from lamflow.data.io import read_labeled, read_structures
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Run
 from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, write_whole
-from lamflow.driver.rundir import RunDirectory, versions
+from lamflow.driver.rundir import FOLDERS, RunDirectory, versions
 from lamflow.errors import InputError, StateError
 from lamflow.science.filters import REASONS, Limits, refused
 from lamflow.science.structures import build_crystal, make_copies
 from lamflow.science.tasks import deal, pods_needed
 
 SETTINGS, PREPARING = "config.json", "preparing"
-FOLDERS = ("input", "structures", "data", "iterations", "work")
 ENGINE_SECTIONS = ("train", "stages", "label")
 """Sections whose files the engines open; other files are read here, once."""
 
@@ -62,14 +61,14 @@ def prepare(config: Config, directory: RunDirectory, slots: int) -> None:
 def _make_room(directory: RunDirectory) -> None:
     """Begin with an empty store; what a preparation that was cut off left is thrown away, and nothing else ever is."""
     marker = directory.path / PREPARING
-    found = sorted(name for name in FOLDERS if (directory.path / name).exists())
+    found = sorted(name for name in (*FOLDERS, "work") if (directory.path / name).exists())
     if found and not marker.is_file():
         raise StateError(
             f"{directory.path}: holds {', '.join(found)} and no run; lamflow would write over it, so choose another "
             "folder with --dir"
         )
     marker.touch()
-    for name in FOLDERS:
+    for name in (*FOLDERS, "work"):
         shutil.rmtree(directory.path / name, ignore_errors=True)
 
 

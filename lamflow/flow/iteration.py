@@ -18,7 +18,7 @@ def iteration(config: Config, shape: Shape, place: Place) -> Workflow:
 
     Its name says which iteration it is, and building it twice gives the same graph.
     """
-    name = f"{config.name}-{shape.number:03d}"
+    name = shape.workflow(config.name)
     steps = Steps(name=name)
     (add_start if shape.number == 0 else add_iteration)(steps, config, shape, place)
     return LamWorkflow(config, shape.number, name=name, id=name, steps=steps)

@@ -35,9 +35,13 @@ SCRIPT = """\
 import os
 os.environ.update(OMP_NUM_THREADS="{threads}", DP_INTRA_OP_PARALLELISM_THREADS="{threads}",
                   DP_INTER_OP_PARALLELISM_THREADS="1")
-from lamflow.ops._op import main
-main("{module}", "{name}", root="/tmp", timeout={timeout}, gpus={gpus}, parameters={parameters})
+from {entry} import main
+main("{module}", "{name}", root="/tmp", timeout={timeout}, gpus={gpus}, parameters={parameters}{more})
 """
+KEEPING = "lamflow.cluster.pod"
+"""Has the `main` that a pod begins with whose scratch folder is kept in the object store."""
+TERMINATION = Path(os.environ.get("LAMFLOW_TERMINATION_LOG", "/dev/termination-log"))
+"""What a container writes here Kubernetes shows as the reason of its end; at most 4 kB."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,19 @@ class Operation:
         """Type of each output."""
         return get_type_hints(get_type_hints(self.function)["return"])
 
-    def template(self, *, keys: dict[str, str], threads: int, timeout: float, gpus: int) -> PythonScriptOPTemplate:
-        """The dflow OP template; `keys` says where in the store each output artifact goes."""
+    def template(
+        self,
+        *,
+        keys: dict[str, str],
+        threads: int,
+        timeout: float,
+        gpus: int,
+        checkpoints: tuple[str, float] | None = None,
+    ) -> PythonScriptOPTemplate:
+        """The dflow OP template; `keys` says where in the store each output artifact goes.
+
+        checkpoints  key below which the scratch folder is kept in the object store, and how often, in s
+        """
         from dflow import (  # fmt: skip
             InputArtifact,
             InputParameter,
@@ -114,7 +129,8 @@ class Operation:
         parameters = "{" + ", ".join(f'"{name}": {{{{inputs.parameters.{name}}}}}' for name in numbers) + "}"
         script = SCRIPT.format(
             module=self.function.__module__, name=self.name, threads=threads, timeout=timeout, gpus=gpus,
-            parameters=parameters,
+            parameters=parameters, entry=__name__ if checkpoints is None else KEEPING,
+            more="" if checkpoints is None else f', checkpoints=("{checkpoints[0]}/", {checkpoints[1]:g})',
         )  # fmt: skip
         return PythonScriptOPTemplate(
             name=self.name,
@@ -149,7 +165,7 @@ def op(function: Callable[..., Any]) -> Operation:
     return Operation(function)
 
 
-def main(module: str, name: str, *, root: str, timeout: float, gpus: int, parameters: dict[str, int]) -> None:
+def main(module: str, name: str, *, root: str, timeout: float, gpus: int, parameters: dict[str, int]) -> NoReturn:
     """Run an operation inside its pod and exit with the status that says whether to try again."""
     die_with_parent()
     pod, pods = parameters.pop("pod"), parameters.pop("pods")
@@ -165,8 +181,8 @@ def main(module: str, name: str, *, root: str, timeout: float, gpus: int, parame
         )
         _execute(operation, context, folder / "inputs", parameters)
     except BaseException as error:  # noqa: BLE001  the pod's last word is its exit status
-        _leave(_last_word(error, f"{name}-{pod}", timeout))
-    _leave(0)
+        leave(last_word(error, f"{name}-{pod}", timeout))
+    leave(0)
 
 
 def _execute(operation: Operation, context: Context, inputs: Path, parameters: dict[str, int]) -> None:
@@ -179,7 +195,7 @@ def _execute(operation: Operation, context: Context, inputs: Path, parameters: d
     for name, (kind, optional) in operation.inputs.items():
         if kind is Path:
             path = inputs / name
-            given[name] = None if optional and not path.exists() else path
+            given[name] = None if optional and _is_absent(path) else path
     result = operation(context, **given)
     for name, kind in operation.outputs.items():
         if kind is not Path:
@@ -187,7 +203,12 @@ def _execute(operation: Operation, context: Context, inputs: Path, parameters: d
             (context.out / name).write_text(value if kind is str else json.dumps(value))
 
 
-def _leave(status: int) -> NoReturn:
+def _is_absent(path: Path) -> bool:
+    """Argo leaves an empty folder in the place of an artifact that does not exist."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def leave(status: int) -> NoReturn:
     """End the process at once: everything is on disk, and torch takes seconds to clean up after itself."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -202,7 +223,7 @@ def _out_of_time(*_: object) -> None:
     raise _OutOfTimeError
 
 
-def _last_word(error: BaseException, name: str, timeout: float) -> int:
+def last_word(error: BaseException, name: str, timeout: float) -> int:
     """Leave the error where the driver finds it and return the exit status."""
     if isinstance(error, _OutOfTimeError):
         error = EngineError(f"{name} took longer than its timeout of {timeout:g} s; see `pods:` in the configuration")
@@ -219,7 +240,15 @@ def _last_word(error: BaseException, name: str, timeout: float) -> int:
             Path(folder).mkdir(parents=True, exist_ok=True)
             (Path(folder) / f"{name}.json").write_text(json.dumps({"kind": kind, "message": message}))
     print(message, file=sys.stderr)
+    tell_kubernetes(f"{kind}: {message}")
     return EXIT_NODE if isinstance(error, NodeError) else EXIT_FATAL
+
+
+def tell_kubernetes(text: str) -> None:
+    """Have Kubernetes and Argo show `text` as the reason why this container ended; elsewhere a no-op."""
+    if TERMINATION.exists():
+        with contextlib.suppress(OSError):
+            TERMINATION.write_text(text[:4000])
 
 
 def _choose_devices(pod: int, gpus: int) -> None:

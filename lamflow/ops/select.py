@@ -22,7 +22,7 @@ from lamflow.ops._op import Context, op
 from lamflow.ops._read import Known, read_index
 from lamflow.science.converge import Rules, Standing, decide
 from lamflow.science.select import Window, adaptive_window, limited, pick
-from lamflow.science.tasks import collected, deal, pods_needed
+from lamflow.science.tasks import collected, deal, pods_needed, task_seconds
 
 RESULT = "selected.json"
 BINS = 60
@@ -37,6 +37,7 @@ class Selection(NamedTuple):
     accurate_share: float
     candidates: int
     labels: int
+    force_rmse: float
 
 
 @op
@@ -74,11 +75,14 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     if decision.action != "label":
         chosen = {}
     folder = context.out / "selected"
-    count = _write_batches(folder, config, [(pool.frames[place], why) for place, why in chosen.items()], pods_at_once)
+    batches = [(pool.frames[place], why) for place, why in chosen.items()]
+    count = _write_batches(folder, config, batches, pods_at_once, task_seconds(past).get("label"))
     update = {"chosen": list(chosen.values()), "batches": count, "decision": decision.action}
     seen = seen.model_copy(update={**update, "reason": decision.reason, "converged": decision.converged})
     seen.save(folder / RESULT)
-    return Selection(folder, decision.action, count, seen.accurate_share, seen.candidates, len(chosen))
+    return Selection(
+        folder, decision.action, count, seen.accurate_share, seen.candidates, len(chosen), now.force_rmse[-1]
+    )
 
 
 class _Pool(NamedTuple):
@@ -206,12 +210,14 @@ def _chosen(
     }
 
 
-def _write_batches(folder: Path, config: Config, chosen: list[tuple[Frame, Chosen]], pods_at_once: int) -> int:
+def _write_batches(
+    folder: Path, config: Config, chosen: list[tuple[Frame, Chosen]], pods_at_once: int, seconds: float | None
+) -> int:
     """Deal the frames out to label pods, the largest first, and return how many pods there are."""
     (folder / "batches").mkdir(parents=True)
     if not chosen:
         return 0
-    pods = pods_needed(len(chosen), pods_at_once, config.pods.label.tasks_per_pod)
+    pods = pods_needed(len(chosen), pods_at_once, config.pods.label.tasks_per_pod, seconds)
     chosen = sorted(chosen, key=lambda item: -item[0].natoms)
     for pod in range(pods):
         mine = [chosen[place] for place in deal(len(chosen), pods, pod)]

@@ -47,6 +47,21 @@ def write_report(source: Source, folder: Path) -> Path:
     return page
 
 
+def write_pages(source: Source, folder: Path) -> Path:
+    """Write index.html, its figures beside it and report.json into `folder`, and return the path of the first.
+
+    Argo's UI shows it: its content security policy wants images from the same server and no script.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = figures(source)
+    for name, png in drawn.items():
+        (folder / f"{name}.png").write_bytes(png)
+    (folder / "report.json").write_text(json.dumps(summary(source), indent=1))
+    page = folder / "index.html"
+    page.write_text(render(source, {name: f"{name}.png" for name in drawn}))
+    return page
+
+
 def render(source: Source, images: dict[str, str]) -> str:
     """The page; `images` are the addresses of its figures by name."""
     from jinja2 import Environment, PackageLoader

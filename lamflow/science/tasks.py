@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from lamflow.config.engines import ExplorerSettings
 from lamflow.config.schema import Stage
 from lamflow.config.seeds import child_seed
+from lamflow.data.results import Iteration
 
 T = TypeVar("T")
+POD_SECONDS = 600.0
+"""What a pod should work for at least, so that its start of half a minute or so does not matter."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,30 @@ def collected(shares: Sequence[Sequence[T]]) -> list[T]:
     return [placed[number] for number in range(count)]
 
 
-def pods_needed(count: int, parallel: int, tasks_per_pod: int | None) -> int:
-    """How many pods share `count` tasks: no more than `parallel` unless `tasks_per_pod` says so, at least one."""
-    if tasks_per_pod is not None:
+def pods_needed(
+    count: int, parallel: int, tasks_per_pod: int | Literal["auto"] | None, seconds: float | None = None
+) -> int:
+    """How many pods share `count` tasks: no more than `parallel` unless `tasks_per_pod` is a number, at least one.
+
+    seconds  that one task takes, if it has been measured; `auto` needs it, and spreads evenly without
+    """
+    if isinstance(tasks_per_pod, int):
         return max(1, -(-count // tasks_per_pod))
+    if tasks_per_pod == "auto" and seconds:
+        parallel = min(parallel, math.ceil(count * seconds / POD_SECONDS))
     return max(1, min(count, parallel))
+
+
+def task_seconds(done: Sequence[Iteration]) -> dict[str, float]:
+    """Mean time of one task of each kind, in s, in the newest iteration that has any."""
+    found: dict[str, float] = {}
+    for iteration in done:
+        trained = [model.seconds for model in iteration.models if not model.reused]
+        explored = [task.seconds for task in iteration.tasks]
+        if trained:
+            found["train"] = sum(trained) / len(trained)
+        if explored:
+            found["explore"] = sum(explored) / len(explored)
+        if iteration.merged and (labels := iteration.merged.added + len(iteration.merged.failed)):
+            found["label"] = iteration.merged.seconds / labels
+    return found

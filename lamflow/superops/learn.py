@@ -1,8 +1,8 @@
-"""train → explore → select → label → merge, and the shorter start: label → merge."""
+"""train → explore → select → label → merge, and the shorter start: label → merge. What is done already is left out."""
 
 from __future__ import annotations
 
-from dflow import OutputParameter, Step, Steps
+from dflow import OutputParameter, Steps
 
 from lamflow.config.schema import Config
 from lamflow.data.results import Shape
@@ -19,7 +19,7 @@ def add_start(group: Steps, config: Config, shape: Shape, place: Place) -> None:
     """Label the frames of the start and write the first data sets."""
     here = iteration_key(0)
     if shape.label:
-        _add_label(group, config, place, here, shape.label, when=None)
+        _add_label(group, config, place, here, shape, when=None)
     _add_merge(group, config, place, here, shape, labeled=bool(shape.label), first=True, when=None)
 
 
@@ -29,32 +29,45 @@ def add_iteration(group: Steps, config: Config, shape: Shape, place: Place) -> N
     inputs = Stored(INPUT)
     before = Stored(f"{iteration_key(number - 1)}/models") if number > 1 else None
     models = Stored(f"{here}/models")
-    step(
-        group, "train", train, pods.train, place, pods=shape.train, outputs={"models": models.key},
-        input=inputs, train=Stored(TRAIN), heldout=Stored(HELDOUT), previous=before, iteration=number,
-    )  # fmt: skip
-    step(
-        group, "explore", explore, pods.explore, place, pods=shape.explore, outputs={"explored": f"{here}/explored"},
-        input=inputs, structures=Stored(STRUCTURES), models=models, iteration=number, stage=shape.stage,
-    )  # fmt: skip
+    if left := shape.left("train", shape.train):
+        step(
+            group, "train", train, pods.train, place, pods=shape.train, left=left, outputs={"models": models.key},
+            checkpoints=f"{here}/checkpoints",
+            input=inputs, train=Stored(TRAIN), heldout=Stored(HELDOUT), previous=before, iteration=number,
+        )  # fmt: skip
+    if left := shape.left("explore", shape.explore):
+        step(
+            group, "explore", explore, pods.explore, place, pods=shape.explore, left=left,
+            outputs={"explored": f"{here}/explored"},
+            input=inputs, structures=Stored(STRUCTURES), models=models, iteration=number, stage=shape.stage,
+        )  # fmt: skip
+    if "select" in shape.done:  # it had decided to label
+        _add_label(group, config, place, here, shape, when=None)
+        _add_merge(group, config, place, here, shape, labeled=True, first=False, when=None)
+        return
     chosen = step(
         group, "select", select, pods.small, place, outputs={"selected": f"{here}/selected"},
         input=inputs, explored=Stored(f"{here}/explored"), models=models, index=Stored(INDEX),
         history=Stored(f"{here}/history"), iteration=number, stage=shape.stage, pods_at_once=shape.pods_at_once,
     )  # fmt: skip
     go_on = f"{chosen.outputs.parameters['decision']} == label"
-    _add_label(group, config, place, here, chosen.outputs.parameters["batches"], when=go_on)
+    _add_label(group, config, place, here, shape, when=go_on, batches=chosen.outputs.parameters["batches"])
     _add_merge(group, config, place, here, shape, labeled=True, first=False, when=go_on)
 
 
-def _add_label(
-    group: Steps, config: Config, place: Place, here: str, pods: int | OutputParameter, when: str | None
-) -> Step:
-    batches = f"{here}/selected/batches"
-    alone = isinstance(pods, int) and pods == 1  # dflow's parameters overload `==`
-    return step(
-        group, "label", label, config.pods.label, place, pods=pods, when=when, outputs={"labeled": f"{here}/labeled"},
-        input=Stored(INPUT), batch=Stored(f"{batches}/0") if alone else Stored(batches, each=True),
+def _add_label(  # noqa: PLR0913  they are what the arrows begin at
+    group: Steps, config: Config, place: Place, here: str, shape: Shape, *,
+    when: str | None, batches: OutputParameter | None = None,
+) -> None:  # fmt: skip
+    """One pod a batch; how many there are select says, or the shape where that is known."""
+    key, left = f"{here}/selected/batches", shape.left("label", shape.label)
+    if batches is None and not left:
+        return
+    alone = batches is None and shape.label == 1
+    step(
+        group, "label", label, config.pods.label, place, pods=shape.label if batches is None else batches, left=left,
+        when=when, outputs={"labeled": f"{here}/labeled"},
+        input=Stored(INPUT), batch=Stored(f"{key}/0") if alone else Stored(key, each=True),
     )  # fmt: skip
 
 
@@ -68,9 +81,9 @@ def _add_merge(
     labeled: bool,
     first: bool,
     when: str | None,
-) -> Step:
+) -> None:
     number = f"{shape.number:03d}"
-    return step(
+    step(
         group, "merge", merge, config.pods.small, place, when=when,
         outputs={
             "train": f"{TRAIN}/{number}", "heldout": f"{HELDOUT}/{number}", "known": f"{INDEX}/{number}",

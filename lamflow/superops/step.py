@@ -8,7 +8,7 @@ from typing import Any
 
 from dflow import LocalArtifact, OutputParameter, S3Artifact, Step, Steps, argo_range
 
-from lamflow.config.pods import Pod
+from lamflow.config.pods import Pod, TrainPod
 from lamflow.ops._op import Operation
 
 ITEM = "{{item}}"
@@ -52,21 +52,25 @@ class Place:
 
 def step(
     group: Steps, name: str, operation: Operation, pod: Pod, place: Place, *,
-    pods: int | OutputParameter = 1, outputs: dict[str, str], when: str | None = None, **inputs: Any,
+    pods: int | OutputParameter = 1, left: list[int] | None = None, outputs: dict[str, str], when: str | None = None,
+    checkpoints: str | None = None, **inputs: Any,
 ) -> Step:  # fmt: skip
     """Add a step of `pods` pods to `group`; `outputs` are the keys of its artifacts.
 
+    Of the pods only those `left` run, all if it is None. In a cluster a pod's scratch folder is kept below `checkpoints`.
     Inputs that are None are left out, Stored ones are artifacts, the others parameters.
     """
     artifacts = {key: place.artifact(value) for key, value in inputs.items() if isinstance(value, Stored)}
     parameters = {key: value for key, value in inputs.items() if value is not None and not isinstance(value, Stored)}
     fans_out = not (isinstance(pods, int) and pods == 1)  # dflow's parameters overload `==`
-    items = list(range(pods)) if isinstance(pods, int) else argo_range(pods)
+    items = (list(range(pods)) if left is None else left) if isinstance(pods, int) else argo_range(pods)
+    remote = checkpoints is not None and place.folder is None and isinstance(pod, TrainPod)
     added = Step(
         name,
         template=operation.template(
             keys={output: place.key(key) for output, key in outputs.items()},
             threads=pod.threads, timeout=pod.timeout, gpus=pod.gpus,
+            checkpoints=(place.key(checkpoints), pod.checkpoint) if remote else None,
         ),
         parameters={**parameters, "pod": ITEM if fans_out else 0, "pods": pods},
         artifacts=artifacts,

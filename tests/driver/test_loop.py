@@ -17,7 +17,8 @@ import pytest
 import lamflow
 from lamflow.config import load
 from lamflow.data.dataset import manifests
-from lamflow.driver.loop import Listener, resume, run
+from lamflow.driver.listener import Listener
+from lamflow.driver.loop import resume, run
 from lamflow.driver.rundir import OWNER, RunDirectory
 from lamflow.errors import EngineError, InputError, StateError
 

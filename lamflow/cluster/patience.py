@@ -1,0 +1,56 @@
+"""Waiting for a server that does not answer: how long, how often, and what is said meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from lamflow.errors import OutageError
+
+T = TypeVar("T")
+LONGEST_PAUSE = 60.0
+
+
+def silent(message: str) -> None:
+    """Say nothing."""
+    del message
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an OutageError is met with another try.
+
+    seconds  in all, for one request
+    first    pause before the second try, in s; each further one is twice as long, at most a minute
+    say      is told about every failed try
+    """
+
+    seconds: float = 20.0
+    first: float = 0.5
+    say: Callable[[str], None] = field(default=silent)
+
+    def call(self, request: Callable[[], T]) -> T:
+        """What `request` returns. Raises its last OutageError when patience is at its end; other errors at once."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(OutageError),
+            wait=self._pause,
+            stop=stop_after_delay(self.seconds),
+            before_sleep=self._tell,
+            reraise=True,
+        )
+        return retrying(request)
+
+    def _pause(self, state: RetryCallState) -> float:
+        asked = getattr(state.outcome.exception(), "wait", 0.0) if state.outcome else 0.0
+        return max(asked, wait_exponential_jitter(self.first, LONGEST_PAUSE, jitter=self.first)(state))
+
+    def _tell(self, state: RetryCallState) -> None:
+        if state.outcome and state.next_action:
+            self.say(f"{state.outcome.exception()}; trying again in {state.next_action.sleep:.0f} s")
+
+
+DRIVER = Patience(seconds=12 * 3600.0, say=lambda text: print(text, flush=True))
+"""A driver outlives outages of hours."""

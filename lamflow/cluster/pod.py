@@ -1,0 +1,78 @@
+"""The beginning of a pod whose scratch folder is kept in the object store, so that another pod can go on from it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+from lamflow.cluster.patience import Patience
+from lamflow.cluster.store import Store
+from lamflow.config import stored
+from lamflow.errors import LamflowError
+from lamflow.ops._op import last_word, leave
+from lamflow.ops._op import main as run
+
+TERMINATED = 143
+"""Exit status after SIGTERM: Argo tries the pod again."""
+PATIENCE = Patience(seconds=300.0)
+LAST_WORD = Patience(seconds=5.0)
+"""Kubernetes kills a pod half a minute after it has asked it to end."""
+
+
+def main(  # noqa: PLR0913  as in ops/_op.py
+    module: str,
+    name: str,
+    *,
+    root: str,
+    timeout: float,
+    gpus: int,
+    parameters: dict[str, int],
+    checkpoints: tuple[str, float],
+) -> NoReturn:
+    """Run an operation as `lamflow.ops._op.main` does.
+
+    The scratch folder begins with what an earlier try of this pod kept in the object store, and is kept there every so
+    many seconds and when the pod is told to end.
+
+    checkpoints  key of the folder for the step's pods, and s between two savings
+    """
+    prefix, every = checkpoints
+    settings = stored(Path(root) / "inputs" / "input").cluster.s3
+    scratch, key = Path(root) / "scratch", f"{prefix}{name}-{parameters['pod']}/"
+    os.environ["LAMFLOW_SCRATCH"] = str(scratch)
+    try:
+        Store(settings, key, PATIENCE).pull(scratch, lambda _: True)
+    except LamflowError as error:
+        leave(last_word(error, f"{name}-{parameters['pod']}", timeout))
+    signal.signal(signal.SIGTERM, lambda *_: _end(scratch, Store(settings, key, LAST_WORD)))
+    threading.Thread(target=_keep, args=(scratch, Store(settings, key), every), daemon=True).start()
+    run(module, name, root=root, timeout=timeout, gpus=gpus, parameters=parameters)
+
+
+def _keep(scratch: Path, store: Store, every: float) -> None:
+    pause = threading.Event()
+    while not pause.wait(every):
+        save(scratch, store)
+
+
+def _end(scratch: Path, store: Store) -> NoReturn:
+    save(scratch, store)
+    os._exit(TERMINATED)
+
+
+def save(scratch: Path, store: Store) -> None:
+    """Make the stored folder equal to `scratch`. A failure costs only the work since the last saving, so it is told and
+    not raised."""
+    try:
+        files = [file for file in scratch.rglob("*") if file.is_file() and not file.is_symlink()]
+        store.push(scratch, files)
+        here = {file.relative_to(scratch).as_posix() for file in files}
+        for item in store.list():
+            if item.key not in here:
+                store.delete(item.key)
+    except (LamflowError, OSError) as error:
+        print(f"checkpoints were not stored: {error}", file=sys.stderr, flush=True)

@@ -1,0 +1,217 @@
+"""A run's store in an S3 bucket. Credentials are read when a request needs them and are written nowhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+from urllib.parse import urlparse
+
+import certifi
+import urllib3
+from minio import Minio
+from minio.credentials import Credentials, Provider
+from minio.deleteobjects import DeleteObject
+from minio.error import InvalidResponseError, S3Error, ServerError
+
+from lamflow.cluster.patience import Patience
+from lamflow.config.pods import ObjectStore
+from lamflow.errors import ClusterError, OutageError
+
+T = TypeVar("T")
+MOUNTED = Path("/etc/lamflow/s3")
+"""Where pods see the Secret with `access_key` and `secret_key`."""
+AT_ONCE = 8
+REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+MISSING = {"NoSuchKey", "NoSuchObject", "NotFound"}
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object: its key below the run's prefix, its size in bytes, its ETag."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class _Keys(Provider):
+    """Credentials from the environment, or from the mounted Secret, which may be renewed at any time."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret
+
+    def retrieve(self) -> Credentials:
+        """See minio's Provider."""
+        access, key = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+        if access and key:
+            return Credentials(access, key, os.environ.get("AWS_SESSION_TOKEN"))
+        folder = Path(os.environ.get("LAMFLOW_S3_SECRET", MOUNTED))
+        try:
+            return Credentials((folder / "access_key").read_text().strip(), (folder / "secret_key").read_text().strip())
+        except OSError as error:
+            raise ClusterError(
+                "no credentials of the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a pod reads them "
+                f"from the Secret {self.secret}, mounted at {folder} ({error.strerror})"
+            ) from error
+
+
+class Store:
+    """The objects whose keys begin with `prefix`.
+
+    Every method raises ClusterError for what the server refuses, OutageError when it does not answer for long.
+    """
+
+    def __init__(self, settings: ObjectStore, prefix: str, patience: Patience | None = None) -> None:
+        self.settings, self.prefix, self.patience = settings, prefix, patience or Patience()
+        self.endpoint = os.environ.get("AWS_ENDPOINT_URL") or settings.endpoint
+        parts = urlparse(self.endpoint)
+        if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
+            raise ClusterError("AWS_ENDPOINT_URL or cluster.s3.endpoint is not a URL like https://s3.example.org")
+        tls = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": os.environ.get("AWS_CA_BUNDLE") or certifi.where()}
+        if not settings.verify_tls or os.environ.get("LAMFLOW_S3_VERIFY_TLS") == "false":
+            tls = {"cert_reqs": ssl.CERT_NONE}
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        self.client = Minio(
+            parts.netloc, secure=parts.scheme == "https", region=os.environ.get("AWS_REGION") or settings.region,
+            credentials=_Keys(settings.secret),
+            http_client=urllib3.PoolManager(
+                maxsize=AT_ONCE, retries=False, timeout=urllib3.Timeout(connect=10.0, read=120.0), **tls
+            ),
+        )  # fmt: skip
+
+    @property
+    def url(self) -> str:
+        """The store as messages and commands call it."""
+        return f"s3://{self.settings.bucket}/{self.prefix}".rstrip("/")
+
+    def check(self) -> None:
+        """Raise ClusterError unless the bucket is there."""
+        if not self._try(lambda: self.client.bucket_exists(self.settings.bucket)):
+            raise self._no_bucket()
+
+    def list(self, key: str = "") -> list[StoredObject]:
+        """The objects below `key`, in the order of their keys."""
+
+        def found() -> list[StoredObject]:
+            items = self.client.list_objects(self.settings.bucket, prefix=self.prefix + key, recursive=True)
+            return [
+                StoredObject(item.object_name.removeprefix(self.prefix), item.size or 0, (item.etag or "").strip('"'))
+                for item in items
+                if item.object_name and not item.object_name.endswith("/")
+            ]
+
+        return self._try(found)
+
+    def exists(self, key: str) -> bool:
+        """There is an object of this key."""
+        return any(item.key == key for item in self.list(key))
+
+    def put(self, key: str, file: Path) -> None:
+        """Store a file whole."""
+        self._try(lambda: self.client.fput_object(self.settings.bucket, self.prefix + key, str(file)))
+
+    def get(self, key: str, file: Path) -> None:
+        """Copy an object to a file, which appears whole or not at all."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f".{file.name}.partial")
+        self._try(lambda: self.client.fget_object(self.settings.bucket, self.prefix + key, str(partial)))
+        partial.replace(file)
+
+    def push(self, folder: Path, files: Iterable[Path]) -> list[str]:
+        """Store those of `files`, all below `folder`, that differ from what is stored; return their keys."""
+        wanted = {file.relative_to(folder).as_posix(): file for file in files}
+        there = {item.key: item for item in self.list(_common(wanted))} if wanted else {}
+        changed = {key: file for key, file in wanted.items() if not _same(file, there.get(key))}
+        self._each(self.put, changed)
+        return sorted(changed)
+
+    def pull(self, folder: Path, wanted: Callable[[str], bool], key: str = "") -> list[str]:
+        """Copy the objects below `key` whose key is `wanted` into `folder`, where they differ; return their keys."""
+        found = [item for item in self.list(key) if wanted(item.key)]
+        changed = {item.key: _inside(folder, item.key) for item in found if not _same(_inside(folder, item.key), item)}
+        self._each(self.get, changed)
+        return sorted(changed)
+
+    def delete(self, key: str = "") -> None:
+        """Delete every object below `key`."""
+        doomed = [DeleteObject(self.prefix + item.key) for item in self.list(key)]
+
+        def remove() -> None:
+            for error in self.client.remove_objects(self.settings.bucket, doomed):
+                raise ClusterError(f"{self.url}: {error.name} cannot be deleted: {error.code} {error.message}")
+
+        self._try(remove)
+
+    def _each(self, action: Callable[[str, Path], None], files: Mapping[str, Path]) -> None:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for done in [pool.submit(action, key, file) for key, file in files.items()]:
+                done.result()
+
+    def _try(self, request: Callable[[], T]) -> T:
+        return self.patience.call(lambda: self._translated(request))
+
+    def _translated(self, request: Callable[[], T]) -> T:
+        try:
+            return request()
+        except S3Error as error:
+            raise self._error(error.code or "", error.message or "", error.response.status) from error
+        except (ServerError, InvalidResponseError) as error:
+            status = error.status_code if isinstance(error, ServerError) else error._code
+            raise self._error("", str(error), status) from error
+        except (urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
+            if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError | urllib3.exceptions.SSLError):
+                raise ClusterError(
+                    f"object store {self.endpoint}: no safe connection ({error}); set AWS_CA_BUNDLE to its certificate "
+                    "authority, or cluster.s3.verify_tls to false if you know the server"
+                ) from error
+            raise OutageError(f"object store {self.endpoint} does not answer ({error})") from error
+
+    def _error(self, code: str, message: str, status: int) -> ClusterError | OutageError:
+        where = f"object store {self.endpoint}"
+        if code == "NoSuchBucket":
+            return self._no_bucket()
+        if code in REFUSED or status in (401, 403):
+            return ClusterError(
+                f"{where} refuses ({code or status}: {message}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the "
+                f"Secret {self.settings.secret}, and its rights in bucket {self.settings.bucket}"
+            )
+        if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
+            return OutageError(f"{where} is busy or failing ({code or status}: {message})")
+        return ClusterError(f"{where}: {code or status}: {message}")
+
+    def _no_bucket(self) -> ClusterError:
+        return ClusterError(
+            f"object store {self.endpoint}: there is no bucket {self.settings.bucket}; make it, or name another one in "
+            "cluster.s3.bucket"
+        )
+
+
+def _common(keys: Mapping[str, Any]) -> str:
+    """The folder that all keys lie in."""
+    if len(keys) == 1:
+        return next(iter(keys))
+    common = os.path.commonpath(list(keys)) if keys else ""
+    return f"{common}/" if common else ""
+
+
+def _inside(folder: Path, key: str) -> Path:
+    """Where an object goes. Raises ClusterError for a key that would leave the folder."""
+    parts = PurePosixPath(key).parts
+    if PurePosixPath(key).is_absolute() or ".." in parts:
+        raise ClusterError(f"the object store holds a key that no run has: {key!r}")
+    return folder.joinpath(*parts)
+
+
+def _same(file: Path, stored: StoredObject | None) -> bool:
+    """The file is what is stored. Objects that were put in several parts have no plain MD5; their size has to do."""
+    if stored is None or not file.is_file() or file.stat().st_size != stored.size:
+        return False
+    if "-" in stored.etag:
+        return True
+    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() == stored.etag

@@ -1,0 +1,59 @@
+"""Who is told what happens in a run."""
+
+from __future__ import annotations
+
+import time
+
+from lamflow.data.results import Iteration
+
+
+class Listener:
+    """Is told what happens. The methods do nothing; a terminal overrides them."""
+
+    def resumes(self, done: list[Iteration]) -> None:
+        """These iterations have finished before."""
+
+    def begins(self, number: int, stage: str) -> None:
+        """Iteration `number` begins; 0 is the start."""
+
+    def progress(self, done: dict[str, float]) -> None:
+        """Share of each step of the running iteration that is done."""
+
+    def finished(self, iteration: Iteration) -> None:
+        """An iteration has finished."""
+
+    def says(self, text: str) -> None:
+        """Something that a person should know while they wait."""
+
+
+class Lines(Listener):
+    """Prints one line a step that has finished, and one an iteration."""
+
+    def __init__(self) -> None:
+        self.number, self.told = 0, set[str]()
+
+    def begins(self, number: int, stage: str) -> None:
+        """See Listener."""
+        self.number, self.told = number, set()
+        self.says(f"iteration {number} · {stage}")
+
+    def progress(self, done: dict[str, float]) -> None:
+        """See Listener."""
+        for step, share in done.items():
+            if share >= 1.0 and step not in self.told:
+                self.told.add(step)
+                self.says(f"iteration {self.number} · {step} done")
+
+    def finished(self, iteration: Iteration) -> None:
+        """See Listener."""
+        words = [f"iteration {iteration.number} · {iteration.stage} finished in {iteration.seconds:.0f} s"]
+        if iteration.force_rmse is not None:
+            words.append(f"held-out force RMSE {iteration.force_rmse:.4f} eV/Å")
+        if iteration.selected is not None:
+            words.append(f"{iteration.selected.accurate_share:.1%} of {iteration.selected.frames} frames accurate")
+        words.append(f"{iteration.labels} labels, {iteration.training_frames} frames to train on")
+        self.says("; ".join(words))
+
+    def says(self, text: str) -> None:
+        """See Listener."""
+        print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)

@@ -1,0 +1,52 @@
+"""The driver's pod: the loop of any run, with its iterations as Workflows beside it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from lamflow.cluster.patience import DRIVER
+from lamflow.driver.listener import Lines
+from lamflow.driver.loop import resume
+from lamflow.driver.remote import OnCluster, Remote
+from lamflow.driver.rundir import RunDirectory
+from lamflow.errors import LamflowError, OutageError
+from lamflow.ops._op import EXIT_FATAL, EXIT_NODE, tell_kubernetes
+
+TERMINATED = 143
+
+
+def main(url: str, folder: str, outputs: str) -> NoReturn:
+    """Drive the run at `url` to its end and exit: 0 if it converged or used up its budget, 2 if it cannot go on.
+
+    After any other exit status another pod goes on. What Argo shows of the run is written to `outputs`.
+    """
+    directory, status = RunDirectory(Path(folder)), 0
+    try:
+        remote = Remote.at(url, directory.path, DRIVER)
+        resume(directory.path, Lines(), OnCluster(directory, remote, DRIVER))
+    except KeyboardInterrupt:
+        status = TERMINATED
+    except LamflowError as error:
+        print(f"lamflow: {error}", file=sys.stderr, flush=True)
+        tell_kubernetes(f"{type(error).__name__}: {error}")
+        status = EXIT_NODE if isinstance(error, OutageError) else EXIT_FATAL
+    if directory.exists():
+        write_outputs(directory, Path(outputs))
+    sys.exit(status)
+
+
+def write_outputs(directory: RunDirectory, outputs: Path) -> None:
+    """Key figures, a file each, and the report."""
+    outputs.mkdir(parents=True, exist_ok=True)
+    (outputs / "state").write_text(directory.run().state)
+    iterations = directory.iterations()
+    if iterations:
+        last = iterations[-1]
+        (outputs / "labels").write_text(str(last.labels))
+        (outputs / "force_rmse").write_text("" if last.force_rmse is None else f"{last.force_rmse:.4f}")
+        (outputs / "accurate_share").write_text("" if last.selected is None else f"{last.selected.accurate_share:.4f}")
+    if (directory.path / "report").is_dir():
+        shutil.copytree(directory.path / "report", outputs / "report", dirs_exist_ok=True)
