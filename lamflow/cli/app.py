@@ -17,7 +17,12 @@ app = typer.Typer(
 )
 
 File = Annotated[Path, typer.Argument(help="A lamflow YAML file.", metavar="FILE")]
-RunFolder = Annotated[Path, typer.Argument(help="The folder of a run, for example runs/NAME.", metavar="RUN")]
+RunFolder = Annotated[
+    str,
+    typer.Argument(help="The folder of a run, for example runs/NAME, or its s3://BUCKET/PREFIX/NAME.", metavar="RUN"),
+]
+Redo = Annotated[bool, typer.Option("--redo", help="Begin an unfinished iteration again with changed settings.")]
+DriveHere = Annotated[bool, typer.Option("--drive-here", help="Drive from this terminal instead of from a pod.")]
 Folder = Annotated[Optional[Path], typer.Option("--dir", help="Folder of the run; runs/NAME if not given.")]  # noqa: UP045
 
 
@@ -93,9 +98,7 @@ def doctor() -> None:
 def run(
     file: File,
     folder: Folder = None,
-    redo: Annotated[
-        bool, typer.Option("--redo", help="Begin an unfinished iteration again with changed settings.")
-    ] = False,
+    redo: Redo = False,
 ) -> None:
     """Run FILE on this machine, or go on with it, until it converges or its budget is used up."""
     from lamflow.cli import drive
@@ -104,11 +107,42 @@ def run(
 
 
 @app.command()
-def resume(run: RunFolder) -> None:
+def submit(file: File, folder: Folder = None, redo: Redo = False, drive_here: DriveHere = False) -> None:
+    """Run FILE on a Kubernetes cluster with Argo Workflows, or go on with it there."""
+    from lamflow.cli import drive
+
+    drive.submit(file, folder, redo, drive_here)
+
+
+@app.command()
+def watch(run: RunFolder) -> None:
+    """Show how a run on a cluster goes, until it ends."""
+    from lamflow.cli import drive
+
+    drive.watch(run)
+
+
+@app.command()
+def logs(
+    run: RunFolder,
+    iteration: Annotated[
+        Optional[int],  # noqa: UP045  typer reads the annotation
+        typer.Option("--iteration", min=0, help="Of this iteration's pods; of the driver if not given."),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the pods do.")] = False,
+) -> None:
+    """Print what the pods of a run on a cluster printed."""
+    from lamflow.cli import drive
+
+    drive.logs(run, iteration, follow)
+
+
+@app.command()
+def resume(run: RunFolder, drive_here: DriveHere = False) -> None:
     """Go on with a run that was stopped or killed, with the settings that it has."""
     from lamflow.cli import drive
 
-    drive.resume(run)
+    drive.resume(run, drive_here)
 
 
 @app.command()
@@ -154,7 +188,7 @@ def fetch(
 @app.command()
 def why(
     frame: Annotated[str, typer.Argument(help="The beginning of a frame's hash, or SYSTEM#INDEX.", metavar="FRAME")],
-    run: Annotated[Path, typer.Option("--run", help="The folder of the run.")] = Path(),
+    run: Annotated[str, typer.Option("--run", help="The folder of the run.")] = ".",
 ) -> None:
     """Which replica, step, score, rule and settings put a frame into the data."""
     from lamflow.cli import results

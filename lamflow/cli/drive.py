@@ -1,4 +1,4 @@
-"""Commands that drive a run."""
+"""Commands that drive a run, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lamflow.cli.runs import Located, located
 from lamflow.data.results import Run
 from lamflow.driver.rundir import RunDirectory
-from lamflow.errors import StateError
+from lamflow.errors import InputError, StateError
 
 INTERRUPTED = 130
 STOPPING = 30.0
@@ -21,32 +22,99 @@ STOPPING = 30.0
 
 
 def run_file(file: Path, folder: Path | None, redo: bool) -> None:
-    """Run a file."""
+    """Run a file on this machine."""
     from lamflow.cli.terminal import terminal
     from lamflow.driver import loop
     from lamflow.driver.study import load
 
     study = load(file)
     path = folder or study.folder
+    if located(str(path)).remote is not None:
+        raise StateError(f"{path} belongs to a run on a cluster; give another folder with --dir")
     with _interruptible(path), terminal(study.config) as listener:
         record = loop.run(study.config, path, listener, redo=redo)
     _finish(path, record)
 
 
-def resume(path: Path) -> None:
+def submit(file: Path, folder: Path | None, redo: bool, drive_here: bool) -> None:
+    """Start a run on the cluster."""
+    from lamflow.driver import remote
+    from lamflow.driver.study import load
+
+    study = load(file)
+    path = folder or study.folder
+    study.check()
+    if drive_here:
+        _drive_here(Located(path, remote.Remote.of(study.config)), redo=redo, file=file)
+        return
+    made = remote.submit(study.config, path, redo=redo)
+    word = shlex.quote(str(path))
+    print(f"{study.config.name} runs in namespace {study.config.cluster.namespace}; its data are in {made.url}")
+    print(f"look  lamflow watch {word}\nstop  lamflow stop {word}")
+
+
+def resume(run: str, drive_here: bool) -> None:
     """Go on with a run."""
     from lamflow.cli.terminal import terminal
     from lamflow.driver import loop
 
-    directory = RunDirectory(path)
+    found = located(run)
+    if found.remote is not None and drive_here:
+        _drive_here(found)
+        return
+    if found.remote is not None:
+        from lamflow.driver import remote
+
+        remote.resume(found.path, found.remote)
+        print(f"goes on; lamflow watch {shlex.quote(run)}")
+        return
+    if drive_here:
+        raise InputError(f"{run} is a run of this machine; --drive-here is for runs on a cluster")
+    directory = RunDirectory(found.path)
     directory.run()
-    with _interruptible(path), terminal(directory.config()) as listener:
-        record = loop.resume(path, listener)
+    with _interruptible(found.path), terminal(directory.config()) as listener:
+        record = loop.resume(found.path, listener)
+    _finish(found.path, record)
+
+
+def watch(run: str) -> None:
+    """Show how a run on a cluster goes until it ends."""
+    from lamflow.cli.terminal import terminal
+    from lamflow.driver import remote
+
+    path, place = located(run).on_a_cluster()
+    remote.mirror(RunDirectory(path), place.store())
+    with _interruptible(path, "looks no longer; the run goes on"), terminal(RunDirectory(path).config()) as listener:
+        record = remote.follow(path, place, listener)
     _finish(path, record)
+    if record.state in ("failed", "stopped"):
+        raise StateError(f"the run {record.state}: {record.message}")
+    if record.state == "running":
+        raise StateError(f"the run has no driver any more; go on with `lamflow resume {shlex.quote(run)}`")
 
 
-def stop(path: Path) -> None:
+def logs(run: str, iteration: int | None, follow: bool) -> None:
+    """Print what the pods of a run printed."""
+    from lamflow.driver import remote
+
+    path, place = located(run).on_a_cluster()
+    for line in remote.logs(path, place, iteration, follow=follow):
+        print(line, flush=True)
+
+
+def stop(run: str) -> None:
     """End the driver of a run and wait until it is gone."""
+    found = located(run)
+    if found.remote is not None:
+        from lamflow.driver import remote
+
+        remote.stop(found.path, found.remote)
+    else:
+        _stop_here(found.path)
+    print(f"stopped; `lamflow resume {shlex.quote(run)}` goes on from here")
+
+
+def _stop_here(path: Path) -> None:
     directory = RunDirectory(path)
     directory.run()
     pid = directory.driver()
@@ -58,16 +126,40 @@ def stop(path: Path) -> None:
         if time.monotonic() > deadline and directory.driver() == pid:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
-    print(f"stopped; `lamflow resume {shlex.quote(str(path))}` goes on from here")
+
+
+def _drive_here(found: Located, *, redo: bool = False, file: Path | None = None) -> None:
+    """Drive a run on a cluster from this terminal."""
+    from lamflow.cli.terminal import terminal
+    from lamflow.config import load
+    from lamflow.driver import loop
+    from lamflow.driver.remote import OnCluster, driver_that_rests, mirror
+
+    path, place = found.on_a_cluster()
+    directory = RunDirectory(path)
+    executor = OnCluster(directory, place)
+    if file is not None:
+        config = load(file)
+    else:
+        mirror(directory, executor.store)
+        config = directory.config()
+    driver_that_rests(executor.workflows, config.name)
+    with _interruptible(path), terminal(config) as listener:
+        if file is not None:
+            record = loop.run(config, path, listener, executor, redo=redo)
+        else:
+            record = loop.resume(path, listener, executor)
+    _finish(path, record)
 
 
 @contextmanager
-def _interruptible(path: Path) -> Iterator[None]:
+def _interruptible(path: Path, words: str = "stopped") -> Iterator[None]:
     """Leave with a word about how to go on when a person or `lamflow stop` ends the run."""
     try:
         yield
     except KeyboardInterrupt:
-        print(f"lamflow: stopped; `lamflow resume {shlex.quote(str(path))}` goes on from here", file=sys.stderr)
+        hint = f"`lamflow resume {shlex.quote(str(path))}` goes on from here"
+        print(f"lamflow: {words}" + (f"; {hint}" if words == "stopped" else ""), file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 

@@ -7,23 +7,27 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lamflow.cli.runs import located
 from lamflow.cli.terminal import iterations_table
 from lamflow.config.schema import Select
 from lamflow.data.dataset import MANIFEST, FrameRecord, Manifest, write_dataset
 from lamflow.data.results import Iteration
-from lamflow.data.store import INDEX, iteration_key
+from lamflow.data.store import HELDOUT, INDEX, TRAIN, iteration_key
 from lamflow.driver.rundir import RunDirectory
 from lamflow.driver.study import RunResult, opened
 from lamflow.errors import InputError, StateError
 from lamflow.ops._read import settings_hash
 
 
-def status(path: Path) -> None:
+def status(run: str) -> None:
     """The record and the table of iterations."""
-    directory = RunDirectory(path)
+    found = located(run)
+    directory = RunDirectory(found.mirrored())
     record, iterations, pid = directory.run(), directory.iterations(), directory.driver()
     state: str = record.state
-    if state == "running" and pid is None:
+    if state == "running" and found.remote is not None:
+        state = f"running on a cluster, by its last word; `lamflow watch {run}` looks there"
+    elif state == "running" and pid is None:
         state = "killed; `lamflow resume` goes on"
     console = Console()
     console.print(f"[bold]{record.name}[/]: {state}" + (f" (process {pid})" if pid else ""))
@@ -32,24 +36,29 @@ def status(path: Path) -> None:
     console.print(iterations_table(iterations, console.width))
 
 
-def report(path: Path, to: Path | None) -> None:
+def report(run: str, to: Path | None) -> None:
     """Write the report and say where it is."""
-    print(opened(path).report(to))
+    print(opened(located(run).mirrored()).report(to))
 
 
-def fetch(path: Path, what: str, to: Path, iteration: int | None) -> None:
+def fetch(run: str, what: str, to: Path, iteration: int | None) -> None:
     """Copy models or data out of a run."""
     if to.exists():
         raise InputError(f"{to} exists already; give another folder with --to")
+    found = located(run)
+    path = found.mirrored()
     result = opened(path)
     if iteration is not None and what != "models":
         raise InputError(
             "--iteration is for models; data are fetched whole, with every frame's iteration in the manifest"
         )
     if what == "models":
+        for folder in result.model_folders if iteration is None else [path / iteration_key(iteration) / "models"]:
+            found.mirrored(f"{folder.relative_to(path).as_posix()}/", whole=True)
         _fetch_models(result, to, iteration)
     elif what in ("data", "heldout"):
         config = RunDirectory(path).config()
+        found.mirrored(f"{HELDOUT if what == 'heldout' else TRAIN}/", whole=True)
         manifest = write_dataset(to, result.data(what == "heldout"), config.elements, config.data_format)
         print(f"{to}: {len(manifest.frames)} frames in {config.data_format}")
     else:
@@ -68,8 +77,9 @@ def _fetch_models(result: RunResult, to: Path, iteration: int | None) -> None:
     print(f"{to}: {len(folders)} models")
 
 
-def why(path: Path, frame: str) -> None:
+def why(run: str, frame: str) -> None:
     """Tell a frame's story."""
+    path = located(run).mirrored()
     directory = RunDirectory(path)
     directory.run()
     found = [(where, record) for where, record in _records(directory) if _is(record, where, frame)]

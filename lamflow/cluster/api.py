@@ -1,4 +1,4 @@
-"""One HTTP client for Kubernetes and for Argo's server: authentication, TLS, another try, and errors that say what to do."""
+"""One HTTP client for Kubernetes and for Argo's server: authentication, TLS, retries, errors that say what to do."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Api:
             if rest.strip():
                 yield rest.decode(errors="replace")
 
-    def _call(  # noqa: PLR0913  an HTTP request has these parts
+    def _call(
         self, method: str, path: str, body: Any, query: Mapping[str, str] | None, kind: str | None, seconds: float
     ) -> urllib3.HTTPResponse:
         headers = {"Accept": "*/*", **({"Content-Type": kind} if kind else {})}
@@ -171,4 +171,4 @@ def _reason(error: BaseException) -> str:
 def _fix_for_forbidden(message: str) -> str:
     if "exceeded quota" in message:
         return "ask for less under `pods:`, run fewer pods at once with `parallel`, or have the ResourceQuota raised"
-    return "have the Role that the Helm chart calls lamflow-user bound to you; `lamflow doctor --cluster` lists what is missing"
+    return "have the Helm chart's Role lamflow-user bound to you; `lamflow doctor --cluster` lists what is missing"

@@ -23,7 +23,7 @@ LAST_WORD = Patience(seconds=5.0)
 """Kubernetes kills a pod half a minute after it has asked it to end."""
 
 
-def main(  # noqa: PLR0913  as in ops/_op.py
+def main(
     module: str,
     name: str,
     *,
@@ -71,7 +71,7 @@ def save(scratch: Path, store: Store) -> None:
         files = [file for file in scratch.rglob("*") if file.is_file() and not file.is_symlink()]
         store.push(scratch, files)
         here = {file.relative_to(scratch).as_posix() for file in files}
-        for item in store.list():
+        for item in store.objects():
             if item.key not in here:
                 store.delete(item.key)
     except (LamflowError, OSError) as error:

@@ -15,7 +15,8 @@ from urllib.parse import urlparse
 import certifi
 import urllib3
 from minio import Minio
-from minio.credentials import Credentials, Provider
+from minio.credentials.credentials import Credentials
+from minio.credentials.providers import Provider
 from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, S3Error, ServerError
 
@@ -73,7 +74,10 @@ class Store:
         parts = urlparse(self.endpoint)
         if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
             raise ClusterError("AWS_ENDPOINT_URL or cluster.s3.endpoint is not a URL like https://s3.example.org")
-        tls = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": os.environ.get("AWS_CA_BUNDLE") or certifi.where()}
+        tls: dict[str, Any] = {
+            "cert_reqs": ssl.CERT_REQUIRED,
+            "ca_certs": os.environ.get("AWS_CA_BUNDLE") or certifi.where(),
+        }
         if not settings.verify_tls or os.environ.get("LAMFLOW_S3_VERIFY_TLS") == "false":
             tls = {"cert_reqs": ssl.CERT_NONE}
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -95,7 +99,7 @@ class Store:
         if not self._try(lambda: self.client.bucket_exists(self.settings.bucket)):
             raise self._no_bucket()
 
-    def list(self, key: str = "") -> list[StoredObject]:
+    def objects(self, key: str = "") -> list[StoredObject]:
         """The objects below `key`, in the order of their keys."""
 
         def found() -> list[StoredObject]:
@@ -110,7 +114,7 @@ class Store:
 
     def exists(self, key: str) -> bool:
         """There is an object of this key."""
-        return any(item.key == key for item in self.list(key))
+        return any(item.key == key for item in self.objects(key))
 
     def put(self, key: str, file: Path) -> None:
         """Store a file whole."""
@@ -126,21 +130,21 @@ class Store:
     def push(self, folder: Path, files: Iterable[Path]) -> list[str]:
         """Store those of `files`, all below `folder`, that differ from what is stored; return their keys."""
         wanted = {file.relative_to(folder).as_posix(): file for file in files}
-        there = {item.key: item for item in self.list(_common(wanted))} if wanted else {}
+        there = {item.key: item for item in self.objects(_common(wanted))} if wanted else {}
         changed = {key: file for key, file in wanted.items() if not _same(file, there.get(key))}
         self._each(self.put, changed)
         return sorted(changed)
 
     def pull(self, folder: Path, wanted: Callable[[str], bool], key: str = "") -> list[str]:
         """Copy the objects below `key` whose key is `wanted` into `folder`, where they differ; return their keys."""
-        found = [item for item in self.list(key) if wanted(item.key)]
+        found = [item for item in self.objects(key) if wanted(item.key)]
         changed = {item.key: _inside(folder, item.key) for item in found if not _same(_inside(folder, item.key), item)}
         self._each(self.get, changed)
         return sorted(changed)
 
     def delete(self, key: str = "") -> None:
         """Delete every object below `key`."""
-        doomed = [DeleteObject(self.prefix + item.key) for item in self.list(key)]
+        doomed = [DeleteObject(self.prefix + item.key) for item in self.objects(key)]
 
         def remove() -> None:
             for error in self.client.remove_objects(self.settings.bucket, doomed):
@@ -178,8 +182,8 @@ class Store:
             return self._no_bucket()
         if code in REFUSED or status in (401, 403):
             return ClusterError(
-                f"{where} refuses ({code or status}: {message}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the "
-                f"Secret {self.settings.secret}, and its rights in bucket {self.settings.bucket}"
+                f"{where} refuses ({code or status}: {message}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                f"the Secret {self.settings.secret}, and its rights in bucket {self.settings.bucket}"
             )
         if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
             return OutageError(f"{where} is busy or failing ({code or status}: {message})")

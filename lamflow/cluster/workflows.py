@@ -124,7 +124,7 @@ class Workflows:
         return cls(api, ArgoPaths() if argo else KubernetesPaths(), cluster.namespace)
 
     def create(self, manifest: Manifest, *, rehearse: bool = False) -> Manifest:
-        """Make a Workflow. Raises AlreadyExistsError, ClusterError. To `rehearse` is to have it checked and not made."""
+        """Make a Workflow, or only have it checked to `rehearse`. Raises AlreadyExistsError and other ClusterErrors."""
         query, body = {}, self.paths.created(manifest)
         if rehearse and isinstance(self.paths, ArgoPaths):
             body = {**body, "serverDryRun": True}

@@ -93,8 +93,8 @@ class ObjectStore(Section):
     """URL of the S3 server as the pods reach it; the default is the one that the Helm chart can install."""
     bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9.]{1,61}[a-z0-9]$")] = "lamflow"
     region: str = "us-east-1"
-    secret: str = "lamflow-s3"
-    """Name of the Secret with the keys `access_key` and `secret_key`; mounted where a pod of lamflow talks to the store."""
+    secret: str = "lamflow-s3"  # noqa: S105  a name
+    """Secret with the keys `access_key` and `secret_key`; mounted where lamflow talks to the store itself."""
     verify_tls: bool = True
 
 

@@ -17,9 +17,12 @@ Span = tuple[float, float]
 
 
 class Executor(Protocol):
-    """Runs the Workflow of an iteration, here or on a cluster. The run's folder is the driver's own view of the store."""
+    """Runs the Workflow of an iteration, here or on a cluster. The run's folder is the driver's view of the store."""
 
-    room: Room
+    @property
+    def room(self) -> Room:
+        """How much room there is for pods."""
+        ...
 
     def driving(self) -> AbstractContextManager[None]:
         """While this lasts the folder shows what the store holds, and no other driver on this machine may use it.
@@ -47,8 +50,8 @@ class Executor(Protocol):
         """
         ...
 
-    def spans(self, config: Config, shape: Shape) -> dict[str, Span]:
-        """When the pods of each step ran."""
+    def spans(self) -> dict[str, Span]:
+        """When the pods of each step of the iteration ran that `run` ended with."""
         ...
 
     def forget(self, config: Config, number: int) -> None:

@@ -17,7 +17,7 @@ from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.prepare import require_engines
 from lamflow.driver.rundir import OWNER, RunDirectory, full_disk
-from lamflow.driver.shape import KINDS, Machine
+from lamflow.driver.shape import KINDS, Machine, Room
 from lamflow.engines import process
 from lamflow.errors import BY_NAME, EngineError, LamflowError, NodeError
 
@@ -27,7 +27,13 @@ class Here:
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory
-        self.room = Machine.here()
+        self.machine = Machine.here()
+        self.workflow = directory.workflow("")
+
+    @property
+    def room(self) -> Room:
+        """See Executor."""
+        return self.machine
 
     @contextmanager
     def driving(self) -> Iterator[None]:
@@ -60,10 +66,10 @@ class Here:
                     raise
         return time.monotonic() - started
 
-    def spans(self, config: Config, shape: Shape) -> dict[str, Span]:
+    def spans(self) -> dict[str, Span]:
         """See Executor. dflow writes files at the start and the end of each pod."""
         spans: dict[str, Span] = {}
-        for pod in self._workflow(config, shape.number).iterdir():
+        for pod in self.workflow.iterdir():
             if (pod / "script").is_file():
                 start, end = (pod / "type").stat().st_mtime, (pod / "phase").stat().st_mtime
                 name = pod.name.split("-")[0]
@@ -100,17 +106,19 @@ class Here:
             folder.mkdir(parents=True)
         log = path / "work" / f"{shape.number:03d}.log"
         log.unlink(missing_ok=True)
-        workflow = self._workflow(config, shape.number)
+        self.workflow = workflow = self._workflow(config, shape.number)
         environment = {
             OWNER: str(path),
             "LAMFLOW_SCRATCH": str(path / "work" / "scratch" / f"{shape.number:03d}"),
             "LAMFLOW_ERRORS": str(errors),
             "LAMFLOW_PROGRESS": str(progress),
-            "LAMFLOW_DEVICES": ",".join(self.room.devices),
+            "LAMFLOW_DEVICES": ",".join(self.machine.devices),
             "OMP_NUM_THREADS": "1",
         }
         kinds = [kind for kind in KINDS if isinstance(getattr(config.pods, kind).tasks_per_pod, int)]
-        workers = min((self.room.slots(kind, getattr(config.pods, kind)) for kind in kinds), default=self.room.cores)
+        workers = min(
+            (self.machine.slots(kind, getattr(config.pods, kind)) for kind in kinds), default=self.machine.cores
+        )
         argv = [sys.executable, "-m", "lamflow.driver.local", str(path), str(shape.number), str(workers)]
         try:
             process.run(

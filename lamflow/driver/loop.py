@@ -44,10 +44,10 @@ def run(
 ) -> Run:
     """Drive the run of `config` in folder `path` until it converges or its budget ends, and return its record.
 
-    Continues what is there. Iterations run on this machine unless `executor` runs them elsewhere. Raises StateError when
-    another driver lives in `path` or the settings do not fit what is there, InputError for data that cannot be used,
-    EngineError, NodeError and ClusterError for what stopped an iteration. `redo` throws away an unfinished iteration
-    whose settings have changed.
+    Continues what is there. Iterations run on this machine unless `executor` runs them elsewhere. Raises StateError
+    when another driver lives in `path` or the settings do not fit what is there, InputError for data that cannot be
+    used, EngineError, NodeError and ClusterError for what stopped an iteration. `redo` throws away an unfinished
+    iteration whose settings have changed.
     """
     directory = RunDirectory(path.resolve())
     return _drive(directory, config, listener or Listener(), executor or Here(directory), redo=redo)
@@ -69,9 +69,7 @@ def _drive(
                 _record(directory, executor, "failed", str(error))
             raise
         assert last.selected is not None  # noqa: S101  only an iteration that explored ends a run
-        record = _record(
-            directory, executor, "converged" if last.selected.converged else "ended", last.selected.reason
-        )
+        record = _record(directory, executor, "converged" if last.selected.converged else "ended", last.selected.reason)
         executor.publish()
         return record
 
@@ -105,7 +103,7 @@ def _iterate(config: Config, directory: RunDirectory, executor: Executor, listen
         stage = config.stages[shape.stage].name if shape.number else "start"
         listener.begins(shape.number, stage)
         seconds = executor.run(config, shape, listener)
-        record = collect(directory, config, shape, executor.spans(config, shape), seconds)
+        record = collect(directory, config, shape, executor.spans(), seconds)
         file = directory.iteration(shape.number) / "result.json"
         record.save(file)
         executor.keep([file])

@@ -23,7 +23,7 @@ from lamflow.driver.executor import Span
 from lamflow.driver.here import share_done
 from lamflow.driver.listener import Listener
 from lamflow.driver.rundir import RunDirectory
-from lamflow.driver.shape import Elsewhere
+from lamflow.driver.shape import Elsewhere, Room
 from lamflow.errors import BY_NAME, ClusterError, EngineError, InputError, LamflowError, NodeError, StateError
 
 REMOTE = "remote.json"
@@ -61,11 +61,31 @@ class Remote(Result):
         match = re.fullmatch(r"s3://([^/]+)/(.+?)/?", url)
         if match is None:
             raise InputError(f"{url}: a run on a cluster is named like s3://BUCKET/PREFIX/NAME")
+        _refuse_local_run(RunDirectory(folder))
         store = Store(ObjectStore(bucket=match[1]), f"{match[2]}/", patience)
         store.pull(folder, lambda _: True, f"{INPUT}/")
         if not (folder / INPUT / "config.json").is_file():
             raise StateError(f"{store.url}: there is no run here; start one with `lamflow submit FILE`")
-        return cls(url=store.url, cluster=stored(folder / INPUT).cluster)
+        found = cls(url=store.url, cluster=stored(folder / INPUT).cluster)
+        found.save(folder / REMOTE)
+        return found
+
+    def store(self, patience: Patience | None = None) -> Store:
+        """Its objects."""
+        return Store(self.cluster.s3, self.prefix, patience)
+
+
+def mirror(directory: RunDirectory, store: Store, key: str = "", *, whole: bool = False) -> None:
+    """Bring the folder up to date with the store: what drivers and reports read, or the `whole` of what lies below
+    `key`."""
+    store.pull(directory.path, lambda found: whole or READ.fullmatch(found) is not None, key)
+
+
+def _refuse_local_run(directory: RunDirectory) -> None:
+    if directory.exists() and not (directory.path / REMOTE).is_file():
+        raise StateError(
+            f"{directory.path} holds a run of this machine; give another folder with --dir to submit it as a new one"
+        )
 
 
 class OnCluster:
@@ -73,28 +93,20 @@ class OnCluster:
 
     def __init__(self, directory: RunDirectory, remote: Remote, patience: Patience | None = None) -> None:
         self.directory, self.remote = directory, remote
-        self.room = Elsewhere()
-        self.store = Store(remote.cluster.s3, remote.prefix, patience)
+        self.room: Room = Elsewhere()
+        self.store = remote.store(patience)
         self.workflows = Workflows.of(remote.cluster, patience)
         self.last: Manifest = {}
 
     @contextmanager
     def driving(self) -> Iterator[None]:
         """See Executor."""
-        if self.directory.exists() and not (self.directory.path / REMOTE).is_file():
-            raise StateError(
-                f"{self.directory.path} holds a run of this machine; give another folder with --dir to submit it as a "
-                "new one"
-            )
+        _refuse_local_run(self.directory)
         self.store.check()
         with self.directory.lock():
             self.remote.save(self.directory.path / REMOTE)
-            self.mirror()
+            mirror(self.directory, self.store)
             yield
-
-    def mirror(self) -> None:
-        """Bring the folder up to date."""
-        self.store.pull(self.directory.path, lambda key: READ.fullmatch(key) is not None)
 
     def require(self, config: Config) -> None:
         """See Executor. What is missing on the cluster its pods will say."""
@@ -128,14 +140,12 @@ class OnCluster:
                 )
         if phase(self.last) != "Succeeded":
             raise _explanation(self.last)
-        self.store.pull(self.directory.path, lambda key: READ.fullmatch(key) is not None, f"{_folder(shape.number)}")
-        self.store.pull(
-            self.directory.path, lambda key: READ.fullmatch(key) is not None, f"{INDEX}/{shape.number:03d}/"
-        )
-        spans = self.spans(config, shape).values()
+        for key in (_folder(shape.number), f"{INDEX}/{shape.number:03d}/"):
+            mirror(self.directory, self.store, key)
+        spans = self.spans().values()
         return max((end for _, end in spans), default=0.0) - min((start for start, _ in spans), default=0.0)
 
-    def spans(self, config: Config, shape: Shape) -> dict[str, Span]:
+    def spans(self) -> dict[str, Span]:
         """See Executor."""
         spans: dict[str, Span] = {}
         for pod in pods(self.last):
@@ -156,6 +166,7 @@ class OnCluster:
 
     def tidy(self, config: Config, number: int) -> None:
         """See Executor."""
+        del config
         self.store.delete(f"{_folder(number)}checkpoints/")
 
     def publish(self) -> None:
@@ -172,7 +183,7 @@ class OnCluster:
             self.workflows.describe(source.config.name, iteration_table(source.iterations))
 
     def _submitted(self, config: Config, shape: Shape) -> str:
-        """Name of the iteration's Workflow, which exists then; one that failed before is followed by another attempt."""
+        """Name of the iteration's Workflow, made if it is not there; after one that failed comes another attempt."""
         from lamflow.flow.iteration import manifest
 
         found = self.workflows.find(shape.workflow(config.name))
@@ -224,7 +235,7 @@ def submit(config: Config, path: Path, *, redo: bool = False) -> Remote:
     executor = OnCluster(RunDirectory(path.resolve()), remote)
     executor.store.check()
     manifest = run_manifest(config, remote.url, remote.prefix)
-    there = _driver_that_rests(executor.workflows, config.name)
+    there = driver_that_rests(executor.workflows, config.name)
     if there is None:
         executor.workflows.create(manifest, rehearse=True)
     new = not executor.store.exists("run.json")
@@ -249,7 +260,7 @@ def resume(path: Path, remote: Remote) -> None:
         config = executor.directory.config()
     from lamflow.flow.run import run_manifest
 
-    if _driver_that_rests(executor.workflows, config.name) is not None:
+    if driver_that_rests(executor.workflows, config.name) is not None:
         executor.workflows.delete(config.name)
     executor.workflows.ensure(run_manifest(config, remote.url, remote.prefix))
 
@@ -269,17 +280,30 @@ def stop(path: Path, remote: Remote) -> None:
         executor.keep([executor.directory.record])
 
 
+def logs(path: Path, remote: Remote, iteration: int | None, *, follow: bool = False) -> Iterator[str]:
+    """Lines that the pods of the driver, or of an iteration, printed."""
+    directory = RunDirectory(path.resolve())
+    mirror(directory, remote.store())
+    name = directory.run().name
+    if iteration is not None:
+        file = directory.iteration(iteration) / "shape.json"
+        if not file.is_file():
+            raise StateError(f"{remote.url}: there is no iteration {iteration} yet")
+        name = Shape.read(file).workflow(name)
+    yield from Workflows.of(remote.cluster).logs(name, follow=follow)
+
+
 def follow(path: Path, remote: Remote, listener: Listener, pause: float = 2.0) -> Run:
     """Tell `listener` how a run goes until its driver ends, and return the record. See Executor.run for the errors."""
     directory = RunDirectory(path.resolve())
     executor = OnCluster(directory, remote, Patience(seconds=1800.0, say=listener.says))
-    executor.mirror()
+    mirror(directory, executor.store)
     config, told, begun = directory.config(), 0, -1
     listener.resumes(directory.iterations())
     told = len(directory.iterations())
     while True:
         driver = executor.workflows.find(config.name)
-        executor.mirror()
+        mirror(directory, executor.store)
         iterations = directory.iterations()
         for iteration in iterations[told:]:
             listener.finished(iteration)
@@ -297,13 +321,13 @@ def follow(path: Path, remote: Remote, listener: Listener, pause: float = 2.0) -
         time.sleep(pause)
 
 
-def _driver_that_rests(workflows: Workflows, name: str) -> Manifest | None:
+def driver_that_rests(workflows: Workflows, name: str) -> Manifest | None:
     """The finished Workflow of the run, or None. Raises StateError when it has not finished."""
     there = workflows.find(name)
     if there is not None and not finished(there):
         raise StateError(
-            f"Workflow {name} in namespace {workflows.namespace} is driving this run; look with `lamflow watch`, or stop "
-            "it with `lamflow stop`"
+            f"Workflow {name} in namespace {workflows.namespace} is driving this run; look with `lamflow watch`, or "
+            "stop it with `lamflow stop`"
         )
     return there
 

@@ -61,7 +61,7 @@ class Elsewhere:
         return pod.parallel or CLUSTER_PODS[kind]
 
 
-def iteration_shape(  # noqa: PLR0913  a graph depends on all of these
+def iteration_shape(
     config: Config, number: int, stage: int, sizes: Mapping[str, int], room: Room, done: Sequence[Iteration] = ()
 ) -> Shape:
     """The graph of an iteration that explores; `sizes` says how many structures each set has."""

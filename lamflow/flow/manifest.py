@@ -19,8 +19,8 @@ KINDS = {
 }  # fmt: skip
 """Section of `pods:` for each step."""
 TRY_AGAIN = "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [-1, 1, 64, 137, 143]"
-"""Errors of the cluster (lost node; eviction, which leaves no exit status or -1), of Argo's executor (64), of the machine
-(1), killed for memory, terminated. An error of a code exits with 2 and is not tried again."""
+"""Errors of the cluster (lost node; eviction, which leaves no exit status or -1), of Argo's executor (64), of the
+machine (1), killed for memory, terminated. An error of a code exits with 2 and is not tried again."""
 FOR_EVER = "100000"
 """Tries of a driver. Argo takes no account of the backoff where there is no limit."""
 MARGIN = 300
@@ -169,7 +169,9 @@ def _named(templates: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
     """The templates with step names that a person reads in Argo's UI: `iteration-3-train`."""
     text = json.dumps(templates)
     for step in KINDS:
-        text = text.replace(f"steps['{step}']", f"steps['{where}-{step}']").replace(f"steps.{step}.", f"steps.{where}-{step}.")
+        text = text.replace(f"steps['{step}']", f"steps['{where}-{step}']").replace(
+            f"steps.{step}.", f"steps.{where}-{step}."
+        )
     named: list[dict[str, Any]] = json.loads(text)
     for step in (group[0] for template in named for group in template.get("steps", [])):
         step["name"] = f"{where}-{step['name']}"

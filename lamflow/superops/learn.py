@@ -55,7 +55,7 @@ def add_iteration(group: Steps, config: Config, shape: Shape, place: Place) -> N
     _add_merge(group, config, place, here, shape, labeled=True, first=False, when=go_on)
 
 
-def _add_label(  # noqa: PLR0913  they are what the arrows begin at
+def _add_label(
     group: Steps, config: Config, place: Place, here: str, shape: Shape, *,
     when: str | None, batches: OutputParameter | None = None,
 ) -> None:  # fmt: skip

@@ -50,27 +50,29 @@ class Place:
         return artifact
 
 
-def step(
+def step(  # noqa: PLR0913  what a step needs, by keyword
     group: Steps, name: str, operation: Operation, pod: Pod, place: Place, *,
     pods: int | OutputParameter = 1, left: list[int] | None = None, outputs: dict[str, str], when: str | None = None,
     checkpoints: str | None = None, **inputs: Any,
 ) -> Step:  # fmt: skip
     """Add a step of `pods` pods to `group`; `outputs` are the keys of its artifacts.
 
-    Of the pods only those `left` run, all if it is None. In a cluster a pod's scratch folder is kept below `checkpoints`.
-    Inputs that are None are left out, Stored ones are artifacts, the others parameters.
+    Of the pods only those `left` run, all if it is None. On a cluster a pod's scratch folder is kept below
+    `checkpoints`. Inputs that are None are left out, Stored ones are artifacts, the others parameters.
     """
     artifacts = {key: place.artifact(value) for key, value in inputs.items() if isinstance(value, Stored)}
     parameters = {key: value for key, value in inputs.items() if value is not None and not isinstance(value, Stored)}
     fans_out = not (isinstance(pods, int) and pods == 1)  # dflow's parameters overload `==`
     items = (list(range(pods)) if left is None else left) if isinstance(pods, int) else argo_range(pods)
-    remote = checkpoints is not None and place.folder is None and isinstance(pod, TrainPod)
+    kept = None
+    if checkpoints is not None and place.folder is None and isinstance(pod, TrainPod):
+        kept = place.key(checkpoints), pod.checkpoint
     added = Step(
         name,
         template=operation.template(
             keys={output: place.key(key) for output, key in outputs.items()},
             threads=pod.threads, timeout=pod.timeout, gpus=pod.gpus,
-            checkpoints=(place.key(checkpoints), pod.checkpoint) if remote else None,
+            checkpoints=kept,
         ),
         parameters={**parameters, "pod": ITEM if fans_out else 0, "pods": pods},
         artifacts=artifacts,

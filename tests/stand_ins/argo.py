@@ -76,8 +76,12 @@ class Argo:
             template = templates[step["template"]]
             items = json.loads(_filled(step["withParam"], scope, outputs)) if "withParam" in step else [None]
             if "steps" in template:
-                given = {p["name"]: _filled(p["value"], scope, outputs) for p in step["arguments"].get("parameters", [])}
-                self._steps(name, templates, template, {f"inputs.parameters.{key}": value for key, value in given.items()})
+                given = {
+                    p["name"]: _filled(p["value"], scope, outputs) for p in step["arguments"].get("parameters", [])
+                }
+                self._steps(
+                    name, templates, template, {f"inputs.parameters.{key}": value for key, value in given.items()}
+                )
                 continue
             resolved = [json.loads(_filled(json.dumps(step["arguments"]), scope, outputs, item)) for item in items]
             with ThreadPoolExecutor(group.get("parallelism", 2)) as pool:
@@ -93,7 +97,7 @@ class Argo:
         parameters = {p["name"]: str(p.get("value", "")) for p in given.get("parameters", [])}
         name = f"{workflow}-{template['name']}-{parameters.get('pod', '0')}"
         for attempt in range(int(retry.get("limit", "0")) + 1):
-            code, message, outputs = self._try(workflow, f"{name}-{attempt}", template, given, parameters)
+            code, _, outputs = self._try(workflow, f"{name}-{attempt}", template, given, parameters)
             self.pods.append(f"{name}: {code}")
             if code == 0:
                 return outputs
@@ -144,7 +148,9 @@ class Argo:
             found = list(self.store.client.list_objects(self.bucket, prefix=f"{key}/", recursive=True))
             for item in found:
                 assert item.object_name is not None
-                self.store.client.fget_object(self.bucket, item.object_name, str(target / item.object_name[len(key) + 1 :]))
+                self.store.client.fget_object(
+                    self.bucket, item.object_name, str(target / item.object_name[len(key) + 1 :])
+                )
             if not found and not wanted[artifact["name"]].get("optional"):
                 return f"artifact {artifact['name']}: no key {key}"
             target.mkdir(exist_ok=True)  # as Argo leaves an optional artifact that is not there

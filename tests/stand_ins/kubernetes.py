@@ -148,7 +148,9 @@ def _handler(cluster: Kubernetes) -> type[BaseHTTPRequestHandler]:
             missing = status(404, f'workflows.argoproj.io "{name}" not found')
             if self.command == "GET" and not name:
                 wanted = query.get("labelSelector", "=").split("=")
-                items = [w for w in cluster.workflows.values() if w["metadata"].get("labels", {}).get(wanted[0]) == wanted[1]]
+                items = [
+                    w for w in cluster.workflows.values() if w["metadata"].get("labels", {}).get(wanted[0]) == wanted[1]
+                ]
                 self._answer(200, {"items": items, "metadata": {"resourceVersion": str(cluster.version)}})
             elif self.command == "POST" and there is not None:
                 taken = body["metadata"]["name"]
@@ -160,6 +162,7 @@ def _handler(cluster: Kubernetes) -> type[BaseHTTPRequestHandler]:
             elif there is None:
                 self._answer(404, missing)
             elif self.command == "PATCH":
+
                 def merge(old: Object, new: Object) -> None:
                     for key, value in new.items():
                         if isinstance(value, dict):
@@ -188,7 +191,9 @@ def _handler(cluster: Kubernetes) -> type[BaseHTTPRequestHandler]:
             while not cluster.closing:
                 with cluster.changed:
                     cluster.changed.wait(timeout=0.2)
-                    new = [event for event in cluster.events if event[0] > seen and event[2]["metadata"]["name"] == name]
+                    new = [
+                        event for event in cluster.events if event[0] > seen and event[2]["metadata"]["name"] == name
+                    ]
                 for version, kind, workflow in new:
                     seen = version
                     text = json.dumps({"type": kind, "object": workflow}) + "\n"

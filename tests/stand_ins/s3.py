@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minio import Minio
+from minio.error import S3Error
+from urllib3.exceptions import HTTPError
 
 ACCESS, SECRET, READER, READER_SECRET = "lamflow-access", "planted-secret", "reader-access", "reader-secret"
 
@@ -55,7 +57,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
             try:
                 client.bucket_exists("ready")
                 break
-            except Exception:
+            except (HTTPError, S3Error):
                 assert time.monotonic() < deadline, (folder / "log").read_text()
                 time.sleep(0.1)
         yield S3Server(f"http://127.0.0.1:{port}", client)
