@@ -24,6 +24,8 @@ from lamflow.driver.shape import iteration_shape
 from lamflow.errors import LamflowError, NodeError, StateError
 
 STEPS = ("train", "explore", "select", "label", "merge")
+AGAIN = 10
+"""s until an interrupt that had no effect is raised again."""
 FREE = {"pods", "cluster"}
 """Sections that may change in the middle of an iteration."""
 
@@ -208,13 +210,19 @@ def _room(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Treat SIGTERM like an interrupt, so that children end and the state is written."""
+    """Treat SIGTERM like an interrupt, so that children end and the state is written.
+
+    It is raised again after a while: code of others may swallow an exception that comes out of nowhere.
+    """
 
     def interrupt(*_: object) -> None:
+        signal.alarm(AGAIN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGALRM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.alarm(0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -92,7 +92,7 @@ class OnCluster:
     """Executor on a cluster."""
 
     def __init__(self, directory: RunDirectory, remote: Remote, patience: Patience | None = None) -> None:
-        self.directory, self.remote = directory, remote
+        self.directory, self.remote = RunDirectory(directory.path.resolve()), remote
         self.room: Room = Elsewhere()
         self.store = remote.store(patience)
         self.workflows = Workflows.of(remote.cluster, patience)
@@ -233,6 +233,7 @@ def submit(config: Config, path: Path, *, redo: bool = False) -> Remote:
 
     remote = Remote.of(config)
     executor = OnCluster(RunDirectory(path.resolve()), remote)
+    _refuse_local_run(executor.directory)
     executor.store.check()
     manifest = run_manifest(config, remote.url, remote.prefix)
     there = driver_that_rests(executor.workflows, config.name)

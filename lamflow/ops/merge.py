@@ -48,6 +48,8 @@ def merge(
     items: dict[str, list[Item]] = {"train": [], "heldout": []}
     for part in parts:
         items[Labeled.read(part / "labeled.json").role] += read_dataset(part / "data")
+    for labeled_here in items.values():
+        labeled_here.sort(key=lambda item: item.labeled.frame.content_hash())  # whatever pod labeled them
     if given is not None:
         for role in items:
             if (given / role).is_dir():

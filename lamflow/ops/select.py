@@ -107,11 +107,15 @@ class _Pool(NamedTuple):
     @classmethod
     def of(cls, found: list[ExploredFrames], window: Window, known: Known) -> _Pool:
         """The candidates of all pods that are in the window and new."""
-        frames = [frame for part in found for frame in part.frames]
-        deviation = np.concatenate([part.deviation[part.candidate] for part in found])
-        descriptor = np.concatenate([part.descriptor for part in found if len(part.candidate)] or [np.zeros((0, 0))])
         task = np.concatenate([part.task[part.candidate] for part in found])
         step = np.concatenate([part.step[part.candidate] for part in found])
+        order = np.lexsort((step, task))  # the same whatever pods explored them
+        task, step = task[order], step[order]
+        unordered = [frame for part in found for frame in part.frames]
+        frames = [unordered[place] for place in order]
+        deviation = np.concatenate([part.deviation[part.candidate] for part in found])[order]
+        descriptor = np.concatenate([part.descriptor for part in found if len(part.candidate)] or [np.zeros((0, 0))])
+        descriptor = descriptor[order] if len(descriptor) else descriptor
         seen, kept, repeated = set(known.hashes), [], 0
         for place in window.candidates(deviation):
             name = frames[place].content_hash()

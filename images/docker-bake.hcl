@@ -1,0 +1,48 @@
+// Every image of lamflow, from the root of the repository:
+//
+//     docker buildx bake --file images/docker-bake.hcl --load
+//     docker buildx bake --file images/docker-bake.hcl --push --set '*.platform=linux/amd64' REGISTRY=registry.example.org/lamflow
+
+variable "REGISTRY" { default = "lamflow" }
+variable "VERSION" { default = "0.1.0" }
+variable "REVISION" { default = "" }
+
+group "default" { targets = ["base", "deepmd-cuda", "label-qe", "label-cp2k", "label-vasp"] }
+
+target "common" {
+  context = "."
+  args    = { VERSION = VERSION, REVISION = REVISION }
+}
+
+target "base" {
+  inherits   = ["common"]
+  dockerfile = "images/base/Dockerfile"
+  tags       = ["${REGISTRY}/base:${VERSION}"]
+}
+
+target "deepmd-cuda" {
+  inherits   = ["common"]
+  dockerfile = "images/deepmd-cuda/Dockerfile"
+  tags       = ["${REGISTRY}/deepmd-cuda:${VERSION}"]
+}
+
+target "label-qe" {
+  inherits   = ["common"]
+  dockerfile = "images/label-qe/Dockerfile"
+  contexts   = { base = "target:base" }
+  tags       = ["${REGISTRY}/label-qe:${VERSION}"]
+}
+
+target "label-cp2k" {
+  inherits   = ["common"]
+  dockerfile = "images/label-cp2k/Dockerfile"
+  contexts   = { base = "target:base" }
+  tags       = ["${REGISTRY}/label-cp2k:${VERSION}"]
+}
+
+target "label-vasp" {
+  inherits   = ["common"]
+  dockerfile = "images/label-vasp/Dockerfile"
+  contexts   = { base = "target:base" }
+  tags       = ["${REGISTRY}/label-vasp:${VERSION}"]
+}

@@ -1,0 +1,231 @@
+"""Workflows through Kubernetes' API and through Argo's server, with everything that goes wrong on the way."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lamflow.cluster.api import NotFoundError
+from lamflow.cluster.patience import Patience
+from lamflow.cluster.waiting import hopeless, reason
+from lamflow.cluster.workflows import Workflows, finished, nodes, phase, pods
+from lamflow.config.pods import Cluster
+from lamflow.errors import ClusterError, OutageError
+from tests.stand_ins.kubernetes import WORKFLOWS, Fault, Kubernetes
+from tests.stand_ins.s3 import free_port
+
+PATIENT = Patience(seconds=5.0, first=0.05)
+
+
+def manifest(name: str = "tiny", run: str = "tiny") -> dict[str, Any]:
+    return {"metadata": {"name": name, "labels": {"lamflow/run": run}}, "spec": {}}
+
+
+@pytest.fixture
+def workflows(kubernetes: Kubernetes) -> Workflows:
+    return Workflows.of(Cluster(), PATIENT)
+
+
+def ends(kubernetes: Kubernetes, how: str = "Succeeded", after: float = 0.3, name: str = "tiny") -> threading.Thread:
+    """Have a Workflow run and end in a while."""
+
+    def work() -> None:
+        for now in ("Running", how):
+            time.sleep(after / 2)
+            kubernetes.update(name, lambda found, now=now: found.update(status={"phase": now}))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_a_workflow_is_watched_to_its_end(kubernetes: Kubernetes, workflows: Workflows) -> None:
+    workflows.create(manifest())
+    thread = ends(kubernetes)
+    assert [phase(state) for state in workflows.watch("tiny")] == ["", "Running", "Succeeded"]
+    thread.join()
+    assert sum(request.startswith("GET") for request in kubernetes.requests) == 1, "it watched and did not poll"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("GET", 429, "too many requests", 1, {"Retry-After": "1"}),
+        Fault("GET", 500, "etcdserver: request timed out", 3),
+        Fault("GET", 503, "apiserver is shutting down", 3),
+        Fault("GET", 0, times=3),
+        Fault("WATCH", 0),
+        Fault("WATCH", 410, "too old resource version: 1 (100)"),
+        Fault("WATCH", 500, "internal error"),
+        Fault("WATCH", event={"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}}),
+        Fault("WATCH", event={"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "7"}}}),
+        Fault("WATCH", after=1),
+    ],
+    ids=["429", "500", "503", "dropped", "watch-dropped", "410", "watch-500", "410-event", "bookmark", "cut-off"],
+)
+def test_it_is_watched_through_outages(kubernetes: Kubernetes, workflows: Workflows, fault: Fault) -> None:
+    workflows.create(manifest())
+    kubernetes.faults.append(fault)
+    thread = ends(kubernetes, after=1.0)
+    assert phase(list(workflows.watch("tiny"))[-1]) == "Succeeded"
+    thread.join()
+    assert fault.times == 0, "the fault was met"
+
+
+def test_a_deleted_workflow_is_said_to_be(kubernetes: Kubernetes, workflows: Workflows) -> None:
+    workflows.create(manifest())
+    threading.Timer(0.3, lambda: kubernetes.put(kubernetes.workflows["tiny"], "DELETED")).start()
+    with pytest.raises(NotFoundError, match="Workflow tiny in namespace lamflow was deleted while it ran"):
+        list(workflows.watch("tiny"))
+
+
+def test_patience_ends(kubernetes: Kubernetes, workflows: Workflows) -> None:
+    workflows.api.patience = Patience(seconds=0.5, first=0.1)
+    kubernetes.faults.append(Fault("GET", 503, "not ready", times=100))
+    with pytest.raises(OutageError, match="busy or failing \\(503: not ready\\)"):
+        workflows.get("tiny")
+
+
+def test_a_workflow_that_the_same_run_made_is_taken(kubernetes: Kubernetes, workflows: Workflows) -> None:
+    workflows.ensure(manifest())
+    assert workflows.ensure(manifest())["metadata"]["name"] == "tiny"
+    with pytest.raises(ClusterError, match="exists and is not of run other"):
+        workflows.ensure(manifest(run="other"))
+
+
+def test_creating_survives_an_answer_that_is_lost(kubernetes: Kubernetes, workflows: Workflows) -> None:
+    kubernetes.faults.append(Fault("POST", 0))
+    workflows.ensure(manifest())
+    assert "tiny" in kubernetes.workflows
+
+
+def test_a_rehearsal_makes_nothing(kubernetes: Kubernetes, workflows: Workflows) -> None:
+    workflows.create(manifest(), rehearse=True)
+    assert not kubernetes.workflows
+    assert f"POST {WORKFLOWS}?dryRun" in kubernetes.requests
+
+
+def test_stopping_deleting_describing(kubernetes: Kubernetes, workflows: Workflows) -> None:
+    workflows.create(manifest())
+    workflows.describe("tiny", "| a |")
+    workflows.stop("tiny")
+    assert kubernetes.workflows["tiny"]["spec"]["shutdown"] == "Terminate"
+    assert kubernetes.workflows["tiny"]["metadata"]["annotations"]["workflows.argoproj.io/description"] == "| a |"
+    assert [w["metadata"]["name"] for w in workflows.of_run("tiny")] == ["tiny"]
+    workflows.delete("tiny")
+    assert workflows.find("tiny") is None
+    workflows.stop("tiny")
+    workflows.delete("tiny")
+
+
+def test_logs_name_their_pods(kubernetes: Kubernetes, workflows: Workflows) -> None:
+    kubernetes.logs = {"tiny-train-1": "one\ntwo\n", "other": "no"}
+    assert list(workflows.logs("tiny")) == ["tiny-train-1: one", "tiny-train-1: two"]
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "says"),
+    [
+        (401, "Unauthorized", "does not accept the token or certificate"),
+        (403, 'workflows.argoproj.io is forbidden: User "me" cannot create', "lamflow-user"),
+        (403, "pods is forbidden: exceeded quota: gpus, requested: 4, limited: 2", "ResourceQuota"),
+        (404, 'namespaces "lamflow" not found', "namespace lamflow is missing"),
+        (422, "Workflow.argoproj.io is invalid: spec.entrypoint", "invalid"),
+    ],
+)
+def test_a_refusal_says_what_to_do(
+    kubernetes: Kubernetes, workflows: Workflows, status: int, message: str, says: str
+) -> None:
+    kubernetes.faults.append(Fault("POST", status, message))
+    with pytest.raises(ClusterError) as caught:
+        workflows.create(manifest())
+    assert says in str(caught.value)
+    assert message.split(":")[0] in str(caught.value)
+    assert len(kubernetes.requests) == 1, "a refusal is not tried again"
+
+
+def test_no_kubeconfig_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(ClusterError, match="set KUBECONFIG"):
+        Workflows.of(Cluster())
+
+
+def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("ARGO_SERVER", url)
+    with pytest.raises(OutageError, match=f"Argo's server {url} does not answer"):
+        Workflows.of(Cluster(), Patience(seconds=0.3, first=0.1)).get("tiny")
+
+
+def test_argos_server_is_spoken_to_in_its_own_way(kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARGO_SERVER", kubernetes.url)
+    monkeypatch.setenv("ARGO_TOKEN", "Bearer planted-token")
+    workflows = Workflows.of(Cluster(), PATIENT)
+    base, name = "/api/v1/workflows/lamflow", "tiny"
+    running = {"metadata": {"name": name, "resourceVersion": "5"}, "status": {"phase": "Running"}}
+    done = {"metadata": {"name": name, "resourceVersion": "6"}, "status": {"phase": "Succeeded"}}
+    events = [{"result": {"type": "MODIFIED", "object": each}} for each in (running, done)]
+    kubernetes.answers = {
+        base: (200, running),
+        f"{base}/{name}": (200, running),
+        f"{base}/{name}/terminate": (200, {}),
+        "/api/v1/workflow-events/lamflow": (200, "".join(f"data: {json.dumps(event)}\n\n" for event in events)),
+        f"{base}/{name}/log": (200, json.dumps({"result": {"podName": "tiny-train", "content": "hello"}}) + "\n"),
+    }
+    workflows.create(manifest())
+    assert kubernetes.bodies[-1] == {"workflow": manifest()}
+    workflows.create(manifest(), rehearse=True)
+    assert kubernetes.bodies[-1]["serverDryRun"] is True
+    assert [phase(state) for state in workflows.watch(name)] == ["Running", "Running", "Succeeded"]
+    workflows.stop(name)
+    assert list(workflows.logs(name)) == ["tiny-train: hello"]
+
+
+NODE = {
+    "id": "a", "type": "Pod", "templateName": "train", "phase": "Succeeded", "startedAt": "2026-01-01T00:00:00Z",
+    "finishedAt": "2026-01-01T00:01:00Z", "inputs": {"parameters": [{"name": "pod", "value": "2"}]},
+    "outputs": {"exitCode": "0"}, "progress": "30/100",
+}  # fmt: skip
+
+
+def test_the_last_try_of_a_pod_counts() -> None:
+    later = {**NODE, "id": "b", "phase": "Failed", "startedAt": "2026-01-01T00:02:00Z", "finishedAt": None,
+             "outputs": {"exitCode": "137"}}  # fmt: skip
+    tree = {"x": {"id": "x", "type": "Retry"}, "b": later, "a": NODE}
+    [pod] = pods({"status": {"nodes": tree}})
+    assert (pod.step, pod.number, pod.phase, pod.exit_code, pod.end) == ("train", 2, "Failed", 137, 0.0)
+
+
+def test_packed_nodes_are_read() -> None:
+    packed = base64.b64encode(gzip.compress(json.dumps({"a": NODE}).encode())).decode()
+    assert nodes({"status": {"compressedNodes": packed}}) == {"a": NODE}
+    assert finished({"status": {"phase": "Error"}})
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds", "says"),
+    [
+        ("ImagePullBackOff: Back-off pulling image", 700, "pods.train.image"),
+        ("Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", 4000, "pods.train.gpus"),
+        ("Unschedulable: 0/3 nodes are available: 3 Insufficient memory.", 4000, "pods.train"),
+        ('pods "x" is forbidden: exceeded quota: all', 4000, "ResourceQuota"),
+        ("MountVolume.SetUp failed for volume s3: secret lamflow-s3 not found", 4000, "cluster.s3.secret"),
+    ],
+)
+def test_a_pod_that_waits_in_vain_is_found_with_its_fix(message: str, seconds: float, says: str) -> None:
+    node = {**NODE, "phase": "Pending", "message": message, "outputs": None}
+    workflow = {"status": {"nodes": {"a": node}}}
+    start = pods(workflow)[0].start
+    assert hopeless(workflow, 3600.0, now=start + 60) is None
+    pod = hopeless(workflow, 3600.0, now=start + seconds)
+    assert pod is not None
+    said = reason(pod, {"train": "train"})
+    assert message in said
+    assert says in said

@@ -1,0 +1,333 @@
+"""Whole runs on a stand-in cluster: every pod a process, every artifact in a real object store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lamflow.config import load, parse
+from lamflow.data.dataset import manifests
+from lamflow.data.results import Run, Shape
+from lamflow.driver import remote
+from lamflow.driver.loop import run as run_here
+from lamflow.driver.remote import OnCluster, Remote
+from lamflow.driver.rundir import RunDirectory
+from lamflow.errors import ClusterError, EngineError, StateError
+from tests.conftest import STUDY
+from tests.stand_ins.argo import Argo
+from tests.stand_ins.kubernetes import WORKFLOWS, Fault, Kubernetes
+from tests.stand_ins.s3 import S3Server
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Place:
+    """A stand-in cluster, and a study that runs on it."""
+
+    kubernetes: Kubernetes
+    argo: Argo
+    s3: S3Server
+    bucket: str
+    folder: Path
+
+    def study(self, change: Callable[[str], str] = lambda text: text) -> Path:
+        file = self.folder / "tiny.yaml"
+        file.write_text(change(STUDY) + f"cluster: {{s3: {{endpoint: '{self.s3.endpoint}', bucket: {self.bucket}}}}}\n")
+        return file
+
+    def submit(self, change: Callable[[str], str] = lambda text: text) -> Remote:
+        return remote.submit(load(self.study(change)), self.folder / "run")
+
+    def end(self) -> Run:
+        """The record of the run when its driver has ended."""
+        return remote.follow(self.folder / "run", Remote.read(self.folder / "run" / "remote.json"), Quiet(), pause=0.2)
+
+    def keys(self, prefix: str) -> dict[str, str]:
+        """Objects below a prefix, and when they were written."""
+        found = self.s3.client.list_objects(self.bucket, prefix=f"lamflow/tiny/{prefix}", recursive=True)
+        return {str(item.object_name): str(item.last_modified) for item in found}
+
+    def frames(self) -> list[tuple[str, str]]:
+        """Hash and origin of every frame that is trained on."""
+        directory = RunDirectory(self.folder / "run")
+        remote.mirror(directory, Remote.read(directory.path / "remote.json").store(), "data/train/", whole=True)
+        return frames_of(directory.path)
+
+
+class Quiet(remote.Listener):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def says(self, text: str) -> None:
+        self.said.append(text)
+
+
+def frames_of(path: Path) -> list[tuple[str, str]]:
+    return sorted(
+        (record.hash, record.origin.model_dump_json())
+        for manifest in manifests(path / "data" / "train")
+        for record in manifest.frames
+    )
+
+
+@pytest.fixture
+def place(kubernetes: Kubernetes, s3: S3Server, bucket: str, tmp_path: Path) -> Iterator[Place]:
+    (tmp_path / "pods").mkdir()
+    argo = Argo(kubernetes, s3, bucket, tmp_path / "pods", Path(os.environ["KUBECONFIG"]))
+    yield Place(kubernetes, argo, s3, bucket, tmp_path)
+    for process in list(argo.running.values()):
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
+    """The frames that the same study ends with on one machine."""
+    folder = tmp_path_factory.mktemp("here")
+    run_here(parse(STUDY), folder / "run")
+    return frames_of(folder / "run")
+
+
+def test_a_run_ends_as_it_would_on_one_machine(place: Place, undisturbed: list[tuple[str, str]]) -> None:
+    place.submit()
+    written: dict[str, str] = {}
+
+    def remember() -> None:
+        while len(written) < 4 and not place.kubernetes.closing:
+            if "lamflow/tiny/data/train/000/manifest.json" in place.keys("data/train/000"):
+                written.update(place.keys("data/train/000"))
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=remember)
+    thread.start()
+    record = place.end()
+    thread.join()
+    assert record.state == "ended"
+    assert place.frames() == undisturbed
+    assert place.keys("data/train/000") == written, "what did not change was not uploaded again"
+    assert {"lamflow/tiny/report/index.html", "lamflow/tiny/report/learning.png"} <= set(place.keys("report"))
+    index = place.folder / "index.html"
+    place.s3.client.fget_object(place.bucket, "lamflow/tiny/report/index.html", str(index))
+    assert "<script" not in index.read_text()
+    assert "data:" not in index.read_text(), "the policy of Argo's UI lets no such image through"
+    driver = next(node for node in place.kubernetes.workflows["tiny"]["status"]["nodes"].values())
+    said = {p["name"]: p["value"] for p in driver["outputs"]["parameters"]}
+    assert said["state"] == "ended"
+    assert said["labels"] == "16"
+    assert float(said["force_rmse"]) > 0
+    annotation = place.kubernetes.workflows["tiny"]["metadata"]["annotations"]["workflows.argoproj.io/description"]
+    assert annotation.count("\n") == 4, "Argo's list shows the table of iterations"
+    assert not place.keys("iterations/001/checkpoints")
+    no_secret_is_anywhere(place)
+    with pytest.raises(ClusterError, match="not of run"):
+        place.kubernetes.update("tiny", lambda found: found["metadata"].update(labels={"lamflow/run": "other"}))
+        OnCluster(RunDirectory(place.folder / "run"), Remote.of(load(place.study()))).workflows.ensure(
+            {"metadata": {"name": "tiny", "labels": {"lamflow/run": "tiny"}}}
+        )
+
+
+def no_secret_is_anywhere(place: Place) -> None:
+    """Neither the secret key nor the token is in a manifest, a log, a stored object, or a file of the run."""
+    texts = [
+        json.dumps(place.kubernetes.workflows),
+        json.dumps(place.kubernetes.bodies),
+        *place.kubernetes.logs.values(),
+    ]
+    for item in place.s3.client.list_objects(place.bucket, recursive=True):
+        answer = place.s3.client.get_object(place.bucket, str(item.object_name))
+        texts.append(answer.read().decode(errors="replace"))
+    texts += [file.read_text(errors="replace") for file in (place.folder / "run").rglob("*") if file.is_file()]
+    assert len(texts) > 50
+    assert not any("planted" in text for text in texts)
+
+
+def test_a_driver_and_pods_that_lose_their_nodes_cost_nothing(place: Place, undisturbed: list[tuple[str, str]]) -> None:
+    killed = {"driver": 0, "explore": 0, "train": 0}
+
+    def lose() -> None:
+        while not place.kubernetes.closing and not all(killed.values()):
+            for step, times in killed.items():
+                if not times and (step != "driver" or killed["train"]) and place.argo.kill(step):
+                    killed[step] += 1
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=lose)
+    place.submit()
+    thread.start()
+    record = place.end()
+    thread.join()
+    assert record.state == "ended"
+    assert all(killed.values())
+    assert sum(line.endswith(": 137") for line in place.argo.pods) >= 3
+    assert place.frames() == undisturbed
+
+
+def test_an_outage_of_the_api_is_waited_for(place: Place) -> None:
+    place.submit(lambda text: text.replace("iterations: 2", "iterations: 1"))
+    for line, status in (
+        (f"GET {WORKFLOWS}", 503),
+        ("WATCH", 0),
+        (f"POST {WORKFLOWS}", 500),
+        (f"PATCH {WORKFLOWS}", 429),
+    ):
+        place.kubernetes.faults.append(Fault(line, status, "not now", times=2))
+    assert place.end().state == "ended"
+    assert any("trying again" in log for log in place.kubernetes.logs.values())
+
+
+def test_what_succeeded_is_not_done_again(place: Place, undisturbed: list[tuple[str, str]]) -> None:
+    place.submit(lambda text: text.replace("label: {parallel: 1}", "label: {parallel: 3, retries: 0}"))
+    while not place.argo.kill("label-1") if any("001-select" in pod for pod in place.argo.pods) else True:
+        time.sleep(0.02)
+    record = place.end()
+    assert record.state == "failed"
+    assert "label 1" in record.message
+    shape = RunDirectory(place.folder / "run").iteration(1) / "shape.json"
+    before = list(place.argo.pods)
+    remote.resume(place.folder / "run", Remote.read(place.folder / "run" / "remote.json"))
+    assert place.end().state == "ended"
+    again = [pod for pod in place.argo.pods[len(before) :] if "tiny-001" in pod]
+    assert again == ["tiny-001-2-label-1: 0", "tiny-001-2-merge-0: 0"]
+    assert Shape.read(shape).done == {"train": [0], "explore": [0, 1], "select": [0], "label": [0, 2]}
+    assert [frame[0] for frame in place.frames()] == [frame[0] for frame in undisturbed]
+
+
+def test_stop_and_resume(place: Place, undisturbed: list[tuple[str, str]]) -> None:
+    made = place.submit()
+    while not any("001-train" in pod for pod in place.argo.pods):
+        time.sleep(0.05)
+    with pytest.raises(StateError, match="is driving this run"):
+        remote.resume(place.folder / "run", made)
+    with pytest.raises(StateError, match="is driving this run"):
+        place.submit()
+    remote.stop(place.folder / "run", made)
+    assert place.end().state == "stopped"
+    with pytest.raises(StateError, match="nothing drives"):
+        remote.stop(place.folder / "run", made)
+    remote.resume(place.folder / "run", made)
+    assert place.end().state == "ended"
+    assert place.frames() == undisturbed
+
+
+def test_a_run_is_read_by_its_address_from_anywhere(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = place.submit(lambda text: text.replace("iterations: 2", "iterations: 1"))
+    place.end()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", place.s3.endpoint)
+
+    def lamflow(*words: str) -> str:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "lamflow", *words], cwd=elsewhere, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "ended" in lamflow("status", made.url)
+    assert "report.html" in lamflow("report", made.url)
+    assert "3 models" in lamflow("fetch", made.url, "models")
+    assert "frames in deepmd/npy" in lamflow("fetch", "runs/tiny", "data")
+    assert "the budget of 1 iterations" in lamflow("watch", "runs/tiny")
+    assert "iteration 1" in lamflow("logs", "runs/tiny")
+    assert lamflow("logs", "runs/tiny", "--iteration", "1") != ""
+    assert "the budget of 1 iterations" in lamflow("resume", "runs/tiny", "--drive-here")
+
+
+def test_why_a_pod_failed_is_said_as_on_one_machine(place: Place) -> None:
+    place.submit(lambda text: text.replace("timestep: 0.002", "timestep: 0.5"))
+    record = place.end()
+    assert record.state == "failed"
+    assert "Workflow tiny-001, select 0: no frame passed the filters" in record.message
+    with pytest.raises(EngineError):
+        raise remote._explanation(place.kubernetes.workflows["tiny-001"])
+
+
+def test_a_pod_that_never_finds_a_node_stops_the_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.argo.seen.add("tiny-000")  # nobody carries it out
+    executor_says = Quiet()
+    config = load(place.study())
+    config = config.model_copy(update={"cluster": config.cluster.model_copy(update={"pending": 0.5})})
+    node = {
+        "id": "a", "type": "Pod", "templateName": "label", "phase": "Pending", "startedAt": "2026-01-01T00:00:00Z",
+        "message": "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+    }  # fmt: skip
+
+    def wait() -> None:
+        while "tiny-000" not in place.kubernetes.workflows:
+            time.sleep(0.05)
+        place.kubernetes.update(
+            "tiny-000", lambda found: found.update(status={"phase": "Running", "nodes": {"a": node}})
+        )
+
+    threading.Thread(target=wait).start()
+    directory = RunDirectory(place.folder / "run")
+    with pytest.raises(ClusterError, match=r"pods\.label\.gpus"):
+        run_here(config, directory.path, executor_says, OnCluster(directory, Remote.of(config)))
+    assert place.kubernetes.workflows["tiny-000"]["spec"]["shutdown"] == "Terminate"
+    assert "Insufficient nvidia.com/gpu" in executor_says.said[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "says"),
+    [
+        (401, "Unauthorized", "log in again"),
+        (403, "workflows is forbidden", "lamflow-user"),
+        (404, 'namespaces "lamflow" not found', "kubectl create namespace lamflow"),
+        (403, "exceeded quota: small", "ResourceQuota"),
+    ],
+)
+@pytest.mark.parametrize("rehearsal", [True, False], ids=["rehearsal", "creation"])
+def test_a_refused_submission_leaves_nothing_behind(
+    place: Place, status: int, message: str, says: str, rehearsal: bool
+) -> None:
+    if not rehearsal:
+        place.kubernetes.faults.append(Fault(f"POST {WORKFLOWS}x", 500))
+        original = place.kubernetes.fault
+        posts = iter([None, Fault("POST", status, message)])
+        place.kubernetes.fault = lambda line: next(posts) if line.startswith("POST") else original(line)  # type: ignore[method-assign]
+    else:
+        place.kubernetes.faults.append(Fault(f"POST {WORKFLOWS}", status, message))
+    with pytest.raises(ClusterError, match=says):
+        place.submit()
+    assert not place.keys("")
+    assert not (place.folder / "run").exists()
+    assert not place.kubernetes.workflows
+
+
+def test_a_missing_bucket_is_said_before_anything_is_made(place: Place) -> None:
+    place.bucket = "not-there"
+    with pytest.raises(ClusterError, match="no bucket not-there"):
+        place.submit()
+    assert not (place.folder / "run").exists()
+
+
+def test_a_run_of_this_machine_is_not_overwritten(place: Place) -> None:
+    run_here(load(place.study(lambda text: text.replace("iterations: 2", "iterations: 1"))), place.folder / "run")
+    with pytest.raises(StateError, match="holds a run of this machine"):
+        place.submit()
+    assert RunDirectory(place.folder / "run").run().state == "ended"
+
+
+def test_a_terminated_driver_says_that_another_pod_goes_on(place: Place) -> None:
+    place.submit()
+    while not any("-driver-" in name for name in place.argo.running):
+        time.sleep(0.05)
+    time.sleep(2.0)
+    name, process = next(item for item in place.argo.running.items() if "-driver-" in item[0])
+    os.killpg(process.pid, signal.SIGTERM)
+    assert place.end().state == "ended"
+    assert f"{name.rsplit('-', 1)[0]}: 143" in place.argo.pods, place.kubernetes.logs[name]

