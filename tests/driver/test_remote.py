@@ -131,11 +131,6 @@ def test_a_run_ends_as_it_would_on_one_machine(place: Place, undisturbed: list[t
     assert annotation.count("\n") == 4, "Argo's list shows the table of iterations"
     assert not place.keys("iterations/001/checkpoints")
     no_secret_is_anywhere(place)
-    with pytest.raises(ClusterError, match="not of run"):
-        place.kubernetes.update("tiny", lambda found: found["metadata"].update(labels={"lamflow/run": "other"}))
-        OnCluster(RunDirectory(place.folder / "run"), Remote.of(load(place.study()))).workflows.ensure(
-            {"metadata": {"name": "tiny", "labels": {"lamflow/run": "tiny"}}}
-        )
 
 
 def no_secret_is_anywhere(place: Place) -> None:
