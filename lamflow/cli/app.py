@@ -87,11 +87,20 @@ def schema() -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Which engines work here, with their versions, and how to install the others."""
+def doctor(
+    file: Annotated[
+        Optional[Path],  # noqa: UP045  typer reads the annotation
+        typer.Argument(help="With --cluster: start a pod of each kind that this file asks for.", metavar="[FILE]"),
+    ] = None,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Look at the cluster instead of at this machine.")] = False,
+) -> None:
+    """Which engines work here, and how to install the others; or what is missing on the cluster."""
     from lamflow.cli import study
 
-    study.doctor()
+    if cluster:
+        study.doctor_cluster(file)
+    else:
+        study.doctor()
 
 
 @app.command()

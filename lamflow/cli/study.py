@@ -41,6 +41,7 @@ def check(file: Path) -> None:
 def plan(file: Path, folder: Path | None) -> None:
     """A table for each stage."""
     from lamflow.driver.plan import plan as make_plan
+    from lamflow.driver.render import cluster_pods
     from lamflow.driver.rundir import RunDirectory
     from lamflow.driver.study import load
 
@@ -57,6 +58,13 @@ def plan(file: Path, folder: Path | None) -> None:
         table.add_row("together", "", str(stage.pods), f"{stage.seconds:.0f}", style="bold")
         console.print(table)
     console.print(f"at most {made.iterations} iterations and {made.labels} labels")
+    most = max((cluster_pods(study.config, place) for place in range(len(study.config.stages))), key=_total)
+    shown = ", ".join(f"{step} {count}" for step, count in most.items())
+    console.print(f"on a cluster at most {_total(most)} pods an iteration: {shown}")
+
+
+def _total(pods: dict[str, int]) -> int:
+    return sum(pods.values())
 
 
 def render(file: Path, iteration: int) -> None:
@@ -87,6 +95,25 @@ def doctor() -> None:
         table.add_row(engine.name, ", ".join(engine.roles), works, escape(says))
     Console().print(table)
     print(f"{shutil.disk_usage('.').free / 1e9:.0f} GB free in this folder")
+
+
+def doctor_cluster(file: Path | None) -> None:
+    """A line a check. Exit status 2 when something is missing."""
+    import typer
+
+    from lamflow.config import load
+    from lamflow.driver.doctor import doctor
+
+    console = Console()
+    marks = {"good": "[green]good[/]   ", "bad": "[red]bad[/]    ", "unknown": "[yellow]unknown[/]"}
+    bad = 0
+    for check in doctor(load(file) if file else None):
+        console.print(f"{marks[check.state]}  {check.name}: {escape(check.says)}")
+        if check.state != "good" and check.fix:
+            console.print(f"         {escape(check.fix)}", style="dim")
+        bad += check.state == "bad"
+    if bad:
+        raise typer.Exit(2)
 
 
 def _schema_text() -> str:

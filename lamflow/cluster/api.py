@@ -62,6 +62,15 @@ class Api:
 
         return self.patience.call(once)
 
+    def header(self, path: str, name: str) -> str:
+        """A header of the answer; empty if it has none."""
+
+        def once() -> str:
+            with closing(self._call("GET", path, None, None, None, SECONDS)) as response:
+                return str(response.headers.get(name, ""))
+
+        return self.patience.call(once)
+
     def lines(self, path: str, query: Mapping[str, str] | None = None, seconds: float = SECONDS) -> Iterator[str]:
         """The lines of a streamed answer, as they come. Raises OutageError when the connection breaks."""
         with closing(self._call("GET", path, None, query, None, seconds + SECONDS)) as response:

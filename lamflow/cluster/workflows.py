@@ -123,10 +123,15 @@ class Workflows:
         api, argo = connect(cluster, patience)
         return cls(api, ArgoPaths() if argo else KubernetesPaths(), cluster.namespace)
 
+    @property
+    def argo(self) -> bool:
+        """They are asked of Argo's server."""
+        return isinstance(self.paths, ArgoPaths)
+
     def create(self, manifest: Manifest, *, rehearse: bool = False) -> Manifest:
         """Make a Workflow, or only have it checked to `rehearse`. Raises AlreadyExistsError and other ClusterErrors."""
         query, body = {}, self.paths.created(manifest)
-        if rehearse and isinstance(self.paths, ArgoPaths):
+        if rehearse and self.argo:
             body = {**body, "serverDryRun": True}
         elif rehearse:
             query = {"dryRun": "All"}
@@ -166,7 +171,7 @@ class Workflows:
     def of_run(self, run: str) -> list[Manifest]:
         """Every Workflow of a run."""
         selector = f"{RUN_LABEL}={run}"
-        key = "listOptions.labelSelector" if isinstance(self.paths, ArgoPaths) else "labelSelector"
+        key = "listOptions.labelSelector" if self.argo else "labelSelector"
         found = self.api.request("GET", self.paths.all(self.namespace), query={key: selector})
         return list(found.get("items") or [])
 
@@ -212,7 +217,7 @@ class Workflows:
         """Have a Workflow end its pods and stop; one that has finished or is gone stays as it is."""
         path = f"{self.paths.all(self.namespace)}/{name}"
         try:
-            if isinstance(self.paths, ArgoPaths):
+            if self.argo:
                 self.api.request("PUT", f"{path}/terminate", {"name": name, "namespace": self.namespace})
             else:
                 self.api.request("PATCH", path, {"spec": {"shutdown": "Terminate"}}, kind=MERGE_PATCH)
@@ -221,7 +226,7 @@ class Workflows:
 
     def describe(self, name: str, text: str) -> None:
         """Show `text`, Markdown, beside a Workflow in Argo's list. Argo's server cannot, so there this does nothing."""
-        if isinstance(self.paths, KubernetesPaths):
+        if not self.argo:
             patch = {"metadata": {"annotations": {"workflows.argoproj.io/description": text}}}
             self.api.request("PATCH", f"{self.paths.all(self.namespace)}/{name}", patch, kind=MERGE_PATCH)
 
@@ -237,7 +242,7 @@ class Workflows:
 
     def logs(self, name: str, *, follow: bool = False) -> Iterator[str]:
         """Lines of the main containers of a Workflow's pods, each with its pod's name before it."""
-        if isinstance(self.paths, ArgoPaths):
+        if self.argo:
             query = {"logOptions.container": "main", "logOptions.follow": str(follow).lower()}
             for line in self.api.lines(f"{self.paths.all(self.namespace)}/{name}/log", query, 3600.0):
                 found = json.loads(line).get("result", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from lamflow.config.schema import Config
@@ -10,6 +11,24 @@ from lamflow.driver.prepare import frames_of
 from lamflow.driver.shape import Elsewhere, iteration_shape
 from lamflow.errors import InputError
 from lamflow.science.tasks import pods_needed
+
+
+def cluster_pods(config: Config, stage: int) -> dict[str, int]:
+    """Pods of each step of an iteration of a stage, at most, counted in the graph that goes to Argo."""
+    from lamflow.flow.iteration import manifest
+    from lamflow.flow.manifest import KINDS, steps_of
+
+    sizes = {settings.name: len(frames_of(settings, config)) for settings in config.structures}
+    shape = iteration_shape(config, 1, stage, sizes, Elsewhere())
+    templates = manifest(config, shape)["spec"]["templates"]
+    label, pods = config.pods.label, {}
+    for step in steps_of(templates):
+        if step["template"] in KINDS:
+            items = step.get("withParam", "[0]")
+            known = items.startswith("[")
+            most = pods_needed(config.select.limit, shape.pods_at_once, label.tasks_per_pod)
+            pods[step["template"]] = len(json.loads(items)) if known else most
+    return pods
 
 
 def render(config: Config, number: int) -> dict[str, Any]:

@@ -173,8 +173,8 @@ def _named(templates: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
             f"steps.{step}.", f"steps.{where}-{step}."
         )
     named: list[dict[str, Any]] = json.loads(text)
-    for step in (group[0] for template in named for group in template.get("steps", [])):
-        step["name"] = f"{where}-{step['name']}"
+    for each in steps_of(named):
+        each["name"] = f"{where}-{each['name']}"
     return named
 
 
@@ -215,7 +215,7 @@ def _throttled(templates: list[dict[str, Any]], config: Config) -> list[dict[str
     Changes `templates` and returns the new ones.
     """
     made = []
-    for step in (group[0] for template in templates for group in template.get("steps", [])):
+    for step in steps_of(templates):
         pod: Pod = getattr(config.pods, KINDS[step["name"]])
         if not (isinstance(pod.tasks_per_pod, int) and pod.parallel and "withParam" in step):
             continue
@@ -232,6 +232,11 @@ def _throttled(templates: list[dict[str, Any]], config: Config) -> list[dict[str
         step.update(template=template["name"], arguments=arguments)
         made.append(template)
     return made
+
+
+def steps_of(templates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every step of every template."""
+    return [step for template in templates for together in template.get("steps", []) for step in together]
 
 
 def _metrics(config: Config, what: str) -> list[dict[str, Any]]:

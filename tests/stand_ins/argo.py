@@ -68,7 +68,7 @@ class Argo:
 
     def _steps(self, name: str, templates: dict[str, Object], group: Object, scope: dict[str, str]) -> None:
         outputs: dict[str, dict[str, str]] = {}
-        for [step] in group["steps"]:
+        for step in (step for together in group["steps"] for step in together):
             if "when" in step:
                 left, right = _filled(step["when"], scope, outputs).split(" == ")
                 if left != right:
