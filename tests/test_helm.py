@@ -219,7 +219,6 @@ def test_the_notes_say_what_comes_next() -> None:
     files = json.loads(_rendered(json.dumps({}), "v1.30.0"))
     notes = next(text for name, text in files.items() if name.endswith("lamflow/templates/NOTES.txt"))
     for command in (
-        "port-forward service/lamflow-s3",
         "AWS_SECRET_ACCESS_KEY",
         "lamflow doctor --cluster",
         "lamflow submit",

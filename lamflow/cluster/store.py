@@ -20,8 +20,9 @@ from minio.credentials.providers import Provider
 from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, S3Error, ServerError
 
+from lamflow.cluster.forward import forwarded, is_inside
 from lamflow.cluster.patience import Patience
-from lamflow.config.pods import ObjectStore
+from lamflow.config.pods import Cluster, ObjectStore
 from lamflow.errors import ClusterError, OutageError
 
 T = TypeVar("T")
@@ -68,9 +69,11 @@ class Store:
     Every method raises ClusterError for what the server refuses, OutageError when it does not answer for long.
     """
 
-    def __init__(self, settings: ObjectStore, prefix: str, patience: Patience | None = None) -> None:
+    def __init__(
+        self, settings: ObjectStore, prefix: str, patience: Patience | None = None, endpoint: str | None = None
+    ) -> None:
         self.settings, self.prefix, self.patience = settings, prefix, patience or Patience()
-        self.endpoint = os.environ.get("AWS_ENDPOINT_URL") or settings.endpoint
+        self.endpoint = os.environ.get("AWS_ENDPOINT_URL") or endpoint or settings.endpoint
         parts = urlparse(self.endpoint)
         if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
             raise ClusterError("AWS_ENDPOINT_URL or cluster.s3.endpoint is not a URL like https://s3.example.org")
@@ -88,6 +91,14 @@ class Store:
                 maxsize=AT_ONCE, retries=False, timeout=urllib3.Timeout(connect=10.0, read=120.0), **tls
             ),
         )  # fmt: skip
+
+    @classmethod
+    def of(cls, cluster: Cluster, prefix: str, patience: Patience | None = None) -> Store:
+        """The store that `cluster` names; one that only pods can reach is reached through Kubernetes' API."""
+        endpoint = None
+        if "AWS_ENDPOINT_URL" not in os.environ and is_inside(cluster.s3.endpoint):
+            endpoint = forwarded(cluster.s3.endpoint, cluster.namespace, cluster.context, cluster.verify_tls)
+        return cls(cluster.s3, prefix, patience, endpoint)
 
     @property
     def url(self) -> str:

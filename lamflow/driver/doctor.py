@@ -23,7 +23,7 @@ def doctor(config: Config | None, patience: float = PATIENCE) -> Iterator[Check]
     cluster = config.cluster if config else Cluster()
     try:
         workflows = Workflows.of(cluster)
-        store = Store(cluster.s3, cluster.prefix)
+        store = Store.of(cluster, cluster.prefix)
     except LamflowError as error:
         yield Check("cluster", "bad", str(error), "see KUBECONFIG, cluster.context and cluster.argo_server")
         return

@@ -72,7 +72,7 @@ class Remote(Result):
 
     def store(self, patience: Patience | None = None) -> Store:
         """Its objects."""
-        return Store(self.cluster.s3, self.prefix, patience)
+        return Store.of(self.cluster, self.prefix, patience)
 
 
 def mirror(directory: RunDirectory, store: Store, key: str = "", *, whole: bool = False) -> None:

@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, urlparse
 
 import yaml
 
+from tests.stand_ins.websocket import relay
+
 WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/lamflow/workflows"
 Object = dict[str, Any]
 REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "AlreadyExists", 410: "Expired",
@@ -51,6 +53,8 @@ class Kubernetes:
         self.bodies: list[Any] = []
         self.logs: dict[str, str] = {}
         self.answers: dict[str, Any] = {}
+        self.forwards: dict[str, int] = {}
+        """Ports of this machine that pods stand for."""
         self.closing = False
         self.url = ""
 
@@ -125,7 +129,9 @@ def _handler(cluster: Kubernetes) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
                     self.connection.shutdown(2)
                 return
-            if parts.path in cluster.answers:
+            if parts.path.endswith("/portforward"):
+                relay(self, cluster.forwards[parts.path.split("/")[-2]], int(query["ports"]))
+            elif parts.path in cluster.answers:
                 answer = cluster.answers[parts.path]
                 self._answer(*(answer(body) if callable(answer) else answer))
             elif watch:
