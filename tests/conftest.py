@@ -23,9 +23,20 @@ MISSING = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("cluster", "tests marked `cluster`, on a real Kubernetes")
+    group.addoption("--kubeconfig", help="kubeconfig of the cluster; without it these tests are skipped")
+    group.addoption("--namespace", default="lamflow-test", help="is made and deleted")
+    group.addoption("--registry", default="lamflow", help="what the names of the images begin with")
+    group.addoption("--install-argo", action="store_true", help="install Argo Workflows into the namespace, too")
+    group.addoption("--host-network", action="store_true", help="pods use their node's network")
+    group.addoption("--keep", action="store_true", help="leave the namespace when the tests are done")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    none = None if config.getoption("--kubeconfig") else "no cluster: name a kubeconfig with --kubeconfig"
     for item in items:
-        for marker, reason in MISSING.items():
+        for marker, reason in {**MISSING, "cluster": none}.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
 

@@ -62,7 +62,7 @@ class Remote(Result):
         if match is None:
             raise InputError(f"{url}: a run on a cluster is named like s3://BUCKET/PREFIX/NAME")
         _refuse_local_run(RunDirectory(folder))
-        store = Store(ObjectStore(bucket=match[1]), f"{match[2]}/", patience)
+        store = Store.of(Cluster(s3=ObjectStore(bucket=match[1])), f"{match[2]}/", patience)
         store.pull(folder, lambda _: True, f"{INPUT}/")
         if not (folder / INPUT / "config.json").is_file():
             raise StateError(f"{store.url}: there is no run here; start one with `lamflow submit FILE`")

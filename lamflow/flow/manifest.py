@@ -73,6 +73,7 @@ def complete(raw: dict[str, Any], config: Config, number: int | None) -> dict[st
         "imagePullSecrets": [{"name": name} for name in cluster.image_pull_secrets],
         "podPriorityClassName": cluster.priority_class,
         "hostNetwork": cluster.host_network,
+        "dnsPolicy": "ClusterFirstWithHostNet" if cluster.host_network else None,
     }
     spec.update({key: value for key, value in optional.items() if value})
     for template in spec["templates"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,11 @@ import pytest
 import yaml
 
 from lamflow.config import Config, load, parse
-from lamflow.driver.render import render
+from lamflow.data.results import Shape
+from lamflow.driver.render import cluster_pods, render
+from lamflow.flow.iteration import manifest
+from lamflow.flow.probe import probe_manifest
+from lamflow.flow.run import run_manifest
 from tests.conftest import ROOT, STUDY, examples
 
 VALIDATOR = ROOT.parent / "shared" / "argo" / "validate_manifest.py"
@@ -28,18 +33,54 @@ def test_every_workflow_renders_to_its_golden_manifest(file: Path) -> None:
     assert render(load(file), 1) == golden, "run `make golden` and read the difference"
 
 
+HERA = """
+import sys, yaml
+from hera.shared import _pydantic as hp
+hp.APIBaseModel.model_config["extra"] = "forbid"
+hp.APIBaseModel.model_config["populate_by_name"] = False
+from hera.workflows.models import Workflow
+for document in yaml.safe_load_all(sys.stdin):
+    Workflow.model_validate(document)
+"""
+
+
+def every_kind(names: bool = False) -> list[dict[str, Any]]:
+    """Manifests of the start, of iterations whole and in part, of the run, and of the probe, with all that can be set."""
+    config = parse(rich(names))
+    half = Shape(number=2, train=3, explore=4, label=5, attempt=2, done={"train": [0, 1, 2], "explore": [1]})
+    late = half.model_copy(update={"done": {**half.done, "explore": [0, 1, 2, 3], "select": [0], "label": [0, 4]}})
+    throttled = parse(
+        rich().replace("parallel: 3}", "parallel: 3, tasks_per_pod: 1}").replace("name: tiny", "name: two")
+    )
+    return [
+        *(render(config, number) for number in (0, 1, 2)),
+        *(manifest(config, shape) for shape in (half, late)),
+        *(render(throttled, number) for number in (0, 1)),
+        run_manifest(config, "s3://b/p/tiny", "p/tiny/"),
+        probe_manifest(config, "lamflow-doctor-1"),
+    ]
+
+
+def test_heras_models_take_every_kind_of_workflow() -> None:
+    text = yaml.safe_dump_all(every_kind())
+    done = subprocess.run([sys.executable, "-c", HERA], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.skipif(not VALIDATOR.is_file(), reason="the schemas of Argo are not beside this checkout")
-def test_argo_takes_every_kind_of_iteration(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("names", "versions"), [(False, []), (True, ["v3.7.18"]), (True, ["v4.1.2"])])
+def test_argo_takes_every_kind_of_workflow(tmp_path: Path, names: bool, versions: list[str]) -> None:
     files = []
-    for number in (0, 1, 2):
+    for number, made in enumerate(every_kind(names)):
         files.append(tmp_path / f"{number}.yaml")
-        files[-1].write_text(yaml.safe_dump(render(parse(rich()), number)))
-    found = subprocess.run([sys.executable, VALIDATOR, *files], capture_output=True, text=True, check=False)
+        files[-1].write_text(yaml.safe_dump(made))
+    only = [word for version in versions for word in ("--argo", version)]
+    found = subprocess.run([sys.executable, VALIDATOR, *files, *only], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
 
 
-def rich() -> str:
-    """The study with everything that pods can be given."""
+def rich(names: bool = False) -> str:
+    """The study with everything that pods can be given; `names` of their own in Argo's UI need Argo 3.7."""
     return (
         STUDY.split("pods:")[0]
         + """
@@ -50,45 +91,97 @@ pods:
     affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms:
       [{matchExpressions: [{key: zone, operator: In, values: [a]}]}]}}}}
   label: {image: "registry.local/mine:1", cpu: 500m, parallel: 3}
-cluster: {namespace: science, artifact_repository: s3, image_pull_secrets: [pull], priority_class: low}
-"""
+cluster: {namespace: science, artifact_repository: s3, image_pull_secrets: [pull], priority_class: low,
+  host_network: true, display_names: NAMES}
+""".replace("NAMES", str(names).lower())
     )
 
 
 def test_pods_get_what_the_file_says() -> None:
-    manifest = render(parse(rich()), 1)
-    train, label = (next(pod for pod in pods(manifest) if pod["name"] == name) for name in ("train", "label"))
+    made = render(parse(rich(names=True)), 1)
+    train, label = (next(pod for pod in pods(made) if pod["name"] == name) for name in ("train", "label"))
     assert train["script"]["resources"]["limits"] == {"memory": "32Gi", "nvidia.com/gpu": "2"}
     assert train["nodeSelector"] == {"gpu": "a100"}
     assert train["retryStrategy"]["limit"] == "3"
     assert {"name": "DP_COMPILE_INFER", "value": "1"} in train["script"]["env"]
-    assert {mount["mountPath"] for mount in train["script"]["volumeMounts"]} == {"/tmp", "/models", "/dev/shm"}
+    assert {mount["mountPath"] for mount in train["script"]["volumeMounts"]} == {
+        "/tmp", "/models", "/dev/shm", "/etc/lamflow/s3"
+    }  # fmt: skip
     assert label["script"]["image"] == "registry.local/mine:1"
     assert label["script"]["resources"]["requests"]["cpu"] == "500m"
-    assert manifest["metadata"]["namespace"] == "science"
-    assert manifest["spec"]["podPriorityClassName"] == "low"
+    assert made["metadata"]["namespace"] == "science"
+    assert made["spec"]["podPriorityClassName"] == "low"
+    assert made["spec"]["hostNetwork"] is True
+    assert train["annotations"] == {
+        "workflows.argoproj.io/display-name": (
+            "iteration-1-train-{{=asInt(inputs.parameters.pod) + 1}}-of-{{inputs.parameters.pods}}"
+        )
+    }
 
 
 def test_pods_have_no_more_rights_than_they_need() -> None:
-    manifest = render(parse(STUDY), 1)
-    assert manifest["spec"]["securityContext"]["runAsNonRoot"]
-    for pod in pods(manifest):
+    made = render(parse(STUDY), 1)
+    assert made["spec"]["securityContext"]["runAsNonRoot"]
+    for pod in pods(made):
         context = pod["script"]["securityContext"]
         assert not context["allowPrivilegeEscalation"]
         assert context["readOnlyRootFilesystem"]
         assert context["capabilities"] == {"drop": ["ALL"]}
+        mounted = any(mount["name"] == "s3" for mount in pod["script"]["volumeMounts"])
+        assert mounted is (pod["name"] == "train"), "only a pod that keeps checkpoints sees the store's credentials"
+
+
+def test_more_pods_than_may_run_at_once_are_throttled() -> None:
+    text = STUDY.replace(
+        "label: {parallel: 1}", "label: {parallel: 2, tasks_per_pod: 1}, explore: {parallel: 1, tasks_per_pod: 1}"
+    )
+    templates = {template["name"]: template for template in render(parse(text), 1)["spec"]["templates"]}
+    assert templates["label-pods"]["parallelism"] == 2
+    assert templates["explore-pods"]["parallelism"] == 1
+    steps = {step[0]["name"]: step[0] for step in templates["tiny-001"]["steps"]}
+    assert steps["iteration-1-label"]["template"] == "label-pods"
+    assert steps["iteration-1-label"]["when"] == "{{steps.iteration-1-select.outputs.parameters.decision}} == label"
+    assert steps["iteration-1-label"]["arguments"]["parameters"][0]["value"] == (
+        "{{=steps['iteration-1-select'].outputs.parameters['batches']}}"
+    )
+    assert "inputs.parameters.batches" in templates["label-pods"]["steps"][0][0]["withParam"]
+
+
+def test_another_attempt_leaves_out_what_is_done() -> None:
+    shape = Shape(
+        number=1, train=2, explore=2, label=3, attempt=2, done={"train": [0, 1], "explore": [0], "label": [2]}
+    )
+    first = manifest(parse(STUDY), shape)
+    assert first["metadata"]["name"] == "tiny-001-2"
+    steps = {step[0]["template"]: step[0] for step in first["spec"]["templates"][0]["steps"]}
+    assert "train" not in steps
+    assert json.loads(steps["explore"]["withParam"]) == [1]
+    assert "select" in steps
+    later = manifest(parse(STUDY), shape.model_copy(update={"done": {**shape.done, "explore": [0, 1], "select": [0]}}))
+    steps = {step[0]["template"]: step[0] for step in later["spec"]["templates"][0]["steps"]}
+    assert list(steps) == ["label", "merge"]
+    assert json.loads(steps["label"]["withParam"]) == [0, 1]
+    assert "when" not in steps["merge"]
 
 
 def test_no_secret_reaches_a_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_SECRET_ACCESS_KEY", "DFLOW_S3_SECRET_KEY", "DFLOW_TOKEN", "ARGO_TOKEN"):
+    for name in (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "DFLOW_S3_SECRET_KEY",
+        "DFLOW_TOKEN",
+        "ARGO_TOKEN",
+    ):
         monkeypatch.setenv(name, "planted-secret")
     code = (
         "import json\nfrom lamflow.config import parse\nfrom lamflow.driver.render import render\n"
-        "from tests.conftest import STUDY\nprint(json.dumps(render(parse(STUDY), 1)))"
+        "from lamflow.flow.run import run_manifest\nfrom tests.conftest import STUDY\nstudy = parse(STUDY)\n"
+        "print(json.dumps([render(study, 0), render(study, 1), run_manifest(study, 's3://b/p', 'p/')]))"
     )
     text = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "planted-secret" not in text
-    assert "secret" not in text.lower()
+    assert set(re.findall(r"[\w./-]*secret[\w./-]*", text.lower())) <= {"secret", "secretname"}
 
 
 def test_a_thousand_tasks_need_at_most_forty_pods() -> None:
@@ -102,11 +195,12 @@ def test_a_thousand_tasks_need_at_most_forty_pods() -> None:
         .replace("models: 3", "models: 4")
         .replace("steps: 40", "steps: 40, starts: 1000")
     )
-    manifest = render(parse(text), 1)
-    steps = {step[0]["name"]: step[0] for step in manifest["spec"]["templates"][0]["steps"]}
-    fixed = sum(len(json.loads(step.get("withParam", "[0]"))) for name, step in steps.items() if name != "label")
+    pods = cluster_pods(parse(text), 0)
+    assert pods == {"train": 4, "explore": 20, "select": 1, "label": 12, "merge": 1}
+    assert sum(pods.values()) <= 40
+    steps = {step[0]["template"]: step[0] for step in render(parse(text), 1)["spec"]["templates"][0]["steps"]}
     at_once = next(p["value"] for p in steps["select"]["arguments"]["parameters"] if p["name"] == "pods_at_once")
-    assert fixed + int(at_once) <= 40
+    assert int(at_once) == pods["label"]
 
 
 def test_the_graph_does_not_grow_with_the_iterations() -> None:
