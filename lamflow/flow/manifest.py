@@ -137,7 +137,7 @@ def _complete_pod(template: dict[str, Any], config: Config, number: int | None) 
             "limit": str(pod.retries),
             "retryPolicy": "Always",
             "expression": TRY_AGAIN,
-            "backoff": {"duration": "30s", "factor": "2", "maxDuration": "30m"},
+            "backoff": {"duration": "60s"},  # a maxDuration would count the time that the pod has worked
             "affinity": {"nodeAntiAffinity": {}},
         }
     else:
