@@ -102,7 +102,7 @@ class Api:
 
     def _error(self, error: ApiException, request: str) -> ClusterError | OutageError:
         """What the server's refusal means, and what to do."""
-        message = _message(error)
+        message = _message(error).removeprefix("SSLError\n")
         if not error.status:
             return ClusterError(
                 f"{self.name}: no safe connection: {message}; install the server's certificate authority, or set "

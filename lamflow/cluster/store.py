@@ -146,9 +146,18 @@ class Store:
         self._each(self.put, changed)
         return sorted(changed)
 
-    def pull(self, folder: Path, wanted: Callable[[str], bool], key: str = "") -> list[str]:
-        """Copy the objects below `key` whose key is `wanted` into `folder`, where they differ; return their keys."""
+    def pull(self, folder: Path, wanted: Callable[[str], bool], key: str = "", *, exact: bool = False) -> list[str]:
+        """Copy the objects below `key` whose key is `wanted` into `folder`, where they differ; return their keys.
+
+        To be `exact` is to remove wanted files there that are not stored.
+        """
         found = [item for item in self.objects(key) if wanted(item.key)]
+        if exact:
+            there = {item.key for item in found}
+            for file in [path for path in (folder / key).rglob("*") if path.is_file()]:
+                name = file.relative_to(folder).as_posix()
+                if wanted(name) and name not in there:
+                    file.unlink()
         changed = {item.key: _inside(folder, item.key) for item in found if not _same(_inside(folder, item.key), item)}
         self._each(self.get, changed)
         return sorted(changed)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from lamflow.cluster.patience import DRIVER
+from lamflow.data.results import Iteration
 from lamflow.driver.listener import Lines
 from lamflow.driver.loop import resume
 from lamflow.driver.remote import OnCluster, Remote
@@ -18,6 +20,27 @@ from lamflow.ops._op import EXIT_FATAL, EXIT_NODE, tell_kubernetes
 TERMINATED = 143
 
 
+class Progress(Lines):
+    """Prints what happens, and tells Argo which share of the budget's iterations is done."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most + 1
+
+    def resumes(self, done: list[Iteration]) -> None:
+        """See Listener."""
+        self._tell(len(done))
+
+    def finished(self, iteration: Iteration) -> None:
+        """See Listener."""
+        super().finished(iteration)
+        self._tell(iteration.number + 1)
+
+    def _tell(self, done: int) -> None:
+        if "ARGO_PROGRESS_FILE" in os.environ:
+            Path(os.environ["ARGO_PROGRESS_FILE"]).write_text(f"{min(done, self.most)}/{self.most}")
+
+
 def main(url: str, folder: str, outputs: str) -> NoReturn:
     """Drive the run at `url` to its end and exit: 0 if it converged or used up its budget, 2 if it cannot go on.
 
@@ -26,7 +49,8 @@ def main(url: str, folder: str, outputs: str) -> NoReturn:
     directory, status = RunDirectory(Path(folder)), 0
     try:
         remote = Remote.at(url, directory.path, DRIVER)
-        resume(directory.path, Lines(), OnCluster(directory, remote, DRIVER))
+        listener = Progress(directory.config().budget.iterations)
+        resume(directory.path, listener, OnCluster(directory, remote, DRIVER))
     except KeyboardInterrupt:
         status = TERMINATED
     except LamflowError as error:

@@ -30,7 +30,7 @@ REMOTE = "remote.json"
 SELECT = "select"
 READ = re.compile(
     r"run\.json|input/.*|structures/[^/]+|data/index/[^/]+/[^/]*manifest\.json|"
-    r"iterations/\d+/((result|shape)\.json|given/.*manifest\.json|models/[^/]+/(model\.json|heldout\.npz)|"
+    r"iterations/\d+/((result|shape)\.json|history/.*|given/.*manifest\.json|models/[^/]+/(model\.json|heldout\.npz)|"
     r"explored/[^/]+/explored\.json|selected/.*|labeled/[^/]+/labeled\.json|merged/.*)"
 )
 """Keys of what drivers and reports read; models, trajectories and labels stay where they are."""
@@ -78,7 +78,7 @@ class Remote(Result):
 def mirror(directory: RunDirectory, store: Store, key: str = "", *, whole: bool = False) -> None:
     """Bring the folder up to date with the store: what drivers and reports read, or the `whole` of what lies below
     `key`."""
-    store.pull(directory.path, lambda found: whole or READ.fullmatch(found) is not None, key)
+    store.pull(directory.path, lambda found: whole or READ.fullmatch(found) is not None, key, exact=not whole)
 
 
 def _refuse_local_run(directory: RunDirectory) -> None:
@@ -159,10 +159,12 @@ class OnCluster:
         for workflow in self.workflows.of_run(config.name):
             if workflow["metadata"]["labels"].get("lamflow/iteration") == str(number):
                 self.workflows.delete(workflow["metadata"]["name"])
-        keys = [f"{key}/{number:03d}/" for key in (TRAIN, HELDOUT, INDEX)]
-        for key in [*keys, *([_folder(number)] if number else [f"{_folder(0)}labeled/", f"{_folder(0)}merged/"])]:
+        here = [_folder(number)]
+        if number == 0:  # what was prepared stays
+            here = [f"{_folder(0)}{name}" for name in ("labeled/", "merged/", "shape.json")]
+        for key in [*here, *(f"{key}/{number:03d}/" for key in (TRAIN, HELDOUT, INDEX))]:
             self.store.delete(key)
-            shutil.rmtree(self.directory.path / key, ignore_errors=True)
+            mirror(self.directory, self.store, key)
 
     def tidy(self, config: Config, number: int) -> None:
         """See Executor."""
@@ -179,7 +181,7 @@ class OnCluster:
         folder = self.directory.path / "report"
         write_pages(source, folder)
         self.keep(file for file in folder.rglob("*") if file.is_file())
-        with contextlib.suppress(ClusterError):  # a driver that runs elsewhere has no Workflow of the run
+        with contextlib.suppress(LamflowError):  # a driver in a terminal has no Workflow of the run
             self.workflows.describe(source.config.name, iteration_table(source.iterations))
 
     def _submitted(self, config: Config, shape: Shape) -> str:

@@ -242,6 +242,33 @@ def test_a_run_is_read_by_its_address_from_anywhere(
     assert "the budget of 1 iterations" in lamflow("resume", "runs/tiny", "--drive-here")
 
 
+def test_a_larger_budget_goes_on_and_a_redone_iteration_begins_again(place: Place) -> None:
+    place.submit(lambda text: text.replace("iterations: 2", "iterations: 1"))
+    assert place.end().state == "ended"
+    place.submit()
+    assert place.end().state == "ended"
+    iterations = RunDirectory(place.folder / "run").iterations()
+    assert [iteration.number for iteration in iterations] == [0, 1, 2]
+    place.argo.seen.add("tiny-003")  # nobody carries it out
+    made = place.submit(lambda text: text.replace("iterations: 2", "iterations: 3"))
+    while "tiny-003" not in place.kubernetes.workflows:
+        time.sleep(0.05)
+    remote.stop(place.folder / "run", made)
+    while place.kubernetes.workflows["tiny"]["status"].get("phase") == "Running":
+        time.sleep(0.05)
+
+    def hotter(text: str) -> str:
+        return text.replace("iterations: 2", "iterations: 3").replace("[300, 900]", "[600]")
+
+    with pytest.raises(StateError, match="stages changed in the middle of iteration 3"):
+        place.submit(hotter)
+    remote.submit(load(place.study(hotter)), place.folder / "run", redo=True)
+    assert place.end().state == "ended"
+    assert {task.condition["temperature"] for task in RunDirectory(place.folder / "run").iterations()[3].tasks} == {
+        600.0
+    }
+
+
 def test_why_a_pod_failed_is_said_as_on_one_machine(place: Place) -> None:
     place.submit(lambda text: text.replace("timestep: 0.002", "timestep: 0.5"))
     record = place.end()
