@@ -14,6 +14,7 @@ from pathlib import Path
 
 from minio import Minio
 from minio.error import S3Error
+from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 ACCESS, SECRET, READER, READER_SECRET = "lamflow-access", "planted-secret", "reader-access", "reader-secret"
@@ -48,7 +49,9 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         "-s3", f"-s3.config={folder / 's3.json'}", *ports, "-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=0",
         "-master.volumeSizeLimitMB=64", "-s3.iam=false",
     ]  # fmt: skip
-    client = Minio(f"127.0.0.1:{port}", ACCESS, SECRET, secure=False, region="us-east-1")
+    client = Minio(
+        f"127.0.0.1:{port}", ACCESS, SECRET, secure=False, region="us-east-1", http_client=PoolManager(retries=False)
+    )
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT)
     try:
