@@ -51,5 +51,6 @@ class ClusterError(LamflowError):
 
 
 BY_NAME: dict[str, type[LamflowError]] = {
-    kind.__name__: kind for kind in (LamflowError, InputError, StateError, EngineError, NodeError, ClusterError)
+    kind.__name__: kind
+    for kind in (LamflowError, InputError, StateError, EngineError, NodeError, OutageError, ClusterError)
 }

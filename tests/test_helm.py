@@ -43,6 +43,8 @@ if ask["what"] == "lint":
     print(json.dumps({"messages": [str(message) for message in found["messages"]], "errors": [str(e) for e in found["errors"]]}))
 else:
     options = {"name": "lamflow", "namespace": "lamflow", "kube_version": ask["version"]}
+    if ask["argo"]:
+        options["api_versions"] = ["argoproj.io/v1alpha1", "argoproj.io/v1alpha1/WorkflowTemplate"]
     try:
         with helm.Chart.load(ask["chart"]) as chart:
             print(_native.call_string("helm_render", chart._raw(), json.dumps(ask["values"]), json.dumps(options)))
@@ -51,9 +53,9 @@ else:
 """
 
 
-def helm(what: str, values: dict[str, Any], kubernetes: str = "v1.30.0") -> dict[str, Any]:
+def helm(what: str, values: dict[str, Any], kubernetes: str = "v1.30.0", argo: bool = True) -> dict[str, Any]:
     """What Helm answers, asked in a process of its own: its library does not survive a fork."""
-    ask = json.dumps({"what": what, "chart": str(CHART), "values": values, "version": kubernetes})
+    ask = json.dumps({"what": what, "chart": str(CHART), "values": values, "version": kubernetes, "argo": argo})
     done = subprocess.run([sys.executable, "-c", HELM], input=ask, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -110,6 +112,11 @@ def test_the_workflow_template_is_one() -> None:
     text = yaml.safe_dump(named(objects({}), "WorkflowTemplate", "lamflow"))
     done = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_cluster_without_argo_takes_the_chart() -> None:
+    files = helm("render", {}, argo=False)
+    assert not any("WorkflowTemplate" in text for name, text in files.items() if not name.endswith("NOTES.txt"))
 
 
 def test_names_are_those_that_the_configuration_has_by_default() -> None:

@@ -71,11 +71,14 @@ def plan(file: File, folder: Folder = None) -> None:
 def render(
     file: File,
     iteration: Annotated[int, typer.Option("--iteration", min=0, help="Number of the iteration; 0 is the start.")] = 1,
+    driver: Annotated[
+        bool, typer.Option("--driver", help="The Workflow of the run instead, whose pod drives it.")
+    ] = False,
 ) -> None:
     """Print the Argo Workflow of an iteration as YAML, for kubectl; no cluster and no storage is asked."""
     from lamflow.cli import study
 
-    study.render(file, iteration)
+    study.render(file, None if driver else iteration)
 
 
 @app.command()

@@ -38,16 +38,17 @@ def run_file(file: Path, folder: Path | None, redo: bool) -> None:
 
 def submit(file: Path, folder: Path | None, redo: bool, drive_here: bool) -> None:
     """Start a run on the cluster."""
-    from lamflow.driver import remote
+    from lamflow.driver import control
+    from lamflow.driver.remote import Remote
     from lamflow.driver.study import load
 
     study = load(file)
     path = folder or study.folder
     study.check()
     if drive_here:
-        _drive_here(Located(path, remote.Remote.of(study.config)), redo=redo, file=file)
+        _drive_here(Located(path, Remote.of(study.config)), redo=redo, file=file)
         return
-    made = remote.submit(study.config, path, redo=redo)
+    made = control.submit(study.config, path, redo=redo)
     word = shlex.quote(str(path))
     print(f"{study.config.name} runs in namespace {study.config.cluster.namespace}; its data are in {made.url}")
     print(f"look  lamflow watch {word}\nstop  lamflow stop {word}")
@@ -63,9 +64,9 @@ def resume(run: str, drive_here: bool) -> None:
         _drive_here(found)
         return
     if found.remote is not None:
-        from lamflow.driver import remote
+        from lamflow.driver import control
 
-        remote.resume(found.path, found.remote)
+        control.resume(found.path, found.remote)
         print(f"goes on; lamflow watch {shlex.quote(run)}")
         return
     if drive_here:
@@ -80,12 +81,13 @@ def resume(run: str, drive_here: bool) -> None:
 def watch(run: str) -> None:
     """Show how a run on a cluster goes until it ends."""
     from lamflow.cli.terminal import terminal
-    from lamflow.driver import remote
+    from lamflow.driver.control import follow
 
-    path, place = located(run).on_a_cluster()
-    remote.mirror(RunDirectory(path), place.store())
+    found = located(run)
+    path, place = found.on_a_cluster()
+    found.mirrored()
     with _interruptible(path, "looks no longer; the run goes on"), terminal(RunDirectory(path).config()) as listener:
-        record = remote.follow(path, place, listener)
+        record = follow(path, place, listener)
     _finish(path, record)
     if record.state in ("failed", "stopped"):
         raise StateError(f"the run {record.state}: {record.message}")
@@ -95,22 +97,27 @@ def watch(run: str) -> None:
 
 def logs(run: str, iteration: int | None, follow: bool) -> None:
     """Print what the pods of a run printed."""
-    from lamflow.driver import remote
+    from lamflow.driver import control
 
     path, place = located(run).on_a_cluster()
-    for line in remote.logs(path, place, iteration, follow=follow):
+    for line in control.logs(path, place, iteration, follow=follow):
         print(line, flush=True)
 
 
 def stop(run: str) -> None:
     """End the driver of a run and wait until it is gone."""
     found = located(run)
-    if found.remote is not None:
-        from lamflow.driver import remote
-
-        remote.stop(found.path, found.remote)
-    else:
+    here = RunDirectory(found.path).driver() is not None
+    if here or found.remote is None:
         _stop_here(found.path)
+    if found.remote is not None:
+        from lamflow.driver import control
+
+        try:
+            control.stop(found.path, found.remote)
+        except StateError:
+            if not here:  # the driver was a terminal of this machine, and no iteration ran
+                raise
     print(f"stopped; `lamflow resume {shlex.quote(run)}` goes on from here")
 
 
@@ -133,7 +140,9 @@ def _drive_here(found: Located, *, redo: bool = False, file: Path | None = None)
     from lamflow.cli.terminal import terminal
     from lamflow.config import load
     from lamflow.driver import loop
-    from lamflow.driver.remote import OnCluster, driver_that_rests, mirror
+    from lamflow.driver.control import driver_that_rests
+    from lamflow.driver.on_cluster import OnCluster
+    from lamflow.driver.remote import mirror
 
     path, place = found.on_a_cluster()
     directory = RunDirectory(path)
@@ -143,7 +152,7 @@ def _drive_here(found: Located, *, redo: bool = False, file: Path | None = None)
     else:
         mirror(directory, executor.store)
         config = directory.config()
-    driver_that_rests(executor.workflows, config.name)
+    driver_that_rests(executor.workflows, config)
     with _interruptible(path), terminal(config) as listener:
         if file is not None:
             record = loop.run(config, path, listener, executor, redo=redo)

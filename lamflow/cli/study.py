@@ -67,14 +67,17 @@ def _total(pods: dict[str, int]) -> int:
     return sum(pods.values())
 
 
-def render(file: Path, iteration: int) -> None:
-    """The manifest on standard output."""
+def render(file: Path, iteration: int | None) -> None:
+    """The manifest of an iteration, or of the run if it is None, on standard output."""
     import yaml
 
     from lamflow.config import load
     from lamflow.driver.render import render as make_manifest
+    from lamflow.driver.render import render_run
 
-    print(yaml.safe_dump(make_manifest(load(file), iteration), sort_keys=False, allow_unicode=True), end="")
+    config = load(file)
+    made = render_run(config) if iteration is None else make_manifest(config, iteration)
+    print(yaml.safe_dump(made, sort_keys=False, allow_unicode=True), end="")
 
 
 def schema() -> None:

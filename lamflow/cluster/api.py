@@ -59,6 +59,8 @@ class Api:
                     return json.loads(response.data or b"{}")  # type: ignore[no-any-return]
                 except urllib3.exceptions.HTTPError as error:
                     raise OutageError(f"{self.name} broke off its answer ({error})") from error
+                except ValueError as error:
+                    raise ClusterError(f"{self.name} does not answer in JSON; is that the right address?") from error
 
         return self.patience.call(once)
 
@@ -103,6 +105,8 @@ class Api:
     def _error(self, error: ApiException, request: str) -> ClusterError | OutageError:
         """What the server's refusal means, and what to do."""
         message = _message(error).removeprefix("SSLError\n")
+        if not error.status and "CERTIFICATE_VERIFY_FAILED" not in message:
+            return OutageError(f"{self.name} broke off the connection ({message})")
         if not error.status:
             return ClusterError(
                 f"{self.name}: no safe connection: {message}; install the server's certificate authority, or set "
@@ -123,11 +127,12 @@ class Api:
 def connect(cluster: Cluster, patience: Patience | None = None) -> tuple[Api, bool]:
     """The server that `cluster` and the environment name, and whether it is Argo's own.
 
-    Argo's server if `cluster.argo_server` or ARGO_SERVER is there; else Kubernetes as a pod of it sees it, or as the
-    kubeconfig says. Raises ClusterError when there is no way to find one.
+    Argo's server if ARGO_SERVER, or outside a pod `cluster.argo_server`, names one; else Kubernetes as a pod of it sees
+    it, or as the kubeconfig says. Raises ClusterError when there is no way to find one.
     """
     patience = patience or Patience()
-    url = cluster.argo_server or os.environ.get("ARGO_SERVER")
+    in_a_pod = "KUBERNETES_SERVICE_HOST" in os.environ  # which has Kubernetes' token, and none of Argo's server
+    url = os.environ.get("ARGO_SERVER") or (None if in_a_pod else cluster.argo_server)
     configuration = Configuration()
     if url:
         configuration.host = (url if "://" in url else f"https://{url}").rstrip("/")

@@ -59,7 +59,10 @@ def examine(api: Api, argo: bool, cluster: Cluster, store: Store, pods: Pods) ->
             _repository(api, cluster), _gpus(api, pods),
         ]  # fmt: skip
     for check in [*checks, _object_store(store)]:
-        yield from check
+        try:
+            yield from check
+        except LamflowError as error:
+            yield Check("a check", "unknown", str(error), "the others go on")
 
 
 def _reachable(api: Api, argo: bool) -> Check:
@@ -191,7 +194,8 @@ def _service(netloc: str) -> str:
 def _gpus(api: Api, pods: Pods) -> Iterator[Check]:
     """GPUs of the nodes, and how many no pod has asked for."""
     kinds = {pod.gpu_resource for pod in (pods.train, pods.explore, pods.label, pods.small)}
-    wanted = {pod.gpu_resource: pod.gpus for pod in (pods.small, pods.label, pods.explore, pods.train) if pod.gpus}
+    every = (pods.train, pods.explore, pods.label, pods.small)
+    wanted = {kind: max(pod.gpus for pod in every if pod.gpu_resource == kind) for kind in kinds}
     try:
         nodes = api.request("GET", "/api/v1/nodes").get("items") or []
         running = api.request("GET", "/api/v1/pods", query={"fieldSelector": "status.phase=Running"}).get("items") or []

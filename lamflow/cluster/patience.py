@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay, wait_exponential_jitter
 
 from lamflow.errors import OutageError
 
@@ -37,7 +37,7 @@ class Patience:
         retrying = Retrying(
             retry=retry_if_exception_type(OutageError),
             wait=self._pause,
-            stop=stop_after_delay(self.seconds),
+            stop=stop_before_delay(self.seconds),
             before_sleep=self._tell,
             reraise=True,
         )
@@ -45,7 +45,9 @@ class Patience:
 
     def _pause(self, state: RetryCallState) -> float:
         asked = getattr(state.outcome.exception(), "wait", 0.0) if state.outcome else 0.0
-        return max(asked, wait_exponential_jitter(self.first, LONGEST_PAUSE, jitter=self.first)(state))
+        return max(
+            min(asked, LONGEST_PAUSE), wait_exponential_jitter(self.first, LONGEST_PAUSE, jitter=self.first)(state)
+        )
 
     def _tell(self, state: RetryCallState) -> None:
         if state.outcome and state.next_action:

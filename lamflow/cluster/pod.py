@@ -13,14 +13,13 @@ from lamflow.cluster.patience import Patience
 from lamflow.cluster.store import Store
 from lamflow.config import stored
 from lamflow.errors import LamflowError
-from lamflow.ops._op import last_word, leave
+from lamflow.ops._op import EXIT_TERMINATED, last_word, leave
 from lamflow.ops._op import main as run
 
-TERMINATED = 143
-"""Exit status after SIGTERM: Argo tries the pod again."""
 PATIENCE = Patience(seconds=300.0)
 LAST_WORD = Patience(seconds=5.0)
 """Kubernetes kills a pod half a minute after it has asked it to end."""
+SAVING = threading.Lock()
 
 
 def main(
@@ -60,19 +59,24 @@ def _keep(scratch: Path, store: Store, every: float) -> None:
 
 
 def _end(scratch: Path, store: Store) -> NoReturn:
-    save(scratch, store)
-    os._exit(TERMINATED)
+    save(scratch, store, wait=10.0)
+    os._exit(EXIT_TERMINATED)
 
 
-def save(scratch: Path, store: Store) -> None:
-    """Make the stored folder equal to `scratch`. A failure costs only the work since the last saving, so it is told and
-    not raised."""
+def save(scratch: Path, store: Store, wait: float = -1) -> None:
+    """Make the stored folder equal to `scratch`, unless another saving lasts longer than `wait` s.
+
+    A failure costs only the work since the last saving, so it is told and not raised.
+    """
+    if not SAVING.acquire(timeout=wait):
+        return
     try:
         files = [file for file in scratch.rglob("*") if file.is_file() and not file.is_symlink()]
         store.push(scratch, files)
-        here = {file.relative_to(scratch).as_posix() for file in files}
         for item in store.objects():
-            if item.key not in here:
+            if not (scratch / item.key).exists():
                 store.delete(item.key)
-    except (LamflowError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  nothing that happens here is worth a training
         print(f"checkpoints were not stored: {error}", file=sys.stderr, flush=True)
+    finally:
+        SAVING.release()

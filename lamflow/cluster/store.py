@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import ssl
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,10 +28,11 @@ from lamflow.errors import ClusterError, OutageError
 
 T = TypeVar("T")
 MOUNTED = Path("/etc/lamflow/s3")
-"""Where pods see the Secret with `access_key` and `secret_key`."""
+"""Where pods see the Secret with `access_key`, `secret_key` and, for a server of your own authority, `ca.crt`."""
 AT_ONCE = 8
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
-MISSING = {"NoSuchKey", "NoSuchObject", "NotFound"}
+PART = 64 * 1024 * 1024
+"""Bytes; what is smaller goes in one part, so that its ETag is its MD5."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class _Keys(Provider):
         access, key = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
         if access and key:
             return Credentials(access, key, os.environ.get("AWS_SESSION_TOKEN"))
-        folder = Path(os.environ.get("LAMFLOW_S3_SECRET", MOUNTED))
+        folder = _secret_folder()
         try:
             return Credentials((folder / "access_key").read_text().strip(), (folder / "secret_key").read_text().strip())
         except OSError as error:
@@ -81,6 +83,8 @@ class Store:
             "cert_reqs": ssl.CERT_REQUIRED,
             "ca_certs": os.environ.get("AWS_CA_BUNDLE") or certifi.where(),
         }
+        if "ca_certs" in tls and (own := _secret_folder() / "ca.crt").is_file() and "AWS_CA_BUNDLE" not in os.environ:
+            tls["ca_certs"] = str(own)
         if not settings.verify_tls or os.environ.get("LAMFLOW_S3_VERIFY_TLS") == "false":
             tls = {"cert_reqs": ssl.CERT_NONE}
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -129,12 +133,12 @@ class Store:
 
     def put(self, key: str, file: Path) -> None:
         """Store a file whole."""
-        self._try(lambda: self.client.fput_object(self.settings.bucket, self.prefix + key, str(file)))
+        self._try(lambda: self.client.fput_object(self.settings.bucket, self.prefix + key, str(file), part_size=PART))
 
     def get(self, key: str, file: Path) -> None:
         """Copy an object to a file, which appears whole or not at all."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.partial")
+        partial = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.partial")
         self._try(lambda: self.client.fget_object(self.settings.bucket, self.prefix + key, str(partial)))
         partial.replace(file)
 
@@ -154,7 +158,7 @@ class Store:
         found = [item for item in self.objects(key) if wanted(item.key)]
         if exact:
             there = {item.key for item in found}
-            for file in [path for path in (folder / key).rglob("*") if path.is_file()]:
+            for file in [path for path in ((folder / key), *(folder / key).rglob("*")) if path.is_file()]:
                 name = file.relative_to(folder).as_posix()
                 if wanted(name) and name not in there:
                     file.unlink()
@@ -189,7 +193,7 @@ class Store:
             status = error.status_code if isinstance(error, ServerError) else error._code
             raise self._error("", str(error), status) from error
         except (urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
-            if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError | urllib3.exceptions.SSLError):
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise ClusterError(
                     f"object store {self.endpoint}: no safe connection ({error}); set AWS_CA_BUNDLE to its certificate "
                     "authority, or cluster.s3.verify_tls to false if you know the server"
@@ -214,6 +218,10 @@ class Store:
             f"object store {self.endpoint}: there is no bucket {self.settings.bucket}; make it, or name another one in "
             "cluster.s3.bucket"
         )
+
+
+def _secret_folder() -> Path:
+    return Path(os.environ.get("LAMFLOW_S3_SECRET", MOUNTED))
 
 
 def _common(keys: Mapping[str, Any]) -> str:

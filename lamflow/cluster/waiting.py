@@ -6,11 +6,14 @@ import re
 import time
 from collections.abc import Mapping
 
-from lamflow.cluster.workflows import Manifest, Pod, pods
+from lamflow.cluster.status import Manifest, Pod, phase, pods
 
 IMAGE = re.compile(r"ImagePull|ErrImage|InvalidImageName|RegistryUnavailable|ImageInspect", re.IGNORECASE)
 IMAGE_SECONDS = 600.0
 """Images are tried again for so long: a registry may be slow."""
+STARTING = ("PodInitializing", "ContainerCreating")
+UNSEEN = 60.0
+"""s that a Workflow may be without a status before it is said."""
 FIXES = (
     (IMAGE, "no such image, or no right to fetch it: see `pods.{kind}.image`, cluster.registry and "
             "cluster.image_pull_secrets, and images/README.md for building it"),
@@ -26,8 +29,8 @@ FIXES = (
 
 
 def waiting(workflow: Manifest) -> list[Pod]:
-    """Pods that Kubernetes has given a reason to wait."""
-    return [pod for pod in pods(workflow) if pod.phase == "Pending" and pod.message]
+    """Pods that Kubernetes has given a reason to wait, beside being about to start."""
+    return [pod for pod in pods(workflow) if pod.phase == "Pending" and pod.message not in ("", *STARTING)]
 
 
 def reason(pod: Pod, kinds: Mapping[str, str]) -> str:
@@ -36,11 +39,44 @@ def reason(pod: Pod, kinds: Mapping[str, str]) -> str:
     return f"{pod.step} {pod.number} waits: {pod.message}; {fix.format(kind=kinds.get(pod.step, 'small'))}"
 
 
-def hopeless(workflow: Manifest, patience: float, now: float | None = None) -> Pod | None:
-    """A pod that has waited longer than `patience` s, or ten minutes for its image; None if there is none."""
-    now = time.time() if now is None else now
-    for pod in waiting(workflow):
-        limit = min(patience, IMAGE_SECONDS) if IMAGE.search(pod.message) else patience
-        if pod.start and now - pod.start > limit:
-            return pod
-    return None
+class Waits:
+    """What a Workflow waits for, and for how long.
+
+    patience  s that a pod may wait for its node; for its image it is ten minutes at most
+    """
+
+    def __init__(self, patience: float, kinds: Mapping[str, str]) -> None:
+        self.patience, self.kinds = patience, kinds
+        self.since: dict[str, float] = {}
+
+    def reasons(self, workflow: Manifest, now: float | None = None) -> list[str]:
+        """Everything that waits, with what to do; the same words as long as the same things wait."""
+        return [said for said, _, _ in self._look(workflow, time.time() if now is None else now)]
+
+    def hopeless(self, workflow: Manifest, now: float | None = None) -> str | None:
+        """What has waited too long; None if nothing has."""
+        now = time.time() if now is None else now
+        for said, since, limit in self._look(workflow, now):
+            if now - since > limit:
+                return said
+        return None
+
+    def _look(self, workflow: Manifest, now: float) -> list[tuple[str, float, float]]:
+        """Words, since when, and how long it may last."""
+        found = []
+        if not phase(workflow):
+            name = workflow["metadata"]["name"]
+            since = self.since.setdefault(name, now)
+            if now - since > UNSEEN:
+                said = f"no controller has looked at Workflow {name} yet; see `lamflow doctor --cluster`"
+                found.append((said, since, self.patience))
+        lively = max((now if pod.phase == "Running" else pod.end for pod in pods(workflow)), default=0.0)
+        for pod in waiting(workflow):
+            image = IMAGE.search(pod.message) is not None
+            # an image is waited for since its message was first seen: the pod may have waited for a node before; a node
+            # since the last other pod of the Workflow worked: they may wait for one another
+            since = self.since.setdefault(f"{pod.step} {pod.number}", now) if image else max(pod.start, lively)
+            if since:
+                limit = min(self.patience, IMAGE_SECONDS) if image else self.patience
+                found.append((reason(pod, self.kinds), since, limit))
+        return found

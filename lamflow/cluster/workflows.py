@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lamflow.cluster.api import MERGE_PATCH, AlreadyExistsError, Api, GoneError, NotFoundError, connect
 from lamflow.cluster.patience import Patience
+from lamflow.cluster.status import Manifest, finished
 from lamflow.config.pods import Cluster
 from lamflow.errors import ClusterError, OutageError
 
-Manifest = dict[str, Any]
 WATCH = 60.0
 """s after which a watch begins anew by asking for the whole state: a connection that died in silence costs no more."""
 ARGO = "/apis/argoproj.io/v1alpha1"
-RUN_LABEL = "lamflow/run"
-FINISHED = ("Succeeded", "Failed", "Error")
+DELETING = 30.0
+RUN_LABEL, ITERATION_LABEL, STORE = "lamflow/run", "lamflow/iteration", "lamflow/store"
+"""Labels and annotation that tie a Workflow to its run."""
 
 
 class Paths(Protocol):
@@ -80,35 +78,20 @@ class ArgoPaths:
 
     def watched(self, namespace: str, name: str, version: str) -> tuple[str, dict[str, str]]:
         """See Paths."""
-        query = {"listOptions.fieldSelector": f"metadata.name={name}", "listOptions.resourceVersion": version}
+        query = {
+            "listOptions.fieldSelector": f"metadata.name={name}", "listOptions.resourceVersion": version,
+            "listOptions.timeoutSeconds": f"{WATCH:.0f}",
+        }  # fmt: skip
         return f"/api/v1/workflow-events/{namespace}", query
 
     def event(self, line: str) -> dict[str, Any]:
-        """See Paths. Lines are server-sent events."""
-        if not line.startswith("data:"):
+        """See Paths. A line is JSON, or a server-sent event with JSON in it."""
+        if not line.startswith(("{", "data:")):
             return {}
         data = json.loads(line.removeprefix("data:"))
         if "error" in data:
             return {"type": "ERROR", "object": data["error"]}
         return data.get("result", {})  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
-class Pod:
-    """One pod of a Workflow: its step, its number, how it ended, and what it said.
-
-    exit_code  of its container, None if it never ended
-    seconds    it ran; start and end are seconds since the epoch
-    """
-
-    step: str
-    number: int
-    phase: str
-    message: str
-    exit_code: int | None
-    progress: str
-    start: float
-    end: float
 
 
 class Workflows:
@@ -149,13 +132,18 @@ class Workflows:
         try:
             return self.create(manifest)
         except AlreadyExistsError:
-            there = self.get(name)
-            mine = manifest["metadata"]["labels"][RUN_LABEL]
-            if there["metadata"].get("labels", {}).get(RUN_LABEL) != mine:
+            return self.own(self.get(name), manifest)
+
+    def own(self, there: Manifest, manifest: Manifest) -> Manifest:
+        """`there`, which must belong to the run that `manifest` is of. Raises ClusterError if it does not."""
+        for part, key in (("labels", RUN_LABEL), ("annotations", STORE)):
+            mine = manifest["metadata"].get(part, {}).get(key)
+            if (there["metadata"].get(part) or {}).get(key) != mine:
                 raise ClusterError(
-                    f"{self._object(name)} exists and is not of run {mine}; delete it, or give the run another name"
-                ) from None
-            return there
+                    f"{self._object(there['metadata']['name'])} is not of the run that lies in "
+                    f"{manifest['metadata'].get('annotations', {}).get(STORE)}; delete it, or give the run another name"
+                )
+        return there
 
     def get(self, name: str) -> Manifest:
         """A Workflow as it stands. Raises NotFoundError."""
@@ -191,9 +179,7 @@ class Workflows:
                     yield newer
                     if finished(newer):
                         return
-            except GoneError:
-                continue
-            except OutageError as error:
+            except (GoneError, OutageError) as error:
                 self.api.patience.say(f"{error}; watching again")
             if time.monotonic() - began < 1.0:
                 time.sleep(1.0)  # a server that ends every watch at once is not asked more often than this
@@ -216,13 +202,18 @@ class Workflows:
     def stop(self, name: str) -> None:
         """Have a Workflow end its pods and stop; one that has finished or is gone stays as it is."""
         path = f"{self.paths.all(self.namespace)}/{name}"
+        there = self.find(name)
+        if there is None or finished(there):
+            return
         try:
             if self.argo:
                 self.api.request("PUT", f"{path}/terminate", {"name": name, "namespace": self.namespace})
             else:
                 self.api.request("PATCH", path, {"spec": {"shutdown": "Terminate"}}, kind=MERGE_PATCH)
-        except NotFoundError:
-            return
+        except ClusterError:
+            there = self.find(name)
+            if there is not None and not finished(there):
+                raise
 
     def describe(self, name: str, text: str) -> None:
         """Show `text`, Markdown, beside a Workflow in Argo's list. Argo's server cannot, so there this does nothing."""
@@ -231,21 +222,31 @@ class Workflows:
             self.api.request("PATCH", f"{self.paths.all(self.namespace)}/{name}", patch, kind=MERGE_PATCH)
 
     def delete(self, name: str) -> None:
-        """Delete a Workflow with its pods, and wait until it is gone."""
+        """Delete a Workflow with its pods, and wait until it is gone, or shown from Argo's archive only."""
         path = f"{self.paths.all(self.namespace)}/{name}"
+        end = time.monotonic() + DELETING
         try:
             self.api.request("DELETE", path, query={"propagationPolicy": "Foreground"})
-            while self.find(name) is not None:
-                time.sleep(0.5)
         except NotFoundError:
             return
+        while self.find(name) is not None and time.monotonic() < end:
+            time.sleep(0.5)
+
+    def settle(self, name: str, seconds: float) -> Manifest | None:
+        """A Workflow when it has finished, or as it stands after so many seconds; None if it is not there."""
+        end = time.monotonic() + seconds
+        state = self.find(name)
+        while state is not None and not finished(state) and time.monotonic() < end:
+            time.sleep(1.0)
+            state = self.find(name)
+        return state
 
     def logs(self, name: str, *, follow: bool = False) -> Iterator[str]:
         """Lines of the main containers of a Workflow's pods, each with its pod's name before it."""
         if self.argo:
             query = {"logOptions.container": "main", "logOptions.follow": str(follow).lower()}
             for line in self.api.lines(f"{self.paths.all(self.namespace)}/{name}/log", query, 3600.0):
-                found = json.loads(line).get("result", {})
+                found = self.paths.event(line)
                 yield f"{found.get('podName', '')}: {found.get('content', '')}"
             return
         core = f"/api/v1/namespaces/{self.namespace}/pods"
@@ -255,8 +256,8 @@ class Workflows:
             try:
                 for line in self.api.lines(f"{core}/{pod['metadata']['name']}/log", query, 3600.0):
                     yield f"{pod['metadata']['name']}: {line}"
-            except ClusterError as error:
-                yield f"{pod['metadata']['name']}: no log ({error})"
+            except (ClusterError, OutageError) as error:
+                yield f"{pod['metadata']['name']}: no more of the log ({error})"
 
     def _object(self, name: str) -> str:
         return f"Workflow {name} in namespace {self.namespace}"
@@ -266,65 +267,3 @@ class Workflows:
             f"namespace {self.namespace} is missing (kubectl create namespace {self.namespace}), or Argo Workflows is "
             "not installed there; see `lamflow doctor --cluster`"
         )
-
-
-def phase(workflow: Manifest) -> str:
-    """How a Workflow stands; empty before its controller has seen it."""
-    return str((workflow.get("status") or {}).get("phase") or "")
-
-
-def finished(workflow: Manifest) -> bool:
-    """It has ended, well or not."""
-    return phase(workflow) in FINISHED
-
-
-def message(workflow: Manifest) -> str:
-    """What Argo says about a Workflow."""
-    return str((workflow.get("status") or {}).get("message") or "")
-
-
-def nodes(workflow: Manifest) -> dict[str, Any]:
-    """The nodes of a Workflow by id; Argo packs them when they are many."""
-    status = workflow.get("status") or {}
-    if status.get("compressedNodes"):
-        return json.loads(gzip.decompress(base64.b64decode(status["compressedNodes"])))  # type: ignore[no-any-return]
-    return dict(status.get("nodes") or {})
-
-
-def pods(workflow: Manifest) -> list[Pod]:
-    """The last try of every pod of a Workflow, by step and number."""
-    found: dict[tuple[str, int], Pod] = {}
-    for node in nodes(workflow).values():
-        if node.get("type") != "Pod":
-            continue
-        values = {p["name"]: p.get("value", "") for p in (node.get("inputs") or {}).get("parameters") or []}
-        pod = Pod(
-            step=str(node.get("templateName", "")),
-            number=int(values.get("pod") or 0),
-            phase=str(node.get("phase", "")),
-            message=str(node.get("message", "")),
-            exit_code=_code((node.get("outputs") or {}).get("exitCode")),
-            progress=str(node.get("progress", "")),
-            start=_time(node.get("startedAt")),
-            end=_time(node.get("finishedAt")),
-        )
-        before = found.get((pod.step, pod.number))
-        if before is None or before.start <= pod.start:
-            found[pod.step, pod.number] = pod
-    return [found[key] for key in sorted(found)]
-
-
-def _code(text: str | None) -> int | None:
-    try:
-        return int(text) if text is not None else None
-    except ValueError:
-        return None
-
-
-def _time(text: str | None) -> float:
-    """Seconds since the epoch of a time as Kubernetes writes it; 0 if there is none."""
-    if not text:
-        return 0.0
-    from datetime import datetime
-
-    return datetime.fromisoformat(text).timestamp()

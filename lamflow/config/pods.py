@@ -16,6 +16,10 @@ Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|
 """An amount as Kubernetes writes it: `4`, `500m`, `16Gi`."""
 
 
+CLUSTER_PODS = {"train": 4, "explore": 20, "label": 12}
+"""Pods of a step on a cluster unless `parallel` says otherwise: an iteration stays below forty."""
+
+
 class Volume(Section):
     """A persistent volume claim that exists, for example a cache of models."""
 
@@ -129,6 +133,8 @@ class Cluster(Section):
     """A pod that waits longer than this for a node stops the run with the reason; ten minutes for an image."""
     display_names: bool = False
     """Give every pod a name of its own in Argo's UI, like `iteration-3-train-2-of-4`; needs Argo 3.7."""
+    deadline: Second | None = None
+    """An iteration's Workflow that takes longer is ended; without limit if absent."""
     keep: Second = 7 * 24 * 3600.0
     """How long a finished Workflow stays; its data stay in the object store."""
     user_id: int = Field(1000, ge=1)

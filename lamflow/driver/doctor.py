@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
 
 from lamflow.cluster.checks import Check, examine
+from lamflow.cluster.status import pods
 from lamflow.cluster.store import Store
 from lamflow.cluster.waiting import reason, waiting
-from lamflow.cluster.workflows import Manifest, Workflows, finished, pods
+from lamflow.cluster.workflows import Workflows
 from lamflow.config.pods import Cluster, Pods
 from lamflow.config.schema import Config
 from lamflow.errors import LamflowError
@@ -42,12 +42,12 @@ def _pods(config: Config, workflows: Workflows, store: Store, patience: float) -
 
     name = f"lamflow-doctor-{uuid.uuid4().hex[:6]}"
     try:
-        workflows.create(probe_manifest(config, name))
+        workflows.ensure(probe_manifest(config, name))
     except LamflowError as error:
         yield Check("pods", "bad", str(error), "see above")
         return
     try:
-        last = _last(workflows, name, patience)
+        last = workflows.settle(name, patience) or {}
     finally:
         workflows.delete(name)
         store.delete(f"{name}/")
@@ -66,13 +66,3 @@ def _pods(config: Config, workflows: Workflows, store: Store, patience: float) -
             yield Check(what, "good", f"{image} started and stored an artifact after {pod.end - pod.start:.0f} s")
         else:
             yield Check(what, "bad", f"{image}: {pod.phase}: {pod.message}", "the message is Argo's")
-
-
-def _last(workflows: Workflows, name: str, patience: float) -> Manifest:
-    """The Workflow when it has finished, or as it stands when patience ends."""
-    end = time.monotonic() + patience
-    state = workflows.get(name)
-    while not finished(state) and time.monotonic() < end:
-        time.sleep(2.0)
-        state = workflows.get(name)
-    return state

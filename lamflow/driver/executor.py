@@ -24,6 +24,11 @@ class Executor(Protocol):
         """How much room there is for pods."""
         ...
 
+    @property
+    def comes_back(self) -> bool:
+        """Another driver goes on by itself when this one is ended."""
+        ...
+
     def driving(self) -> AbstractContextManager[None]:
         """While this lasts the folder shows what the store holds, and no other driver on this machine may use it.
 

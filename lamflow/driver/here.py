@@ -31,6 +31,11 @@ class Here:
         self.workflow = directory.workflow("")
 
     @property
+    def comes_back(self) -> bool:
+        """See Executor."""
+        return False
+
+    @property
     def room(self) -> Room:
         """See Executor."""
         return self.machine

@@ -64,9 +64,10 @@ def _drive(
         try:
             last = _iterate(config, directory, executor, listener)
         except KeyboardInterrupt:
-            _record(directory, executor, "stopped", "stopped; go on with `lamflow resume`")
+            if not executor.comes_back:
+                _record(directory, executor, "stopped", "stopped; go on with `lamflow resume`")
             raise
-        except LamflowError as error:
+        except Exception as error:
             with contextlib.suppress(OSError, LamflowError):
                 _record(directory, executor, "failed", str(error))
             raise
@@ -183,7 +184,8 @@ def _accept(config: Config, directory: RunDirectory, executor: Executor, redo: b
         executor.keep([_write_history(directory, done)])  # its folder says that the run goes on
     if changed:
         write_whole(file, text)
-        executor.keep(path for path in (directory.path / INPUT).rglob("*") if path.is_file())
+        executor.keep(path for path in (directory.path / INPUT / "files").rglob("*") if path.is_file())
+        executor.keep([file])
 
 
 def _has_ended(done: list[Iteration]) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,12 +14,11 @@ from lamflow.cluster.patience import DRIVER
 from lamflow.data.results import Iteration
 from lamflow.driver.listener import Lines
 from lamflow.driver.loop import resume
-from lamflow.driver.remote import OnCluster, Remote
+from lamflow.driver.on_cluster import OnCluster
+from lamflow.driver.remote import Remote
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import LamflowError, OutageError
-from lamflow.ops._op import EXIT_FATAL, EXIT_NODE, tell_kubernetes
-
-TERMINATED = 143
+from lamflow.ops._op import EXIT_FATAL, EXIT_NODE, EXIT_TERMINATED, tell_kubernetes
 
 
 class Progress(Lines):
@@ -50,14 +51,16 @@ def main(url: str, folder: str, outputs: str) -> NoReturn:
     try:
         remote = Remote.at(url, directory.path, DRIVER)
         listener = Progress(directory.config().budget.iterations)
-        resume(directory.path, listener, OnCluster(directory, remote, DRIVER))
+        resume(directory.path, listener, OnCluster(directory, remote, DRIVER, comes_back=True))
     except KeyboardInterrupt:
-        status = TERMINATED
-    except LamflowError as error:
-        print(f"lamflow: {error}", file=sys.stderr, flush=True)
-        tell_kubernetes(f"{type(error).__name__}: {error}")
+        status = EXIT_TERMINATED
+    except Exception as error:  # noqa: BLE001  an error that comes again must not bring pod after pod
+        foreseen = isinstance(error, LamflowError)
+        text = f"{type(error).__name__}: {error}"
+        print(text if foreseen else traceback.format_exc(), file=sys.stderr, flush=True)
+        tell_kubernetes(text)
         status = EXIT_NODE if isinstance(error, OutageError) else EXIT_FATAL
-    if directory.exists():
+    with contextlib.suppress(LamflowError, OSError):
         write_outputs(directory, Path(outputs))
     sys.exit(status)
 

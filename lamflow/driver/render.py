@@ -8,6 +8,7 @@ from typing import Any
 from lamflow.config.schema import Config
 from lamflow.data.results import Shape
 from lamflow.driver.prepare import frames_of
+from lamflow.driver.remote import Remote
 from lamflow.driver.shape import Elsewhere, iteration_shape
 from lamflow.errors import InputError
 from lamflow.science.tasks import pods_needed
@@ -29,6 +30,14 @@ def cluster_pods(config: Config, stage: int) -> dict[str, int]:
             most = pods_needed(config.select.limit, shape.pods_at_once, label.tasks_per_pod)
             pods[step["template"]] = len(json.loads(items)) if known else most
     return pods
+
+
+def render_run(config: Config) -> dict[str, Any]:
+    """The Argo Workflow of the run, whose pod is the driver."""
+    from lamflow.flow.run import run_manifest
+
+    remote = Remote.of(config)
+    return run_manifest(config, remote.url, remote.prefix)
 
 
 def render(config: Config, number: int) -> dict[str, Any]:

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lamflow.config.pods import Pod
+from lamflow.config.pods import CLUSTER_PODS, Pod
 from lamflow.config.schema import Config
 from lamflow.data.results import Iteration, Shape
 from lamflow.science.tasks import plan_tasks, pods_needed, task_seconds
 
 KINDS = ("train", "explore", "label")
-CLUSTER_PODS = {"train": 4, "explore": 20, "label": 12}
-"""Pods of a step on a cluster unless `parallel` says otherwise: an iteration stays below forty."""
 
 
 class Room(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 from dflow import Workflow
 
 from lamflow.config.engines import engine_named
-from lamflow.config.pods import Pod
+from lamflow.config.pods import CLUSTER_PODS, Pod
 from lamflow.config.schema import Config
 
 KINDS = {
@@ -27,7 +27,10 @@ MARGIN = 300
 """s that Argo gives a pod beyond its own timeout, to fetch its image and to say what happened."""
 SECRET = "/etc/lamflow/s3"  # noqa: S105  where the Secret is mounted, not what is in it
 TALKS_TO_S3 = ("train", "driver")
-RUN, ITERATION = "lamflow/run", "lamflow/iteration"
+MEANT = ("none", "emptyDir")
+"""Keys whose empty group says something."""
+RUN, ITERATION, STORE = "lamflow/run", "lamflow/iteration", "lamflow/store"
+"""Labels and annotation that tie a Workflow to its run; `cluster/workflows.py` looks for them."""
 Labels = dict[str, str]
 
 
@@ -73,6 +76,7 @@ def complete(raw: dict[str, Any], config: Config, number: int | None) -> dict[st
         "imagePullSecrets": [{"name": name} for name in cluster.image_pull_secrets],
         "podPriorityClassName": cluster.priority_class,
         "hostNetwork": cluster.host_network,
+        "activeDeadlineSeconds": int(cluster.deadline) if cluster.deadline and number is not None else None,
         "dnsPolicy": "ClusterFirstWithHostNet" if cluster.host_network else None,
     }
     spec.update({key: value for key, value in optional.items() if value})
@@ -80,6 +84,7 @@ def complete(raw: dict[str, Any], config: Config, number: int | None) -> dict[st
         if "script" in template:
             _complete_pod(template, config, number)
     spec["templates"] += _throttled(spec["templates"], config)
+    spec["templates"] = _without_empty(spec["templates"])
     if number is not None:
         spec["templates"] = _named(spec["templates"], f"iteration-{number}" if number else "start")
     title = {None: config.name, 0: f"{config.name} · start"}.get(number, f"{config.name} · iteration {number}")
@@ -87,7 +92,10 @@ def complete(raw: dict[str, Any], config: Config, number: int | None) -> dict[st
         "name": raw["metadata"]["name"],
         "namespace": cluster.namespace,
         "labels": labels,
-        "annotations": {"workflows.argoproj.io/title": title},
+        "annotations": {
+            "workflows.argoproj.io/title": title,
+            STORE: f"s3://{cluster.s3.bucket}/{cluster.prefix}{config.name}",
+        },
     }
     return {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": metadata, "spec": spec}
 
@@ -138,7 +146,6 @@ def _complete_pod(template: dict[str, Any], config: Config, number: int | None) 
             "retryPolicy": "Always",
             "expression": TRY_AGAIN,
             "backoff": {"duration": "60s"},  # a maxDuration would count the time that the pod has worked
-            "affinity": {"nodeAntiAffinity": {}},
         }
     else:
         template["retryStrategy"] = {  # a driver comes back whatever happens to its node
@@ -163,7 +170,8 @@ def _display_name(step: str, number: int | None) -> str:
     if number is None:
         return "driver"
     which = "-{{=asInt(inputs.parameters.pod) + 1}}-of-{{inputs.parameters.pods}}"
-    return f"iteration-{number}-{step}" + ("" if step in ("select", "merge") else which)
+    where = f"iteration-{number}" if number else "start"
+    return f"{where}-{step}" + ("" if step in ("select", "merge") else which)
 
 
 def _named(templates: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
@@ -185,7 +193,8 @@ def _environment(config: Config, pod: Pod, step: str) -> dict[str, str]:
     address = {"AWS_ENDPOINT_URL": store.endpoint, "AWS_REGION": store.region} if step == "driver" else {}
     if step == "driver" and not store.verify_tls:
         address["LAMFLOW_S3_VERIFY_TLS"] = "false"
-    return {"HOME": "/tmp", **address, **pod.environment}  # noqa: S108  a volume of the pod's own
+    plain = {"HOME": "/tmp", "USER": "lamflow"}  # noqa: S108  a volume of the pod's own; torch asks for a name
+    return {**plain, **address, **pod.environment}
 
 
 def _volumes(pod: Pod, step: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -218,21 +227,34 @@ def _throttled(templates: list[dict[str, Any]], config: Config) -> list[dict[str
     made = []
     for step in steps_of(templates):
         pod: Pod = getattr(config.pods, KINDS[step["name"]])
-        if not (isinstance(pod.tasks_per_pod, int) and pod.parallel and "withParam" in step):
+        if not (isinstance(pod.tasks_per_pod, int) and "withParam" in step):
             continue
         inner, outputs = dict(step), "steps['select'].outputs.parameters['batches']"
         inner.pop("when", None)
         inner = json.loads(json.dumps(inner).replace(outputs, "inputs.parameters.batches"))
-        template = {"name": f"{step['name']}-pods", "parallelism": pod.parallel, "steps": [[inner]]}
+        template = {
+            "name": f"{step['name']}-pods",
+            "parallelism": pod.parallel or CLUSTER_PODS[KINDS[step["name"]]],
+            "steps": [[inner]],
+        }
         arguments: dict[str, Any] = {}
         if outputs in json.dumps(step):
             template["inputs"] = {"parameters": [{"name": "batches"}]}
             arguments = {"parameters": [{"name": "batches", "value": f"{{{{={outputs}}}}}"}]}
-        for key in ("withParam", "arguments"):
-            step.pop(key)
+        step.pop("withParam")
         step.update(template=template["name"], arguments=arguments)
         made.append(template)
     return made
+
+
+def _without_empty(node: Any) -> Any:
+    """Without the empty lists and groups that dflow writes for what is not used."""
+    if isinstance(node, list):
+        return [_without_empty(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    smaller = {key: _without_empty(value) for key, value in node.items()}
+    return {key: value for key, value in smaller.items() if value not in ([], {}) or key in MEANT}
 
 
 def steps_of(templates: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -44,5 +44,5 @@ def probe_manifest(settings: Config, name: str) -> dict[str, Any]:
         each.pop("metrics", None)
     made["spec"].pop("metrics")
     made["metadata"]["labels"]["lamflow/run"] = name
-    made["metadata"]["annotations"] = {"workflows.argoproj.io/title": "lamflow doctor"}
+    made["metadata"]["annotations"]["workflows.argoproj.io/title"] = "lamflow doctor"
     return made

@@ -29,8 +29,8 @@ from lamflow.errors import EngineError, LamflowError, NodeError
 if TYPE_CHECKING:
     from dflow import PythonScriptOPTemplate
 
-EXIT_NODE, EXIT_FATAL = 1, 2
-"""Exit statuses of a pod: try again, or do not. Argo's retry expression reads them."""
+EXIT_NODE, EXIT_FATAL, EXIT_TERMINATED = 1, 2, 143
+"""Exit statuses of a pod: try again, do not, ended by a signal. Argo's retry expression reads them."""
 SCRIPT = """\
 import os
 os.environ.update(OMP_NUM_THREADS="{threads}", DP_INTRA_OP_PARALLELISM_THREADS="{threads}",
@@ -51,7 +51,7 @@ class Context:
     pod, pods  the number of this pod among those that share the step's tasks
     name       of the pod, as in its key
     work       an empty folder for files that nobody keeps
-    scratch    a folder that outlives a failed try on one machine
+    scratch    a folder that outlives a failed try, on one machine and where a step keeps checkpoints
     out        where outputs are written
     threads    of each program
     """

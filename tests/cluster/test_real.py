@@ -119,9 +119,13 @@ def conditions(pod: client.V1Pod) -> dict[str, str]:
     return {item.type: item.status for item in pod.status.conditions or []}
 
 
-SMALL_PODS = (
-    "\npods: {train: {memory: 2Gi}, explore: {memory: 2Gi}, label: {memory: 1Gi}, small: {memory: 1Gi, cpu: 200m}}\n"
-)
+SMALL_PODS = """
+pods:
+  train: {memory: 2Gi, cpu: 500m}
+  explore: {memory: 2Gi, cpu: 500m, parallel: 3}
+  label: {memory: 1Gi, cpu: 200m, parallel: 3}
+  small: {memory: 1Gi, cpu: 200m}
+"""
 
 
 def test_a_small_run_whose_driver_is_deleted(real: Real, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from lamflow.cluster.api import NotFoundError
 from lamflow.cluster.patience import Patience
-from lamflow.cluster.waiting import hopeless, reason
-from lamflow.cluster.workflows import Workflows, finished, nodes, phase, pods
+from lamflow.cluster.status import finished, nodes, phase, pods
+from lamflow.cluster.waiting import Waits
+from lamflow.cluster.workflows import Workflows
 from lamflow.config.pods import Cluster
 from lamflow.errors import ClusterError, OutageError
 from tests.stand_ins.kubernetes import WORKFLOWS, Fault, Kubernetes
@@ -96,7 +97,7 @@ def test_patience_ends(kubernetes: Kubernetes, workflows: Workflows) -> None:
 def test_a_workflow_that_the_same_run_made_is_taken(kubernetes: Kubernetes, workflows: Workflows) -> None:
     workflows.ensure(manifest())
     assert workflows.ensure(manifest())["metadata"]["name"] == "tiny"
-    with pytest.raises(ClusterError, match="exists and is not of run other"):
+    with pytest.raises(ClusterError, match="is not of the run that lies in"):
         workflows.ensure(manifest(run="other"))
 
 
@@ -221,11 +222,41 @@ def test_packed_nodes_are_read() -> None:
 )
 def test_a_pod_that_waits_in_vain_is_found_with_its_fix(message: str, seconds: float, says: str) -> None:
     node = {**NODE, "phase": "Pending", "message": message, "outputs": None}
-    workflow = {"status": {"nodes": {"a": node}}}
+    workflow = {"status": {"phase": "Running", "nodes": {"a": node}}}
     start = pods(workflow)[0].start
-    assert hopeless(workflow, 3600.0, now=start + 60) is None
-    pod = hopeless(workflow, 3600.0, now=start + seconds)
-    assert pod is not None
-    said = reason(pod, {"train": "train"})
+    waits = Waits(3600.0, {"train": "train"})
+    assert waits.hopeless(workflow, now=start + 60) is None
+    said = waits.hopeless(workflow, now=start + seconds)
+    assert said is not None
     assert message in said
     assert says in said
+    assert waits.reasons(workflow, now=start) == [said]
+
+
+def test_a_pod_that_queued_for_a_node_has_its_ten_minutes_for_the_image() -> None:
+    node = {**NODE, "phase": "Pending", "message": "ErrImagePull: slow", "outputs": None}
+    workflow = {"status": {"phase": "Running", "nodes": {"a": node}}}
+    start, waits = pods(workflow)[0].start, Waits(36000.0, {})
+    assert waits.hopeless(workflow, now=start + 3000) is None
+    assert waits.hopeless(workflow, now=start + 3500) is None
+    assert waits.hopeless(workflow, now=start + 3700) is not None
+
+
+def test_pods_may_wait_for_one_another_as_long_as_they_like() -> None:
+    queued = {**NODE, "phase": "Pending", "message": "Unschedulable: 0/1 nodes are available", "outputs": None}
+    working = {**NODE, "id": "b", "phase": "Running", "inputs": {"parameters": [{"name": "pod", "value": "3"}]}}
+    workflow = {"status": {"phase": "Running", "nodes": {"a": queued, "b": working}}}
+    start, waits = pods(workflow)[0].start, Waits(3600.0, {})
+    assert waits.hopeless(workflow, now=start + 90000) is None
+    starting = {**queued, "message": "PodInitializing"}
+    assert waits.reasons({"status": {"phase": "Running", "nodes": {"a": starting}}}, now=start) == []
+
+
+def test_a_workflow_that_no_controller_looks_at_is_said_to_be() -> None:
+    waits = Waits(3600.0, {})
+    workflow = {"metadata": {"name": "tiny"}}
+    assert waits.reasons(workflow, now=0.0) == []
+    assert waits.reasons(workflow, now=61.0) == [
+        "no controller has looked at Workflow tiny yet; see `lamflow doctor --cluster`"
+    ]
+    assert waits.hopeless(workflow, now=4000.0) is not None

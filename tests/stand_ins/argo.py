@@ -77,13 +77,16 @@ class Argo:
             items = json.loads(_filled(step["withParam"], scope, outputs)) if "withParam" in step else [None]
             if "steps" in template:
                 given = {
-                    p["name"]: _filled(p["value"], scope, outputs) for p in step["arguments"].get("parameters", [])
+                    p["name"]: _filled(p["value"], scope, outputs)
+                    for p in step.get("arguments", {}).get("parameters", [])
                 }
                 self._steps(
                     name, templates, template, {f"inputs.parameters.{key}": value for key, value in given.items()}
                 )
                 continue
-            resolved = [json.loads(_filled(json.dumps(step["arguments"]), scope, outputs, item)) for item in items]
+            resolved = [
+                json.loads(_filled(json.dumps(step.get("arguments", {})), scope, outputs, item)) for item in items
+            ]
             with ThreadPoolExecutor(group.get("parallelism", 2)) as pool:
                 done = list(pool.map(lambda given, t=template, s=step: self._pod(name, s["name"], t, given), resolved))
             if any(item is None for item in done):
