@@ -59,6 +59,7 @@ def _keep(scratch: Path, store: Store, every: float) -> None:
 
 
 def _end(scratch: Path, store: Store) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     save(scratch, store, wait=10.0)
     os._exit(EXIT_TERMINATED)
 

@@ -185,9 +185,8 @@ def test_an_outage_of_the_api_is_waited_for(place: Place) -> None:
 
 
 def test_what_succeeded_is_not_done_again(place: Place, undisturbed: list[tuple[str, str]]) -> None:
+    place.argo.doomed = ["tiny-001-label-1"]
     place.submit(lambda text: text.replace("label: {parallel: 1}", "label: {parallel: 3, retries: 0}"))
-    while not place.argo.kill("label-1") if any("001-select" in pod for pod in place.argo.pods) else True:
-        time.sleep(0.02)
     assert place.end().state == "ended"
     shape = RunDirectory(place.folder / "run").iteration(1) / "shape.json"
     assert any(
@@ -335,6 +334,40 @@ def test_a_missing_bucket_is_said_before_anything_is_made(place: Place) -> None:
     with pytest.raises(ClusterError, match="no bucket not-there"):
         place.submit()
     assert not (place.folder / "run").exists()
+
+
+def test_a_folder_with_other_things_is_left_alone(place: Place) -> None:
+    folder = place.folder / "run"
+    (folder / "structures").mkdir(parents=True)
+    (folder / "structures" / "POSCAR").write_text("mine")
+    with pytest.raises(StateError, match="holds structures; give another folder"):
+        place.submit()
+    assert (folder / "structures" / "POSCAR").read_text() == "mine"
+    (folder / "structures" / "POSCAR").rename(folder / "thesis.tex")
+    (folder / "structures").rmdir()
+    posts = iter([None, Fault("POST", 403, "exceeded quota")])
+    original = place.kubernetes.fault
+    place.kubernetes.fault = lambda line: next(posts) if line.startswith("POST") else original(line)  # type: ignore[method-assign]
+    with pytest.raises(ClusterError, match="ResourceQuota"):
+        place.submit()
+    assert [file.name for file in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_an_iteration_whose_workflow_has_vanished(place: Place, undisturbed: list[tuple[str, str]]) -> None:
+    made = place.submit()
+    place.end()
+    pods = list(place.argo.pods)
+    store = made.store()
+    for number in (1, 2):  # as if the driver had been away until Argo forgot them
+        store.delete(f"iterations/{number:03d}/result.json")
+        place.kubernetes.put(place.kubernetes.workflows[f"tiny-{number:03d}"], "DELETED")
+    store.delete("iterations/002/selected/")
+    control.resume(place.folder / "run", made)
+    assert place.end().state == "ended"
+    again = [pod for pod in place.argo.pods[len(pods) :] if "driver" not in pod]
+    assert not [pod for pod in again if "tiny-001" in pod], "its results were all there"
+    assert all("tiny-002-2" in pod for pod in again), "nothing of the half that was left is trusted"
+    assert place.frames() == undisturbed
 
 
 def test_a_run_of_this_machine_is_not_overwritten(place: Place) -> None:

@@ -41,8 +41,8 @@ class Argo:
         self.seen: set[str] = set()
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.pods: list[str] = []
-        self.lose: dict[str, int] = {}
-        """Steps that lose their node: how often."""
+        self.doomed: list[str] = []
+        """Beginnings of the names of pods that lose their node as soon as they start, once each."""
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
 
@@ -199,13 +199,14 @@ class Argo:
                 start_new_session=True,
             )  # fmt: skip
         self.running[name] = process
+        if any(name.startswith(doomed) for doomed in self.doomed):
+            self.doomed = [doomed for doomed in self.doomed if not name.startswith(doomed)]
+            _signal(process, signal.SIGKILL)
+        told = False
         while process.poll() is None:
             time.sleep(0.05)
-            if self.cluster.workflows.get(workflow, {}).get("spec", {}).get("shutdown"):
-                _signal(process, signal.SIGTERM)
-            step = template["name"]
-            if self.lose.get(step) and (sandbox / "progress").exists():
-                self.lose[step] -= 1
+            if not told and self.cluster.workflows.get(workflow, {}).get("spec", {}).get("shutdown"):
+                told = True
                 _signal(process, signal.SIGTERM)
         self.running.pop(name, None)
         code = process.returncode
