@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,8 @@ from lamflow.data.store import HELDOUT, INDEX, TRAIN, iteration_key
 from lamflow.driver.executor import Span
 from lamflow.driver.here import share_done
 from lamflow.driver.listener import Listener
-from lamflow.driver.remote import READ, REMOTE, Remote, clear, refuse_others
-from lamflow.driver.rundir import RunDirectory
+from lamflow.driver.remote import READ, REMOTE, Remote, refuse_others
+from lamflow.driver.rundir import FOLDERS, RunDirectory
 from lamflow.driver.shape import Elsewhere, Room
 from lamflow.errors import BY_NAME, ClusterError, EngineError, LamflowError, NodeError, StateError
 
@@ -55,8 +56,8 @@ class OnCluster:
             self.remote.save(self.directory.path / REMOTE)
             self._read()
             if not self.directory.exists():  # what a preparation that was cut off has left
-                clear(self.directory)
-                self.remote.save(self.directory.path / REMOTE)
+                for name in FOLDERS:
+                    shutil.rmtree(self.directory.path / name, ignore_errors=True)
             yield
 
     def require(self, config: Config) -> None:

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamflow.config import parse
+from lamflow.data.results import Iteration, Merged, ModelResult, TaskResult
 from lamflow.science.structures import make_copies
-from lamflow.science.tasks import collected, deal, plan_tasks, pods_needed
+from lamflow.science.tasks import collected, deal, plan_tasks, pods_needed, task_seconds
 from tests.conftest import STUDY
 
 
@@ -21,6 +22,25 @@ def test_pods() -> None:
     assert pods_needed(1, 8, None) == 1
     assert pods_needed(0, 8, None) == 1
     assert pods_needed(1000, 2, 300) == 4
+
+
+def test_short_tasks_share_fewer_pods_once_they_have_been_measured() -> None:
+    assert pods_needed(1000, 20, "auto") == 20
+    assert pods_needed(1000, 20, "auto", seconds=1.2) == 2
+    assert pods_needed(1000, 20, "auto", seconds=60.0) == 20
+    assert pods_needed(3, 20, "auto", seconds=0.001) == 1
+    done = Iteration(
+        number=1, stage="a", training_frames=10, heldout_frames=2, labels=5,
+        models=[ModelResult(index=i, seed=i, data_hash="", training_frames=10, steps=5, seconds=100.0) for i in range(2)],
+        tasks=[
+            TaskResult(name="t", group="0", structure="s", start=0, condition={}, seed=1, frames=4, seconds=seconds)
+            for seconds in (1.0, 3.0)
+        ],
+        merged=Merged(added=4, heldout=0, duplicates=0, failed=[], seconds=80.0),
+    )  # fmt: skip
+    assert task_seconds([done]) == {"train": 100.0, "explore": 2.0, "label": 20.0}
+    reused = done.model_copy(update={"models": [m.model_copy(update={"reused": True}) for m in done.models]})
+    assert task_seconds([reused]) == {"explore": 2.0, "label": 20.0}
 
 
 def test_start_structures_are_used_up_before_one_comes_again() -> None:
