@@ -67,6 +67,14 @@ class Place:
         return frames_of(directory.path)
 
 
+def until(true: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 class Quiet(Listener):
     """Remembers what was said."""
 
@@ -107,7 +115,8 @@ def test_a_run_ends_as_it_would_on_one_machine(place: Place, undisturbed: list[t
     written: dict[str, str] = {}
 
     def remember() -> None:
-        while len(written) < 4 and not place.kubernetes.closing:
+        deadline = time.monotonic() + 240
+        while len(written) < 4 and time.monotonic() < deadline:
             if "lamflow/tiny/data/train/000/manifest.json" in place.keys("data/train/000"):
                 written.update(place.keys("data/train/000"))
             time.sleep(0.2)
@@ -154,7 +163,8 @@ def test_a_driver_and_pods_that_lose_their_nodes_cost_nothing(place: Place, undi
     killed = {"driver": 0, "explore": 0, "train": 0}
 
     def lose() -> None:
-        while not place.kubernetes.closing and not all(killed.values()):
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline and not all(killed.values()):
             for step, times in killed.items():
                 if not times and (step != "driver" or killed["train"]) and place.argo.kill(step):
                     killed[step] += 1
@@ -200,8 +210,7 @@ def test_what_succeeded_is_not_done_again(place: Place, undisturbed: list[tuple[
 
 def test_stop_and_resume(place: Place, undisturbed: list[tuple[str, str]]) -> None:
     made = place.submit()
-    while not any("001-train" in pod for pod in place.argo.pods):
-        time.sleep(0.05)
+    until(lambda: any("001-train" in pod for pod in place.argo.pods))
     with pytest.raises(StateError, match="is driving this run"):
         control.resume(place.folder / "run", made)
     with pytest.raises(StateError, match="is driving this run"):
@@ -248,13 +257,12 @@ def test_a_larger_budget_goes_on_and_a_redone_iteration_begins_again(place: Plac
     assert place.end().state == "ended"
     iterations = RunDirectory(place.folder / "run").iterations()
     assert [iteration.number for iteration in iterations] == [0, 1, 2]
-    place.argo.seen.add("tiny-003")  # nobody carries it out
+    place.argo.ignored.add("tiny-003")  # nobody carries it out
     made = place.submit(lambda text: text.replace("iterations: 2", "iterations: 3"))
-    while "tiny-003" not in place.kubernetes.workflows:
-        time.sleep(0.05)
+    until(lambda: "tiny-003" in place.kubernetes.workflows)
     control.stop(place.folder / "run", made)
-    while place.kubernetes.workflows["tiny"]["status"].get("phase") == "Running":
-        time.sleep(0.05)
+    assert place.kubernetes.workflows["tiny"]["status"]["phase"] == "Failed"
+    place.argo.ignored.clear()
 
     def hotter(text: str) -> str:
         return text.replace("iterations: 2", "iterations: 3").replace("[300, 900]", "[600]")
@@ -278,7 +286,7 @@ def test_why_a_pod_failed_is_said_as_on_one_machine(place: Place) -> None:
 
 
 def test_a_pod_that_never_finds_a_node_stops_the_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.argo.seen.add("tiny-000")  # nobody carries it out
+    place.argo.ignored.add("tiny-000")  # nobody carries it out
     executor_says = Quiet()
     config = load(place.study())
     config = config.model_copy(update={"cluster": config.cluster.model_copy(update={"pending": 0.5})})
@@ -379,8 +387,7 @@ def test_a_run_of_this_machine_is_not_overwritten(place: Place) -> None:
 
 def test_a_terminated_driver_says_that_another_pod_goes_on(place: Place) -> None:
     place.submit()
-    while not any("-driver-" in name for name in place.argo.running):
-        time.sleep(0.05)
+    until(lambda: any("-driver-" in name for name in place.argo.running))
     time.sleep(2.0)
     name, process = next(item for item in place.argo.running.items() if "-driver-" in item[0])
     os.killpg(process.pid, signal.SIGTERM)

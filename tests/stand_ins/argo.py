@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,8 @@ class Argo:
         (self.secret / "secret_key").write_text(SECRET)
         self.seen: set[str] = set()
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.ignored: set[str] = set()
+        """Workflows whose pods never start."""
         self.pods: list[str] = []
         self.doomed: list[str] = []
         """Beginnings of the names of pods that lose their node as soon as they start, once each."""
@@ -49,7 +52,11 @@ class Argo:
     def _watch(self) -> None:
         while not self.cluster.closing:
             for name, workflow in list(self.cluster.workflows.items()):
-                if workflow["metadata"].get("resourceVersion") and not workflow.get("status") and name not in self.seen:
+                if name in self.ignored and workflow["spec"].get("shutdown") and not workflow.get("status"):
+                    self._status(name, phase="Failed")
+                    continue
+                new = name not in self.seen and name not in self.ignored and not workflow.get("status")
+                if new:
                     self.seen.add(name)
                     threading.Thread(target=self._carry_out, args=(workflow,), daemon=True).start()
             self.seen &= set(self.cluster.workflows)
@@ -64,6 +71,8 @@ class Argo:
             phase, message = "Succeeded", ""
         except PodLostError as error:
             phase, message = "Failed", str(error)
+        except Exception:  # noqa: BLE001  a fault of the stand-in must not look like a run that takes long
+            phase, message = "Error", traceback.format_exc()
         self._status(name, phase=phase, message=message, finishedAt=_now())
 
     def _steps(self, name: str, templates: dict[str, Object], group: Object, scope: dict[str, str]) -> None:
