@@ -387,8 +387,7 @@ def test_a_run_of_this_machine_is_not_overwritten(place: Place) -> None:
 
 def test_a_terminated_driver_says_that_another_pod_goes_on(place: Place) -> None:
     place.submit()
-    until(lambda: any("-driver-" in name for name in place.argo.running))
-    time.sleep(2.0)
+    until(lambda: "tiny-001" in place.kubernetes.workflows)
     name, process = next(item for item in place.argo.running.items() if "-driver-" in item[0])
     os.killpg(process.pid, signal.SIGTERM)
     assert place.end().state == "ended"
