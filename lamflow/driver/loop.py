@@ -67,7 +67,7 @@ def _drive(
             if not executor.comes_back:
                 _record(directory, executor, "stopped", "stopped; go on with `lamflow resume`")
             raise
-        except Exception as error:
+        except Exception as error:  # whatever it is, the record says that the run has failed
             with contextlib.suppress(OSError, LamflowError):
                 _record(directory, executor, "failed", str(error))
             raise

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dflow import Steps, Workflow, config, s3_config
+from dflow import Steps, Workflow
 
 from lamflow.config.schema import Config
 from lamflow.data.results import Shape
-from lamflow.flow.manifest import LamWorkflow
+from lamflow.flow.manifest import LamWorkflow, offline
 from lamflow.superops.learn import add_iteration, add_start
 from lamflow.superops.step import Place
 
@@ -26,8 +26,7 @@ def iteration(config: Config, shape: Shape, place: Place) -> Workflow:
 
 def manifest(settings: Config, shape: Shape) -> dict[str, Any]:
     """The Argo manifest of an iteration. No cluster and no object store is asked, and no credential is in it."""
-    config.update(mode="default", token=None)
-    s3_config.update(access_key="", secret_key="", prefix="")  # pods have theirs from Argo's artifact repository
+    offline()
     prefix = f"{settings.cluster.prefix}{settings.name}/"
     made: dict[str, Any] = iteration(settings, shape, Place(prefix=prefix)).to_dict()
     return made

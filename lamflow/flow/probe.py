@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dflow import OutputArtifact, Outputs, PythonScriptOPTemplate, S3Artifact, Step, Steps, config, s3_config
+from dflow import OutputArtifact, Outputs, PythonScriptOPTemplate, S3Artifact, Step, Steps
 
 from lamflow.config.schema import Config
-from lamflow.flow.manifest import LamWorkflow
+from lamflow.flow.manifest import LamWorkflow, offline
 
 STEPS = ("train", "explore", "label", "select")
 SCRIPT = """\
@@ -22,8 +22,7 @@ print("lamflow", lamflow.__version__)
 
 def probe_manifest(settings: Config, name: str) -> dict[str, Any]:
     """The Workflow called `name`: a pod each of the kinds of `settings`, at the same time; none is tried again."""
-    config.update(mode="default", token=None)
-    s3_config.update(access_key="", secret_key="", prefix="")
+    offline()
     steps = Steps(name=name)
     pods = []
     for step in STEPS:

@@ -12,12 +12,10 @@ from dflow import (
     S3Artifact,
     Step,
     Steps,
-    config,
-    s3_config,
 )
 
 from lamflow.config.schema import Config
-from lamflow.flow.manifest import LamWorkflow
+from lamflow.flow.manifest import LamWorkflow, offline
 
 SCRIPT = """\
 from lamflow.driver.pod import main
@@ -29,8 +27,7 @@ FIGURES = ("state", "force_rmse", "accurate_share", "labels")
 
 def run_manifest(settings: Config, url: str, prefix: str) -> dict[str, Any]:
     """The Argo manifest of the run whose store is at `url`, below `prefix` in the cluster's artifact repository."""
-    config.update(mode="default", token=None)
-    s3_config.update(access_key="", secret_key="", prefix="")
+    offline()
     report = OutputArtifact(path="/tmp/outputs/report", archive=None, save=[S3Artifact(key=f"{prefix}report/")])  # noqa: S108
     template = PythonScriptOPTemplate(
         name="driver",
