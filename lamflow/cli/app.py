@@ -16,6 +16,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+models_app = typer.Typer(help="Model files: what can be named, and what is in them.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
 File = Annotated[Path, typer.Argument(help="A lamflow YAML file.", metavar="FILE")]
 RunFolder = Annotated[
     str,
@@ -116,6 +119,46 @@ def run(
     from lamflow.cli import drive
 
     drive.run_file(file, folder, redo)
+
+
+@app.command()
+def train(file: File, folder: Folder = None, redo: Redo = False) -> None:
+    """Train the models of FILE once on its data, judge them, and explore nothing."""
+    from lamflow.cli import drive
+
+    drive.train_file(file, folder, redo)
+
+
+@app.command()
+def evaluate(
+    file: File,
+    model: Annotated[
+        Optional[Path],  # noqa: UP045  typer reads the annotation
+        typer.Option("--model", help="A model file; train.pretrained of FILE if not given."),
+    ] = None,
+    head: Annotated[Optional[str], typer.Option("--head", help="Head of a multi-task model.")] = None,  # noqa: UP045
+    to: Annotated[Optional[Path], typer.Option("--to", help="Folder for evaluation.html and evaluation.json.")] = None,  # noqa: UP045
+) -> None:
+    """Zero-shot errors of a model on the labeled data of FILE, system by system."""
+    from lamflow.cli import models
+
+    models.evaluate(file, model, head, to)
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """Models that can be named instead of a file."""
+    from lamflow.cli import models
+
+    models.list_models()
+
+
+@models_app.command("show")
+def models_show(file: Annotated[Path, typer.Argument(help="A model file.", metavar="FILE")]) -> None:
+    """Heads, elements, descriptor, cutoff, parameters, size and hash of a model file."""
+    from lamflow.cli import models
+
+    models.show(file)
 
 
 @app.command()

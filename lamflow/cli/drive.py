@@ -36,6 +36,20 @@ def run_file(file: Path, folder: Path | None, redo: bool) -> None:
     _finish(path, record)
 
 
+def train_file(file: Path, folder: Path | None, redo: bool) -> None:
+    """Train once with what a file says, and leave its stages out."""
+    from lamflow.cli.terminal import terminal
+    from lamflow.driver import loop
+    from lamflow.driver.study import load
+
+    study = load(file)
+    config = study.config.model_copy(update={"stages": []})
+    path = folder or study.folder.with_name(f"{study.folder.name}-train")
+    with _interruptible(path), terminal(config) as listener:
+        record = loop.run(config, path, listener, redo=redo)
+    _finish(path, record)
+
+
 def submit(file: Path, folder: Path | None, redo: bool, drive_here: bool) -> None:
     """Start a run on the cluster."""
     from lamflow.driver import control

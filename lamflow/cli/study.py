@@ -34,7 +34,8 @@ def check(file: Path) -> None:
     from lamflow.config import load
     from lamflow.driver.prepare import check_inputs
 
-    check_inputs(load(file))
+    for warning in check_inputs(load(file)):
+        print(f"warning: {warning}")
     print(f"{file}: good")
 
 

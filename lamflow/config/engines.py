@@ -10,12 +10,16 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from lamflow.config.section import Section
+
+if TYPE_CHECKING:
+    from lamflow.config.schema import Config
 
 Role = Literal["train", "explore", "label", "evaluate"]
 GROUP = "lamflow.engines"
@@ -34,12 +38,40 @@ class EngineSettings(Section):
         """Chemical symbols that the engine can treat with these settings; None for all."""
         return None
 
+    def examine(self, config: Config) -> list[str]:
+        """Warnings about the model files that these settings name, once they are opened.
+
+        Raises ValueError for what can never work with `config`. Does nothing where the code to open them is missing.
+        """
+        del config
+        return []
+
 
 class TrainerSettings(EngineSettings):
     """What every trainer is told."""
 
-    models: int = Field(4, ge=2, le=64)
+    multitask: ClassVar[bool] = False
+    """The engine trains models with several heads."""
+    models: int = Field(4, ge=1, le=64)
     """How many models are trained with different seeds. Their disagreement is the measure of what they do not know."""
+    bootstrap: bool = False
+    """Train every model on a sample of its own of the frames, drawn with repetition. Models that start from the same
+    pre-trained one agree more than they should; this keeps them apart."""
+
+    @property
+    def total(self) -> int:
+        """How many models are trained in all."""
+        return self.models
+
+    def recipe(self, iteration: int, index: int) -> str:
+        """Changes when an iteration trains model `index` in another way although the data are the same."""
+        del iteration, index
+        return ""
+
+    def variant(self, index: int) -> str:
+        """Name of the architecture of model `index`; empty where there is only one."""
+        del index
+        return ""
 
     def seconds(self) -> float:
         """A guess, for planning only, of the time that the first training of one model takes, in s."""
@@ -53,6 +85,9 @@ class ExplorerSettings(EngineSettings):
     """Names of the structure sets to start from."""
     starts: int = Field(1, ge=1)
     """How many start structures each condition gets in an iteration, drawn without repetition while there are any."""
+    task: str | None = None
+    """In a run with several tasks, the one whose head explores and whose data get the labels; the first that has a
+    label engine if absent."""
 
     def conditions(self) -> list[dict[str, float]]:
         """Every condition (temperature in K, pressure in bar, …) that each start structure is explored under."""
@@ -66,6 +101,11 @@ class ExplorerSettings(EngineSettings):
 
 class LabelerSettings(EngineSettings):
     """What every labeler is told."""
+
+    @property
+    def at_once(self) -> int:
+        """How many frames the engine takes in one call."""
+        return 1
 
     def seconds(self, natoms: int) -> float:
         """A guess, for planning only, of the time that one label of `natoms` atoms takes, in s."""
@@ -83,6 +123,8 @@ class Engine:
     probe   returns the code's version, or raises an exception that says why it does not work here
     install what a person types to get the code
     image   the container image that has the code
+    downloaded  files of models that the engine knows by name and that are on this machine; None if it knows none
+    card    reads what a model file of the engine says about itself; None for an engine without such files
     """
 
     name: str
@@ -90,6 +132,8 @@ class Engine:
     probe: Callable[[], str]
     install: str = "comes with lamflow"
     image: str = "base"
+    downloaded: Callable[[], dict[str, Path]] | None = None
+    card: Callable[[Path], Any] | None = None
 
 
 @functools.cache

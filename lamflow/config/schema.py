@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from ase.data import atomic_numbers, reference_states
-from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from lamflow.config.engines import ChosenByEngine, ExplorerSettings, LabelerSettings, TrainerSettings
+from lamflow.config.engines import ChosenByEngine, ExplorerSettings, LabelerSettings, TrainerSettings, engine_named
 from lamflow.config.pods import Cluster, Pods
-from lamflow.config.section import Element, InputFile, Section
+from lamflow.config.section import Element, InputFile, Name, Section
+from lamflow.config.tasks import Heldout, Start, Task
 from lamflow.units import Angstrom, Degree, EvPerAngstrom, Length, Share
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")]
-"""Lower-case letters, digits and '-', at most 40: it becomes part of the names of files and of Kubernetes objects."""
 Supercell = Annotated[list[Annotated[int, Field(ge=1, le=50)]], Field(min_length=3, max_length=3)]
 Deviation = Literal["force_max", "force_mean", "force_min", "force_max_relative", "virial_max", "energy"]
 
@@ -80,35 +80,6 @@ class StructureSet(Section):
         if self.composition and abs(sum(self.composition.values()) - 1) > 1e-6:
             raise ValueError(f"the shares of composition add up to {sum(self.composition.values()):g}, not to 1")
         return self
-
-
-class Start(Section):
-    """The labeled data that the first models are trained on."""
-
-    data: list[InputFile] = Field(default_factory=list)
-    """Labeled data that exist: deepmd/npy folders, extxyz, OUTCAR, ASE databases, any format of dpdata."""
-    format: str | None = None
-    """dpdata's or ASE's name of the format, for files whose name does not tell."""
-    label: list[Name] = Field(default_factory=list)
-    """Structure sets that are labeled before the first iteration."""
-
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if not self.data and not self.label:
-            raise ValueError("empty: give labeled data (data:) or structure sets to label first (label:)")
-        return self
-
-
-class Heldout(Section):
-    """Labeled data that are never trained on. Every model is judged on them before it may explore."""
-
-    data: list[InputFile] = Field(default_factory=list)
-    """Labeled data that exist, as in `start`."""
-    format: str | None = None
-    label: list[Name] = Field(default_factory=list)
-    """Structure sets that are labeled for this purpose before the first iteration."""
-    share: float = Field(0.0, ge=0, le=0.9)
-    """Share of the start data that is held out: whole files, and single start structures, so that nothing leaks."""
 
 
 class Stage(Section):
@@ -189,9 +160,12 @@ class Select(Section):
     """Which explored frames are sent to be labeled: filters, then window, then diversity, then limits."""
 
     window: Window = FixedWindow()
+    score: Literal["committee", "teacher"] = "committee"
+    """What the window looks at: how far the models of the committee disagree, or the true error of the model that
+    explored. The latter evaluates every explored frame with the label engine, a teacher that costs milliseconds."""
     by: Deviation = "force_max"
-    """Deviation that the window looks at: of the forces (largest, mean or smallest over the atoms; relative to the
-    force's size plus 1 eV/Å), of the virial per atom in eV, or of the energy per atom in eV."""
+    """Of the forces (largest, mean or smallest over the atoms; relative to the force's size plus 1 eV/Å), of the virial
+    per atom in eV, or of the energy per atom in eV."""
     limit: int = Field(50, ge=1)
     """Most frames labeled in one iteration."""
     per_group: int | None = Field(None, ge=1)
@@ -218,6 +192,9 @@ class Converge(Section):
     heldout_force_rmse: EvPerAngstrom | None = None
     """Mean of the models' force RMSE on the held-out data must be at most this before the last stage, and the run, is
     done."""
+    trajectory_force_rmse: EvPerAngstrom | None = None
+    """Force RMSE against the teacher on the frames that the models explored themselves must be at most this; needs
+    `select.score: teacher`."""
     plateau: int | None = Field(None, ge=2)
     """Also done when the held-out force RMSE has not improved by 2 % over this many iterations."""
 
@@ -229,6 +206,9 @@ class Budget(Section):
     """The last iteration trains and explores and labels nothing, so every label paid for is trained on."""
     labels: int | None = Field(None, ge=1)
     """Most labels of all iterations together, those before the first included."""
+    forgetting: float | None = Field(None, ge=1)
+    """Stop when the held-out force RMSE of a task that replays a head of the pre-trained model has grown to more than
+    so many times what it was before fine-tuning."""
     failed_labels: Share = 0.2
     """Stop when more than this share of an iteration's labels failed; below it they are counted and left out."""
 
@@ -243,46 +223,137 @@ class Config(Section):
     elements: list[Element] = Field(min_length=1)
     """The models' type map, in this order."""
     structures: list[StructureSet] = Field(default_factory=list)
-    start: Start
-    heldout: Heldout
+    start: Start | None = None
+    heldout: Heldout | None = None
     data_format: Literal["deepmd/npy", "deepmd/npy/mixed"] = "deepmd/npy"
     """How training sets lie on disk."""
     train: Annotated[TrainerSettings, ChosenByEngine("train")]
-    stages: list[Stage] = Field(min_length=1)
+    tasks: list[Task] = Field(default_factory=list)
+    """Several data sets that one model learns together, each with a head of its own; then `start`, `heldout` and
+    `label` belong to the tasks."""
+    stages: list[Stage] = Field(default_factory=list)
+    """Without any stage the models are trained once and judged."""
     select: Select = Select()
-    label: Annotated[LabelerSettings, ChosenByEngine("label")]
+    label: Annotated[LabelerSettings, ChosenByEngine("label")] | None = None
     converge: Converge = Converge()
     budget: Budget = Budget()
     pods: Pods = Pods()
     cluster: Cluster = Cluster()
 
+    @property
+    def parts(self) -> Sequence[Task]:
+        """The tasks; a run without any has one part, whose name is empty."""
+        if self.tasks:
+            return self.tasks
+        own: dict[str, Any] = {"start": self.start, "heldout": self.heldout, "label": self.label}
+        return [Task.model_construct(name="", **own)]
+
+    def part(self, name: str) -> Task:
+        """The part called `name`."""
+        return next(part for part in self.parts if part.name == name)
+
+    def labeler(self, task: str = "") -> LabelerSettings:
+        """The engine that labels the frames of a task. Raises ValueError for one that has none."""
+        found = self.part(task).label
+        if found is None:
+            raise ValueError(f"label: there is no label engine for {f'task {task}' if task else 'this run'}")
+        return found
+
+    def explored(self, group: ExplorerSettings) -> str:
+        """The task whose head explores in a group, and whose data get the labels; empty in a run without tasks."""
+        return group.task or next((part.name for part in self.parts if part.label is not None), "")
+
+    @property
+    def labeled_first(self) -> dict[tuple[str, Literal["train", "heldout"]], list[str]]:
+        """Structure sets that are labeled before the first iteration, by the task and what they are for."""
+        wanted: dict[tuple[str, Literal["train", "heldout"]], list[str]] = {}
+        for part in self.parts:
+            wanted[part.name, "train"], wanted[part.name, "heldout"] = part.start.label, part.heldout.label
+        return {key: names for key, names in wanted.items() if names}
+
+    def stage_name(self, number: int, stage: int) -> str:
+        """What iteration `number` of a stage is called."""
+        if number == 0:
+            return "start"
+        return self.stages[stage].name if self.stages else "train"
+
+    @property
+    def explored_tasks(self) -> list[str]:
+        """The tasks that any stage explores, in the order of the file."""
+        names = {self.explored(group) for stage in self.stages for group in stage.explore}
+        return [part.name for part in self.parts if part.name in names]
+
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        _unique("structures", [structures.name for structures in self.structures])
-        _unique("stages", [stage.name for stage in self.stages])
+        for what, named in (("structures", self.structures), ("stages", self.stages), ("tasks", self.tasks)):
+            _unique(what, [item.name for item in named])
         _unique("elements", self.elements)
+        self._tasks_fit()
         known = {structures.name for structures in self.structures}
-        used = [("start.label", name) for name in self.start.label]
-        used += [("heldout.label", name) for name in self.heldout.label]
-        for stage in self.stages:
-            for group in stage.explore:
-                used += [(f"stages.{stage.name}.explore", name) for name in group.structures]
-        for where, name in used:
+        for where, name in self._used_structures():
             if name not in known:
                 raise ValueError(f"{where}: there is no structure set {name!r}; defined are {sorted(known)}")
-        if not (self.heldout.data or self.heldout.label or self.heldout.share):
-            raise ValueError("heldout is empty: give data, label or share; models are judged on it before they explore")
-        known_to_labeler = self.label.known_elements()
-        if known_to_labeler is not None and set(self.elements) - known_to_labeler:
-            unknown = ", ".join(sorted(set(self.elements) - known_to_labeler))
-            known_ones = ", ".join(sorted(known_to_labeler))
-            raise ValueError(f"label: {self.label.engine} cannot treat {unknown}; as set up here it knows {known_ones}")
+        for part in self.parts:
+            self._labeler_fits(part)
         for structures in self.structures:
             built = structures.crystal.elements if structures.crystal and not structures.composition else []
             for element in (*structures.composition, *built):
                 if element not in self.elements:
                     raise ValueError(f"structures.{structures.name}: {element} is not in elements {self.elements}")
+        if self.stages and self.select.score == "committee" and self.train.total < 2:
+            raise ValueError(
+                "train.models: a committee needs two models at least; one is enough with select.score: teacher"
+            )
         return self
+
+    def _tasks_fit(self) -> None:
+        """The data belong to the run or to its tasks, not to both."""
+        if self.tasks:
+            both = [key for key in ("start", "heldout", "label") if getattr(self, key) is not None]
+            if both:
+                raise ValueError(f"{both[0]}: with tasks this belongs into a task")
+            if not self.train.multitask:
+                raise ValueError(f"tasks: engine {self.train.engine!r} trains one task only")
+        else:
+            for key in ("start", "heldout"):
+                if getattr(self, key) is None:
+                    raise ValueError(f"{key}: this key is required")
+        names = [part.name for part in self.parts]
+        for stage in self.stages:
+            for group in stage.explore:
+                where = f"stages.{stage.name}.explore"
+                if group.task and group.task not in names:
+                    raise ValueError(f"{where}: there is no task {group.task!r}; defined are {names}")
+                if self.part(self.explored(group) or names[0]).label is None:
+                    raise ValueError(f"label: {where} finds frames that no engine labels; give a label section")
+
+    def _used_structures(self) -> Iterator[tuple[str, str]]:
+        """Where a structure set is named, and its name."""
+        for part in self.parts:
+            where = f"tasks.{part.name}." if part.name else ""
+            yield from ((f"{where}start.label", name) for name in part.start.label)
+            yield from ((f"{where}heldout.label", name) for name in part.heldout.label)
+        for stage in self.stages:
+            for group in stage.explore:
+                yield from ((f"stages.{stage.name}.explore", name) for name in group.structures)
+
+    def _labeler_fits(self, part: Task) -> None:
+        where = f"tasks.{part.name}: " if part.name else ""
+        if part.label is None:
+            if part.start.label or part.heldout.label:
+                raise ValueError(
+                    f"{where or 'label: '}structures are to be labeled, and no engine does; give a label section"
+                )
+            return
+        known = part.label.known_elements()
+        if known is not None and set(self.elements) - known and not self.tasks:
+            unknown, listed = ", ".join(sorted(set(self.elements) - known)), ", ".join(sorted(known))
+            raise ValueError(f"label: {part.label.engine} cannot treat {unknown}; as set up here it knows {listed}")
+        if self.select.score == "teacher" and "evaluate" not in engine_named(part.label.engine).roles:
+            raise ValueError(
+                f"select.score: {part.label.engine} labels frames one by one and cannot judge every explored frame; "
+                "a teacher is an engine like deepmd, ase or emt"
+            )
 
 
 def _unique(what: str, names: list[str]) -> None:

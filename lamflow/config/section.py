@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from ase.data import atomic_numbers
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationInfo
 
 
 class Section(BaseModel):
@@ -22,6 +23,10 @@ class Section(BaseModel):
     )
 
 
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")]
+"""Lower-case letters, digits and '-', at most 40: it becomes part of the names of files and of Kubernetes objects."""
+
+
 def expand(path: Path) -> Path:
     """`path` with `${VARIABLES}` filled in from the environment; call it where the file is opened.
 
@@ -32,6 +37,21 @@ def expand(path: Path) -> Path:
     if "$" in text:
         raise ValueError(f"{path}: the environment variable in this path is not set")
     return Path(text)
+
+
+def rebuilt(value: Any, change: Callable[[Any], Any]) -> Any:
+    """`value` with every part of it for which `change` returns something else than None replaced by that."""
+    changed = change(value)
+    if changed is not None:
+        return changed
+    if isinstance(value, Section):
+        names = type(value).model_fields
+        return value.model_copy(update={name: rebuilt(getattr(value, name), change) for name in names})
+    if isinstance(value, list | tuple):
+        return type(value)(rebuilt(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: rebuilt(item, change) for key, item in value.items()}
+    return value
 
 
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from lamflow.data.dataset import Origin
-from lamflow.data.frames import Frame
+from lamflow.data.frames import Floats, Frame
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Result
 
 Role = Literal["train", "heldout"]
-FRAMES, ABOUT = "frames.npz", "batch.json"
+FRAMES, FORCES, ABOUT = "frames.npz", "forces.npy", "batch.json"
 
 
 class _About(Result):
@@ -24,19 +26,33 @@ class _About(Result):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Frames, and where each of them came from."""
+    """Frames of one task, and where each of them came from.
+
+    forces  (N, 3)  of each frame, as the models that explored it predicted them, eV/Å; None for start structures
+    """
 
     frames: list[Frame]
     origins: list[Origin]
     role: Role = "train"
+    forces: list[Floats] | None = None
+
+    @property
+    def task(self) -> str:
+        """The task that all of them belong to."""
+        return self.origins[0].task if self.origins else ""
 
     def save(self, folder: Path) -> None:
         """Write into `folder`."""
         PackedFrames.of(self.frames).save(folder / FRAMES)
+        if self.forces is not None:
+            np.save(folder / FORCES, np.concatenate(self.forces), allow_pickle=False)
         _About(role=self.role, origins=self.origins).save(folder / ABOUT)
 
     @classmethod
     def read(cls, folder: Path) -> Batch:
         """What `save` wrote into `folder`."""
         about = _About.read(folder / ABOUT)
-        return cls(list(PackedFrames.load(folder / FRAMES)), about.origins, about.role)
+        packed, forces = PackedFrames.load(folder / FRAMES), None
+        if (folder / FORCES).is_file():
+            forces = packed.split(np.load(folder / FORCES, allow_pickle=False))
+        return cls(list(packed), about.origins, about.role, forces)

@@ -10,6 +10,7 @@ A run's training set is a folder of such folders, one an iteration; nothing that
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ class Origin(BaseModel):
     """What the committee said, in the unit of the window."""
     settings: str | None = None
     """Hash of the settings that labeled it; None for data that came labeled."""
+    task: str = ""
+    """The task whose data it belongs to; empty in a run without tasks."""
 
     @property
     def group(self) -> str:
@@ -61,6 +64,11 @@ class FrameRecord(BaseModel):
     """Number of the frame in that system."""
     origin: Origin
 
+    @property
+    def key(self) -> str:
+        """See `frame_key`."""
+        return frame_key(self.hash, self.origin.task)
+
 
 class Manifest(BaseModel):
     """What a data set holds."""
@@ -80,21 +88,31 @@ class Item:
     labeled: LabeledFrame
     origin: Origin
 
+    @property
+    def key(self) -> str:
+        """See `frame_key`."""
+        return frame_key(self.labeled.frame.content_hash(), self.origin.task)
+
+
+def frame_key(hash: str, task: str) -> str:
+    """What makes a frame unique in the data: tasks may label the same frame, each at its own level of theory."""
+    return f"{task}/{hash}" if task else hash
+
 
 def write_dataset(path: Path, items: Sequence[Item], elements: Sequence[str], format: Format) -> Manifest:
     """Write `items` as a data set at `path`, which must not exist, and return its manifest.
 
-    Frames whose content hash repeats are written once, the first one kept. Atoms are ordered by element, so every
-    composition is one system. Raises InputError for an element that is not in `elements`.
+    Frames that repeat within a task are written once, the first one kept. Atoms are ordered by element, so every
+    composition is one system of each task. Raises InputError for an element that is not in `elements`.
     """
     groups: dict[str, list[Item]] = {}
     seen: set[str] = set()
     for given in items:
         item = Item(_ordered(given.labeled, elements, given.origin), given.origin)
-        key = item.labeled.frame.content_hash()
-        if key not in seen:
-            seen.add(key)
-            groups.setdefault(_group_name(item.labeled, elements), []).append(item)
+        if item.key not in seen:
+            seen.add(item.key)
+            task = f"{item.origin.task}/" if item.origin.task else ""
+            groups.setdefault(task + _group_name(item.labeled, elements), []).append(item)
     records = []
     for name, members in sorted(groups.items()):
         system = _write_system(path, name, members, elements, format)
@@ -130,6 +148,42 @@ def systems(path: Path) -> list[Path]:
     if not folders:
         raise InputError(f"{path}: no data: there is no type.raw below this folder")
     return folders
+
+
+def task_systems(path: Path) -> dict[str, list[Path]]:
+    """Folders of the systems of each task in all data sets below `path`, oldest first."""
+    found: dict[str, list[Path]] = {}
+    for folder in sorted(file.parent for file in path.glob(f"*/{MANIFEST}")):
+        for record in read_manifest(folder).frames:
+            mine = found.setdefault(record.origin.task, [])
+            if folder / record.system not in mine:
+                mine.append(folder / record.system)
+    return found
+
+
+def resampled(systems: Sequence[Path], folder: Path, seed: int) -> dict[Path, Path]:
+    """A bootstrap sample of the frames of `systems` below `folder`: as many, drawn with repetition.
+
+    Returns the copy of each system; a system of which no frame was drawn has none.
+    """
+    sizes = [sum(len(np.load(file, mmap_mode="r")) for file in system.glob("set.*/energy.npy")) for system in systems]
+    drawn = np.random.default_rng(seed).integers(sum(sizes), size=sum(sizes))
+    copies, begin = {}, 0
+    for number, (system, size) in enumerate(zip(systems, sizes, strict=True)):
+        mine = np.sort(drawn[(drawn >= begin) & (drawn < begin + size)]) - begin
+        begin += size
+        if not len(mine):
+            continue
+        copy = copies[system] = folder / f"{number:04d}"
+        (copy / "set.000").mkdir(parents=True, exist_ok=True)
+        for file in system.iterdir():
+            if file.is_file():
+                shutil.copyfile(file, copy / file.name)
+        sets = sorted(system.glob("set.*"))
+        for file in sets[0].glob("*.npy"):
+            whole = np.concatenate([np.load(part / file.name, allow_pickle=False) for part in sets])
+            np.save(copy / "set.000" / file.name, whole[mine], allow_pickle=False)
+    return copies
 
 
 def read_dataset(path: Path) -> list[Item]:

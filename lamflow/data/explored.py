@@ -18,17 +18,21 @@ class ExploredFrames:
     task        (F,)    number of the explore task within its iteration
     step        (F,)    step of the simulation
     deviation   (F,)    what the window looks at
+    error       (F,)    force RMSE of the model that explored against the teacher, eV/Å; NaN without a teacher
     candidate   (C,)    numbers of the candidates among the F frames
     descriptor  (C, D)  what diversity is measured with
     frames      C       the candidates themselves
+    forces      (ΣN, 3) what the models predict for the candidates on average, one after the other, eV/Å
     """
 
     task: Ints
     step: Ints
     deviation: Floats
+    error: Floats
     candidate: Ints
     descriptor: Floats
     frames: PackedFrames
+    forces: Floats
 
     def save(self, path: Path) -> None:
         """Write as an uncompressed .npz file without pickles."""

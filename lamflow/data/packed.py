@@ -49,6 +49,10 @@ class PackedFrames:
             atoms = slice(int(end - natoms), int(end))
             yield Frame(self.numbers[atoms], self.positions[atoms], self.cells[index], bool(self.pbc[index]))
 
+    def split(self, values: Floats) -> list[Floats]:
+        """Values (ΣN, …) of all atoms, frame by frame."""
+        return np.split(values, np.cumsum(self.natoms)[:-1]) if len(self) else []
+
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """The arrays by name."""
         return {item.name: getattr(self, item.name) for item in fields(self)}

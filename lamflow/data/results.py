@@ -63,6 +63,8 @@ class ModelResult(Result):
     """One trained model."""
 
     index: int
+    variant: str = ""
+    """Name of its architecture, where several are tried."""
     seed: int
     data_hash: str
     """Hash of the training data and settings that made it."""
@@ -70,6 +72,14 @@ class ModelResult(Result):
     steps: int
     seconds: float
     errors: Errors | None = None
+    """On the held-out data of the tasks that are explored, or of all if none is."""
+    tasks: dict[str, Errors] = Field(default_factory=dict)
+    """On the held-out data of each task."""
+    baseline: dict[str, Errors] = Field(default_factory=dict)
+    """Of the pre-trained model by task, its name empty in a run without tasks: zero-shot, with its energies shifted to
+    the training data, and of a head that is replayed as it was."""
+    speed: float | None = None
+    """Atoms × evaluations of energy, forces and virial a second, one frame at a time, measured where it was trained."""
     failed: str | None = None
     """Why it cannot be used: the last lines of its training."""
     reused: bool = False
@@ -84,6 +94,10 @@ class TaskResult(Part):
     structure: str
     start: int
     condition: dict[str, float]
+    task: str = ""
+    """The task that was explored."""
+    model: int = 0
+    """The model that explored, from 0."""
     seed: int
     frames: int
     dropped: dict[str, int] = Field(default_factory=dict)
@@ -126,6 +140,8 @@ class Selected(Result):
     histogram: list[int] = Field(default_factory=list)
     """Counts of deviations between the `edges`, all frames that passed the filters."""
     edges: list[float] = Field(default_factory=list)
+    trajectory_force_rmse: float | None = None
+    """Of the models on the frames that they explored themselves against the teacher, eV/Å."""
     chosen: list[Chosen]
     batches: int
     decision: Literal["label", "advance", "stop"]
@@ -144,6 +160,8 @@ class LabelOutcome(Part):
 
     hash: str
     origin: Origin
+    error: float | None = None
+    """Largest error of the force on an atom that the models predicted before they knew this label, eV/Å."""
     seconds: float = 0.0
     failed: str | None = None
     log: str = ""
@@ -154,6 +172,17 @@ class Labeled(Result):
 
     outcomes: list[LabelOutcome]
     role: Literal["train", "heldout"] = "train"
+
+
+class Surprise(Part):
+    """One labeled frame: what the selection said of it, and how large the error of the models really was.
+
+    deviation  in the unit of the window
+    error      largest error of the force on an atom, eV/Å
+    """
+
+    deviation: float
+    error: float
 
 
 class Merged(Result):
@@ -185,6 +214,8 @@ class Iteration(Result):
     tasks: list[TaskResult] = Field(default_factory=list)
     selected: Selected | None = None
     merged: Merged | None = None
+    surprises: list[Surprise] = Field(default_factory=list)
+    """How wrong the models were about the frames that were labeled."""
     training_frames: int
     """Frames in the training set after this iteration."""
     heldout_frames: int
@@ -196,10 +227,49 @@ class Iteration(Result):
     """Of what made the results."""
 
     @property
+    def ended(self) -> str | None:
+        """Why the run ends with this iteration, or None."""
+        if self.selected is None:
+            return "the models are trained; there is nothing to explore" if self.number else None
+        return self.selected.reason if self.selected.decision == "stop" else None
+
+    @property
+    def baseline(self) -> dict[str, Errors]:
+        """Errors of the pre-trained model by task, where this iteration measured them."""
+        return next((model.baseline for model in self.models if model.baseline), {})
+
+    @property
     def force_rmse(self) -> float | None:
         """Mean of the models' held-out force RMSE, eV/Å."""
         errors = [model.errors.force_rmse for model in self.models if model.errors]
         return sum(errors) / len(errors) if errors else None
+
+
+class SystemErrors(Part):
+    """Errors of a model on one system: the frames of one composition in one file."""
+
+    task: str = ""
+    name: str
+    """File and formula."""
+    role: Literal["start", "heldout"]
+    natoms: int
+    errors: Errors
+    """Zero-shot: with the energies shifted to the start data."""
+    unshifted_energy_rmse: float
+    """Of the model's own energies, eV/atom."""
+
+
+class Evaluation(Result):
+    """A model judged on labeled data as it is."""
+
+    model: str
+    sha256: str
+    shift: dict[str, dict[str, float]]
+    """Energy of an atom of each element, in eV, that was added to the predictions, by task."""
+    systems: list[SystemErrors]
+    overall: dict[str, Errors]
+    """Of each task over all held-out systems."""
+    seconds: float
 
 
 class History(Result):
@@ -224,7 +294,8 @@ class Shape(Result):
 
     number         of the iteration; 0 is the start
     stage          place of the stage
-    train, explore, label  pods of these steps; `label` is for the start, later select says how many
+    train, explore, label  pods of these steps; `label` is for the start, later select says how many; without explore
+                           pods the models are trained and nothing more
     pods_at_once   label pods that run at once
     given          labeled start data lie in the store
     attempt        how often the graph has been submitted to a cluster

@@ -29,10 +29,16 @@ def write_whole(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def content_hash(path: Path) -> str:
     """Hash of a file's content, or of all files below a folder."""
     digest = hashlib.sha256()
     files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
     for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(bytes.fromhex(file_hash(file)))
     return digest.hexdigest()[:16]

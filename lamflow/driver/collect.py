@@ -16,6 +16,7 @@ from lamflow.data.results import (
     Selected,
     Shape,
     StepTime,
+    Surprise,
 )
 from lamflow.data.store import INDEX
 from lamflow.driver.rundir import RunDirectory, versions
@@ -30,7 +31,7 @@ def collect(
     models = [ModelResult.read(path) for path in sorted(folder.glob("models/*/model.json"), key=_number)]
     explored = [Explored.read(path) for path in sorted(folder.glob("explored/*/explored.json"), key=_number)]
     labeled = [Labeled.read(path) for path in sorted(folder.glob("labeled/*/labeled.json"), key=_number)]
-    selected = Selected.read(folder / "selected" / "selected.json") if shape.number else None
+    selected = Selected.read(folder / "selected" / "selected.json") if shape.number and shape.explore else None
     merged_file = folder / "merged" / "merged.json"
     merged = Merged.read(merged_file) if merged_file.is_file() else None
     past = directory.iterations()
@@ -46,11 +47,17 @@ def collect(
     trained, held = _frames(directory)
     return Iteration(
         number=shape.number,
-        stage=config.stages[shape.stage].name if shape.number else "start",
+        stage=config.stage_name(shape.number, shape.stage),
         models=models,
         tasks=collected([shard.tasks for shard in explored]),
         selected=selected,
         merged=merged,
+        surprises=[
+            Surprise(deviation=outcome.origin.deviation, error=outcome.error)
+            for part in labeled
+            for outcome in part.outcomes
+            if outcome.error is not None and outcome.origin.deviation is not None
+        ],
         training_frames=trained,
         heldout_frames=held,
         labels=labels,

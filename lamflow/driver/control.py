@@ -143,7 +143,7 @@ def follow(path: Path, remote: Remote, listener: Listener, pause: float = 2.0) -
         current = executor.workflows.find(shape.workflow(config.name)) if shape else None
         if shape is not None and begun != shape.number and current is not None:
             begun = shape.number
-            listener.begins(begun, config.stages[shape.stage].name if begun else "start")
+            listener.begins(begun, config.stage_name(begun, shape.stage))
         for state in (driver, *_states(executor.workflows, current)):
             if state is not driver:
                 listener.progress(steps_done(state))

@@ -19,6 +19,7 @@ from lamflow.driver.executor import Executor
 from lamflow.driver.here import Here
 from lamflow.driver.listener import Listener
 from lamflow.driver.prepare import SETTINGS, fingerprint, frozen, prepare
+from lamflow.driver.pretrained import fetched
 from lamflow.driver.rundir import RunDirectory, full_disk
 from lamflow.driver.shape import iteration_shape
 from lamflow.errors import LamflowError, NodeError, StateError
@@ -71,8 +72,8 @@ def _drive(
             with contextlib.suppress(OSError, LamflowError):
                 _record(directory, executor, "failed", str(error))
             raise
-        assert last.selected is not None  # noqa: S101  only an iteration that explored ends a run
-        record = _record(directory, executor, "converged" if last.selected.converged else "ended", last.selected.reason)
+        converged = last.selected is not None and last.selected.converged
+        record = _record(directory, executor, "converged" if converged else "ended", last.ended or "")
         executor.publish()
         return record
 
@@ -85,6 +86,7 @@ def begin(config: Config | None, directory: RunDirectory, executor: Executor, *,
     if config is None:
         directory.run()
         return directory.config()
+    config = fetched(config)
     if directory.exists():
         _accept(config, directory, executor, redo)
         return config
@@ -103,8 +105,7 @@ def _iterate(config: Config, directory: RunDirectory, executor: Executor, listen
         if _has_ended(done) and not directory.iteration(len(done)).is_dir():
             return done[-1]
         shape = _shape(config, directory, executor, done)
-        stage = config.stages[shape.stage].name if shape.number else "start"
-        listener.begins(shape.number, stage)
+        listener.begins(shape.number, config.stage_name(shape.number, shape.stage))
         seconds = executor.run(config, shape, listener)
         record = collect(directory, config, shape, executor.spans(), seconds)
         file = directory.iteration(shape.number) / "result.json"
@@ -189,7 +190,7 @@ def _accept(config: Config, directory: RunDirectory, executor: Executor, redo: b
 
 
 def _has_ended(done: list[Iteration]) -> bool:
-    return bool(done) and done[-1].selected is not None and done[-1].selected.decision == "stop"
+    return bool(done) and done[-1].ended is not None
 
 
 def _record(directory: RunDirectory, executor: Executor, state: str, message: str) -> Run:

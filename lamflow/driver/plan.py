@@ -67,16 +67,29 @@ def plan(config: Config, done: list[Iteration] | None = None, machine: Machine |
     machine, done = machine or Machine.here(), done or []
     structures = {settings.name: frames_of(settings, config) for settings in config.structures}
     given = start_items(config)
-    start = sum(len(structures[name]) for name in (*config.start.label, *config.heldout.label))
-    most = start + (config.budget.iterations - 1) * config.select.limit
+    start = sum(len(structures[name]) for names in config.labeled_first.values() for name in names)
+    iterations = config.budget.iterations if config.stages else 1
+    most = start + (iterations - 1) * config.select.limit
     stages = [_stage(config, place, structures, done, machine) for place in range(len(config.stages))]
+    if not config.stages:
+        stages = [PlannedStage("train", [_training(config, done, machine)], measured=bool(done))]
     return Plan(
         start_labels=start,
         given=sum(len(items) for items in given.values()),
         stages=stages,
         labels=min(most, config.budget.labels or most),
-        iterations=config.budget.iterations,
+        iterations=iterations,
     )
+
+
+def _training(config: Config, done: list[Iteration], machine: Machine) -> PlannedStep:
+    """Training once and nothing more."""
+    pod, count = config.pods.train, config.train.total
+    slots = machine.slots("train", pod)
+    pods = pods_needed(count, slots, pod.tasks_per_pod)
+    measured = {time.name: time.wall for time in done[-1].steps} if done else {}
+    guess = config.train.seconds() * -(-count // min(pods, slots))
+    return PlannedStep("train", count, pods, measured.get("train", guess))
 
 
 def _stage(
@@ -87,11 +100,11 @@ def _stage(
     tasks = plan_tasks(stage, sizes, 1, config.seed)
     atoms = max((structures[task.structure][0].natoms for task in tasks), default=1)
     slots = {kind: machine.slots(kind, getattr(pods, kind)) for kind in KINDS}
-    counts = {"train": config.train.models, "explore": len(tasks), "label": config.select.limit}
+    counts = {"train": config.train.total, "explore": len(tasks), "label": config.select.limit}
     guesses = {
         "train": config.train.seconds(),
         "explore": sum(task.settings.seconds(atoms) for task in tasks) / max(1, len(tasks)),
-        "label": config.label.seconds(atoms),
+        "label": max(part.label.seconds(atoms) for part in config.parts if part.label is not None),
     }
     like = [item for item in done if item.stage == stage.name]
     measured = {time.name: time.wall for time in like[-1].steps} if like else {}

@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lamflow.config.engines import LabelerSettings
 from lamflow.config.schema import Config, StructureSet
-from lamflow.config.section import Section, expand
+from lamflow.config.section import expand, rebuilt
+from lamflow.config.tasks import Heldout, Start
 from lamflow.data import Frame, Trajectory
-from lamflow.data.batch import Batch, Role
+from lamflow.data.batch import Batch
 from lamflow.data.dataset import Item, Origin, write_dataset
 from lamflow.data.io import read_labeled, read_structures
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Run
 from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, write_whole
+from lamflow.driver.pretrained import fetched
 from lamflow.driver.rundir import FOLDERS, RunDirectory, versions
 from lamflow.errors import InputError, StateError
 from lamflow.science.filters import REASONS, Limits, refused
@@ -25,7 +29,7 @@ from lamflow.science.structures import build_crystal, make_copies
 from lamflow.science.tasks import deal, pods_needed
 
 SETTINGS, PREPARING = "config.json", "preparing"
-ENGINE_SECTIONS = ("train", "stages", "label")
+ENGINE_SECTIONS = ("train", "stages", "label", "tasks")
 """Sections whose files the engines open; other files are read here, once."""
 
 
@@ -37,6 +41,8 @@ def prepare(config: Config, directory: RunDirectory, slots: int) -> None:
     structures = {settings.name: frames_of(settings, config) for settings in config.structures}
     given = start_items(config)
     _check_start(config, given)
+    for warning in examine(config):
+        print(f"lamflow: {warning}", file=sys.stderr)
     _check_budget(config, structures)
     _make_room(directory)
     (directory.path / INPUT).mkdir(parents=True)
@@ -81,19 +87,20 @@ def frozen(config: Config, directory: RunDirectory) -> str:
 
 def fingerprint(config: Config) -> str:
     """Changes when a setting, or the content of a file, does that cannot change once a run has begun."""
-    fixed = {"name", "seed", "elements", "structures", "start", "heldout", "data_format"}
-    plain = config.model_dump(mode="json", include=fixed)
+    plain = config.model_dump(mode="json", include={"name", "seed", "elements", "structures", "data_format"})
     files = [expand(file) for settings in config.structures for file in settings.files]
-    files += [expand(file) for section in (config.start, config.heldout) for file in section.data]
-    for section in (*plain["structures"], plain["start"], plain["heldout"]):
+    files += [expand(file) for part in config.parts for data in (part.start, part.heldout) for file in data.data]
+    for section in plain["structures"]:
         section.pop("files", None)
-        section.pop("data", None)
+    for part in config.parts:
+        start, heldout = (data.model_dump(mode="json", exclude={"data"}) for data in (part.start, part.heldout))
+        plain[f"data of {part.name}"] = [start, heldout]
     plain["files"] = [content_hash(file) for file in files]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _check_budget(config: Config, structures: dict[str, list[Frame]]) -> None:
-    first = sum(len(structures[name]) for name in (*config.start.label, *config.heldout.label))
+    first = sum(len(structures[name]) for names in config.labeled_first.values() for name in names)
     if config.budget.labels is not None and first > config.budget.labels:
         raise InputError(
             f"budget.labels is {config.budget.labels}, and {first} structures are to be labeled before the first "
@@ -127,61 +134,79 @@ def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
 
 def require_engines(config: Config) -> None:
     """Raise InputError that names every engine that the run needs and this machine lacks."""
-    settings = [config.train, config.label, *(group for stage in config.stages for group in stage.explore)]
+    settings = [config.train, *labelers(config), *(group for stage in config.stages for group in stage.explore)]
     missing = sorted({text for text in (section.missing() for section in settings) if text})
     if missing:
         raise InputError("\n  ".join(["an engine is missing on this machine:", *missing]))
 
 
-def check_inputs(config: Config) -> None:
-    """Read every file of structures and data. Raises InputError for what cannot be used; builds no crystal."""
+def labelers(config: Config) -> list[LabelerSettings]:
+    """Every label engine of the run."""
+    return [part.label for part in config.parts if part.label is not None]
+
+
+def examine(config: Config) -> list[str]:
+    """Warnings about the model files that engines are given. Raises InputError for those that cannot be used."""
+    warnings = config.train.examine(config)
+    for settings in labelers(config):
+        warnings += settings.examine(config)
+    return warnings
+
+
+def check_inputs(config: Config) -> list[str]:
+    """Read every file of structures, data and models that is here, and return warnings. Builds no crystal.
+
+    Raises InputError for what cannot be used.
+    """
     for settings in config.structures:
         if settings.files:
             frames_of(settings, config)
     _check_start(config, start_items(config))
+    return examine(fetched(config, only_if_here=True))
 
 
 def _check_start(config: Config, given: dict[str, list[Item]]) -> None:
     """Raise InputError when the start data cannot be split, or are the held-out data."""
-    held = {item.labeled.frame.content_hash() for item in given["heldout"]}
-    shared = sum(item.labeled.frame.content_hash() in held for item in given["train"])
+    held = {item.key for item in given["heldout"]}
+    shared = sum(item.key in held for item in given["train"])
     if shared:
         raise InputError(f"start.data and heldout.data share {shared} frames; held-out data must never be trained on")
-    origins = {item.origin.group for item in given["train"]}
-    if config.heldout.share and not config.start.label and len(origins) < 2:
-        raise InputError(
-            "heldout.share: all start data lie in one file, and a file is held out whole so that nothing leaks; "
-            "split it into independent files, or give heldout.data or heldout.label"
-        )
+    for part in config.parts:
+        origins = {item.origin.group for item in given["train"] if item.origin.task == part.name}
+        if part.heldout.share and not part.start.label and len(origins) < 2:
+            where = f"tasks.{part.name}.heldout.share" if part.name else "heldout.share"
+            raise InputError(
+                f"{where}: all start data lie in one file, and a file is held out whole so that nothing leaks; "
+                "split it into independent files, or give heldout.data or heldout.label"
+            )
 
 
 def start_items(config: Config) -> dict[str, list[Item]]:
     """Labeled data that the user brought, for training and held out. Raises InputError."""
     found: dict[str, list[Item]] = {"train": [], "heldout": []}
-    for role, section in (("train", config.start), ("heldout", config.heldout)):
-        for file in section.data:
-            for number, labeled in enumerate(read_labeled(expand(file), section.format)):
-                foreign = sorted(set(labeled.frame.symbols) - set(config.elements))
-                if foreign:
-                    raise InputError(
-                        f"{file}: frame {number}: {', '.join(foreign)} is not in elements {config.elements}"
-                    )
-                found[role].append(Item(labeled, Origin(iteration=0, source=f"{file}#{number}")))
+    for part in config.parts:
+        for role, section in (("train", part.start), ("heldout", part.heldout)):
+            for file in section.data:
+                for number, labeled in enumerate(read_labeled(expand(file), section.format)):
+                    foreign = sorted(set(labeled.frame.symbols) - set(config.elements))
+                    if foreign:
+                        raise InputError(
+                            f"{file}: frame {number}: {', '.join(foreign)} is not in elements {config.elements}"
+                        )
+                    origin = Origin(iteration=0, source=f"{file}#{number}", task=part.name)
+                    found[role].append(Item(labeled, origin))
     return found
 
 
 def _write_batches(config: Config, structures: dict[str, list[Frame]], folder: Path, slots: int) -> None:
     """Batches of the frames that are labeled before the first iteration, those held out apart from the others."""
     number = 0
-    roles: list[tuple[Role, list[str]]] = [("train", config.start.label), ("heldout", config.heldout.label)]
-    for role, names in roles:
+    for (task, role), names in config.labeled_first.items():
         chosen = [
-            (frame, Origin(iteration=0, source=f"{name}:{index}"))
+            (frame, Origin(iteration=0, source=f"{name}:{index}", task=task))
             for name in names
             for index, frame in enumerate(structures[name])
         ]
-        if not chosen:
-            continue
         pods = pods_needed(len(chosen), slots, config.pods.label.tasks_per_pod)
         for pod in range(pods):
             mine = [chosen[place] for place in deal(len(chosen), pods, pod)]
@@ -191,8 +216,13 @@ def _write_batches(config: Config, structures: dict[str, list[Frame]], folder: P
 
 def _with_copies(value: Any, folder: Path) -> Any:
     """`value` with every file in it copied below `folder` and named relative to it."""
-    if isinstance(value, Path):
-        source = expand(value)
+
+    def copied(part: Any) -> Any:
+        if isinstance(part, Start | Heldout):
+            return part  # its files are read here, once
+        if not isinstance(part, Path):
+            return None
+        source = expand(part)
         target = folder / "files" / f"{content_hash(source)[:8]}-{source.name}"
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -200,12 +230,5 @@ def _with_copies(value: Any, folder: Path) -> Any:
             shutil.copyfile(source, partial)
             partial.replace(target)
         return target.relative_to(folder)
-    if isinstance(value, Section):
-        return value.model_copy(
-            update={name: _with_copies(getattr(value, name), folder) for name in type(value).model_fields}
-        )
-    if isinstance(value, list | tuple):
-        return type(value)(_with_copies(item, folder) for item in value)
-    if isinstance(value, dict):
-        return {key: _with_copies(item, folder) for key, item in value.items()}
-    return value
+
+    return rebuilt(value, copied)

@@ -53,8 +53,8 @@ def render(config: Config, number: int) -> dict[str, Any]:
     if number:
         return manifest(config, iteration_shape(config, number, 0, sizes, Elsewhere()))
     pod, pods = config.pods.label, 0
-    for names in (config.start.label, config.heldout.label):
+    for names in config.labeled_first.values():
         count = sum(sizes[name] for name in names)
-        pods += pods_needed(count, Elsewhere().slots("label", pod), pod.tasks_per_pod) if count else 0
-    given = bool(config.start.data or config.heldout.data)
+        pods += pods_needed(count, Elsewhere().slots("label", pod), pod.tasks_per_pod)
+    given = any(part.start.data or part.heldout.data for part in config.parts)
     return manifest(config, Shape(number=0, label=pods, given=given))

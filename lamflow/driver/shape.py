@@ -63,14 +63,14 @@ def iteration_shape(
     config: Config, number: int, stage: int, sizes: Mapping[str, int], room: Room, done: Sequence[Iteration] = ()
 ) -> Shape:
     """The graph of an iteration that explores; `sizes` says how many structures each set has."""
-    tasks = len(plan_tasks(config.stages[stage], sizes, number, config.seed))
+    tasks = len(plan_tasks(config.stages[stage], sizes, number, config.seed)) if config.stages else 0
     slots = {kind: room.slots(kind, getattr(config.pods, kind)) for kind in KINDS}
-    counts, seconds, pods = {"train": config.train.models, "explore": tasks}, task_seconds(done), config.pods
+    counts, seconds, pods = {"train": config.train.total, "explore": tasks}, task_seconds(done), config.pods
     return Shape(
         number=number,
         stage=stage,
         **{
-            kind: pods_needed(count, slots[kind], getattr(pods, kind).tasks_per_pod, seconds.get(kind))
+            kind: pods_needed(count, slots[kind], getattr(pods, kind).tasks_per_pod, seconds.get(kind)) if count else 0
             for kind, count in counts.items()
         },
         pods_at_once=slots["label"],

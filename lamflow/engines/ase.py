@@ -1,17 +1,23 @@
-"""ASE: molecular dynamics and relaxation over any Evaluator, in this process."""
+"""ASE: dynamics and relaxation over any Evaluator, and any of ASE's calculators as Evaluator and Labeler."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import itertools
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 
-from lamflow.config.engines import Engine, ExplorerSettings
-from lamflow.data import Frame, Trajectory
-from lamflow.engines.protocol import Evaluator, ExploreTask, Model
+from lamflow.config.engines import Engine, ExplorerSettings, LabelerSettings
+from lamflow.data import Frame, Labels, Trajectory
+from lamflow.data.io import labels_from_ase
+from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure, Model
 from lamflow.errors import EngineError
 from lamflow.units import BAR_IN_EV_PER_A3, Bar, EvPerAngstrom, Kelvin, Picosecond
 
@@ -61,6 +67,22 @@ class AseExploration(ExplorerSettings):
         return 3e-4 * natoms * self.steps
 
 
+class AseLabels(LabelerSettings):
+    """Labels by a calculator of ASE: EMT, xTB, a universal potential, or whatever a package offers."""
+
+    engine: Literal["ase"]
+    calculator: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$")]
+    """Where it is imported from, for example `chgnet.model.dynamics.CHGNetCalculator`."""
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    """What it is made with."""
+
+    def missing(self) -> str | None:
+        """The package that the calculator comes from."""
+        package = self.calculator.split(".")[0]
+        found = importlib.util.find_spec(package) is not None
+        return None if found else f"{self.calculator}: the package {package!r} is not installed here"
+
+
 class EvaluatorCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     """Any Evaluator as a calculator of ASE."""
 
@@ -78,6 +100,50 @@ class EvaluatorCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         if labels.virial is not None:
             stress = -labels.virial / self.atoms.get_volume()
             self.results["stress"] = stress.flat[[0, 4, 8, 5, 2, 1]]
+
+
+class CalculatorEvaluator:
+    """A calculator of ASE as Evaluator and Labeler; made once, when it is first needed."""
+
+    def __init__(self, settings: AseLabels) -> None:
+        self.settings = settings
+
+    @cached_property
+    def _calculator(self) -> Any:
+        module, _, name = self.settings.calculator.rpartition(".")
+        try:
+            return getattr(importlib.import_module(module), name)(**self.settings.arguments)
+        except Exception as error:
+            text = f"the calculator {self.settings.calculator} cannot be made: {type(error).__name__}: {error}"
+            raise EngineError(text) from error
+
+    def evaluate(self, frames: Sequence[Frame]) -> list[Labels]:
+        """See Evaluator."""
+        labels = []
+        for index, answer in enumerate(self.label(frames, Path())):
+            if isinstance(answer, LabelFailure):
+                raise EngineError(f"{self.settings.calculator}: frame {index}: {answer.reason}")
+            labels.append(answer)
+        return labels
+
+    def label(self, frames: Sequence[Frame], work: Path) -> list[Labels | LabelFailure]:
+        """See Labeler. Calculators that keep files keep them where their arguments say."""
+        del work
+        return [self._label(frame) for frame in frames]
+
+    def _label(self, frame: Frame) -> Labels | LabelFailure:
+        atoms = frame.to_ase()
+        atoms.calc = self._calculator
+        try:
+            atoms.get_potential_energy()
+            atoms.get_forces()
+            if frame.pbc and "stress" in atoms.calc.implemented_properties:
+                atoms.get_stress()
+            labels = labels_from_ase(atoms)
+        except Exception as error:  # noqa: BLE001  whatever a calculator of others raises, it is this frame's failure
+            return LabelFailure(f"{type(error).__name__}: {error}")
+        problem = labels.problem(frame)
+        return LabelFailure(problem) if problem else labels
 
 
 class AseExplorer:
@@ -165,4 +231,12 @@ def _probe() -> str:
     return f"ASE {ase.__version__}"
 
 
-ENGINE = Engine("ase", {"explore": (AseExploration, AseExplorer)}, _probe)
+ENGINE = Engine(
+    "ase",
+    {
+        "explore": (AseExploration, AseExplorer),
+        "label": (AseLabels, CalculatorEvaluator),
+        "evaluate": (AseLabels, CalculatorEvaluator),
+    },
+    _probe,
+)

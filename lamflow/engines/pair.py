@@ -21,7 +21,7 @@ from lamflow.config.engines import Engine, TrainerSettings
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.frames import Floats
 from lamflow.data.io import read_labeled
-from lamflow.engines.protocol import LammpsPotential, Progress, TrainTask
+from lamflow.engines.protocol import Evaluator, LammpsPotential, Progress, TrainTask
 from lamflow.errors import EngineError
 from lamflow.units import Unit
 
@@ -74,8 +74,14 @@ class PairTrainer:
         (task.output / MODEL).write_text(json.dumps(document))
         return 1
 
-    def load(self, folder: Path) -> PairModel:
+    def pretrained(self, task: TrainTask) -> dict[str, Evaluator]:
+        """See Trainer. Nothing is ever pre-trained."""
+        del task
+        return {}
+
+    def load(self, folder: Path, task: str = "") -> PairModel:
         """See Trainer."""
+        del task
         document = json.loads((folder / MODEL).read_text())
         basis = _Basis(tuple(document["elements"]), document["cutoff"], document["functions"])
         return PairModel(basis, np.array(document["coefficients"]))

@@ -70,6 +70,24 @@ class Model(Evaluator, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class TaskData:
+    """One task of a multi-task training.
+
+    name     of its head
+    systems  folders of its data
+    weight   how often batches are drawn from it, relative to the others
+    head     head of the pre-trained model that it starts from, or RANDOM; None to go on with the head of its own name
+    frozen   LAMMPS may be asked to use it
+    """
+
+    name: str
+    systems: tuple[Path, ...]
+    weight: float = 1.0
+    head: str | None = None
+    frozen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TrainTask:
     """One model to train.
 
@@ -79,7 +97,12 @@ class TrainTask:
     previous   the model's own folder from the iteration before, or None
     output     folder that the trained model is left in
     scratch    folder that outlives a failed try: a checkpoint found here is continued
+    index      number of the model, from 0
+    iteration  1 for the first that trains
+    new        those of `systems` that the last iteration added; empty in the first
+    tasks      the systems by task, where one model has several heads
     threads    of the process
+    gpus       that the training may use
     timeout    s
     """
 
@@ -89,7 +112,12 @@ class TrainTask:
     previous: Path | None
     output: Path
     scratch: Path
+    index: int = 0
+    iteration: int = 1
+    new: tuple[Path, ...] = ()
+    tasks: tuple[TaskData, ...] = ()
     threads: int = 1
+    gpus: int = 0
     timeout: float = 86400.0
 
 
@@ -103,9 +131,52 @@ class Trainer(Protocol):
         """
         ...
 
-    def load(self, folder: Path) -> Model:
-        """The model that `train` left in `folder`."""
+    def load(self, folder: Path, task: str = "") -> Model:
+        """The model that `train` left in `folder`, with the head of `task` where it has several."""
         ...
+
+    def pretrained(self, task: TrainTask) -> dict[str, Evaluator]:
+        """The pre-trained models that `task` starts from, by the name of the task, as they are.
+
+        The name is empty for a model with one task. Nothing for what starts from random weights.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCard:
+    """What one head of a model is.
+
+    name             empty for a model with one head
+    elements         its type map
+    cutoff           Å
+    receptive_field  how far away an atom can be that changes an atom's energy, Å; more than the cutoff for models that
+                     pass messages
+    parameters       trainable numbers of descriptor and fitting net
+    """
+
+    name: str
+    elements: tuple[str, ...]
+    descriptor: str
+    fitting: str
+    cutoff: float
+    receptive_field: float
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a model file says about itself.
+
+    size    of the file, in bytes
+    sha256  of the file
+    """
+
+    path: Path
+    kind: str
+    heads: tuple[HeadCard, ...]
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dflow import Workflow
 from lamflow.config.engines import engine_named
 from lamflow.config.pods import CLUSTER_PODS, Pod
 from lamflow.config.schema import Config
+from lamflow.errors import InputError
 
 KINDS = {
     "train": "train", "explore": "explore", "select": "small", "label": "label", "merge": "small", "driver": "small"
@@ -127,12 +128,23 @@ def image_of(config: Config, step: str) -> str:
     pod: Pod = getattr(config.pods, KINDS[step])
     if pod.image:
         return pod.image
-    names = {
-        "train": engine_named(config.train.engine).image,
-        "explore": engine_named(config.train.engine).image,  # the committee is evaluated where the trajectories are
-        "label": engine_named(config.label.engine).image,
-    }
-    return f"{config.cluster.registry}/{names.get(step, 'base')}:{version('lamflow')}"
+    image = "base"
+    if step in ("train", "explore"):  # the committee is evaluated where the trajectories are
+        image = engine_named(config.train.engine).image
+    elif step == "label":
+        image = _label_image(config)
+    return f"{config.cluster.registry}/{image}:{version('lamflow')}"
+
+
+def _label_image(config: Config) -> str:
+    """The image of the label engines. Raises InputError when they need different ones."""
+    images = sorted({engine_named(part.label.engine).image for part in config.parts if part.label is not None})
+    if len(images) > 1:
+        raise InputError(
+            f"pods.label.image: the tasks are labeled by engines of different images ({', '.join(images)}), and label "
+            "pods have one; name an image that holds all of them"
+        )
+    return images[0] if images else "base"
 
 
 def _complete_pod(template: dict[str, Any], config: Config, number: int | None) -> None:

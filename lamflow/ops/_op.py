@@ -54,6 +54,7 @@ class Context:
     scratch    a folder that outlives a failed try, on one machine and where a step keeps checkpoints
     out        where outputs are written
     threads    of each program
+    gpus       that programs may use; none where the machine has none
     """
 
     pod: int
@@ -63,6 +64,7 @@ class Context:
     scratch: Path
     out: Path
     threads: int = 1
+    gpus: int = 0
     timeout: float = 86400.0
 
     def progress(self, done: float) -> None:
@@ -172,13 +174,14 @@ def main(module: str, name: str, *, root: str, timeout: float, gpus: int, parame
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.setitimer(signal.ITIMER_REAL, timeout)
     try:
-        _choose_devices(pod, gpus)
+        gpus = _choose_devices(pod, gpus)
         operation: Operation = getattr(importlib.import_module(module), name)
         folder, threads = Path(root), int(os.environ.get("OMP_NUM_THREADS", "1"))
         scratch = Path(os.environ.get("LAMFLOW_SCRATCH", folder / "scratch")) / f"{name}-{pod}"
         context = Context(
-            pod, pods, f"{name}-{pod}", folder / "work", scratch, folder / "outputs", threads=threads, timeout=timeout
-        )
+            pod, pods, f"{name}-{pod}", folder / "work", scratch, folder / "outputs",
+            threads=threads, gpus=gpus, timeout=timeout,
+        )  # fmt: skip
         _execute(operation, context, folder / "inputs", parameters)
     except BaseException as error:  # noqa: BLE001  the pod's last word is its exit status
         leave(last_word(error, f"{name}-{pod}", timeout))
@@ -251,13 +254,17 @@ def tell_kubernetes(text: str) -> None:
             TERMINATION.write_text(text[:4000])
 
 
-def _choose_devices(pod: int, gpus: int) -> None:
-    """On one machine pods take turns on the GPUs that the driver named."""
+def _choose_devices(pod: int, gpus: int) -> int:
+    """How many GPUs the pod has; on one machine pods take turns on those that the driver named."""
+    if "LAMFLOW_DEVICES" not in os.environ:
+        return gpus
     devices = [device for device in os.environ.get("LAMFLOW_DEVICES", "").split(",") if device]
     if devices and gpus:
         wanted = min(gpus, len(devices))
         chosen = [devices[(pod * wanted + offset) % len(devices)] for offset in range(wanted)]
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
+        return wanted
+    return 0
 
 
 def _optional(hint: Any) -> tuple[type, bool]:

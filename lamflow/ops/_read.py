@@ -10,6 +10,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from lamflow.config.schema import Config
+from lamflow.config.section import Section
 from lamflow.data import Frame
 from lamflow.data.dataset import MANIFEST, Manifest
 from lamflow.data.frames import Floats
@@ -33,7 +34,7 @@ def descriptors(frames: list[Frame], config: Config) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """The data of earlier iterations: hashes of all frames, descriptors (K, D) of those that are trained on."""
+    """The data of earlier iterations: keys of all frames, descriptors (K, D) of those that are trained on."""
 
     hashes: set[str]
     descriptors: Floats
@@ -46,13 +47,18 @@ def read_index(folder: Path | None, before: int) -> Known:
     entries = sorted(folder.iterdir()) if folder is not None else []
     for entry in (entry for entry in entries if int(entry.name) < before):
         for manifest in entry.glob(f"*{MANIFEST}"):
-            hashes |= {record.hash for record in Manifest.model_validate_json(manifest.read_bytes()).frames}
+            hashes |= {record.key for record in Manifest.model_validate_json(manifest.read_bytes()).frames}
         stored = np.load(entry / DESCRIPTORS, allow_pickle=False)
         if len(stored):
             parts.append(stored)
     return Known(hashes, np.concatenate(parts) if parts else np.zeros((0, 0)))
 
 
-def settings_hash(config: Config) -> str:
-    """Hash of the label engine's settings: two labels with the same hash were computed in the same way."""
-    return hashlib.sha256(config.label.model_dump_json().encode()).hexdigest()[:16]
+def settings_text(settings: Section, input: Path) -> str:
+    """Settings of the run whose input lies at `input`, the same wherever that is."""
+    return settings.model_dump_json().replace(f"{input}/", "")
+
+
+def settings_hash(config: Config, task: str, input: Path) -> str:
+    """Hash of a task's label engine: two labels with the same hash were computed in the same way."""
+    return hashlib.sha256(settings_text(config.labeler(task), input).encode()).hexdigest()[:16]

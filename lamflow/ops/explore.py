@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +18,12 @@ from lamflow.data.frames import Floats, Ints
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Explored, ModelResult, TaskResult
 from lamflow.engines import registry
-from lamflow.engines.protocol import ExploreTask, Model
+from lamflow.engines.protocol import Evaluator, ExploreTask, Model
 from lamflow.errors import EngineError
 from lamflow.ops._op import Context, op
 from lamflow.ops._read import descriptors, read_structures
 from lamflow.science import filters
-from lamflow.science.deviation import deviations
+from lamflow.science.deviation import deviations, true_errors
 from lamflow.science.metrics import bad_models
 from lamflow.science.select import sample
 from lamflow.science.tasks import PlannedTask, deal, plan_tasks
@@ -42,7 +43,7 @@ def explore(
 ) -> Explorations:
     """Run tasks pod, pod + pods, … of the iteration."""
     config = stored(input)
-    committee = _committee(config, models)
+    models_of = _Models(config, models)
     starts = read_structures(structures)
     tasks = plan_tasks(
         config.stages[stage], {name: len(frames) for name, frames in starts.items()}, iteration, config.seed
@@ -51,7 +52,7 @@ def explore(
     results, visited = [], []
     for done, number in enumerate(mine):
         task = tasks[number]
-        result, found = _explore_one(context, config, task, starts[task.structure][task.start], committee)
+        result, found = _explore_one(context, config, task, starts[task.structure][task.start], models_of)
         results.append(result)
         visited.append(found)
         context.progress((done + 1) / len(mine))
@@ -62,35 +63,68 @@ def explore(
     return Explorations(context.out / "explored")
 
 
-def _committee(config: Config, models: Path) -> list[Model]:
-    """The models, all good. Raises EngineError that names the bad ones."""
-    results = [ModelResult.read(models / str(index) / "model.json") for index in range(config.train.models)]
-    bad = bad_models(results)
-    if bad:
-        raise EngineError("a model went bad, so nothing was explored:\n  " + "\n  ".join(bad))
-    trainer = registry.trainer(config.train)
-    return [trainer.load(models / str(index)) for index in range(config.train.models)]
+class _Models:
+    """The committee and the teacher of each task, loaded once. Raises EngineError that names the bad models."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        results = [ModelResult.read(folder / str(index) / "model.json") for index in range(config.train.total)]
+        bad = bad_models(results)
+        if bad:
+            raise EngineError("a model went bad, so nothing was explored:\n  " + "\n  ".join(bad))
+        self.committees: dict[str, list[Model]] = {}
+        self.teachers: dict[str, Evaluator] = {}
+
+    def committee(self, task: str) -> list[Model]:
+        """Every model with the head of `task`."""
+        if task not in self.committees:
+            trainer = registry.trainer(self.config.train)
+            places = range(self.config.train.total)
+            self.committees[task] = [trainer.load(self.folder / str(index), task) for index in places]
+        return self.committees[task]
+
+    def teacher(self, task: str) -> Evaluator:
+        """What is true for `task`."""
+        if task not in self.teachers:
+            self.teachers[task] = registry.evaluator(self.config.labeler(task))
+        return self.teachers[task]
+
+
+@dataclass(frozen=True, eq=False)
+class _Visited:
+    """The good frames of one task, F of N atoms.
+
+    forces     (F, N, 3)  what the models predict on average, eV/Å
+    deviation  (F,)       what the window looks at
+    error      (F,)       force RMSE against the teacher, eV/Å
+    """
+
+    number: int
+    trajectory: Trajectory
+    forces: Floats
+    deviation: Floats
+    error: Floats
 
 
 def _explore_one(
-    context: Context, config: Config, task: PlannedTask, start: Frame, committee: list[Model]
-) -> tuple[TaskResult, tuple[int, Trajectory, Floats]]:
+    context: Context, config: Config, task: PlannedTask, start: Frame, models: _Models
+) -> tuple[TaskResult, _Visited]:
     """One task: its result, and its good frames with their deviations."""
-    started = time.monotonic()
+    started, name = time.monotonic(), config.explored(task.settings)
     work = context.work / f"{task.number:05d}"
     failed, log, dropped = None, "", {}
-    trajectory = _part(Trajectory.of([start], [0]), np.zeros(0, dtype=np.int64))
-    deviation = np.zeros(0)
+    nothing = _part(Trajectory.of([start], [0]), np.zeros(0, dtype=np.int64))
+    visited = _Visited(task.number, nothing, np.zeros((0, start.natoms, 3)), np.zeros(0), np.zeros(0))
+    committee = models.committee(name)
+    turn = task.number % len(committee)
     try:
         explorer = registry.explorer(task.settings)
         request = ExploreTask(start, task.condition, task.seed, work, context.threads, context.timeout)
-        whole = explorer.explore(request, committee[task.number % len(committee)])
+        whole = explorer.explore(request, committee[turn])
         failed, log = whole.failure, whole.log
         verdict = filters.refused(whole, filters.Limits(**config.select.filters.model_dump()))
         dropped = filters.counts(verdict)
-        good = _part(whole, np.flatnonzero(verdict == 0))
-        deviation = _deviation(config, good, committee)
-        trajectory = good
+        visited = _score(config, task.number, _part(whole, np.flatnonzero(verdict == 0)), models, name, turn)
     except EngineError as error:
         failed = str(error).splitlines()[0]
         log = str(error)
@@ -100,14 +134,16 @@ def _explore_one(
         structure=task.structure,
         start=task.start,
         condition=task.condition,
+        task=name,
+        model=turn,
         seed=task.seed,
-        frames=len(trajectory),
+        frames=len(visited.trajectory),
         dropped=dropped,
         failed=failed,
         log=log,
         seconds=time.monotonic() - started,
     )
-    return result, (task.number, trajectory, deviation)
+    return result, visited
 
 
 def _part(trajectory: Trajectory, frames: Ints) -> Trajectory:
@@ -120,35 +156,46 @@ def _part(trajectory: Trajectory, frames: Ints) -> Trajectory:
     )
 
 
-def _deviation(config: Config, trajectory: Trajectory, committee: list[Model]) -> Floats:
-    """What the window looks at, for each frame."""
-    if not len(trajectory):
-        return np.zeros(0)
-    frames = list(trajectory)
-    answers = [model.evaluate(frames) for model in committee]
+def _score(config: Config, number: int, trajectory: Trajectory, models: _Models, name: str, turn: int) -> _Visited:
+    """What the window looks at, for each frame: the committee's deviation, or the error of the model that explored."""
+    frames, natoms = list(trajectory), len(trajectory.numbers)
+    if not frames:
+        return _Visited(number, trajectory, np.zeros((0, natoms, 3)), np.zeros(0), np.zeros(0))
+    judged_by_teacher = config.select.score == "teacher"
+    judges: list[Evaluator] = (
+        [models.committee(name)[turn], models.teacher(name)] if judged_by_teacher else [*models.committee(name)]
+    )
+    answers = [judge.evaluate(frames) for judge in judges]
     energies = np.array([[labels.energy for labels in answer] for answer in answers])
     forces = np.array([[labels.forces for labels in answer] for answer in answers])
     virials = None
     if all(labels.virial is not None for answer in answers for labels in answer):
         virials = np.array([[labels.virial for labels in answer] for answer in answers], dtype=np.float64)
-    chosen: Floats = getattr(deviations(energies, forces, virials), config.select.by)
-    return chosen
+    found = (true_errors if judged_by_teacher else deviations)(energies, forces, virials)
+    error = np.full(len(frames), np.nan)
+    if judged_by_teacher:
+        error = np.sqrt(np.mean((forces[0] - forces[1]) ** 2, axis=(1, 2)))
+    predicted = forces[0] if judged_by_teacher else forces.mean(axis=0)
+    return _Visited(number, trajectory, predicted, getattr(found, config.select.by), error)
 
 
-def _compact(config: Config, visited: list[tuple[int, Trajectory, Floats]], iteration: int, pod: int) -> ExploredFrames:
+def _compact(config: Config, visited: list[_Visited], iteration: int, pod: int) -> ExploredFrames:
     """Deviations of all frames, coordinates of the candidates that this pod sends on."""
-    task = np.concatenate([np.zeros(0, dtype=np.int64), *(np.full(len(d), n) for n, _, d in visited)])
-    step = np.concatenate([np.zeros(0, dtype=np.int64), *(t.steps for _, t, _ in visited)])
-    deviation = np.concatenate([np.zeros(0), *(d for _, _, d in visited)])
+    task = np.concatenate([np.zeros(0, dtype=np.int64), *(np.full(len(v.deviation), v.number) for v in visited)])
+    step = np.concatenate([np.zeros(0, dtype=np.int64), *(v.trajectory.steps for v in visited)])
+    deviation = np.concatenate([np.zeros(0), *(v.deviation for v in visited)])
     chosen = _sent_on(config, deviation, child_seed(config.seed, "pool", iteration, pod))
-    ends = np.cumsum([len(d) for _, _, d in visited])
-    frames = []
+    ends = np.cumsum([len(v.deviation) for v in visited])
+    frames, forces = [], [np.zeros((0, 3))]
     for index in chosen:
         place = int(np.searchsorted(ends, index, side="right"))
-        frames.append(visited[place][1].frame(int(index - (ends[place - 1] if place else 0))))
+        within = int(index - (ends[place - 1] if place else 0))
+        frames.append(visited[place].trajectory.frame(within))
+        forces.append(visited[place].forces[within])
     return ExploredFrames(
-        task=task, step=step, deviation=deviation, candidate=chosen, descriptor=descriptors(frames, config),
-        frames=PackedFrames.of(frames),
+        task=task, step=step, deviation=deviation, error=np.concatenate([np.zeros(0), *(v.error for v in visited)]),
+        candidate=chosen, descriptor=descriptors(frames, config), frames=PackedFrames.of(frames),
+        forces=np.concatenate(forces),
     )  # fmt: skip
 
 

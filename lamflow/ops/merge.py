@@ -58,11 +58,14 @@ def merge(
     known = read_index(index, iteration).hashes
     heldout, twice = _new(heldout, known)
     train, again = _new(train, known)
-    if iteration == 0 and not (train and heldout):
-        empty = "training" if not train else "held-out"
-        raise InputError(
-            f"the {empty} set is empty after reading, labeling and removing duplicates; see start and heldout"
-        )
+    for wanted in config.parts if iteration == 0 else []:
+        for what, there in (("training", train), ("held-out", heldout)):
+            if not any(item.origin.task == wanted.name for item in there):
+                where = f" of task {wanted.name}" if wanted.name else ""
+                raise InputError(
+                    f"the {what} set{where} is empty after reading, labeling and removing duplicates; see start and "
+                    "heldout"
+                )
     out = context.out
     manifest = write_dataset(out / "train", train, config.elements, config.data_format)
     held = write_dataset(out / "heldout", heldout, config.elements, config.data_format)
@@ -100,26 +103,28 @@ def _judge(config: Config, outcomes: list[LabelOutcome]) -> list[LabelOutcome]:
 
 
 def _split(config: Config, train: list[Item], heldout: list[Item], iteration: int) -> tuple[list[Item], list[Item]]:
-    """Hold out whole origins of the start data as `heldout.share` says."""
-    if iteration > 0 or not config.heldout.share:
-        return train, heldout
-    groups = [item.origin.group for item in train]
-    held = heldout_groups(groups, config.heldout.share, child_seed(config.seed, "heldout"))
-    if not held:
-        raise InputError(
-            "heldout.share: all start data have one origin, so none of it can be held out without leaking; "
-            "give heldout.data or heldout.label"
-        )
-    kept = [item for item, group in zip(train, groups, strict=True) if group not in held]
-    return kept, heldout + [item for item, group in zip(train, groups, strict=True) if group in held]
+    """Hold out whole origins of the start data of each task as its `heldout.share` says."""
+    for part in config.parts if iteration == 0 else []:
+        if not part.heldout.share:
+            continue
+        groups = [item.origin.group for item in train if item.origin.task == part.name]
+        held = heldout_groups(groups, part.heldout.share, child_seed(config.seed, "heldout", part.name))
+        if not held:
+            raise InputError(
+                "heldout.share: all start data have one origin, so none of it can be held out without leaking; "
+                "give heldout.data or heldout.label"
+            )
+        out = [item.origin.task == part.name and item.origin.group in held for item in train]
+        heldout = heldout + [item for item, is_out in zip(train, out, strict=True) if is_out]
+        train = [item for item, is_out in zip(train, out, strict=True) if not is_out]
+    return train, heldout
 
 
 def _new(items: list[Item], known: set[str]) -> tuple[list[Item], int]:
     """Items whose frame is not in `known`, which grows by them, and how many were left out."""
     fresh = []
     for item in items:
-        name = item.labeled.frame.content_hash()
-        if name not in known:
-            known.add(name)
+        if item.key not in known:
+            known.add(item.key)
             fresh.append(item)
     return fresh, len(items) - len(fresh)

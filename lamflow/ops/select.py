@@ -13,7 +13,7 @@ from lamflow.config.schema import Config, FixedWindow
 from lamflow.config.seeds import child_seed
 from lamflow.data import Frame
 from lamflow.data.batch import Batch
-from lamflow.data.dataset import Origin
+from lamflow.data.dataset import Origin, frame_key
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.results import Chosen, Explored, History, Iteration, ModelResult, Selected, TaskResult
@@ -53,8 +53,9 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     tasks = _tasks(config, [Explored.read(path / "explored.json") for path in shards], found)
     deviation = np.concatenate([part.deviation for part in found])
     window = _window(config, deviation)
-    pool = _Pool.of(found, window, read_index(index, iteration))
-    seen = _seen(deviation, window, tasks, pool)
+    pool = _Pool.of(found, window, read_index(index, iteration), tasks)
+    error = np.concatenate([part.error for part in found])
+    seen = _seen(deviation, error, window, tasks, pool)
     name = config.stages[stage].name
     here = [item for item in past if item.selected is not None and item.stage == name]
     labels = past[-1].labels if past else 0
@@ -70,12 +71,14 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
         force_rmse=[*_rmse(here), _committee_rmse(models)],
         labels=labels,
         levels=_levels(config, here, window),
+        trajectory_rmse=seen.trajectory_force_rmse,
+        forgotten=_forgotten(config, past, models),
     )
     decision = decide(now, _rules(config))
     if decision.action != "label":
         chosen = {}
     folder = context.out / "selected"
-    batches = [(pool.frames[place], why) for place, why in chosen.items()]
+    batches = [(pool.frames[place], pool.forces[place], why) for place, why in chosen.items()]
     count = _write_batches(folder, config, batches, pods_at_once, task_seconds(past).get("label"))
     update = {"chosen": list(chosen.values()), "batches": count, "decision": decision.action}
     seen = seen.model_copy(update={**update, "reason": decision.reason, "converged": decision.converged})
@@ -89,6 +92,7 @@ class _Pool(NamedTuple):
     """Candidates of all pods that are in the window and not known yet.
 
     frames      C
+    forces      (N, 3) of each, as the models predict them
     deviation   (C,)
     descriptor  (C, D)
     known       (K, D) descriptors of the training set
@@ -97,6 +101,7 @@ class _Pool(NamedTuple):
     """
 
     frames: list[Frame]
+    forces: list[Floats]
     deviation: Floats
     descriptor: Floats
     known: Floats
@@ -105,7 +110,7 @@ class _Pool(NamedTuple):
     repeated: int
 
     @classmethod
-    def of(cls, found: list[ExploredFrames], window: Window, known: Known) -> _Pool:
+    def of(cls, found: list[ExploredFrames], window: Window, known: Known, tasks: dict[int, TaskResult]) -> _Pool:
         """The candidates of all pods that are in the window and new."""
         task = np.concatenate([part.task[part.candidate] for part in found])
         step = np.concatenate([part.step[part.candidate] for part in found])
@@ -113,12 +118,13 @@ class _Pool(NamedTuple):
         task, step = task[order], step[order]
         unordered = [frame for part in found for frame in part.frames]
         frames = [unordered[place] for place in order]
+        predicted = [forces for part in found for forces in part.frames.split(part.forces)]
         deviation = np.concatenate([part.deviation[part.candidate] for part in found])[order]
         descriptor = np.concatenate([part.descriptor for part in found if len(part.candidate)] or [np.zeros((0, 0))])
         descriptor = descriptor[order] if len(descriptor) else descriptor
         seen, kept, repeated = set(known.hashes), [], 0
         for place in window.candidates(deviation):
-            name = frames[place].content_hash()
+            name = frame_key(frames[place].content_hash(), tasks[int(task[place])].task)
             if name in seen:
                 repeated += 1
                 continue
@@ -127,6 +133,7 @@ class _Pool(NamedTuple):
         keep = np.array(kept, dtype=np.int64)
         return cls(
             [frames[i] for i in kept],
+            [predicted[order[i]] for i in kept],
             deviation[keep],
             descriptor[keep],
             known.descriptors,
@@ -176,6 +183,7 @@ def _rules(config: Config) -> Rules:
     adaptive = config.select.window.model_dump(include={"settled", "over"})
     return Rules(
         accurate=config.converge.accurate,
+        trajectory_force_rmse=config.converge.trajectory_force_rmse,
         heldout_force_rmse=config.converge.heldout_force_rmse,
         plateau=config.converge.plateau,
         iterations=config.budget.iterations,
@@ -208,6 +216,7 @@ def _chosen(
                 source=tasks[int(pool.task[place])].name,
                 step=int(pool.step[place]),
                 deviation=float(pool.deviation[place]),
+                task=tasks[int(pool.task[place])].task,
             ),
         )
         for rank, place in enumerate(kept)
@@ -215,22 +224,42 @@ def _chosen(
 
 
 def _write_batches(
-    folder: Path, config: Config, chosen: list[tuple[Frame, Chosen]], pods_at_once: int, seconds: float | None
+    folder: Path, config: Config, chosen: list[tuple[Frame, Floats, Chosen]], pods_at_once: int, seconds: float | None
 ) -> int:
-    """Deal the frames out to label pods, the largest first, and return how many pods there are."""
+    """Deal the frames of each task out to label pods, the largest first, and return how many pods there are."""
     (folder / "batches").mkdir(parents=True)
-    if not chosen:
-        return 0
-    pods = pods_needed(len(chosen), pods_at_once, config.pods.label.tasks_per_pod, seconds)
-    chosen = sorted(chosen, key=lambda item: -item[0].natoms)
-    for pod in range(pods):
-        mine = [chosen[place] for place in deal(len(chosen), pods, pod)]
-        batch = Batch([frame for frame, _ in mine], [why.origin for _, why in mine])
-        batch.save(folder / "batches" / str(pod))
-    return pods
+    total = 0
+    for part in config.parts:
+        own = sorted((item for item in chosen if item[2].origin.task == part.name), key=lambda item: -item[0].natoms)
+        pods = pods_needed(len(own), pods_at_once, config.pods.label.tasks_per_pod, seconds) if own else 0
+        for pod in range(pods):
+            frames, forces, why = zip(*(own[place] for place in deal(len(own), pods, pod)), strict=True)
+            batch = Batch(list(frames), [each.origin for each in why], forces=list(forces))
+            batch.save(folder / "batches" / str(total + pod))
+        total += pods
+    return total
 
 
-def _seen(deviation: Floats, window: Window, tasks: dict[int, TaskResult], pool: _Pool) -> Selected:
+def _forgotten(config: Config, past: list[Iteration], models: Path) -> str | None:
+    """Which head of the pre-trained model is forgotten more than `budget.forgetting` allows, or None."""
+    limit = config.budget.forgetting
+    results = [ModelResult.read(path) for path in sorted(models.glob("*/model.json"))]
+    before = next((found for item in past if (found := item.baseline)), {})
+    before = before or next((result.baseline for result in results if result.baseline), {})
+    for task in config.tasks:
+        if limit is None or task.head is not None or task.name not in before:
+            continue
+        was = before[task.name].force_rmse
+        now = float(np.mean([result.tasks[task.name].force_rmse for result in results if task.name in result.tasks]))
+        if now > limit * was:
+            return (
+                f"the models forget {task.name}: its held-out force RMSE was {was:.4f} eV/Å before fine-tuning and is "
+                f"{now:.4f} eV/Å now, more than {limit:g} times (budget.forgetting); give this task more weight or data"
+            )
+    return None
+
+
+def _seen(deviation: Floats, error: Floats, window: Window, tasks: dict[int, TaskResult], pool: _Pool) -> Selected:
     """What was found, before anything is decided."""
     accurate, candidates, failed = window.counts(deviation)
     dropped: Counter[str] = Counter()
@@ -251,6 +280,7 @@ def _seen(deviation: Floats, window: Window, tasks: dict[int, TaskResult], pool:
         known=pool.repeated,
         histogram=histogram.tolist(),
         edges=edges.tolist(),
+        trajectory_force_rmse=float(np.sqrt(np.nanmean(error**2))) if np.isfinite(error).any() else None,
         chosen=[],
         batches=0,
         decision="stop",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,16 +15,23 @@ import numpy as np
 from lamflow.config import stored
 from lamflow.config.schema import Config
 from lamflow.config.seeds import child_seed
-from lamflow.data.dataset import manifests, read_dataset, systems
-from lamflow.data.results import ModelResult
+from lamflow.data import Frame, Labels
+from lamflow.data.dataset import Item, manifests, read_dataset, resampled, task_systems
+from lamflow.data.results import Errors, ModelResult
 from lamflow.engines import registry
-from lamflow.engines.protocol import Progress, Trainer, TrainTask
+from lamflow.engines.protocol import Evaluator, Progress, TaskData, Trainer, TrainTask
 from lamflow.errors import EngineError
 from lamflow.ops._op import Context, op
-from lamflow.science.metrics import errors
+from lamflow.ops._read import settings_text
+from lamflow.science.metrics import energy_shift, errors, shifted
+from lamflow.science.structures import enlarged
 from lamflow.science.tasks import deal
 
 RESULT, PREDICTIONS = "model.json", "heldout.npz"
+SHIFT_FRAMES = 500
+"""Training frames that the energies of a pre-trained model are shifted to; elements are few, so more tell nothing."""
+SPEED_ATOMS, SPEED_SECONDS = 256, 1.0
+"""Atoms of the cell that speed is measured with, at least, and for how long, in s."""
 
 
 class Trained(NamedTuple):
@@ -41,34 +49,70 @@ def train(
     trainer = registry.trainer(config.train)
     known = manifests(train)
     frames = sum(len(manifest.frames) for manifest in known)
-    data_hash = _hash(config, [record.hash for manifest in known for record in manifest.frames])
-    mine = deal(config.train.models, context.pods, context.pod)
+    hashes = [record.key for manifest in known for record in manifest.frames]
+    mine = deal(config.train.total, context.pods, context.pod)
+    judges = _by_task(item for path in sorted(heldout.iterdir()) if path.is_dir() for item in read_dataset(path))
     for done, index in enumerate(mine):
         output = context.out / "models" / str(index)
         before = previous / str(index) if previous is not None else None
+        data_hash = _hash(config, hashes, config.train.recipe(iteration, index), input)
         if before is not None and _same(before, data_hash):
             shutil.copytree(before, output, symlinks=False)
             result = ModelResult.read(output / RESULT).model_copy(update={"reused": True, "seconds": 0.0})
             result.save(output / RESULT)
             continue
-        task = TrainTask(
-            systems=tuple(systems(train.resolve())),
-            elements=tuple(config.elements),
-            seed=child_seed(config.seed, "train", iteration, index),
-            previous=before,
-            output=output,
-            scratch=context.scratch / str(index),
-            threads=context.threads,
-            timeout=context.timeout,
-        )
+        task = _task(context, config, train.resolve(), before, iteration, index)
         begun = ModelResult(
-            index=index, seed=task.seed, data_hash=data_hash, training_frames=frames, steps=0, seconds=0.0
-        )
+            index=index, variant=config.train.variant(index), seed=task.seed, data_hash=data_hash,
+            training_frames=frames, steps=0, seconds=0.0,
+        )  # fmt: skip
         result = _train_one(trainer, task, begun, partial(_progress, context, done, len(mine)))
         if not result.failed:
-            result = _judge(trainer, output, heldout, result)
+            result = _judge(config, trainer, task, judges, result)
         result.save(output / RESULT)
     return Trained(context.out / "models")
+
+
+def _task(context: Context, config: Config, train: Path, before: Path | None, iteration: int, index: int) -> TrainTask:
+    """The training of one model: its data by task, its seed, its folders."""
+    seed = child_seed(config.seed, "train", iteration, index)
+    by_task = task_systems(train)
+    systems = [system for part in config.parts for system in by_task.get(part.name, [])]
+    if config.train.bootstrap:
+        copies = resampled(systems, context.scratch / f"{index}-sample", child_seed(seed, "bootstrap"))
+    else:
+        copies = {system: system for system in systems}
+    newest = train / f"{iteration - 1:03d}"
+    explored = config.explored_tasks
+    tasks = [
+        TaskData(
+            part.name, tuple(copies[path] for path in by_task.get(part.name, []) if path in copies), part.weight,
+            part.head, part.name in explored,
+        )
+        for part in config.tasks
+    ]  # fmt: skip
+    return TrainTask(
+        systems=tuple(copies.values()),
+        elements=tuple(config.elements),
+        seed=seed,
+        previous=before,
+        output=context.out / "models" / str(index),
+        scratch=context.scratch / str(index),
+        index=index,
+        iteration=iteration,
+        new=tuple(copy for system, copy in copies.items() if iteration > 1 and system.is_relative_to(newest)),
+        tasks=tuple(tasks),
+        threads=context.threads,
+        gpus=context.gpus,
+        timeout=context.timeout,
+    )
+
+
+def _by_task(items: Iterable[Item]) -> dict[str, list[Item]]:
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(item.origin.task, []).append(item)
+    return found
 
 
 def _progress(context: Context, done: int, models: int, share: float) -> None:
@@ -85,34 +129,96 @@ def _train_one(trainer: Trainer, task: TrainTask, begun: ModelResult, progress: 
     return begun.model_copy(update={"steps": steps, "seconds": time.monotonic() - started, "failed": failed})
 
 
-def _judge(trainer: Trainer, folder: Path, heldout: Path, result: ModelResult) -> ModelResult:
+def _judge(
+    config: Config, trainer: Trainer, task: TrainTask, judges: dict[str, list[Item]], result: ModelResult
+) -> ModelResult:
     """The model's errors on the held-out data; its predictions are kept for the report's parity plots."""
     started = time.monotonic()
-    items = [item for path in sorted(heldout.iterdir()) if path.is_dir() for item in read_dataset(path)]
-    reference = [item.labeled.labels for item in items]
+    counted = config.explored_tasks or list(judges)
+    predicted: dict[str, list[Labels]] = {}
+    baseline: dict[str, Errors] = {}
+    speed = None
     try:
-        predicted = trainer.load(folder).evaluate([item.labeled.frame for item in items])
+        for name, items in judges.items():
+            model = trainer.load(task.output, name)
+            predicted[name] = model.evaluate([item.labeled.frame for item in items])
+            if name == counted[0] and (not config.stages or config.select.score == "teacher"):
+                speed = _speed(model, [item.labeled.frame for item in items])
+        if task.index == 0 and task.iteration == 1:
+            baseline = _baseline(config, trainer, task, judges)
     except EngineError as error:
         return result.model_copy(update={"failed": str(error)})
+    items = [item for name in counted for item in judges[name]]
+    answers = [labels for name in counted for labels in predicted[name]]
+    _keep_predictions(task.output / PREDICTIONS, items, answers)
+    found = errors(answers, [item.labeled.labels for item in items])
+    by_task = {
+        name: errors(predicted[name], [item.labeled.labels for item in items]) for name, items in judges.items() if name
+    }
+    update = {
+        "errors": found, "tasks": by_task, "baseline": baseline, "speed": speed,
+        "seconds": result.seconds + time.monotonic() - started,
+    }  # fmt: skip
+    if not np.isfinite(found.force_rmse):
+        update = {"failed": "its forces on the held-out data are not finite", "seconds": update["seconds"]}
+    return result.model_copy(update=update)
+
+
+def _keep_predictions(path: Path, items: Sequence[Item], predicted: Sequence[Labels]) -> None:
+    reference = [item.labeled.labels for item in items]
     natoms = np.array([item.labeled.frame.natoms for item in items])
     np.savez(
-        folder / PREDICTIONS,
+        path,
         energy=np.array([[p.energy, r.energy] for p, r in zip(predicted, reference, strict=True)]) / natoms[:, None],
         force=np.concatenate(
             [np.stack([p.forces.ravel(), r.forces.ravel()], 1) for p, r in zip(predicted, reference, strict=True)]
         ),
     )
-    found, seconds = errors(predicted, reference), result.seconds + time.monotonic() - started
-    if not np.isfinite(found.force_rmse):
-        return result.model_copy(
-            update={"failed": "its forces on the held-out data are not finite", "seconds": seconds}
-        )
-    return result.model_copy(update={"errors": found, "seconds": seconds})
 
 
-def _hash(config: Config, frames: list[str]) -> str:
+def _baseline(config: Config, trainer: Trainer, task: TrainTask, judges: dict[str, list[Item]]) -> dict[str, Errors]:
+    """Errors of the pre-trained model before any training: zero-shot, with its energies shifted to the data.
+
+    A head that is replayed is judged as it is: its data are those that it was trained on.
+    """
+    found = {}
+    for name, model in trainer.pretrained(task).items():
+        items = judges[name]
+        frames, reference = [item.labeled.frame for item in items], [item.labeled.labels for item in items]
+        predicted = model.evaluate(frames)
+        if not name or config.part(name).head is not None:
+            systems = next((part.systems for part in task.tasks if part.name == name), task.systems)
+            shift = _shift(model, systems, config.elements, child_seed(config.seed, "shift"))
+            predicted = [shifted(labels, frame, shift) for labels, frame in zip(predicted, frames, strict=True)]
+        found[name] = errors(predicted, reference)
+    return found
+
+
+def _shift(model: Evaluator, systems: Sequence[Path], elements: Sequence[str], seed: int) -> dict[str, float]:
+    """Energies per element, in eV, that fit a model to the training data."""
+    from lamflow.data.io import read_labeled
+
+    labeled = [item for system in systems for item in read_labeled(system)]
+    drawn = np.random.default_rng(seed).permutation(len(labeled))[:SHIFT_FRAMES]
+    frames = [labeled[place].frame for place in drawn]
+    return energy_shift(model.evaluate(frames), [labeled[place].labels for place in drawn], frames, elements)
+
+
+def _speed(model: Evaluator, frames: Sequence[Frame]) -> float:
+    """Atoms × evaluations a second, one frame at a time, for the largest of `frames` as often as it takes."""
+    frame = enlarged(max(frames, key=lambda frame: frame.natoms), SPEED_ATOMS)
+    for _ in range(3):  # compilers need a few calls
+        model.evaluate([frame])
+    started, count = time.monotonic(), 0
+    while time.monotonic() - started < SPEED_SECONDS or count < 3:
+        model.evaluate([frame])
+        count += 1
+    return count * frame.natoms / (time.monotonic() - started)
+
+
+def _hash(config: Config, frames: list[str], recipe: str, input: Path) -> str:
     """Changes when the data or the training's settings do."""
-    text = config.train.model_dump_json() + "".join(config.elements) + "".join(sorted(frames))
+    text = settings_text(config.train, input) + recipe + "".join(config.elements) + "".join(sorted(frames))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lamflow.data.frames import Floats
 from lamflow.data.results import Iteration
 from lamflow.reports.source import Source
 
@@ -31,7 +32,7 @@ def figures(source: Source) -> dict[str, bytes]:
     for name, draw in drawers.items():
         figure = draw(source)
         if figure is not None:
-            found[name] = _png(figure)
+            found[name] = png(figure)
     return found
 
 
@@ -46,7 +47,8 @@ def _subplots(columns: int, rows: int = 1, width: float = 4.2, height: float = 3
     return figure, axes
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """A figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -124,12 +126,15 @@ def _deviation(source: Source) -> Any:
 
 def _parity(source: Source) -> Any:
     """Predicted against reference forces and energies of the held-out data."""
-    if not len(source.forces):
-        return None
+    return parity(source.energies, source.forces) if len(source.forces) else None
+
+
+def parity(energies: Floats, forces: Floats) -> Any:
+    """Predicted against reference energies (F, 2) in eV/atom and force components (K, 2) in eV/Å."""
     figure, axes = _subplots(2, height=3.8)
     for axis, points, name in (
-        (axes[0, 0], source.forces, "force component (eV/Å)"),
-        (axes[0, 1], source.energies, "energy (eV/atom)"),
+        (axes[0, 0], forces, "force component (eV/Å)"),
+        (axes[0, 1], energies, "energy (eV/atom)"),
     ):
         shown = points[:: max(1, len(points) // MOST_POINTS)]
         low, high = float(shown.min()), float(shown.max())

@@ -42,9 +42,9 @@ def write_report(source: Source, folder: Path) -> Path:
     """Write report.html and report.json into `folder` and return the path of the first."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(summary(source), indent=1))
-    page = folder / "report.html"
-    page.write_text(render(source, _embedded(figures(source))))
-    return page
+    target = folder / "report.html"
+    target.write_text(render(source, embedded(figures(source))))
+    return target
 
 
 def write_pages(source: Source, folder: Path) -> Path:
@@ -57,17 +57,15 @@ def write_pages(source: Source, folder: Path) -> Path:
     for name, png in drawn.items():
         (folder / f"{name}.png").write_bytes(png)
     (folder / "report.json").write_text(json.dumps(summary(source), indent=1))
-    page = folder / "index.html"
-    page.write_text(render(source, {name: f"{name}.png" for name in drawn}))
-    return page
+    target = folder / "index.html"
+    target.write_text(render(source, {name: f"{name}.png" for name in drawn}))
+    return target
 
 
 def render(source: Source, images: dict[str, str]) -> str:
     """The page; `images` are the addresses of its figures by name."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("lamflow.reports", "."), autoescape=True)
-    return environment.get_template("report.html.jinja").render(
+    return page(
+        "report.html.jinja",
         source=source,
         images=images,
         sections=SECTIONS,
@@ -78,6 +76,14 @@ def render(source: Source, images: dict[str, str]) -> str:
         dropped=dropped_rows(source.iterations),
         failed=failed_tasks(source.iterations),
     )
+
+
+def page(template: str, **values: Any) -> str:
+    """A template of this package, filled in."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("lamflow.reports", "."), autoescape=True)
+    return environment.get_template(template).render(**values)
 
 
 def summary(source: Source) -> dict[str, Any]:
@@ -108,5 +114,6 @@ def _cards(source: Source) -> list[tuple[str, str]]:
     return cards
 
 
-def _embedded(images: dict[str, bytes]) -> dict[str, str]:
+def embedded(images: dict[str, bytes]) -> dict[str, str]:
+    """PNG images as addresses that hold them."""
     return {name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in images.items()}

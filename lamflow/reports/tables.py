@@ -28,6 +28,8 @@ def iteration_row(iteration: Iteration) -> list[str]:
             str(selected.frames), f"{selected.accurate_share:.1%}", str(selected.candidates), str(selected.failed)
         ]  # fmt: skip
         then = ACTIONS[selected.decision]
+    elif iteration.number:
+        then = "done"
     labels = f"{iteration.labels} (+{added})" if added else str(iteration.labels)
     return [
         str(iteration.number), iteration.stage, trained, force, energy, *found, labels, f"{iteration.seconds:.0f}", then

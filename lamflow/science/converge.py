@@ -25,6 +25,7 @@ class Rules:
     labels: int | None
     settled: float = 0.05
     over: int = 2
+    trajectory_force_rmse: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Standing:
     candidates       frames that would be labeled
     force_rmse       held-out force RMSE of the stage's iterations, this one last, eV/Å
     labels           paid for so far
+    trajectory_rmse  force RMSE against the teacher on the frames explored now, eV/Å; None without a teacher
+    forgotten        what the models forget more of than is allowed, or None
     levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
     """
 
@@ -52,6 +55,8 @@ class Standing:
     force_rmse: Sequence[float]
     labels: int
     levels: Sequence[float] | None = None
+    trajectory_rmse: float | None = None
+    forgotten: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Decision:
 
 def decide(now: Standing, rules: Rules) -> Decision:
     """The next action after an exploration. Pure: the same standing gives the same decision."""
+    if now.forgotten is not None:
+        return Decision("stop", now.forgotten)
     done, why = _stage_is_done(now, rules)
     last = now.stage == now.stages - 1
     if done and last:
@@ -95,6 +102,10 @@ def _stage_is_done(now: Standing, rules: Rules) -> tuple[bool, str]:
     if last and rules.heldout_force_rmse is not None and error is not None:
         parts.append(f"held-out force RMSE {error:.4f} eV/Å (wanted {rules.heldout_force_rmse:g} eV/Å)")
         done = done and error <= rules.heldout_force_rmse
+    if rules.trajectory_force_rmse is not None and now.trajectory_rmse is not None:
+        wanted = rules.trajectory_force_rmse
+        parts.append(f"force RMSE on their own trajectories {now.trajectory_rmse:.4f} eV/Å (wanted {wanted:g} eV/Å)")
+        done = done and now.trajectory_rmse <= wanted
     if not done and rules.plateau is not None and _has_stalled(now.force_rmse, rules.plateau):
         return True, f"{parts[-1]}; no improvement of the held-out force RMSE over {rules.plateau} iterations"
     return done, ", ".join(parts)

@@ -41,22 +41,33 @@ def force_deviation(forces: Floats) -> Floats:
         return np.asarray(np.sqrt((difference**2).sum(axis=-1).mean(axis=0)))
 
 
+def true_errors(energies: Floats, forces: Floats, virials: Floats | None) -> Deviations:
+    """Errors of one model in the same terms; what is true stands last along the first axis, which has length 2.
+
+    energies (2, F) in eV, forces (2, F, N, 3) in eV/Å, virials (2, F, 3, 3) in eV
+    """
+    with np.errstate(invalid="ignore"):
+        per_atom = np.linalg.norm(forces[0] - forces[1], axis=-1)
+        virial = None if virials is None else np.abs(virials[0] - virials[1])
+        return _normalised(per_atom, np.linalg.norm(forces[1], axis=-1), np.abs(energies[0] - energies[1]), virial)
+
+
 def deviations(energies: Floats, forces: Floats, virials: Floats | None) -> Deviations:
     """All deviations from energies (M, F) in eV, forces (M, F, N, 3) in eV/Å and virials (M, F, 3, 3) in eV."""
-    natoms = forces.shape[2]
-    per_atom = force_deviation(forces)
     with np.errstate(invalid="ignore"):
         size = np.linalg.norm(forces.mean(axis=0), axis=-1)
-        relative = per_atom / (size + FORCE_LEVEL)
-        energy = energies.std(axis=0) / natoms
-        virial = np.full(forces.shape[1], np.nan)
-        if virials is not None:
-            virial = virials.std(axis=0).max(axis=(1, 2)) / natoms
+        virial = None if virials is None else virials.std(axis=0)
+        return _normalised(force_deviation(forces), size, energies.std(axis=0), virial)
+
+
+def _normalised(per_atom: Floats, size: Floats, energy: Floats, virial: Floats | None) -> Deviations:
+    """From differences of forces (F, N), the forces' own size (F, N), and differences of energies and virials."""
+    frames, natoms = per_atom.shape
     return Deviations(
         force_max=per_atom.max(axis=1),
         force_mean=per_atom.mean(axis=1),
         force_min=per_atom.min(axis=1),
-        force_max_relative=relative.max(axis=1),
-        virial_max=np.asarray(virial),
-        energy=np.asarray(energy),
+        force_max_relative=(per_atom / (size + FORCE_LEVEL)).max(axis=1),
+        virial_max=np.full(frames, np.nan) if virial is None else np.asarray(virial.max(axis=(1, 2)) / natoms),
+        energy=np.asarray(energy / natoms),
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lamflow.data import Labels
+from lamflow.data import Frame, Labels
 from lamflow.data.results import Errors, ModelResult
 
 OUTLIER = 5.0
@@ -39,6 +39,26 @@ def errors(predicted: Sequence[Labels], reference: Sequence[Labels]) -> Errors:
         virial_rmse=float(np.sqrt(np.mean(np.concatenate(virial) ** 2))) if virial else None,
         frames=len(reference),
     )
+
+
+def energy_shift(
+    predicted: Sequence[Labels], reference: Sequence[Labels], frames: Sequence[Frame], elements: Sequence[str]
+) -> dict[str, float]:
+    """The energy of an atom of each element, in eV, that must be added to fit `predicted` to `reference`.
+
+    Least squares of the smallest length: what the data cannot tell apart is shared evenly, and an element that does
+    not occur is not shifted. It is what changing the bias of a model does.
+    """
+    symbols = [frame.symbols for frame in frames]
+    counts = np.array([[own.count(element) for element in elements] for own in symbols], dtype=np.float64)
+    missing = np.array([r.energy - p.energy for p, r in zip(predicted, reference, strict=True)])
+    found, *_ = np.linalg.lstsq(counts, missing, rcond=1e-8)
+    return dict(zip(elements, map(float, found), strict=True))
+
+
+def shifted(labels: Labels, frame: Frame, shift: Mapping[str, float]) -> Labels:
+    """`labels` of `frame` with an energy added for each atom."""
+    return Labels(labels.energy + sum(shift.get(symbol, 0.0) for symbol in frame.symbols), labels.forces, labels.virial)
 
 
 def bad_models(results: Sequence[ModelResult]) -> list[str]:

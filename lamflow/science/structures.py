@@ -56,3 +56,13 @@ def _occupation(composition: dict[str, float], sites: int, atomic_numbers: dict[
     for element in by_remainder[: sites - sum(whole.values())]:
         whole[element] += 1
     return [atomic_numbers[element] for element, count in whole.items() for _ in range(count)]
+
+
+def enlarged(frame: Frame, atoms: int) -> Frame:
+    """A periodic frame repeated along its shortest vectors until it has at least so many atoms; others as they are."""
+    if not frame.pbc:
+        return frame
+    repeats = np.ones(3, dtype=np.int64)
+    while frame.natoms * int(repeats.prod()) < atoms:
+        repeats[int(np.argmin(repeats * np.linalg.norm(frame.cell, axis=1)))] += 1
+    return Frame.from_ase(frame.to_ase().repeat(tuple(repeats)))

@@ -35,6 +35,8 @@ def add_iteration(group: Steps, config: Config, shape: Shape, place: Place) -> N
             checkpoints=f"{here}/checkpoints",
             input=inputs, train=Stored(TRAIN), heldout=Stored(HELDOUT), previous=before, iteration=number,
         )  # fmt: skip
+    if not shape.explore:
+        return
     if left := shape.left("explore", shape.explore):
         step(
             group, "explore", explore, pods.explore, place, pods=shape.explore, left=left,

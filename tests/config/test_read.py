@@ -26,11 +26,10 @@ def test_reads_the_study(study: Path) -> None:
 def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
     text = STUDY.replace("low: 0.001, high: 2.0", "low: 2.0, high: 0.5").replace("label: {engine", "lable: {engine")
     message = problems(text.replace("rattle: 0.05", "rattle: -0.05").replace("engine: ase", "engine: asse"))
-    assert message.startswith("dpgen.yaml: 5 problems\n")
+    assert message.startswith("dpgen.yaml: 4 problems\n")
     assert "structures.0.rattle: -0.05 Å: input should be greater than or equal to 0 Å" in message
     assert "line 16   select.window: low (2 eV/Å) must be below high (0.5 eV/Å); as written no frame" in message
     assert "lable: no such key; did you mean 'label'?" in message
-    assert "label: this key is required" in message
     assert "engine 'asse' is not known here; did you mean 'ase'?" in message
 
 
@@ -46,7 +45,7 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("every: 4", "every: 400", "every (400) is more than steps (40): no frame would be kept"),
         ("name: tiny", "name: Tiny Run", "name"),
         ("formula: Cu", "formula: CuAu", "formula 'CuAu' does not fit fcc"),
-        ("heldout: {share: 0.2}", "heldout: {}", "heldout is empty"),
+        ("heldout: {share: 0.2}", "heldout: {}", "heldout: empty: give data, label or share"),
         ("temperatures: [300, 900], ", "", "temperatures are needed by method nvt"),
         ("label: [rattled]", "data: [nowhere.extxyz]", "no such file"),
         ("elements: [Cu]", "elements: [Cu, Fe]", "emt cannot treat Fe"),

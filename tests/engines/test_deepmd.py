@@ -24,7 +24,7 @@ SMALL = {
     "engine": "deepmd",
     "steps": 200,
     "checkpoint_every": 100,
-    "from_previous": {"steps": 20, "start_lr": 0.001},
+    "phases": [{"from_iteration": 2, "start_from": "init", "steps": 20, "start_lr": 0.001}],
     "input": {
         "model": {
             "descriptor": {"type": "se_e2_a", "sel": [60], "rcut": 4.8, "rcut_smth": 0.5, "neuron": [4, 8], "axis_neuron": 2},

@@ -38,8 +38,10 @@ def prepare(
         frames = copper[place : place + len(chosen)]
         place += len(chosen)
         shard = ExploredFrames(
-            task=np.full(len(array), pod), step=np.arange(len(array)), deviation=array, candidate=chosen,
+            task=np.full(len(array), pod), step=np.arange(len(array)), deviation=array,
+            error=np.full(len(array), np.nan), candidate=chosen,
             descriptor=np.array([[10.0 * pod + i] for i in chosen]).reshape(-1, 1), frames=PackedFrames.of(frames),
+            forces=np.zeros((sum(frame.natoms for frame in frames), 3)),
         )  # fmt: skip
         folder = root / "explored" / str(pod)
         folder.mkdir(parents=True)

@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 
 from lamflow.data import Frame, Labels
+from lamflow.data.frames import Ints
 from lamflow.engines.protocol import LammpsPotential
 from lamflow.errors import EngineError
 
 
 class DeepmdModel:
-    """Evaluator over a DeePMD file (.pt checkpoint, .pth frozen, or any other that DeepPot loads)."""
+    """Evaluator over a DeePMD file (.pt checkpoint or .pth frozen).
 
-    def __init__(self, path: Path, frozen: Path | None = None) -> None:
-        self.path, self.frozen = path, frozen
+    frozen  the same model for LAMMPS
+    head    of a model that has several
+    """
+
+    def __init__(self, path: Path, frozen: Path | None = None, head: str | None = None) -> None:
+        self.path, self.frozen, self.head = path, frozen, head
 
     @cached_property
     def _potential(self) -> Any:
@@ -30,7 +35,7 @@ class DeepmdModel:
         except ImportError as error:
             raise EngineError(f'DeePMD-kit does not work here ({error}); pip install "lamflow[deepmd]"') from error
         try:
-            return DeepPot(str(self.path))
+            return DeepPot(str(self.path), head=self.head) if self.head else DeepPot(str(self.path))
         except Exception as error:
             raise EngineError(f"{self.path}: DeePMD-kit cannot load this model: {error}") from error
 
@@ -40,38 +45,47 @@ class DeepmdModel:
         return tuple(self._potential.get_type_map())
 
     def evaluate(self, frames: Sequence[Frame]) -> list[Labels]:
-        """See Evaluator. Frames of the same atoms are evaluated together."""
-        groups: dict[bytes, list[int]] = {}
+        """See Evaluator. Frames with the same number of atoms are evaluated together, whatever their elements."""
+        alike: dict[tuple[int, bool], list[int]] = {}
         for index, frame in enumerate(frames):
-            groups.setdefault(bytes([frame.pbc]) + frame.numbers.tobytes(), []).append(index)
-        labels: list[Labels | None] = [None] * len(frames)
-        for members in groups.values():
-            for index, result in zip(members, self._evaluate_alike([frames[i] for i in members]), strict=True):
-                labels[index] = result
-        return [label for label in labels if label is not None]
+            alike.setdefault((frame.natoms, frame.pbc), []).append(index)
+        labels: dict[int, Labels] = {}
+        for members in alike.values():
+            labels |= zip(members, self._evaluate_alike([frames[i] for i in members]), strict=True)
+        return [labels[index] for index in range(len(frames))]
 
     def _evaluate_alike(self, frames: list[Frame]) -> list[Labels]:
-        first = frames[0]
-        types = self._types(first)
+        pbc, types = frames[0].pbc, np.stack([self._types(frame) for frame in frames])
         positions = np.stack([frame.positions for frame in frames])
-        cells = np.stack([frame.cell for frame in frames]) if first.pbc else None
-        energies, forces, virials = self._potential.eval(positions, cells, types)[:3]
+        cells = np.stack([frame.cell for frame in frames]) if pbc else None
+        mixed = bool((types != types[0]).any())
+        energies, forces, virials = self._potential.eval(
+            positions, cells, types if mixed else types[0], mixed_type=mixed
+        )[:3]
         return [
             Labels(
                 float(energies[i, 0]),
                 np.asarray(forces[i], dtype=np.float64),
-                np.asarray(virials[i], dtype=np.float64).reshape(3, 3) if first.pbc else None,
+                np.asarray(virials[i], dtype=np.float64).reshape(3, 3) if pbc else None,
             )
             for i in range(len(frames))
         ]
 
-    def _types(self, frame: Frame) -> list[int]:
-        rank = {atomic_numbers[symbol]: place for place, symbol in enumerate(self.elements)}
-        try:
-            return [rank[number] for number in frame.numbers]
-        except KeyError:
+    @cached_property
+    def _rank(self) -> Ints:
+        """Place of each atomic number in the type map; -1 for what is not in it."""
+        rank = np.full(len(chemical_symbols), -1)
+        for place, symbol in enumerate(self.elements):
+            if symbol in atomic_numbers:
+                rank[atomic_numbers[symbol]] = place
+        return rank
+
+    def _types(self, frame: Frame) -> Ints:
+        types: Ints = self._rank[frame.numbers]
+        if (types < 0).any():
             unknown = sorted(set(frame.symbols) - set(self.elements))
-            raise EngineError(f"{self.path}: the model knows {list(self.elements)}, not {unknown}") from None
+            raise EngineError(f"{self.path}: the model knows {list(self.elements)}, not {unknown}")
+        return types
 
     def lammps(self) -> LammpsPotential:
         """See Model."""

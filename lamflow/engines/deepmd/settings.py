@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from lamflow.config.engines import TrainerSettings
-from lamflow.config.section import InputFile, Section, expand
+from lamflow.config.engines import LabelerSettings, TrainerSettings
+from lamflow.config.pretrained import PretrainedModel
+from lamflow.config.section import InputFile, Name, Section, expand
+from lamflow.units import Share
+
+if TYPE_CHECKING:
+    from lamflow.config.schema import Config
+
+SECTIONS = {"model", "learning_rate", "loss", "training", "optimizer", "validating"}
 
 MODEL: dict[str, Any] = {
     "descriptor": {
@@ -26,28 +33,70 @@ LOSS = {
 }  # fmt: skip
 
 
-class FromPrevious(Section):
-    """How the models of an iteration grow out of those of the one before."""
+StartFrom = Literal["scratch", "init", "finetune", "as_is"]
 
-    steps: int = Field(ge=1)
-    """Training steps, usually fewer than the first time."""
+
+class Phase(Section):
+    """How models are trained from some iteration on. The last phase that fits a model and an iteration holds."""
+
+    from_iteration: int = Field(1, ge=1)
+    """The first iteration that this phase is for; the first that trains is 1."""
+    members: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    """Numbers of the models that this phase is for, from 1; all of them if empty."""
+    start_from: StartFrom = "scratch"
+    """`scratch`: random weights. `init`: the weights of the same model one iteration before, or of `pretrained` in the
+    first. `finetune`: `pretrained`, with its energies shifted to the new data. `as_is`: `pretrained`, not trained."""
+    pretrained: PretrainedModel | None = None
+    """Instead of that of `train`."""
+    steps: int | None = Field(None, ge=1)
+    """Instead of those of `train`."""
+    epochs: float | None = Field(None, gt=0)
+    """Instead of those of `train`."""
     start_lr: float | None = Field(None, gt=0)
     """Learning rate to begin with; that of `input` if absent."""
+    loss: dict[str, float] = Field(default_factory=dict)
+    """Prefactors of the loss that differ from `input`, like `start_pref_f`."""
+    old_data_share: Share | None = None
+    """Share of the batches that come from the data of earlier iterations, the rest from what the last one labeled; in
+    proportion to the frames if absent."""
+    shift_energies: bool = True
+    """With `as_is`: fit the energy of each element to the data. Forces stay as they are."""
+
+
+class Variant(Section):
+    """One of several architectures that are tried side by side."""
+
+    name: Name
+    input: dict[str, JsonValue] = Field(default_factory=dict)
+    """Sections that replace those of `train.input`."""
+    steps: int | None = Field(None, ge=1)
+    """Instead of those of `train`."""
 
 
 class DeepmdTraining(TrainerSettings):
     """Train with DeePMD-kit's PyTorch backend (`dp --pt train`)."""
 
+    multitask: ClassVar[bool] = True
     engine: Literal["deepmd"]
     steps: int = Field(400_000, ge=1)
-    """Training steps of a model that starts from nothing."""
+    """Training steps of a model."""
+    epochs: float | None = Field(None, gt=0)
+    """How often training goes through the data, instead of a number of steps; `steps` is then the most."""
     input: dict[str, JsonValue] = Field(default_factory=dict)
-    """DeePMD-kit's own input (`model`, `learning_rate`, `loss`, `training`). lamflow adds the type map, the data, the
-    seeds, the number of steps and the names of files."""
+    """DeePMD-kit's own input (`model`, `learning_rate`, `loss`, `optimizer`, `training`, `validating`). lamflow adds
+    the type map, the data, the seeds, the number of steps and the names of files."""
     input_file: InputFile | None = None
     """The same as a JSON file, `input.json` of DeePMD-kit or of DP-GEN; `input` wins over it section by section."""
-    from_previous: FromPrevious | None = None
-    """Continue the models of the iteration before (`--init-model`) instead of starting from nothing every time."""
+    pretrained: PretrainedModel | None = None
+    """The model that `init`, `finetune` and `as_is` start from."""
+    use_pretrain_script: bool = True
+    """Take descriptor and fitting net from the pre-trained model instead of from `input`."""
+    phases: list[Phase] = Field(default_factory=list)
+    """How models start and for how long they are trained, by iteration; without any all start from scratch."""
+    variants: list[Variant] = Field(default_factory=list)
+    """Architectures to try; `models` of each are trained."""
+    choose_within: float = Field(1.2, ge=1)
+    """Of several variants the fastest is chosen whose held-out force RMSE is at most so many times the best one's."""
     compress: bool = False
     """Compress the frozen model for exploration, for descriptors that allow it (`dp --pt compress`)."""
     checkpoint_every: int = Field(1000, ge=1)
@@ -59,23 +108,72 @@ class DeepmdTraining(TrainerSettings):
             training = self.input.get("training")
             if isinstance(training, dict) and key in training:
                 raise ValueError(f"input.training.{key}: lamflow supplies the data; remove this key")
-        unknown = sorted(set(self.input) - {"model", "learning_rate", "loss", "training", "optimizer"})
-        if unknown:
-            raise ValueError(f"input: {', '.join(unknown)} is not a section of DeePMD-kit's input")
+        for given in (self.input, *(variant.input for variant in self.variants)):
+            unknown = sorted(set(given) - SECTIONS)
+            if unknown:
+                raise ValueError(f"input: {', '.join(unknown)} is not a section of DeePMD-kit's input")
         return self
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> Self:
+        for number, phase in enumerate(self.phases, start=1):
+            if any(member > self.total for member in phase.members):
+                raise ValueError(f"phases: number {number} is for model {max(phase.members)} of {self.total}")
+        for index in range(self.total):
+            for iteration in (1, *(phase.from_iteration for phase in self.phases)):
+                phase = self.phase(iteration, index)
+                needed = phase.start_from in ("finetune", "as_is") or (phase.start_from == "init" and iteration == 1)
+                if needed and self.source(phase) is None:
+                    raise ValueError(
+                        f"phases: {phase.start_from} in iteration {iteration} needs a model to start from; "
+                        "give pretrained"
+                    )
+        return self
+
+    @property
+    def total(self) -> int:
+        """Models of all variants."""
+        return self.models * max(1, len(self.variants))
+
+    def variant(self, index: int) -> str:
+        """See TrainerSettings."""
+        return self.variants[index // self.models].name if self.variants else ""
+
+    def recipe(self, iteration: int, index: int) -> str:
+        """See TrainerSettings. More steps on the same data are no other way."""
+        return "as_is" if self.phase(iteration, index).start_from == "as_is" else ""
+
+    def phase(self, iteration: int, index: int) -> Phase:
+        """How model `index`, from 0, is trained in an iteration."""
+        fitting = (
+            phase
+            for phase in reversed(self.phases)
+            if phase.from_iteration <= iteration and (not phase.members or index + 1 in phase.members)
+        )
+        return next(fitting, Phase())
+
+    def source(self, phase: Phase) -> PretrainedModel | None:
+        """The pre-trained model of a phase."""
+        return phase.pretrained or self.pretrained
+
+    def examine(self, config: Config) -> list[str]:
+        """Heads and elements of the pre-trained models."""
+        from lamflow.engines.deepmd.examine import examine_training
+
+        return [] if self.missing() else examine_training(self, config)
 
     def missing(self) -> str | None:
         """DeePMD-kit and torch."""
-        if importlib.util.find_spec("deepmd") is None or importlib.util.find_spec("torch") is None:
-            return 'DeePMD-kit is not installed here; pip install "lamflow[deepmd]"'
-        return None
+        return _missing()
 
     def seconds(self) -> float:
         """From 0.03 s a step and 10 s to begin, as small models take on one core."""
-        return 10 + 0.03 * self.steps
+        steps = self.phase(1, 0).steps
+        return 10 + 0.03 * (steps or self.steps)
 
-    def merged_input(self) -> dict[str, Any]:
-        """The user's input over that of the file over the defaults, section by section."""
+    def merged_input(self, index: int = 0) -> dict[str, Any]:
+        """The input of model `index`: its variant's over the user's over that of the file over the defaults, section by
+        section."""
         merged: dict[str, Any] = {
             "model": MODEL,
             "learning_rate": LEARNING_RATE,
@@ -86,5 +184,40 @@ class DeepmdTraining(TrainerSettings):
             given = json.loads(expand(self.input_file).read_text())
             merged |= {key: value for key, value in given.items() if not key.startswith("_")}
         merged |= self.input
+        if self.variants:
+            merged |= self.variants[index // self.models].input
         copied: dict[str, Any] = json.loads(json.dumps(merged))
         return copied
+
+
+class DeepmdLabels(LabelerSettings):
+    """Labels by a DeePMD model, the teacher of a distillation; frames are evaluated together in large batches."""
+
+    engine: Literal["deepmd"]
+    model: PretrainedModel
+    """The teacher: a checkpoint or a frozen model, with `head` where it has several."""
+
+    @property
+    def at_once(self) -> int:
+        """See LabelerSettings."""
+        return 10_000
+
+    def missing(self) -> str | None:
+        """DeePMD-kit and torch."""
+        return _missing()
+
+    def examine(self, config: Config) -> list[str]:
+        """Head and elements of the teacher, and whether it sees as far as its students."""
+        from lamflow.engines.deepmd.examine import examine_teacher
+
+        return [] if self.missing() else examine_teacher(self, config)
+
+    def seconds(self, natoms: int) -> float:
+        """As small models take on one core, in batches."""
+        return 2e-4 * natoms
+
+
+def _missing() -> str | None:
+    if importlib.util.find_spec("deepmd") is None or importlib.util.find_spec("torch") is None:
+        return 'DeePMD-kit is not installed here; pip install "lamflow[deepmd]"'
+    return None

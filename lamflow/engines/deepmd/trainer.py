@@ -1,24 +1,26 @@
-"""Trains in this process: a `dp` process of its own costs 6 to 8 s before it does anything."""
+"""Trains in this process, for a `dp` process of its own costs 6 to 8 s to start; with several GPUs by torchrun."""
 
 from __future__ import annotations
 
+import _thread
 import json
-import os
 import shutil
+import signal
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lamflow.config.seeds import child_seed
+from lamflow.data.curves import CURVE, last_lines, read_curve
+from lamflow.engines import process
+from lamflow.engines.deepmd.card import FROZEN
+from lamflow.engines.deepmd.input import MODEL, Beginning, beginning, training_input
 from lamflow.engines.deepmd.model import DeepmdModel
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.process import describe_end, redirected
-from lamflow.engines.protocol import Progress, TrainTask
+from lamflow.engines.protocol import Evaluator, Progress, TrainTask
 from lamflow.errors import EngineError
-
-CHECKPOINT, FROZEN, CURVE = "model.pt", "model.pth", "lcurve.out"
 
 
 class DeepmdTrainer:
@@ -28,88 +30,115 @@ class DeepmdTrainer:
         self.settings = settings
 
     def train(self, task: TrainTask, progress: Progress) -> int:
-        """See Trainer. Leaves model.pt (checkpoint), model.pth (frozen), input.json, lcurve.out and train.log."""
+        """See Trainer. Leaves model.pt (checkpoint), model.pth (frozen), input.json, lcurve.out and train.log.
+
+        A frozen model has one head: where there are several, model.TASK.pth is that of a task which is explored.
+        """
+        start = beginning(self.settings, task)
+        if start.how == "as_is":
+            return self._take(task, start)
         scratch, log = task.scratch, task.scratch / "train.log"
-        spec = training_input(self.settings, task)
+        spec = training_input(self.settings, task, start)
         steps = int(spec["training"]["numb_steps"])
         _prepare_scratch(scratch, spec)
-        last = _last_checkpoint(scratch)
-        arguments = [
-            "train",
-            str(scratch / "input.json"),
-            "--skip-neighbor-stat",
-            "-o",
-            str(scratch / "out.json"),
-        ]
-        if last is not None:
-            arguments += ["--restart", str(last)]
-        elif task.previous is not None and self.settings.from_previous is not None:
-            arguments += ["--init-model", str(task.previous / CHECKPOINT)]
-        with _reporting(scratch / CURVE, steps, progress):
-            _dp(arguments, log)
-        _check_curve(scratch / CURVE)
+        _train(_arguments(scratch, start), task, steps, progress)
         last = _last_checkpoint(scratch)
         if last is None:
             raise EngineError(f"the training in {scratch} left no checkpoint; {describe_end(log)}")
         task.output.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(last, task.output / CHECKPOINT)
-        _dp(["freeze", "-c", str(last), "-o", str(task.output / FROZEN)], log)
-        if self.settings.compress:
-            self._compress(task.output, scratch, log)
+        shutil.copyfile(last, task.output / MODEL)
+        self._freeze(task, log)
         for name in ("input.json", CURVE, "train.log"):
             shutil.copyfile(scratch / name, task.output / name)
         return steps
 
-    def _compress(self, output: Path, scratch: Path, log: Path) -> None:
-        compressed = output / "compressed.pth"
-        command = [
-            "compress",
-            "-i",
-            str(output / FROZEN),
-            "-o",
-            str(compressed),
-            "-t",
-            str(scratch / "input.json"),
-        ]
-        _dp(command, log)
-        compressed.replace(output / FROZEN)
-
-    def load(self, folder: Path) -> DeepmdModel:
+    def load(self, folder: Path, task: str = "") -> DeepmdModel:
         """See Trainer."""
-        return DeepmdModel(folder / CHECKPOINT, folder / FROZEN)
+        return DeepmdModel(folder / MODEL, folder / _frozen_name(task), task or None)
+
+    def pretrained(self, task: TrainTask) -> dict[str, Evaluator]:
+        """See Trainer. A head that is new has nothing to be judged by."""
+        start = beginning(self.settings, task)
+        if start.path is None or start.path.is_relative_to(task.previous or task.output):
+            return {}
+        if not task.tasks:
+            return {} if start.head == "RANDOM" else {"": DeepmdModel(start.path, head=start.head)}
+        several = start.branches.keys() != {""}
+        heads = {part.name: part.head or part.name for part in task.tasks if part.head != "RANDOM"}
+        return {name: DeepmdModel(start.path, head=head if several else None) for name, head in heads.items()}
+
+    def _take(self, task: TrainTask, start: Beginning) -> int:
+        """The pre-trained model itself, its energies shifted to the data if that is wanted."""
+        if task.tasks:
+            raise EngineError(
+                "as_is: a pre-trained model has no heads for tasks of this run; fine-tune it, or leave tasks out"
+            )
+        assert start.path is not None  # noqa: S101  as_is has a model
+        task.output.mkdir(parents=True, exist_ok=True)
+        task.scratch.mkdir(parents=True, exist_ok=True)
+        log, taken = task.scratch / "train.log", task.output / MODEL
+        if start.path.suffix == FROZEN:
+            raise EngineError(f"{start.path}: a frozen model cannot be taken as it is; give the checkpoint (.pt)")
+        extract_head(start.path, start.head, taken)
+        if self.settings.phase(task.iteration, task.index).shift_energies:
+            listed, shifted = task.scratch / "systems.txt", task.scratch / "shifted.pt"
+            listed.write_text("\n".join(map(str, task.systems)))
+            _dp(["change-bias", str(taken), "-f", str(listed), "-o", str(shifted)], log)
+            shutil.copyfile(shifted, taken)
+        self._freeze(task, log)
+        return 0
+
+    def _freeze(self, task: TrainTask, log: Path) -> None:
+        """The model as LAMMPS wants it: one file a head that it may be asked for."""
+        for head in [part.name for part in task.tasks if part.frozen] if task.tasks else [""]:
+            frozen = task.output / _frozen_name(head)
+            _dp(["freeze", "-c", str(task.output / MODEL), "-o", str(frozen), *(["--head", head] if head else [])], log)
+            if self.settings.compress:
+                compressed = task.output / f"compressed{FROZEN}"
+                arguments = ["-i", str(frozen), "-o", str(compressed), "-t", str(task.scratch / "input.json")]
+                _dp(["compress", *arguments], log)
+                compressed.replace(frozen)
 
 
-def training_input(settings: DeepmdTraining, task: TrainTask) -> dict[str, Any]:
-    """DeePMD-kit's input for one model: the user's, with type map, data, seeds, steps and file names filled in."""
-    spec = settings.merged_input()
-    again = settings.from_previous if task.previous is not None else None
-    steps = again.steps if again else settings.steps
-    model, training = spec["model"], spec.setdefault("training", {})
-    model["type_map"] = list(task.elements)
-    for part in ("descriptor", "fitting_net"):
-        if isinstance(model.get(part), dict):
-            model[part]["seed"] = child_seed(task.seed, part)
-    if again and again.start_lr is not None:
-        spec["learning_rate"]["start_lr"] = again.start_lr
-    if spec["learning_rate"].get("type", "exp") == "exp":
-        spec["learning_rate"].setdefault("decay_steps", max(1, steps // 40))
-    data = {
-        "batch_size": "auto",
-        **training.pop("data", {}),
-        "systems": [str(system) for system in task.systems],
-    }
-    training.update(
-        training_data=data,
-        numb_steps=steps,
-        seed=child_seed(task.seed, "training"),
-        disp_file=str(task.scratch / CURVE),
-        save_ckpt=str(task.scratch / "model.ckpt"),
-        save_freq=min(settings.checkpoint_every, steps),
-        max_ckpt_keep=2,
-    )
-    training.setdefault("disp_freq", max(1, steps // 50))
-    training.pop("validation_data", None)
-    return spec
+def extract_head(path: Path, head: str | None, output: Path) -> None:
+    """Write one head of the checkpoint at `path` as a checkpoint of its own."""
+    import torch
+
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    state = loaded.get("model", loaded)
+    params = state["_extra_state"]["model_params"]
+    if head is not None:
+        extra = {**state["_extra_state"], "model_params": params["model_dict"][head]}
+        mine = f"model.{head}."
+        state = {
+            "_extra_state": extra,
+            **{key.replace(mine, "model.Default.", 1): state[key].clone() for key in state if key.startswith(mine)},
+        }
+    torch.save({"model": state}, output)
+
+
+def _frozen_name(task: str) -> str:
+    return f"model.{task}{FROZEN}" if task else f"model{FROZEN}"
+
+
+def _arguments(scratch: Path, start: Beginning) -> list[str]:
+    """What follows `dp --pt`."""
+    given = ["train", str(scratch / "input.json"), "--skip-neighbor-stat", "-o", str(scratch / "out.json")]
+    last = _last_checkpoint(scratch)
+    if last is not None:
+        return [*given, "--restart", str(last)]
+    if start.path is None:
+        return given
+    if start.how == "finetune":
+        branch = ["--model-branch", start.head] if start.head is not None else []
+        return [*given, "--finetune", str(start.path), *branch]
+    if start.path.suffix == FROZEN:
+        return [*given, "--init-frz-model", str(start.path)]
+    if start.head is not None:
+        alone = scratch / "start.pt"
+        extract_head(start.path, start.head, alone)
+        return [*given, "--init-model", str(alone)]
+    return [*given, "--init-model", str(start.path)]
 
 
 def _prepare_scratch(scratch: Path, spec: dict[str, Any]) -> None:
@@ -137,6 +166,34 @@ def _is_whole(path: Path) -> bool:
     return zipfile.is_zipfile(path)
 
 
+def _train(arguments: list[str], task: TrainTask, steps: int, progress: Progress) -> None:
+    """One training, watched by its learning curve. Raises EngineError as soon as its loss is lost."""
+    curve, log = task.scratch / CURVE, task.scratch / "train.log"
+
+    def look() -> None:
+        found = read_curve(curve)
+        if len(found.values):
+            progress(min(1.0, float(found.steps[-1]) / steps))
+        problem = found.problem()
+        if problem:
+            raise EngineError(f"{problem}; the last lines of {curve}:\n{last_lines(curve)}")
+
+    if task.gpus > 1:
+        process.run(
+            torchrun(task.gpus, arguments), cwd=task.scratch, log=log, watch=look, poll=1.0, timeout=task.timeout
+        )
+    else:
+        with _watching(look):
+            _dp(arguments, log)
+    look()
+
+
+def torchrun(gpus: int, arguments: list[str]) -> list[str]:
+    """The command of one training on several GPUs of this machine."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
+    return [sys.executable, *launch, "-m", "deepmd", "--pt", *arguments]
+
+
 def _dp(arguments: list[str], log: Path) -> None:
     """Run a subcommand of `dp --pt` in this process, its output in `log`. Raises EngineError."""
     try:
@@ -149,46 +206,41 @@ def _dp(arguments: list[str], log: Path) -> None:
         except SystemExit as error:
             if error.code not in (0, None):
                 raise EngineError(f"dp --pt {arguments[0]} exited with {error.code}; {describe_end(log)}") from error
-        except MemoryError:
+        except (MemoryError, EngineError):
             raise
         except Exception as error:
             text = f"dp --pt {arguments[0]} failed: {type(error).__name__}: {error}"
             raise EngineError(f"{text}; {describe_end(log)}") from error
 
 
-def _check_curve(curve: Path) -> None:
-    """Raise EngineError when the last line of the learning curve is not finite."""
-    rows = [line for line in curve.read_text().splitlines() if line and not line.startswith("#")]
-    values = np.array([float(word) for word in rows[-1].split()]) if rows else np.array([np.nan])
-    if not np.isfinite(values).all():
-        raise EngineError(f"the loss is not finite; the last lines of {curve}:\n" + "\n".join(rows[-5:]))
+class _watching:  # noqa: N801  used as a `with` statement
+    """Calls a function once a second, and raises in the main thread what it raises."""
 
-
-class _reporting:  # noqa: N801  used as a `with` statement
-    """Reports the training's progress from its learning curve, once a second."""
-
-    def __init__(self, curve: Path, steps: int, progress: Progress) -> None:
-        self.curve, self.steps, self.progress = curve, steps, progress
+    def __init__(self, look: Callable[[], None]) -> None:
+        self.look, self.found = look, list[EngineError]()
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.main = threading.current_thread() is threading.main_thread()
 
     def _watch(self) -> None:
         while not self.done.wait(1.0):
-            self.progress(min(1.0, _last_step(self.curve) / self.steps))
+            try:
+                self.look()
+            except EngineError as error:
+                if not self.found and self.main:
+                    self.found.append(error)
+                    _thread.interrupt_main(signal.SIGUSR2)
+
+    def _raise(self, *_: object) -> None:
+        raise self.found[0]
 
     def __enter__(self) -> None:
+        if self.main:
+            self.before = signal.signal(signal.SIGUSR2, self._raise)
         self.thread.start()
 
     def __exit__(self, *_: object) -> None:
         self.done.set()
         self.thread.join()
-
-
-def _last_step(curve: Path) -> int:
-    try:
-        with curve.open("rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 500))
-            lines = stream.read().decode(errors="replace").splitlines()
-        return int(float(lines[-1].split()[0])) if lines and not lines[-1].startswith("#") else 0
-    except (OSError, ValueError, IndexError):
-        return 0
+        if self.main:
+            signal.signal(signal.SIGUSR2, self.before)

@@ -1,0 +1,64 @@
+"""What models are trained on: start data, held-out data, and the tasks of multi-task training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from lamflow.config.engines import ChosenByEngine, LabelerSettings
+from lamflow.config.section import InputFile, Name, Section
+
+TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$")]
+"""Letters, digits, '-' and '_', at most 60: heads of public models are called like `Domains_Alloy`."""
+
+
+class Start(Section):
+    """The labeled data that the first models are trained on."""
+
+    data: list[InputFile] = Field(default_factory=list)
+    """Labeled data that exist: deepmd/npy folders, extxyz, OUTCAR, ASE databases, any format of dpdata."""
+    format: str | None = None
+    """dpdata's or ASE's name of the format, for files whose name does not tell."""
+    label: list[Name] = Field(default_factory=list)
+    """Structure sets that are labeled before the first iteration."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.data and not self.label:
+            raise ValueError("empty: give labeled data (data:) or structure sets to label first (label:)")
+        return self
+
+
+class Heldout(Section):
+    """Labeled data that are never trained on. Every model is judged on them before it may explore."""
+
+    data: list[InputFile] = Field(default_factory=list)
+    """Labeled data that exist, as in `start`."""
+    format: str | None = None
+    label: list[Name] = Field(default_factory=list)
+    """Structure sets that are labeled for this purpose before the first iteration."""
+    share: float = Field(0.0, ge=0, le=0.9)
+    """Share of the start data that is held out: whole files, and single start structures, so that nothing leaks."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not (self.data or self.label or self.share):
+            raise ValueError("empty: give data, label or share; models are judged on it before they explore")
+        return self
+
+
+class Task(Section):
+    """One task of multi-task training: a head of its own on the shared descriptor, for data of one level of theory."""
+
+    name: TaskName
+    """Of the head. Called like a head of the pre-trained model, and without `head`, the task replays that head: its
+    data keep the model from forgetting what it knew."""
+    start: Start
+    heldout: Heldout
+    head: str | None = None
+    """Head of the pre-trained model that this one starts from, or `RANDOM`."""
+    weight: float = Field(1.0, gt=0)
+    """How often training draws from this task, relative to the others."""
+    label: Annotated[LabelerSettings, ChosenByEngine("label")] | None = None
+    """The engine that labels this task's frames; without one the task is trained on what it has and never explored."""

@@ -1,0 +1,144 @@
+"""A model judged on the data of a configuration as it is: zero-shot errors, system by system."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from lamflow.config.engines import engine_named
+from lamflow.config.pretrained import RANDOM, PretrainedModel
+from lamflow.config.schema import Config
+from lamflow.config.section import expand
+from lamflow.data import Labels
+from lamflow.data.dataset import Item
+from lamflow.data.frames import Floats
+from lamflow.data.results import Evaluation, SystemErrors
+from lamflow.data.store import file_hash
+from lamflow.driver.prepare import start_items
+from lamflow.driver.pretrained import fetched
+from lamflow.engines import registry
+from lamflow.engines.protocol import Evaluator, ModelCard
+from lamflow.errors import InputError
+from lamflow.science.metrics import energy_shift, errors, shifted
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What was found, and the held-out predictions beside their reference for parity plots.
+
+    energies  (F, 2)  eV/atom, energies shifted
+    forces    (K, 2)  eV/Å
+    """
+
+    found: Evaluation
+    energies: Floats
+    forces: Floats
+
+
+def evaluate(config: Config, model: Path | None = None, head: str | None = None) -> Evaluated:
+    """Errors of the pre-trained model of `config`, or of the file `model`, on the labeled data that `config` names.
+
+    The energies are shifted to the start data of each task, as fine-tuning would begin. Raises InputError when there is
+    no model or no data.
+    """
+    config = fetched(config)
+    source = PretrainedModel(file=model, head=head) if model else _own(config, head)
+    path = expand(source.file) if source.file else Path()
+    if engine_named(config.train.engine).card is not None:
+        engine_named(config.train.engine).card(path)  # type: ignore[misc]  # refuses what is no model of the engine
+    given = start_items(config)
+    started = time.monotonic()
+    systems: list[SystemErrors] = []
+    overall, shifts, energies, forces = {}, {}, [np.zeros((0, 2))], [np.zeros((0, 2))]
+    for part in config.parts:
+        mine = {role: [item for item in items if item.origin.task == part.name] for role, items in given.items()}
+        if not (mine["train"] or mine["heldout"]):
+            continue
+        judge = _evaluator(config, source, part.head or part.name)
+        predicted = {role: judge.evaluate([item.labeled.frame for item in items]) for role, items in mine.items()}
+        role = "train" if mine["train"] else "heldout"
+        shift = shifts[part.name] = energy_shift(
+            predicted[role], _labels(mine[role]), [item.labeled.frame for item in mine[role]], config.elements
+        )
+        moved = {
+            role: [shifted(p, item.labeled.frame, shift) for p, item in zip(predicted[role], mine[role], strict=True)]
+            for role in mine
+        }
+        for role in ("train", "heldout"):
+            systems += _by_system(part.name, role, mine[role], predicted[role], moved[role])
+        judged = "heldout" if mine["heldout"] else "train"
+        overall[part.name] = errors(moved[judged], _labels(mine[judged]))
+        for item, labels in zip(mine[judged], moved[judged], strict=True):
+            natoms, true = item.labeled.frame.natoms, item.labeled.labels
+            energies.append(np.array([[labels.energy, true.energy]]) / natoms)
+            forces.append(np.stack([labels.forces.ravel(), true.forces.ravel()], axis=1))
+    if not systems:
+        raise InputError("there are no labeled data to judge on; give start.data or heldout.data")
+    name = str(path) + (f", head {source.head}" if source.head else "")
+    found = Evaluation(
+        model=name, sha256=file_hash(path), shift=shifts, systems=systems, overall=overall,
+        seconds=time.monotonic() - started,
+    )  # fmt: skip
+    return Evaluated(found, np.concatenate(energies), np.concatenate(forces))
+
+
+def card_of(path: Path) -> ModelCard:
+    """What the model file at `path` says about itself. Raises InputError for a file that no engine knows."""
+    from lamflow.config.engines import engines
+
+    cards = [engine.card for engine in engines().values() if engine.card is not None]
+    if not cards:
+        raise InputError("no engine that is installed here has model files")
+    return cast(ModelCard, cards[0](path))
+
+
+def _own(config: Config, head: str | None) -> PretrainedModel:
+    source: PretrainedModel | None = getattr(config.train, "pretrained", None)
+    if source is None:
+        raise InputError("there is no model to judge: give train.pretrained in the file, or --model PATH")
+    head = head or source.head
+    if head == RANDOM:
+        raise InputError("a RANDOM head predicts nothing before it is trained; name a head with --head")
+    return source.model_copy(update={"head": head})
+
+
+def _evaluator(config: Config, source: PretrainedModel, task: str) -> Evaluator:
+    """The model with the head that was named, or with that of the task."""
+    settings = engine_named(config.train.engine).roles.get("evaluate")
+    if settings is None:
+        raise InputError(f"engine {config.train.engine!r} has no models that can be judged by themselves")
+    chosen = source if source.head or not task else source.model_copy(update={"head": task})
+    return registry.evaluator(settings[0].model_validate({"engine": config.train.engine, "model": chosen}))
+
+
+def _labels(items: Sequence[Item]) -> list[Labels]:
+    return [item.labeled.labels for item in items]
+
+
+def _by_system(
+    task: str, role: str, items: Sequence[Item], predicted: Sequence[Labels], moved: Sequence[Labels]
+) -> list[SystemErrors]:
+    """Errors of the frames of each composition of each file."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, item in enumerate(items):
+        formula = item.labeled.frame.to_ase().get_chemical_formula()
+        groups.setdefault((item.origin.source.rsplit("#", 1)[0], formula), []).append(place)
+    found = []
+    for (source, formula), places in sorted(groups.items()):
+        true = [items[place].labeled.labels for place in places]
+        found.append(
+            SystemErrors(
+                task=task,
+                name=f"{Path(source).name} {formula}",
+                role="start" if role == "train" else "heldout",
+                natoms=items[places[0]].labeled.frame.natoms,
+                errors=errors([moved[place] for place in places], true),
+                unshifted_energy_rmse=errors([predicted[place] for place in places], true).energy_rmse,
+            )
+        )
+    return found

@@ -1,0 +1,139 @@
+"""What is written in a DeePMD model file. Checkpoints are opened with weights only: no code of theirs runs."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from lamflow.config.pretrained import RANDOM
+from lamflow.data.store import file_hash
+from lamflow.engines.protocol import HeadCard, ModelCard
+from lamflow.errors import InputError
+
+CHECKPOINT, FROZEN = ".pt", ".pth"
+OTHER_BACKENDS = {
+    ".pb": "TensorFlow", ".pbtxt": "TensorFlow", ".savedmodel": "JAX", ".hlo": "JAX", ".jax": "JAX", ".json": "Paddle",
+    ".pd": "Paddle", ".dp": "NumPy", ".yaml": "NumPy", ".yml": "NumPy", ".pte": "PyTorch exportable",
+    ".pt2": "PyTorch exportable",
+}  # fmt: skip
+NO_WEIGHTS = ("_extra_state", "mean", "stddev", "davg", "dstd", "out_bias", "out_std", "bias_atom_e", "type_map",
+              "buffer", "case_embd", "fparam", "aparam", "env_mat", "neighbor", "exclude")  # fmt: skip
+"""What a tensor's name has that training does not change."""
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card of the model file at `path`. Raises InputError for a file that is no PyTorch model of DeePMD-kit."""
+    definition, sizes = _open(path)
+    branches = definition.get("model_dict") or {"": definition}
+    heads = tuple(_head(name, branch, sizes, "model_dict" in definition) for name, branch in branches.items())
+    kind = "frozen model" if path.suffix == FROZEN else "checkpoint"
+    return ModelCard(path, f"DeePMD-kit {kind}", heads, path.stat().st_size, file_hash(path))
+
+
+def read_definition(path: Path) -> dict[str, Any]:
+    """The section `model` of the input that the model at `path` was trained with. Raises InputError."""
+    return _open(path)[0]
+
+
+def chosen_head(path: Path, heads: list[str], head: str | None, *, random: bool = False) -> str | None:
+    """The head of the model at `path` that `head` means; None for a model with one head, RANDOM where that is allowed.
+
+    Raises InputError that lists the heads when there is none of this name, or several and none was named.
+    """
+    if random and head == RANDOM:
+        return RANDOM
+    if heads == [""]:
+        if head not in (None, "Default"):
+            raise InputError(f"{path}: there is no head {head!r}: the model has one task only; leave `head` out")
+        return None
+    listed = ", ".join(heads) + (f", or {RANDOM} for a new one" if random else "")
+    if head is None:
+        raise InputError(f"{path}: the model has {len(heads)} heads; choose one with `head`: {listed}")
+    found = [name for name in heads if name.lower() == head.lower()]
+    if not found:
+        raise InputError(f"{path}: there is no head {head!r}; the model has {listed}")
+    return head if head in found else found[0]
+
+
+def _open(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """The model's definition, and the number of elements of each of its tensors."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.suffix in OTHER_BACKENDS:
+        raise InputError(
+            f"{path}: a model of DeePMD-kit's {OTHER_BACKENDS[path.suffix]} backend; lamflow uses the PyTorch backend: "
+            "`dp convert-backend` makes a .pth file of it"
+        )
+    if path.suffix not in (CHECKPOINT, FROZEN):
+        raise InputError(f"{path}: DeePMD-kit's PyTorch models end in {CHECKPOINT} (checkpoint) or {FROZEN} (frozen)")
+    if not zipfile.is_zipfile(path):
+        raise InputError(
+            f"{path}: not a whole file that torch wrote: it is cut off, or a bare pickle, which is refused"
+        )
+    try:
+        definition, state = (_checkpoint if path.suffix == CHECKPOINT else _frozen)(path)
+        _ = [branch["type_map"] for branch in (definition.get("model_dict") or {"": definition}).values()]
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else ""
+        raise InputError(f"{path}: not a model of DeePMD-kit: {type(error).__name__}: {first}") from error
+    return definition, {name: tensor.numel() for name, tensor in state.items() if hasattr(tensor, "numel")}
+
+
+def _checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    import torch
+
+    loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    state = loaded.get("model", loaded)
+    definition: dict[str, Any] = state["_extra_state"]["model_params"]
+    return definition, state
+
+
+def _frozen(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    import torch
+
+    model = torch.jit.load(path, map_location="cpu")
+    definition: dict[str, Any] = json.loads(model.get_model_def_script())
+    return definition, dict(model.state_dict())
+
+
+def _head(name: str, branch: dict[str, Any], sizes: dict[str, int], several: bool) -> HeadCard:
+    descriptor = branch.get("descriptor", {})
+    prefix = f"model.{name}." if several else ""
+    counted = sum(
+        size
+        for tensor, size in sizes.items()
+        if tensor.startswith(prefix) and not any(word in tensor for word in NO_WEIGHTS)
+    )
+    cutoff, reach = reach_of(descriptor)
+    return HeadCard(
+        name=name,
+        elements=tuple(branch["type_map"]),
+        descriptor=str(descriptor.get("type", branch.get("type", "unknown"))),
+        fitting=str(branch.get("fitting_net", {}).get("type", "ener")),
+        cutoff=cutoff,
+        receptive_field=reach,
+        parameters=counted,
+    )
+
+
+def reach_of(descriptor: dict[str, Any]) -> tuple[float, float]:
+    """Cutoff and receptive field of a descriptor, in Å; zeros for one that is not known.
+
+    Each layer that passes messages sees one cutoff further (D. Zhang et al., npj Comput. Mater. 10, 293 (2024)).
+    """
+    kind = descriptor.get("type", "")
+    if kind == "hybrid":
+        reaches = [reach_of(part) for part in descriptor.get("list", [])]
+        return max((r[0] for r in reaches), default=0.0), max((r[1] for r in reaches), default=0.0)
+    if kind == "dpa2":
+        first, layers = descriptor.get("repinit", {}), descriptor.get("repformer", {})
+        cutoff = float(first.get("rcut", 0.0))
+        return cutoff, cutoff + float(layers.get("rcut", 0.0)) * int(layers.get("nlayers", 1))
+    if kind == "dpa3":
+        flow = descriptor.get("repflow", {})
+        cutoff = float(flow.get("e_rcut", 6.0))
+        return cutoff, cutoff * int(flow.get("nlayers", 6))
+    cutoff = float(descriptor.get("rcut", 0.0))
+    return cutoff, cutoff * int(descriptor.get("nlayers", descriptor.get("n_blocks", 1)))

@@ -1,0 +1,214 @@
+"""DeePMD-kit's input for one training: the user's, with everything that lamflow knows filled in."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lamflow.config.pretrained import RANDOM
+from lamflow.config.section import expand
+from lamflow.config.seeds import child_seed
+from lamflow.data.curves import CURVE
+from lamflow.engines.deepmd.card import chosen_head, read_definition
+from lamflow.engines.deepmd.settings import DeepmdTraining, Phase
+from lamflow.engines.protocol import TrainTask
+from lamflow.errors import EngineError, InputError
+
+MODEL = "model.pt"
+"""The trained model in its folder."""
+PER_TYPE = {"se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_t", "se_at", "se_a_3be", "hybrid"}
+"""Descriptors with a network for each element: their type map cannot be changed."""
+Spec = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a training starts from.
+
+    path        a model file, or None for random weights
+    head        of that file, RANDOM for a new one, None where it has one head
+    definition  the file's section `model`
+    """
+
+    how: Literal["scratch", "init", "finetune", "as_is"]
+    path: Path | None = None
+    head: str | None = None
+    definition: Spec | None = None
+
+    @property
+    def branches(self) -> dict[str, Spec]:
+        """The definition's heads by name; one without a name where it has no others."""
+        definition = self.definition or {}
+        return dict(definition.get("model_dict") or {"": definition})
+
+
+def beginning(settings: DeepmdTraining, task: TrainTask) -> Beginning:
+    """What `task` starts from, by the phase that holds for it. Raises EngineError for a model that does not fit."""
+    phase = settings.phase(task.iteration, task.index)
+    if phase.start_from == "scratch":
+        return Beginning("scratch")
+    if phase.start_from == "init" and task.previous is not None:
+        return Beginning("init", task.previous / MODEL, None, read_definition(task.previous / MODEL))
+    source = settings.source(phase)
+    if source is None or source.file is None:
+        raise EngineError(f"iteration {task.iteration}: there is no pre-trained model to {phase.start_from} from")
+    path = expand(source.file)
+    try:
+        definition = read_definition(path)
+        heads = list(definition.get("model_dict") or {"": definition})
+        head = None if task.tasks else chosen_head(path, heads, source.head, random=phase.start_from == "finetune")
+    except InputError as error:
+        raise EngineError(str(error)) from error
+    return Beginning(phase.start_from, path, head, definition)
+
+
+def training_input(settings: DeepmdTraining, task: TrainTask, start: Beginning | None = None) -> Spec:
+    """The input of one training: type map, data, seeds, steps and names of files filled in."""
+    start = start or beginning(settings, task)
+    phase = settings.phase(task.iteration, task.index)
+    spec = settings.merged_input(task.index)
+    spec["model"] = (_several_heads if task.tasks else _one_head)(settings, task, start, spec["model"])
+    spec["loss"] = {**spec["loss"], **phase.loss}
+    data = {"batch_size": "auto", **spec["training"].pop("data", {})}
+    steps = training_steps(settings, phase, task, data["batch_size"])
+    rate = spec["learning_rate"]
+    if phase.start_lr is not None:
+        rate["start_lr"] = phase.start_lr
+    if rate.get("type", "exp") == "exp":
+        rate.setdefault("decay_steps", max(1, steps // 40))
+    training = spec["training"]
+    if task.tasks:
+        spec["loss_dict"] = {part.name: spec["loss"] for part in task.tasks}
+        del spec["loss"]
+        training["data_dict"] = {
+            part.name: {"training_data": _data(data, part.systems, task.new, phase)} for part in task.tasks
+        }
+        training["model_prob"] = {part.name: part.weight for part in task.tasks}
+    else:
+        training["training_data"] = _data(data, task.systems, task.new, phase)
+    training.update(
+        numb_steps=steps,
+        seed=child_seed(task.seed, "training"),
+        disp_file=str(task.scratch / CURVE),
+        save_ckpt=str(task.scratch / "model.ckpt"),
+        save_freq=min(settings.checkpoint_every, steps),
+        max_ckpt_keep=2,
+    )
+    training.setdefault("disp_freq", max(1, steps // 50))
+    training.pop("validation_data", None)
+    return spec
+
+
+def training_steps(settings: DeepmdTraining, phase: Phase, task: TrainTask, batch_size: object) -> int:
+    """Steps of a training. An epoch is one batch after the other through all frames, shared among the GPUs."""
+    variant = settings.variants[task.index // settings.models].steps if settings.variants else None
+    most = phase.steps or variant or settings.steps
+    epochs = phase.epochs or (None if phase.steps else settings.epochs)
+    if epochs is None:
+        return most
+    batches = 0
+    for system in task.systems:
+        natoms = len((system / "type.raw").read_text().split())
+        batches += math.ceil(_frames(system) / _batch(batch_size, natoms))
+    return max(1, min(most, math.ceil(epochs * batches / max(1, task.gpus))))
+
+
+def _frames(system: Path) -> int:
+    return sum(len(np.load(file, mmap_mode="r")) for file in system.glob("set.*/energy.npy"))
+
+
+def _batch(batch_size: object, natoms: int) -> int:
+    """Frames of a batch as DeePMD-kit counts them: `auto` means at least 32 atoms, `auto:N` at least N."""
+    if isinstance(batch_size, int):
+        return batch_size
+    if isinstance(batch_size, str):
+        kind, _, number = batch_size.partition(":")
+        size = int(number) if number.isdigit() else 32
+        return max(1, size if kind == "mixed" else math.ceil(size / natoms))
+    return 1
+
+
+def _data(data: Spec, systems: Sequence[Path], new: Sequence[Path], phase: Phase) -> Spec:
+    """The section of one data set. What the last iteration labeled comes last."""
+    old, added = [path for path in systems if path not in new], [path for path in systems if path in new]
+    made = {**data, "systems": [str(system) for system in (*old, *added)]}
+    if phase.old_data_share is not None and old and added:
+        share, count = phase.old_data_share, len(old)
+        made["auto_prob"] = f"prob_sys_size;0:{count}:{share:g};{count}:{count + len(added)}:{1 - share:g}"
+    return made
+
+
+def _one_head(settings: DeepmdTraining, task: TrainTask, start: Beginning, given: Spec) -> Spec:
+    if start.how == "init" and start.definition is not None:
+        return _copy(start.branches[start.head or next(iter(start.branches))])
+    model = _copy(given)
+    if start.how == "finetune" and settings.use_pretrain_script:
+        model["descriptor"] = _descriptor(start)
+        model["fitting_net"] = _fitting(settings, start, start.head, given)
+    model["type_map"] = _type_map(task, start, model["descriptor"])
+    _seed(model, task.seed)
+    return model
+
+
+def _several_heads(settings: DeepmdTraining, task: TrainTask, start: Beginning, given: Spec) -> Spec:
+    """One descriptor and type map for all tasks, a fitting net for each."""
+    pretrained = start.definition is not None and (start.how == "init" or settings.use_pretrain_script)
+    descriptor = _descriptor(start) if pretrained else given["descriptor"]
+    type_map = _type_map(task, start, descriptor)
+    if start.how == "init":
+        type_map = list(next(iter(start.branches.values()))["type_map"])
+    branches: dict[str, Spec] = {}
+    for part in task.tasks:
+        head = part.head if start.how == "finetune" else None
+        fitting = _fitting(settings, start, head or part.name, given) if pretrained else _copy(given["fitting_net"])
+        branch = {"type_map": "type_map", "descriptor": "descriptor", "fitting_net": fitting}
+        _seed(branch, child_seed(task.seed, part.name))
+        if start.how == "finetune" and head is not None:
+            branch["finetune_head"] = head
+        branches[part.name] = branch
+    shared = {"type_map": type_map, "descriptor": descriptor}
+    _seed(shared, task.seed)
+    rest = {key: value for key, value in given.items() if key not in ("descriptor", "fitting_net", "type_map")}
+    return {**rest, "shared_dict": shared, "model_dict": branches}
+
+
+def _descriptor(start: Beginning) -> Spec:
+    """The pre-trained model's descriptor; all of its heads share one."""
+    return _copy(next(iter(start.branches.values()))["descriptor"])
+
+
+def _fitting(settings: DeepmdTraining, start: Beginning, head: str | None, given: Spec) -> Spec:
+    """The fitting net of a head. A new one is what the user gave, or of the same shape as the pre-trained ones."""
+    branches = start.branches
+    if head in branches:
+        return _copy(branches[head]["fitting_net"])
+    if head in (None, "Default"):
+        return _copy(next(iter(branches.values()))["fitting_net"])
+    asked = settings.input.get("model")
+    if head == RANDOM and isinstance(asked, dict) and "fitting_net" in asked:
+        return _copy(given["fitting_net"])
+    return _copy(next(iter(branches.values()))["fitting_net"])
+
+
+def _type_map(task: TrainTask, start: Beginning, descriptor: Spec) -> list[str]:
+    """The user's elements, or the whole type map of a pre-trained model whose descriptor cannot do with fewer."""
+    if start.definition is not None and descriptor.get("type") in PER_TYPE:
+        return list(next(iter(start.branches.values()))["type_map"])
+    return list(task.elements)
+
+
+def _seed(model: Spec, seed: int) -> None:
+    for part in ("descriptor", "fitting_net"):
+        if isinstance(model.get(part), dict):
+            model[part]["seed"] = child_seed(seed, part)
+
+
+def _copy(spec: Any) -> Spec:
+    copied: Spec = json.loads(json.dumps(spec))
+    return copied
