@@ -230,7 +230,9 @@ def report(
 @app.command()
 def fetch(
     run: RunFolder,
-    what: Annotated[str, typer.Argument(help="models, data or heldout.", metavar="WHAT")] = "models",
+    what: Annotated[
+        str, typer.Argument(help="models, best (of several variants), data or heldout.", metavar="WHAT")
+    ] = "models",
     to: Annotated[Optional[Path], typer.Option("--to", help="Folder to copy into; WHAT if not given.")] = None,  # noqa: UP045
     iteration: Annotated[Optional[int], typer.Option("--iteration", help="Models of this iteration.")] = None,  # noqa: UP045
 ) -> None:

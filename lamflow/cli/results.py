@@ -52,7 +52,11 @@ def fetch(run: str, what: str, to: Path, iteration: int | None) -> None:
         raise InputError(
             "--iteration is for models; data are fetched whole, with every frame's iteration in the manifest"
         )
-    if what == "models":
+    if what == "best":
+        for folder in result.chosen_folders:
+            found.mirrored(f"{folder.relative_to(path).as_posix()}/", whole=True)
+        _copy_models(result.chosen_folders, to)
+    elif what == "models":
         for folder in result.model_folders if iteration is None else [path / iteration_key(iteration) / "models"]:
             found.mirrored(f"{folder.relative_to(path).as_posix()}/", whole=True)
         _fetch_models(result, to, iteration)
@@ -62,7 +66,7 @@ def fetch(run: str, what: str, to: Path, iteration: int | None) -> None:
         manifest = write_dataset(to, result.data(what == "heldout"), config.elements, config.data_format)
         print(f"{to}: {len(manifest.frames)} frames in {config.data_format}")
     else:
-        raise InputError(f"{what!r} cannot be fetched; choose models, data or heldout")
+        raise InputError(f"{what!r} cannot be fetched; choose models, best, data or heldout")
 
 
 def _fetch_models(result: RunResult, to: Path, iteration: int | None) -> None:
@@ -72,6 +76,10 @@ def _fetch_models(result: RunResult, to: Path, iteration: int | None) -> None:
     if not folders:
         which = "yet" if iteration is None else f"in iteration {iteration}"
         raise StateError(f"{result.path}: there are no models {which}")
+    _copy_models(folders, to)
+
+
+def _copy_models(folders: list[Path], to: Path) -> None:
     for folder in folders:
         shutil.copytree(folder, to / folder.name)
     print(f"{to}: {len(folders)} models")

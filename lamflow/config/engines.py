@@ -63,6 +63,11 @@ class TrainerSettings(EngineSettings):
         """How many models are trained in all."""
         return self.models
 
+    @property
+    def within(self) -> float:
+        """Of several architectures the fastest is chosen whose error is at most so many times the best one's."""
+        return 1.0
+
     def recipe(self, iteration: int, index: int) -> str:
         """Changes when an iteration trains model `index` in another way although the data are the same."""
         del iteration, index

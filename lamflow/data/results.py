@@ -214,6 +214,8 @@ class Iteration(Result):
     tasks: list[TaskResult] = Field(default_factory=list)
     selected: Selected | None = None
     merged: Merged | None = None
+    variant: str = ""
+    """The architecture that is chosen, where several are tried."""
     surprises: list[Surprise] = Field(default_factory=list)
     """How wrong the models were about the frames that were labeled."""
     training_frames: int

@@ -20,6 +20,7 @@ from lamflow.data.results import (
 )
 from lamflow.data.store import INDEX
 from lamflow.driver.rundir import RunDirectory, versions
+from lamflow.science.metrics import chosen_variant
 from lamflow.science.tasks import collected, deal
 
 
@@ -52,6 +53,7 @@ def collect(
         tasks=collected([shard.tasks for shard in explored]),
         selected=selected,
         merged=merged,
+        variant=chosen_variant(models, config.train.within),
         surprises=[
             Surprise(deviation=outcome.origin.deviation, error=outcome.error)
             for part in labeled

@@ -14,12 +14,12 @@ from lamflow.config.engines import engine_named
 from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.schema import Config
 from lamflow.config.section import expand
-from lamflow.data import Labels
-from lamflow.data.dataset import Item
+from lamflow.data import LabeledFrame, Labels
+from lamflow.data.dataset import Item, Origin
 from lamflow.data.frames import Floats
 from lamflow.data.results import Evaluation, SystemErrors
 from lamflow.data.store import file_hash
-from lamflow.driver.prepare import start_items
+from lamflow.driver.prepare import frames_of, start_items
 from lamflow.driver.pretrained import fetched
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator, ModelCard
@@ -51,7 +51,7 @@ def evaluate(config: Config, model: Path | None = None, head: str | None = None)
     path = expand(source.file) if source.file else Path()
     if engine_named(config.train.engine).card is not None:
         engine_named(config.train.engine).card(path)  # type: ignore[misc]  # refuses what is no model of the engine
-    given = start_items(config)
+    given = _labeled(config)
     started = time.monotonic()
     systems: list[SystemErrors] = []
     overall, shifts, energies, forces = {}, {}, [np.zeros((0, 2))], [np.zeros((0, 2))]
@@ -78,13 +78,34 @@ def evaluate(config: Config, model: Path | None = None, head: str | None = None)
             energies.append(np.array([[labels.energy, true.energy]]) / natoms)
             forces.append(np.stack([labels.forces.ravel(), true.forces.ravel()], axis=1))
     if not systems:
-        raise InputError("there are no labeled data to judge on; give start.data or heldout.data")
+        raise InputError(
+            "there are no labeled data to judge on: give start.data or heldout.data; structure sets "
+            "are labeled for this by engines like deepmd, ase and emt only"
+        )
     name = str(path) + (f", head {source.head}" if source.head else "")
     found = Evaluation(
         model=name, sha256=file_hash(path), shift=shifts, systems=systems, overall=overall,
         seconds=time.monotonic() - started,
     )  # fmt: skip
     return Evaluated(found, np.concatenate(energies), np.concatenate(forces))
+
+
+def _labeled(config: Config) -> dict[str, list[Item]]:
+    """Labeled data that the user brought, and structure sets where the label engine takes milliseconds."""
+    items = start_items(config)
+    sets = {settings.name: settings for settings in config.structures}
+    for (task, role), names in config.labeled_first.items():
+        settings = config.labeler(task)
+        if "evaluate" not in engine_named(settings.engine).roles:
+            continue
+        for name in names:
+            frames = frames_of(sets[name], config)
+            answers = registry.evaluator(settings).evaluate(frames)
+            items[role] += [
+                Item(LabeledFrame(frame, labels), Origin(iteration=0, source=f"{name}#{number}", task=task))
+                for number, (frame, labels) in enumerate(zip(frames, answers, strict=True))
+            ]
+    return items
 
 
 def card_of(path: Path) -> ModelCard:

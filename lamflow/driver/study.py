@@ -47,10 +47,29 @@ class RunResult:
         return [folder / str(model.index) for model in trained[-1].models]
 
     @property
+    def chosen_folders(self) -> list[Path]:
+        """Folders of the newest models of the architecture that was chosen; all of them if only one was tried."""
+        last = next((iteration for iteration in reversed(self.iterations) if iteration.models), None)
+        if last is None or not last.variant:
+            return self.model_folders
+        return [
+            folder
+            for folder, model in zip(self.model_folders, last.models, strict=True)
+            if model.variant == last.variant
+        ]
+
+    @property
     def models(self) -> Sequence[Model]:
-        """The newest committee; each is an Evaluator."""
-        trainer = registry.trainer(RunDirectory(self.path).config().train)
-        return [trainer.load(folder) for folder in self.model_folders]
+        """The newest committee; each is an Evaluator, with the head of the first task that is explored."""
+        return self.models_of("")
+
+    def models_of(self, task: str) -> Sequence[Model]:
+        """The newest committee with the head of a task; of the first that is explored if it is empty."""
+        config = RunDirectory(self.path).config()
+        if config.tasks and not task:
+            task = next(iter(config.explored_tasks), config.tasks[0].name)
+        trainer = registry.trainer(config.train)
+        return [trainer.load(folder, task) for folder in self.model_folders]
 
     def data(self, heldout: bool = False) -> list[Item]:
         """Every frame that is trained on, or held out, with its labels and its origin."""

@@ -69,6 +69,8 @@ def train(
         result = _train_one(trainer, task, begun, partial(_progress, context, done, len(mine)))
         if not result.failed:
             result = _judge(config, trainer, task, judges, result)
+            if index == 0 and iteration == 1 and not result.failed:
+                result = _before(config, trainer, task, train, judges, result)
         result.save(output / RESULT)
     return Trained(context.out / "models")
 
@@ -136,7 +138,6 @@ def _judge(
     started = time.monotonic()
     counted = config.explored_tasks or list(judges)
     predicted: dict[str, list[Labels]] = {}
-    baseline: dict[str, Errors] = {}
     speed = None
     try:
         for name, items in judges.items():
@@ -144,8 +145,6 @@ def _judge(
             predicted[name] = model.evaluate([item.labeled.frame for item in items])
             if name == counted[0] and (not config.stages or config.select.score == "teacher"):
                 speed = _speed(model, [item.labeled.frame for item in items])
-        if task.index == 0 and task.iteration == 1:
-            baseline = _baseline(config, trainer, task, judges)
     except EngineError as error:
         return result.model_copy(update={"failed": str(error)})
     items = [item for name in counted for item in judges[name]]
@@ -156,7 +155,7 @@ def _judge(
         name: errors(predicted[name], [item.labeled.labels for item in items]) for name, items in judges.items() if name
     }
     update = {
-        "errors": found, "tasks": by_task, "baseline": baseline, "speed": speed,
+        "errors": found, "tasks": by_task, "speed": speed,
         "seconds": result.seconds + time.monotonic() - started,
     }  # fmt: skip
     if not np.isfinite(found.force_rmse):
@@ -176,22 +175,27 @@ def _keep_predictions(path: Path, items: Sequence[Item], predicted: Sequence[Lab
     )
 
 
-def _baseline(config: Config, trainer: Trainer, task: TrainTask, judges: dict[str, list[Item]]) -> dict[str, Errors]:
-    """Errors of the pre-trained model before any training: zero-shot, with its energies shifted to the data.
+def _before(
+    config: Config, trainer: Trainer, task: TrainTask, train: Path, judges: dict[str, list[Item]], result: ModelResult
+) -> ModelResult:
+    """With the errors of the pre-trained model before any training: zero-shot, its energies shifted to the data.
 
     A head that is replayed is judged as it is: its data are those that it was trained on.
     """
-    found = {}
-    for name, model in trainer.pretrained(task).items():
-        items = judges[name]
-        frames, reference = [item.labeled.frame for item in items], [item.labeled.labels for item in items]
-        predicted = model.evaluate(frames)
-        if not name or config.part(name).head is not None:
-            systems = next((part.systems for part in task.tasks if part.name == name), task.systems)
-            shift = _shift(model, systems, config.elements, child_seed(config.seed, "shift"))
-            predicted = [shifted(labels, frame, shift) for labels, frame in zip(predicted, frames, strict=True)]
-        found[name] = errors(predicted, reference)
-    return found
+    baseline: dict[str, Errors] = {}
+    systems = task_systems(train)
+    try:
+        for name, model in trainer.pretrained(task).items():
+            items = judges[name]
+            frames, reference = [item.labeled.frame for item in items], [item.labeled.labels for item in items]
+            predicted = model.evaluate(frames)
+            if not name or config.part(name).head is not None:
+                shift = _shift(model, systems[name], config.elements, child_seed(config.seed, "shift"))
+                predicted = [shifted(labels, frame, shift) for labels, frame in zip(predicted, frames, strict=True)]
+            baseline[name] = errors(predicted, reference)
+    except EngineError as error:
+        return result.model_copy(update={"failed": str(error)})
+    return result.model_copy(update={"baseline": baseline})
 
 
 def _shift(model: Evaluator, systems: Sequence[Path], elements: Sequence[str], seed: int) -> dict[str, float]:

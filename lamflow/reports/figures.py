@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lamflow.config.schema import Select
 from lamflow.data.frames import Floats
 from lamflow.data.results import Iteration
 from lamflow.reports.source import Source
@@ -15,6 +16,11 @@ BLUE, ORANGE, GREEN, RED, GREY, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e
 """Colours that people with colour-blindness can tell apart (M. Okabe and K. Ito, 2008)."""
 MOST_POINTS = 20_000
 """Points of a parity plot; more are thinned out evenly."""
+PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, GREY, "#56b4e9", "#cc79a7")
+MOST_TASKS = 12
+"""Tasks, and lines, that a figure names."""
+FEWEST_POINTS = 5
+"""Labels that say something about a deviation."""
 STEP_COLORS = {"train": BLUE, "explore": ORANGE, "select": GREY, "label": GREEN, "merge": PURPLE}
 
 
@@ -22,9 +28,13 @@ def figures(source: Source) -> dict[str, bytes]:
     """Every figure that the run has data for, by name, as PNG."""
     drawers = {
         "learning": _learning_curve,
+        "tasks": _tasks,
+        "students": _students,
         "shares": _shares,
         "deviation": _deviation,
+        "calibration": _calibration,
         "parity": _parity,
+        "loss": _loss,
         "structures": _structures,
         "time": _time,
     }
@@ -56,7 +66,7 @@ def png(figure: Any) -> bytes:
 
 def _learning_curve(source: Source) -> Any:
     """Held-out errors against the labels that the models were trained on."""
-    learned = [it for it in source.learned if any(model.errors for model in it.models)]
+    learned = [it for it in source.trained if any(model.errors for model in it.models)]
     if not learned:
         return None
     labels = [source.iterations[it.number - 1].labels for it in learned]
@@ -72,11 +82,120 @@ def _learning_curve(source: Source) -> Any:
         axis.plot(labels, [float(np.mean(points)) for points in values], "-", color=BLUE, label="mean of the models")
         axis.set_xlabel("labels paid for before training", fontsize=9)
         axis.set_ylabel(f"held-out {unit}", fontsize=9)
+        if source.zero_shot is not None:
+            level = scale * getattr(source.zero_shot, name)
+            axis.axhline(level, color=ORANGE, linestyle=":", linewidth=1.5, label="pre-trained, zero-shot")
         axis.set_ylim(bottom=0)
     if wanted is not None:
         axes[0, 0].axhline(wanted, color=GREEN, linestyle="--", linewidth=1, label="wanted")
     axes[0, 0].legend(fontsize=8, frameon=False)
     return figure
+
+
+def _tasks(source: Source) -> Any:
+    """Held-out force error of each task by iteration, and what it was before any training."""
+    trained = [it for it in source.trained if any(model.tasks for model in it.models)]
+    if not trained:
+        return None
+    figure, axes = _subplots(1, width=8.4, height=3.2)
+    axis = axes[0, 0]
+    names = [task.name for task in source.config.tasks]
+    for place, name in enumerate(names[:MOST_TASKS]):
+        points = [
+            (it.number, float(np.mean([m.tasks[name].force_rmse for m in it.models if name in m.tasks])))
+            for it in trained
+            if any(name in m.tasks for m in it.models)
+        ]
+        if name in source.baseline:
+            points.insert(0, (0, source.baseline[name].force_rmse))
+        axis.plot(*zip(*points, strict=True), "o-", color=_color(place), markersize=4, label=name)
+    axis.set_xticks(range(0, trained[-1].number + 1), ["before"] + [str(n) for n in range(1, trained[-1].number + 1)])
+    axis.set_xlabel("iteration", fontsize=9)
+    axis.set_ylabel("held-out force RMSE (eV/Å)", fontsize=9)
+    axis.set_ylim(bottom=0)
+    axis.legend(fontsize=8, frameon=False, ncols=2)
+    return figure
+
+
+def _students(source: Source) -> Any:
+    """Error against speed of every model whose speed was measured, where several architectures are tried."""
+    last = source.trained[-1:] or []
+    models = [model for it in last for model in it.models if model.speed and model.errors and model.variant]
+    if not models:
+        return None
+    figure, axes = _subplots(1, width=6.0, height=3.4)
+    axis = axes[0, 0]
+    for place, name in enumerate(dict.fromkeys(model.variant for model in models)):
+        own = [model for model in models if model.variant == name]
+        points = np.array([[m.speed, m.errors.force_rmse] for m in own if m.errors], dtype=np.float64)
+        chosen = name == last[0].variant
+        label = f"{name} (chosen)" if chosen else name
+        axis.plot(points[:, 0], points[:, 1], "*" if chosen else "o", color=_color(place), label=label,
+                  markersize=12 if chosen else 7)  # fmt: skip
+    axis.set_xlim(0, 1.15 * max(model.speed for model in models if model.speed))
+    axis.set_xlabel("speed (atoms × evaluations / s)", fontsize=9)
+    axis.set_ylabel("held-out force RMSE (eV/Å)", fontsize=9)
+    axis.set_ylim(0, 1.25 * max(model.errors.force_rmse for model in models if model.errors))
+    axis.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _calibration(source: Source) -> Any:
+    """What the selection said of the labeled frames against the true error of the models that said it."""
+    points = np.array([[s.deviation, s.error] for it in source.iterations for s in it.surprises]).reshape(-1, 2)
+    points = points[(points > 0).all(axis=1)]
+    if len(points) < FEWEST_POINTS or source.config.select.score == "teacher":
+        return None
+    from scipy.stats import spearmanr
+
+    select = source.config.select
+    figure, axes = _subplots(1, width=5.2, height=3.8)
+    axis = axes[0, 0]
+    window = next(it.selected for it in reversed(source.iterations) if it.selected)
+    axis.axvspan(window.low, window.high, color=ORANGE, alpha=0.18, linewidth=0)
+    axis.loglog(points[:, 0], points[:, 1], ".", color=BLUE, alpha=0.7)
+    if select.unit == "eV/Å":
+        ends = [float(points.min()), float(points.max())]
+        axis.plot(ends, ends, color=GREY, linewidth=1)
+    correlation = float(spearmanr(points[:, 0], points[:, 1]).statistic)
+    axis.set_title(f"{len(points)} labels, rank correlation {correlation:.2f}", fontsize=9)
+    axis.set_xlabel(_score_name(select), fontsize=9)
+    axis.set_ylabel("largest true error of a force (eV/Å)", fontsize=9)
+    return figure
+
+
+def _loss(source: Source) -> Any:
+    """Errors on the training batches while the models learn."""
+    if not source.curves:
+        return None
+    figure, axes = _subplots(2)
+    for axis, name, label in (
+        (axes[0, 0], "rmse_f_trn", "force error on the batch (eV/Å)"),
+        (axes[0, 1], "rmse_e_trn", "energy error on the batch (eV/atom)"),
+    ):
+        lines = [
+            (f"model {number + 1}" + (f" · {task}" if task else ""), curve.steps, values)
+            for number, curve in source.curves.items()
+            for task, values in list(curve.of(name).items())[:MOST_TASKS]
+        ]
+        for place, (line, steps, values) in enumerate(lines):
+            axis.plot(steps, values, color=_color(place), linewidth=1, label=line)
+        axis.set_yscale("log")
+        axis.set_xlabel("training step", fontsize=9)
+        axis.set_ylabel(label, fontsize=9)
+        if len(lines) <= MOST_TASKS and axis is axes[0, 0]:
+            axis.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def _score_name(select: Select) -> str:
+    """What the window looks at, with its unit."""
+    what = "deviation" if select.score == "committee" else "error"
+    return f"{select.by.replace('_', ' ')} {what} ({select.unit})".replace(" ()", "")
+
+
+def _color(place: int) -> str:
+    return PALETTE[place % len(PALETTE)]
 
 
 def _shares(source: Source) -> Any:
@@ -115,9 +234,7 @@ def _deviation(source: Source) -> Any:
         axis.stairs(selected.histogram, edges, fill=True, color=BLUE, alpha=0.8)
         axis.axvspan(selected.low, min(selected.high, edges[-1]), color=ORANGE, alpha=0.18, linewidth=0)
         axis.set_title(f"iteration {iteration.number} · {iteration.stage}", fontsize=9)
-        axis.set_xlabel(
-            f"{source.config.select.by.replace('_', ' ')} deviation ({source.config.select.unit})", fontsize=8
-        )
+        axis.set_xlabel(_score_name(source.config.select), fontsize=8)
         axis.set_ylabel("frames", fontsize=8)
     for axis in list(axes.flat)[len(learned) :]:
         axis.set_visible(False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from lamflow.reports.figures import figures
 from lamflow.reports.source import Source
-from lamflow.reports.tables import COLUMNS, dropped_rows, failed_tasks, iteration_row
+from lamflow.reports.tables import COLUMNS, dropped_rows, failed_tasks, iteration_row, model_row, task_rows
 
 SECTIONS = (
     (
@@ -18,16 +18,32 @@ SECTIONS = (
         "Errors on the held-out data, which no model is ever trained on. One dot a model.",
     ),
     (
+        "tasks",
+        "What each task learns and forgets",
+        "Errors on each task's held-out data; a task that replays a head of the pre-trained model shows forgetting.",
+    ),
+    (
+        "students",
+        "Error against speed",
+        "One mark a model; the architecture that is chosen is the fastest that is good enough (train.choose_within).",
+    ),
+    (
         "shares",
-        "What the committee knows",
-        "Explored frames by their deviation: below, inside and above the window.",
+        "What the models know",
+        "Explored frames by their deviation, or their error against the teacher: below, inside and above the window.",
     ),
     (
         "deviation",
-        "Deviations",
+        "What the window looks at",
         "Histogram of the explored frames; the window is shaded, the last bin holds all beyond.",
     ),
+    (
+        "calibration",
+        "Does the window mean anything?",
+        "Frames that were labeled: what the selection said of them, and how wrong the models really were before.",
+    ),
     ("parity", "Parity", "Predictions of the last models for the held-out data."),
+    ("loss", "Loss", "Errors on the training batches, of the trainings that run now or ran last."),
     (
         "structures",
         "Selected structures",
@@ -73,6 +89,11 @@ def render(source: Source, images: dict[str, str]) -> str:
         text_columns=TEXT_COLUMNS,
         rows=[iteration_row(iteration) for iteration in source.iterations],
         cards=_cards(source),
+        models=[model_row(model, source.iterations[-1].variant) for model in source.iterations[-1].models]
+        if source.iterations
+        else [],
+        tasks=task_rows(source.config.tasks, source.baseline, source.trained[-1].models if source.trained else []),
+        labelers=list(dict.fromkeys(part.label.engine for part in source.config.parts if part.label)),
         dropped=dropped_rows(source.iterations),
         failed=failed_tasks(source.iterations),
     )
@@ -106,8 +127,14 @@ def _cards(source: Source) -> list[tuple[str, str]]:
     cards = []
     if last.force_rmse is not None:
         cards.append((f"{last.force_rmse:.4f} eV/Å", "held-out force RMSE"))
+    if source.zero_shot is not None:
+        cards.append((f"{source.zero_shot.force_rmse:.4f} eV/Å", "zero-shot, before fine-tuning"))
+    if last.variant:
+        cards.append((last.variant, "chosen architecture"))
     if last.selected is not None:
         cards.append((f"{last.selected.accurate_share:.1%}", "of explored frames accurate"))
+    if last.selected is not None and last.selected.trajectory_force_rmse is not None:
+        cards.append((f"{last.selected.trajectory_force_rmse:.4f} eV/Å", "against the teacher on own trajectories"))
     cards.append((str(last.labels), "labels paid for"))
     cards.append((str(last.training_frames), "frames trained on"))
     cards.append((f"{sum(it.seconds for it in source.iterations) / 60:.1f} min", "wall time"))

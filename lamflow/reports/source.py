@@ -10,9 +10,10 @@ import numpy as np
 from lamflow.config import stored
 from lamflow.config.schema import Config
 from lamflow.data import Frame
+from lamflow.data.curves import CURVE, Curve, read_curve
 from lamflow.data.frames import Floats
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Iteration, Run
+from lamflow.data.results import Errors, Iteration, Run
 from lamflow.data.store import INPUT, iteration_key
 
 DRAWN = 6
@@ -26,6 +27,7 @@ class Source:
     energies  (F·M, 2)  predicted and reference energy of the held-out frames by the last models, eV/atom
     forces    (K, 2)    predicted and reference force components, eV/Å
     drawn     some of the frames that were sent to be labeled last, with what was said of them
+    curves    learning curves of the trainings that run now or ran last, by the number of the model
     """
 
     run: Run
@@ -34,6 +36,23 @@ class Source:
     energies: Floats
     forces: Floats
     drawn: list[tuple[Frame, str]]
+    curves: dict[int, Curve]
+
+    @property
+    def baseline(self) -> dict[str, Errors]:
+        """Errors of the pre-trained model by task, before any training; its name is empty in a run without tasks."""
+        return next((found for iteration in self.iterations if (found := iteration.baseline)), {})
+
+    @property
+    def zero_shot(self) -> Errors | None:
+        """Those of the task that is explored first."""
+        explored = self.config.explored_tasks or [part.name for part in self.config.parts]
+        return next((self.baseline[name] for name in explored if name in self.baseline), None)
+
+    @property
+    def trained(self) -> list[Iteration]:
+        """Iterations that trained."""
+        return [iteration for iteration in self.iterations if iteration.models]
 
     @property
     def learned(self) -> list[Iteration]:
@@ -47,7 +66,18 @@ def read_source(path: Path) -> Source:
     config = stored(path / INPUT)
     iterations = [Iteration.read(file) for file in sorted(path.glob("iterations/*/result.json"))]
     energies, forces = _predictions(path, iterations)
-    return Source(run, config, iterations, energies, forces, _drawn(path, iterations))
+    return Source(run, config, iterations, energies, forces, _drawn(path, iterations), _curves(path, len(iterations)))
+
+
+def _curves(path: Path, finished: int) -> dict[int, Curve]:
+    """Of the iteration that runs, if its trainings have begun on this machine, else of the last one."""
+    running = path.glob(f"work/scratch/{finished:03d}/train-*/[0-9]*/{CURVE}")
+    files = {int(file.parent.name): file for file in running if file.parent.name.isdigit()}
+    if not files:
+        files = {
+            int(file.parent.name): file for file in path.glob(f"{iteration_key(finished - 1)}/models/[0-9]*/{CURVE}")
+        }
+    return {number: curve for number, file in sorted(files.items()) if len((curve := read_curve(file)).values)}
 
 
 def _predictions(path: Path, iterations: list[Iteration]) -> tuple[Floats, Floats]:

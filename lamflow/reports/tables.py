@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from lamflow.data.results import Iteration
+from lamflow.config.tasks import Task
+from lamflow.data.results import Errors, Iteration, ModelResult
 
 COLUMNS = (
     "iteration", "stage", "trained on", "held-out force RMSE (eV/Å)", "energy RMSE (meV/atom)", "explored", "accurate",
@@ -34,6 +35,42 @@ def iteration_row(iteration: Iteration) -> list[str]:
     return [
         str(iteration.number), iteration.stage, trained, force, energy, *found, labels, f"{iteration.seconds:.0f}", then
     ]  # fmt: skip
+
+
+def model_row(model: ModelResult, chosen: str) -> list[str]:
+    """One model: its name, errors, steps, training time and speed; empty where nothing was measured."""
+    name = f"{model.index + 1}" + (f" · {model.variant}" if model.variant else "")
+    errors = model.errors
+    return [
+        name + (" (chosen)" if chosen and model.variant == chosen else ""),
+        f"{errors.force_rmse:.4f}" if errors else model.failed or "",
+        f"{1000 * errors.energy_rmse:.2f}" if errors else "",
+        str(model.steps),
+        "taken over" if model.reused else f"{model.seconds:.0f}",
+        f"{model.speed:,.0f}" if model.speed else "",
+    ]
+
+
+def task_rows(tasks: Sequence[Task], before: Mapping[str, Errors], models: Sequence[ModelResult]) -> list[list[str]]:
+    """Each task: what it starts from, its weight, and its held-out errors before any training and now."""
+    rows = []
+    for task in tasks:
+        now = [model.tasks[task.name] for model in models if task.name in model.tasks]
+        force = sum(errors.force_rmse for errors in now) / len(now) if now else None
+        was = before[task.name].force_rmse if task.name in before else None
+        start = task.head or ("itself: replayed" if was is not None else "random weights")
+        rows.append(
+            [
+                task.name,
+                start,
+                f"{task.weight:g}",
+                f"{was:.4f}" if was is not None else "",
+                f"{force:.4f}" if force is not None else "",
+                f"{force / was:.2f}" if force is not None and was else "",
+                f"{1000 * sum(errors.energy_rmse for errors in now) / len(now):.2f}" if now else "",
+            ]
+        )
+    return rows
 
 
 def iteration_table(iterations: Sequence[Iteration]) -> str:

@@ -61,6 +61,22 @@ def shifted(labels: Labels, frame: Frame, shift: Mapping[str, float]) -> Labels:
     return Labels(labels.energy + sum(shift.get(symbol, 0.0) for symbol in frame.symbols), labels.forces, labels.virial)
 
 
+def chosen_variant(results: Sequence[ModelResult], within: float) -> str:
+    """The fastest architecture whose held-out force RMSE is at most `within` times the best one's.
+
+    Models of one architecture count by their means. Empty where only one was tried or nothing was measured.
+    """
+    measured: dict[str, list[tuple[float, float]]] = {}
+    for result in results:
+        if result.variant and result.errors and result.speed and not result.failed:
+            measured.setdefault(result.variant, []).append((result.errors.force_rmse, result.speed))
+    means = {name: np.mean(values, axis=0) for name, values in measured.items()}
+    if not means:
+        return ""
+    best = min(error for error, _ in means.values())
+    return max((name for name, (error, _) in means.items() if error <= within * best), key=lambda name: means[name][1])
+
+
 def bad_models(results: Sequence[ModelResult]) -> list[str]:
     """Why each model that must not explore must not, one line a model; empty when all are good.
 

@@ -19,7 +19,7 @@ OTHER_BACKENDS = {
     ".pt2": "PyTorch exportable",
 }  # fmt: skip
 NO_WEIGHTS = ("_extra_state", "mean", "stddev", "davg", "dstd", "out_bias", "out_std", "bias_atom_e", "type_map",
-              "buffer", "case_embd", "fparam", "aparam", "env_mat", "neighbor", "exclude")  # fmt: skip
+              "buffer", "case_embd", "fparam", "aparam", "env_mat", "nbor", "exclude")  # fmt: skip
 """What a tensor's name has that training does not change."""
 
 
@@ -57,8 +57,8 @@ def chosen_head(path: Path, heads: list[str], head: str | None, *, random: bool 
     return head if head in found else found[0]
 
 
-def _open(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The model's definition, and the number of elements of each of its tensors."""
+def _open(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
+    """The model's definition, and the address and number of elements of each of its tensors."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if path.suffix in OTHER_BACKENDS:
@@ -78,7 +78,8 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else ""
         raise InputError(f"{path}: not a model of DeePMD-kit: {type(error).__name__}: {first}") from error
-    return definition, {name: tensor.numel() for name, tensor in state.items() if hasattr(tensor, "numel")}
+    tensors = {name: value for name, value in state.items() if hasattr(value, "numel")}
+    return definition, {name: (tensor.data_ptr(), tensor.numel()) for name, tensor in tensors.items()}
 
 
 def _checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -98,12 +99,12 @@ def _frozen(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return definition, dict(model.state_dict())
 
 
-def _head(name: str, branch: dict[str, Any], sizes: dict[str, int], several: bool) -> HeadCard:
+def _head(name: str, branch: dict[str, Any], sizes: dict[str, tuple[int, int]], several: bool) -> HeadCard:
     descriptor = branch.get("descriptor", {})
     prefix = f"model.{name}." if several else ""
-    counted = sum(
-        size
-        for tensor, size in sizes.items()
+    counted = dict(  # DeePMD-kit stores networks under two names
+        place
+        for tensor, place in sizes.items()
         if tensor.startswith(prefix) and not any(word in tensor for word in NO_WEIGHTS)
     )
     cutoff, reach = reach_of(descriptor)
@@ -114,7 +115,7 @@ def _head(name: str, branch: dict[str, Any], sizes: dict[str, int], several: boo
         fitting=str(branch.get("fitting_net", {}).get("type", "ener")),
         cutoff=cutoff,
         receptive_field=reach,
-        parameters=counted,
+        parameters=sum(counted.values()),
     )
 
 

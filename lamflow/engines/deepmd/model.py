@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 from collections.abc import Sequence
 from functools import cached_property
@@ -30,6 +31,7 @@ class DeepmdModel:
 
     @cached_property
     def _potential(self) -> Any:
+        logging.getLogger("deepmd").setLevel(logging.ERROR)  # it recommends numbers of threads whenever it is loaded
         try:
             from deepmd.infer import DeepPot
         except ImportError as error:

@@ -139,6 +139,11 @@ class DeepmdTraining(TrainerSettings):
         """See TrainerSettings."""
         return self.variants[index // self.models].name if self.variants else ""
 
+    @property
+    def within(self) -> float:
+        """See TrainerSettings."""
+        return self.choose_within
+
     def recipe(self, iteration: int, index: int) -> str:
         """See TrainerSettings. More steps on the same data are no other way."""
         return "as_is" if self.phase(iteration, index).start_from == "as_is" else ""

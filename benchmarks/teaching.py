@@ -1,0 +1,165 @@
+"""Labels by a teacher: frames a second of a label pod, of raw batched evaluation, and of dpgen2 with a process a frame.
+
+    python benchmarks/teaching.py [--frames 2000] [--dpgen2 /path/to/python]
+
+The teacher is a small DPA-1 that is trained first. The pod is a process of its own: it starts, loads the teacher,
+labels and writes what a pod of a run writes. dpgen2 labels one frame a process; its Python needs DeePMD-kit as well.
+The raw evaluation is DeePMD-kit's own `DeepPot.eval` of the same frames, packed by hand, in a process that is warm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from measure import publish, timed
+
+from lamflow.config import parse
+from lamflow.config.schema import Config
+from lamflow.data import Frame
+from lamflow.data.batch import Batch
+from lamflow.data.dataset import Origin
+from lamflow.engines import registry
+from lamflow.engines.deepmd.settings import DeepmdTraining
+from lamflow.engines.deepmd.trainer import DeepmdTrainer
+from lamflow.engines.emt import Emt, EmtEvaluator
+from lamflow.engines.protocol import TrainTask
+
+POD = """\
+import sys
+from pathlib import Path
+from lamflow.ops._op import Context
+from lamflow.ops.label import label
+root = Path(sys.argv[1])
+context = Context(0, 1, "label-0", root / "work", root / "scratch", root / "out")
+label(context, input=root / "input", batch=root / "batch")
+"""
+STUDY = """\
+name: teaching
+elements: [Al, Cu]
+start: {label: [cu]}
+structures: [{name: cu, crystal: {formula: Cu, lattice: fcc, a: 3.6}}]
+heldout: {share: 0.1}
+train: {engine: pair, models: 2}
+label: {engine: deepmd, model: {file: FILE}}
+"""
+MODEL = {
+    "descriptor": {
+        "type": "se_atten", "sel": 60, "rcut": 4.8, "rcut_smth": 0.5, "neuron": [8, 16], "axis_neuron": 4,
+        "attn_layer": 0, "tebd_input_mode": "strip", "precision": "float32",
+    },
+    "fitting_net": {"neuron": [32, 32], "resnet_dt": True, "precision": "float32"},
+}  # fmt: skip
+
+
+def frames_of(count: int, seed: int) -> list[Frame]:
+    """Frames of 32 atoms: aluminium-copper alloys, every one with its own composition."""
+    from ase.build import bulk
+
+    rng, made = np.random.default_rng(seed), []
+    for _ in range(count):
+        atoms = bulk("Cu", "fcc", a=3.8, cubic=True).repeat((2, 2, 2))
+        atoms.set_atomic_numbers(rng.choice([13, 29], size=len(atoms)))
+        atoms.positions += rng.normal(scale=0.06, size=atoms.positions.shape)
+        made.append(Frame.from_ase(atoms))
+    return made
+
+
+def train_teacher(root: Path) -> Path:
+    """A teacher of a few thousand parameters; how good it is does not matter here."""
+    from lamflow.data import LabeledFrame
+    from lamflow.data.dataset import Item, systems, write_dataset
+
+    frames = frames_of(6, 1)
+    labels = EmtEvaluator(Emt()).evaluate(frames)
+    items = [Item(LabeledFrame(f, own), Origin(iteration=0, source="x")) for f, own in zip(frames, labels, strict=True)]
+    write_dataset(root / "data", items, ["Al", "Cu"], "deepmd/npy")
+    settings = DeepmdTraining(
+        engine="deepmd", models=1, steps=20, input={"model": MODEL, "training": {"data": {"batch_size": 1}}}
+    )
+    task = TrainTask(tuple(systems(root / "data")), ("Al", "Cu"), 1, None, root / "teacher", root / "scratch-teacher")
+    DeepmdTrainer(settings).train(task, lambda _: None)
+    return root / "teacher" / "model.pth"
+
+
+def raw_seconds(model: Path, frames: list[Frame]) -> float:
+    """DeePMD-kit's own evaluation of all frames in one call, once it is warm."""
+    from deepmd.infer import DeepPot
+
+    potential = DeepPot(str(model))
+    order = {13: 0, 29: 1}
+    types = np.array([[order[int(number)] for number in frame.numbers] for frame in frames])
+    positions, cells = np.stack([f.positions for f in frames]), np.stack([f.cell for f in frames])
+    potential.eval(positions[:64], cells[:64], types[:64], mixed_type=True)
+    with timed() as clock:
+        potential.eval(positions, cells, types, mixed_type=True)
+    return clock.seconds
+
+
+def warm_seconds(config: Config, frames: list[Frame], work: Path) -> float:
+    """lamflow's labeler, once it is warm."""
+    labeler = registry.labeler(config.labeler())
+    labeler.label(frames[:64], work)
+    with timed() as clock:
+        labeler.label(frames, work)
+    return clock.seconds
+
+
+def pod_seconds(config: Config, frames: list[Frame], root: Path) -> float:
+    """A whole label pod."""
+    (root / "input").mkdir()
+    (root / "input" / "config.json").write_text(config.model_dump_json())
+    origins = [Origin(iteration=1, source=f"task {number}") for number in range(len(frames))]
+    Batch(frames, origins).save(root / "batch")
+    with timed() as clock:
+        subprocess.run([sys.executable, "-c", POD, root], check=True, stderr=subprocess.DEVNULL)
+    return clock.seconds
+
+
+def dpgen2_seconds(python: Path, model: Path, root: Path, count: int) -> float:
+    """dpgen2's own class, a process a frame, for each of `count` frames."""
+    script = Path(__file__).with_name("teaching_dpgen2.py")
+    with timed() as clock:
+        for number in range(count):
+            folder = root / f"dpgen2-{number}"
+            folder.mkdir()
+            subprocess.run([python, script, model, folder], check=True, cwd=folder, capture_output=True)
+    return clock.seconds / count
+
+
+def main() -> None:
+    """Measure all on the same machine in one run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=2000)
+    parser.add_argument("--dpgen2", type=Path, help="Python of an environment with dpgen2 0.1.0 and DeePMD-kit")
+    given = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    frames = frames_of(given.frames, 2)
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        os.chdir(root)
+        model = train_teacher(root)
+        config = parse(STUDY.replace("FILE", str(model)), root=root)
+        raw, warm = raw_seconds(model, frames), warm_seconds(config, frames, root)
+        pod = pod_seconds(config, frames, root)
+        single = dpgen2_seconds(given.dpgen2, model, root, 3) if given.dpgen2 else float("nan")
+    count = len(frames)
+    rows: list[dict[str, str | float]] = [
+        {"what": what, "frames/s": rate, "of raw": rate * raw / count, "times dpgen2": rate * single}
+        for what, rate in (
+            ("raw DeepPot.eval, one call", count / raw),
+            ("lamflow's labeler, warm", count / warm),
+            (f"lamflow's label pod, {count} frames, start to end", count / pod),
+            ("dpgen2, a process a frame", 1 / single),
+        )
+    ]
+    publish(__file__, "Labels by a teacher, 32 atoms a frame", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,337 @@
+"""Large atomic models in the DeePMD engine: heads, phases, fine-tuning, teachers. All models are trained here."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from lamflow.data import Frame, Labels
+from lamflow.data.curves import read_curve
+from lamflow.engines.conformance import EvaluatorConformance
+from lamflow.engines.deepmd.card import chosen_head, reach_of, read_card
+from lamflow.engines.deepmd.input import beginning, training_input, training_steps
+from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining, Phase
+from lamflow.engines.deepmd.trainer import DeepmdTrainer, torchrun
+from lamflow.engines.protocol import TaskData
+from lamflow.engines.registry import evaluator, labeler
+from lamflow.errors import EngineError, InputError
+from lamflow.science.metrics import errors
+from tests.lam import DPA1, DPA2, DPA3, ELEMENTS, data, labeled, metal, model_input, train_lam, training
+
+pytestmark = pytest.mark.deepmd
+
+
+@pytest.fixture(scope="module", autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """DeePMD-kit leaves files in the current directory; in a pod that is the pod's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("cwd"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def lam(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with two heads."""
+    return train_lam(tmp_path_factory.mktemp("lam"), DPA1, 300)
+
+
+def finetuning(lam: Path, head: str | None, **more: object) -> DeepmdTraining:
+    given = {
+        "engine": "deepmd", "models": 1, "steps": 60, "pretrained": {"file": lam, "head": head},
+        "phases": [{"start_from": "finetune"}, {"from_iteration": 2, "start_from": "init", "steps": 20, "start_lr": 0.001}],
+        "input": {key: value for key, value in model_input(DPA1).items() if key != "model"},
+    }  # fmt: skip
+    return DeepmdTraining.model_validate({**given, **more})
+
+
+def silver(folder: Path, elements: tuple[str, ...] = ELEMENTS) -> tuple[Path, ...]:
+    return data(folder / "silver", labeled(metal("Ag", 10, 5)), elements)
+
+
+def rmse(model: object, frames: list[Frame], offset: float = 0.0) -> tuple[float, float]:
+    """Force RMSE in eV/Å and energy RMSE in eV/atom."""
+    items = labeled(frames, offset)
+    found = errors(model.evaluate(frames), [item.labeled.labels for item in items])  # type: ignore[attr-defined]
+    return found.force_rmse, found.energy_rmse
+
+
+def quiet(share: float) -> None:
+    del share
+
+
+class TestCard:
+    def test_it_says_what_is_in_the_file(self, lam: Path) -> None:
+        card = read_card(lam)
+        assert {head.name for head in card.heads} == {"copper", "aluminium"}
+        for head in card.heads:
+            assert head.elements == ("Al", "Cu", "Ag")
+            assert (head.descriptor, head.cutoff, head.receptive_field) == ("se_atten", 4.8, 4.8)
+        assert card.size == lam.stat().st_size
+
+    def test_it_counts_what_torch_counts(self, lam: Path) -> None:
+        import torch
+        from deepmd.pt.model.model import get_model
+
+        params = torch.load(lam, weights_only=True)["model"]["_extra_state"]["model_params"]["model_dict"]["copper"]
+        model = get_model(json.loads(json.dumps(params)))
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        assert read_card(lam).heads[0].parameters == trained
+
+    def test_layers_that_pass_messages_see_further(self) -> None:
+        assert reach_of(DPA1) == (4.8, 4.8)
+        assert reach_of(DPA2) == (4.8, 4.8 + 3.5)
+        assert reach_of(DPA3) == (4.5, 9.0)
+
+    def test_a_pickle_is_refused_and_not_run(self, tmp_path: Path) -> None:
+        bomb = tmp_path / "model.pt"
+        mark = tmp_path / "mark"
+
+        class Bomb:
+            def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+                return (Path.touch, (mark,))
+
+        bomb.write_bytes(pickle.dumps({"model": Bomb()}))
+        with pytest.raises(InputError, match="a bare pickle, which is refused"):
+            read_card(bomb)
+        import torch
+
+        torch.save({"model": Bomb()}, bomb)
+        with pytest.raises(InputError, match="not a model of DeePMD-kit"):
+            read_card(bomb)
+        assert not mark.exists()
+
+    @pytest.mark.parametrize(
+        ("name", "content", "expected"),
+        [
+            ("model.pb", b"x", "TensorFlow backend; lamflow uses the PyTorch backend"),
+            ("model.pt", b"half a file", "it is cut off"),
+            ("model.txt", b"x", "PyTorch models end in .pt"),
+        ],
+    )
+    def test_files_that_are_no_models(self, name: str, content: bytes, expected: str, tmp_path: Path) -> None:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=expected):
+            read_card(tmp_path / name)
+
+    def test_a_missing_or_ambiguous_head_lists_the_heads(self) -> None:
+        heads = ["Domains_Alloy", "H2O"]
+        assert chosen_head(Path("m.pt"), heads, "domains_alloy") == "Domains_Alloy"
+        assert chosen_head(Path("m.pt"), heads, "RANDOM", random=True) == "RANDOM"
+        with pytest.raises(InputError, match=r"m.pt: there is no head 'Alloy'; the model has Domains_Alloy, H2O$"):
+            chosen_head(Path("m.pt"), heads, "Alloy")
+        with pytest.raises(
+            InputError, match=r"the model has 2 heads; choose one with `head`: Domains_Alloy, H2O, or RANDOM"
+        ):
+            chosen_head(Path("m.pt"), heads, None, random=True)
+        with pytest.raises(InputError, match="the model has one task only"):
+            chosen_head(Path("m.pt"), [""], "Alloy")
+
+
+@pytest.mark.slow
+class TestFinetuning:
+    def test_it_starts_from_a_head_and_goes_on_from_there(self, lam: Path, tmp_path: Path) -> None:
+        systems, frames = silver(tmp_path, ("Ag", "Cu")), metal("Ag", 8, 9)
+        first = training(tmp_path, "first", systems, elements=("Ag", "Cu"))
+        trainer = DeepmdTrainer(finetuning(lam, "copper"))
+        [before] = trainer.pretrained(first).values()
+        assert trainer.train(first, quiet) == 60
+        assert read_card(first.output / "model.pt").heads[0].elements == ("Ag", "Cu")
+        assert rmse(trainer.load(first.output), frames)[0] < 0.8 * rmse(before, frames)[0]
+        second = training(tmp_path, "second", systems, elements=("Ag", "Cu"), previous=first.output, iteration=2)
+        assert trainer.train(second, quiet) == 20
+        assert trainer.pretrained(second) == {}
+        assert rmse(trainer.load(second.output), frames)[0] < 1.3 * rmse(trainer.load(first.output), frames)[0]
+
+    def test_a_random_head_keeps_the_descriptor_and_forgets_the_rest(self, lam: Path, tmp_path: Path) -> None:
+        systems = silver(tmp_path, ("Ag", "Cu"))
+        first = training(tmp_path, "first", systems, elements=("Ag", "Cu"))
+        trainer = DeepmdTrainer(finetuning(lam, "RANDOM"))
+        assert trainer.pretrained(first) == {}
+        trainer.train(first, quiet)
+        assert "will be re-initialized" in (first.output / "train.log").read_text()
+
+    def test_as_is_is_not_trained_and_its_energies_fit(self, lam: Path, tmp_path: Path) -> None:
+        systems, frames = data(tmp_path / "high", labeled(metal("Cu", 6, 3), offset=2.0)), metal("Cu", 4, 4)
+        task = training(tmp_path, "taken", systems)
+        trainer = DeepmdTrainer(finetuning(lam, "copper", phases=[{"start_from": "as_is"}]))
+        [before] = trainer.pretrained(task).values()
+        assert trainer.train(task, quiet) == 0
+        taken = trainer.load(task.output)
+        one, other = before.evaluate(frames), taken.evaluate(frames)
+        np.testing.assert_allclose([o.forces for o in one], [o.forces for o in other], atol=1e-5)
+        assert rmse(before, frames, 2.0)[1] > 1.0
+        assert rmse(taken, frames, 2.0)[1] < 0.1
+        assert taken.lammps().files["model.pth"].is_file()
+
+    def test_killed_while_fine_tuning_it_goes_on(self, lam: Path, tmp_path: Path) -> None:
+        task = training(tmp_path, "model", silver(tmp_path, ("Ag", "Cu")), elements=("Ag", "Cu"))
+        trainer = DeepmdTrainer(finetuning(lam, "copper", checkpoint_every=20))
+        trainer.train(task, quiet)
+        for path in task.scratch.glob("model.ckpt-60*"):
+            path.unlink()
+        trainer.train(task, quiet)
+        assert (
+            "Resuming" in (task.output / "train.log").read_text()
+            or read_curve(task.scratch / "lcurve.out").steps[0] >= 40
+        )
+
+    def test_several_heads_and_replay(self, lam: Path, tmp_path: Path) -> None:
+        copper = data(tmp_path / "copper", labeled(metal("Cu", 10, 1)))
+        new = data(tmp_path / "new", labeled(metal("Ag", 10, 5), offset=-3.0))
+        tasks = (TaskData("copper", copper, 0.5), TaskData("silver", new, 1.0, "aluminium", frozen=True),
+                 TaskData("fresh", new, 1.0, "RANDOM"))  # fmt: skip
+        trainer = DeepmdTrainer(finetuning(lam, None, steps=120))
+        task = training(tmp_path, "many", copper + new, tasks=tasks)
+        assert set(trainer.pretrained(task)) == {"copper", "silver"}
+        trainer.train(task, quiet)
+        assert {head.name for head in read_card(task.output / "model.pt").heads} == {"copper", "silver", "fresh"}
+        frames = metal("Ag", 6, 8)
+        for head in ("silver", "fresh"):  # energies of a task fit its own level of theory
+            assert rmse(trainer.load(task.output, head), frames, -3.0)[1] < 0.5
+        assert rmse(trainer.load(task.output, "copper"), metal("Cu", 6, 8))[1] < 1.0
+        assert {path.name for path in task.output.glob("*.pth")} == {"model.silver.pth"}
+        again = training(tmp_path, "more", copper + new, tasks=tasks, previous=task.output, iteration=2)
+        assert trainer.train(again, quiet) == 20
+        shared = "atomic_model.descriptor.se_atten.embeddings_strip"
+        import torch
+
+        state = torch.load(again.output / "model.pt", weights_only=True)["model"]
+        values = {
+            head: [
+                value
+                for key, value in sorted(state.items())
+                if key.startswith(f"model.{head}.") and "descriptor" in key
+            ]
+            for head in ("copper", "silver", "fresh")
+        }
+        assert values["copper"], shared
+        for one, other in zip(values["copper"], values["silver"], strict=True):
+            assert torch.equal(one, other), "the tasks no longer share one descriptor"
+
+    def test_a_loss_that_explodes_stops_with_its_last_lines(self, tmp_path: Path) -> None:
+        wild = {**model_input(DPA1), "learning_rate": {"type": "exp", "start_lr": 1e6, "stop_lr": 1e5}}
+        settings = DeepmdTraining.model_validate({"engine": "deepmd", "models": 1, "steps": 100_000, "input": {
+            **wild, "training": {"data": {"batch_size": 1}, "disp_freq": 5}}})  # fmt: skip
+        with pytest.raises(EngineError, match=r"rmse_\w+ (has grown to|is).*the last lines of .*lcurve.out"):
+            DeepmdTrainer(settings).train(training(tmp_path, "wild", silver(tmp_path)), quiet)
+        assert len(read_curve(tmp_path / "wild-scratch" / "lcurve.out").values) < 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("descriptor", [DPA2, DPA3], ids=["DPA-2", "DPA-3"])
+def test_every_family_is_trained_shown_and_fine_tuned(descriptor: dict[str, object], tmp_path: Path) -> None:
+    lam = train_lam(tmp_path, descriptor, 20)
+    assert {head.descriptor for head in read_card(lam).heads} == {descriptor["type"]}
+    trainer = DeepmdTrainer(finetuning(lam, "copper", steps=10))
+    task = training(tmp_path, "tuned", silver(tmp_path, ("Ag",)), elements=("Ag",))
+    assert trainer.train(task, quiet) == 10
+    assert trainer.load(task.output).evaluate(metal("Ag", 2, 1))[0].problem(metal("Ag", 2, 1)[0]) is None
+
+
+class TestTeacher(EvaluatorConformance):
+    force_tolerance = 5e-3
+
+    @pytest.fixture
+    def engine(self, lam: Path) -> object:
+        return evaluator(DeepmdLabels.model_validate({"engine": "deepmd", "model": {"file": lam, "head": "copper"}}))
+
+    def test_frames_of_other_elements_go_into_the_same_batch(self, lam: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        teacher = labeler(DeepmdLabels.model_validate({"engine": "deepmd", "model": {"file": lam, "head": "copper"}}))
+        frames = [*metal("Cu", 3, 1), *metal("Al", 3, 1), *metal("Ag", 2, 1)]
+        calls = []
+        potential = teacher._potential  # type: ignore[attr-defined]
+        whole = potential.eval
+        monkeypatch.setattr(potential, "eval", lambda *a, **k: calls.append(len(a[0])) or whole(*a, **k))
+        together = teacher.label(frames, Path())
+        assert calls == [8]
+        for frame, labels in zip(frames, together, strict=True):
+            assert isinstance(labels, Labels)
+            [alone] = teacher.label([frame], Path())
+            assert isinstance(alone, Labels)
+            np.testing.assert_allclose(labels.forces, alone.forces, atol=1e-4)
+
+    def test_an_ambiguous_head_is_an_error(self, lam: Path) -> None:
+        with pytest.raises(EngineError, match="has 2 heads; choose one with `head`"):
+            evaluator(DeepmdLabels.model_validate({"engine": "deepmd", "model": {"file": lam}}))
+
+
+class TestPhases:
+    def settings(self, **more: object) -> DeepmdTraining:
+        return DeepmdTraining.model_validate({"engine": "deepmd", "models": 3, **more})
+
+    def test_the_last_phase_that_fits_a_model_and_an_iteration_holds(self, tmp_path: Path) -> None:
+        (tmp_path / "a.pt").touch()
+        made = self.settings(
+            pretrained={"file": tmp_path / "a.pt"},
+            phases=[
+                {"start_from": "finetune"},
+                {"from_iteration": 3, "start_from": "init"},
+                {"members": [2], "from_iteration": 2, "start_from": "as_is"},
+            ],
+        )
+        assert [made.phase(n, 0).start_from for n in (1, 2, 3, 9)] == ["finetune", "finetune", "init", "init"]
+        assert [made.phase(n, 1).start_from for n in (1, 2, 3)] == ["finetune", "as_is", "as_is"]
+
+    @pytest.mark.parametrize(
+        ("more", "expected"),
+        [
+            ({"phases": [{"start_from": "finetune"}]}, "finetune in iteration 1 needs a model to start from"),
+            ({"phases": [{"start_from": "init"}]}, "init in iteration 1 needs a model to start from"),
+            ({"phases": [{"members": [4]}]}, "number 1 is for model 4 of 3"),
+            ({"pretrained": {"head": "x"}}, "give one of file, url, s3 and name"),
+            ({"pretrained": {"url": "https://somewhere.org/m.pt"}}, "a url needs the sha256"),
+            ({"variants": [{"name": "a", "input": {"modell": {}}}]}, "modell is not a section of DeePMD-kit's input"),
+        ],
+    )
+    def test_what_cannot_be(self, more: dict[str, object], expected: str) -> None:
+        with pytest.raises(ValidationError, match=expected):
+            self.settings(**more)
+
+    def test_epochs_are_batches_through_all_frames(self, tmp_path: Path) -> None:
+        systems = silver(tmp_path)  # 10 frames of 8 atoms
+        task = training(tmp_path, "x", systems)
+        for batch, epochs, expected in ((1, 3, 30), (4, 1, 3), ("auto", 2, 6), ("auto:64", 1, 2), (1, 1e9, 400_000)):
+            assert training_steps(self.settings(epochs=epochs), Phase(), task, batch) == expected
+        assert training_steps(self.settings(epochs=3), Phase(steps=7), task, 1) == 7
+        assert training_steps(self.settings(epochs=3), Phase(), training(tmp_path, "y", systems, gpus=4), 1) == 8
+
+    def test_old_and_new_data_in_a_stated_share(self, tmp_path: Path) -> None:
+        old, new = silver(tmp_path), data(tmp_path / "new", labeled(metal("Cu", 3, 1)))
+        settings = self.settings(
+            phases=[{"old_data_share": 0.25, "loss": {"start_pref_f": 5.0}, "start_lr": 0.1}], input=model_input(DPA1)
+        )
+        task = training(tmp_path, "x", new + old, new=new, iteration=1)
+        spec = training_input(settings, task)
+        assert spec["training"]["training_data"]["systems"] == [str(old[0]), str(new[0])]
+        assert spec["training"]["training_data"]["auto_prob"] == "prob_sys_size;0:1:0.25;1:2:0.75"
+        assert (spec["loss"]["start_pref_f"], spec["loss"]["start_pref_e"]) == (5.0, 0.02)
+        assert spec["learning_rate"]["start_lr"] == 0.1
+
+    def test_variants_have_their_own_architecture(self) -> None:
+        made = self.settings(
+            models=2, input=model_input(DPA1), variants=[{"name": "one"}, {"name": "two", "input": model_input(DPA2)}]
+        )
+        assert made.total == 4
+        assert [made.variant(index) for index in range(4)] == ["one", "one", "two", "two"]
+        assert [made.merged_input(index)["model"]["descriptor"]["type"] for index in (1, 2)] == ["se_atten", "dpa2"]
+
+    def test_a_type_wise_descriptor_keeps_its_whole_type_map(self, tmp_path: Path) -> None:
+        settings = self.settings(models=1, steps=2, input=model_input({"type": "se_e2_a", "sel": [9, 30, 30], "rcut": 4.8,
+                                 "rcut_smth": 0.5, "neuron": [4, 8], "axis_neuron": 4, "precision": "float32"}))  # fmt: skip
+        first = training(tmp_path, "first", silver(tmp_path))
+        DeepmdTrainer(settings).train(first, quiet)
+        tuned = finetuning(first.output / "model.pt", None, steps=2)
+        task = training(tmp_path, "second", silver(tmp_path), elements=("Ag",))
+        assert training_input(tuned, task, beginning(tuned, task))["model"]["type_map"] == ["Al", "Cu", "Ag"]
+
+
+def test_several_gpus_are_one_torchrun() -> None:
+    words = torchrun(4, ["train", "input.json"])
+    assert words[1:] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4", "-m", "deepmd", "--pt",
+                         "train", "input.json"]  # fmt: skip
