@@ -117,7 +117,7 @@ def pod_seconds(config: Config, frames: list[Frame], root: Path) -> float:
     origins = [Origin(iteration=1, source=f"task {number}") for number in range(len(frames))]
     Batch(frames, origins).save(root / "batch")
     with timed() as clock:
-        subprocess.run([sys.executable, "-c", POD, root], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-c", POD, root], check=True, capture_output=True)
     return clock.seconds
 
 

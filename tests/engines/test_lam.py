@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from pydantic import ValidationError
 
+from lamflow.config.schema import Config
 from lamflow.data import Frame, Labels
 from lamflow.data.curves import read_curve
+from lamflow.driver.prepare import examine
 from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.deepmd.card import chosen_head, reach_of, read_card
 from lamflow.engines.deepmd.input import beginning, training_input, training_steps
@@ -22,6 +25,7 @@ from lamflow.engines.protocol import TaskData
 from lamflow.engines.registry import evaluator, labeler
 from lamflow.errors import EngineError, InputError
 from lamflow.science.metrics import errors
+from tests.conftest import STUDY
 from tests.lam import DPA1, DPA2, DPA3, ELEMENTS, data, labeled, metal, model_input, train_lam, training
 
 pytestmark = pytest.mark.deepmd
@@ -82,6 +86,17 @@ class TestCard:
         model = get_model(json.loads(json.dumps(params)))
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         assert read_card(lam).heads[0].parameters == trained
+
+    @pytest.mark.slow
+    def test_a_frozen_model_says_the_same(self, lam: Path, tmp_path: Path) -> None:
+        task = training(tmp_path, "taken", silver(tmp_path))
+        DeepmdTrainer(finetuning(lam, "copper", phases=[{"start_from": "as_is"}])).train(task, quiet)
+        frozen, checkpoint = read_card(task.output / "model.pth"), read_card(task.output / "model.pt")
+        assert frozen.kind == "DeePMD-kit frozen model"
+        assert frozen.heads[0].elements == checkpoint.heads[0].elements
+        assert frozen.heads[0].cutoff == checkpoint.heads[0].cutoff
+        with pytest.raises(InputError, match="a frozen model cannot be fine-tuned"):
+            examine(config_of(train={"pretrained": {"file": task.output / "model.pth"}}))
 
     def test_layers_that_pass_messages_see_further(self) -> None:
         assert reach_of(DPA1) == (4.8, 4.8)
@@ -154,7 +169,19 @@ class TestFinetuning:
         trainer = DeepmdTrainer(finetuning(lam, "RANDOM"))
         assert trainer.pretrained(first) == {}
         trainer.train(first, quiet)
-        assert "will be re-initialized" in (first.output / "train.log").read_text()
+        import torch
+
+        old, new = (torch.load(path, weights_only=True)["model"] for path in (lam, first.output / "model.pt"))
+        changed = {}
+        for part in (
+            "descriptor.se_atten.filter_layers.networks.0.layers.1",
+            "fitting_net.filter_layers.networks.0.layers.1",
+        ):
+            before, after = (
+                state[f"model.{head}.atomic_model.{part}.matrix"] for state, head in ((old, "copper"), (new, "Default"))
+            )
+            changed[part.split(".")[0]] = float((after - before).abs().mean() / before.abs().mean())
+        assert changed["descriptor"] < 0.5 < changed["fitting_net"]
 
     def test_as_is_is_not_trained_and_its_energies_fit(self, lam: Path, tmp_path: Path) -> None:
         systems, frames = data(tmp_path / "high", labeled(metal("Cu", 6, 3), offset=2.0)), metal("Cu", 4, 4)
@@ -176,10 +203,9 @@ class TestFinetuning:
         for path in task.scratch.glob("model.ckpt-60*"):
             path.unlink()
         trainer.train(task, quiet)
-        assert (
-            "Resuming" in (task.output / "train.log").read_text()
-            or read_curve(task.scratch / "lcurve.out").steps[0] >= 40
-        )
+        steps = read_curve(task.scratch / "lcurve.out").steps.tolist()
+        assert steps.count(1.0) == 1, "it began again"
+        assert steps.count(60.0) == 2
 
     def test_several_heads_and_replay(self, lam: Path, tmp_path: Path) -> None:
         copper = data(tmp_path / "copper", labeled(metal("Cu", 10, 1)))
@@ -259,6 +285,64 @@ class TestTeacher(EvaluatorConformance):
     def test_an_ambiguous_head_is_an_error(self, lam: Path) -> None:
         with pytest.raises(EngineError, match="has 2 heads; choose one with `head`"):
             evaluator(DeepmdLabels.model_validate({"engine": "deepmd", "model": {"file": lam}}))
+
+
+def config_of(elements: tuple[str, ...] = ("Cu",), **sections: dict[str, object]) -> Config:
+    """A study that fine-tunes, with some keys of its sections replaced."""
+    text = STUDY.replace(
+        "engine: pair, models: 3, functions: 8", "engine: deepmd, models: 2, phases: [{start_from: finetune}]"
+    )
+    raw = yaml.safe_load(text)
+    raw["elements"] = list(elements)
+    for name, values in sections.items():
+        raw[name] = {**(raw.get(name) or {}), **values}
+    return Config.model_validate(raw)
+
+
+class TestExamination:
+    """What `lamflow check` finds out about model files."""
+
+    def test_good(self, lam: Path) -> None:
+        assert examine(config_of(train={"pretrained": {"file": lam, "head": "copper"}})) == []
+        assert examine(config_of(train={"pretrained": {"file": lam, "head": "RANDOM"}})) == []
+
+    @pytest.mark.parametrize(
+        ("head", "expected"), [(None, "has 2 heads; choose one with `head`"), ("gold", "no head 'gold'; the model has")]
+    )
+    def test_heads(self, head: str | None, expected: str, lam: Path) -> None:
+        with pytest.raises(InputError, match=expected):
+            examine(config_of(train={"pretrained": {"file": lam, "head": head}}))
+
+    def test_a_type_map_that_cannot_be_reconciled(self, lam: Path) -> None:
+        wrong = config_of(("Cu", "Au"), train={"pretrained": {"file": lam, "head": "copper"}})
+        with pytest.raises(InputError, match="the pre-trained model does not know Au; its type map is Al, Cu, Ag"):
+            examine(wrong)
+
+    def test_a_teacher_of_other_elements(self, lam: Path) -> None:
+        teacher = {"engine": "deepmd", "model": {"file": lam, "head": "copper"}}
+        wrong = config_of(("Cu", "Au"), train={"phases": []}, label=teacher)
+        with pytest.raises(InputError, match="the teacher does not know Au"):
+            examine(wrong)
+
+    def test_a_student_that_sees_further_than_its_teacher_is_warned_of(self, lam: Path) -> None:
+        teacher = {"engine": "deepmd", "model": {"file": lam, "head": "copper"}}
+        student = {"phases": [], "input": {"model": {"descriptor": {"type": "se_e2_a", "rcut": 9.0}}}}
+        [warning] = examine(config_of(train=student, label=teacher))
+        assert "the student has a cutoff of 9 Å, and its teacher sees no further than 4.8 Å" in warning
+
+    def test_tasks_say_where_they_start(self, lam: Path) -> None:
+        start = {"start": {"label": ["rattled"]}, "heldout": {"share": 0.2}, "label": {"engine": "emt"}}
+        raw = {**yaml.safe_load(STUDY), "train": {"engine": "deepmd", "models": 2, "pretrained": {"file": lam},
+               "phases": [{"start_from": "finetune"}]}}  # fmt: skip
+        for key in ("start", "heldout", "label"):
+            del raw[key]
+        good = {**raw, "tasks": [{"name": "copper", **start}, {"name": "mine", "head": "aluminium", **start}]}
+        assert examine(Config.model_validate(good)) == []
+        wrong = {**raw, "tasks": [{"name": "mine", **start}]}
+        with pytest.raises(
+            InputError, match=r"tasks.mine: .* has no head of this name; say with `head` where it starts from: "
+        ):
+            examine(Config.model_validate(wrong))
 
 
 class TestPhases:

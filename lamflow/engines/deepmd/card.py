@@ -76,7 +76,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
         definition, state = (_checkpoint if path.suffix == CHECKPOINT else _frozen)(path)
         _ = [branch["type_map"] for branch in (definition.get("model_dict") or {"": definition}).values()]
     except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else ""
+        first = next((line for line in str(error).splitlines() if line.strip()), "")
         raise InputError(f"{path}: not a model of DeePMD-kit: {type(error).__name__}: {first}") from error
     tensors = {name: value for name, value in state.items() if hasattr(value, "numel")}
     return definition, {name: (tensor.data_ptr(), tensor.numel()) for name, tensor in tensors.items()}
@@ -92,6 +92,7 @@ def _checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _frozen(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    import deepmd.pt.cxx_op  # noqa: F401  frozen models call operations of DeePMD-kit's own
     import torch
 
     model = torch.jit.load(path, map_location="cpu")

@@ -31,15 +31,19 @@ class DeepmdModel:
 
     @cached_property
     def _potential(self) -> Any:
-        logging.getLogger("deepmd").setLevel(logging.ERROR)  # it recommends numbers of threads whenever it is loaded
         try:
             from deepmd.infer import DeepPot
         except ImportError as error:
             raise EngineError(f'DeePMD-kit does not work here ({error}); pip install "lamflow[deepmd]"') from error
+        logger = logging.getLogger("deepmd")
+        level = logger.level
+        logger.setLevel(logging.ERROR)  # it recommends numbers of threads whenever a model is loaded
         try:
             return DeepPot(str(self.path), head=self.head) if self.head else DeepPot(str(self.path))
         except Exception as error:
             raise EngineError(f"{self.path}: DeePMD-kit cannot load this model: {error}") from error
+        finally:
+            logger.setLevel(level)
 
     @cached_property
     def elements(self) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _thread
+import functools
 import json
+import os
 import shutil
 import signal
 import sys
@@ -41,6 +43,8 @@ class DeepmdTrainer:
         spec = training_input(self.settings, task, start)
         steps = int(spec["training"]["numb_steps"])
         _prepare_scratch(scratch, spec)
+        if task.tasks:
+            os.environ.setdefault("NUM_WORKERS", "0")  # DeePMD-kit starts so many processes for each task's data
         _train(_arguments(scratch, start), task, steps, progress)
         last = _last_checkpoint(scratch)
         if last is None:
@@ -200,6 +204,7 @@ def _dp(arguments: list[str], log: Path) -> None:
         from deepmd.main import main
     except ImportError as error:
         raise EngineError(f'DeePMD-kit does not work here ({error}); pip install "lamflow[deepmd]"') from error
+    _look_elements_up_once()
     with redirected(log):
         try:
             main(["--pt", *arguments])
@@ -211,6 +216,14 @@ def _dp(arguments: list[str], log: Path) -> None:
         except Exception as error:
             text = f"dp --pt {arguments[0]} failed: {type(error).__name__}: {error}"
             raise EngineError(f"{text}; {describe_end(log)}") from error
+
+
+def _look_elements_up_once() -> None:
+    """DeePMD-kit asks a database for each element of each task, 0.7 s a time."""
+    from deepmd.utils import econf_embd
+
+    if not hasattr(econf_embd.element, "cache_info"):
+        econf_embd.element = functools.cache(econf_embd.element)
 
 
 class _watching:  # noqa: N801  used as a `with` statement
