@@ -81,12 +81,13 @@ def bad_models(results: Sequence[ModelResult]) -> list[str]:
     """Why each model that must not explore must not, one line a model; empty when all are good.
 
     A model is bad when its training failed or its errors are not finite, when it is no better than predicting no
-    force at all, or when its held-out force error is more than OUTLIER times the committee's median.
+    force at all, or when its held-out force error is more than OUTLIER times the median of those of its architecture.
     """
-    judged = [result.errors.force_rmse for result in results if result.errors and not result.failed]
-    median = float(np.median(judged)) if judged else np.nan
     reasons = []
     for result in results:
+        alike = [other for other in results if other.variant == result.variant]
+        judged = [other.errors.force_rmse for other in alike if other.errors and not other.failed]
+        median = float(np.median(judged)) if judged else np.nan
         name = f"model {result.index + 1} of {len(results)}"
         if result.failed:
             reasons.append(f"{name}: its training failed: {result.failed}")

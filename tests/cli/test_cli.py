@@ -123,7 +123,7 @@ def test_fetch(finished: Path, tmp_path: Path) -> None:
     assert "frames in deepmd/npy" in lamflow("fetch", finished, "data", "--to", tmp_path / "d").stdout
     assert list((tmp_path / "d").rglob("coord.npy"))
     assert lamflow("fetch", finished, "models", "--to", tmp_path / "m").returncode == 2
-    assert "choose models, data or heldout" in lamflow("fetch", finished, "pizza", "--to", tmp_path / "p").stderr
+    assert "choose models, best, data or heldout" in lamflow("fetch", finished, "pizza", "--to", tmp_path / "p").stderr
     assert lamflow("fetch", finished, "models", "--iteration", 9, "--to", tmp_path / "x").returncode == 2
 
 

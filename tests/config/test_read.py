@@ -50,6 +50,13 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("label: [rattled]", "data: [nowhere.extxyz]", "no such file"),
         ("elements: [Cu]", "elements: [Cu, Fe]", "emt cannot treat Fe"),
         ("budget: {iterations: 2}", "budget: {iterations: three}", "'three'"),
+        ("label: {engine: emt}\n", "", "label: stages.warm.explore finds frames that no engine labels"),
+        ("models: 3", "models: 1", "train.models: a committee needs two models at least"),
+        (
+            "seed: 3",
+            "seed: 3\ntasks: [{name: a, start: {label: [rattled]}, heldout: {share: 0.2}}]",
+            "start: with tasks this belongs into a task",
+        ),
         ("seed: 3", "seed: 3\n1: 2", "line 3    a key must be a word"),
         ("seed: 3", "seed: 3\n? [1, 2]\n: 3", "a key must be a word"),
         ("seed: 3", "seed: &a [*a]", "line"),

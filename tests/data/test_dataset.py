@@ -7,7 +7,17 @@ import pytest
 from ase import Atoms
 
 from lamflow.data import Frame, LabeledFrame, Labels
-from lamflow.data.dataset import Format, Item, Origin, manifests, read_dataset, systems, write_dataset
+from lamflow.data.dataset import (
+    Format,
+    Item,
+    Origin,
+    manifests,
+    read_dataset,
+    resampled,
+    systems,
+    task_systems,
+    write_dataset,
+)
 from lamflow.errors import InputError
 
 
@@ -75,3 +85,39 @@ def test_a_foreign_element_is_refused(tmp_path: Path) -> None:
 def test_no_data_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no data: there is no type\.raw"):
         systems(tmp_path)
+
+
+def test_tasks_lie_apart_and_may_share_a_frame(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    one = items(np.random.default_rng(0))[:3]
+    given = [
+        replace(item, origin=item.origin.model_copy(update={"task": task})) for task in ("pbe", "lda") for item in one
+    ]
+    manifest = write_dataset(tmp_path / "000", [*given, given[0]], ["Al", "Cu"], "deepmd/npy")
+    assert len(manifest.frames) == 6, "the same frame twice in one task is one"
+    assert len({record.key for record in manifest.frames}) == 6
+    found = task_systems(tmp_path)
+    assert set(found) == {"pbe", "lda"}
+    assert not set(found["pbe"]) & set(found["lda"])
+    assert sorted(path for paths in found.values() for path in paths) == systems(tmp_path)
+
+
+@pytest.mark.parametrize("format", ["deepmd/npy", "deepmd/npy/mixed"])
+def test_a_bootstrap_sample_draws_frames_again(tmp_path: Path, format: Format) -> None:
+    from lamflow.data.io import read_labeled
+
+    rng = np.random.default_rng(0)
+    many = [item for _ in range(6) for item in items(rng)]
+    write_dataset(tmp_path / "000", many, ["Al", "Cu"], format)
+    whole = systems(tmp_path / "000")
+    copies = resampled(whole, tmp_path / "a", seed=1)
+    drawn = [labeled.frame.content_hash() for copy in copies.values() for labeled in read_labeled(copy)]
+    known = {item.labeled.frame.content_hash() for item in many}
+    assert len(drawn) == len(many)
+    assert len(set(drawn)) < len(known)
+    assert set(drawn) <= known
+    again = resampled(whole, tmp_path / "b", seed=1)
+    assert [labeled.frame.content_hash() for copy in again.values() for labeled in read_labeled(copy)] == drawn
+    other = resampled(whole, tmp_path / "c", seed=2)
+    assert [labeled.frame.content_hash() for copy in other.values() for labeled in read_labeled(copy)] != drawn

@@ -7,10 +7,12 @@ import pytest
 from pydantic import ValidationError
 
 from lamflow.data import Frame, Labels
-from lamflow.engines.ase import AseExploration
+from lamflow.engines.ase import AseExploration, AseLabels
+from lamflow.engines.conformance import EvaluatorConformance, LabelerConformance
 from lamflow.engines.emt import Emt
-from lamflow.engines.protocol import ExploreTask
-from lamflow.engines.registry import evaluator, explorer
+from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure
+from lamflow.engines.registry import evaluator, explorer, labeler
+from lamflow.errors import EngineError
 
 
 def explore(frame: Frame, work: Path, seed: int = 1, condition: dict[str, float] | None = None, **settings: object):  # type: ignore[no-untyped-def]
@@ -74,3 +76,34 @@ def test_an_explosion_keeps_what_came_before(copper: list[Frame], tmp_path: Path
 def test_settings_that_make_no_sense(settings: dict[str, object], expected: str) -> None:
     with pytest.raises(ValidationError, match=expected):
         AseExploration.model_validate({"engine": "ase", "structures": ["x"], "steps": 40, **settings})
+
+
+class TestCalculator(EvaluatorConformance, LabelerConformance):
+    """Any calculator of ASE is a labeler and a teacher."""
+
+    @pytest.fixture
+    def engine(self) -> Evaluator:
+        arguments = {"sigma": 2.3, "epsilon": 0.1, "rc": 5.0, "smooth": True}
+        made = {"engine": "ase", "calculator": "ase.calculators.lj.LennardJones", "arguments": arguments}
+        return evaluator(AseLabels.model_validate(made))
+
+
+def test_a_calculator_that_fails_fails_its_frame_only(copper: list[Frame], tmp_path: Path) -> None:
+    emt = labeler(AseLabels(engine="ase", calculator="ase.calculators.emt.EMT"))
+    iron = Frame(np.full(8, 26), copper[0].positions, copper[0].cell)
+    good, bad = emt.label([copper[0], iron], tmp_path)
+    assert isinstance(good, Labels)
+    assert isinstance(bad, LabelFailure)
+    assert "Fe" in bad.reason
+
+
+def test_a_calculator_that_is_not_there() -> None:
+    assert "the package 'nowhere' is not installed" in (
+        AseLabels(engine="ase", calculator="nowhere.Thing").missing() or ""
+    )
+    with pytest.raises(EngineError, match=r"the calculator ase.calculators.emt.Nothing cannot be made"):
+        labeler(AseLabels(engine="ase", calculator="ase.calculators.emt.Nothing")).label(
+            [Frame(np.array([29]), np.zeros((1, 3)), np.eye(3))], Path()
+        )
+    with pytest.raises(ValidationError):
+        AseLabels(engine="ase", calculator="os; rm -rf")

@@ -27,12 +27,14 @@ def test_the_page_stands_alone(finished: Path, tmp_path: Path) -> None:
     page = write_report(read_source(finished), tmp_path).read_text()
     assert "<script" not in page
     addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert len(addresses) == 6
+    assert len(addresses) == 7
     assert all(address.startswith("data:image/png;base64,") for address in addresses)
     for words in (
         "Learning curve",
         "Parity",
-        "Deviations",
+        "What the window looks at",
+        "Does the window mean anything?",
+        "Models",
         "Selected structures",
         "Wall time",
         "Frames that were left out",

@@ -70,3 +70,19 @@ def test_no_label_is_paid_for_beyond_the_budget(now: Standing) -> None:
     if found.action == "label":
         assert now.candidates > 0
     assert found == decide(now, RULES)
+
+
+def test_forgetting_ends_a_run_whatever_else_holds() -> None:
+    now = replace(NOW, accurate_share=0.99, stage=1, force_rmse=[0.01], forgotten="the models forget Domains_Alloy: …")
+    found = decide(now, RULES)
+    assert (found.action, found.converged) == ("stop", False)
+    assert "forget Domains_Alloy" in found.reason
+
+
+def test_students_are_done_when_their_own_trajectories_are_good() -> None:
+    rules = replace(RULES, trajectory_force_rmse=0.1, heldout_force_rmse=None)
+    now = replace(NOW, accurate_share=0.99, stage=1, trajectory_rmse=0.2)
+    assert decide(now, rules).action == "label"
+    found = decide(replace(now, trajectory_rmse=0.05), rules)
+    assert found.converged
+    assert "on their own trajectories 0.0500 eV/Å (wanted 0.1 eV/Å)" in found.reason

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamflow.science.deviation import deviations, force_deviation
+from lamflow.science.deviation import deviations, force_deviation, true_errors
 
 
 @given(st.integers(2, 5), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31))
@@ -37,3 +37,17 @@ def test_models_that_agree_deviate_by_nothing_and_nan_stays_nan() -> None:
     assert found.force_max[0] == 0
     assert np.isnan(found.force_max[1])
     assert np.isnan(found.virial_max).all()
+
+
+def test_true_errors_are_distances_to_the_truth() -> None:
+    rng = np.random.default_rng(2)
+    energies, forces, virials = rng.normal(size=(2, 3)), rng.normal(size=(2, 3, 5, 3)), rng.normal(size=(2, 3, 3, 3))
+    found = true_errors(energies, forces, virials)
+    for frame in range(3):
+        lengths = [float(np.sqrt(((forces[0, frame, n] - forces[1, frame, n]) ** 2).sum())) for n in range(5)]
+        assert np.isclose(found.force_max[frame], max(lengths))
+        assert np.isclose(found.force_mean[frame], np.mean(lengths))
+        assert np.isclose(found.energy[frame], abs(energies[0, frame] - energies[1, frame]) / 5)
+        assert np.isclose(found.virial_max[frame], np.abs(virials[0, frame] - virials[1, frame]).max() / 5)
+    perfect = true_errors(energies[[0, 0]], forces[[0, 0]], None)
+    assert perfect.force_max.max() == perfect.energy.max() == 0

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lamflow.data import Labels
+from lamflow.data import Frame, Labels
 from lamflow.data.results import Errors, ModelResult
-from lamflow.science.metrics import bad_models, errors
+from lamflow.science.metrics import bad_models, chosen_variant, energy_shift, errors, shifted
 
 
 def labels(energy: float, force: float) -> Labels:
@@ -38,3 +38,35 @@ def test_a_bad_model_is_named_with_its_reason() -> None:
     assert "more than the 1 eV/Å of predicting no force" in found[0]
     assert "loss is nan" in found[1]
     assert "7.5 times the committee's median" in found[2]
+
+
+def test_models_of_one_architecture_are_compared_with_each_other() -> None:
+    small, large = [model(n, 0.6) for n in range(2)], [model(n, 0.05) for n in range(2, 6)]
+    named = [result.model_copy(update={"variant": "small"}) for result in small]
+    assert bad_models([*named, *large]) == []
+    assert len(bad_models([*small, *large])) == 2
+
+
+def test_energies_are_shifted_by_element() -> None:
+    frames = [
+        Frame(np.array(numbers), np.zeros((len(numbers), 3)), np.eye(3))
+        for numbers in ([29, 29, 13], [29, 13, 13], [29, 29, 29])
+    ]
+    predicted = [Labels(float(n), np.zeros((3, 3))) for n in range(3)]
+    true = {"Cu": 0.5, "Al": -2.0}
+    reference = [shifted(labels, frame, true) for labels, frame in zip(predicted, frames, strict=True)]
+    found = energy_shift(predicted, reference, frames, ["Al", "Ag", "Cu"])
+    assert found == pytest.approx({"Cu": 0.5, "Al": -2.0, "Ag": 0.0})
+    alone = energy_shift(predicted[:1], reference[:1], frames[:1], ["Al", "Cu"])  # one composition tells one number
+    assert 2 * alone["Cu"] + alone["Al"] == pytest.approx(2 * 0.5 - 2.0)
+
+
+@pytest.mark.parametrize(("within", "expected"), [(1.0, "exact"), (1.5, "middle"), (10.0, "fast")])
+def test_the_fastest_that_is_good_enough_is_chosen(within: float, expected: str) -> None:
+    tried = [("exact", 0.1, 10.0), ("middle", 0.14, 50.0), ("fast", 0.3, 100.0), ("slow", 0.12, 5.0)]
+    results = [
+        model(n, rmse).model_copy(update={"variant": name, "speed": speed})
+        for n, (name, rmse, speed) in enumerate(tried)
+    ]
+    assert chosen_variant(results, within) == expected
+    assert chosen_variant([model(0, 0.1)], within) == ""
