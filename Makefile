@@ -40,6 +40,8 @@ bench: install
 	$(BIN)/python benchmarks/noop_graph.py
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/loop_efficiency.py
+	$(BIN)/python benchmarks/teaching.py
+	$(BIN)/python benchmarks/multitask.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -59,6 +59,8 @@ def plan(file: Path, folder: Path | None) -> None:
         table.add_row("together", "", str(stage.pods), f"{stage.seconds:.0f}", style="bold")
         console.print(table)
     console.print(f"at most {made.iterations} iterations and {made.labels} labels")
+    if not study.config.stages:
+        return
     most = max((cluster_pods(study.config, place) for place in range(len(study.config.stages))), key=_total)
     shown = ", ".join(f"{step} {count}" for step, count in most.items())
     console.print(f"on a cluster at most {_total(most)} pods an iteration: {shown}")

@@ -68,6 +68,11 @@ class TrainerSettings(EngineSettings):
         """Of several architectures the fastest is chosen whose error is at most so many times the best one's."""
         return 1.0
 
+    def starts_from_a_model(self, index: int) -> bool:
+        """Model `index` begins its first iteration as a pre-trained model that can predict something."""
+        del index
+        return False
+
     def recipe(self, iteration: int, index: int) -> str:
         """Changes when an iteration trains model `index` in another way although the data are the same."""
         del iteration, index

@@ -300,6 +300,15 @@ class Config(Section):
             for element in (*structures.composition, *built):
                 if element not in self.elements:
                     raise ValueError(f"structures.{structures.name}: {element} is not in elements {self.elements}")
+        if self.converge.trajectory_force_rmse is not None and self.select.score != "teacher":
+            raise ValueError(
+                "converge.trajectory_force_rmse: only a teacher knows this error; set select.score: teacher"
+            )
+        if self.budget.forgetting is not None and not any(task.head is None for task in self.tasks):
+            raise ValueError(
+                "budget.forgetting: there are no replay data: no task goes on with a head of the pre-trained model; "
+                "add one that is called like it, without `head`"
+            )
         if self.stages and self.select.score == "committee" and self.train.total < 2:
             raise ValueError(
                 "train.models: a committee needs two models at least; one is enough with select.score: teacher"
@@ -349,7 +358,8 @@ class Config(Section):
         if known is not None and set(self.elements) - known and not self.tasks:
             unknown, listed = ", ".join(sorted(set(self.elements) - known)), ", ".join(sorted(known))
             raise ValueError(f"label: {part.label.engine} cannot treat {unknown}; as set up here it knows {listed}")
-        if self.select.score == "teacher" and "evaluate" not in engine_named(part.label.engine).roles:
+        explored = part.name in self.explored_tasks
+        if explored and self.select.score == "teacher" and "evaluate" not in engine_named(part.label.engine).roles:
             raise ValueError(
                 f"select.score: {part.label.engine} labels frames one by one and cannot judge every explored frame; "
                 "a teacher is an engine like deepmd, ase or emt"

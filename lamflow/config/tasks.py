@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from lamflow.config.engines import ChosenByEngine, LabelerSettings
+from lamflow.config.pretrained import RANDOM
 from lamflow.config.section import InputFile, Name, Section
 
 TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$")]
@@ -48,10 +49,16 @@ class Heldout(Section):
         return self
 
 
+def _not_random(name: str) -> str:
+    if name == RANDOM:
+        raise ValueError(f"{RANDOM} means a new head; give the task a name of its own")
+    return name
+
+
 class Task(Section):
     """One task of multi-task training: a head of its own on the shared descriptor, for data of one level of theory."""
 
-    name: TaskName
+    name: Annotated[TaskName, AfterValidator(_not_random)]
     """Of the head. Called like a head of the pre-trained model, and without `head`, the task replays that head: its
     data keep the model from forgetting what it knew."""
     start: Start

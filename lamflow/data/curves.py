@@ -11,7 +11,9 @@ from lamflow.data.frames import Floats
 
 CURVE = "lcurve.out"
 EXPLODED, LARGE = 100.0, 10.0
-"""An error so many times its smallest, and above so many eV/Å or eV/atom, has exploded. One bad batch is far below."""
+"""An error so many times its smallest, and above so many eV/Å or eV/atom, has exploded."""
+RECENT = 3
+"""Lines whose median is looked at, for a single batch may be bad."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +55,9 @@ class Curve:
                 continue
             if not np.isfinite(column[-1]):
                 return f"{name} is {column[-1]}"
-            if name.startswith("rmse_") and column[-1] > max(LARGE, EXPLODED * float(np.nanmin(column))):
-                return f"{name} has grown to {column[-1]:.3g} from {float(np.nanmin(column)):.3g}"
+            lately, least = float(np.median(column[-RECENT:])), float(np.nanmin(column))
+            if name.startswith("rmse_") and len(column) > RECENT and lately > max(LARGE, EXPLODED * least):
+                return f"{name} has grown to {lately:.3g} from {least:.3g}"
         return None
 
 

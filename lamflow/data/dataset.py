@@ -164,7 +164,7 @@ def task_systems(path: Path) -> dict[str, list[Path]]:
 def resampled(systems: Sequence[Path], folder: Path, seed: int) -> dict[Path, Path]:
     """A bootstrap sample of the frames of `systems` below `folder`: as many, drawn with repetition.
 
-    Returns the copy of each system; a system of which no frame was drawn has none.
+    Returns the copy of each system. A system of which no frame was drawn keeps one, so that no composition is lost.
     """
     sizes = [sum(len(np.load(file, mmap_mode="r")) for file in system.glob("set.*/energy.npy")) for system in systems]
     drawn = np.random.default_rng(seed).integers(sum(sizes), size=sum(sizes))
@@ -173,7 +173,7 @@ def resampled(systems: Sequence[Path], folder: Path, seed: int) -> dict[Path, Pa
         mine = np.sort(drawn[(drawn >= begin) & (drawn < begin + size)]) - begin
         begin += size
         if not len(mine):
-            continue
+            mine = np.zeros(1, dtype=np.int64)
         copy = copies[system] = folder / f"{number:04d}"
         (copy / "set.000").mkdir(parents=True, exist_ok=True)
         for file in system.iterdir():

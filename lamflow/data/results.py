@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -84,6 +85,14 @@ class ModelResult(Result):
     """Why it cannot be used: the last lines of its training."""
     reused: bool = False
     """Nothing had changed since the iteration before, so its model was taken over."""
+
+
+def mean_force_rmse(models: Sequence[ModelResult], variant: str = "", task: str = "") -> float | None:
+    """Mean held-out force RMSE of the models of an architecture, or of all, eV/Å; on one task's data if it is named."""
+    mine = [model for model in models if not variant or model.variant == variant]
+    errors = [model.tasks.get(task) if task else model.errors for model in mine]
+    found = [each.force_rmse for each in errors if each is not None]
+    return sum(found) / len(found) if found else None
 
 
 class TaskResult(Part):
@@ -242,9 +251,8 @@ class Iteration(Result):
 
     @property
     def force_rmse(self) -> float | None:
-        """Mean of the models' held-out force RMSE, eV/Å."""
-        errors = [model.errors.force_rmse for model in self.models if model.errors]
-        return sum(errors) / len(errors) if errors else None
+        """Mean of the models' held-out force RMSE, eV/Å; of the chosen architecture's where several are tried."""
+        return mean_force_rmse(self.models, self.variant)
 
 
 class SystemErrors(Part):
@@ -272,6 +280,11 @@ class Evaluation(Result):
     overall: dict[str, Errors]
     """Of each task over all held-out systems."""
     seconds: float
+
+
+def first_baseline(iterations: Sequence[Iteration]) -> dict[str, Errors]:
+    """Errors of the pre-trained model by task, by the first iteration, which measured them."""
+    return next((found for iteration in iterations if (found := iteration.baseline)), {})
 
 
 class History(Result):

@@ -18,7 +18,7 @@ from lamflow.driver.listener import Listener
 from lamflow.driver.loop import begin
 from lamflow.driver.on_cluster import ENDING, OnCluster, steps_done
 from lamflow.driver.remote import Remote, clear, mirror, refuse_others
-from lamflow.driver.render import render_run
+from lamflow.driver.render import render, render_run
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import LamflowError, StateError
 
@@ -37,6 +37,7 @@ def submit(config: Config, path: Path, *, redo: bool = False) -> Remote:
     refuse_others(executor.directory, remote.url)
     executor.store.check()
     manifest = render_run(config)
+    render(config, 1)  # whatever is wrong with an iteration's manifest is said here, not by the driver's pod
     there = driver_that_rests(executor.workflows, config)
     if there is None:
         executor.workflows.create(manifest, rehearse=True)

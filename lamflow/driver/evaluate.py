@@ -49,17 +49,16 @@ def evaluate(config: Config, model: Path | None = None, head: str | None = None)
     config = fetched(config)
     source = PretrainedModel(file=model, head=head) if model else _own(config, head)
     path = expand(source.file) if source.file else Path()
-    if engine_named(config.train.engine).card is not None:
-        engine_named(config.train.engine).card(path)  # type: ignore[misc]  # refuses what is no model of the engine
+    heads = _heads(config, source, path)
     given = _labeled(config)
     started = time.monotonic()
     systems: list[SystemErrors] = []
     overall, shifts, energies, forces = {}, {}, [np.zeros((0, 2))], [np.zeros((0, 2))]
     for part in config.parts:
         mine = {role: [item for item in items if item.origin.task == part.name] for role, items in given.items()}
-        if not (mine["train"] or mine["heldout"]):
+        if not (mine["train"] or mine["heldout"]) or part.name not in heads:
             continue
-        judge = _evaluator(config, source, part.head or part.name)
+        judge = _evaluator(config, source.model_copy(update={"head": heads[part.name]}))
         predicted = {role: judge.evaluate([item.labeled.frame for item in items]) for role, items in mine.items()}
         role = "train" if mine["train"] else "heldout"
         shift = shifts[part.name] = energy_shift(
@@ -82,7 +81,8 @@ def evaluate(config: Config, model: Path | None = None, head: str | None = None)
             "there are no labeled data to judge on: give start.data or heldout.data; structure sets "
             "are labeled for this by engines like deepmd, ase and emt only"
         )
-    name = str(path) + (f", head {source.head}" if source.head else "")
+    named = ", ".join(dict.fromkeys(head for head in heads.values() if head))
+    name = str(path) + (f", head {named}" if named else "")
     found = Evaluation(
         model=name, sha256=file_hash(path), shift=shifts, systems=systems, overall=overall,
         seconds=time.monotonic() - started,
@@ -122,19 +122,38 @@ def _own(config: Config, head: str | None) -> PretrainedModel:
     source: PretrainedModel | None = getattr(config.train, "pretrained", None)
     if source is None:
         raise InputError("there is no model to judge: give train.pretrained in the file, or --model PATH")
-    head = head or source.head
+    head = head or (None if config.tasks else source.head)
     if head == RANDOM:
         raise InputError("a RANDOM head predicts nothing before it is trained; name a head with --head")
     return source.model_copy(update={"head": head})
 
 
-def _evaluator(config: Config, source: PretrainedModel, task: str) -> Evaluator:
-    """The model with the head that was named, or with that of the task."""
+def _heads(config: Config, source: PretrainedModel, path: Path) -> dict[str, str | None]:
+    """The head that judges each task: the one that was named, else the task's own, else the one that it starts from.
+
+    A task whose head is new has none. Raises InputError where no task has any.
+    """
+    card = engine_named(config.train.engine).card
+    known = [head.name for head in card(path).heads] if card is not None else [""]
+    if not config.tasks:
+        return {"": source.head}
+    found: dict[str, str | None] = {}
+    for task in config.tasks:
+        wanted = [source.head] if source.head else [task.name, task.head]
+        match = next((head for head in wanted if head in known), None)
+        if match is not None or known == [""]:
+            found[task.name] = match
+    if not found:
+        raise InputError(f"{path}: no task of this file has a head there; the model has {', '.join(known)}")
+    return found
+
+
+def _evaluator(config: Config, source: PretrainedModel) -> Evaluator:
+    """The model with the head that was chosen."""
     settings = engine_named(config.train.engine).roles.get("evaluate")
     if settings is None:
         raise InputError(f"engine {config.train.engine!r} has no models that can be judged by themselves")
-    chosen = source if source.head or not task else source.model_copy(update={"head": task})
-    return registry.evaluator(settings[0].model_validate({"engine": config.train.engine, "model": chosen}))
+    return registry.evaluator(settings[0].model_validate({"engine": config.train.engine, "model": source}))
 
 
 def _labels(items: Sequence[Item]) -> list[Labels]:

@@ -87,6 +87,7 @@ class Here:
         shutil.rmtree(self._workflow(config, number), ignore_errors=True)
         if number:
             shutil.rmtree(self.directory.iteration(number), ignore_errors=True)
+        shutil.rmtree(self.directory.path / "work" / "scratch" / f"{number:03d}", ignore_errors=True)
         for key in (TRAIN, HELDOUT, INDEX):
             shutil.rmtree(self.directory.path / key / f"{number:03d}", ignore_errors=True)
 

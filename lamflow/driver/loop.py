@@ -181,7 +181,9 @@ def _accept(config: Config, directory: RunDirectory, executor: Executor, redo: b
         )
     if redo:
         executor.forget(config, number)
-    if set(changed) - FREE and _has_ended(done) and number <= config.budget.iterations:
+    if set(changed) - FREE and number > 1 and not config.stages:
+        executor.forget(config, 1)  # models that are trained once are trained again with the settings of today
+    elif set(changed) - FREE and _has_ended(done) and number <= config.budget.iterations:
         executor.keep([_write_history(directory, done)])  # its folder says that the run goes on
     if changed:
         write_whole(file, text)

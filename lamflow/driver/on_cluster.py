@@ -168,7 +168,7 @@ class OnCluster:
             if not finished(found) or phase(found) == "Succeeded":
                 return shape
             return self._begin(config, self._another(shape, found))
-        if self._has_results(shape.number):
+        if self._has_results(config, shape):
             self.last = {"metadata": {"name": name}, "status": {"phase": "Succeeded"}}
             return shape
         if shape.attempt > 1 or self._left(shape.number):
@@ -201,12 +201,15 @@ class OnCluster:
                 del done["select"]
         return shape.model_copy(update={**update, "done": {step: sorted(done[step]) for step in sorted(done)}})
 
-    def _has_results(self, number: int) -> bool:
+    def _has_results(self, config: Config, shape: Shape) -> bool:
         """All that the iteration's Workflow writes is there."""
+        number = shape.number
         self._read(_folder(number))
         folder = self.directory.iteration(number)
         if (folder / "merged" / "merged.json").is_file():
             return True
+        if number and not shape.explore:
+            return len(list(folder.glob("models/*/model.json"))) == config.train.total
         file = folder / "selected" / "selected.json"
         return number > 0 and file.is_file() and Selected.read(file).decision != "label"
 

@@ -26,7 +26,7 @@ from lamflow.driver.rundir import FOLDERS, RunDirectory, versions
 from lamflow.errors import InputError, StateError
 from lamflow.science.filters import REASONS, Limits, refused
 from lamflow.science.structures import build_crystal, make_copies
-from lamflow.science.tasks import deal, pods_needed
+from lamflow.science.tasks import deal, pods_needed, share_of
 
 SETTINGS, PREPARING = "config.json", "preparing"
 ENGINE_SECTIONS = ("train", "stages", "label", "tasks")
@@ -201,13 +201,14 @@ def start_items(config: Config) -> dict[str, list[Item]]:
 def _write_batches(config: Config, structures: dict[str, list[Frame]], folder: Path, slots: int) -> None:
     """Batches of the frames that are labeled before the first iteration, those held out apart from the others."""
     number = 0
+    total = sum(len(structures[name]) for names in config.labeled_first.values() for name in names)
     for (task, role), names in config.labeled_first.items():
         chosen = [
             (frame, Origin(iteration=0, source=f"{name}:{index}", task=task))
             for name in names
             for index, frame in enumerate(structures[name])
         ]
-        pods = pods_needed(len(chosen), slots, config.pods.label.tasks_per_pod)
+        pods = pods_needed(len(chosen), share_of(slots, len(chosen), total), config.pods.label.tasks_per_pod)
         for pod in range(pods):
             mine = [chosen[place] for place in deal(len(chosen), pods, pod)]
             Batch([frame for frame, _ in mine], [origin for _, origin in mine], role).save(folder / str(number))

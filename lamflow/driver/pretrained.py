@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -57,12 +58,16 @@ def model_list() -> Mapping[str, PretrainedModel]:
         return {}
     try:
         raw = yaml.safe_load(path.read_text()) or {}
-        return TypeAdapter(dict[str, PretrainedModel]).validate_python(raw, context={"root": path.parent})
+        found = TypeAdapter(dict[str, PretrainedModel]).validate_python(raw, context={"root": path.parent})
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    for name, model in found.items():
+        if model.name is not None:
+            raise InputError(f"{path}: {name}: a name must say where the file is: file, url or s3")
+    return found
 
 
 def downloaded() -> dict[str, Path]:
@@ -79,16 +84,24 @@ def _fetched(model: PretrainedModel, cluster: Cluster, only_if_here: bool) -> Pr
         named = _named(model.name)
         model = named.model_copy(update={"head": model.head or named.head, "sha256": model.sha256 or named.sha256})
     if model.file is not None:
-        path = expand(model.file)
+        try:
+            path = expand(model.file)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
         _check(path, model.sha256)
         return model
     address = model.url or model.s3 or ""
     folder = Path(os.environ.get("LAMFLOW_CACHE") or Path.home() / ".cache" / "lamflow") / "models"
+    unchecked = hashlib.sha256(address.encode()).hexdigest()[:16]
     name = re.sub(r"[^-A-Za-z0-9_.]", "_", address.split("?")[0].rsplit("/", 1)[-1]) or "model.pt"
-    path = folder / (model.sha256 or "unchecked") / name
+    path = folder / (model.sha256 or unchecked) / name
     here = path.is_file() and model.sha256 is not None
     if only_if_here and not here:
         return model
+    if here:
+        _check(path, model.sha256)
     if not here:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{name}.{os.getpid()}.partial")

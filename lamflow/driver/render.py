@@ -11,7 +11,7 @@ from lamflow.driver.prepare import frames_of
 from lamflow.driver.remote import Remote
 from lamflow.driver.shape import Elsewhere, iteration_shape
 from lamflow.errors import InputError
-from lamflow.science.tasks import pods_needed
+from lamflow.science.tasks import pods_needed, share_of
 
 
 def cluster_pods(config: Config, stage: int) -> dict[str, int]:
@@ -53,8 +53,9 @@ def render(config: Config, number: int) -> dict[str, Any]:
     if number:
         return manifest(config, iteration_shape(config, number, 0, sizes, Elsewhere()))
     pod, pods = config.pods.label, 0
-    for names in config.labeled_first.values():
-        count = sum(sizes[name] for name in names)
-        pods += pods_needed(count, Elsewhere().slots("label", pod), pod.tasks_per_pod)
+    counts = [sum(sizes[name] for name in names) for names in config.labeled_first.values()]
+    for count in counts:
+        room = share_of(Elsewhere().slots("label", pod), count, sum(counts))
+        pods += pods_needed(count, room, pod.tasks_per_pod)
     given = any(part.start.data or part.heldout.data for part in config.parts)
     return manifest(config, Shape(number=0, label=pods, given=given))

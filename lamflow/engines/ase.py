@@ -8,18 +8,21 @@ import itertools
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from lamflow.config.engines import Engine, ExplorerSettings, LabelerSettings
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
 from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure, Model
-from lamflow.errors import EngineError
+from lamflow.errors import EngineError, InputError
 from lamflow.units import BAR_IN_EV_PER_A3, Bar, EvPerAngstrom, Kelvin, Picosecond
+
+if TYPE_CHECKING:
+    from lamflow.config.schema import Config
 
 EXPLODED = 200.0
 """eV/Å; a run in which an atom feels more than this is ended."""
@@ -82,6 +85,24 @@ class AseLabels(LabelerSettings):
         found = importlib.util.find_spec(package) is not None
         return None if found else f"{self.calculator}: the package {package!r} is not installed here"
 
+    def examine(self, config: Config) -> list[str]:
+        """Whether there is such a calculator."""
+        del config
+        if self.missing() is None:
+            try:
+                self.made()
+            except (ImportError, AttributeError, TypeError) as error:
+                raise InputError(f"label: {self.calculator}: {type(error).__name__}: {error}") from error
+        return []
+
+    def made(self) -> Calculator:
+        """A new calculator. Raises TypeError for what is none, and what importing and making it raise."""
+        module, _, name = self.calculator.rpartition(".")
+        made = getattr(importlib.import_module(module), name)
+        if not (isinstance(made, type) and issubclass(made, BaseCalculator)):
+            raise TypeError("this is no class of calculators of ASE")
+        return made(**self.arguments)
+
 
 class EvaluatorCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
     """Any Evaluator as a calculator of ASE."""
@@ -110,9 +131,8 @@ class CalculatorEvaluator:
 
     @cached_property
     def _calculator(self) -> Any:
-        module, _, name = self.settings.calculator.rpartition(".")
         try:
-            return getattr(importlib.import_module(module), name)(**self.settings.arguments)
+            return self.settings.made()
         except Exception as error:
             text = f"the calculator {self.settings.calculator} cannot be made: {type(error).__name__}: {error}"
             raise EngineError(text) from error

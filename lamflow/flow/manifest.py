@@ -131,6 +131,8 @@ def image_of(config: Config, step: str) -> str:
     image = "base"
     if step in ("train", "explore"):  # the committee is evaluated where the trajectories are
         image = engine_named(config.train.engine).image
+        if step == "explore" and config.select.score == "teacher" and image == "base":
+            image = _label_image(config)  # so is the teacher
     elif step == "label":
         image = _label_image(config)
     return f"{config.cluster.registry}/{image}:{version('lamflow')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,17 +41,21 @@ class Known:
     descriptors: Floats
 
 
-def read_index(folder: Path | None, before: int) -> Known:
-    """Everything that iterations earlier than `before` added; what a try of this one left does not count."""
+def read_index(folder: Path | None, before: int, tasks: Sequence[str] = ()) -> Known:
+    """Everything that iterations earlier than `before` added; what a try of this one left does not count.
+
+    Descriptors are those of `tasks` if there are any: what another level of theory knows is news to these.
+    """
     hashes: set[str] = set()
     parts: list[Floats] = []
     entries = sorted(folder.iterdir()) if folder is not None else []
     for entry in (entry for entry in entries if int(entry.name) < before):
         for manifest in entry.glob(f"*{MANIFEST}"):
             hashes |= {record.key for record in Manifest.model_validate_json(manifest.read_bytes()).frames}
-        stored = np.load(entry / DESCRIPTORS, allow_pickle=False)
-        if len(stored):
-            parts.append(stored)
+        for file in sorted(entry.glob(f"*{DESCRIPTORS}")):
+            stored = np.load(file, allow_pickle=False)
+            if len(stored) and (not any(tasks) or file.name.removesuffix(DESCRIPTORS) in tasks):
+                parts.append(stored)
     return Known(hashes, np.concatenate(parts) if parts else np.zeros((0, 0)))
 
 

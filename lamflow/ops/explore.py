@@ -12,13 +12,13 @@ import numpy as np
 from lamflow.config import stored
 from lamflow.config.schema import Config, FixedWindow
 from lamflow.config.seeds import child_seed
-from lamflow.data import Frame, Trajectory
+from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Explored, ModelResult, TaskResult
 from lamflow.engines import registry
-from lamflow.engines.protocol import Evaluator, ExploreTask, Model
+from lamflow.engines.protocol import ExploreTask, Labeler, Model
 from lamflow.errors import EngineError
 from lamflow.ops._op import Context, op
 from lamflow.ops._read import descriptors, read_structures
@@ -73,7 +73,7 @@ class _Models:
         if bad:
             raise EngineError("a model went bad, so nothing was explored:\n  " + "\n  ".join(bad))
         self.committees: dict[str, list[Model]] = {}
-        self.teachers: dict[str, Evaluator] = {}
+        self.teachers: dict[str, Labeler] = {}
 
     def committee(self, task: str) -> list[Model]:
         """Every model with the head of `task`."""
@@ -83,11 +83,15 @@ class _Models:
             self.committees[task] = [trainer.load(self.folder / str(index), task) for index in places]
         return self.committees[task]
 
-    def teacher(self, task: str) -> Evaluator:
-        """What is true for `task`."""
+    def teach(self, task: str, frames: list[Frame], work: Path) -> list[Labels]:
+        """What is true for `task`; a frame that its teacher cannot label has labels that are no numbers."""
         if task not in self.teachers:
-            self.teachers[task] = registry.evaluator(self.config.labeler(task))
-        return self.teachers[task]
+            self.teachers[task] = registry.labeler(self.config.labeler(task))
+        answers = self.teachers[task].label(frames, work)
+        return [
+            answer if isinstance(answer, Labels) else Labels(np.nan, np.full((frame.natoms, 3), np.nan))
+            for frame, answer in zip(frames, answers, strict=True)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +128,7 @@ def _explore_one(
         failed, log = whole.failure, whole.log
         verdict = filters.refused(whole, filters.Limits(**config.select.filters.model_dump()))
         dropped = filters.counts(verdict)
-        visited = _score(config, task.number, _part(whole, np.flatnonzero(verdict == 0)), models, name, turn)
+        visited = _score(config, task, _part(whole, np.flatnonzero(verdict == 0)), models, work)
     except EngineError as error:
         failed = str(error).splitlines()[0]
         log = str(error)
@@ -156,16 +160,18 @@ def _part(trajectory: Trajectory, frames: Ints) -> Trajectory:
     )
 
 
-def _score(config: Config, number: int, trajectory: Trajectory, models: _Models, name: str, turn: int) -> _Visited:
+def _score(config: Config, task: PlannedTask, trajectory: Trajectory, models: _Models, work: Path) -> _Visited:
     """What the window looks at, for each frame: the committee's deviation, or the error of the model that explored."""
-    frames, natoms = list(trajectory), len(trajectory.numbers)
+    frames, natoms, number = list(trajectory), len(trajectory.numbers), task.number
+    name = config.explored(task.settings)
+    committee = models.committee(name)
     if not frames:
         return _Visited(number, trajectory, np.zeros((0, natoms, 3)), np.zeros(0), np.zeros(0))
     judged_by_teacher = config.select.score == "teacher"
-    judges: list[Evaluator] = (
-        [models.committee(name)[turn], models.teacher(name)] if judged_by_teacher else [*models.committee(name)]
-    )
-    answers = [judge.evaluate(frames) for judge in judges]
+    if judged_by_teacher:
+        answers = [committee[number % len(committee)].evaluate(frames), models.teach(name, frames, work)]
+    else:
+        answers = [model.evaluate(frames) for model in committee]
     energies = np.array([[labels.energy for labels in answer] for answer in answers])
     forces = np.array([[labels.forces for labels in answer] for answer in answers])
     virials = None

@@ -43,11 +43,11 @@ def merge(
     """Check, deduplicate, split and write what this iteration labeled, and the data that were given at the start."""
     config = stored(input)
     parts = sorted(path for path in labeled.iterdir() if path.is_dir()) if labeled is not None else []
-    outcomes = [outcome for part in parts for outcome in Labeled.read(part / "labeled.json").outcomes]
+    outcomes = [outcome for folder in parts for outcome in Labeled.read(folder / "labeled.json").outcomes]
     failed = _judge(config, outcomes)
     items: dict[str, list[Item]] = {"train": [], "heldout": []}
-    for part in parts:
-        items[Labeled.read(part / "labeled.json").role] += read_dataset(part / "data")
+    for folder in parts:
+        items[Labeled.read(folder / "labeled.json").role] += read_dataset(folder / "data")
     for labeled_here in items.values():
         labeled_here.sort(key=lambda item: item.labeled.frame.content_hash())  # whatever pod labeled them
     if given is not None:
@@ -72,11 +72,9 @@ def merge(
     (out / "known").mkdir(parents=True)
     (out / "known" / MANIFEST).write_text(manifest.model_dump_json())
     (out / "known" / f"heldout-{MANIFEST}").write_text(held.model_dump_json())
-    np.save(
-        out / "known" / DESCRIPTORS,
-        descriptors([item.labeled.frame for item in train], config),
-        allow_pickle=False,
-    )
+    for part in config.parts:
+        own = [item.labeled.frame for item in train if item.origin.task == part.name]
+        np.save(out / "known" / f"{part.name}{DESCRIPTORS}", descriptors(own, config), allow_pickle=False)
     seconds = sum(outcome.seconds for outcome in outcomes)
     result = Merged(
         added=len(manifest.frames),

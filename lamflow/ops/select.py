@@ -16,13 +16,24 @@ from lamflow.data.batch import Batch
 from lamflow.data.dataset import Origin, frame_key
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats, Ints
-from lamflow.data.results import Chosen, Explored, History, Iteration, ModelResult, Selected, TaskResult
+from lamflow.data.results import (
+    Chosen,
+    Explored,
+    History,
+    Iteration,
+    ModelResult,
+    Selected,
+    TaskResult,
+    first_baseline,
+    mean_force_rmse,
+)
 from lamflow.errors import EngineError
 from lamflow.ops._op import Context, op
 from lamflow.ops._read import Known, read_index
 from lamflow.science.converge import Rules, Standing, decide
+from lamflow.science.metrics import chosen_variant
 from lamflow.science.select import Window, adaptive_window, limited, pick
-from lamflow.science.tasks import collected, deal, pods_needed, task_seconds
+from lamflow.science.tasks import collected, deal, pods_needed, share_of, task_seconds
 
 RESULT = "selected.json"
 BINS = 60
@@ -53,9 +64,12 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     tasks = _tasks(config, [Explored.read(path / "explored.json") for path in shards], found)
     deviation = np.concatenate([part.deviation for part in found])
     window = _window(config, deviation)
-    pool = _Pool.of(found, window, read_index(index, iteration), tasks)
-    error = np.concatenate([part.error for part in found])
-    seen = _seen(deviation, error, window, tasks, pool)
+    pool = _Pool.of(found, window, read_index(index, iteration, config.explored_tasks), tasks)
+    results = [ModelResult.read(path) for path in sorted(models.glob("*/model.json"))]
+    variant = chosen_variant(results, config.train.within)
+    seen = _seen(deviation, window, tasks, pool)
+    rmse = _trajectory_rmse(config, found, tasks, variant, window)
+    seen = seen.model_copy(update={"trajectory_force_rmse": rmse})
     name = config.stages[stage].name
     here = [item for item in past if item.selected is not None and item.stage == name]
     labels = past[-1].labels if past else 0
@@ -68,11 +82,11 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
         stage_limit=config.stages[stage].max_iterations,
         accurate_share=seen.accurate_share,
         candidates=len(chosen),
-        force_rmse=[*_rmse(here), _committee_rmse(models)],
+        force_rmse=[*_rmse(here), mean_force_rmse(results, variant) or np.nan],
         labels=labels,
         levels=_levels(config, here, window),
-        trajectory_rmse=seen.trajectory_force_rmse,
-        forgotten=_forgotten(config, past, models),
+        trajectory_rmse=rmse,
+        forgotten=_forgotten(config, past, results),
     )
     decision = decide(now, _rules(config))
     if decision.action != "label":
@@ -164,11 +178,6 @@ def _window(config: Config, deviation: Floats) -> Window:
     return adaptive_window(deviation, settings.high, settings.candidates, settings.share)
 
 
-def _committee_rmse(models: Path) -> float:
-    errors = [ModelResult.read(path).errors for path in sorted(models.glob("*/model.json"))]
-    return float(np.mean([item.force_rmse for item in errors if item]))
-
-
 def _rmse(past: list[Iteration]) -> list[float]:
     return [item.force_rmse for item in past if item.force_rmse is not None]
 
@@ -231,7 +240,8 @@ def _write_batches(
     total = 0
     for part in config.parts:
         own = sorted((item for item in chosen if item[2].origin.task == part.name), key=lambda item: -item[0].natoms)
-        pods = pods_needed(len(own), pods_at_once, config.pods.label.tasks_per_pod, seconds) if own else 0
+        room = share_of(pods_at_once, len(own), len(chosen))
+        pods = pods_needed(len(own), room, config.pods.label.tasks_per_pod, seconds) if own else 0
         for pod in range(pods):
             frames, forces, why = zip(*(own[place] for place in deal(len(own), pods, pod)), strict=True)
             batch = Batch(list(frames), [each.origin for each in why], forces=list(forces))
@@ -240,17 +250,26 @@ def _write_batches(
     return total
 
 
-def _forgotten(config: Config, past: list[Iteration], models: Path) -> str | None:
+def _trajectory_rmse(
+    config: Config, found: list[ExploredFrames], tasks: dict[int, TaskResult], variant: str, window: Window
+) -> float | None:
+    """Force RMSE against the teacher on the frames below the window's end that models of an architecture explored."""
+    error = np.concatenate([part.error for part in found])
+    deviation = np.concatenate([part.deviation for part in found])
+    mine = np.array([not variant or config.train.variant(tasks[n].model) == variant for n in range(len(tasks))])
+    kept = error[mine[np.concatenate([part.task for part in found])] & np.isfinite(error) & (deviation < window.high)]
+    return float(np.sqrt(np.mean(kept**2))) if len(kept) else None
+
+
+def _forgotten(config: Config, past: list[Iteration], results: list[ModelResult]) -> str | None:
     """Which head of the pre-trained model is forgotten more than `budget.forgetting` allows, or None."""
     limit = config.budget.forgetting
-    results = [ModelResult.read(path) for path in sorted(models.glob("*/model.json"))]
-    before = next((found for item in past if (found := item.baseline)), {})
-    before = before or next((result.baseline for result in results if result.baseline), {})
+    before = first_baseline(past) or next((result.baseline for result in results if result.baseline), {})
     for task in config.tasks:
-        if limit is None or task.head is not None or task.name not in before:
+        now = mean_force_rmse(results, task=task.name)
+        if limit is None or now is None or task.head is not None or task.name not in before:
             continue
         was = before[task.name].force_rmse
-        now = float(np.mean([result.tasks[task.name].force_rmse for result in results if task.name in result.tasks]))
         if now > limit * was:
             return (
                 f"the models forget {task.name}: its held-out force RMSE was {was:.4f} eV/Å before fine-tuning and is "
@@ -259,7 +278,7 @@ def _forgotten(config: Config, past: list[Iteration], models: Path) -> str | Non
     return None
 
 
-def _seen(deviation: Floats, error: Floats, window: Window, tasks: dict[int, TaskResult], pool: _Pool) -> Selected:
+def _seen(deviation: Floats, window: Window, tasks: dict[int, TaskResult], pool: _Pool) -> Selected:
     """What was found, before anything is decided."""
     accurate, candidates, failed = window.counts(deviation)
     dropped: Counter[str] = Counter()
@@ -280,7 +299,6 @@ def _seen(deviation: Floats, error: Floats, window: Window, tasks: dict[int, Tas
         known=pool.repeated,
         histogram=histogram.tolist(),
         edges=edges.tolist(),
-        trajectory_force_rmse=float(np.sqrt(np.nanmean(error**2))) if np.isfinite(error).any() else None,
         chosen=[],
         batches=0,
         decision="stop",

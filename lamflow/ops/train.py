@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -62,15 +63,16 @@ def train(
             result.save(output / RESULT)
             continue
         task = _task(context, config, train.resolve(), before, iteration, index)
-        begun = ModelResult(
+        result = ModelResult(
             index=index, variant=config.train.variant(index), seed=task.seed, data_hash=data_hash,
             training_frames=frames, steps=0, seconds=0.0,
         )  # fmt: skip
-        result = _train_one(trainer, task, begun, partial(_progress, context, done, len(mine)))
+        if iteration == 1 and index == _first_that_starts_from_a_model(config):
+            result = _before(config, trainer, task, train, judges, result)
+        if not result.failed:
+            result = _train_one(trainer, task, result, partial(_progress, context, done, len(mine)))
         if not result.failed:
             result = _judge(config, trainer, task, judges, result)
-            if index == 0 and iteration == 1 and not result.failed:
-                result = _before(config, trainer, task, train, judges, result)
         result.save(output / RESULT)
     return Trained(context.out / "models")
 
@@ -80,16 +82,17 @@ def _task(context: Context, config: Config, train: Path, before: Path | None, it
     seed = child_seed(config.seed, "train", iteration, index)
     by_task = task_systems(train)
     systems = [system for part in config.parts for system in by_task.get(part.name, [])]
+    copies = {system: system for system in systems}
     if config.train.bootstrap:
-        copies = resampled(systems, context.scratch / f"{index}-sample", child_seed(seed, "bootstrap"))
-    else:
-        copies = {system: system for system in systems}
+        for name, own in by_task.items():
+            sample = context.scratch / f"{index}-sample" / (name or "all")
+            copies |= resampled(own, sample, child_seed(seed, "bootstrap", name))
     newest = train / f"{iteration - 1:03d}"
     explored = config.explored_tasks
     tasks = [
         TaskData(
-            part.name, tuple(copies[path] for path in by_task.get(part.name, []) if path in copies), part.weight,
-            part.head, part.name in explored,
+            part.name, tuple(copies[path] for path in by_task[part.name]), part.weight, part.head,
+            part.name in explored or not explored,
         )
         for part in config.tasks
     ]  # fmt: skip
@@ -139,11 +142,12 @@ def _judge(
     counted = config.explored_tasks or list(judges)
     predicted: dict[str, list[Labels]] = {}
     speed = None
+    wanted = not config.stages or config.select.score == "teacher" or config.train.total > config.train.models
     try:
         for name, items in judges.items():
             model = trainer.load(task.output, name)
             predicted[name] = model.evaluate([item.labeled.frame for item in items])
-            if name == counted[0] and (not config.stages or config.select.score == "teacher"):
+            if name == counted[0] and wanted:
                 speed = _speed(model, [item.labeled.frame for item in items])
     except EngineError as error:
         return result.model_copy(update={"failed": str(error)})
@@ -173,6 +177,11 @@ def _keep_predictions(path: Path, items: Sequence[Item], predicted: Sequence[Lab
             [np.stack([p.forces.ravel(), r.forces.ravel()], 1) for p, r in zip(predicted, reference, strict=True)]
         ),
     )
+
+
+def _first_that_starts_from_a_model(config: Config) -> int | None:
+    """The model that the baseline is that of."""
+    return next((index for index in range(config.train.total) if config.train.starts_from_a_model(index)), None)
 
 
 def _before(
@@ -222,7 +231,9 @@ def _speed(model: Evaluator, frames: Sequence[Frame]) -> float:
 
 def _hash(config: Config, frames: list[str], recipe: str, input: Path) -> str:
     """Changes when the data or the training's settings do."""
-    text = settings_text(config.train, input) + recipe + "".join(config.elements) + "".join(sorted(frames))
+    tasks = [(part.name, part.head, part.weight, part.name in config.explored_tasks) for part in config.tasks]
+    text = settings_text(config.train, input) + recipe.replace(f"{input}/", "") + json.dumps(tasks)
+    text += "".join(config.elements) + "".join(sorted(frames))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

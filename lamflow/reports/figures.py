@@ -9,7 +9,7 @@ import numpy as np
 
 from lamflow.config.schema import Select
 from lamflow.data.frames import Floats
-from lamflow.data.results import Iteration
+from lamflow.data.results import Iteration, mean_force_rmse
 from lamflow.reports.source import Source
 
 BLUE, ORANGE, GREEN, RED, GREY, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#8a8f98", "#9467bd"
@@ -101,11 +101,8 @@ def _tasks(source: Source) -> Any:
     axis = axes[0, 0]
     names = [task.name for task in source.config.tasks]
     for place, name in enumerate(names[:MOST_TASKS]):
-        points = [
-            (it.number, float(np.mean([m.tasks[name].force_rmse for m in it.models if name in m.tasks])))
-            for it in trained
-            if any(name in m.tasks for m in it.models)
-        ]
+        found = [(it.number, mean_force_rmse(it.models, task=name)) for it in trained]
+        points = [(number, error) for number, error in found if error is not None]
         if name in source.baseline:
             points.insert(0, (0, source.baseline[name].force_rmse))
         axis.plot(*zip(*points, strict=True), "o-", color=_color(place), markersize=4, label=name)

@@ -13,7 +13,7 @@ from lamflow.data import Frame
 from lamflow.data.curves import CURVE, Curve, read_curve
 from lamflow.data.frames import Floats
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Errors, Iteration, Run
+from lamflow.data.results import Errors, Iteration, Run, first_baseline
 from lamflow.data.store import INPUT, iteration_key
 
 DRAWN = 6
@@ -41,7 +41,7 @@ class Source:
     @property
     def baseline(self) -> dict[str, Errors]:
         """Errors of the pre-trained model by task, before any training; its name is empty in a run without tasks."""
-        return next((found for iteration in self.iterations if (found := iteration.baseline)), {})
+        return first_baseline(self.iterations)
 
     @property
     def zero_shot(self) -> Errors | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lamflow.config.tasks import Task
-from lamflow.data.results import Errors, Iteration, ModelResult
+from lamflow.data.results import Errors, Iteration, ModelResult, mean_force_rmse
 
 COLUMNS = (
     "iteration", "stage", "trained on", "held-out force RMSE (eV/Å)", "energy RMSE (meV/atom)", "explored", "accurate",
@@ -56,7 +56,7 @@ def task_rows(tasks: Sequence[Task], before: Mapping[str, Errors], models: Seque
     rows = []
     for task in tasks:
         now = [model.tasks[task.name] for model in models if task.name in model.tasks]
-        force = sum(errors.force_rmse for errors in now) / len(now) if now else None
+        force = mean_force_rmse(models, task=task.name)
         was = before[task.name].force_rmse if task.name in before else None
         start = task.head or ("itself: replayed" if was is not None else "random weights")
         rows.append(

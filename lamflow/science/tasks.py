@@ -117,6 +117,11 @@ def pods_needed(
     return max(1, min(count, parallel))
 
 
+def share_of(pods: int, count: int, total: int) -> int:
+    """How many of `pods` pods `count` tasks of `total` get, in proportion, at least one."""
+    return max(1, round(pods * count / total)) if total else 1
+
+
 def task_seconds(done: Sequence[Iteration]) -> dict[str, float]:
     """Mean time of one task of each kind, in s, in the newest iteration that has any."""
     found: dict[str, float] = {}

@@ -51,6 +51,8 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("elements: [Cu]", "elements: [Cu, Fe]", "emt cannot treat Fe"),
         ("budget: {iterations: 2}", "budget: {iterations: three}", "'three'"),
         ("label: {engine: emt}\n", "", "label: stages.warm.explore finds frames that no engine labels"),
+        ("accurate: 0.999", "trajectory_force_rmse: 0.1", "only a teacher knows this error; set select.score: teacher"),
+        ("iterations: 2}", "iterations: 2, forgetting: 1.5}", "budget.forgetting: there are no replay data"),
         ("models: 3", "models: 1", "train.models: a committee needs two models at least"),
         (
             "seed: 3",

@@ -111,9 +111,14 @@ def test_names_come_from_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_an_object_of_the_object_store(s3: S3Server, bucket: str, tmp_path: Path) -> None:
     (tmp_path / "lam.pt").write_bytes(CONTENT)
+    (tmp_path / "models.txt").write_text("something else")
     s3.client.fput_object(bucket, "models/lam.pt", str(tmp_path / "lam.pt"))
     cluster: dict[str, object] = {"s3": {"endpoint": s3.endpoint}}
     found = fetched(config({"s3": f"s3://{bucket}/models/lam.pt"}, cluster))
+    assert file_of(found).read_bytes() == CONTENT
+    s3.client.fput_object(bucket, "others/lam.pt", str(tmp_path / "models.txt"))
+    other = fetched(config({"s3": f"s3://{bucket}/others/lam.pt"}, cluster))
+    assert file_of(other) != file_of(found), "files of the same name are not the same file"
     assert file_of(found).read_bytes() == CONTENT
     with pytest.raises(InputError, match="there is no such object"):
         fetched(config({"s3": f"s3://{bucket}/models/none.pt"}, cluster))

@@ -12,7 +12,7 @@ from lamflow.engines.conformance import EvaluatorConformance, LabelerConformance
 from lamflow.engines.emt import Emt
 from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure
 from lamflow.engines.registry import evaluator, explorer, labeler
-from lamflow.errors import EngineError
+from lamflow.errors import EngineError, InputError
 
 
 def explore(frame: Frame, work: Path, seed: int = 1, condition: dict[str, float] | None = None, **settings: object):  # type: ignore[no-untyped-def]
@@ -107,3 +107,5 @@ def test_a_calculator_that_is_not_there() -> None:
         )
     with pytest.raises(ValidationError):
         AseLabels(engine="ase", calculator="os; rm -rf")
+    with pytest.raises(InputError, match=r"label: os.system: TypeError: this is no class of calculators of ASE"):
+        AseLabels(engine="ase", calculator="os.system").examine(None)  # type: ignore[arg-type]  # it looks at no file

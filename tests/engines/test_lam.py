@@ -136,7 +136,7 @@ class TestCard:
 
     def test_a_missing_or_ambiguous_head_lists_the_heads(self) -> None:
         heads = ["Domains_Alloy", "H2O"]
-        assert chosen_head(Path("m.pt"), heads, "domains_alloy") == "Domains_Alloy"
+        assert chosen_head(Path("m.pt"), heads, "Domains_Alloy") == "Domains_Alloy"
         assert chosen_head(Path("m.pt"), heads, "RANDOM", random=True) == "RANDOM"
         with pytest.raises(InputError, match=r"m.pt: there is no head 'Alloy'; the model has Domains_Alloy, H2O$"):
             chosen_head(Path("m.pt"), heads, "Alloy")
@@ -196,6 +196,36 @@ class TestFinetuning:
         assert rmse(taken, frames, 2.0)[1] < 0.1
         assert taken.lammps().files["model.pth"].is_file()
 
+    @pytest.mark.parametrize("shift", [True, False])
+    def test_as_is_may_be_followed_by_training(self, shift: bool, lam: Path, tmp_path: Path) -> None:
+        phases = [
+            {"start_from": "as_is", "shift_energies": shift},
+            {"from_iteration": 2, "start_from": "init", "steps": 5},
+        ]
+        trainer = DeepmdTrainer(finetuning(lam, "copper", phases=phases, compress=True))
+        systems = silver(tmp_path)
+        trainer.train(training(tmp_path, "one", systems), quiet)
+        second = training(tmp_path, "two", systems, previous=tmp_path / "one", iteration=2)
+        assert trainer.train(second, quiet) == 5
+
+    def test_init_takes_a_head_of_a_model(self, lam: Path, tmp_path: Path) -> None:
+        trainer = DeepmdTrainer(finetuning(lam, "aluminium", phases=[{"start_from": "init", "steps": 5}]))
+        frames = metal("Al", 4, 7)
+        task = training(tmp_path, "one", data(tmp_path / "al", labeled(metal("Al", 8, 2), offset=5.0)))
+        [before] = trainer.pretrained(task).values()
+        assert trainer.train(task, quiet) == 5
+        assert rmse(trainer.load(task.output), frames, 5.0)[0] < 2 * rmse(before, frames, 5.0)[0]
+
+    def test_another_head_is_another_training(self, lam: Path, tmp_path: Path) -> None:
+        task = training(tmp_path, "one", silver(tmp_path))
+        DeepmdTrainer(finetuning(lam, "copper", steps=10)).train(task, quiet)
+        marker = task.scratch / "marker"
+        marker.touch()
+        DeepmdTrainer(finetuning(lam, "copper", steps=10)).train(task, quiet)
+        assert marker.exists(), "the very same training goes on"
+        DeepmdTrainer(finetuning(lam, "aluminium", steps=10)).train(task, quiet)
+        assert not marker.exists()
+
     def test_killed_while_fine_tuning_it_goes_on(self, lam: Path, tmp_path: Path) -> None:
         task = training(tmp_path, "model", silver(tmp_path, ("Ag", "Cu")), elements=("Ag", "Cu"))
         trainer = DeepmdTrainer(finetuning(lam, "copper", checkpoint_every=20))
@@ -224,7 +254,6 @@ class TestFinetuning:
         assert {path.name for path in task.output.glob("*.pth")} == {"model.silver.pth"}
         again = training(tmp_path, "more", copper + new, tasks=tasks, previous=task.output, iteration=2)
         assert trainer.train(again, quiet) == 20
-        shared = "atomic_model.descriptor.se_atten.embeddings_strip"
         import torch
 
         state = torch.load(again.output / "model.pt", weights_only=True)["model"]
@@ -236,7 +265,7 @@ class TestFinetuning:
             ]
             for head in ("copper", "silver", "fresh")
         }
-        assert values["copper"], shared
+        assert values["copper"]
         for one, other in zip(values["copper"], values["silver"], strict=True):
             assert torch.equal(one, other), "the tasks no longer share one descriptor"
 
@@ -330,6 +359,28 @@ class TestExamination:
         [warning] = examine(config_of(train=student, label=teacher))
         assert "the student has a cutoff of 9 Å, and its teacher sees no further than 4.8 Å" in warning
 
+    def test_later_phases_are_looked_at_too(self, lam: Path) -> None:
+        good = {"file": lam, "head": "copper"}
+        later = {"from_iteration": 3, "start_from": "finetune", "pretrained": {"file": lam, "head": "gold"}}
+        with pytest.raises(InputError, match="no head 'gold'"):
+            examine(config_of(train={"pretrained": good, "phases": [{"start_from": "finetune"}, later]}))
+
+    def test_a_committee_of_one_model_is_none(self, lam: Path) -> None:
+        with pytest.raises(InputError, match="every model of the committee is the same pre-trained model as it is"):
+            examine(
+                config_of(train={"pretrained": {"file": lam, "head": "copper"}, "phases": [{"start_from": "as_is"}]})
+            )
+
+    def test_what_is_not_fetched_is_said(self) -> None:
+        source = {"url": "https://somewhere.org/lam.pt", "sha256": "0" * 64}
+        [warning] = examine(config_of(train={"pretrained": source}))
+        assert warning.startswith("https://somewhere.org/lam.pt: not fetched yet")
+
+    def test_a_broken_input_file(self, tmp_path: Path) -> None:
+        (tmp_path / "input.json").write_text("{model: ")
+        with pytest.raises(InputError, match=r"input.json: not JSON"):
+            examine(config_of(train={"phases": [], "input_file": tmp_path / "input.json"}))
+
     def test_tasks_say_where_they_start(self, lam: Path) -> None:
         start = {"start": {"label": ["rattled"]}, "heldout": {"share": 0.2}, "label": {"engine": "emt"}}
         raw = {**yaml.safe_load(STUDY), "train": {"engine": "deepmd", "models": 2, "pretrained": {"file": lam},
@@ -370,6 +421,9 @@ class TestPhases:
             ({"phases": [{"members": [4]}]}, "number 1 is for model 4 of 3"),
             ({"pretrained": {"head": "x"}}, "give one of file, url, s3 and name"),
             ({"pretrained": {"url": "https://somewhere.org/m.pt"}}, "a url needs the sha256"),
+            ({"variants": [{"name": "a"}, {"name": "a"}]}, "variants: names must differ; given are a, a"),
+            ({"input": {"model": 3}}, "input.model: must be a mapping"),
+            ({"pretrained": {"name": "x"}}, "pretrained: no phase starts from it"),
             ({"variants": [{"name": "a", "input": {"modell": {}}}]}, "modell is not a section of DeePMD-kit's input"),
         ],
     )

@@ -26,8 +26,8 @@ NO_WEIGHTS = ("_extra_state", "mean", "stddev", "davg", "dstd", "out_bias", "out
 def read_card(path: Path) -> ModelCard:
     """The card of the model file at `path`. Raises InputError for a file that is no PyTorch model of DeePMD-kit."""
     definition, sizes = _open(path)
-    branches = definition.get("model_dict") or {"": definition}
-    heads = tuple(_head(name, branch, sizes, "model_dict" in definition) for name, branch in branches.items())
+    several = "model_dict" in definition
+    heads = tuple(_head(name, branch, sizes, several) for name, branch in branches(definition).items())
     kind = "frozen model" if path.suffix == FROZEN else "checkpoint"
     return ModelCard(path, f"DeePMD-kit {kind}", heads, path.stat().st_size, file_hash(path))
 
@@ -35,6 +35,11 @@ def read_card(path: Path) -> ModelCard:
 def read_definition(path: Path) -> dict[str, Any]:
     """The section `model` of the input that the model at `path` was trained with. Raises InputError."""
     return _open(path)[0]
+
+
+def branches(definition: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The heads of a definition by name; one without a name where it has no others."""
+    return dict(definition.get("model_dict") or {"": definition})
 
 
 def chosen_head(path: Path, heads: list[str], head: str | None, *, random: bool = False) -> str | None:
@@ -51,10 +56,9 @@ def chosen_head(path: Path, heads: list[str], head: str | None, *, random: bool 
     listed = ", ".join(heads) + (f", or {RANDOM} for a new one" if random else "")
     if head is None:
         raise InputError(f"{path}: the model has {len(heads)} heads; choose one with `head`: {listed}")
-    found = [name for name in heads if name.lower() == head.lower()]
-    if not found:
+    if head not in heads:
         raise InputError(f"{path}: there is no head {head!r}; the model has {listed}")
-    return head if head in found else found[0]
+    return head
 
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
@@ -74,7 +78,9 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
         )
     try:
         definition, state = (_checkpoint if path.suffix == CHECKPOINT else _frozen)(path)
-        _ = [branch["type_map"] for branch in (definition.get("model_dict") or {"": definition}).values()]
+        _ = [branch["type_map"] for branch in branches(definition).values()]
+    except ImportError as error:
+        raise InputError(f'{path}: to read it takes DeePMD-kit ({error}); pip install "lamflow[deepmd]"') from error
     except Exception as error:
         first = next((line for line in str(error).splitlines() if line.strip()), "")
         raise InputError(f"{path}: not a model of DeePMD-kit: {type(error).__name__}: {first}") from error
@@ -96,7 +102,7 @@ def _frozen(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     import torch
 
     model = torch.jit.load(path, map_location="cpu")
-    definition: dict[str, Any] = json.loads(model.get_model_def_script())
+    definition: dict[str, Any] = json.loads(model.model_def_script)
     return definition, dict(model.state_dict())
 
 

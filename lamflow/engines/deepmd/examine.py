@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.section import expand
 from lamflow.engines.deepmd.card import FROZEN, chosen_head, reach_of, read_card
-from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining
-from lamflow.engines.protocol import ModelCard
+from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining, Phase
+from lamflow.engines.protocol import HeadCard, ModelCard
 from lamflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,29 +19,37 @@ if TYPE_CHECKING:
 
 def examine_training(settings: DeepmdTraining, config: Config) -> list[str]:
     """Warnings; raises InputError for heads that are not there and elements that a pre-trained model does not know."""
-    cards: dict[object, ModelCard] = {}
-    for phase in (settings.phase(1, index) for index in range(settings.total)):
-        source = settings.source(phase)
-        if phase.start_from == "scratch" or source is None or source.file is None:
-            continue
-        path = expand(source.file)
-        card = cards.setdefault(path, read_card(path)) if path not in cards else cards[path]
-        if phase.start_from == "finetune" and path.suffix == FROZEN:
-            raise InputError(f"{path}: a frozen model cannot be fine-tuned; give the checkpoint (.pt)")
-        _check_elements(card, config.elements, "pre-trained model")
-        _check_heads(card, source, config)
-    return []
+    settings.merged_input()
+    _check_committee(settings, config)
+    cards: dict[Path, ModelCard] = {}
+    warnings: dict[str, None] = {}
+    begins = sorted({1, *(phase.from_iteration for phase in settings.phases)})
+    for iteration in begins:
+        for phase in (settings.phase(iteration, index) for index in range(settings.total)):
+            source = settings.source(phase)
+            if phase.start_from == "scratch" or source is None or (phase.start_from == "init" and iteration > 1):
+                continue
+            if source.file is None:
+                warnings[_not_here(source)] = None
+                continue
+            path = expand(source.file)
+            if path not in cards:
+                cards[path] = read_card(path)
+            _check_phase(phase, cards[path])
+            _check_elements(cards[path].path, cards[path].heads, config.elements, "pre-trained model")
+            _check_heads(cards[path], source, phase, config)
+    return list(warnings)
 
 
 def examine_teacher(settings: DeepmdLabels, config: Config) -> list[str]:
     """Warnings about what a student can see and its teacher cannot; raises InputError for what does not fit."""
     if settings.model.file is None:
-        return []
+        return [_not_here(settings.model)]
     card = read_card(expand(settings.model.file))
-    heads = [head.name for head in card.heads]
-    name = chosen_head(card.path, heads, settings.model.head)
+    name = chosen_head(card.path, [head.name for head in card.heads], settings.model.head)
     teacher = next(head for head in card.heads if head.name == (name or ""))
-    _check_elements(ModelCard(card.path, card.kind, (teacher,), card.size, card.sha256), config.elements, "teacher")
+    if not config.tasks:  # a task may have fewer elements than the run
+        _check_elements(card.path, [teacher], config.elements, "teacher")
     warnings = []
     if isinstance(config.train, DeepmdTraining):
         for index in range(0, config.train.total, config.train.models):
@@ -53,24 +63,55 @@ def examine_teacher(settings: DeepmdLabels, config: Config) -> list[str]:
     return warnings
 
 
-def _check_elements(card: ModelCard, elements: list[str], what: str) -> None:
-    for head in card.heads:
+def _not_here(source: PretrainedModel) -> str:
+    """What is said of a model that only a run fetches."""
+    return f"{source.url or source.s3}: not fetched yet; its heads and elements are looked at once it is"
+
+
+def _check_committee(settings: DeepmdTraining, config: Config) -> None:
+    """Models that are all the same do not disagree about anything."""
+    phases = [settings.phase(1, index) for index in range(settings.total)]
+    same = {str(settings.source(phase)) for phase in phases if phase.start_from == "as_is"}
+    alike = len(same) == 1 and all(phase.start_from == "as_is" for phase in phases)
+    if alike and config.stages and config.select.score == "committee":
+        raise InputError(
+            "train.phases: every model of the committee is the same pre-trained model as it is, so they can never "
+            "disagree; fine-tune them, or give members other models or heads"
+        )
+
+
+def _check_phase(phase: Phase, card: ModelCard) -> None:
+    if card.path.suffix == FROZEN and phase.start_from in ("finetune", "as_is"):
+        raise InputError(
+            f"{card.path}: a frozen model cannot be fine-tuned or taken as it is; give the checkpoint (.pt)"
+        )
+
+
+def _check_elements(path: Path, heads: Sequence[HeadCard], elements: list[str], what: str) -> None:
+    for head in heads:
         unknown = [element for element in elements if element not in head.elements]
         if unknown:
             known = ", ".join(head.elements)
-            raise InputError(f"{card.path}: the {what} does not know {', '.join(unknown)}; its type map is {known}")
+            raise InputError(f"{path}: the {what} does not know {', '.join(unknown)}; its type map is {known}")
 
 
-def _check_heads(card: ModelCard, source: PretrainedModel, config: Config) -> None:
+def _check_heads(card: ModelCard, source: PretrainedModel, phase: Phase, config: Config) -> None:
     heads = [head.name for head in card.heads]
     if not config.tasks:
-        chosen_head(card.path, heads, source.head, random=True)
+        chosen_head(card.path, heads, source.head, random=phase.start_from == "finetune")
         return
-    for task in config.tasks:
-        if task.head is None and task.name not in heads:
+    names = ["Default"] if heads == [""] else heads
+    if phase.start_from == "as_is":
+        raise InputError("train.phases: as_is has no heads for the tasks of this run; fine-tune, or leave tasks out")
+    if phase.start_from == "init" and {task.name for task in config.tasks} != set(names):
+        raise InputError(
+            f"train.phases: init needs the very heads of {card.path}, {', '.join(names)}; with other tasks use finetune"
+        )
+    for task in config.tasks if phase.start_from == "finetune" else []:
+        if task.head is None and task.name not in names:
             raise InputError(
                 f"tasks.{task.name}: the pre-trained model {card.path} has no head of this name; say with `head` where "
-                f"it starts from: {', '.join(heads) if heads != [''] else 'Default'}, or {RANDOM}"
+                f"it starts from: {', '.join(names)}, or {RANDOM}"
             )
-        if task.head is not None and not (heads == [""] and task.head == "Default"):
-            chosen_head(card.path, heads, task.head, random=True)
+        if task.head is not None:
+            chosen_head(card.path, names, task.head, random=True)

@@ -15,7 +15,7 @@ from lamflow.config.pretrained import RANDOM
 from lamflow.config.section import expand
 from lamflow.config.seeds import child_seed
 from lamflow.data.curves import CURVE
-from lamflow.engines.deepmd.card import chosen_head, read_definition
+from lamflow.engines.deepmd.card import branches, chosen_head, read_definition
 from lamflow.engines.deepmd.settings import DeepmdTraining, Phase
 from lamflow.engines.protocol import TrainTask
 from lamflow.errors import EngineError, InputError
@@ -44,8 +44,7 @@ class Beginning:
     @property
     def branches(self) -> dict[str, Spec]:
         """The definition's heads by name; one without a name where it has no others."""
-        definition = self.definition or {}
-        return dict(definition.get("model_dict") or {"": definition})
+        return branches(self.definition or {})
 
 
 def beginning(settings: DeepmdTraining, task: TrainTask) -> Beginning:
@@ -61,7 +60,7 @@ def beginning(settings: DeepmdTraining, task: TrainTask) -> Beginning:
     path = expand(source.file)
     try:
         definition = read_definition(path)
-        heads = list(definition.get("model_dict") or {"": definition})
+        heads = list(branches(definition))
         head = None if task.tasks else chosen_head(path, heads, source.head, random=phase.start_from == "finetune")
     except InputError as error:
         raise EngineError(str(error)) from error
@@ -75,7 +74,9 @@ def training_input(settings: DeepmdTraining, task: TrainTask, start: Beginning |
     spec = settings.merged_input(task.index)
     spec["model"] = (_several_heads if task.tasks else _one_head)(settings, task, start, spec["model"])
     spec["loss"] = {**spec["loss"], **phase.loss}
-    data = {"batch_size": "auto", **spec["training"].pop("data", {})}
+    given = spec["training"].pop("training_data", {})  # of a whole input.json
+    data = {**spec["training"].pop("data", {})}
+    data = {"batch_size": given.get("batch_size", "auto"), **data}
     steps = training_steps(settings, phase, task, data["batch_size"])
     rate = spec["learning_rate"]
     if phase.start_lr is not None:
@@ -101,7 +102,8 @@ def training_input(settings: DeepmdTraining, task: TrainTask, start: Beginning |
         max_ckpt_keep=2,
     )
     training.setdefault("disp_freq", max(1, steps // 50))
-    training.pop("validation_data", None)
+    for key in ("validation_data", "data_dict") if not task.tasks else ("validation_data",):
+        training.pop(key, None)
     return spec
 
 
@@ -163,7 +165,7 @@ def _several_heads(settings: DeepmdTraining, task: TrainTask, start: Beginning, 
     type_map = _type_map(task, start, descriptor)
     if start.how == "init":
         type_map = list(next(iter(start.branches.values()))["type_map"])
-    branches: dict[str, Spec] = {}
+    heads: dict[str, Spec] = {}
     for part in task.tasks:
         head = part.head if start.how == "finetune" else None
         fitting = _fitting(settings, start, head or part.name, given) if pretrained else _copy(given["fitting_net"])
@@ -171,29 +173,29 @@ def _several_heads(settings: DeepmdTraining, task: TrainTask, start: Beginning, 
         _seed(branch, child_seed(task.seed, part.name))
         if start.how == "finetune" and head is not None:
             branch["finetune_head"] = head
-        branches[part.name] = branch
+        heads[part.name] = branch
     shared = {"type_map": type_map, "descriptor": descriptor}
     _seed(shared, task.seed)
     rest = {key: value for key, value in given.items() if key not in ("descriptor", "fitting_net", "type_map")}
-    return {**rest, "shared_dict": shared, "model_dict": branches}
+    return {**rest, "shared_dict": shared, "model_dict": heads}
 
 
 def _descriptor(start: Beginning) -> Spec:
-    """The pre-trained model's descriptor; all of its heads share one."""
+    """The pre-trained model's descriptor; all of its heads share one. Raises EngineError for a model without any."""
+    if "descriptor" not in next(iter(start.branches.values())):
+        raise EngineError(f"{start.path}: a model without a descriptor of its own (linear, ZBL) cannot be started from")
     return _copy(next(iter(start.branches.values()))["descriptor"])
 
 
 def _fitting(settings: DeepmdTraining, start: Beginning, head: str | None, given: Spec) -> Spec:
     """The fitting net of a head. A new one is what the user gave, or of the same shape as the pre-trained ones."""
-    branches = start.branches
-    if head in branches:
-        return _copy(branches[head]["fitting_net"])
-    if head in (None, "Default"):
-        return _copy(next(iter(branches.values()))["fitting_net"])
+    first = next(iter(start.branches.values()))
+    if head in start.branches:
+        return _copy(start.branches[head]["fitting_net"])
     asked = settings.input.get("model")
     if head == RANDOM and isinstance(asked, dict) and "fitting_net" in asked:
         return _copy(given["fitting_net"])
-    return _copy(next(iter(branches.values()))["fitting_net"])
+    return _copy(first["fitting_net"])
 
 
 def _type_map(task: TrainTask, start: Beginning, descriptor: Spec) -> list[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import LabelerSettings, TrainerSettings
-from lamflow.config.pretrained import PretrainedModel
+from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.section import InputFile, Name, Section, expand
+from lamflow.errors import InputError
 from lamflow.units import Share
 
 if TYPE_CHECKING:
@@ -109,6 +111,9 @@ class DeepmdTraining(TrainerSettings):
             if isinstance(training, dict) and key in training:
                 raise ValueError(f"input.training.{key}: lamflow supplies the data; remove this key")
         for given in (self.input, *(variant.input for variant in self.variants)):
+            flat = [key for key, value in given.items() if not isinstance(value, dict)]
+            if flat:
+                raise ValueError(f"input.{flat[0]}: must be a mapping, as in DeePMD-kit's input")
             unknown = sorted(set(given) - SECTIONS)
             if unknown:
                 raise ValueError(f"input: {', '.join(unknown)} is not a section of DeePMD-kit's input")
@@ -116,6 +121,11 @@ class DeepmdTraining(TrainerSettings):
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) < len(names):
+            raise ValueError(f"variants: names must differ; given are {', '.join(names)}")
+        if self.pretrained is not None and not any(phase.start_from != "scratch" for phase in self.phases):
+            raise ValueError("pretrained: no phase starts from it; add phases: [{start_from: finetune}]")
         for number, phase in enumerate(self.phases, start=1):
             if any(member > self.total for member in phase.members):
                 raise ValueError(f"phases: number {number} is for model {max(phase.members)} of {self.total}")
@@ -146,7 +156,15 @@ class DeepmdTraining(TrainerSettings):
 
     def recipe(self, iteration: int, index: int) -> str:
         """See TrainerSettings. More steps on the same data are no other way."""
-        return "as_is" if self.phase(iteration, index).start_from == "as_is" else ""
+        phase = self.phase(iteration, index)
+        source = self.source(phase)
+        return f"as_is {source.model_dump_json()}" if phase.start_from == "as_is" and source else ""
+
+    def starts_from_a_model(self, index: int) -> bool:
+        """See TrainerSettings."""
+        phase = self.phase(1, index)
+        source = self.source(phase)
+        return phase.start_from != "scratch" and source is not None and source.head != RANDOM
 
     def phase(self, iteration: int, index: int) -> Phase:
         """How model `index`, from 0, is trained in an iteration."""
@@ -186,13 +204,24 @@ class DeepmdTraining(TrainerSettings):
             "training": {},
         }
         if self.input_file is not None:
-            given = json.loads(expand(self.input_file).read_text())
+            given = _read_input(self.input_file)
             merged |= {key: value for key, value in given.items() if not key.startswith("_")}
         merged |= self.input
         if self.variants:
             merged |= self.variants[index // self.models].input
         copied: dict[str, Any] = json.loads(json.dumps(merged))
         return copied
+
+
+def _read_input(path: Path) -> dict[str, Any]:
+    """An input.json. Raises InputError."""
+    try:
+        given = json.loads(expand(path).read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    if not isinstance(given, dict) or not all(isinstance(v, dict) for k, v in given.items() if not k.startswith("_")):
+        raise InputError(f"{path}: not an input of DeePMD-kit: every section must be a mapping")
+    return given
 
 
 class DeepmdLabels(LabelerSettings):

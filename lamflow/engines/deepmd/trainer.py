@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.data.curves import CURVE, last_lines, read_curve
+from lamflow.data.store import file_hash
 from lamflow.engines import process
-from lamflow.engines.deepmd.card import FROZEN
+from lamflow.engines.deepmd.card import FROZEN, branches, read_definition
 from lamflow.engines.deepmd.input import MODEL, Beginning, beginning, training_input
 from lamflow.engines.deepmd.model import DeepmdModel
 from lamflow.engines.deepmd.settings import DeepmdTraining
@@ -42,7 +43,7 @@ class DeepmdTrainer:
         scratch, log = task.scratch, task.scratch / "train.log"
         spec = training_input(self.settings, task, start)
         steps = int(spec["training"]["numb_steps"])
-        _prepare_scratch(scratch, spec)
+        _prepare_scratch(scratch, spec, start)
         if task.tasks:
             os.environ.setdefault("NUM_WORKERS", "0")  # DeePMD-kit starts so many processes for each task's data
         _train(_arguments(scratch, start), task, steps, progress)
@@ -99,13 +100,23 @@ class DeepmdTrainer:
             _dp(["freeze", "-c", str(task.output / MODEL), "-o", str(frozen), *(["--head", head] if head else [])], log)
             if self.settings.compress:
                 compressed = task.output / f"compressed{FROZEN}"
-                arguments = ["-i", str(frozen), "-o", str(compressed), "-t", str(task.scratch / "input.json")]
-                _dp(["compress", *arguments], log)
+                script = _compression_input(task, head)
+                _dp(["compress", "-i", str(frozen), "-o", str(compressed), "-t", str(script)], log)
                 compressed.replace(frozen)
 
 
+def _compression_input(task: TrainTask, head: str) -> Path:
+    """Compression looks up the shortest distance in the data of the head, by an input with one task."""
+    systems = next((part.systems for part in task.tasks if part.name == head), task.systems)
+    model = branches(read_definition(task.output / MODEL))[head]
+    data = {"systems": [str(system) for system in systems], "batch_size": 1}
+    path = task.scratch / "compress.json"
+    path.write_text(json.dumps({"model": model, "training": {"training_data": data, "numb_steps": 1}}))
+    return path
+
+
 def extract_head(path: Path, head: str | None, output: Path) -> None:
-    """Write one head of the checkpoint at `path` as a checkpoint of its own."""
+    """Write one head of the checkpoint at `path`, or all if it is None, as weights without an optimizer's state."""
     import torch
 
     loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -118,7 +129,7 @@ def extract_head(path: Path, head: str | None, output: Path) -> None:
             "_extra_state": extra,
             **{key.replace(mine, "model.Default.", 1): state[key].clone() for key in state if key.startswith(mine)},
         }
-    torch.save({"model": state}, output)
+    torch.save(state, output)
 
 
 def _frozen_name(task: str) -> str:
@@ -138,21 +149,20 @@ def _arguments(scratch: Path, start: Beginning) -> list[str]:
         return [*given, "--finetune", str(start.path), *branch]
     if start.path.suffix == FROZEN:
         return [*given, "--init-frz-model", str(start.path)]
-    if start.head is not None:
-        alone = scratch / "start.pt"
-        extract_head(start.path, start.head, alone)
-        return [*given, "--init-model", str(alone)]
-    return [*given, "--init-model", str(start.path)]
+    alone = scratch / "start.pt"
+    extract_head(start.path, start.head, alone)
+    return [*given, "--init-model", str(alone)]
 
 
-def _prepare_scratch(scratch: Path, spec: dict[str, Any]) -> None:
-    """Keep what an interrupted training of the very same input left; throw away anything else."""
-    written = scratch / "input.json"
-    text = json.dumps(spec, indent=1, sort_keys=True)
-    if not (written.is_file() and written.read_text() == text):
+def _prepare_scratch(scratch: Path, spec: dict[str, Any], start: Beginning) -> None:
+    """Keep what an interrupted training of the very same input and start left; throw away anything else."""
+    begun = f"{start.how} {start.head} {file_hash(start.path) if start.path else ''}"
+    texts = {"start.txt": begun, "input.json": json.dumps(spec, indent=1, sort_keys=True)}
+    if any(not (scratch / name).is_file() or (scratch / name).read_text() != text for name, text in texts.items()):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        written.write_text(text)
+        for name, text in texts.items():
+            (scratch / name).write_text(text)
 
 
 def _last_checkpoint(scratch: Path) -> Path | None:
