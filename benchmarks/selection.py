@@ -25,7 +25,7 @@ from ase.build import bulk
 from measure import publish, timed
 
 from lamflow.config import Config, parse
-from lamflow.config.schema import FixedWindow
+from lamflow.config.select import FixedWindow
 from lamflow.data import Trajectory
 from lamflow.data.results import Errors, Explored, History, ModelResult, TaskResult
 from lamflow.engines.lammps.dump import read_dump

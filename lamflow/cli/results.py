@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lamflow.cli.runs import located
 from lamflow.cli.terminal import iterations_table
-from lamflow.config.schema import Select
+from lamflow.config.select import Select
 from lamflow.data.dataset import MANIFEST, FrameRecord, Manifest, write_dataset
 from lamflow.data.results import Iteration
 from lamflow.data.store import HELDOUT, INDEX, INPUT, TRAIN, iteration_key

@@ -87,7 +87,8 @@ class Here:
         shutil.rmtree(self._workflow(config, number), ignore_errors=True)
         if number:
             shutil.rmtree(self.directory.iteration(number), ignore_errors=True)
-        shutil.rmtree(self.directory.path / "work" / "scratch" / f"{number:03d}", ignore_errors=True)
+        for folder in (self.directory.path / "work" / "scratch" / f"{number:03d}").glob("train-*"):
+            shutil.rmtree(folder, ignore_errors=True)  # outputs of labels stay: they may be asked for again
         for key in (TRAIN, HELDOUT, INDEX):
             shutil.rmtree(self.directory.path / key / f"{number:03d}", ignore_errors=True)
 

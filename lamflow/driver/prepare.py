@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.config.engines import LabelerSettings
-from lamflow.config.schema import Config, StructureSet
+from lamflow.config.schema import Config
 from lamflow.config.section import expand, rebuilt
+from lamflow.config.structures import StructureSet
 from lamflow.config.tasks import Heldout, Start
 from lamflow.data import Frame, Trajectory
 from lamflow.data.batch import Batch

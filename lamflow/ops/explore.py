@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lamflow.config import stored
-from lamflow.config.schema import Config, FixedWindow
+from lamflow.config.schema import Config
 from lamflow.config.seeds import child_seed
+from lamflow.config.select import FixedWindow
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats, Ints

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lamflow.config import stored
-from lamflow.config.schema import Config, FixedWindow
+from lamflow.config.schema import Config
 from lamflow.config.seeds import child_seed
+from lamflow.config.select import FixedWindow
 from lamflow.data import Frame
 from lamflow.data.batch import Batch
 from lamflow.data.dataset import Origin, frame_key

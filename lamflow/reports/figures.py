@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lamflow.config.schema import Select
+from lamflow.config.select import Select
 from lamflow.data.frames import Floats
 from lamflow.data.results import Iteration, mean_force_rmse
 from lamflow.reports.source import Source

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lamflow.config.schema import Crystal, StructureSet
 from lamflow.config.seeds import child_seed
+from lamflow.config.structures import Crystal, StructureSet
 from lamflow.data import Frame
 
 

@@ -67,7 +67,7 @@ class Place:
         return frames_of(directory.path)
 
 
-def until(true: Callable[[], bool], seconds: float = 120.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 300.0) -> None:
     """Wait for something to become true."""
     deadline = time.monotonic() + seconds
     while not true():

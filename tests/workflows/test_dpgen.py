@@ -38,7 +38,7 @@ def test_the_quickstart_learns(tmp_path: Path) -> None:
         (DPGEN / "quickstart.yaml").read_text(),
         ("models: 4", "models: 2"),
         ("steps: 800", "steps: 200"),
-        ("{steps: 700, start_lr: 0.003}", "{steps: 200, start_lr: 0.003}"),
+        ("steps: 700, start_lr: 0.003}", "steps: 200, start_lr: 0.003}"),
         ("steps: 500", "steps: 100"),
         ("steps: 200, timestep", "steps: 40, timestep"),
         ("low: 0.15", "low: 0.05"),

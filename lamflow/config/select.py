@@ -1,0 +1,105 @@
+"""Which explored frames are worth a label: filters, window, diversity, limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from lamflow.config.section import Section
+from lamflow.units import Degree, EvPerAngstrom, Share
+
+Deviation = Literal["force_max", "force_mean", "force_min", "force_max_relative", "virial_max", "energy"]
+
+
+class FixedWindow(Section):
+    """Frames whose deviation lies between two fixed levels are candidates."""
+
+    rule: Literal["fixed"] = "fixed"
+    low: EvPerAngstrom = 0.10
+    """Frames below this deviation are already well described."""
+    high: EvPerAngstrom = 0.50
+    """Frames above this are likely unphysical and are dropped."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(
+                f"low ({self.low:g} eV/Å) must be below high ({self.high:g} eV/Å); "
+                "as written no frame can ever be selected"
+            )
+        return self
+
+
+class AdaptiveWindow(Section):
+    """The most uncertain frames below `high` are candidates, however small their deviation."""
+
+    rule: Literal["adaptive"]
+    high: EvPerAngstrom = 0.50
+    """Frames above this are likely unphysical and are dropped."""
+    candidates: int = Field(200, ge=1)
+    """At least so many frames are candidates."""
+    share: Share = 0.01
+    """At least this share of all frames are candidates."""
+    settled: Share = 0.05
+    """A stage is done when the smallest deviation among the candidates has changed by less than this share in each of
+    the last `over` iterations. With this window `converge.accurate` has no meaning and is not looked at."""
+    over: int = Field(2, ge=1)
+
+
+def _rule(value: object) -> str:
+    """The rule of a window, `fixed` if none is given."""
+    return str(value.get("rule", "fixed") if isinstance(value, dict) else getattr(value, "rule", "fixed"))
+
+
+Window = Annotated[
+    Annotated[FixedWindow, Tag("fixed")] | Annotated[AdaptiveWindow, Tag("adaptive")], Discriminator(_rule)
+]
+
+
+class Filters(Section):
+    """Frames that no first-principles code should see. Each dropped frame is counted with its reason."""
+
+    min_distance: Share = 0.55
+    """Smallest distance allowed, as a share of the sum of the two covalent radii."""
+    max_length_ratio: float = Field(5.0, ge=1)
+    """Largest ratio of the longest to the shortest cell vector."""
+    min_angle: Degree = 25.0
+    """Smallest angle between two cell vectors."""
+    volume_per_atom: tuple[float, float] = (2.0, 200.0)
+    """Allowed volume of a periodic cell per atom, in Å³."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low, high = self.volume_per_atom
+        if not 0 <= low < high:
+            raise ValueError(f"volume_per_atom: [{low:g}, {high:g}] Å³ must be a range from low to high")
+        return self
+
+
+class Select(Section):
+    """Which explored frames are sent to be labeled: filters, then window, then diversity, then limits."""
+
+    window: Window = FixedWindow()
+    score: Literal["committee", "teacher"] = "committee"
+    """What the window looks at: how far the models of the committee disagree, or the true error of the model that
+    explored. The latter evaluates every explored frame with the label engine, a teacher that costs milliseconds."""
+    by: Deviation = "force_max"
+    """Of the forces (largest, mean or smallest over the atoms; relative to the force's size plus 1 eV/Å), of the virial
+    per atom in eV, or of the energy per atom in eV."""
+    limit: int = Field(50, ge=1)
+    """Most frames labeled in one iteration."""
+    per_group: int | None = Field(None, ge=1)
+    """Most frames from one explore group of the stage."""
+    pick: Literal["diverse", "uncertain", "random"] = "diverse"
+    """`diverse`: farthest from the training set and from each other; `uncertain`: largest deviation first."""
+    pool: int = Field(1000, ge=1)
+    """Most candidates that one pod sends on, drawn at random from all of its candidates."""
+    filters: Filters = Filters()
+    max_failed: Share = 0.5
+    """Stop with the reasons when more than this share of the explore tasks failed outright."""
+
+    @property
+    def unit(self) -> str:
+        """Of the deviation and of the window's levels."""
+        return {"force_max_relative": "", "virial_max": "eV/atom", "energy": "eV/atom"}.get(self.by, "eV/Å")

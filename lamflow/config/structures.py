@@ -1,0 +1,75 @@
+"""Where exploration starts, and what is labeled first: structures from files or built by name."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from ase.data import atomic_numbers, reference_states
+from pydantic import Field, model_validator
+
+from lamflow.config.section import Element, InputFile, Name, Section
+from lamflow.units import Angstrom, Length, Share
+
+Supercell = Annotated[list[Annotated[int, Field(ge=1, le=50)]], Field(min_length=3, max_length=3)]
+ONE_ATOM_LATTICES = ("fcc", "bcc", "hcp", "sc", "diamond")
+
+
+class Crystal(Section):
+    """A crystal built by name, as `ase.build.bulk` knows it."""
+
+    formula: str
+    """Chemical formula of the cell's basis, for example `Cu` or `NaCl`."""
+    lattice: Literal["fcc", "bcc", "hcp", "sc", "diamond", "zincblende", "rocksalt", "cesiumchloride", "wurtzite"]
+    a: Length | None = None
+    """Lattice constant; the experimental one of the element if absent."""
+    c: Length | None = None
+    cubic: bool = False
+    """The conventional cubic cell instead of the primitive one."""
+
+    @model_validator(mode="after")
+    def _formula_fits(self) -> Self:
+        symbols = re.findall(r"[A-Z][a-z]?", self.formula)
+        sites = 1 if self.lattice in ONE_ATOM_LATTICES else 2
+        if "".join(symbols) != self.formula or len(symbols) != sites:
+            example = "Cu" if sites == 1 else "NaCl"
+            raise ValueError(f"formula {self.formula!r} does not fit {self.lattice}: give it like {example!r}")
+        reference = reference_states[atomic_numbers.get(symbols[0], 0)] or {}
+        if self.a is None and (sites == 2 or reference.get("symmetry") != self.lattice):
+            raise ValueError(f"the lattice constant a of {self.lattice} {self.formula} is needed")
+        if self.cubic and self.lattice in ("hcp", "wurtzite"):
+            raise ValueError(f"{self.lattice} has no cubic cell")
+        return self
+
+    @property
+    def elements(self) -> list[str]:
+        """Its chemical symbols."""
+        return re.findall(r"[A-Z][a-z]?", self.formula)
+
+
+class StructureSet(Section):
+    """Start structures: read from files or built, then repeated, substituted, strained and rattled. Seeded."""
+
+    name: Name
+    files: list[InputFile] = Field(default_factory=list)
+    """Structures in any format that ASE or dpdata reads (POSCAR, CIF, extxyz, …); every frame is used."""
+    format: str | None = None
+    """Name of the format, for files whose name does not tell; ASE's names first, then dpdata's."""
+    crystal: Crystal | None = None
+    supercell: Supercell = [1, 1, 1]
+    composition: dict[Element, Share] = Field(default_factory=dict)
+    """Random alloy: every site gets one of these elements with this share."""
+    copies: int = Field(1, ge=1, le=100_000)
+    """How many structures to make from each one read or built."""
+    strain: Share = 0.0
+    """Largest random strain of a copy's cell, as a share of its lengths; shear included."""
+    rattle: Angstrom = 0.0
+    """Standard deviation of the random displacement of each coordinate in a copy."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.files) == (self.crystal is not None):
+            raise ValueError("give either files or a crystal, not both and not neither")
+        if self.composition and abs(sum(self.composition.values()) - 1) > 1e-6:
+            raise ValueError(f"the shares of composition add up to {sum(self.composition.values()):g}, not to 1")
+        return self
