@@ -17,7 +17,7 @@ from lamflow.config.section import expand
 from lamflow.data import LabeledFrame, Labels
 from lamflow.data.dataset import Item, Origin
 from lamflow.data.frames import Floats
-from lamflow.data.results import Evaluation, SystemErrors
+from lamflow.data.results import Errors, Evaluation, SystemErrors
 from lamflow.data.store import file_hash
 from lamflow.driver.prepare import frames_of, start_items
 from lamflow.driver.pretrained import fetched
@@ -52,31 +52,13 @@ def evaluate(config: Config, model: Path | None = None, head: str | None = None)
     heads = _heads(config, source, path)
     given = _labeled(config)
     started = time.monotonic()
-    systems: list[SystemErrors] = []
-    overall, shifts, energies, forces = {}, {}, [np.zeros((0, 2))], [np.zeros((0, 2))]
+    judged: dict[str, _Judged] = {}
     for part in config.parts:
         mine = {role: [item for item in items if item.origin.task == part.name] for role, items in given.items()}
-        if not (mine["train"] or mine["heldout"]) or part.name not in heads:
-            continue
-        judge = _evaluator(config, source.model_copy(update={"head": heads[part.name]}))
-        predicted = {role: judge.evaluate([item.labeled.frame for item in items]) for role, items in mine.items()}
-        role = "train" if mine["train"] else "heldout"
-        shift = shifts[part.name] = energy_shift(
-            predicted[role], _labels(mine[role]), [item.labeled.frame for item in mine[role]], config.elements
-        )
-        moved = {
-            role: [shifted(p, item.labeled.frame, shift) for p, item in zip(predicted[role], mine[role], strict=True)]
-            for role in mine
-        }
-        for role in ("train", "heldout"):
-            systems += _by_system(part.name, role, mine[role], predicted[role], moved[role])
-        judged = "heldout" if mine["heldout"] else "train"
-        overall[part.name] = errors(moved[judged], _labels(mine[judged]))
-        for item, labels in zip(mine[judged], moved[judged], strict=True):
-            natoms, true = item.labeled.frame.natoms, item.labeled.labels
-            energies.append(np.array([[labels.energy, true.energy]]) / natoms)
-            forces.append(np.stack([labels.forces.ravel(), true.forces.ravel()], axis=1))
-    if not systems:
+        if (mine["train"] or mine["heldout"]) and part.name in heads:
+            judge = _evaluator(config, source.model_copy(update={"head": heads[part.name]}))
+            judged[part.name] = _judge(part.name, judge, mine, config.elements)
+    if not judged:
         raise InputError(
             "there are no labeled data to judge on: give start.data or heldout.data; structure sets "
             "are labeled for this by engines like deepmd, ase and emt only"
@@ -84,10 +66,46 @@ def evaluate(config: Config, model: Path | None = None, head: str | None = None)
     named = ", ".join(dict.fromkeys(head for head in heads.values() if head))
     name = str(path) + (f", head {named}" if named else "")
     found = Evaluation(
-        model=name, sha256=file_hash(path), shift=shifts, systems=systems, overall=overall,
-        seconds=time.monotonic() - started,
+        model=name, sha256=file_hash(path), shift={task: each.shift for task, each in judged.items()},
+        systems=[system for each in judged.values() for system in each.systems],
+        overall={task: each.overall for task, each in judged.items()}, seconds=time.monotonic() - started,
     )  # fmt: skip
-    return Evaluated(found, np.concatenate(energies), np.concatenate(forces))
+    energies = np.concatenate([each.energies for each in judged.values()])
+    return Evaluated(found, energies, np.concatenate([each.forces for each in judged.values()]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """What is found for one task; `energies` and `forces` as in Evaluated."""
+
+    shift: dict[str, float]
+    systems: list[SystemErrors]
+    overall: Errors
+    energies: Floats
+    forces: Floats
+
+
+def _judge(task: str, judge: Evaluator, items: dict[str, list[Item]], elements: Sequence[str]) -> _Judged:
+    """Errors on a task's items by role; the energies are shifted to those of the start, if there are any."""
+    predicted = {role: judge.evaluate([item.labeled.frame for item in own]) for role, own in items.items()}
+    base = "train" if items["train"] else "heldout"
+    frames = [item.labeled.frame for item in items[base]]
+    shift = energy_shift(predicted[base], _labels(items[base]), frames, elements)
+    moved = {
+        role: [shifted(p, item.labeled.frame, shift) for p, item in zip(predicted[role], own, strict=True)]
+        for role, own in items.items()
+    }
+    shown = "heldout" if items["heldout"] else "train"
+    pairs = list(zip(moved[shown], _labels(items[shown]), strict=True))
+    return _Judged(
+        shift=shift,
+        systems=[
+            row for role, own in items.items() for row in _by_system(task, role, own, predicted[role], moved[role])
+        ],
+        overall=errors(moved[shown], _labels(items[shown])),
+        energies=np.array([[p.energy / len(p.forces), r.energy / len(r.forces)] for p, r in pairs]),
+        forces=np.concatenate([np.stack([p.forces.ravel(), r.forces.ravel()], axis=1) for p, r in pairs]),
+    )
 
 
 def _labeled(config: Config) -> dict[str, list[Item]]:

@@ -58,15 +58,30 @@ def merge(
     known = read_index(index, iteration).hashes
     heldout, twice = _new(heldout, known)
     train, again = _new(train, known)
-    for wanted in config.parts if iteration == 0 else []:
+    if iteration == 0:
+        _require_data(config, train, heldout)
+    out = context.out
+    added, held = _write(out, config, train, heldout)
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    result = Merged(added=added, heldout=held, duplicates=twice + again, failed=failed, seconds=seconds)
+    result.save(out / "merged" / RESULT)
+    return Merging(out / "train", out / "heldout", out / "known", out / "merged", len(outcomes) - len(failed))
+
+
+def _require_data(config: Config, train: list[Item], heldout: list[Item]) -> None:
+    """Raise InputError for a task that has nothing to train on, or nothing to be judged by."""
+    for part in config.parts:
         for what, there in (("training", train), ("held-out", heldout)):
-            if not any(item.origin.task == wanted.name for item in there):
-                where = f" of task {wanted.name}" if wanted.name else ""
+            if not any(item.origin.task == part.name for item in there):
+                where = f" of task {part.name}" if part.name else ""
                 raise InputError(
                     f"the {what} set{where} is empty after reading, labeling and removing duplicates; see start and "
                     "heldout"
                 )
-    out = context.out
+
+
+def _write(out: Path, config: Config, train: list[Item], heldout: list[Item]) -> tuple[int, int]:
+    """Write both data sets and what later iterations ask of them; returns how many frames they have."""
     manifest = write_dataset(out / "train", train, config.elements, config.data_format)
     held = write_dataset(out / "heldout", heldout, config.elements, config.data_format)
     (out / "known").mkdir(parents=True)
@@ -75,16 +90,7 @@ def merge(
     for part in config.parts:
         own = [item.labeled.frame for item in train if item.origin.task == part.name]
         np.save(out / "known" / f"{part.name}{DESCRIPTORS}", descriptors(own, config), allow_pickle=False)
-    seconds = sum(outcome.seconds for outcome in outcomes)
-    result = Merged(
-        added=len(manifest.frames),
-        heldout=len(held.frames),
-        duplicates=twice + again,
-        failed=failed,
-        seconds=seconds,
-    )
-    result.save(out / "merged" / RESULT)
-    return Merging(out / "train", out / "heldout", out / "known", out / "merged", len(outcomes) - len(failed))
+    return len(manifest.frames), len(held.frames)
 
 
 def _judge(config: Config, outcomes: list[LabelOutcome]) -> list[LabelOutcome]:

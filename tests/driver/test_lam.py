@@ -14,6 +14,7 @@ import yaml
 
 from lamflow.config import Config
 from lamflow.data.dataset import manifests
+from lamflow.driver.evaluate import evaluate
 from lamflow.driver.loop import run
 from lamflow.driver.rundir import RunDirectory
 from lamflow.driver.study import RunResult
@@ -131,6 +132,9 @@ def test_a_replayed_head_is_watched_and_forgetting_stops_the_run(lam: Path, tmp_
     assert record.state == "ended"
     assert "the models forget copper: its held-out force RMSE was" in record.message
     assert "more than 1 times (budget.forgetting)" in record.message
+    before, after = evaluate(config).found, evaluate(config, tmp_path / "run/iterations/001/models/0/model.pt").found
+    assert before.overall["silver"].force_rmse == pytest.approx(first.baseline["silver"].force_rmse, rel=1e-4)
+    assert after.overall["silver"].force_rmse == pytest.approx(first.models[0].tasks["silver"].force_rmse, rel=1e-4)
 
 
 def test_distillation_needs_no_committee(lam: Path, tmp_path: Path) -> None:
