@@ -24,7 +24,7 @@ from lamflow.driver.pretrained import fetched
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator, ModelCard
 from lamflow.errors import InputError
-from lamflow.science.metrics import energy_shift, errors, shifted
+from lamflow.science.metrics import energy_shift, errors, parity_points, shifted
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +96,15 @@ def _judge(task: str, judge: Evaluator, items: dict[str, list[Item]], elements: 
         for role, own in items.items()
     }
     shown = "heldout" if items["heldout"] else "train"
-    pairs = list(zip(moved[shown], _labels(items[shown]), strict=True))
+    energies, forces = parity_points(moved[shown], _labels(items[shown]))
     return _Judged(
         shift=shift,
         systems=[
             row for role, own in items.items() for row in _by_system(task, role, own, predicted[role], moved[role])
         ],
         overall=errors(moved[shown], _labels(items[shown])),
-        energies=np.array([[p.energy / len(p.forces), r.energy / len(r.forces)] for p, r in pairs]),
-        forces=np.concatenate([np.stack([p.forces.ravel(), r.forces.ravel()], axis=1) for p, r in pairs]),
+        energies=energies,
+        forces=forces,
     )
 
 

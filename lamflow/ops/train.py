@@ -24,7 +24,7 @@ from lamflow.engines.protocol import Evaluator, Progress, TaskData, Trainer, Tra
 from lamflow.errors import EngineError
 from lamflow.ops._op import Context, op
 from lamflow.ops._read import settings_text
-from lamflow.science.metrics import energy_shift, errors, shifted
+from lamflow.science.metrics import energy_shift, errors, parity_points, shifted
 from lamflow.science.structures import enlarged
 from lamflow.science.tasks import deal
 
@@ -153,8 +153,10 @@ def _judge(
         return result.model_copy(update={"failed": str(error)})
     items = [item for name in counted for item in judges[name]]
     answers = [labels for name in counted for labels in predicted[name]]
-    _keep_predictions(task.output / PREDICTIONS, items, answers)
-    found = errors(answers, [item.labeled.labels for item in items])
+    reference = [item.labeled.labels for item in items]
+    energies, forces = parity_points(answers, reference)
+    np.savez(task.output / PREDICTIONS, energy=energies, force=forces)
+    found = errors(answers, reference)
     by_task = {
         name: errors(predicted[name], [item.labeled.labels for item in items]) for name, items in judges.items() if name
     }
@@ -165,18 +167,6 @@ def _judge(
     if not np.isfinite(found.force_rmse):
         update = {"failed": "its forces on the held-out data are not finite", "seconds": update["seconds"]}
     return result.model_copy(update=update)
-
-
-def _keep_predictions(path: Path, items: Sequence[Item], predicted: Sequence[Labels]) -> None:
-    reference = [item.labeled.labels for item in items]
-    natoms = np.array([item.labeled.frame.natoms for item in items])
-    np.savez(
-        path,
-        energy=np.array([[p.energy, r.energy] for p, r in zip(predicted, reference, strict=True)]) / natoms[:, None],
-        force=np.concatenate(
-            [np.stack([p.forces.ravel(), r.forces.ravel()], 1) for p, r in zip(predicted, reference, strict=True)]
-        ),
-    )
 
 
 def _first_that_starts_from_a_model(config: Config) -> int | None:

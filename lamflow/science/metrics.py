@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lamflow.data import Frame, Labels
+from lamflow.data.frames import Floats
 from lamflow.data.results import Errors, ModelResult
 
 OUTLIER = 5.0
@@ -39,6 +40,13 @@ def errors(predicted: Sequence[Labels], reference: Sequence[Labels]) -> Errors:
         virial_rmse=float(np.sqrt(np.mean(np.concatenate(virial) ** 2))) if virial else None,
         frames=len(reference),
     )
+
+
+def parity_points(predicted: Sequence[Labels], reference: Sequence[Labels]) -> tuple[Floats, Floats]:
+    """Predicted and reference energies (F, 2) in eV/atom and force components (K, 2) in eV/Å, of one frame at least."""
+    pairs = list(zip(predicted, reference, strict=True))
+    energies = np.array([[p.energy / len(p.forces), r.energy / len(r.forces)] for p, r in pairs])
+    return energies, np.concatenate([np.stack([p.forces.ravel(), r.forces.ravel()], axis=1) for p, r in pairs])
 
 
 def energy_shift(
