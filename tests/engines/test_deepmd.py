@@ -46,7 +46,7 @@ def task(copper: list[Frame], folder: Path, name: str = "model", previous: Path 
         write_dataset(folder / "data", items, ["Cu"], "deepmd/npy")
     return TrainTask(
         systems=tuple(systems(folder / "data")), elements=("Cu",), seed=1, previous=previous,
-        output=folder / name, scratch=folder / f"{name}-scratch",
+        output=folder / name, scratch=folder / f"{name}-scratch", iteration=1 if previous is None else 2,
     )  # fmt: skip
 
 
@@ -104,7 +104,7 @@ class TestTraining:
         given = task(frames(), trained, "again")
         made = trainer(DeepmdTraining.model_validate(SMALL))
         given.scratch.mkdir()
-        for name in ("input.json", "model.ckpt-100.pt"):
+        for name in ("start.txt", "input.json", "model.ckpt-100.pt"):
             text = (trained / "model-scratch" / name).read_bytes()
             (given.scratch / name).write_bytes(text.replace(b"model-scratch", b"again-scratch"))
         spec = training_input(DeepmdTraining.model_validate(SMALL), given)
