@@ -19,6 +19,7 @@ class Unit:
     symbol: str
 
 
+EvPerAtom = Annotated[float, Field(ge=0), Unit("eV/atom")]
 EvPerAngstrom = Annotated[float, Field(ge=0), Unit("eV/Å")]
 Angstrom = Annotated[float, Field(ge=0), Unit("Å")]
 Length = Annotated[float, Field(gt=0), Unit("Å")]

@@ -17,6 +17,7 @@ from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from lamflow.config.section import Section
+from lamflow.units import Bar, EvPerAngstrom, Length
 
 if TYPE_CHECKING:
     from lamflow.config.schema import Config
@@ -91,22 +92,85 @@ class TrainerSettings(EngineSettings):
 class ExplorerSettings(EngineSettings):
     """What every explorer is told."""
 
-    structures: list[str] = Field(min_length=1)
-    """Names of the structure sets to start from."""
-    starts: int = Field(1, ge=1)
-    """How many start structures each condition gets in an iteration, drawn without repetition while there are any."""
     task: str | None = None
     """In a run with several tasks, the one whose head explores and whose data get the labels; the first that has a
     label engine if absent."""
 
     def conditions(self) -> list[dict[str, float]]:
-        """Every condition (temperature in K, pressure in bar, …) that each start structure is explored under."""
+        """Every condition (temperature in K, pressure in bar, …) that is explored."""
         return [{}]
 
     def seconds(self, natoms: int) -> float:
         """A guess, for planning only, of the time that one task of `natoms` atoms takes, in s."""
         del natoms
         return 60.0
+
+
+class WalkerSettings(ExplorerSettings):
+    """What explorers are told that begin with structures: dynamics, relaxation."""
+
+    structures: list[str] = Field(min_length=1)
+    """Names of the structure sets to start from."""
+    starts: int = Field(1, ge=1)
+    """How many start structures each condition gets in an iteration, drawn without repetition while there are any."""
+
+
+class Relaxation(Section):
+    """How structures are relaxed, all of a generation at once."""
+
+    method: Literal["lbfgs", "fire"] = "lbfgs"
+    model: Literal["first", "mean"] = "first"
+    """Relax with the committee's first model, or with the mean of all at so many times the cost."""
+    steps: int = Field(150, ge=1)
+    """Most steps of a relaxation."""
+    fmax: EvPerAngstrom = 0.03
+    """It ends when no force on an atom or, divided by the number of atoms, on the cell is larger."""
+    cell: bool = True
+    """Relax the cell too."""
+    max_step: Length = 0.15
+    """Longest move of an atom in one step."""
+
+
+class SearcherSettings(ExplorerSettings):
+    """What engines are told that propose structures themselves, generation after generation."""
+
+    population: int = Field(20, ge=2, le=10_000)
+    """Structures of a generation."""
+    generations: int = Field(5, ge=1, le=1000)
+    """Generations of one search; every iteration of a stage begins a new one."""
+    pressures: list[Bar] = Field([0.0], min_length=1)
+    """One search for each; 10 000 bar are 1 GPa."""
+    repeats: int = Field(1, ge=1)
+    """Independent searches at each pressure."""
+    relax: Relaxation = Relaxation()
+    mode: Literal["merge", "split"] = "merge"
+    """`merge`: one pod does a whole search, all generations one after the other. `split`: each generation's
+    relaxations are dealt out to the explore pods, for models so expensive that this pays."""
+    path_frames: int = Field(6, ge=1)
+    """Most frames of each relaxation's path that are judged and may be labeled, evenly spaced, start and end included."""
+    label_best: int = Field(5, ge=0)
+    """So many of the structures nearest to the convex hull are labeled whatever the models' deviation, so that the hull
+    becomes one of labels."""
+    similarity: float = Field(0.02, ge=0)
+    """Structures whose bond characterisation matrices are closer are the same one."""
+
+    @property
+    def elements(self) -> list[str]:
+        """Chemical symbols of what is searched."""
+        raise NotImplementedError
+
+    @property
+    def natoms(self) -> int:
+        """Atoms of the largest structure that may be proposed."""
+        raise NotImplementedError
+
+    def conditions(self) -> list[dict[str, float]]:
+        """One for each pressure."""
+        return [{"pressure": pressure} for pressure in self.pressures]
+
+    def seconds(self, natoms: int) -> float:
+        """As small models take on one core, for a whole search."""
+        return 2e-4 * natoms * self.population * self.generations * self.relax.steps
 
 
 class LabelerSettings(EngineSettings):

@@ -7,13 +7,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lamflow.config.engines import ChosenByEngine, ExplorerSettings, LabelerSettings, TrainerSettings, engine_named
+from lamflow.config.engines import (
+    ChosenByEngine,
+    ExplorerSettings,
+    LabelerSettings,
+    SearcherSettings,
+    TrainerSettings,
+    WalkerSettings,
+    engine_named,
+)
 from lamflow.config.pods import Cluster, Pods
 from lamflow.config.section import Element, Name, Section
 from lamflow.config.select import Select
 from lamflow.config.structures import StructureSet
 from lamflow.config.tasks import Heldout, Start, Task
-from lamflow.units import EvPerAngstrom, Share
+from lamflow.units import EvPerAngstrom, EvPerAtom, Share
 
 
 class Stage(Section):
@@ -36,6 +44,11 @@ class Converge(Section):
     trajectory_force_rmse: EvPerAngstrom | None = None
     """Force RMSE against the teacher on the frames that the models explored themselves must be at most this; needs
     `select.score: teacher`."""
+    hull_change: EvPerAtom | None = None
+    """For structure searches: since the iteration before the convex hull must have changed by at most this."""
+    hull_regret: EvPerAtom | None = None
+    """For structure searches: by their labels, the ground states that the models found an iteration ago must lie at
+    most this far above the hull of all labeled structures."""
     plateau: int | None = Field(None, ge=2)
     """Also done when the held-out force RMSE has not improved by 2 % over this many iterations."""
 
@@ -145,6 +158,7 @@ class Config(Section):
             raise ValueError(
                 "converge.trajectory_force_rmse: only a teacher knows this error; set select.score: teacher"
             )
+        self._searches_fit()
         if self.budget.forgetting is not None and not any(task.head is None for task in self.tasks):
             raise ValueError(
                 "budget.forgetting: there are no replay data: no task goes on with a head of the pre-trained model; "
@@ -155,6 +169,19 @@ class Config(Section):
                 "train.models: a committee needs two models at least; one is enough with select.score: teacher"
             )
         return self
+
+    def _searches_fit(self) -> None:
+        """Searches stay within the elements, and convergence of a hull needs one."""
+        made = [(f"structures.{each.name}.generate", each.generate) for each in self.structures if each.generate]
+        made += [(f"stages.{stage.name}.explore", group) for stage in self.stages for group in stage.explore]
+        searches = [(where, group) for where, group in made if isinstance(group, SearcherSettings)]
+        for where, group in searches:
+            foreign = sorted(set(group.elements) - set(self.elements))
+            if foreign:
+                raise ValueError(f"{where}: {foreign[0]} is not in elements {self.elements}")
+        for key in ("hull_change", "hull_regret"):
+            if getattr(self.converge, key) is not None and not any(where.startswith("stages") for where, _ in searches):
+                raise ValueError(f"converge.{key}: no stage searches structures, so there is no convex hull")
 
     def _tasks_fit(self) -> None:
         """The data belong to the run or to its tasks, not to both."""
@@ -185,7 +212,8 @@ class Config(Section):
             yield from ((f"{where}heldout.label", name) for name in part.heldout.label)
         for stage in self.stages:
             for group in stage.explore:
-                yield from ((f"stages.{stage.name}.explore", name) for name in group.structures)
+                names = group.structures if isinstance(group, WalkerSettings) else []
+                yield from ((f"stages.{stage.name}.explore", name) for name in names)
 
     def _labeler_fits(self, part: Task) -> None:
         where = f"tasks.{part.name}: " if part.name else ""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from ase.data import atomic_numbers, reference_states
 from pydantic import Field, model_validator
 
+from lamflow.config.engines import ChosenByEngine, ExplorerSettings, SearcherSettings
 from lamflow.config.section import Element, InputFile, Name, Section
 from lamflow.units import Angstrom, Length, Share
 
@@ -56,6 +57,8 @@ class StructureSet(Section):
     format: str | None = None
     """Name of the format, for files whose name does not tell; ASE's names first, then dpdata's."""
     crystal: Crystal | None = None
+    generate: Annotated[ExplorerSettings, ChosenByEngine("explore")] | None = None
+    """Random structures: the first generation of a structure search, `population` of them."""
     supercell: Supercell = [1, 1, 1]
     composition: dict[Element, Share] = Field(default_factory=dict)
     """Random alloy: every site gets one of these elements with this share."""
@@ -68,8 +71,10 @@ class StructureSet(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if bool(self.files) == (self.crystal is not None):
-            raise ValueError("give either files or a crystal, not both and not neither")
+        if bool(self.files) + (self.crystal is not None) + (self.generate is not None) != 1:
+            raise ValueError("give one of files, crystal and generate")
+        if self.generate is not None and not isinstance(self.generate, SearcherSettings):
+            raise ValueError(f"generate: {self.generate.engine} begins with structures and proposes none itself")
         if self.composition and abs(sum(self.composition.values()) - 1) > 1e-6:
             raise ValueError(f"the shares of composition add up to {sum(self.composition.values()):g}, not to 1")
         return self

@@ -16,7 +16,8 @@ class ExploredFrames:
     """F frames that passed the filters, of which C are candidates.
 
     task        (F,)    number of the explore task within its iteration
-    step        (F,)    step of the simulation
+    structure   (F,)    of a search: 100 000 times the generation plus the structure's number; 0 otherwise
+    step        (F,)    step of the simulation or relaxation
     deviation   (F,)    what the window looks at
     error       (F,)    force RMSE of the model that explored against the teacher, eV/Å; NaN without a teacher
     candidate   (C,)    numbers of the candidates among the F frames
@@ -26,6 +27,7 @@ class ExploredFrames:
     """
 
     task: Ints
+    structure: Ints
     step: Ints
     deviation: Floats
     error: Floats
@@ -46,3 +48,29 @@ class ExploredFrames:
             own = {item.name: stored[item.name] for item in fields(cls) if item.name != "frames"}
             frames = PackedFrames(**{item.name: stored[item.name] for item in fields(PackedFrames)})
         return cls(**own, frames=frames)
+
+
+GENERATION = 100_000
+"""Structures of a generation that ExploredFrames can tell apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoundFrames:
+    """The structures that a search has found, as they relaxed.
+
+    frames  C
+    forces  (ΣN, 3) what the models predict on average, one after the other, eV/Å
+    """
+
+    frames: PackedFrames
+    forces: Floats
+
+    def save(self, path: Path) -> None:
+        """Write as an uncompressed .npz file without pickles."""
+        np.savez(path, forces=self.forces, **self.frames.arrays())  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> FoundFrames:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            return cls(PackedFrames(**{item.name: stored[item.name] for item in fields(PackedFrames)}), stored["forces"])

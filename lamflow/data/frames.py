@@ -142,6 +142,10 @@ class Trajectory:
     def __iter__(self) -> Iterator[Frame]:
         return (self.frame(index) for index in range(len(self)))
 
+    def part(self, frames: Ints) -> Trajectory:
+        """The frames with these numbers."""
+        return Trajectory(self.numbers, self.positions[frames], self.cells[frames], self.steps[frames], self.pbc)
+
     @classmethod
     def of(cls, frames: list[Frame], steps: list[int], failure: str | None = None) -> Trajectory:
         """Frames of the same atoms as one trajectory."""

@@ -96,8 +96,9 @@ def mean_force_rmse(models: Sequence[ModelResult], variant: str = "", task: str 
 
 
 class TaskResult(Part):
-    """One explore task."""
+    """One explore task, or one pod's share of it."""
 
+    number: int
     name: str
     group: str
     structure: str
@@ -116,10 +117,93 @@ class TaskResult(Part):
     seconds: float = 0.0
 
 
+class FoundStructure(Part):
+    """One structure that a search has relaxed.
+
+    search      number of the explore task, and number the structure's in its generation
+    energy      by the model that relaxed it, eV/atom
+    volume      Å³/atom
+    deviation   of the models, what the window looks at
+    """
+
+    search: int
+    generation: int
+    number: int
+    energy: float
+    volume: float
+    converged: bool
+    deviation: float | None = None
+    failed: str | None = None
+
+
 class Explored(Result):
-    """The tasks of one explore pod; its frames lie beside it in frames.npz."""
+    """What one pod has explored; its frames lie beside it in frames.npz, the structures it found in found.npz.
+
+    A search's generations are documents of their own, each with its share of the task.
+    """
 
     tasks: list[TaskResult]
+    found: list[FoundStructure] = Field(default_factory=list)
+
+
+class HullEntry(Part):
+    """One of the best structures of a search.
+
+    energy, enthalpy  by the models, eV/atom
+    volume            Å³/atom
+    above_hull        eV/atom above the convex hull of everything that was found under this condition
+    hash              of the frame
+    """
+
+    search: int
+    generation: int
+    number: int
+    formula: str
+    counts: dict[str, int]
+    energy: float
+    enthalpy: float
+    volume: float
+    above_hull: float
+    space_group: int
+    deviation: float | None = None
+    hash: str
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of each element among the atoms."""
+        total = sum(self.counts.values())
+        return {element: count / total for element, count in self.counts.items()}
+
+
+class Generation(Part):
+    """A generation of all searches under one condition; heights above the hull in eV/atom."""
+
+    number: int
+    structures: int
+    lowest: float | None
+    mean: float | None
+
+
+class Hull(Part):
+    """The convex hull that the searches of an iteration under one condition have found.
+
+    entries     the best structures, each once, nearest to the hull first
+    structures  that were relaxed; failed of them exploded, unfinished had not converged, duplicates were found before
+    """
+
+    task: str = ""
+    condition: dict[str, float]
+    elements: list[str]
+    entries: list[HullEntry]
+    generations: list[Generation]
+    structures: int
+    failed: int
+    unfinished: int
+    duplicates: int
+
+
+NEAR_HULL = "near the convex hull"
+"""How the rule begins by which a structure of a search is labeled whatever its deviation."""
 
 
 class Chosen(Part):
@@ -149,6 +233,12 @@ class Selected(Result):
     histogram: list[int] = Field(default_factory=list)
     """Counts of deviations between the `edges`, all frames that passed the filters."""
     edges: list[float] = Field(default_factory=list)
+    hulls: list[Hull] = Field(default_factory=list)
+    """What structure searches have found."""
+    hull_change: float | None = None
+    """Largest change of the hull since the iteration before, eV/atom."""
+    hull_regret: float | None = None
+    """How far, by the labels, what the models took for ground states an iteration ago lies above the hull, eV/atom."""
     trajectory_force_rmse: float | None = None
     """Of the models on the frames that they explored themselves against the teacher, eV/Å."""
     chosen: list[Chosen]
@@ -169,6 +259,8 @@ class LabelOutcome(Part):
 
     hash: str
     origin: Origin
+    energy: float | None = None
+    """eV"""
     error: float | None = None
     """Largest error of the force on an atom that the models predicted before they knew this label, eV/Å."""
     seconds: float = 0.0
@@ -227,6 +319,8 @@ class Iteration(Result):
     """The architecture that is chosen, where several are tried."""
     surprises: list[Surprise] = Field(default_factory=list)
     """How wrong the models were about the frames that were labeled."""
+    hull_labels: dict[str, float] = Field(default_factory=dict)
+    """Energies by the labels, in eV, of structures near the convex hull, by the hash of their frames."""
     training_frames: int
     """Frames in the training set after this iteration."""
     heldout_frames: int
@@ -313,6 +407,8 @@ class Shape(Result):
                            pods the models are trained and nothing more
     pods_at_once   label pods that run at once
     given          labeled start data lie in the store
+    relax          pods that share the relaxations of a generation, where searches are split
+    generations    of the searches that are split; 0 without any
     attempt        how often the graph has been submitted to a cluster
     done           pods of each step that an earlier attempt finished: they are left out
     """
@@ -324,8 +420,15 @@ class Shape(Result):
     label: int = 1
     pods_at_once: int = 1
     given: bool = False
+    relax: int = 1
+    generations: int = 0
     attempt: int = 1
     done: dict[str, list[int]] = Field(default_factory=dict)
+
+    @property
+    def explores(self) -> bool:
+        """It does more than train."""
+        return bool(self.explore or self.generations)
 
     def left(self, step: str, pods: int) -> list[int]:
         """The pods of a step of `pods` pods that are still to run."""

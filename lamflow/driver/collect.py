@@ -8,6 +8,7 @@ from pathlib import Path
 from lamflow.config.schema import Config
 from lamflow.data.dataset import MANIFEST, Manifest
 from lamflow.data.results import (
+    NEAR_HULL,
     Explored,
     Iteration,
     Labeled,
@@ -30,9 +31,9 @@ def collect(
     """The record of an iteration whose workflow has succeeded; `spans` say when each step ran."""
     folder = directory.iteration(shape.number)
     models = [ModelResult.read(path) for path in sorted(folder.glob("models/*/model.json"), key=_number)]
-    explored = [Explored.read(path) for path in sorted(folder.glob("explored/*/explored.json"), key=_number)]
+    explored = [Explored.read(path) for path in sorted(folder.glob("explored/*/explored.json"))]
     labeled = [Labeled.read(path) for path in sorted(folder.glob("labeled/*/labeled.json"), key=_number)]
-    selected = Selected.read(folder / "selected" / "selected.json") if shape.number and shape.explore else None
+    selected = Selected.read(folder / "selected" / "selected.json") if shape.number and shape.explores else None
     merged_file = folder / "merged" / "merged.json"
     merged = Merged.read(merged_file) if merged_file.is_file() else None
     past = directory.iterations()
@@ -50,7 +51,7 @@ def collect(
         number=shape.number,
         stage=config.stage_name(shape.number, shape.stage),
         models=models,
-        tasks=collected([shard.tasks for shard in explored]),
+        tasks=collected(task for shard in explored for task in shard.tasks),
         selected=selected,
         merged=merged,
         variant=chosen_variant(models, config.train.within),
@@ -60,6 +61,7 @@ def collect(
             for outcome in part.outcomes
             if outcome.error is not None and outcome.origin.deviation is not None
         ],
+        hull_labels=_hull_labels(selected, labeled),
         training_frames=trained,
         heldout_frames=held,
         labels=labels,
@@ -70,6 +72,13 @@ def collect(
         seconds=seconds,
         versions=versions(),
     )
+
+
+def _hull_labels(selected: Selected | None, labeled: list[Labeled]) -> dict[str, float]:
+    """Energies of the structures that were labeled because they lie near the convex hull."""
+    near = {chosen.hash for chosen in selected.chosen if chosen.rule.startswith(NEAR_HULL)} if selected else set()
+    outcomes = [outcome for part in labeled for outcome in part.outcomes]
+    return {each.hash: each.energy for each in outcomes if each.hash in near and each.energy is not None}
 
 
 def _number(path: Path) -> int:

@@ -208,7 +208,7 @@ class OnCluster:
         folder = self.directory.iteration(number)
         if (folder / "merged" / "merged.json").is_file():
             return True
-        if number and not shape.explore:
+        if number and not shape.explores:
             return len(list(folder.glob("models/*/model.json"))) == config.train.total
         file = folder / "selected" / "selected.json"
         return number > 0 and file.is_file() and Selected.read(file).decision != "label"
@@ -224,6 +224,7 @@ class OnCluster:
         names = (
             "models/",
             "explored/",
+            "searches/",
             "labeled/",
             "merged/",
             "checkpoints/",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lamflow.config.engines import SearcherSettings
 from lamflow.config.schema import Config
 from lamflow.data import Frame
 from lamflow.data.results import Iteration
 from lamflow.driver.prepare import frames_of, start_items
 from lamflow.driver.shape import KINDS, Machine
-from lamflow.science.tasks import plan_tasks, pods_needed
+from lamflow.science.tasks import PlannedTask, plan_tasks, pods_needed
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,20 @@ def _training(config: Config, done: list[Iteration], machine: Machine) -> Planne
     return PlannedStep("train", count, pods, measured.get("train", guess))
 
 
+def _atoms(task: PlannedTask, structures: dict[str, list[Frame]]) -> int:
+    """Atoms of a task's frames, at most."""
+    if isinstance(task.settings, SearcherSettings):
+        return task.settings.natoms
+    return structures[task.structure][0].natoms
+
+
 def _stage(
     config: Config, place: int, structures: dict[str, list[Frame]], done: list[Iteration], machine: Machine
 ) -> PlannedStage:
     stage, pods = config.stages[place], config.pods
     sizes = {name: len(frames) for name, frames in structures.items()}
     tasks = plan_tasks(stage, sizes, 1, config.seed)
-    atoms = max((structures[task.structure][0].natoms for task in tasks), default=1)
+    atoms = max((_atoms(task, structures) for task in tasks), default=1)
     slots = {kind: machine.slots(kind, getattr(pods, kind)) for kind in KINDS}
     counts = {"train": config.train.total, "explore": len(tasks), "label": config.select.limit}
     guesses = {
@@ -109,7 +117,14 @@ def _stage(
     like = [item for item in done if item.stage == stage.name]
     measured = {time.name: time.wall for time in like[-1].steps} if like else {}
     steps = []
-    for name in ("train", "explore", "select", "label", "merge"):
+    split = [task.settings for task in tasks if task.split and isinstance(task.settings, SearcherSettings)]
+    counts["explore"] -= len(split)
+    for name in ("train", "explore", "search", "select", "label", "merge"):
+        if name == "search":
+            steps += _split_searches(split, slots["explore"], guesses["explore"])
+            continue
+        if counts.get(name) == 0:
+            continue
         if name in counts:
             number = pods_needed(counts[name], slots[name], getattr(pods, name).tasks_per_pod)
             waves = -(-counts[name] // min(number, slots[name]))
@@ -118,3 +133,16 @@ def _stage(
         else:
             steps.append(PlannedStep(name, 1, 1, measured.get(name, 1.0)))
     return PlannedStage(stage.name, steps, bool(measured))
+
+
+def _split_searches(split: list[SearcherSettings], slots: int, seconds: float) -> list[PlannedStep]:
+    """Steps of searches whose generations are dealt out to pods: relaxations in all, and pods of all generations."""
+    if not split:
+        return []
+    together = sum(settings.population for settings in split)
+    generations, pods = max(settings.generations for settings in split), max(1, min(slots, together))
+    relaxed = sum(settings.population * settings.generations for settings in split)
+    return [
+        PlannedStep("propose", generations + 1, generations + 1, 2.0 * (generations + 1)),
+        PlannedStep("relax", relaxed, pods * generations, seconds * len(split) / pods),
+    ]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from lamflow.config.engines import LabelerSettings
 from lamflow.config.schema import Config
 from lamflow.config.section import expand, rebuilt
+from lamflow.config.seeds import child_seed
 from lamflow.config.structures import StructureSet
 from lamflow.config.tasks import Heldout, Start
 from lamflow.data import Frame, Trajectory
@@ -24,7 +26,9 @@ from lamflow.data.results import Run
 from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, write_whole
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.rundir import FOLDERS, RunDirectory, versions
-from lamflow.errors import InputError, StateError
+from lamflow.engines import registry
+from lamflow.engines.protocol import SearchTask
+from lamflow.errors import EngineError, InputError, StateError
 from lamflow.science.filters import REASONS, Limits, refused
 from lamflow.science.structures import build_crystal, make_copies
 from lamflow.science.tasks import deal, pods_needed, share_of
@@ -114,12 +118,16 @@ def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
     try:
         if settings.crystal is not None:
             sources = [build_crystal(settings.crystal)]
+        elif settings.generate is not None:
+            sources = _random_structures(settings, config)
         else:
             sources = [frame for file in settings.files for frame in read_structures(expand(file), settings.format)]
     except ValueError as error:
         raise InputError(f"structures.{settings.name}: {error}") from error
-    frames = make_copies(sources, settings, config.seed)
     limits = Limits(**config.select.filters.model_dump())
+    frames = make_copies(sources, settings, config.seed)
+    if settings.generate is not None:  # what is random may be refused
+        frames = [frame for frame in frames if not refused(Trajectory.of([frame], [0]), limits)[0]] or frames
     for number, frame in enumerate(frames):
         verdict = int(refused(Trajectory.of([frame], [0]), limits)[0])
         if verdict:
@@ -131,6 +139,21 @@ def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
     if foreign:
         raise InputError(f"structures.{settings.name}: {', '.join(foreign)} is not in elements {config.elements}")
     return frames
+
+
+def _random_structures(settings: StructureSet, config: Config) -> list[Frame]:
+    """The first generation of a structure search. Raises InputError when no structure can be made."""
+    assert settings.generate is not None  # noqa: S101  the caller has looked
+    missing = settings.generate.missing()
+    if missing is not None:
+        raise InputError(f"structures.{settings.name}.generate: {missing}")
+    with tempfile.TemporaryDirectory() as folder:
+        seed = child_seed(config.seed, "generate", settings.name)
+        task = SearchTask(Path(folder) / "search", 1, settings.generate.conditions()[0], seed)
+        try:
+            return registry.searcher(settings.generate).propose(task, [])
+        except EngineError as error:
+            raise InputError(f"structures.{settings.name}.generate: {error}") from error
 
 
 def require_engines(config: Config) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lamflow.config.engines import SearcherSettings
 from lamflow.config.pods import CLUSTER_PODS, Pod
 from lamflow.config.schema import Config
 from lamflow.data.results import Iteration, Shape
@@ -63,7 +64,9 @@ def iteration_shape(
     config: Config, number: int, stage: int, sizes: Mapping[str, int], room: Room, done: Sequence[Iteration] = ()
 ) -> Shape:
     """The graph of an iteration that explores; `sizes` says how many structures each set has."""
-    tasks = len(plan_tasks(config.stages[stage], sizes, number, config.seed)) if config.stages else 0
+    planned = plan_tasks(config.stages[stage], sizes, number, config.seed) if config.stages else []
+    tasks, split = sum(not task.split for task in planned), [task.settings for task in planned if task.split]
+    searches = [settings for settings in split if isinstance(settings, SearcherSettings)]
     slots = {kind: room.slots(kind, getattr(config.pods, kind)) for kind in KINDS}
     counts, seconds, pods = {"train": config.train.total, "explore": tasks}, task_seconds(done), config.pods
     return Shape(
@@ -74,4 +77,6 @@ def iteration_shape(
             for kind, count in counts.items()
         },
         pods_at_once=slots["label"],
+        relax=max(1, min(slots["explore"], sum(settings.population for settings in searches))),
+        generations=max((settings.generations for settings in searches), default=0),
     )

@@ -14,7 +14,7 @@ import numpy as np
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
-from lamflow.config.engines import Engine, ExplorerSettings, LabelerSettings
+from lamflow.config.engines import Engine, WalkerSettings, LabelerSettings
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
 from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure, Model
@@ -28,7 +28,7 @@ EXPLODED = 200.0
 """eV/Å; a run in which an atom feels more than this is ended."""
 
 
-class AseExploration(ExplorerSettings):
+class AseExploration(WalkerSettings):
     """Molecular dynamics or relaxation by ASE, one run for every start structure and condition."""
 
     engine: Literal["ase"]

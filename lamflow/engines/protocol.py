@@ -197,6 +197,46 @@ class ExploreTask:
     timeout: float = 86400.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Relaxed:
+    """A structure as its relaxation left it.
+
+    labels  of this structure by the model; None where the relaxation failed
+    """
+
+    frame: Frame
+    labels: Labels | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchTask:
+    """One generation of a structure search.
+
+    folder      the search's own: what an earlier generation left there is its memory
+    generation  from 1
+    condition   pressure in bar, …
+    seed        of the whole search
+    """
+
+    folder: Path
+    generation: int
+    condition: dict[str, float]
+    seed: int
+    timeout: float = 86400.0
+
+
+class Searcher(Protocol):
+    """A code that proposes crystal structures and learns from how they relax."""
+
+    def propose(self, task: SearchTask, relaxed: Sequence[Relaxed]) -> list[Frame]:
+        """Take what the generation before has relaxed to, in its order, and return the structures of `task.generation`.
+
+        Nothing is returned after the last generation. The same task proposes the same structures, also when it is asked
+        again because it was cut off. Raises EngineError when no structure can be made that holds the constraints.
+        """
+        ...
+
+
 class Explorer(Protocol):
     """A code that visits configurations."""
 

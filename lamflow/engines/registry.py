@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from lamflow.config.engines import EngineSettings, Role, engine_named
-from lamflow.engines.protocol import Evaluator, Explorer, Labeler, Trainer
+from lamflow.engines.protocol import Evaluator, Explorer, Labeler, Searcher, Trainer
 
 
 def trainer(settings: EngineSettings) -> Trainer:
@@ -16,6 +16,11 @@ def trainer(settings: EngineSettings) -> Trainer:
 def explorer(settings: EngineSettings) -> Explorer:
     """The explorer that `settings` describe."""
     return cast(Explorer, _build("explore", settings))
+
+
+def searcher(settings: EngineSettings) -> Searcher:
+    """The searcher that `settings` describe: an engine that explores without start structures."""
+    return cast(Searcher, _build("explore", settings))
 
 
 def labeler(settings: EngineSettings) -> Labeler:

@@ -17,9 +17,10 @@ from lamflow.config.schema import Config
 from lamflow.errors import InputError
 
 KINDS = {
-    "train": "train", "explore": "explore", "select": "small", "label": "label", "merge": "small", "driver": "small"
+    "train": "train", "explore": "explore", "propose": "small", "relax": "explore", "select": "small", "label": "label",
+    "merge": "small", "driver": "small",
 }  # fmt: skip
-"""Section of `pods:` for each step."""
+"""Section of `pods:` for each step; steps of a split search have the number of the generation behind their names."""
 TRY_AGAIN = "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [-1, 1, 64, 137, 143]"
 """Errors of the cluster (lost node; eviction, which leaves no exit status or -1), of Argo's executor (64), of the
 machine (1), killed for memory, terminated. An error of a code exits with 2 and is not tried again."""
@@ -123,15 +124,20 @@ def labels_of(config: Config, number: int | None) -> Labels:
     return labels if number is None else {**labels, ITERATION: str(number)}
 
 
+def kind_of(step: str) -> str:
+    """Section of `pods:` that a step's pods go by."""
+    return KINDS[step.rstrip("0123456789")]
+
+
 def image_of(config: Config, step: str) -> str:
     """The image of a step's pods: the user's, or the engine's."""
-    pod: Pod = getattr(config.pods, KINDS[step])
+    pod: Pod = getattr(config.pods, kind_of(step))
     if pod.image:
         return pod.image
     image = "base"
-    if step in ("train", "explore"):  # the committee is evaluated where the trajectories are
+    if kind_of(step) in ("train", "explore"):  # the committee is evaluated where the trajectories are
         image = engine_named(config.train.engine).image
-        if step == "explore" and config.select.score == "teacher" and image == "base":
+        if kind_of(step) == "explore" and config.select.score == "teacher" and image == "base":
             image = _label_image(config)  # so is the teacher
     elif step == "label":
         image = _label_image(config)
@@ -151,7 +157,7 @@ def _label_image(config: Config) -> str:
 
 def _complete_pod(template: dict[str, Any], config: Config, number: int | None) -> None:
     step = re.sub(r"-.*$", "", template["name"])
-    pod: Pod = getattr(config.pods, KINDS[step])
+    pod: Pod = getattr(config.pods, kind_of(step))
     volumes, mounts = _volumes(pod, step)
     template["script"].update(
         image=image_of(config, step),
@@ -250,7 +256,7 @@ def _throttled(templates: list[dict[str, Any]], config: Config) -> list[dict[str
     """
     made = []
     for step in steps_of(templates):
-        pod: Pod = getattr(config.pods, KINDS[step["name"]])
+        pod: Pod = getattr(config.pods, kind_of(step["name"]))
         if not (isinstance(pod.tasks_per_pod, int) and "withParam" in step):
             continue
         inner, outputs = dict(step), "steps['select'].outputs.parameters['batches']"
@@ -258,7 +264,7 @@ def _throttled(templates: list[dict[str, Any]], config: Config) -> list[dict[str
         inner = json.loads(json.dumps(inner).replace(outputs, "inputs.parameters.batches"))
         template = {
             "name": f"{step['name']}-pods",
-            "parallelism": pod.parallel or CLUSTER_PODS[KINDS[step["name"]]],
+            "parallelism": pod.parallel or CLUSTER_PODS[kind_of(step["name"])],
             "steps": [[inner]],
         }
         arguments: dict[str, Any] = {}

@@ -106,13 +106,14 @@ class Operation:
     def template(
         self,
         *,
+        name: str,
         keys: dict[str, str],
         threads: int,
         timeout: float,
         gpus: int,
         checkpoints: tuple[str, float] | None = None,
     ) -> PythonScriptOPTemplate:
-        """The dflow OP template; `keys` says where in the store each output artifact goes.
+        """The dflow OP template, called like its step; `keys` says where in the store each output artifact goes.
 
         checkpoints  key below which the scratch folder is kept in the object store, and how often, in s
         """
@@ -135,7 +136,7 @@ class Operation:
             more="" if checkpoints is None else f', checkpoints=("{checkpoints[0]}/", {checkpoints[1]:g})',
         )  # fmt: skip
         return PythonScriptOPTemplate(
-            name=self.name,
+            name=name,
             inputs=Inputs(
                 parameters={name: InputParameter() for name in [*numbers, "dflow_key"]},
                 artifacts={

@@ -51,6 +51,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
                 outcome = outcome.model_copy(update={"failed": answer.reason, "log": answer.log})
             else:
                 good.append(Item(LabeledFrame(frame, answer), origin))
+                outcome = outcome.model_copy(update={"energy": answer.energy})
                 if given.forces is not None:
                     outcome = outcome.model_copy(update={"error": _largest_error(given.forces[place], answer)})
             outcomes.append(outcome)

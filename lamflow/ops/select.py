@@ -12,15 +12,18 @@ from lamflow.config import stored
 from lamflow.config.schema import Config
 from lamflow.config.seeds import child_seed
 from lamflow.config.select import FixedWindow
-from lamflow.data import Frame
+from lamflow.data import Frame, Trajectory
 from lamflow.data.batch import Batch
 from lamflow.data.dataset import Origin, frame_key
-from lamflow.data.explored import ExploredFrames
+from lamflow.data.explored import GENERATION, ExploredFrames
 from lamflow.data.frames import Floats, Ints
+from lamflow.data.packed import PackedFrames
 from lamflow.data.results import (
+    NEAR_HULL,
     Chosen,
     Explored,
     History,
+    Hull,
     Iteration,
     ModelResult,
     Selected,
@@ -29,6 +32,9 @@ from lamflow.data.results import (
     mean_force_rmse,
 )
 from lamflow.errors import EngineError
+from lamflow.ops._hulls import Found, change, hulls, regret
+from lamflow.ops._judge import FRAMES, good_frames
+from lamflow.ops._judge import RESULT as SHARE
 from lamflow.ops._op import Context, op
 from lamflow.ops._read import Known, read_index
 from lamflow.science.converge import Rules, Standing, decide
@@ -36,7 +42,7 @@ from lamflow.science.metrics import chosen_variant
 from lamflow.science.select import Window, adaptive_window, limited, pick
 from lamflow.science.tasks import collected, deal, pods_needed, share_of, task_seconds
 
-RESULT = "selected.json"
+RESULT, HULLS = "selected.json", "hulls"
 BINS = 60
 
 
@@ -60,21 +66,29 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     """Window, decision, pick and limits over what all explore pods found."""
     config = stored(input)
     past = History.read(history / "history.json").iterations
-    shards = sorted((path for path in explored.iterdir() if path.is_dir()), key=lambda path: int(path.name))
-    found = [ExploredFrames.load(path / "frames.npz") for path in shards]
-    tasks = _tasks(config, [Explored.read(path / "explored.json") for path in shards], found)
+    shards = sorted(path.parent for path in explored.glob(f"*/{SHARE}"))
+    found = [ExploredFrames.load(path / FRAMES) for path in shards]
+    tasks = _tasks(config, [Explored.read(path / SHARE) for path in shards], found)
     deviation = np.concatenate([part.deviation for part in found])
     window = _window(config, deviation)
-    pool = _Pool.of(found, window, read_index(index, iteration, config.explored_tasks), tasks)
+    known = read_index(index, iteration, config.explored_tasks)
+    searched = hulls(config, shards, tasks, stage)
+    pool = _Pool.of(found, window, known, tasks)
     results = [ModelResult.read(path) for path in sorted(models.glob("*/model.json"))]
     variant = chosen_variant(results, config.train.within)
     seen = _seen(deviation, window, tasks, pool)
     rmse = _trajectory_rmse(config, found, tasks, variant, window)
-    seen = seen.model_copy(update={"trajectory_force_rmse": rmse})
+    regrets = regret(past) if searched else None
+    moved = change(_last_hulls(past), [each.hull for each in searched])
+    update = {"hulls": [each.hull for each in searched], "hull_change": moved, "hull_regret": regrets}
+    seen = seen.model_copy(update={**update, "trajectory_force_rmse": rmse})
     name = config.stages[stage].name
     here = [item for item in past if item.selected is not None and item.stage == name]
     labels = past[-1].labels if past else 0
-    chosen = _chosen(config, pool, tasks, labels, iteration)
+    best = _best(config, searched, known, tasks, _room(config, labels), iteration)
+    taken = {item.why.hash for item in best}
+    rest = _chosen(config, pool, tasks, _room(config, labels) - len(best), iteration, taken)
+    chosen = [*best, *rest]
     now = Standing(
         iteration=iteration,
         stage=stage,
@@ -88,19 +102,67 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
         levels=_levels(config, here, window),
         trajectory_rmse=rmse,
         forgotten=_forgotten(config, past, results),
+        hull_change=moved,
+        hull_regret=regrets,
     )
     decision = decide(now, _rules(config))
     if decision.action != "label":
-        chosen = {}
+        chosen = []
     folder = context.out / "selected"
-    batches = [(pool.frames[place], pool.forces[place], why) for place, why in chosen.items()]
-    count = _write_batches(folder, config, batches, pods_at_once, task_seconds(past).get("label"))
-    update = {"chosen": list(chosen.values()), "batches": count, "decision": decision.action}
-    seen = seen.model_copy(update={**update, "reason": decision.reason, "converged": decision.converged})
+    count = _write_batches(folder, config, chosen, pods_at_once, task_seconds(past).get("label"))
+    for number, each in enumerate(searched):
+        PackedFrames.of(each.frames).save(folder / HULLS / f"{number}.npz")
+    outcome = {"chosen": [item.why for item in chosen], "batches": count, "decision": decision.action}
+    seen = seen.model_copy(update={**outcome, "reason": decision.reason, "converged": decision.converged})
     seen.save(folder / RESULT)
     return Selection(
         folder, decision.action, count, seen.accurate_share, seen.candidates, len(chosen), now.force_rmse[-1]
     )
+
+
+class _Picked(NamedTuple):
+    """A frame to label, the forces (N, 3) that the models predict for it in eV/Å, and why."""
+
+    frame: Frame
+    forces: Floats
+    why: Chosen
+
+
+def _room(config: Config, labels: int) -> int:
+    """How many frames may be labeled now."""
+    if config.budget.labels is None:
+        return config.select.limit
+    return max(0, min(config.select.limit, config.budget.labels - labels))
+
+
+def _last_hulls(past: list[Iteration]) -> list[Hull]:
+    return next((item.selected.hulls for item in reversed(past) if item.selected and item.selected.hulls), [])
+
+
+def _best(
+    config: Config, searched: list[Found], known: Known, tasks: dict[int, TaskResult], room: int, iteration: int
+) -> list[_Picked]:
+    """The structures nearest to each hull that pass the filters and have no label yet."""
+    picked: list[_Picked] = []
+    for found in searched:
+        wanted = found.settings.label_best
+        for entry, frame, forces in zip(found.hull.entries, found.frames, found.forces, strict=True):
+            good, _ = good_frames(config, Trajectory.of([frame], [0]))
+            key = frame_key(entry.hash, found.hull.task)
+            if wanted == 0 or len(picked) >= room:
+                break
+            if key in known.hashes or not len(good):
+                continue
+            wanted -= 1
+            task = tasks[entry.search]
+            origin = Origin(
+                iteration=iteration, task=found.hull.task, deviation=entry.deviation,
+                source=f"{task.name}, generation {entry.generation}, structure {entry.number}",
+            )  # fmt: skip
+            rule = f"{NEAR_HULL}: {1000 * entry.above_hull:.1f} meV/atom above it"
+            why = Chosen(hash=entry.hash, natoms=frame.natoms, group=task.group, rule=rule, origin=origin)
+            picked.append(_Picked(frame, forces, why))
+    return picked
 
 
 class _Pool(NamedTuple):
@@ -111,7 +173,7 @@ class _Pool(NamedTuple):
     deviation   (C,)
     descriptor  (C, D)
     known       (K, D) descriptors of the training set
-    task, step  (C,)
+    task, structure, step  (C,)
     repeated    candidates left out because they are in the data already, or twice among the candidates
     """
 
@@ -121,6 +183,7 @@ class _Pool(NamedTuple):
     descriptor: Floats
     known: Floats
     task: Ints
+    structure: Ints
     step: Ints
     repeated: int
 
@@ -129,8 +192,9 @@ class _Pool(NamedTuple):
         """The candidates of all pods that are in the window and new."""
         task = np.concatenate([part.task[part.candidate] for part in found])
         step = np.concatenate([part.step[part.candidate] for part in found])
-        order = np.lexsort((step, task))  # the same whatever pods explored them
-        task, step = task[order], step[order]
+        structure = np.concatenate([part.structure[part.candidate] for part in found])
+        order = np.lexsort((step, structure, task))  # the same whatever pods explored them
+        task, structure, step = task[order], structure[order], step[order]
         unordered = [frame for part in found for frame in part.frames]
         frames = [unordered[place] for place in order]
         predicted = [forces for part in found for forces in part.frames.split(part.forces)]
@@ -153,6 +217,7 @@ class _Pool(NamedTuple):
             descriptor[keep],
             known.descriptors,
             task[keep],
+            structure[keep],
             step[keep],
             repeated,
         )
@@ -160,7 +225,7 @@ class _Pool(NamedTuple):
 
 def _tasks(config: Config, shards: list[Explored], found: list[ExploredFrames]) -> dict[int, TaskResult]:
     """Every task by its number. Raises EngineError when too many failed outright or nothing is left."""
-    tasks = dict(enumerate(collected([shard.tasks for shard in shards])))
+    tasks = {task.number: task for task in collected(task for shard in shards for task in shard.tasks)}
     lost = [task for task in tasks.values() if task.failed and task.frames == 0]
     nothing = not any(len(part.deviation) for part in found)
     if nothing or len(lost) > config.select.max_failed * len(tasks):
@@ -196,6 +261,8 @@ def _rules(config: Config) -> Rules:
         trajectory_force_rmse=config.converge.trajectory_force_rmse,
         heldout_force_rmse=config.converge.heldout_force_rmse,
         plateau=config.converge.plateau,
+        hull_change=config.converge.hull_change,
+        hull_regret=config.converge.hull_regret,
         iterations=config.budget.iterations,
         labels=config.budget.labels,
         **adaptive,
@@ -203,44 +270,42 @@ def _rules(config: Config) -> Rules:
 
 
 def _chosen(
-    config: Config, pool: _Pool, tasks: dict[int, TaskResult], labels: int, iteration: int
-) -> dict[int, Chosen]:
-    """The frames to label by their place in the pool, first choice first, and why."""
+    config: Config, pool: _Pool, tasks: dict[int, TaskResult], limit: int, iteration: int, taken: set[str]
+) -> list[_Picked]:
+    """The frames of the pool to label, first choice first, and why; none of those that are `taken`."""
     settings = config.select
-    limit = settings.limit
-    if config.budget.labels is not None:
-        limit = max(0, min(limit, config.budget.labels - labels))
     seed = child_seed(config.seed, "pick", iteration)
-    wanted = limit if settings.per_group is None else len(pool.frames)
+    wanted = limit + len(taken) if settings.per_group is None else len(pool.frames)
     order = pick(pool.deviation, pool.descriptor, pool.known, settings.pick, wanted, seed)
+    order = np.array([i for i in order if not taken or pool.frames[i].content_hash() not in taken], dtype=np.int64)
     group = np.array([int(tasks[int(number)].group) for number in pool.task], dtype=np.int64)
     kept = limited(order, group, limit, settings.per_group)
-    return {
-        int(place): Chosen(
-            hash=pool.frames[place].content_hash(),
-            natoms=pool.frames[place].natoms,
-            group=str(group[place]),
-            rule=f"{settings.window.rule} window, {settings.pick} choice {rank + 1} of {len(kept)}",
-            origin=Origin(
-                iteration=iteration,
-                source=tasks[int(pool.task[place])].name,
-                step=int(pool.step[place]),
-                deviation=float(pool.deviation[place]),
-                task=tasks[int(pool.task[place])].task,
-            ),
+    picked = []
+    for rank, place in enumerate(kept):
+        task, frame = tasks[int(pool.task[place])], pool.frames[place]
+        generation, structure = divmod(int(pool.structure[place]), GENERATION)
+        origin = Origin(
+            iteration=iteration,
+            source=task.name + (f", generation {generation}, structure {structure}" if generation else ""),
+            step=int(pool.step[place]),
+            deviation=float(pool.deviation[place]),
+            task=task.task,
         )
-        for rank, place in enumerate(kept)
-    }
+        rule = f"{settings.window.rule} window, {settings.pick} choice {rank + 1} of {len(kept)}"
+        hashed = frame.content_hash()
+        why = Chosen(hash=hashed, natoms=frame.natoms, group=str(group[place]), rule=rule, origin=origin)
+        picked.append(_Picked(frame, pool.forces[place], why))
+    return picked
 
 
 def _write_batches(
-    folder: Path, config: Config, chosen: list[tuple[Frame, Floats, Chosen]], pods_at_once: int, seconds: float | None
+    folder: Path, config: Config, chosen: list[_Picked], pods_at_once: int, seconds: float | None
 ) -> int:
     """Deal the frames of each task out to label pods, the largest first, and return how many pods there are."""
     (folder / "batches").mkdir(parents=True)
     total = 0
     for part in config.parts:
-        own = sorted((item for item in chosen if item[2].origin.task == part.name), key=lambda item: -item[0].natoms)
+        own = sorted((item for item in chosen if item.why.origin.task == part.name), key=lambda item: -item.frame.natoms)
         room = share_of(pods_at_once, len(own), len(chosen))
         pods = pods_needed(len(own), room, config.pods.label.tasks_per_pod, seconds) if own else 0
         for pod in range(pods):

@@ -26,6 +26,8 @@ class Rules:
     settled: float = 0.05
     over: int = 2
     trajectory_force_rmse: float | None = None
+    hull_change: float | None = None
+    hull_regret: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Standing:
     labels           paid for so far
     trajectory_rmse  force RMSE against the teacher on the frames explored now, eV/Å; None without a teacher
     forgotten        what the models forget more of than is allowed, or None
+    hull_change      of the searches' convex hulls since the iteration before, eV/atom; None if there is none to compare
+    hull_regret      of the models' last labeled ground states by the labels, eV/atom; None before any is labeled
     levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
     """
 
@@ -57,6 +61,8 @@ class Standing:
     levels: Sequence[float] | None = None
     trajectory_rmse: float | None = None
     forgotten: str | None = None
+    hull_change: float | None = None
+    hull_regret: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,14 @@ def _stage_is_done(now: Standing, rules: Rules) -> tuple[bool, str]:
         wanted = rules.trajectory_force_rmse
         parts.append(f"force RMSE on their own trajectories {now.trajectory_rmse:.4f} eV/Å (wanted {wanted:g} eV/Å)")
         done = done and now.trajectory_rmse <= wanted
+    for what, wanted, found in (
+        ("change of the hull", rules.hull_change, now.hull_change),
+        ("regret by the labels", rules.hull_regret, now.hull_regret),
+    ):
+        if wanted is not None:
+            shown = "not known yet" if found is None else f"{1000 * found:.1f} meV/atom"
+            parts.append(f"{what} {shown} (wanted {1000 * wanted:g} meV/atom)")
+            done = done and found is not None and found <= wanted
     if not done and rules.plateau is not None and _has_stalled(now.force_rmse, rules.plateau):
         return True, f"{parts[-1]}; no improvement of the held-out force RMSE over {rules.plateau} iterations"
     return done, ", ".join(parts)

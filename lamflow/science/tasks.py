@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
-from lamflow.config.engines import ExplorerSettings
+from lamflow.config.engines import ExplorerSettings, SearcherSettings, WalkerSettings
 from lamflow.config.schema import Stage
 from lamflow.config.seeds import child_seed
-from lamflow.data.results import Iteration
+from lamflow.data.results import Iteration, TaskResult
 
-T = TypeVar("T")
 POD_SECONDS = 600.0
 """What a pod should work for at least, so that its start of half a minute or so does not matter."""
 
@@ -25,7 +25,7 @@ class PlannedTask:
 
     number     within the iteration
     group      place of its section in the stage's `explore`
-    structure  name of the structure set, and `start` the number of the structure in it
+    structure  name of the structure set, and `start` the number of the structure in it; empty for a search
     """
 
     number: int
@@ -40,7 +40,13 @@ class PlannedTask:
     def name(self) -> str:
         """What a person recognises it by."""
         condition = " ".join(f"{key} {value:g}" for key, value in self.condition.items())
-        return f"task {self.number}: {self.settings.engine} {self.structure}:{self.start} {condition}".strip()
+        begin = f"{self.structure}:{self.start} " if self.structure else ""
+        return f"task {self.number}: {self.settings.engine} {begin}{condition}".strip()
+
+    @property
+    def split(self) -> bool:
+        """It is a search whose relaxations are dealt out to pods of their own."""
+        return isinstance(self.settings, SearcherSettings) and self.settings.mode == "split"
 
 
 def plan_tasks(stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int) -> list[PlannedTask]:
@@ -48,13 +54,24 @@ def plan_tasks(stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int
 
     sizes  how many structures each set has
 
-    Each condition of a group gets `starts` structures of each of its sets. The structures of a set are drawn in one
-    seeded order that goes on from iteration to iteration and begins again when it is through.
+    A search is one task for each condition and repeat. In other groups each condition gets `starts` structures of each
+    of its sets; those of a set are drawn in one seeded order that goes on from iteration to iteration and begins again
+    when it is through.
     """
     tasks: list[PlannedTask] = []
     drawn: dict[str, int] = {}
+
+    def add(group: int, settings: ExplorerSettings, structure: str, start: int, condition: dict[str, float]) -> None:
+        number = len(tasks)
+        seed_here = child_seed(seed, "explore", iteration, number)
+        tasks.append(PlannedTask(number, group, settings, structure, start, condition, seed_here))
+
     for group, settings in enumerate(stage.explore):
-        for structure in settings.structures:
+        if isinstance(settings, SearcherSettings):
+            for condition in settings.conditions():
+                for _ in range(settings.repeats):
+                    add(group, settings, "", 0, condition)
+        for structure in settings.structures if isinstance(settings, WalkerSettings) else ():
             size = sizes[structure]
             order = np.random.default_rng(child_seed(seed, "starts", structure)).permutation(size)
             for condition in settings.conditions():
@@ -62,18 +79,7 @@ def plan_tasks(stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int
                     place = drawn.get(structure, 0)
                     drawn[structure] = place + 1
                     turn = place + (iteration - 1) * _draws(stage, structure)
-                    number = len(tasks)
-                    tasks.append(
-                        PlannedTask(
-                            number=number,
-                            group=group,
-                            settings=settings,
-                            structure=structure,
-                            start=int(order[turn % size]),
-                            condition=condition,
-                            seed=child_seed(seed, "explore", iteration, number),
-                        )
-                    )
+                    add(group, settings, structure, int(order[turn % size]), condition)
     return tasks
 
 
@@ -82,6 +88,7 @@ def _draws(stage: Stage, structure: str) -> int:
     return sum(
         len(group.conditions()) * group.starts
         for group in stage.explore
+        if isinstance(group, WalkerSettings)
         for name in group.structures
         if name == structure
     )
@@ -92,15 +99,25 @@ def deal(count: int, pods: int, pod: int) -> range:
     return range(pod, count, pods)
 
 
-def collected(shares: Sequence[Sequence[T]]) -> list[T]:
-    """What `deal` dealt out, one share a pod, back in the order of the tasks."""
-    count = sum(len(share) for share in shares)
-    placed = {
-        number: item
-        for pod, share in enumerate(shares)
-        for number, item in zip(deal(count, len(shares), pod), share, strict=True)
-    }
-    return [placed[number] for number in range(count)]
+def collected(shares: Iterable[TaskResult]) -> list[TaskResult]:
+    """Tasks in their order; what several pods say of one task is added up."""
+    tasks: dict[int, TaskResult] = {}
+    for share in sorted(shares, key=lambda task: task.number):
+        before = tasks.get(share.number)
+        if before is not None:
+            dropped = Counter(before.dropped)
+            dropped.update(share.dropped)
+            share = share.model_copy(  # noqa: PLW2901  the sum takes its place
+                update={
+                    "frames": before.frames + share.frames,
+                    "dropped": dict(dropped),
+                    "failed": before.failed or share.failed,
+                    "log": before.log or share.log,
+                    "seconds": before.seconds + share.seconds,
+                }
+            )
+        tasks[share.number] = share
+    return list(tasks.values())
 
 
 def pods_needed(

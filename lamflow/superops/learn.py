@@ -10,6 +10,7 @@ from lamflow.data.store import HELDOUT, INDEX, INPUT, STRUCTURES, TRAIN, iterati
 from lamflow.ops.explore import explore
 from lamflow.ops.label import label
 from lamflow.ops.merge import merge
+from lamflow.ops.search import propose, relax
 from lamflow.ops.select import select
 from lamflow.ops.train import train
 from lamflow.superops.step import Place, Stored, step
@@ -35,14 +36,15 @@ def add_iteration(group: Steps, config: Config, shape: Shape, place: Place) -> N
             checkpoints=f"{here}/checkpoints",
             input=inputs, train=Stored(TRAIN), heldout=Stored(HELDOUT), previous=before, iteration=number,
         )  # fmt: skip
-    if not shape.explore:
+    if not shape.explores:
         return
-    if left := shape.left("explore", shape.explore):
+    if shape.explore and (left := shape.left("explore", shape.explore)):
         step(
             group, "explore", explore, pods.explore, place, pods=shape.explore, left=left,
             outputs={"explored": f"{here}/explored"},
             input=inputs, structures=Stored(STRUCTURES), models=models, iteration=number, stage=shape.stage,
         )  # fmt: skip
+    _add_searches(group, config, place, here, shape, models)
     if "select" in shape.done:  # it had decided to label
         _add_label(group, config, place, here, shape, when=None)
         _add_merge(group, config, place, here, shape, labeled=True, first=False, when=None)
@@ -55,6 +57,27 @@ def add_iteration(group: Steps, config: Config, shape: Shape, place: Place) -> N
     go_on = f"{chosen.outputs.parameters['decision']} == label"
     _add_label(group, config, place, here, shape, when=go_on, batches=chosen.outputs.parameters["batches"])
     _add_merge(group, config, place, here, shape, labeled=True, first=False, when=go_on)
+
+
+def _add_searches(group: Steps, config: Config, place: Place, here: str, shape: Shape, models: Stored) -> None:
+    """Searches that are split: for each generation a pod that proposes it and pods that relax it."""
+    common = {"input": Stored(INPUT), "iteration": shape.number, "stage": shape.stage}
+    before, relaxed = None, None
+    for generation in range(1, shape.generations + 2 if shape.generations else 1):
+        proposed, name = Stored(f"{here}/searches/{generation}/proposed"), f"propose{generation}"
+        if shape.left(name, 1):
+            step(
+                group, name, propose, config.pods.small, place, outputs={"proposed": proposed.key},
+                before=before, relaxed=relaxed, generation=generation, **common,
+            )  # fmt: skip
+        before, relaxed = proposed, Stored(f"{here}/searches/{generation}/relaxed")
+        name = f"relax{generation}"
+        if generation <= shape.generations and (left := shape.left(name, shape.relax)):
+            step(
+                group, name, relax, config.pods.explore, place, pods=shape.relax, left=left,
+                outputs={"explored": f"{here}/explored", "relaxed": relaxed.key},
+                models=models, proposed=proposed, generation=generation, **common,
+            )  # fmt: skip
 
 
 def _add_label(

@@ -70,7 +70,7 @@ def step(  # noqa: PLR0913  what a step needs, by keyword
     added = Step(
         name,
         template=operation.template(
-            keys={output: place.key(key) for output, key in outputs.items()},
+            name=name, keys={output: place.key(key) for output, key in outputs.items()},
             threads=pod.threads, timeout=pod.timeout, gpus=pod.gpus,
             checkpoints=kept,
         ),

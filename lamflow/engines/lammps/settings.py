@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lamflow.config.engines import ExplorerSettings
+from lamflow.config.engines import WalkerSettings
 from lamflow.config.section import InputFile, expand
 from lamflow.engines.lammps.template import check_template
 from lamflow.units import Bar, Kelvin, Picosecond
@@ -17,7 +17,7 @@ from lamflow.units import Bar, Kelvin, Picosecond
 Ensemble = Literal["nve", "nvt", "npt", "npt-aniso", "npt-tri"]
 
 
-class LammpsExploration(ExplorerSettings):
+class LammpsExploration(WalkerSettings):
     """Molecular dynamics by LAMMPS, one run for every start structure and condition."""
 
     engine: Literal["lammps"]

@@ -1,0 +1,253 @@
+"""Particle swarm evolution of crystals, as CALYPSO does it, with new random structures beside it.
+
+(Y. Wang, J. Lv, L. Zhu, Y. Ma, Phys. Rev. B 82, 094116 (2010); Comput. Phys. Commun. 183, 2063 (2012).)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from ase.data import chemical_symbols
+from ase.geometry import cell_to_cellpar, cellpar_to_cell
+from scipy.optimize import linear_sum_assignment
+
+from lamflow.data import Frame
+from lamflow.data.frames import Floats
+from lamflow.engines.calypso.crystals import random_counts, random_crystal, too_close
+from lamflow.engines.calypso.records import Particle
+from lamflow.engines.calypso.settings import CalypsoSearch
+from lamflow.engines.hull import above_hull
+from lamflow.engines.similarity import bond_matrix, distance
+from lamflow.errors import EngineError
+
+INERTIA = (0.9, 0.4)
+"""Weight of the velocity in the first and in the last generation."""
+PULL = 2.0
+"""Largest pull to a structure's own relaxed form, and to its leader."""
+FASTEST = 0.1
+"""Largest first velocity of a fractional coordinate."""
+LENGTHS, ANGLES = (0.6, 1.7), (40.0, 140.0)
+"""How much a cell's length may change in one move, and the angles in ° that it may have."""
+TRIES = 30
+"""Moves or random structures that are tried before one that is much like another is taken."""
+IMPOSSIBLE = 3
+"""So many compositions for which no crystal can be made end a search."""
+
+
+def first_generation(settings: CalypsoSearch, seed: int) -> list[Frame]:
+    """Random crystals."""
+    rng, seen = np.random.default_rng(seed), Seen(settings)
+    return [_fresh(settings, rng, seen) for _ in range(settings.population)]
+
+
+def next_generation(settings: CalypsoSearch, past: Sequence[Particle], generation: int, seed: int) -> list[Frame]:
+    """The swarm's next structures, and new random ones. `past` are all structures of the generations before."""
+    rng, seen = np.random.default_rng(seed), Seen(settings)
+    for particle in past:
+        seen.add(particle.start)
+        if particle.enthalpy is not None:
+            seen.add(particle.frame)
+    parents = _parents(settings, past)
+    made: list[Frame] = []
+    wanted = round(settings.pso_ratio * settings.population) if parents else 0
+    for number in range(wanted):
+        parent = parents[number % len(parents)]
+        other = _exchanged(settings, parent, rng, seen) if rng.uniform() < settings.exchange else None
+        other = other or _moved(settings, parent, past, generation, rng, seen)
+        if other is not None:
+            made.append(other)
+    return [*made, *(_fresh(settings, rng, seen) for _ in range(settings.population - len(made)))]
+
+
+class Seen:
+    """Bond matrices of all structures so far, each scaled to the volume that its atoms are given."""
+
+    def __init__(self, settings: CalypsoSearch) -> None:
+        self.settings = settings
+        self.matrices: dict[bytes, list[Floats]] = {}
+
+    def add(self, frame: Frame) -> bool:
+        """Remember `frame`; False if one much like it was there."""
+        scaled, key = self._scaled(frame), self._key(frame)
+        matrix = bond_matrix(scaled, self.settings.numbers)
+        known = self.matrices.setdefault(key, [])
+        if any(distance(matrix, other) < self.settings.similarity for other in known):
+            return False
+        known.append(matrix)
+        return True
+
+    def _scaled(self, frame: Frame) -> Frame:
+        wanted = sum(self.settings.volume(symbol) for symbol in frame.symbols)
+        scale = (wanted / abs(float(np.linalg.det(frame.cell)))) ** (1 / 3)
+        return Frame(frame.numbers, frame.positions * scale, frame.cell * scale, True)
+
+    def _key(self, frame: Frame) -> bytes:
+        counts = np.array([(frame.numbers == number).sum() for number in self.settings.numbers])
+        reduced: bytes = (counts // math.gcd(*counts.tolist())).tobytes()
+        return reduced
+
+
+def ranking(settings: CalypsoSearch, past: Sequence[Particle]) -> Floats:
+    """Fitness of each particle, (n,) in eV/atom above the hull of all of them; infinite for failures."""
+    numbers = np.array(settings.numbers)
+    shares = np.array([(each.frame.numbers[:, None] == numbers).mean(axis=0) for each in past]).reshape(-1, len(numbers))
+    enthalpies = np.array([np.inf if each.enthalpy is None else each.enthalpy for each in past])
+    found = above_hull(shares, enthalpies)
+    return np.where(np.isfinite(found), found, np.inf)
+
+
+def _parents(settings: CalypsoSearch, past: Sequence[Particle]) -> list[Particle]:
+    """Structures of the last generation to follow up, best first: without failures, repetitions and the worst."""
+    if not past:
+        return []
+    last = max(particle.generation for particle in past)
+    fitness = ranking(settings, past)
+    order = [int(place) for place in np.argsort(fitness, kind="stable") if past[place].generation == last]
+    good = [place for place in order if np.isfinite(fitness[place])]
+    good = good[: max(1, round((1 - settings.penalty) * len(order)))]
+    once, seen = [], Seen(settings)
+    for place in good:
+        if seen.add(past[place].frame):
+            once.append(past[place])
+    return once
+
+
+def _leaders(settings: CalypsoSearch, particle: Particle, past: Sequence[Particle]) -> list[Particle]:
+    """The best structures of the particle's composition, best first, each once."""
+    mine = [each for each in past if each.enthalpy is not None and each.counts == particle.counts]
+    mine.sort(key=lambda each: (each.enthalpy, each.generation, each.number))
+    count = 1 if settings.swarm == "global" else settings.leaders
+    found, seen = list[Particle](), Seen(settings)
+    for each in mine:
+        if len(found) < count and seen.add(each.frame):
+            found.append(each)
+    return found
+
+
+def _moved(
+    settings: CalypsoSearch,
+    particle: Particle,
+    past: Sequence[Particle],
+    generation: int,
+    rng: np.random.Generator,
+    seen: Seen,
+) -> Frame | None:
+    """The particle's next place, or None when no move is possible."""
+    leaders = _leaders(settings, particle, past)
+    matrix = bond_matrix(particle.frame, settings.numbers)
+    leader = min(leaders, key=lambda each: distance(matrix, bond_matrix(each.frame, settings.numbers)))
+    done = (generation - 1) / max(1, settings.generations - 1)
+    inertia = INERTIA[0] + done * (INERTIA[1] - INERTIA[0])
+    last = None
+    for _ in range(TRIES):
+        frame = _move(settings, particle, leader.frame, inertia, rng)
+        if frame is not None and not too_close(settings, frame):
+            if seen.add(frame):
+                return frame
+            last = frame
+    return last
+
+
+def _move(
+    settings: CalypsoSearch, particle: Particle, leader: Frame, inertia: float, rng: np.random.Generator
+) -> Frame | None:
+    """One move: v = ωv + c r (own best - x) + c r (leader - x), for fractional coordinates and for the cell."""
+    start, own = _fractions(particle.start), _fractions(particle.frame)
+    drawn = _aligned(own, particle.frame.numbers, _fractions(leader), leader.numbers)
+    velocity = inertia * rng.uniform(-FASTEST, FASTEST, start.shape)
+    for target in (own, drawn):
+        apart = target - start
+        velocity += PULL * rng.uniform() * (apart - np.rint(apart))
+    shape = cell_to_cellpar(particle.start.cell)
+    change = np.zeros(6)
+    for other in (particle.frame.cell, leader.cell):
+        change += rng.uniform() * (cell_to_cellpar(other) - shape)
+    shape = shape + change + rng.normal(scale=0.02, size=6) * shape
+    before = cell_to_cellpar(particle.frame.cell)
+    ratio = shape[:3] / before[:3]
+    if (ratio < LENGTHS[0]).any() or (ratio > LENGTHS[1]).any():
+        return None
+    if (shape[3:] < ANGLES[0]).any() or (shape[3:] > ANGLES[1]).any() or shape[3:].sum() >= 355:
+        return None
+    cell = cellpar_to_cell(shape)
+    volume = abs(float(np.linalg.det(cell)))
+    wanted = abs(float(np.linalg.det(particle.frame.cell))) * rng.uniform(0.95, 1.1)
+    if not np.isfinite(volume) or volume < 0.05 * float(np.prod(shape[:3])):
+        return None
+    cell = cell * (wanted / volume) ** (1 / 3)
+    return Frame(particle.start.numbers, ((start + velocity) % 1.0) @ cell, cell, True)
+
+
+def _exchanged(settings: CalypsoSearch, parent: Particle, rng: np.random.Generator, seen: Seen) -> Frame | None:
+    """The parent's relaxed form with elements exchanged, or replaced where compositions may change; None if all are known.
+
+    Compounds of one lattice differ in this alone, and a swarm's moves never do it.
+    """
+    allowed = {tuple(counts.get(each, 0) for each in settings.elements) for counts in settings.compositions()}
+    frame, kinds = parent.frame, np.array(settings.numbers)
+    for _ in range(TRIES):
+        numbers = frame.numbers.copy()
+        if settings.ranges and rng.uniform() < 0.5:
+            places = rng.choice(frame.natoms, size=int(rng.integers(1, max(2, frame.natoms // 2 + 1))), replace=False)
+            numbers[places] = rng.choice(kinds, size=len(places))
+        else:
+            places = rng.choice(frame.natoms, size=int(rng.integers(1, frame.natoms + 1)), replace=False)
+            numbers[places] = numbers[rng.permutation(places)]
+        if tuple(int((numbers == kind).sum()) for kind in kinds) not in allowed or (numbers == frame.numbers).all():
+            continue
+        before, after = (
+            sum(settings.volume(chemical_symbols[number]) for number in each) for each in (frame.numbers, numbers)
+        )
+        scale = (after / before) ** (1 / 3)
+        order = np.argsort(np.searchsorted(kinds, numbers, sorter=np.argsort(kinds)), kind="stable")
+        made = Frame(numbers[order], frame.positions[order] * scale, frame.cell * scale, True)
+        if not too_close(settings, made) and seen.add(made):
+            return made
+    return None
+
+
+def _fractions(frame: Frame) -> Floats:
+    return np.asarray(np.linalg.solve(frame.cell.T, frame.positions.T).T)
+
+
+def _aligned(own: Floats, numbers: Floats, other: Floats, others: Floats) -> Floats:
+    """Fractional coordinates of `other` shifted and with atoms in the order that brings them nearest to `own`."""
+    kinds, counts = np.unique(numbers, return_counts=True)
+    rarest = kinds[np.argmin(counts)]
+    best, cost = other, np.inf
+    for mine in own[numbers == rarest]:
+        for theirs in other[others == rarest]:
+            shifted = other + (mine - theirs)
+            order = np.zeros(len(own), dtype=np.int64)
+            total = 0.0
+            for kind in kinds:
+                here, there = np.flatnonzero(numbers == kind), np.flatnonzero(others == kind)
+                apart = own[here, None] - shifted[None, there]
+                apart -= np.rint(apart)
+                squared = (apart**2).sum(axis=2)
+                rows, columns = linear_sum_assignment(squared)
+                order[here[rows]] = there[columns]
+                total += float(squared[rows, columns].sum())
+            if total < cost:
+                best, cost = shifted[order], total
+    return best
+
+
+def _fresh(settings: CalypsoSearch, rng: np.random.Generator, seen: Seen) -> Frame:
+    """A random crystal that is not much like any before, if there is one. Raises EngineError where none can be made."""
+    frame, problems = None, 0
+    for _ in range(TRIES):
+        try:
+            frame = random_crystal(settings, random_counts(settings, rng), rng)
+        except EngineError:
+            problems += 1
+            if problems == IMPOSSIBLE and frame is None:
+                raise
+            continue
+        if seen.add(frame):
+            break
+    if frame is None:
+        raise EngineError(f"calypso: no random crystal could be made in {TRIES} tries")
+    return frame

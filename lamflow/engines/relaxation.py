@@ -1,0 +1,260 @@
+"""Many structures relaxed together: one batch of energies, forces and virials a step for all that still move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lamflow.config.engines import Relaxation
+from lamflow.data import Frame, Labels, Trajectory
+from lamflow.data.frames import Floats, Ints
+from lamflow.engines.protocol import Relaxed
+from lamflow.errors import EngineError
+
+Evaluate = Callable[[Sequence[Frame]], list[Labels]]
+EXPLODED = 1e4
+"""eV/Å; a force or a stress on the cell beyond this is no longer physics."""
+SWELL = 8.0
+"""A structure whose volume has grown or shrunk by more than this has fallen apart or collapsed."""
+MEMORY = 20
+"""Steps that L-BFGS remembers."""
+STIFFNESS = 70.0
+"""eV/Å², the guess of every second derivative that L-BFGS begins with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """The relaxation of one structure.
+
+    steps      every step's configuration, the start first
+    labels     of the last configuration
+    converged  the forces on atoms and cell are below the limit
+    failure    why it was given up, or None; the steps before are kept
+    """
+
+    steps: Trajectory
+    labels: Labels
+    converged: bool
+    failure: str | None = None
+
+    @property
+    def frame(self) -> Frame:
+        """The last configuration."""
+        return self.steps.frame(len(self.steps) - 1)
+
+    @property
+    def relaxed(self) -> Relaxed:
+        """What a search learns from it."""
+        return Relaxed(self.frame, None if self.failure is not None else self.labels)
+
+
+def mean_of(models: Sequence[Evaluate]) -> Evaluate:
+    """The mean of several potentials as one."""
+
+    def evaluate(frames: Sequence[Frame]) -> list[Labels]:
+        answers = [model(frames) for model in models]
+        return [
+            Labels(
+                float(np.mean([labels.energy for labels in each])),
+                np.mean([labels.forces for labels in each], axis=0),
+                None if any(labels.virial is None for labels in each) else np.mean([lab.virial for lab in each], axis=0),
+            )
+            for each in zip(*answers, strict=True)
+        ]
+
+    return evaluate
+
+
+@dataclass(eq=False)
+class _State:
+    """One structure on its way.
+
+    The degrees of freedom are the positions in the undeformed cell and N times the deformation of the cell, as in
+    E. B. Tadmor et al., Phys. Rev. B 59, 235 (1999).
+    """
+
+    start: Frame
+    deformation: Floats = field(default_factory=lambda: np.eye(3))
+    frames: list[Frame] = field(default_factory=list)
+    labels: Labels | None = None
+    converged: bool = False
+    failure: str | None = None
+
+    @property
+    def active(self) -> bool:
+        return not self.converged and self.failure is None
+
+    def coordinates(self) -> Floats:
+        """(N + 3, 3)"""
+        frame = self.frames[-1]
+        undeformed = np.linalg.solve(self.deformation, frame.positions.T).T
+        return np.vstack([undeformed, frame.natoms * self.deformation])
+
+    def move(self, coordinates: Floats) -> None:
+        """Go to new coordinates."""
+        natoms = self.start.natoms
+        self.deformation = coordinates[natoms:] / natoms
+        positions, cell = coordinates[:natoms] @ self.deformation.T, self.start.cell @ self.deformation.T
+        self.frames.append(Frame(self.start.numbers, positions, cell, self.start.pbc))
+
+    def gradient(self, pressure: float, cell: bool) -> Floats:
+        """Forces on the degrees of freedom, (N + 3, 3) in eV/Å."""
+        assert self.labels is not None  # noqa: S101  it has been evaluated
+        frame, natoms = self.frames[-1], self.start.natoms
+        forces = self.labels.forces @ self.deformation
+        if not (cell and frame.pbc):
+            return np.vstack([forces, np.zeros((3, 3))])
+        if self.labels.virial is None:
+            raise EngineError("the model gives no virial, so the cell cannot be relaxed; set relax.cell to false")
+        virial = self.labels.virial - pressure * abs(np.linalg.det(frame.cell)) * np.eye(3)
+        virial = 0.5 * (virial + virial.T)
+        return np.vstack([forces, np.linalg.solve(self.deformation, virial.T).T / natoms])
+
+
+def relax(
+    starts: Sequence[Frame],
+    evaluate: Evaluate,
+    settings: Relaxation,
+    pressure: float = 0.0,
+    progress: Callable[[float], None] | None = None,
+) -> list[Path]:
+    """Relax every structure under `pressure` in eV/Å³; answers are in the order given.
+
+    All that move are evaluated in one batch a step. One that explodes, falls apart or cannot be evaluated ends with
+    its reason and does not touch the others. Raises EngineError when not one can be evaluated.
+    """
+    states = [_State(start, frames=[start]) for start in starts]
+    stepper = {"fire": _Fire, "lbfgs": _Lbfgs}[settings.method](len(states), settings.max_step)
+    for step in range(settings.steps + 1):
+        active = [place for place, state in enumerate(states) if state.active]
+        if not active:
+            break
+        _label(states, active, evaluate)
+        for place in active:
+            state = states[place]
+            if state.failure is not None:
+                continue
+            gradient = state.gradient(pressure, settings.cell)
+            largest = float(np.linalg.norm(gradient, axis=1).max())
+            state.failure = _trouble(state, largest)
+            state.converged = state.failure is None and largest <= settings.fmax
+            if state.active and step < settings.steps:
+                coordinates = state.coordinates()
+                state.move(coordinates + stepper.step(place, coordinates, gradient))
+        if progress is not None:
+            progress(max((step + 1) / (settings.steps + 1), 1 - len(active) / len(states)))
+    if states and all(state.labels is None for state in states):
+        raise EngineError(f"no structure could be evaluated; the first one: {states[0].failure}")
+    return [_result(state) for state in states]
+
+
+def _result(state: _State) -> Path:
+    natoms = state.start.natoms
+    labels = state.labels or Labels(np.nan, np.full((natoms, 3), np.nan))
+    frames = state.frames[:-1] if state.failure is not None and len(state.frames) > 1 else state.frames
+    steps = Trajectory.of(frames, list(range(len(frames))), state.failure)
+    return Path(steps, labels, state.converged, state.failure)
+
+
+def _label(states: list[_State], active: list[int], evaluate: Evaluate) -> None:
+    """Evaluate the last configuration of each active structure; in one batch unless one of them cannot be."""
+    frames = [states[place].frames[-1] for place in active]
+    try:
+        answers: list[Labels | None] = list(evaluate(frames))
+    except EngineError:
+        answers = [_one(states[place], evaluate) for place in active]
+    for place, labels in zip(active, answers, strict=True):
+        if labels is not None:
+            states[place].labels = labels
+
+
+def _one(state: _State, evaluate: Evaluate) -> Labels | None:
+    try:
+        [labels] = evaluate([state.frames[-1]])
+    except EngineError as error:
+        state.failure = str(error).splitlines()[0]
+        return None
+    return labels
+
+
+def _trouble(state: _State, largest: float) -> str | None:
+    """Why a relaxation cannot go on, or None."""
+    frame, steps = state.frames[-1], len(state.frames) - 1
+    problem = state.labels.problem(frame) if state.labels is not None else "it could not be evaluated"
+    if problem is not None:
+        return f"step {steps}: {problem}"
+    if not largest < EXPLODED:
+        return f"it exploded: a force of {largest:.3g} eV/Å at step {steps}"
+    if frame.pbc:
+        ratio = abs(float(np.linalg.det(state.deformation)))
+        if not 1 / SWELL < ratio < SWELL:
+            return f"it fell apart: its volume is {ratio:.2g} times that of the start at step {steps}"
+    return None
+
+
+class _Fire:
+    """Fast inertial relaxation (E. Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)), each structure at its own pace."""
+
+    def __init__(self, count: int, max_step: float) -> None:
+        self.max_step = max_step
+        self.velocity: list[Floats | None] = [None] * count
+        self.dt, self.mixing = np.full(count, 0.1), np.full(count, 0.1)
+        self.downhill: Ints = np.zeros(count, dtype=np.int64)
+
+    def step(self, place: int, coordinates: Floats, force: Floats) -> Floats:
+        """The move of structure `place`."""
+        velocity = self.velocity[place]
+        if velocity is None:
+            velocity = np.zeros_like(force)
+        elif float((force * velocity).sum()) > 0:
+            share = self.mixing[place] * np.linalg.norm(velocity) / max(float(np.linalg.norm(force)), 1e-300)
+            velocity = (1 - self.mixing[place]) * velocity + share * force
+            if self.downhill[place] > 5:
+                self.dt[place] = min(1.1 * self.dt[place], 1.0)
+                self.mixing[place] *= 0.99
+            self.downhill[place] += 1
+        else:
+            velocity = np.zeros_like(force)
+            self.mixing[place], self.downhill[place] = 0.1, 0
+            self.dt[place] *= 0.5
+        velocity = velocity + self.dt[place] * force
+        self.velocity[place] = velocity
+        return _limited(self.dt[place] * velocity, self.max_step)
+
+
+class _Lbfgs:
+    """Limited-memory BFGS without line search (J. Nocedal, Math. Comput. 35, 773 (1980))."""
+
+    def __init__(self, count: int, max_step: float) -> None:
+        self.max_step = max_step
+        self.pairs: list[list[tuple[Floats, Floats]]] = [[] for _ in range(count)]
+        self.before: list[tuple[Floats, Floats] | None] = [None] * count
+
+    def step(self, place: int, coordinates: Floats, force: Floats) -> Floats:
+        """The move of structure `place`."""
+        pairs, before = self.pairs[place], self.before[place]
+        if before is not None:
+            moved, change = coordinates - before[0], before[1] - force
+            if float((moved * change).sum()) > 1e-10:  # else the curvature is negative: forget what was learnt
+                pairs.append((moved, change))
+                del pairs[:-MEMORY]
+            else:
+                pairs.clear()
+        self.before[place] = coordinates, force
+        direction, factors = force.copy(), []
+        for moved, change in reversed(pairs):
+            factor = float((moved * direction).sum() / (moved * change).sum())
+            direction -= factor * change
+            factors.append(factor)
+        direction /= STIFFNESS
+        for (moved, change), factor in zip(pairs, reversed(factors), strict=True):
+            direction += moved * (factor - float((change * direction).sum() / (moved * change).sum()))
+        return _limited(direction, self.max_step)
+
+
+def _limited(move: Floats, longest: float) -> Floats:
+    """`move` scaled down so that no row is longer than `longest`."""
+    length = float(np.linalg.norm(move, axis=1).max())
+    return move * (longest / length) if length > longest else move
