@@ -147,7 +147,7 @@ class SearcherSettings(ExplorerSettings):
     """`merge`: one pod does a whole search, all generations one after the other. `split`: each generation's
     relaxations are dealt out to the explore pods, for models so expensive that this pays."""
     path_frames: int = Field(6, ge=1)
-    """Most frames of each relaxation's path that are judged and may be labeled, evenly spaced, start and end included."""
+    """Most frames of each relaxation's path that are judged and may be labeled, evenly spaced, with start and end."""
     label_best: int = Field(5, ge=0)
     """So many of the structures nearest to the convex hull are labeled whatever the models' deviation, so that the hull
     becomes one of labels."""

@@ -73,4 +73,6 @@ class FoundFrames:
     def load(cls, path: Path) -> FoundFrames:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
-            return cls(PackedFrames(**{item.name: stored[item.name] for item in fields(PackedFrames)}), stored["forces"])
+            return cls(
+                PackedFrames(**{item.name: stored[item.name] for item in fields(PackedFrames)}), stored["forces"]
+            )

@@ -114,6 +114,17 @@ class LabeledFrame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Relaxed:
+    """A structure as its relaxation left it.
+
+    labels  of this structure by the model; None where the relaxation failed
+    """
+
+    frame: Frame
+    labels: Labels | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
     """F configurations of the same N atoms.
 

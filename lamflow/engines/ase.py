@@ -14,7 +14,7 @@ import numpy as np
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
-from lamflow.config.engines import Engine, WalkerSettings, LabelerSettings
+from lamflow.config.engines import Engine, LabelerSettings, WalkerSettings
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
 from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure, Model

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from lamflow.data import Frame, Labels, Trajectory
+from lamflow.data import Frame, Labels, Relaxed, Trajectory
 
 Progress = Callable[[float], None]
 """Takes the share of the work that is done, 0 to 1."""
@@ -195,17 +195,6 @@ class ExploreTask:
     work: Path
     threads: int = 1
     timeout: float = 86400.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Relaxed:
-    """A structure as its relaxation left it.
-
-    labels  of this structure by the model; None where the relaxation failed
-    """
-
-    frame: Frame
-    labels: Labels | None
 
 
 @dataclass(frozen=True, slots=True)

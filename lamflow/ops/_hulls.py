@@ -1,4 +1,4 @@
-"""What structure searches have found: the convex hull under each condition, how it changes, and what labels say of it."""
+"""What structure searches have found: the convex hull under each condition, its changes, and what labels say of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lamflow.data import Frame
 from lamflow.data.explored import FoundFrames
 from lamflow.data.frames import Floats
 from lamflow.data.results import Explored, FoundStructure, Generation, Hull, HullEntry, Iteration, TaskResult
-from lamflow.engines.hull import above_hull
-from lamflow.engines.similarity import bond_matrix, same, space_group
 from lamflow.ops._judge import FOUND, RESULT
+from lamflow.science.hull import above_hull
+from lamflow.science.similarity import bond_matrix, same, space_group
 from lamflow.units import BAR_IN_EV_PER_A3
 
 MOST = 60
@@ -136,7 +136,9 @@ def change(before: Sequence[Hull], now: Sequence[Hull]) -> float | None:
 
 def _change(before: Hull, now: Hull) -> float:
     elements = now.elements
-    corners = np.unique(np.round(np.concatenate([_shares(_corners(hull), elements) for hull in (before, now)]), 9), axis=0)
+    corners = np.unique(
+        np.round(np.concatenate([_shares(_corners(hull), elements) for hull in (before, now)]), 9), axis=0
+    )
     levels = []
     for hull in (before, now):
         reference = _shares(hull.entries, elements), np.array([entry.enthalpy for entry in hull.entries])

@@ -131,11 +131,7 @@ def _judged(config: Config, number: int, trajectory: Trajectory, answers: list[l
 
 def compact(config: Config, visited: Sequence[Visited], *seed_of: int) -> ExploredFrames:
     """Deviations of all frames, coordinates of the candidates that are sent on."""
-
-    def every(kind: type, each: list[Floats] | list[Ints]) -> Floats | Ints:
-        return np.concatenate([np.zeros(0, dtype=kind), *each])
-
-    deviation = every(float, [v.deviation for v in visited])
+    deviation = _joined([v.deviation for v in visited])
     chosen = _sent_on(config, deviation, child_seed(config.seed, "pool", *seed_of))
     ends = np.cumsum([len(v.deviation) for v in visited])
     frames, forces = [], [np.zeros((0, 3))]
@@ -145,14 +141,22 @@ def compact(config: Config, visited: Sequence[Visited], *seed_of: int) -> Explor
         frames.append(visited[place].trajectory.frame(within))
         forces.append(visited[place].forces[within])
     return ExploredFrames(
-        task=every(int, [np.full(len(v.deviation), v.number) for v in visited]),
-        structure=every(int, [np.full(len(v.deviation), v.structure) for v in visited]),
-        step=every(int, [v.trajectory.steps for v in visited]),
+        task=_counted([np.full(len(v.deviation), v.number) for v in visited]),
+        structure=_counted([np.full(len(v.deviation), v.structure) for v in visited]),
+        step=_counted([v.trajectory.steps for v in visited]),
         deviation=deviation,
-        error=every(float, [v.error for v in visited]),
+        error=_joined([v.error for v in visited]),
         candidate=chosen, descriptor=descriptors(frames, config), frames=PackedFrames.of(frames),
         forces=np.concatenate(forces),
     )  # fmt: skip
+
+
+def _joined(parts: list[Floats]) -> Floats:
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _counted(parts: list[Ints]) -> Ints:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
 
 def _sent_on(config: Config, deviation: Floats, seed: int) -> Ints:

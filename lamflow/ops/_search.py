@@ -1,26 +1,28 @@
-"""One structure search: propose, relax, judge, learn, generation after generation; each is kept as soon as it is done."""
+"""One structure search: propose, relax, judge, learn; each generation is kept as soon as it is done."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from lamflow.config.engines import SearcherSettings
 from lamflow.config.schema import Config
-from lamflow.data import Frame, Labels, Trajectory
+from lamflow.data import Frame, Labels, Relaxed, Trajectory
 from lamflow.data.explored import GENERATION, FoundFrames
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Explored, FoundStructure, TaskResult
 from lamflow.engines import registry
-from lamflow.engines.protocol import Relaxed, SearchTask
-from lamflow.engines.relaxation import Path as RelaxationPath
-from lamflow.engines.relaxation import mean_of, relax
-from lamflow.ops._judge import FOUND, FRAMES, RESULT, Models, Visited, compact, good_frames, judge
+from lamflow.engines.protocol import Model, SearchTask
+from lamflow.ops._judge import FOUND, FRAMES, RESULT, Models, compact, good_frames, judge
 from lamflow.ops._op import Context
+from lamflow.science.relaxation import Path as RelaxationPath
+from lamflow.science.relaxation import mean_of, relax
 from lamflow.science.tasks import PlannedTask
 from lamflow.units import BAR_IN_EV_PER_A3
 
@@ -29,69 +31,77 @@ MOVED = 0.05
 """Å; a frame of a relaxation in which no atom has moved farther since the one before says nothing new."""
 
 
-def search(
-    context: Context, config: Config, task: PlannedTask, settings: SearcherSettings, models: Models, out: Path,
-    progress: tuple[int, int],
-) -> None:  # fmt: skip
-    """All generations of a search in this pod, one folder each below `out`; goes on with what an earlier try left."""
-    memory = context.scratch / f"search-{task.number:05d}"
-    searcher = registry.searcher(settings)
-    relaxed: list[Relaxed] = []
-    for generation in range(1, settings.generations + 2):
-        request = SearchTask(memory / EXCHANGE, generation, task.condition, task.seed, context.timeout)
-        proposed = searcher.propose(request, relaxed)
-        if not proposed:
-            break
-        done = memory / f"generation-{generation}"
-        if not done.is_dir():
-            partial = memory / "partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            numbered = list(enumerate(proposed, 1))
-            relax_generation(config, task, settings, generation, numbered, models, partial, context.work)
-            partial.rename(done)
-        relaxed = read_relaxed(done / RELAXED)
-        shutil.copytree(done, out / f"{task.number}-{generation}", ignore=shutil.ignore_patterns(RELAXED))
-        context.progress((progress[0] + generation / settings.generations) / progress[1])
-    shutil.copytree(memory / EXCHANGE, out / f"{EXCHANGE}-{task.number}")
+@dataclass(frozen=True, eq=False)
+class Search:
+    """One search: its task and settings, the models that relax and judge, and a folder for files that nobody keeps."""
 
+    config: Config
+    task: PlannedTask
+    settings: SearcherSettings
+    models: Models
+    work: Path
 
-def relax_generation(  # noqa: PLR0913  what a generation is made of
-    config: Config, task: PlannedTask, settings: SearcherSettings, generation: int,
-    proposed: Sequence[tuple[int, Frame]], models: Models, folder: Path, work: Path,
-) -> None:  # fmt: skip
-    """Relax structures of a generation, given with their numbers, judge their paths and write all of it to `folder`."""
-    started, name = time.monotonic(), config.explored(task.settings)
-    committee = models.committee(name)
-    chosen = committee[0].evaluate if settings.relax.model == "first" else mean_of([each.evaluate for each in committee])
-    pressure = task.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
-    paths = relax([frame for _, frame in proposed], chosen, settings.relax, pressure)
-    thinned = [_thinned(path.steps, settings.path_frames) for path in paths]
-    good = [good_frames(config, trajectory) for trajectory in thinned]
-    judged = judge(config, models, name, task.number, [trajectory for trajectory, _ in good], work)
-    last = [path.steps.part(np.array([len(path.steps) - 1])) for path in paths]
-    ends = judge(config, models, name, task.number, last, work)
-    visited = [
-        Visited(each.number, each.trajectory, each.forces, each.deviation, each.error, generation * GENERATION + number)
-        for each, (number, _) in zip(judged, proposed, strict=True)
-    ]
-    dropped: dict[str, int] = {}
-    for _, refused in good:
-        dropped = {key: dropped.get(key, 0) + refused.get(key, 0) for key in {*dropped, *refused}}
-    folder.mkdir(parents=True)
-    compact(config, visited, task.number, generation, proposed[0][0] if proposed else 0).save(folder / FRAMES)
-    forces = [np.zeros((0, 3)), *(end.forces[0] for end in ends)]
-    FoundFrames(PackedFrames.of([path.frame for path in paths]), np.concatenate(forces)).save(folder / FOUND)
-    save_relaxed(folder / RELAXED, [path.relaxed for path in paths])
-    result = TaskResult(
-        number=task.number, name=task.name, group=f"{task.group}", structure="", start=0, condition=task.condition,
-        task=name, seed=task.seed, frames=sum(len(each.trajectory) for each in visited), dropped=dropped,
-        seconds=time.monotonic() - started,
-    )  # fmt: skip
-    found = [
-        _found(task, generation, number, path, float(end.deviation[0]))
-        for (number, _), path, end in zip(proposed, paths, ends, strict=True)
-    ]
-    Explored(tasks=[result], found=found).save(folder / RESULT)
+    def run(self, context: Context, out: Path, progress: Callable[[float], None]) -> None:
+        """All generations, one folder each below `out`; goes on with what an earlier try left in the scratch folder."""
+        task, settings = self.task, self.settings
+        memory = context.scratch / f"search-{task.number:05d}"
+        searcher = registry.searcher(settings)
+        relaxed: list[Relaxed] = []
+        for generation in range(1, settings.generations + 2):
+            request = SearchTask(memory / EXCHANGE, generation, task.condition, task.seed, context.timeout)
+            proposed = searcher.propose(request, relaxed)
+            if not proposed:
+                break
+            done = memory / f"generation-{generation}"
+            if not done.is_dir():
+                partial = memory / "partial"
+                shutil.rmtree(partial, ignore_errors=True)
+                self.relax(generation, list(enumerate(proposed, 1)), partial)
+                partial.rename(done)
+            relaxed = read_relaxed(done / RELAXED)
+            shutil.copytree(done, out / f"{task.number}-{generation}", ignore=shutil.ignore_patterns(RELAXED))
+            progress(generation / settings.generations)
+        shutil.copytree(memory / EXCHANGE, out / f"{EXCHANGE}-{task.number}")
+
+    def relax(self, generation: int, proposed: Sequence[tuple[int, Frame]], folder: Path) -> None:
+        """Relax structures of a generation, given with their numbers, judge their paths, write it all to `folder`."""
+        started, config, task = time.monotonic(), self.config, self.task
+        name = config.explored(self.settings)
+        paths = self._relaxed([frame for _, frame in proposed], self.models.committee(name))
+        good = [good_frames(config, _thinned(path.steps, self.settings.path_frames)) for path in paths]
+        last = [path.steps.part(np.array([len(path.steps) - 1])) for path in paths]
+        trajectories = [*(trajectory for trajectory, _ in good), *last]
+        judged = judge(config, self.models, name, task.number, trajectories, self.work)
+        ends = judged[len(paths) :]
+        visited = [
+            replace(each, structure=generation * GENERATION + number)
+            for each, (number, _) in zip(judged, proposed, strict=False)
+        ]
+        dropped: Counter[str] = Counter()
+        for _, refused in good:
+            dropped.update(refused)
+        folder.mkdir(parents=True)
+        compact(config, visited, task.number, generation, proposed[0][0]).save(folder / FRAMES)
+        forces = np.concatenate([end.forces[0] for end in ends])
+        FoundFrames(PackedFrames.of([path.frame for path in paths]), forces).save(folder / FOUND)
+        save_relaxed(folder / RELAXED, [path.relaxed for path in paths])
+        result = TaskResult(
+            number=task.number, name=task.name, group=f"{task.group}", structure="", start=0, condition=task.condition,
+            task=name, seed=task.seed, frames=sum(len(each.trajectory) for each in visited), dropped=dict(dropped),
+            seconds=time.monotonic() - started,
+        )  # fmt: skip
+        found = [
+            _found(task, generation, number, path, float(end.deviation[0]))
+            for (number, _), path, end in zip(proposed, paths, ends, strict=True)
+        ]
+        Explored(tasks=[result], found=found).save(folder / RESULT)
+
+    def _relaxed(self, frames: list[Frame], committee: Sequence[Model]) -> list[RelaxationPath]:
+        """Relax by the model or models that the settings name."""
+        settings = self.settings.relax
+        chosen = committee[0].evaluate if settings.model == "first" else mean_of([each.evaluate for each in committee])
+        pressure = self.task.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
+        return relax(frames, chosen, settings, pressure)
 
 
 def _found(task: PlannedTask, generation: int, number: int, path: RelaxationPath, deviation: float) -> FoundStructure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from lamflow.errors import EngineError
 from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact, good_frames, judge
 from lamflow.ops._op import Context, op
 from lamflow.ops._read import read_structures
-from lamflow.ops._search import search
+from lamflow.ops._search import Search
 from lamflow.science.tasks import PlannedTask, deal, plan_tasks
 
 
@@ -43,7 +44,8 @@ def explore(
     for done, place in enumerate(mine):
         task = tasks[place]
         if isinstance(task.settings, SearcherSettings):
-            search(context, config, task, task.settings, committees, out, (done, len(mine)))
+            search = Search(config, task, task.settings, committees, context.work)
+            search.run(context, out, partial(_progress, context, done, len(mine)))
         else:
             result, found = _explore_one(context, config, task, starts[task.structure][task.start], committees)
             results.append(result)
@@ -56,13 +58,18 @@ def explore(
     return Explorations(out)
 
 
+def _progress(context: Context, done: int, tasks: int, share: float) -> None:
+    context.progress((done + share) / tasks)
+
+
 def _explore_one(
     context: Context, config: Config, task: PlannedTask, start: Frame, models: Models
 ) -> tuple[TaskResult, Visited]:
     """One task: its result, and its good frames with their deviations."""
     started, name = time.monotonic(), config.explored(task.settings)
     work = context.work / f"{task.number:05d}"
-    failed, log, dropped = None, "", {}
+    failed, log = None, ""
+    dropped: dict[str, int] = {}
     visited = Visited.nothing(task.number, start)
     committee = models.committee(name)
     turn = task.number % len(committee)

@@ -10,12 +10,13 @@ from typing import NamedTuple
 from lamflow.config import stored
 from lamflow.config.engines import SearcherSettings
 from lamflow.config.schema import Config
+from lamflow.data import Relaxed
 from lamflow.data.packed import PackedFrames
 from lamflow.engines import registry
-from lamflow.engines.protocol import Relaxed, SearchTask
+from lamflow.engines.protocol import SearchTask
 from lamflow.ops._judge import Models
 from lamflow.ops._op import Context, op
-from lamflow.ops._search import EXCHANGE, RELAXED, read_relaxed, relax_generation
+from lamflow.ops._search import EXCHANGE, RELAXED, Search, read_relaxed
 from lamflow.science.tasks import PlannedTask, deal, plan_tasks
 
 PROPOSED = "proposed.npz"
@@ -75,7 +76,7 @@ def relax(
         mine = [frames[place] for place in deal(len(frames), context.pods, context.pod)]
         if mine:
             folder = explored / f"{task.number}-{generation}-{context.pod}"
-            relax_generation(config, task, settings, generation, mine, committees, folder, context.work)
+            Search(config, task, settings, committees, context.work).relax(generation, mine, folder)
             kept = relaxed / str(context.pod) / f"{task.number}.npz"
             kept.parent.mkdir(exist_ok=True)
             (folder / RELAXED).rename(kept)

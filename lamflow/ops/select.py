@@ -305,7 +305,9 @@ def _write_batches(
     (folder / "batches").mkdir(parents=True)
     total = 0
     for part in config.parts:
-        own = sorted((item for item in chosen if item.why.origin.task == part.name), key=lambda item: -item.frame.natoms)
+        own = sorted(
+            (item for item in chosen if item.why.origin.task == part.name), key=lambda item: -item.frame.natoms
+        )
         room = share_of(pods_at_once, len(own), len(chosen))
         pods = pods_needed(len(own), room, config.pods.label.tasks_per_pod, seconds) if own else 0
         for pod in range(pods):

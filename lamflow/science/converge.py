@@ -112,14 +112,14 @@ def _stage_is_done(now: Standing, rules: Rules) -> tuple[bool, str]:
         wanted = rules.trajectory_force_rmse
         parts.append(f"force RMSE on their own trajectories {now.trajectory_rmse:.4f} eV/Å (wanted {wanted:g} eV/Å)")
         done = done and now.trajectory_rmse <= wanted
-    for what, wanted, found in (
+    for what, limit, found in (
         ("change of the hull", rules.hull_change, now.hull_change),
         ("regret by the labels", rules.hull_regret, now.hull_regret),
     ):
-        if wanted is not None:
+        if limit is not None:
             shown = "not known yet" if found is None else f"{1000 * found:.1f} meV/atom"
-            parts.append(f"{what} {shown} (wanted {1000 * wanted:g} meV/atom)")
-            done = done and found is not None and found <= wanted
+            parts.append(f"{what} {shown} (wanted {1000 * limit:g} meV/atom)")
+            done = done and found is not None and found <= limit
     if not done and rules.plateau is not None and _has_stalled(now.force_rmse, rules.plateau):
         return True, f"{parts[-1]}; no improvement of the held-out force RMSE over {rules.plateau} iterations"
     return done, ", ".join(parts)

@@ -71,7 +71,9 @@ def plan_tasks(stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int
             for condition in settings.conditions():
                 for _ in range(settings.repeats):
                     add(group, settings, "", 0, condition)
-        for structure in settings.structures if isinstance(settings, WalkerSettings) else ():
+        if not isinstance(settings, WalkerSettings):
+            continue
+        for structure in settings.structures:
             size = sizes[structure]
             order = np.random.default_rng(child_seed(seed, "starts", structure)).permutation(size)
             for condition in settings.conditions():

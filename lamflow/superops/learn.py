@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dflow import OutputParameter, Steps
 
 from lamflow.config.schema import Config
@@ -61,7 +63,7 @@ def add_iteration(group: Steps, config: Config, shape: Shape, place: Place) -> N
 
 def _add_searches(group: Steps, config: Config, place: Place, here: str, shape: Shape, models: Stored) -> None:
     """Searches that are split: for each generation a pod that proposes it and pods that relax it."""
-    common = {"input": Stored(INPUT), "iteration": shape.number, "stage": shape.stage}
+    common: dict[str, Any] = {"input": Stored(INPUT), "iteration": shape.number, "stage": shape.stage}
     before, relaxed = None, None
     for generation in range(1, shape.generations + 2 if shape.generations else 1):
         proposed, name = Stored(f"{here}/searches/{generation}/proposed"), f"propose{generation}"

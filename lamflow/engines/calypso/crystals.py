@@ -14,8 +14,8 @@ from ase.data import atomic_numbers
 from lamflow.data import Frame
 from lamflow.data.frames import Floats
 from lamflow.engines.calypso.settings import CalypsoSearch, formula
-from lamflow.engines.similarity import bonds
 from lamflow.errors import EngineError
+from lamflow.science.similarity import bonds
 
 TRIES = 200
 """Space groups that are tried for one structure."""
@@ -95,7 +95,7 @@ def _group(number: int) -> Any:
 @functools.cache
 def _centring(number: int) -> int:
     """Primitive cells of a conventional one."""
-    return round(1 / abs(np.linalg.det(PRIMITIVE[_group(number).symbol[0]])))
+    return round(1 / abs(float(np.linalg.det(PRIMITIVE[_group(number).symbol[0]]))))
 
 
 def _crystal(

@@ -1,8 +1,8 @@
 """CALYPSO's split mode: the files through which it and whoever relaxes its structures talk, as one object.
 
-calypso.x writes POSCAR_1 … POSCAR_n, `step` and results/; who relaxes puts CONTCAR_i and OUTCAR_i beside them and starts
-calypso.x again, which reads them and writes the next generation. A relaxation that failed leaves an OUTCAR with the
-energy SENTINEL.
+calypso.x writes POSCAR_1 … POSCAR_n, `step` and results/; who relaxes puts CONTCAR_i and OUTCAR_i beside them and
+starts calypso.x again, which reads them and writes the next generation. A relaxation that failed leaves an OUTCAR with
+the energy SENTINEL.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import TypeVar
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from lamflow.data import Frame, Labels
+from lamflow.data import Frame, Labels, Relaxed
 from lamflow.data.frames import Floats
 from lamflow.data.store import write_whole
-from lamflow.engines.protocol import Relaxed
 from lamflow.errors import EngineError
 
 T = TypeVar("T")
@@ -87,8 +86,8 @@ class Exchange:
                 )
         if labels is not None and not np.allclose(frame.cell, ended.cell, atol=CHANGE):
             raise EngineError(
-                f"{self.folder}: CONTCAR_{number} and OUTCAR_{number} end with different cells; one of them is of another "
-                "relaxation"
+                f"{self.folder}: CONTCAR_{number} and OUTCAR_{number} end with different cells; one of them is of "
+                "another relaxation"
             )
         return Relaxed(frame, labels)
 
@@ -177,7 +176,9 @@ def write_outcar(frame: Frame, labels: Labels | None, pressure: float = 0.0) -> 
     text.write("\n POSITION                                       TOTAL-FORCE (eV/Angst)\n")
     text.write(" " + "-" * 83 + "\n")
     np.savetxt(text, np.hstack([frame.positions[order], forces]), fmt="%17.12f")
-    text.write(" " + "-" * 83 + "\n    total drift:                                0.000000      0.000000      0.000000\n\n")
+    text.write(
+        " " + "-" * 83 + "\n    total drift:                                0.000000      0.000000      0.000000\n\n"
+    )
     text.write(f"  free  energy   TOTEN  = {energy:20.8f} eV\n\n")
     text.write(f"  energy  without entropy= {energy:20.8f}  energy(sigma->0) = {energy:20.8f}\n")
     text.write(f"  enthalpy is  TOTEN    = {enthalpy:20.8f} eV   P V= {enthalpy - energy:20.8f}\n")
@@ -226,4 +227,4 @@ def _table(text: str, title: str, skip: int, rows: int) -> Floats:
 
 
 def _formula(frame: Frame) -> str:
-    return frame.to_ase().get_chemical_formula()
+    return str(frame.to_ase().get_chemical_formula())

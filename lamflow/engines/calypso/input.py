@@ -18,9 +18,9 @@ Value = str | int | float | bool | list[Any]
 Matrix = list[list[float]]
 WORDS = ("SystemName", "NameOfAtoms", "Command", "Substrate", "Substrate2", "CifFilePath")
 FLAGS = (
-    "PickUp", "LMC", "2D", "LFilm", "Cluster", "MOL", "VSC", "LSurface", "SpaceSaving", "CapBondsWithH", "LInterface",
-    "InterfaceTranslation", "Twin_Interface", "Hardness", "Adsorption", "BothSide", "BandGapDesign", "FixCell", "FixAtom",
-    "LXRD", "LTranState", "Parallel", "Split", "LMolecule",
+    "PickUp", "LMC", "2D", "LFilm", "Cluster", "MOL", "VSC", "LSurface", "SpaceSaving", "CapBondsWithH",
+    "LInterface", "InterfaceTranslation", "Twin_Interface", "Hardness", "Adsorption", "BothSide", "BandGapDesign",
+    "FixCell", "FixAtom", "LXRD", "LTranState", "Parallel", "Split", "LMolecule",
 )  # fmt: skip
 INTEGERS = (
     "NumberOfSpecies", "AtomicNumber", "NumberOfAtoms", "NumberOfFormula", "Ialgo", "ICode", "NumberOfLocalOptim",
@@ -62,7 +62,7 @@ class CalypsoInput:
 
     @classmethod
     def parse(cls, text: str, name: str = "input.dat") -> CalypsoInput:
-        """Read an `input.dat`. Raises InputError with the line that cannot be read; keys that no manual has are kept."""
+        """Read an `input.dat`. Raises InputError with the line that cannot be read; unknown keys are kept."""
         values: dict[str, Value] = {}
         matrices: dict[str, Matrix] = {}
         lines = enumerate((line.split("#", 1)[0].strip() for line in text.splitlines()), 1)
@@ -181,9 +181,7 @@ def settings_of(given: CalypsoInput) -> CalypsoSearch:
         rows = given.matrices.get("CtrlRange", [])
         if len(rows) != len(elements):
             raise InputError(f"input.dat: @CtrlRange has {len(rows)} rows for {len(elements)} elements")
-        asked["ranges"] = {
-            element: (int(low), int(high)) for element, (low, high) in zip(elements, rows, strict=True)
-        }
+        asked["ranges"] = {element: (int(low), int(high)) for element, (low, high) in zip(elements, rows, strict=True)}
         asked["max_atoms"] = given.get("MaxNumAtom", 20)
     else:
         asked["formula"] = per_unit

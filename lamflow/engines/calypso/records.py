@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lamflow.data import Frame
+from lamflow.data import Frame, Relaxed
 from lamflow.data.store import write_whole
 from lamflow.engines.calypso.exchange import SENTINEL, Exchange, read_poscar, write_poscar
-from lamflow.engines.protocol import Relaxed
-from lamflow.engines.similarity import bond_matrix, space_group
 from lamflow.errors import EngineError
+from lamflow.science.similarity import bond_matrix, space_group
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +58,8 @@ def record_relaxed(
     for number, (each, value) in enumerate(zip(found, per_atom, strict=True), 1):
         volume = abs(float(np.linalg.det(each.frame.cell)))
         group = 0 if each.labels is None else space_group(each.frame)
-        structs.append(
-            f"{generation:6d} {number:6d} {each.frame.natoms:6d} {volume:14.6f} {group:4d} {value:18.8f}"
-        )
-        matrix = [] if each.labels is None else bond_matrix(each.frame, elements)
+        structs.append(f"{generation:6d} {number:6d} {each.frame.natoms:6d} {volume:14.6f} {group:4d} {value:18.8f}")
+        matrix = np.zeros(0) if each.labels is None else bond_matrix(each.frame, elements)
         alike.append(f"{generation:6d} {number:6d} " + " ".join(f"{number:.6f}" for number in matrix))
     for name, lines in (("struct.dat", structs), ("similar.dat", alike)):
         path = exchange.results / name
@@ -77,7 +74,7 @@ def particles(exchange: Exchange, generation: int) -> list[Particle]:
     ends = _read(exchange.results / f"pso_opt_{generation}")
     if len(starts) != len(ends):
         raise EngineError(
-            f"{exchange.results}: pso_ini_{generation} has {len(starts)} structures and pso_opt_{generation} {len(ends)}"
+            f"{exchange.results}: pso_ini_{generation} has {len(starts)} structures, pso_opt_{generation} {len(ends)}"
         )
     return [
         Particle(generation, number, start, frame, None if abs(value - SENTINEL) < 1 else value)

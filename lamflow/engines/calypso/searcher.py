@@ -7,10 +7,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-
 from lamflow.config.section import expand
 from lamflow.config.seeds import child_seed
-from lamflow.data import Frame
+from lamflow.data import Frame, Relaxed
 from lamflow.data.store import write_whole
 from lamflow.engines import process
 from lamflow.engines.calypso.exchange import Exchange
@@ -18,7 +17,7 @@ from lamflow.engines.calypso.input import CalypsoInput, input_of, toml_of
 from lamflow.engines.calypso.records import particles, record_proposed, record_relaxed
 from lamflow.engines.calypso.settings import CalypsoSearch
 from lamflow.engines.calypso.swarm import first_generation, next_generation
-from lamflow.engines.protocol import Relaxed, SearchTask
+from lamflow.engines.protocol import SearchTask
 from lamflow.errors import EngineError
 from lamflow.units import BAR_IN_EV_PER_A3
 
@@ -133,7 +132,7 @@ class CalypsoSearcher:
         numbers = exchange.numbers()
         if numbers != list(range(1, self.settings.population + 1)):
             raise EngineError(
-                f"{self.settings.command[0]} left {len(numbers)} structures in {exchange.folder} instead of POSCAR_1 to "
+                f"{self.settings.command[0]} left {len(numbers)} structures in {exchange.folder}, not POSCAR_1 to "
                 f"POSCAR_{self.settings.population}; {process.describe_end(log)}"
             )
         for number in numbers:
@@ -160,5 +159,3 @@ def probe() -> str:
     import pyxtal
 
     return f"PyXtal {pyxtal.__version__}"
-
-

@@ -106,8 +106,8 @@ class CalypsoSearch(SearcherSettings):
             if given and filled > DENSEST * volume:
                 raise ValueError(
                     f"volumes: atoms that keep their smallest distances fill {filled / volume:.0%} of the volume "
-                    f"{volume:.1f} Å³ of {formula(counts)}, and spheres cannot fill more than {DENSEST:.0%}; give larger "
-                    "volumes or smaller distances"
+                    f"{volume:.1f} Å³ of {formula(counts)}, and spheres cannot fill more than {DENSEST:.0%}; give "
+                    "larger volumes or smaller distances"
                 )
 
     @property
@@ -141,7 +141,9 @@ class CalypsoSearch(SearcherSettings):
         given = self.distances.get(f"{first}-{second}", self.distances.get(f"{second}-{first}"))
         if given is not None:
             return given
-        return float(self.min_distance * (covalent_radii[atomic_numbers[first]] + covalent_radii[atomic_numbers[second]]))
+        return float(
+            self.min_distance * (covalent_radii[atomic_numbers[first]] + covalent_radii[atomic_numbers[second]])
+        )
 
     def volume(self, element: str) -> float:
         """Volume of an atom, Å³: the one given, that of the element's crystal, or 1.3 times its covalent sphere."""

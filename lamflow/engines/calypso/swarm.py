@@ -14,13 +14,13 @@ from ase.geometry import cell_to_cellpar, cellpar_to_cell
 from scipy.optimize import linear_sum_assignment
 
 from lamflow.data import Frame
-from lamflow.data.frames import Floats
+from lamflow.data.frames import Floats, Ints
 from lamflow.engines.calypso.crystals import random_counts, random_crystal, too_close
 from lamflow.engines.calypso.records import Particle
 from lamflow.engines.calypso.settings import CalypsoSearch
-from lamflow.engines.hull import above_hull
-from lamflow.engines.similarity import bond_matrix, distance
 from lamflow.errors import EngineError
+from lamflow.science.hull import above_hull
+from lamflow.science.similarity import bond_matrix, distance
 
 INERTIA = (0.9, 0.4)
 """Weight of the velocity in the first and in the last generation."""
@@ -92,26 +92,25 @@ class Seen:
 def ranking(settings: CalypsoSearch, past: Sequence[Particle]) -> Floats:
     """Fitness of each particle, (n,) in eV/atom above the hull of all of them; infinite for failures."""
     numbers = np.array(settings.numbers)
-    shares = np.array([(each.frame.numbers[:, None] == numbers).mean(axis=0) for each in past]).reshape(-1, len(numbers))
+    shares = np.array([(each.frame.numbers[:, None] == numbers).mean(axis=0) for each in past]).reshape(
+        -1, len(numbers)
+    )
     enthalpies = np.array([np.inf if each.enthalpy is None else each.enthalpy for each in past])
     found = above_hull(shares, enthalpies)
     return np.where(np.isfinite(found), found, np.inf)
 
 
 def _parents(settings: CalypsoSearch, past: Sequence[Particle]) -> list[Particle]:
-    """Structures of the last generation to follow up, best first: without failures, repetitions and the worst."""
-    if not past:
-        return []
-    last = max(particle.generation for particle in past)
-    fitness = ranking(settings, past)
-    order = [int(place) for place in np.argsort(fitness, kind="stable") if past[place].generation == last]
-    good = [place for place in order if np.isfinite(fitness[place])]
-    good = good[: max(1, round((1 - settings.penalty) * len(order)))]
-    once, seen = [], Seen(settings)
-    for place in good:
+    """The best structures of all generations, each once: as many as a generation has, without the share of the worst."""
+    fitness, seen = ranking(settings, past), Seen(settings)
+    count = max(1, round((1 - settings.penalty) * settings.population))
+    parents: list[Particle] = []
+    for place in np.argsort(fitness, kind="stable"):
+        if len(parents) == count or not np.isfinite(fitness[place]):
+            break
         if seen.add(past[place].frame):
-            once.append(past[place])
-    return once
+            parents.append(past[place])
+    return parents
 
 
 def _leaders(settings: CalypsoSearch, particle: Particle, past: Sequence[Particle]) -> list[Particle]:
@@ -142,7 +141,7 @@ def _moved(
     inertia = INERTIA[0] + done * (INERTIA[1] - INERTIA[0])
     last = None
     for _ in range(TRIES):
-        frame = _move(settings, particle, leader.frame, inertia, rng)
+        frame = _move(particle, leader.frame, inertia, rng)
         if frame is not None and not too_close(settings, frame):
             if seen.add(frame):
                 return frame
@@ -150,9 +149,7 @@ def _moved(
     return last
 
 
-def _move(
-    settings: CalypsoSearch, particle: Particle, leader: Frame, inertia: float, rng: np.random.Generator
-) -> Frame | None:
+def _move(particle: Particle, leader: Frame, inertia: float, rng: np.random.Generator) -> Frame | None:
     """One move: v = ωv + c r (own best - x) + c r (leader - x), for fractional coordinates and for the cell."""
     start, own = _fractions(particle.start), _fractions(particle.frame)
     drawn = _aligned(own, particle.frame.numbers, _fractions(leader), leader.numbers)
@@ -181,9 +178,9 @@ def _move(
 
 
 def _exchanged(settings: CalypsoSearch, parent: Particle, rng: np.random.Generator, seen: Seen) -> Frame | None:
-    """The parent's relaxed form with elements exchanged, or replaced where compositions may change; None if all are known.
+    """The parent's relaxed form with elements exchanged, or replaced where compositions may change.
 
-    Compounds of one lattice differ in this alone, and a swarm's moves never do it.
+    Compounds of one lattice differ in this alone, and a swarm's moves never do it. None if all are known already.
     """
     allowed = {tuple(counts.get(each, 0) for each in settings.elements) for counts in settings.compositions()}
     frame, kinds = parent.frame, np.array(settings.numbers)
@@ -212,7 +209,7 @@ def _fractions(frame: Frame) -> Floats:
     return np.asarray(np.linalg.solve(frame.cell.T, frame.positions.T).T)
 
 
-def _aligned(own: Floats, numbers: Floats, other: Floats, others: Floats) -> Floats:
+def _aligned(own: Floats, numbers: Ints, other: Floats, others: Ints) -> Floats:
     """Fractional coordinates of `other` shifted and with atoms in the order that brings them nearest to `own`."""
     kinds, counts = np.unique(numbers, return_counts=True)
     rarest = kinds[np.argmin(counts)]

@@ -19,7 +19,7 @@ REACH = 2.2
 
 
 def bonds(frame: Frame, reach: float) -> tuple[Ints, Ints, Floats]:
-    """Every pair of atoms of a periodic frame closer than `reach` in Å, images included: first, second, vector (n, 3)."""
+    """Every pair of atoms of a periodic frame closer than `reach` in Å, with images: first, second, vector (n, 3)."""
     heights = 1 / np.linalg.norm(np.linalg.inv(frame.cell), axis=0)
     scaled = np.linalg.solve(frame.cell.T, frame.positions.T).T % 1.0
     around = [np.arange(-n, n + 1) for n in np.ceil(reach / heights).astype(int)]

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lamflow.config.engines import Relaxation
-from lamflow.data import Frame, Labels, Trajectory
+from lamflow.data import Frame, Labels, Relaxed, Trajectory
 from lamflow.data.frames import Floats, Ints
-from lamflow.engines.protocol import Relaxed
 from lamflow.errors import EngineError
 
 Evaluate = Callable[[Sequence[Frame]], list[Labels]]
@@ -59,7 +58,9 @@ def mean_of(models: Sequence[Evaluate]) -> Evaluate:
             Labels(
                 float(np.mean([labels.energy for labels in each])),
                 np.mean([labels.forces for labels in each], axis=0),
-                None if any(labels.virial is None for labels in each) else np.mean([lab.virial for lab in each], axis=0),
+                None
+                if any(labels.virial is None for labels in each)
+                else np.mean([lab.virial for lab in each], axis=0),
             )
             for each in zip(*answers, strict=True)
         ]
@@ -126,7 +127,7 @@ def relax(
     its reason and does not touch the others. Raises EngineError when not one can be evaluated.
     """
     states = [_State(start, frames=[start]) for start in starts]
-    stepper = {"fire": _Fire, "lbfgs": _Lbfgs}[settings.method](len(states), settings.max_step)
+    stepper = (_Fire if settings.method == "fire" else _Lbfgs)(len(states), settings.max_step)
     for step in range(settings.steps + 1):
         active = [place for place, state in enumerate(states) if state.active]
         if not active:
@@ -195,7 +196,7 @@ def _trouble(state: _State, largest: float) -> str | None:
 
 
 class _Fire:
-    """Fast inertial relaxation (E. Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)), each structure at its own pace."""
+    """Fast inertial relaxation (E. Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)), each at its own pace."""
 
     def __init__(self, count: int, max_step: float) -> None:
         self.max_step = max_step
@@ -205,6 +206,7 @@ class _Fire:
 
     def step(self, place: int, coordinates: Floats, force: Floats) -> Floats:
         """The move of structure `place`."""
+        del coordinates
         velocity = self.velocity[place]
         if velocity is None:
             velocity = np.zeros_like(force)
