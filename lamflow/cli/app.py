@@ -122,6 +122,37 @@ def run(
 
 
 @app.command()
+def relax(  # noqa: PLR0917  typer reads the options from the arguments
+    run: Annotated[Path, typer.Argument(help="The folder of the run whose newest models relax.", metavar="RUN")],
+    folder: Annotated[Path, typer.Option("--folder", help="Where the structures lie.")] = Path(),
+    engine: Annotated[
+        Optional[str],  # noqa: UP045  typer reads the annotation
+        typer.Option("--engine", help="Whose files they are; calypso's if not given."),
+    ] = None,
+    pressure: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--pressure", help="In bar; what the folder's input asks for, or 0, if not given."),
+    ] = None,
+    fmax: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--fmax", help="Largest force left, eV/Å; what the folder's input asks for if not given."),
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Most steps of a relaxation.")] = 150,
+    queue: Annotated[
+        bool, typer.Option("--queue/--no-queue", help="Have the run label what its models do not know.")
+    ] = True,
+) -> None:
+    """Relax structures that CALYPSO has left in a folder with the newest models of RUN."""
+    from lamflow.cli import relaxing
+    from lamflow.config.engines import Relaxation
+    from lamflow.driver.relax import Request
+
+    if fmax is not None and not fmax > 0:
+        raise typer.BadParameter(f"{fmax:g} eV/Å: must be more than 0", param_hint="--fmax")
+    relaxing.relax(run, folder, engine, Request(Relaxation(steps=steps), pressure, fmax, queue=queue))
+
+
+@app.command()
 def train(file: File, folder: Folder = None, redo: Redo = False) -> None:
     """Train the models of FILE once on its data, judge them, and explore nothing."""
     from lamflow.cli import drive

@@ -199,6 +199,7 @@ class Engine:
     image   the container image that has the code
     downloaded  files of models that the engine knows by name and that are on this machine; None if it knows none
     card    reads what a model file of the engine says about itself; None for an engine without such files
+    folder  a RelaxFolder on a folder of this machine, for `lamflow relax`; None for engines that leave none
     """
 
     name: str
@@ -208,6 +209,7 @@ class Engine:
     image: str = "base"
     downloaded: Callable[[], dict[str, Path]] | None = None
     card: Callable[[Path], Any] | None = None
+    folder: Callable[[Path], Any] | None = None
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lamflow.data.dataset import Origin
 from lamflow.data.store import write_whole
 from lamflow.errors import StateError
+from lamflow.units import BAR_IN_EV_PER_A3
 
 R = TypeVar("R", bound="Result")
 
@@ -146,6 +147,10 @@ class Explored(Result):
     found: list[FoundStructure] = Field(default_factory=list)
 
 
+FLAT = 1e-6
+"""eV/atom; nearer to a convex hull than this is on it."""
+
+
 class HullEntry(Part):
     """One of the best structures of a search.
 
@@ -200,6 +205,25 @@ class Hull(Part):
     failed: int
     unfinished: int
     duplicates: int
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, float], ...]]:
+        """The same in every iteration."""
+        return self.task, tuple(sorted(self.condition.items()))
+
+    @property
+    def corners(self) -> list[HullEntry]:
+        """The entries that span the hull: the ground states."""
+        return [entry for entry in self.entries if entry.above_hull < FLAT]
+
+    def labeled(self, energies: Mapping[str, float]) -> list[tuple[HullEntry, float]]:
+        """Entries that have a label, `energies` in eV by hash, with their enthalpy by it in eV/atom."""
+        pressure = self.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
+        return [
+            (entry, energies[entry.hash] / sum(entry.counts.values()) + pressure * entry.volume)
+            for entry in self.entries
+            if entry.hash in energies
+        ]
 
 
 NEAR_HULL = "near the convex hull"
@@ -407,6 +431,7 @@ class Shape(Result):
                            pods the models are trained and nothing more
     pods_at_once   label pods that run at once
     given          labeled start data lie in the store
+    queued         frames from elsewhere lie in the store
     relax          pods that share the relaxations of a generation, where searches are split
     generations    of the searches that are split; 0 without any
     attempt        how often the graph has been submitted to a cluster
@@ -420,6 +445,7 @@ class Shape(Result):
     label: int = 1
     pods_at_once: int = 1
     given: bool = False
+    queued: bool = False
     relax: int = 1
     generations: int = 0
     attempt: int = 1

@@ -4,6 +4,7 @@ input/                  config.json and the files it names
 structures/NAME.npz     start structures
 data/train/000, 001, …  training data, one data set an iteration; data/heldout/000 the held-out data
 data/index/000, …       content hashes and descriptors of those data
+queue/…                 frames from elsewhere that the next iteration may label
 iterations/003/…        models, explored, selected, labeled, and result.json when the iteration has finished
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-INPUT, STRUCTURES = "input", "structures"
+INPUT, STRUCTURES, QUEUE = "input", "structures", "queue"
 TRAIN, HELDOUT, INDEX = "data/train", "data/heldout", "data/index"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from lamflow.config.schema import Config
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import History, Iteration, Run, Shape
-from lamflow.data.store import INPUT, STRUCTURES, write_whole
+from lamflow.data.store import INPUT, QUEUE, STRUCTURES, write_whole
 from lamflow.driver.collect import collect
 from lamflow.driver.executor import Executor
 from lamflow.driver.here import Here
@@ -129,9 +129,21 @@ def _shape(config: Config, directory: RunDirectory, executor: Executor, done: li
     else:
         sizes = {p.stem: len(PackedFrames.load(p)) for p in (directory.path / STRUCTURES).glob("*.npz")}
         shape = iteration_shape(config, number, next_stage(config, done), sizes, executor.room, done)
+        queued = _take_queue(directory, number)
+        executor.keep(queued)
+        shape = shape.model_copy(update={"queued": bool(queued)})
     shape.save(file)
     executor.keep([history, file])
     return shape
+
+
+def _take_queue(directory: RunDirectory, number: int) -> list[Path]:
+    """Move what waits to be labeled into the iteration that will look at it, and return its files."""
+    folder = directory.iteration(number) / "queued"
+    for waiting in sorted((directory.path / QUEUE).glob("[0-9]*")):
+        folder.mkdir(parents=True, exist_ok=True)
+        waiting.rename(folder / waiting.name)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _write_history(directory: RunDirectory, done: list[Iteration]) -> Path:

@@ -215,7 +215,7 @@ class OnCluster:
 
     def _left(self, number: int) -> bool:
         """A Workflow that is gone has left something of this iteration."""
-        prepared = ("shape.json", "history/", *(("selected/", "given/") if number == 0 else ()))
+        prepared = ("shape.json", "history/", "queued/", *(("selected/", "given/") if number == 0 else ()))
         keys = [item.key.removeprefix(_folder(number)) for item in self.store.objects(_folder(number))]
         return any(not key.startswith(prepared) for key in keys)
 

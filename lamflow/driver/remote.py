@@ -19,7 +19,7 @@ from lamflow.errors import InputError, StateError
 REMOTE = "remote.json"
 READ = re.compile(
     r"run\.json|input/.*|structures/[^/]+|data/index/[^/]+/[^/]*manifest\.json|"
-    r"iterations/\d+/((result|shape)\.json|history/.*|given/.*manifest\.json|models/[^/]+/(model\.json|heldout\.npz|lcurve\.out)|"
+    r"iterations/\d+/((result|shape)\.json|(history|queued)/.*|given/.*manifest\.json|models/[^/]+/(model\.json|heldout\.npz|lcurve\.out)|"
     r"explored/[^/]+/explored\.json|selected/.*|labeled/[^/]+/labeled\.json|merged/.*)"
 )
 """Keys of what drivers and reports read; models, trajectories and labels stay where they are."""

@@ -226,6 +226,28 @@ class Searcher(Protocol):
         ...
 
 
+class RelaxFolder(Protocol):
+    """A folder where a code leaves structures to be relaxed, and looks for what they have relaxed to."""
+
+    @property
+    def pressure(self) -> float | None:
+        """That the code asks for, bar; None if it says nothing."""
+        ...
+
+    @property
+    def fmax(self) -> float | None:
+        """Largest force that is left, eV/Å; None if it says nothing."""
+        ...
+
+    def structures(self) -> list[tuple[str, Frame]]:
+        """What is to be relaxed, by name. Raises InputError when nothing is there, or something else."""
+        ...
+
+    def leave(self, name: str, relaxed: Relaxed, pressure: float) -> None:
+        """Write what a structure has relaxed to under `pressure` in bar, or that it has failed."""
+        ...
+
+
 class Explorer(Protocol):
     """A code that visits configurations."""
 

@@ -24,8 +24,6 @@ MOST = 60
 """Structures that are kept of each hull."""
 HIGHEST = 0.2
 """eV/atom above the hull; what lies higher is not among the best of anything."""
-FLAT = 1e-6
-"""eV/atom; nearer to the hull than this is on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,16 +126,16 @@ def change(before: Sequence[Hull], now: Sequence[Hull]) -> float | None:
     Compared at the compositions of both hulls' corners. What is linear in the composition moves no phase boundary and
     is taken out, except where there is one composition only.
     """
-    old = {_key(hull): hull for hull in before}
-    if not now or any(_key(hull) not in old for hull in now):
+    old = {hull.key: hull for hull in before}
+    if not now or any(hull.key not in old for hull in now):
         return None
-    return max(_change(old[_key(hull)], hull) for hull in now)
+    return max(_change(old[hull.key], hull) for hull in now)
 
 
 def _change(before: Hull, now: Hull) -> float:
     elements = now.elements
     corners = np.unique(
-        np.round(np.concatenate([_shares(_corners(hull), elements) for hull in (before, now)]), 9), axis=0
+        np.round(np.concatenate([_shares(hull.corners, elements) for hull in (before, now)]), 9), axis=0
     )
     levels = []
     for hull in (before, now):
@@ -167,10 +165,10 @@ def regret(past: Sequence[Iteration]) -> float | None:
             for item in past
             if item.selected is not None
             for other in item.selected.hulls
-            if _key(other) == _key(hull)
-            for entry, energy in labeled(other, item.hull_labels)
+            if other.key == hull.key
+            for entry, energy in other.labeled(item.hull_labels)
         ]
-        mine = {entry.hash for entry in _corners(hull)}
+        mine = {entry.hash for entry in hull.corners}
         if not known:
             continue
         heights = above_hull(_shares([entry for entry, _ in known], hull.elements), np.array([e for _, e in known]))
@@ -180,24 +178,6 @@ def regret(past: Sequence[Iteration]) -> float | None:
     return worst
 
 
-def labeled(hull: Hull, energies: Mapping[str, float]) -> list[tuple[HullEntry, float]]:
-    """Entries that have a label, with their enthalpy by it in eV/atom."""
-    pressure = hull.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
-    return [
-        (entry, energies[entry.hash] / sum(entry.counts.values()) + pressure * entry.volume)
-        for entry in hull.entries
-        if entry.hash in energies
-    ]
-
-
-def _corners(hull: Hull) -> list[HullEntry]:
-    return [entry for entry in hull.entries if entry.above_hull < FLAT]
-
-
 def _shares(entries: Sequence[HullEntry], elements: Sequence[str]) -> Floats:
     rows = [[entry.shares.get(element, 0.0) for element in elements] for entry in entries]
     return np.array(rows, dtype=np.float64).reshape(-1, len(elements))
-
-
-def _key(hull: Hull) -> tuple[str, tuple[tuple[str, float], ...]]:
-    return hull.task, tuple(sorted(hull.condition.items()))

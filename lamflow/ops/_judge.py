@@ -78,6 +78,12 @@ class Visited:
     error: Floats
     structure: int = 0
 
+    def part(self, frames: Ints) -> Visited:
+        """The frames with these numbers."""
+        trajectory, structure = self.trajectory.part(frames), self.structure
+        forces, deviation, error = self.forces[frames], self.deviation[frames], self.error[frames]
+        return Visited(self.number, trajectory, forces, deviation, error, structure)
+
     @classmethod
     def nothing(cls, number: int, start: Frame) -> Visited:
         """No frame."""

@@ -68,7 +68,7 @@ class Search:
         started, config, task = time.monotonic(), self.config, self.task
         name = config.explored(self.settings)
         paths = self._relaxed([frame for _, frame in proposed], self.models.committee(name))
-        good = [good_frames(config, _thinned(path.steps, self.settings.path_frames)) for path in paths]
+        good = [good_frames(config, thinned(path.steps, self.settings.path_frames)) for path in paths]
         last = [path.steps.part(np.array([len(path.steps) - 1])) for path in paths]
         trajectories = [*(trajectory for trajectory, _ in good), *last]
         judged = judge(config, self.models, name, task.number, trajectories, self.work)
@@ -118,7 +118,7 @@ def _found(task: PlannedTask, generation: int, number: int, path: RelaxationPath
     )
 
 
-def _thinned(steps: Trajectory, most: int) -> Trajectory:
+def thinned(steps: Trajectory, most: int) -> Trajectory:
     """Frames of a path, start and end among them, that differ from each other."""
     places = np.unique(np.linspace(0, len(steps) - 1, most).round().astype(np.int64))
     kept = [int(places[0])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ class Selection(NamedTuple):
 
 @op
 def select(  # noqa: PLR0913  an OP's arguments are its ports
-    context: Context, *, input: Path, explored: Path, models: Path, index: Path, history: Path,
+    context: Context, *, input: Path, explored: Path, queued: Path | None, models: Path, index: Path, history: Path,
     iteration: int, stage: int, pods_at_once: int,
 ) -> Selection:  # fmt: skip
     """Window, decision, pick and limits over what all explore pods found."""
@@ -69,6 +70,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     shards = sorted(path.parent for path in explored.glob(f"*/{SHARE}"))
     found = [ExploredFrames.load(path / FRAMES) for path in shards]
     tasks = _tasks(config, [Explored.read(path / SHARE) for path in shards], found)
+    found += _from_elsewhere(queued, tasks, len(config.stages[stage].explore))
     deviation = np.concatenate([part.deviation for part in found])
     window = _window(config, deviation)
     known = read_index(index, iteration, config.explored_tasks)
@@ -237,6 +239,17 @@ def _tasks(config: Config, shards: list[Explored], found: list[ExploredFrames]) 
     return tasks
 
 
+def _from_elsewhere(queued: Path | None, tasks: dict[int, TaskResult], group: int) -> list[ExploredFrames]:
+    """Frames that waited to be labeled, as tasks of a group of their own, which are added to `tasks`."""
+    found = []
+    for folder in sorted(queued.iterdir()) if queued is not None else []:
+        [task], frames = Explored.read(folder / SHARE).tasks, ExploredFrames.load(folder / FRAMES)
+        number = 1 + max(tasks)
+        tasks[number] = task.model_copy(update={"number": number, "group": str(group)})
+        found.append(replace(frames, task=np.full(len(frames.task), number)))
+    return found
+
+
 def _window(config: Config, deviation: Floats) -> Window:
     settings = config.select.window
     if isinstance(settings, FixedWindow):
@@ -324,7 +337,7 @@ def _trajectory_rmse(
     """Force RMSE against the teacher on the frames below the window's end that models of an architecture explored."""
     error = np.concatenate([part.error for part in found])
     deviation = np.concatenate([part.deviation for part in found])
-    mine = np.array([not variant or config.train.variant(tasks[n].model) == variant for n in range(len(tasks))])
+    mine = np.array([not variant or config.train.variant(tasks[n].model) == variant for n in sorted(tasks)])
     kept = error[mine[np.concatenate([part.task for part in found])] & np.isfinite(error) & (deviation < window.high)]
     return float(np.sqrt(np.mean(kept**2))) if len(kept) else None
 

@@ -10,13 +10,12 @@ import numpy as np
 from lamflow.config.select import Select
 from lamflow.data.frames import Floats
 from lamflow.data.results import Iteration, mean_force_rmse
+from lamflow.reports import search
+from lamflow.reports.axes import BLUE, GREEN, GREY, ORANGE, PALETTE, PURPLE, RED, subplots
 from lamflow.reports.source import Source
 
-BLUE, ORANGE, GREEN, RED, GREY, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#8a8f98", "#9467bd"
-"""Colours that people with colour-blindness can tell apart (M. Okabe and K. Ito, 2008)."""
 MOST_POINTS = 20_000
 """Points of a parity plot; more are thinned out evenly."""
-PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, GREY, "#56b4e9", "#cc79a7")
 MOST_TASKS = 12
 """Tasks, and lines, that a figure names."""
 FEWEST_POINTS = 5
@@ -33,6 +32,8 @@ def figures(source: Source) -> dict[str, bytes]:
         "shares": _shares,
         "deviation": _deviation,
         "calibration": _calibration,
+        "hull": lambda source: search.hull_figure(source.iterations),
+        "generations": lambda source: search.generations_figure(source.iterations),
         "parity": _parity,
         "loss": _loss,
         "structures": _structures,
@@ -44,17 +45,6 @@ def figures(source: Source) -> dict[str, bytes]:
         if figure is not None:
             found[name] = png(figure)
     return found
-
-
-def _subplots(columns: int, rows: int = 1, width: float = 4.2, height: float = 3.0) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=110)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-    return figure, axes
 
 
 def png(figure: Any) -> bytes:
@@ -70,7 +60,7 @@ def _learning_curve(source: Source) -> Any:
     if not learned:
         return None
     labels = [source.iterations[it.number - 1].labels for it in learned]
-    figure, axes = _subplots(2)
+    figure, axes = subplots(2)
     wanted = source.config.converge.heldout_force_rmse
     for axis, name, unit, scale in (
         (axes[0, 0], "force_rmse", "force RMSE (eV/Å)", 1.0),
@@ -97,7 +87,7 @@ def _tasks(source: Source) -> Any:
     trained = [it for it in source.trained if any(model.tasks for model in it.models)]
     if not trained:
         return None
-    figure, axes = _subplots(1, width=8.4, height=3.2)
+    figure, axes = subplots(1, width=8.4, height=3.2)
     axis = axes[0, 0]
     names = [task.name for task in source.config.tasks]
     for place, name in enumerate(names[:MOST_TASKS]):
@@ -120,7 +110,7 @@ def _students(source: Source) -> Any:
     models = [model for it in last for model in it.models if model.speed and model.errors and model.variant]
     if not models:
         return None
-    figure, axes = _subplots(1, width=6.0, height=3.4)
+    figure, axes = subplots(1, width=6.0, height=3.4)
     axis = axes[0, 0]
     for place, name in enumerate(dict.fromkeys(model.variant for model in models)):
         own = [model for model in models if model.variant == name]
@@ -146,7 +136,7 @@ def _calibration(source: Source) -> Any:
     from scipy.stats import spearmanr
 
     select = source.config.select
-    figure, axes = _subplots(1, width=5.2, height=3.8)
+    figure, axes = subplots(1, width=5.2, height=3.8)
     axis = axes[0, 0]
     window = next(it.selected for it in reversed(source.iterations) if it.selected)
     axis.axvspan(window.low, window.high, color=ORANGE, alpha=0.18, linewidth=0)
@@ -165,7 +155,7 @@ def _loss(source: Source) -> Any:
     """Errors on the training batches while the models learn."""
     if not source.curves:
         return None
-    figure, axes = _subplots(2)
+    figure, axes = subplots(2)
     for axis, name, label in (
         (axes[0, 0], "rmse_f_trn", "force error on the batch (eV/Å)"),
         (axes[0, 1], "rmse_e_trn", "energy error on the batch (eV/atom)"),
@@ -200,7 +190,7 @@ def _shares(source: Source) -> Any:
     learned = source.learned
     if not learned:
         return None
-    figure, axes = _subplots(1, width=8.4, height=2.6)
+    figure, axes = subplots(1, width=8.4, height=2.6)
     axis, left = axes[0, 0], np.zeros(len(learned))
     for name, color in (("accurate", GREEN), ("candidates", ORANGE), ("failed", RED)):
         share = np.array([getattr(it.selected, name) / max(1, it.selected.frames) for it in learned if it.selected])
@@ -222,7 +212,7 @@ def _deviation(source: Source) -> Any:
         return None
     columns = min(3, len(learned))
     rows = -(-len(learned) // columns)
-    figure, axes = _subplots(columns, rows, width=8.4 / columns, height=2.2)
+    figure, axes = subplots(columns, rows, width=8.4 / columns, height=2.2)
     for axis, iteration in zip(axes.flat, learned, strict=False):
         selected = iteration.selected
         if selected is None:
@@ -245,7 +235,7 @@ def _parity(source: Source) -> Any:
 
 def parity(energies: Floats, forces: Floats) -> Any:
     """Predicted against reference energies (F, 2) in eV/atom and force components (K, 2) in eV/Å."""
-    figure, axes = _subplots(2, height=3.8)
+    figure, axes = subplots(2, height=3.8)
     for axis, points, name in (
         (axes[0, 0], forces, "force component (eV/Å)"),
         (axes[0, 1], energies, "energy (eV/atom)"),
@@ -268,7 +258,7 @@ def _structures(source: Source) -> Any:
 
     columns = 3
     rows = -(-len(source.drawn) // columns)
-    figure, axes = _subplots(columns, rows, width=2.8, height=2.9)
+    figure, axes = subplots(columns, rows, width=2.8, height=2.9)
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (frame, text) in zip(axes.flat, source.drawn, strict=False):
@@ -282,7 +272,7 @@ def _time(source: Source) -> Any:
     timed = [it for it in source.iterations if it.steps]
     if not timed:
         return None
-    figure, axes = _subplots(1, width=8.4, height=2.6)
+    figure, axes = subplots(1, width=8.4, height=2.6)
     axis, left = axes[0, 0], np.zeros(len(timed))
     for name, color in STEP_COLORS.items():
         spent = np.array([_wall(it, name) for it in timed])

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lamflow.reports import search
 from lamflow.reports.figures import figures
 from lamflow.reports.source import Source
 from lamflow.reports.tables import COLUMNS, dropped_rows, failed_tasks, iteration_row, model_row, task_rows
@@ -42,6 +43,16 @@ SECTIONS = (
         "Does the window mean anything?",
         "Frames that were labeled: what the selection said of them, and how wrong the models really were before.",
     ),
+    (
+        "hull",
+        "Convex hull",
+        "Structures of the last search; hulls by the models and by the labels, each from its own lowest end members.",
+    ),
+    (
+        "generations",
+        "Generations",
+        "How near the structures of each generation of the last search came to the hull.",
+    ),
     ("parity", "Parity", "Predictions of the last models for the held-out data."),
     ("loss", "Loss", "Errors on the training batches, of the trainings that run now or ran last."),
     (
@@ -58,6 +69,7 @@ def write_report(source: Source, folder: Path) -> Path:
     """Write report.html and report.json into `folder` and return the path of the first."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(summary(source), indent=1))
+    search.write_structures(source.path, source.iterations, folder / search.FOLDER)
     target = folder / "report.html"
     target.write_text(render(source, embedded(figures(source))))
     return target
@@ -73,6 +85,7 @@ def write_pages(source: Source, folder: Path) -> Path:
     for name, png in drawn.items():
         (folder / f"{name}.png").write_bytes(png)
     (folder / "report.json").write_text(json.dumps(summary(source), indent=1))
+    search.write_structures(source.path, source.iterations, folder / search.FOLDER)
     target = folder / "index.html"
     target.write_text(render(source, {name: f"{name}.png" for name in drawn}))
     return target
@@ -94,6 +107,8 @@ def render(source: Source, images: dict[str, str]) -> str:
         else [],
         tasks=task_rows(source.config.tasks, source.baseline, source.trained[-1].models if source.trained else []),
         labelers=list(dict.fromkeys(part.label.engine for part in source.config.parts if part.label)),
+        hulls=search.tables(source.iterations),
+        hull_columns=search.COLUMNS,
         dropped=dropped_rows(source.iterations),
         failed=failed_tasks(source.iterations),
     )
@@ -133,6 +148,12 @@ def _cards(source: Source) -> list[tuple[str, str]]:
         cards.append((last.variant, "chosen architecture"))
     if last.selected is not None:
         cards.append((f"{last.selected.accurate_share:.1%}", "of explored frames accurate"))
+    searched = search.newest(source.iterations)
+    if searched is not None and searched.selected is not None:
+        states = sum(len(hull.corners) for hull in searched.selected.hulls)
+        cards.append((str(states), "ground states found"))
+        if searched.selected.hull_regret is not None:
+            cards.append((f"{1000 * searched.selected.hull_regret:.1f} meV/atom", "regret by the labels"))
     if last.selected is not None and last.selected.trajectory_force_rmse is not None:
         cards.append((f"{last.selected.trajectory_force_rmse:.4f} eV/Å", "against the teacher on own trajectories"))
     cards.append((str(last.labels), "labels paid for"))

@@ -24,12 +24,14 @@ DRAWN = 6
 class Source:
     """A run as its report sees it.
 
+    path      its folder
     energies  (F·M, 2)  predicted and reference energy of the held-out frames by the last models, eV/atom
     forces    (K, 2)    predicted and reference force components, eV/Å
     drawn     some of the frames that were sent to be labeled last, with what was said of them
     curves    learning curves of the trainings that run now or ran last, by the number of the model
     """
 
+    path: Path
     run: Run
     config: Config
     iterations: list[Iteration]
@@ -66,7 +68,9 @@ def read_source(path: Path) -> Source:
     config = stored(path / INPUT)
     iterations = [Iteration.read(file) for file in sorted(path.glob("iterations/*/result.json"))]
     energies, forces = _predictions(path, iterations)
-    return Source(run, config, iterations, energies, forces, _drawn(path, iterations), _curves(path, len(iterations)))
+    return Source(
+        path, run, config, iterations, energies, forces, _drawn(path, iterations), _curves(path, len(iterations))
+    )
 
 
 def _curves(path: Path, finished: int) -> dict[int, Curve]:

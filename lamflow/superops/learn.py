@@ -53,7 +53,8 @@ def add_iteration(group: Steps, config: Config, shape: Shape, place: Place) -> N
         return
     chosen = step(
         group, "select", select, pods.small, place, outputs={"selected": f"{here}/selected"},
-        input=inputs, explored=Stored(f"{here}/explored"), models=models, index=Stored(INDEX),
+        input=inputs, explored=Stored(f"{here}/explored"), queued=Stored(f"{here}/queued") if shape.queued else None,
+        models=models, index=Stored(INDEX),
         history=Stored(f"{here}/history"), iteration=number, stage=shape.stage, pods_at_once=shape.pods_at_once,
     )  # fmt: skip
     go_on = f"{chosen.outputs.parameters['decision']} == label"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lamflow.config.engines import Engine
@@ -12,6 +13,12 @@ def _searcher(settings: CalypsoSearch) -> Any:
     from lamflow.engines.calypso.searcher import CalypsoSearcher
 
     return CalypsoSearcher(settings)
+
+
+def _folder(path: Path) -> Any:
+    from lamflow.engines.calypso.folder import CalypsoFolder
+
+    return CalypsoFolder(path)
 
 
 def _probe() -> str:
@@ -25,5 +32,5 @@ ENGINE = Engine(
     {"explore": (CalypsoSearch, _searcher)},
     _probe,
     install='pip install "lamflow[calypso]"',
-    image="calypso",
+    folder=_folder,
 )

@@ -19,6 +19,8 @@ from lamflow.science.similarity import bonds
 
 TRIES = 200
 """Space groups that are tried for one structure."""
+PLACEMENTS = 4
+"""Times that atoms are placed in one lattice."""
 GROWTH = 1.02
 """By how much an estimated volume grows from one try to the next."""
 SPREAD = (0.9, 1.4)
@@ -102,33 +104,52 @@ def _crystal(
     settings: CalypsoSearch, counts: Mapping[str, int], number: int, volume: float, rng: np.random.Generator
 ) -> Frame | None:
     """One try: a crystal of space group `number` whose primitive cell has `volume`, or None."""
-    from pyxtal import operations, pyxtal
+    from pyxtal import msg
     from pyxtal.lattice import Lattice
 
-    if not hasattr(operations.Tol_matrix, "cache_info"):  # PyXtal makes the same table for every pair of images, 9 ms
-        operations.Tol_matrix = functools.cache(operations.Tol_matrix)
     times = _centring(number)
-    made = pyxtal()
     distances = tuple(tuple(settings.distance(a, b) for b in counts) for a in counts)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             lattice = Lattice(_group(number).lattice_type, volume * times, random_state=rng)
-            made.from_random(
-                3, number, list(STAND_INS[: len(counts)]), [count * times for count in counts.values()],
-                lattice=lattice, tm=_tolerances(distances), random_state=rng, max_count=1,
+            made = _few_tries()(
+                group=_group(number), species=list(STAND_INS[: len(counts)]), lattice=lattice, random_state=rng,
+                numIons=[count * times for count in counts.values()], tm=_tolerances(distances),
             )  # fmt: skip
-    except Exception:  # noqa: BLE001  PyXtal has its own errors for compositions and volumes that do not fit
-        return None
+    except (msg.Error, RuntimeError, ValueError, np.linalg.LinAlgError):
+        return None  # this composition or volume does not fit this space group
     if not made.valid:
         return None
-    atoms = made.to_ase(resort=False)
-    names = {stand_in: atomic_numbers[element] for stand_in, element in zip(STAND_INS, counts, strict=False)}
-    numbers = np.array([names[symbol] for symbol in atoms.get_chemical_symbols()])
-    frame = _primitive(numbers, atoms.get_scaled_positions(), atoms.cell.array, _group(number).symbol[0])
+    sites = {stand_in: atomic_numbers[element] for stand_in, element in zip(STAND_INS, counts, strict=False)}
+    numbers = np.array([sites[site.specie] for site in made.atom_sites for _ in site.coords])
+    scaled = np.concatenate([site.coords for site in made.atom_sites])
+    frame = _primitive(numbers, scaled, made.lattice.matrix, _group(number).symbol[0])
     if frame.natoms != sum(counts.values()) or too_close(settings, frame):
         return None
     return frame
+
+
+@functools.cache
+def _few_tries() -> Any:
+    """PyXtal's random crystal, which tries a lattice four hundred times before it gives it up, with a few tries."""
+    from pyxtal import operations
+    from pyxtal.crystal import random_crystal
+
+    operations.Tol_matrix = functools.cache(operations.Tol_matrix)  # PyXtal makes one for every pair of images, 9 ms
+
+    class FewTries(random_crystal):  # type: ignore[misc]  # PyXtal has no types
+        def set_crystal(self) -> None:
+            self.numattempts = 0
+            self.set_volume()
+            self.set_lattice(self.lattice0)
+            for _ in range(PLACEMENTS):
+                sites = self._set_coords()
+                if sites:
+                    self.atom_sites = sites
+                    return
+
+    return FewTries
 
 
 @functools.lru_cache(maxsize=64)

@@ -80,7 +80,7 @@ class CalypsoSearcher:
                 "folder is of another search"
             )
         for number, found in zip(numbers, relaxed, strict=True):
-            exchange.write_relaxed(number, found, pressure)
+            exchange.write_relaxed(f"_{number}", found, pressure)
         if self.settings.search == "pso":
             record_relaxed(exchange, task.generation - 1, relaxed, self.settings.numbers, pressure)
             if self.settings.ranges:

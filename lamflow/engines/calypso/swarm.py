@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -70,7 +71,7 @@ class Seen:
 
     def add(self, frame: Frame) -> bool:
         """Remember `frame`; False if one much like it was there."""
-        scaled, key = self._scaled(frame), self._key(frame)
+        scaled, key = self._scaled(frame), self.key(frame)
         matrix = bond_matrix(scaled, self.settings.numbers)
         known = self.matrices.setdefault(key, [])
         if any(distance(matrix, other) < self.settings.similarity for other in known):
@@ -83,7 +84,8 @@ class Seen:
         scale = (wanted / abs(float(np.linalg.det(frame.cell)))) ** (1 / 3)
         return Frame(frame.numbers, frame.positions * scale, frame.cell * scale, True)
 
-    def _key(self, frame: Frame) -> bytes:
+    def key(self, frame: Frame) -> bytes:
+        """The ratio of the elements."""
         counts = np.array([(frame.numbers == number).sum() for number in self.settings.numbers])
         reduced: bytes = (counts // math.gcd(*counts.tolist())).tobytes()
         return reduced
@@ -101,16 +103,20 @@ def ranking(settings: CalypsoSearch, past: Sequence[Particle]) -> Floats:
 
 
 def _parents(settings: CalypsoSearch, past: Sequence[Particle]) -> list[Particle]:
-    """The best structures of all generations, each once: as many as a generation has, without the share of the worst."""
+    """The best structures of all generations, each once: as many as a generation has, less the share of the worst.
+
+    The best of every ratio of the elements come first, then the second, and so on, the nearest to the hull first.
+    """
     fitness, seen = ranking(settings, past), Seen(settings)
-    count = max(1, round((1 - settings.penalty) * settings.population))
-    parents: list[Particle] = []
+    ranked: list[tuple[int, float, int]] = []
+    had: Counter[bytes] = Counter()
     for place in np.argsort(fitness, kind="stable"):
-        if len(parents) == count or not np.isfinite(fitness[place]):
-            break
-        if seen.add(past[place].frame):
-            parents.append(past[place])
-    return parents
+        if np.isfinite(fitness[place]) and seen.add(past[place].frame):
+            key = seen.key(past[place].frame)
+            ranked.append((had[key], float(fitness[place]), int(place)))
+            had[key] += 1
+    count = max(1, round((1 - settings.penalty) * settings.population))
+    return [past[place] for _, _, place in sorted(ranked)[:count]]
 
 
 def _leaders(settings: CalypsoSearch, particle: Particle, past: Sequence[Particle]) -> list[Particle]:
@@ -240,7 +246,7 @@ def _fresh(settings: CalypsoSearch, rng: np.random.Generator, seen: Seen) -> Fra
             frame = random_crystal(settings, random_counts(settings, rng), rng)
         except EngineError:
             problems += 1
-            if problems == IMPOSSIBLE and frame is None:
+            if frame is None and problems == min(IMPOSSIBLE, len(settings.compositions())):
                 raise
             continue
         if seen.add(frame):

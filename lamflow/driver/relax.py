@@ -1,0 +1,174 @@
+"""Structures of another code, relaxed with the newest models of a run; what these do not know waits to be labeled."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lamflow.config.engines import Engine, Relaxation, engines
+from lamflow.config.schema import Config
+from lamflow.config.select import FixedWindow
+from lamflow.data import Frame
+from lamflow.data.results import Explored, Result, TaskResult
+from lamflow.data.store import QUEUE, iteration_key
+from lamflow.driver.rundir import RunDirectory
+from lamflow.engines.protocol import RelaxFolder
+from lamflow.errors import InputError, StateError
+from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact, good_frames, judge
+from lamflow.ops._search import thinned
+from lamflow.science.relaxation import Path as RelaxationPath
+from lamflow.science.relaxation import mean_of, relax
+from lamflow.units import BAR_IN_EV_PER_A3
+
+RECORD = "lamflow.json"
+PATH_FRAMES = 6
+"""Frames of a relaxation that are judged."""
+
+
+class RelaxedStructure(Result):
+    """One structure that was relaxed.
+
+    enthalpy   eV; deviation what the run's window looks at, of the last frame
+    uncertain  frames of its path that wait to be labeled
+    """
+
+    name: str
+    natoms: int
+    steps: int
+    converged: bool
+    enthalpy: float | None
+    deviation: float | None
+    uncertain: int
+    failed: str | None
+
+
+class RelaxedFolder(Result):
+    """What lay in a folder, and which models of which run relaxed it."""
+
+    run: str
+    iteration: int
+    pressure: float
+    fmax: float
+    structures: list[RelaxedStructure]
+
+
+@dataclass(frozen=True)
+class Request:
+    """How to relax; what is None is what the folder asks for, or the default."""
+
+    settings: Relaxation
+    pressure: float | None = None
+    fmax: float | None = None
+    task: str = ""
+    queue: bool = True
+
+
+def folder_engine(name: str | None) -> Engine:
+    """The engine whose folders can be relaxed; the only one if none is named. Raises InputError."""
+    known = {engine.name: engine for engine in engines().values() if engine.folder is not None}
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    if name not in known:
+        raise InputError(f"--engine {name}: structures to relax are left by {', '.join(sorted(known)) or 'no engine'}")
+    return known[name]
+
+
+def relax_folder(run: Path, folder: Path, engine: Engine, request: Request) -> RelaxedFolder:
+    """Relax everything in `folder` with the newest models of `run` and leave the results as `engine` expects them.
+
+    A structure that explodes is left as a failure. Frames that the models do not know wait in the run's folder, and
+    its next iteration labels them. Raises InputError for structures that cannot be read or that the run does not know,
+    StateError for a run without models.
+    """
+    directory = RunDirectory(run.resolve())
+    config = directory.config()
+    assert engine.folder is not None  # noqa: S101  folder_engine has looked
+    there: RelaxFolder = engine.folder(folder)
+    structures = there.structures()
+    for name, frame in structures:
+        foreign = sorted(set(frame.symbols) - set(config.elements))
+        if foreign:
+            raise InputError(
+                f"{folder}: structure {name}: the models of {run} know {config.elements}, not {foreign[0]}"
+            )
+    number = _newest(directory, config)
+    models = Models(config, directory.iteration(number) / "models")
+    task = request.task or next(iter(config.explored_tasks), config.parts[0].name)
+    pressure = request.pressure if request.pressure is not None else there.pressure or 0.0
+    fmax = request.fmax or there.fmax or request.settings.fmax
+    settings = request.settings.model_copy(update={"fmax": fmax})
+    committee = models.committee(task)
+    chosen = committee[0].evaluate if settings.model == "first" else mean_of([each.evaluate for each in committee])
+    paths = relax([frame for _, frame in structures], chosen, settings, pressure * BAR_IN_EV_PER_A3)
+    for (name, _), path in zip(structures, paths, strict=True):
+        there.leave(name, path.relaxed, pressure)
+    last = next((item.selected for item in reversed(directory.iterations()) if item.selected), None)
+    found = _judged(config, models, task, structures, paths, pressure, last.low if last else 0.0)
+    if request.queue:
+        _queue(directory, config, task, folder, [visited for _, visited in found])
+    record = RelaxedFolder(
+        run=str(run), iteration=number, pressure=pressure, fmax=fmax, structures=[one for one, _ in found]
+    )
+    record.save(folder / RECORD)
+    return record
+
+
+def _newest(directory: RunDirectory, config: Config) -> int:
+    """The newest iteration whose models are all there."""
+    last = len(directory.iterations())
+    for number in range(last, 0, -1):
+        found = list((directory.path / iteration_key(number) / "models").glob("*/model.json"))
+        if len(found) == config.train.total:
+            return number
+    raise StateError(f"{directory.path}: the run has no trained models yet; wait for its first iteration")
+
+
+def _judged(  # noqa: PLR0917  all that a judgement needs
+    config: Config, models: Models, task: str, structures: list[tuple[str, Frame]], paths: list[RelaxationPath],
+    pressure: float, settled: float,
+) -> list[tuple[RelaxedStructure, Visited]]:  # fmt: skip
+    """What is said of each structure, and the frames of its path that the models do not know.
+
+    settled  lower level of the last iteration's window, for windows that adapt
+    """
+    window = config.select.window
+    low, high = (window.low if isinstance(window, FixedWindow) else settled), window.high
+    good = [good_frames(config, thinned(path.steps, PATH_FRAMES))[0] for path in paths]
+    last = [path.steps.part(np.array([len(path.steps) - 1])) for path in paths]
+    judged = judge(config, models, task, 0, [*good, *last], Path())
+    made = []
+    for (name, _), path, visited, end in zip(structures, paths, judged, judged[len(paths) :], strict=False):
+        kept = np.flatnonzero((visited.deviation >= low) & (visited.deviation < high))
+        volume = abs(float(np.linalg.det(path.frame.cell)))
+        deviation = float(end.deviation[0])
+        one = RelaxedStructure(
+            name=name.removeprefix("_"), natoms=path.frame.natoms, steps=len(path.steps) - 1, converged=path.converged,
+            enthalpy=None if path.failure else path.labels.energy + pressure * BAR_IN_EV_PER_A3 * volume,
+            deviation=deviation if np.isfinite(deviation) else None, uncertain=len(kept), failed=path.failure,
+        )  # fmt: skip
+        made.append((one, visited.part(kept)))
+    return made
+
+
+def _queue(directory: RunDirectory, config: Config, task: str, folder: Path, visited: list[Visited]) -> None:
+    """Leave the frames in the run's folder, whole or not at all."""
+    frames = sum(len(each.trajectory) for each in visited)
+    if not frames:
+        return
+    name = f"{time.time_ns()}"
+    partial, target = directory.path / QUEUE / f".{name}", directory.path / QUEUE / name
+    partial.mkdir(parents=True)
+    try:
+        compact(config, visited, 0).save(partial / FRAMES)
+        result = TaskResult(
+            number=0, name=f"relax {folder.resolve().name}", group="", structure="", start=0, condition={}, task=task,
+            seed=0, frames=frames,
+        )  # fmt: skip
+        Explored(tasks=[result]).save(partial / RESULT)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
