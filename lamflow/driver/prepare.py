@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lamflow.config.engines import LabelerSettings
+from lamflow.config.engines import ExplorerSettings, LabelerSettings
 from lamflow.config.schema import Config
 from lamflow.config.section import expand, rebuilt
 from lamflow.config.seeds import child_seed
@@ -34,6 +34,8 @@ from lamflow.science.structures import build_crystal, make_copies
 from lamflow.science.tasks import deal, pods_needed, share_of
 
 SETTINGS, PREPARING = "config.json", "preparing"
+GENERATED: dict[tuple[int, str, str], list[Frame]] = {}
+"""Random structures that were made in this process; a plan and its manifest ask for them again."""
 ENGINE_SECTIONS = ("train", "stages", "label", "tasks")
 """Sections whose files the engines open; other files are read here, once."""
 
@@ -144,14 +146,21 @@ def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
 def _random_structures(settings: StructureSet, config: Config) -> list[Frame]:
     """The first generation of a structure search. Raises InputError when no structure can be made."""
     assert settings.generate is not None  # noqa: S101  the caller has looked
-    missing = settings.generate.missing()
+    key = config.seed, settings.name, settings.generate.model_dump_json()
+    if key not in GENERATED:
+        GENERATED[key] = _generated(settings, settings.generate, config.seed)
+    return GENERATED[key]
+
+
+def _generated(settings: StructureSet, search: ExplorerSettings, seed: int) -> list[Frame]:
+    missing = search.missing()
     if missing is not None:
         raise InputError(f"structures.{settings.name}.generate: {missing}")
     with tempfile.TemporaryDirectory() as folder:
-        seed = child_seed(config.seed, "generate", settings.name)
-        task = SearchTask(Path(folder) / "search", 1, settings.generate.conditions()[0], seed)
+        own = child_seed(seed, "generate", settings.name)
+        task = SearchTask(Path(folder) / "search", 1, search.conditions()[0], own)
         try:
-            return registry.searcher(settings.generate).propose(task, [])
+            return registry.searcher(search).propose(task, [])
         except EngineError as error:
             raise InputError(f"structures.{settings.name}.generate: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Random crystals with symmetry, by PyXtal: space group, Wyckoff positions, smallest distances, any element."""
+"""Random crystals with symmetry, of any elements: space groups, Wyckoff positions and lattices are PyXtal's."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import functools
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers
 
 from lamflow.data import Frame
-from lamflow.data.frames import Floats
+from lamflow.data.frames import Floats, Ints
 from lamflow.engines.calypso.settings import CalypsoSearch, formula
 from lamflow.errors import EngineError
 from lamflow.science.similarity import bonds
 
 TRIES = 200
-"""Space groups that are tried for one structure."""
-PLACEMENTS = 4
-"""Times that atoms are placed in one lattice."""
+"""Lattices that are tried for one structure."""
+CHOICES = 60
+"""Random choices of Wyckoff positions before a space group is given up for a composition."""
+PLACEMENTS = 12
+"""Places that are tried for the atoms of one Wyckoff position."""
 GROWTH = 1.02
 """By how much an estimated volume grows from one try to the next."""
 SPREAD = (0.9, 1.4)
 """Random factor of an estimated volume; a volume that is given is kept to a tenth."""
-STAND_INS = ("C", "N", "O", "F", "Si", "P", "S", "Cl", "Ge", "As", "Se", "Br")
-"""PyXtal gets these names in place of the elements: it has no radii for some, and needs none for distances given."""
 PRIMITIVE: dict[str, Floats] = {
     "P": np.eye(3),
     "A": np.array([[1, 0, 0], [0, 0.5, -0.5], [0, 0.5, 0.5]]),
@@ -59,32 +60,34 @@ def random_crystal(settings: CalypsoSearch, counts: Mapping[str, int], rng: np.r
     volume = sum(settings.volume(element) * count for element, count in counts.items())
     volume *= rng.uniform(0.95, 1.05) if given else rng.uniform(*SPREAD)
     first, last = settings.space_groups
-    groups = fitting_groups(first, last, tuple(counts.values()))
-    if not groups:
-        raise EngineError(
-            f"calypso: no space group from {first} to {last} has Wyckoff positions for {formula(dict(counts))}; widen "
-            "space_groups, or allow other numbers of atoms"
-        )
-    for attempt in range(TRIES):
-        size = volume if given else volume * GROWTH ** max(0, attempt - 20)
-        made = _crystal(settings, counts, groups[int(rng.integers(len(groups)))], size, rng)
+    unfit, tries = set[int](), 0
+    while tries < TRIES:
+        number = int(rng.integers(first, last + 1))
+        if not fits(number, tuple(counts.values())):
+            unfit.add(number)
+            if len(unfit) > last - first:
+                raise EngineError(
+                    f"calypso: no space group from {first} to {last} has Wyckoff positions for "
+                    f"{formula(dict(counts))}; widen space_groups, or allow other numbers of atoms"
+                )
+            continue
+        size = volume if given else volume * GROWTH ** max(0, tries - 20)
+        made = _crystal(settings, counts, number, size, rng)
         if made is not None:
             return made
+        tries += 1
     limits = ", ".join(f"{a}-{b} {settings.distance(a, b):.2f} Å" for a in counts for b in counts if a <= b)
     raise EngineError(
         f"calypso: no crystal of {formula(dict(counts))} in {volume:.1f} Å³ keeps the smallest distances ({limits}) in "
-        f"{TRIES} space groups; give larger volumes or smaller distances"
+        f"{TRIES} tries; give larger volumes or smaller distances"
     )
 
 
 @functools.cache
-def fitting_groups(first: int, last: int, counts: tuple[int, ...]) -> tuple[int, ...]:
-    """Space groups whose Wyckoff positions can hold so many atoms in a primitive cell."""
-    return tuple(
-        number
-        for number in range(first, last + 1)
-        if _group(number).check_compatible([count * _centring(number) for count in counts])[0]
-    )
+def fits(number: int, counts: tuple[int, ...]) -> bool:
+    """Wyckoff positions of space group `number` hold so many atoms of each element in a primitive cell."""
+    rng = np.random.default_rng([number, *counts])  # of its own: what is known already must not change a search
+    return _chosen_sites(number, [count * _centring(number) for count in counts], rng) is not None
 
 
 @functools.cache
@@ -100,6 +103,35 @@ def _centring(number: int) -> int:
     return round(1 / abs(float(np.linalg.det(PRIMITIVE[_group(number).symbol[0]]))))
 
 
+@dataclass(frozen=True, eq=False)
+class _Wyckoff:
+    """A Wyckoff position: where its M atoms are for a point x, rotations (M, 3, 3) @ x + shifts (M, 3), fractional."""
+
+    rotations: Floats
+    shifts: Floats
+
+    @property
+    def multiplicity(self) -> int:
+        return len(self.shifts)
+
+    @property
+    def fixed(self) -> bool:
+        """No coordinate is free, so one atom only can have it."""
+        return not self.rotations.any()
+
+
+@functools.cache
+def _wyckoff(number: int) -> tuple[_Wyckoff, ...]:
+    positions = (_group(number)[place] for place in range(len(_group(number))))
+    return tuple(
+        _Wyckoff(
+            np.array([operation.rotation_matrix for operation in position.ops]),
+            np.array([operation.translation_vector for operation in position.ops]),
+        )
+        for position in positions
+    )
+
+
 def _crystal(
     settings: CalypsoSearch, counts: Mapping[str, int], number: int, volume: float, rng: np.random.Generator
 ) -> Frame | None:
@@ -107,57 +139,79 @@ def _crystal(
     from pyxtal import msg
     from pyxtal.lattice import Lattice
 
-    times = _centring(number)
-    distances = tuple(tuple(settings.distance(a, b) for b in counts) for a in counts)
+    times, elements = _centring(number), list(counts)
+    sites = _chosen_sites(number, [count * times for count in counts.values()], rng)
+    if sites is None:
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            lattice = Lattice(_group(number).lattice_type, volume * times, random_state=rng)
-            made = _few_tries()(
-                group=_group(number), species=list(STAND_INS[: len(counts)]), lattice=lattice, random_state=rng,
-                numIons=[count * times for count in counts.values()], tm=_tolerances(distances),
-            )  # fmt: skip
+            cell = Lattice(_group(number).lattice_type, volume * times, random_state=rng).matrix
     except (msg.Error, RuntimeError, ValueError, np.linalg.LinAlgError):
-        return None  # this composition or volume does not fit this space group
-    if not made.valid:
-        return None
-    sites = {stand_in: atomic_numbers[element] for stand_in, element in zip(STAND_INS, counts, strict=False)}
-    numbers = np.array([sites[site.specie] for site in made.atom_sites for _ in site.coords])
-    scaled = np.concatenate([site.coords for site in made.atom_sites])
-    frame = _primitive(numbers, scaled, made.lattice.matrix, _group(number).symbol[0])
+        return None  # this volume does not fit this lattice
+    allowed = np.array([[settings.distance(a, b) for b in elements] for a in elements])
+    scaled, kinds = np.zeros((0, 3)), np.zeros(0, dtype=np.int64)
+    for kind, site in sites:
+        placed = _placed(site, kind, scaled, kinds, cell, allowed, rng)
+        if placed is None:
+            return None
+        scaled, kinds = np.vstack([scaled, placed]), np.append(kinds, np.full(len(placed), kind))
+    numbers = np.array([atomic_numbers[elements[kind]] for kind in kinds])
+    frame = _primitive(numbers, scaled, cell, _group(number).symbol[0])
     if frame.natoms != sum(counts.values()) or too_close(settings, frame):
         return None
     return frame
 
 
-@functools.cache
-def _few_tries() -> Any:
-    """PyXtal's random crystal, which tries a lattice four hundred times before it gives it up, with a few tries."""
-    from pyxtal import operations
-    from pyxtal.crystal import random_crystal
+def _chosen_sites(number: int, counts: list[int], rng: np.random.Generator) -> list[tuple[int, _Wyckoff]] | None:
+    """Wyckoff positions that hold so many atoms of each kind in the conventional cell, largest first.
 
-    operations.Tol_matrix = functools.cache(operations.Tol_matrix)  # PyXtal makes one for every pair of images, 9 ms
+    None when CHOICES random ones do not.
+    """
+    positions = _wyckoff(number)
+    for _ in range(CHOICES):
+        used: set[int] = set()
+        sites: list[tuple[int, _Wyckoff]] = []
+        for kind, count in enumerate(counts):
+            left = count
+            while left:
+                free = [
+                    place
+                    for place, position in enumerate(positions)
+                    if position.multiplicity <= left and place not in used
+                ]
+                if not free:
+                    break
+                place = free[int(rng.integers(len(free)))]
+                if positions[place].fixed:
+                    used.add(place)
+                sites.append((kind, positions[place]))
+                left -= positions[place].multiplicity
+            if left:
+                break
+        else:
+            return sorted(sites, key=lambda site: -site[1].multiplicity)
+    return None
 
-    class FewTries(random_crystal):  # type: ignore[misc]  # PyXtal has no types
-        def set_crystal(self) -> None:
-            self.numattempts = 0
-            self.set_volume()
-            self.set_lattice(self.lattice0)
-            for _ in range(PLACEMENTS):
-                sites = self._set_coords()
-                if sites:
-                    self.atom_sites = sites
-                    return
 
-    return FewTries
-
-
-@functools.lru_cache(maxsize=64)
-def _tolerances(distances: tuple[tuple[float, ...], ...]) -> Any:
-    from pyxtal.tolerance import Tol_matrix
-
-    pairs = [(a, b) for a in range(len(distances)) for b in range(a, len(distances))]
-    return Tol_matrix(*((STAND_INS[a], STAND_INS[b], distances[a][b]) for a, b in pairs))
+def _placed(  # noqa: PLR0917  what a place depends on
+    site: _Wyckoff, kind: int, scaled: Floats, kinds: Ints, cell: Floats, allowed: Floats, rng: np.random.Generator
+) -> Floats | None:
+    """Fractional coordinates of a Wyckoff position's atoms, far enough from each other and those that are there."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    around = [np.arange(-n, n + 1) for n in np.ceil(allowed.max() / heights).astype(int)]
+    images = np.stack(np.meshgrid(*around, indexing="ij"), axis=-1).reshape(-1, 3)
+    home = (images == 0).all(axis=1)
+    all_kinds = np.append(kinds, np.full(site.multiplicity, kind))
+    for _ in range(1 if site.fixed else PLACEMENTS):
+        own = (site.rotations @ rng.random(3) + site.shifts) % 1.0
+        apart = np.vstack([scaled, own]) - own[0]  # by symmetry one atom of them stands for all
+        squared = (((apart - np.rint(apart))[:, None] + images) @ cell) ** 2
+        distances = np.sqrt(squared.sum(axis=2))
+        distances[len(scaled), home] = np.inf
+        if (distances >= allowed[kind, all_kinds][:, None]).all():
+            return np.asarray(own)
+    return None
 
 
 def _primitive(numbers: Floats, scaled: Floats, cell: Floats, centring: str) -> Frame:

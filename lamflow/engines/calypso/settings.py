@@ -49,8 +49,8 @@ class CalypsoSearch(SearcherSettings):
     pso_ratio: Share = 0.6
     """Share of each generation that the swarm makes; the others are new random structures."""
     exchange: Share = 0.5
-    """Share of the swarm's structures that are made by exchanging or replacing elements in one of the best, which no
-    move of a swarm does; 0 is CALYPSO's own algorithm."""
+    """Share of the swarm's structures that are made by exchanging or replacing elements in a superlattice of one of the
+    best, which no move of a swarm does; 0 is CALYPSO's own algorithm."""
     swarm: Literal["local", "global"] = "local"
     """`local`: each structure is drawn to the most alike of the `leaders`; `global`: all to the best one."""
     leaders: int = Field(4, ge=1)

@@ -31,6 +31,8 @@ FASTEST = 0.1
 """Largest first velocity of a fractional coordinate."""
 LENGTHS, ANGLES = (0.6, 1.7), (40.0, 140.0)
 """How much a cell's length may change in one move, and the angles in ° that it may have."""
+FLATTEST = 0.1
+"""Smallest volume of a cell as a share of the product of its lengths."""
 TRIES = 30
 """Moves or random structures that are tried before one that is much like another is taken."""
 IMPOSSIBLE = 3
@@ -172,43 +174,54 @@ def _move(particle: Particle, leader: Frame, inertia: float, rng: np.random.Gene
     ratio = shape[:3] / before[:3]
     if (ratio < LENGTHS[0]).any() or (ratio > LENGTHS[1]).any():
         return None
-    if (shape[3:] < ANGLES[0]).any() or (shape[3:] > ANGLES[1]).any() or shape[3:].sum() >= 355:
+    cosines = np.cos(np.radians(shape[3:]))
+    flat = 1 - float((cosines**2).sum()) + 2 * float(cosines.prod()) < FLATTEST**2
+    if flat or (shape[3:] < ANGLES[0]).any() or (shape[3:] > ANGLES[1]).any():
         return None
     cell = cellpar_to_cell(shape)
     volume = abs(float(np.linalg.det(cell)))
     wanted = abs(float(np.linalg.det(particle.frame.cell))) * rng.uniform(0.95, 1.1)
-    if not np.isfinite(volume) or volume < 0.05 * float(np.prod(shape[:3])):
-        return None
     cell = cell * (wanted / volume) ** (1 / 3)
     return Frame(particle.start.numbers, ((start + velocity) % 1.0) @ cell, cell, True)
 
 
 def _exchanged(settings: CalypsoSearch, parent: Particle, rng: np.random.Generator, seen: Seen) -> Frame | None:
-    """The parent's relaxed form with elements exchanged, or replaced where compositions may change.
+    """The parent's relaxed form, or a superlattice of it, with elements exchanged or replaced; None if all is known.
 
-    Compounds of one lattice differ in this alone, and a swarm's moves never do it. None if all are known already.
+    Compounds of one lattice differ in this alone, and a swarm's moves never do it.
     """
     allowed = {tuple(counts.get(each, 0) for each in settings.elements) for counts in settings.compositions()}
-    frame, kinds = parent.frame, np.array(settings.numbers)
+    kinds = np.array(settings.numbers)
     for _ in range(TRIES):
+        frame = _superlattice(parent.frame, settings.max_atoms, rng)
         numbers = frame.numbers.copy()
         if settings.ranges and rng.uniform() < 0.5:
-            places = rng.choice(frame.natoms, size=int(rng.integers(1, max(2, frame.natoms // 2 + 1))), replace=False)
-            numbers[places] = rng.choice(kinds, size=len(places))
-        else:
             places = rng.choice(frame.natoms, size=int(rng.integers(1, frame.natoms + 1)), replace=False)
-            numbers[places] = numbers[rng.permutation(places)]
-        if tuple(int((numbers == kind).sum()) for kind in kinds) not in allowed or (numbers == frame.numbers).all():
+            numbers[places] = rng.choice(kinds, size=len(places))
+        numbers = rng.permutation(numbers) if rng.uniform() < 0.5 else numbers
+        if tuple(int((numbers == kind).sum()) for kind in kinds) not in allowed:
             continue
         before, after = (
             sum(settings.volume(chemical_symbols[number]) for number in each) for each in (frame.numbers, numbers)
         )
         scale = (after / before) ** (1 / 3)
-        order = np.argsort(np.searchsorted(kinds, numbers, sorter=np.argsort(kinds)), kind="stable")
+        order = np.argsort([list(kinds).index(number) for number in numbers], kind="stable")
         made = Frame(numbers[order], frame.positions[order] * scale, frame.cell * scale, True)
         if not too_close(settings, made) and seen.add(made):
             return made
     return None
+
+
+def _superlattice(frame: Frame, most: int, rng: np.random.Generator) -> Frame:
+    """The crystal in a random cell of a random size, with at most `most` atoms."""
+    size = int(rng.integers(1, max(1, most // frame.natoms) + 1))
+    a = int(rng.choice([n for n in range(1, size + 1) if size % n == 0]))
+    c = int(rng.choice([n for n in range(1, size // a + 1) if (size // a) % n == 0]))
+    f = size // a // c
+    form = np.array([[a, 0, 0], [rng.integers(a), c, 0], [rng.integers(a), rng.integers(c), f]])
+    shifts = np.array([[i, j, k] for i in range(a) for j in range(c) for k in range(f)]) @ frame.cell
+    positions = (frame.positions[:, None] + shifts).reshape(-1, 3)
+    return Frame(np.repeat(frame.numbers, size), positions, form @ frame.cell, True)
 
 
 def _fractions(frame: Frame) -> Floats:

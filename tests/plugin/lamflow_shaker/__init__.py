@@ -1,0 +1,51 @@
+"""An explorer that shakes its structures, downhill and up again: a whole third-party engine in one file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from lamflow.config.engines import Engine, WalkerSettings
+from lamflow.data import Frame, Trajectory
+from lamflow.engines.protocol import ExploreTask, Model
+from lamflow.units import Angstrom
+
+
+class Shaking(WalkerSettings):
+    """Random displacements that grow from frame to frame."""
+
+    engine: Literal["shaker"]
+    frames: int = Field(10, ge=1)
+    """How many frames one task makes."""
+    amplitudes: list[Angstrom] = Field(min_length=1)
+    """Largest standard deviations of a coordinate's displacement; each is a task of its own."""
+
+    def conditions(self) -> list[dict[str, float]]:
+        """One task for each amplitude."""
+        return [{"amplitude": amplitude} for amplitude in self.amplitudes]
+
+
+class Shaker:
+    """Explorer by shaking."""
+
+    def __init__(self, settings: Shaking) -> None:
+        self.settings = settings
+
+    def explore(self, task: ExploreTask, model: Model) -> Trajectory:
+        """See lamflow's Explorer."""
+        rng, start, made = np.random.default_rng(task.seed), task.start, []
+        for number in range(1, self.settings.frames + 1):
+            scale = task.condition["amplitude"] * number / self.settings.frames
+            moved = start.positions + rng.normal(scale=scale, size=start.positions.shape)
+            frame = Frame(start.numbers, moved, start.cell, start.pbc)
+            [labels] = model.evaluate([frame])  # a short step downhill, so that the model has a say
+            step = np.clip(0.05 * labels.forces, -0.05, 0.05)
+            made.append(Frame(start.numbers, moved + step, start.cell, start.pbc))
+        return Trajectory.of(made, list(range(1, len(made) + 1)))
+
+
+ENGINE = Engine(
+    "shaker", {"explore": (Shaking, Shaker)}, probe=lambda: "lamflow-shaker 1.0", install="pip install lamflow-shaker"
+)

@@ -1,0 +1,97 @@
+"""A third party's engine, installed into an environment of its own beside lamflow, which does not know it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+STUDY = """\
+name: shaken
+elements: [Cu]
+structures:
+  - {name: crystal, crystal: {formula: Cu, lattice: fcc, a: 3.6, cubic: true}, copies: 6, rattle: 0.05}
+  - {name: unseen, crystal: {formula: Cu, lattice: fcc, a: 3.6, cubic: true}, copies: 3, rattle: 0.08}
+start: {label: [crystal]}
+heldout: {label: [unseen]}
+train: {engine: pair, models: 2}
+stages:
+  - {name: shake, explore: [{engine: shaker, structures: [crystal], amplitudes: [0.1, 0.2], frames: 8, starts: 2}]}
+select: {window: {low: 0.0, high: 10.0}, limit: 5}
+label: {engine: emt}
+budget: {iterations: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a fresh environment with lamflow and the plug-in; packages of this one serve as they are."""
+    folder = tmp_path_factory.mktemp("plugin")
+    venv.create(folder / "venv", with_pip=False)
+    site = next((folder / "venv" / "lib").glob("python*/site-packages"))
+    here = next(path for path in map(Path, sys.path) if path.name == "site-packages" and (path / "numpy").is_dir())
+    (site / "packages.pth").write_text(f"{here}\n{ROOT}\n")
+    source = folder / "source"
+    shutil.copytree(ROOT / "tests" / "plugin", source)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(source)],
+        check=True,
+    )  # fmt: skip
+    return folder / "venv" / "bin"
+
+
+def lamflow(environment: Path, *arguments: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [environment / "python", "-m", "lamflow", *arguments], cwd=cwd, capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_lamflow_does_not_know_it() -> None:
+    sources = [*(ROOT / "lamflow").rglob("*"), ROOT / "pyproject.toml"]
+    assert not [path for path in sources if path.is_file() and b"shaker" in path.read_bytes()]
+
+
+def test_it_is_found_checked_and_listed(environment: Path, tmp_path: Path) -> None:
+    assert "shaker" in lamflow(environment, "doctor", cwd=tmp_path)
+    assert '"amplitudes"' in lamflow(environment, "schema", cwd=tmp_path)
+    (tmp_path / "study.yaml").write_text(STUDY.replace("amplitudes: [0.1, 0.2]", "amplitudes: [-1]"))
+    done = subprocess.run(
+        [environment / "python", "-m", "lamflow", "check", "study.yaml"], cwd=tmp_path, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert re.search(r"line 10 .*amplitudes", done.stderr)
+
+
+def test_it_runs_in_the_loop(environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    assert "good" in lamflow(environment, "check", "study.yaml", cwd=tmp_path)
+    said = lamflow(environment, "run", "study.yaml", cwd=tmp_path)
+    assert "iteration 2" in said
+    status = lamflow(environment, "status", "runs/shaken", cwd=tmp_path)
+    assert "shake" in status
+
+
+def test_without_it_the_engine_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    done = subprocess.run(
+        [sys.executable, "-m", "lamflow", "check", "study.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "shaker" in done.stderr
+    assert "lammps" in done.stderr  # those that there are
