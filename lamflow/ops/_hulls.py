@@ -121,7 +121,7 @@ def _generations(found: list[_Candidate], good: list[_Candidate], heights: Float
 
 
 def change(before: Sequence[Hull], now: Sequence[Hull]) -> float | None:
-    """Largest change of any hull between two iterations, eV/atom; None when a hull has no counterpart.
+    """Largest change of any hull between two iterations, eV/atom; None where they cannot be compared.
 
     Compared at the compositions of both hulls' corners. What is linear in the composition moves no phase boundary and
     is taken out, except where there is one composition only.
@@ -129,10 +129,12 @@ def change(before: Sequence[Hull], now: Sequence[Hull]) -> float | None:
     old = {hull.key: hull for hull in before}
     if not now or any(hull.key not in old for hull in now):
         return None
-    return max(_change(old[hull.key], hull) for hull in now)
+    changes = [_change(old[hull.key], hull) for hull in now]
+    known = [value for value in changes if value is not None]
+    return max(known) if len(known) == len(changes) else None
 
 
-def _change(before: Hull, now: Hull) -> float:
+def _change(before: Hull, now: Hull) -> float | None:
     elements = now.elements
     corners = np.unique(
         np.round(np.concatenate([_shares(hull.corners, elements) for hull in (before, now)]), 9), axis=0
@@ -144,7 +146,7 @@ def _change(before: Hull, now: Hull) -> float:
     moved = levels[1] - levels[0]
     inside = np.isfinite(moved)
     if not inside.all():
-        return float("inf")  # a composition that one of the two searches has not reached
+        return None  # one of the two searches has not reached a composition of the other
     if len(corners) > 1:
         moved = moved - corners @ np.linalg.lstsq(corners, moved, rcond=None)[0]
     return float(np.abs(moved).max())

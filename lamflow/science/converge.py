@@ -117,7 +117,7 @@ def _stage_is_done(now: Standing, rules: Rules) -> tuple[bool, str]:
         ("regret by the labels", rules.hull_regret, now.hull_regret),
     ):
         if limit is not None:
-            shown = "not known yet" if found is None else f"{1000 * found:.1f} meV/atom"
+            shown = "not known" if found is None else f"{1000 * found:.1f} meV/atom"
             parts.append(f"{what} {shown} (wanted {1000 * limit:g} meV/atom)")
             done = done and found is not None and found <= limit
     if not done and rules.plateau is not None and _has_stalled(now.force_rmse, rules.plateau):

@@ -82,7 +82,7 @@ def test_signs_come_from_the_types() -> None:
 
 
 def test_it_is_a_dflow_op_template_without_secrets_or_pickles() -> None:
-    template = good.template(keys={"files": "a/b"}, threads=2, timeout=7.0, gpus=0)
+    template = good.template(name="good", keys={"files": "a/b"}, threads=2, timeout=7.0, gpus=0)
     assert set(template.inputs.artifacts) == {"first", "second"}
     assert template.inputs.artifacts["second"].optional
     assert {"pod", "pods", "number"} <= set(template.inputs.parameters)

@@ -38,7 +38,7 @@ def prepare(
         frames = copper[place : place + len(chosen)]
         place += len(chosen)
         shard = ExploredFrames(
-            task=np.full(len(array), pod), step=np.arange(len(array)), deviation=array,
+            task=np.full(len(array), pod), structure=np.zeros(len(array), dtype=np.int64), step=np.arange(len(array)), deviation=array,
             error=np.full(len(array), np.nan), candidate=chosen,
             descriptor=np.array([[10.0 * pod + i] for i in chosen]).reshape(-1, 1), frames=PackedFrames.of(frames),
             forces=np.zeros((sum(frame.natoms for frame in frames), 3)),
@@ -47,7 +47,7 @@ def prepare(
         folder.mkdir(parents=True)
         shard.save(folder / "frames.npz")
         task = TaskResult(
-            name=f"task {pod}", group=str(pod), structure="crystal", start=0, condition={}, seed=1,
+            number=pod, name=f"task {pod}", group=str(pod), structure="crystal", start=0, condition={}, seed=1,
             frames=len(array) if pod not in failed else 0, failed="it broke" if pod in failed else None,
         )  # fmt: skip
         Explored(tasks=[task]).save(folder / "explored.json")
@@ -56,7 +56,7 @@ def prepare(
 def call(root: Path) -> Selection:
     context = Context(0, 1, "select-0", root / "work", root / "scratch", root / "out")
     found: Selection = select(
-        context, input=root / "input", explored=root / "explored", models=root / "models", index=root / "index",
+        context, input=root / "input", explored=root / "explored", queued=root / "queued" if (root / "queued").is_dir() else None, models=root / "models", index=root / "index",
         history=root / "history", iteration=1, stage=0, pods_at_once=2,
     )  # fmt: skip
     return found

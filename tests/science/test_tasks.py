@@ -10,11 +10,28 @@ from lamflow.science.tasks import collected, deal, plan_tasks, pods_needed, task
 from tests.conftest import STUDY
 
 
+def task_result(number: int, **more: object) -> TaskResult:
+    plain = {"name": "t", "group": "0", "structure": "s", "start": 0, "condition": {}, "seed": 1, "frames": 0}
+    return TaskResult.model_validate({"number": number, **plain, **more})
+
+
 @given(st.integers(0, 200), st.integers(1, 20))
 def test_every_task_is_dealt_out_once(count: int, pods: int) -> None:
     dealt = [number for pod in range(pods) for number in deal(count, pods, pod)]
     assert sorted(dealt) == list(range(count))
-    assert collected([list(deal(count, pods, pod)) for pod in range(pods)]) == list(range(count))
+    shares = [task_result(number) for pod in range(pods) for number in deal(count, pods, pod)]
+    assert [task.number for task in collected(shares)] == list(range(count))
+
+
+def test_shares_of_one_task_are_added_up() -> None:
+    shares = [
+        task_result(1, frames=3, dropped={"atoms too close": 2}),
+        task_result(0),
+        task_result(1, frames=4, dropped={"atoms too close": 1}, failed="it broke"),
+    ]
+    first, second = collected(shares)
+    assert (first.number, first.frames) == (0, 0)
+    assert (second.frames, second.dropped, second.failed) == (7, {"atoms too close": 3}, "it broke")
 
 
 def test_pods() -> None:
@@ -33,7 +50,7 @@ def test_short_tasks_share_fewer_pods_once_they_have_been_measured() -> None:
         number=1, stage="a", training_frames=10, heldout_frames=2, labels=5,
         models=[ModelResult(index=i, seed=i, data_hash="", training_frames=10, steps=5, seconds=100.0) for i in range(2)],
         tasks=[
-            TaskResult(name="t", group="0", structure="s", start=0, condition={}, seed=1, frames=4, seconds=seconds)
+            TaskResult(number=0, name="t", group="0", structure="s", start=0, condition={}, seed=1, frames=4, seconds=seconds)
             for seconds in (1.0, 3.0)
         ],
         merged=Merged(added=4, heldout=0, duplicates=0, failed=[], seconds=80.0),

@@ -112,6 +112,7 @@ class _Wyckoff:
 
     @property
     def multiplicity(self) -> int:
+        """M."""
         return len(self.shifts)
 
     @property

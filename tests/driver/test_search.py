@@ -1,0 +1,311 @@
+"""Structure searches in the loop: in one pod, split, killed, on the stand-in cluster; and the other way round."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamflow.config import parse, stored
+from lamflow.config.engines import Relaxation
+from lamflow.data import Frame
+from lamflow.data.results import Explored, Hull, HullEntry, Iteration, Selected
+from lamflow.driver.loop import run
+from lamflow.driver.relax import Request, folder_engine, relax_folder
+from lamflow.driver.rundir import RunDirectory
+from lamflow.engines.calypso.exchange import SENTINEL, read_outcar, write_poscar
+from lamflow.errors import InputError, StateError
+from lamflow.ops import _hulls, _search
+from lamflow.ops._judge import Models
+from lamflow.ops._op import Context
+from lamflow.reports.html import write_report
+from lamflow.reports.source import read_source
+from lamflow.science.tasks import plan_tasks
+from tests.driver.test_remote import Place, frames_of, place  # noqa: F401  a fixture
+
+pytest.importorskip("pyxtal", reason='PyXtal is missing: pip install "lamflow[calypso]"')
+RANGES = "ranges: {Cu: [0, 3], Au: [0, 3]}, max_atoms: 4"
+SEARCH = f"""\
+name: tiny
+seed: 3
+elements: [Cu, Au]
+structures:
+  - {{name: random, generate: {{engine: calypso, {RANGES}, population: 16, min_distance: 0.85}}, copies: 2, rattle: 0.05}}
+  - {{name: unseen, generate: {{engine: calypso, {RANGES}, population: 6, min_distance: 0.85}}, rattle: 0.05}}
+start: {{label: [random]}}
+heldout: {{label: [unseen]}}
+train: {{engine: pair, models: 2}}
+stages:
+  - name: search
+    explore:
+      - {{engine: calypso, {RANGES}, population: 5, generations: 2, label_best: 3, pressures: [0, 50000],
+          relax: {{steps: 15}}, mode: merge}}
+select: {{window: {{low: 0.05, high: 20.0}}, limit: 10}}
+label: {{engine: emt}}
+converge: {{accurate: 1.0, hull_change: 0.001, hull_regret: 0.001}}
+budget: {{iterations: 3}}
+pods: {{train: {{parallel: 1}}, label: {{parallel: 1}}}}
+"""
+
+
+def split(text: str) -> str:
+    return text.replace("mode: merge", "mode: split")
+
+
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run; not to be changed."""
+    folder = tmp_path_factory.mktemp("merged") / "run"
+    run(parse(SEARCH), folder)
+    return folder
+
+
+def selected(folder: Path, number: int) -> Selected:
+    return Selected.read(folder / "iterations" / f"{number:03d}" / "selected" / "selected.json")
+
+
+@pytest.mark.slow
+class TestLoop:
+    def test_the_hull_is_found_labeled_and_compared(self, merged: Path) -> None:
+        first, second = selected(merged, 1), selected(merged, 2)
+        assert [hull.condition["pressure"] for hull in first.hulls] == [0.0, 50_000.0]
+        for hull in first.hulls:
+            assert hull.structures == 10
+            assert [each.structures for each in hull.generations] == [5, 5]
+            assert hull.corners
+            assert hull.entries == sorted(hull.entries, key=lambda entry: entry.above_hull)
+        assert (first.hull_change, first.hull_regret) == (None, None)
+        assert second.hull_regret is not None
+        near = [chosen for chosen in first.chosen if chosen.rule.startswith("near the convex hull")]
+        assert 3 <= len(near) <= 6
+        record = RunDirectory(merged).iterations()[1]
+        assert set(record.hull_labels) == {chosen.hash for chosen in near}
+        assert "change of the hull" in selected(merged, 3).reason
+
+    def test_compressed_by_pressure(self, merged: Path) -> None:
+        free, pressed = selected(merged, 3).hulls
+        volumes = [np.mean([entry.volume for entry in hull.corners]) for hull in (free, pressed)]
+        assert volumes[1] < volumes[0]
+        assert all(entry.enthalpy > entry.energy for entry in pressed.entries)
+
+    def test_split_finds_the_same_structures(self, merged: Path, tmp_path: Path) -> None:
+        run(parse(split(SEARCH)), tmp_path / "run")
+        assert frames_of(tmp_path / "run") == frames_of(merged)
+        assert selected(tmp_path / "run", 3).hulls == selected(merged, 3).hulls
+        spans = RunDirectory(tmp_path / "run").iterations()[1].steps
+        assert {"propose1", "relax1", "propose2", "relax2", "propose3"} <= {step.name for step in spans}
+
+    def test_split_on_a_cluster_finds_them_too(self, merged: Path, place: Place) -> None:  # noqa: F811
+        place.submit(lambda _: split(SEARCH))
+        assert place.end().state == "ended"
+        assert place.frames() == frames_of(merged)
+
+    def test_calypso_s_files_are_kept(self, merged: Path) -> None:
+        folder = merged / "iterations" / "002" / "explored" / "exchange-1"
+        assert "PSTRESS = 50" in (folder / "input.dat").read_text()
+        assert (folder / "results" / "pso_opt_2").is_file()
+
+    def test_the_report_shows_it(self, merged: Path, tmp_path: Path) -> None:
+        page = write_report(read_source(merged), tmp_path / "report").read_text()
+        assert "Convex hull" in page
+        assert "Best structures: Cu-Au at 50000 bar" in page
+        files = sorted((tmp_path / "report" / "best-structures").iterdir())
+        assert {path.suffix for path in files} == {".cif", ".vasp"}
+        from ase.io import read
+
+        for path in files:
+            atoms = read(path, format="cif" if path.suffix == ".cif" else "vasp")
+            assert set(atoms.symbols) <= {"Cu", "Au"}
+
+
+@pytest.mark.slow
+def test_what_an_interrupted_search_had_done_is_not_done_again(
+    merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = stored(merged / "input")
+    [task, *_] = plan_tasks(config.stages[0], {"random": 1, "unseen": 1}, 2, config.seed)
+    models = Models(config, merged / "iterations" / "002" / "models")
+    done: list[int] = []
+    relax = _search.Search.relax
+
+    def interrupted(self: _search.Search, generation: int, proposed: Sequence[tuple[int, Frame]], folder: Path) -> None:
+        if generation == 2 and done == [1]:
+            done.append(0)
+            folder.mkdir(parents=True)
+            (folder / "frames.npz").write_bytes(b"half")
+            raise KeyboardInterrupt
+        done.append(generation)
+        relax(self, generation, proposed, folder)
+
+    monkeypatch.setattr(_search.Search, "relax", interrupted)
+    search = _search.Search(config, task, config.stages[0].explore[0], models, tmp_path / "work")  # type: ignore[arg-type]
+    context = Context(0, 1, "explore-0", tmp_path / "work", tmp_path / "scratch", tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        search.run(context, tmp_path / "out" / "first", lambda share: None)
+    search.run(context, tmp_path / "out" / "second", lambda share: None)
+    assert done == [1, 0, 2]
+    for generation in (1, 2):
+        mine = Explored.read(tmp_path / "out" / "second" / f"0-{generation}" / "explored.json").found
+        whole = Explored.read(merged / "iterations" / "002" / "explored" / f"0-{generation}" / "explored.json").found
+        assert mine == whole
+
+
+@pytest.mark.slow
+class TestRelax:
+    @pytest.fixture
+    def folder(self, merged: Path, tmp_path: Path) -> Path:
+        """What calypso.x leaves: structures of a generation, one of them hopeless, and its input."""
+        made = tmp_path / "calypso"
+        made.mkdir()
+        exchange = merged / "iterations" / "001" / "explored" / "exchange-0"
+        for number in (1, 2, 3):
+            shutil.copy(exchange / f"POSCAR_{number}", made)
+        hopeless = Frame(np.array([29, 29]), np.array([[0.0, 0, 0], [0.05, 0, 0]]), 0.4 * np.eye(3), True)
+        (made / "POSCAR_4").write_text(write_poscar(hopeless))
+        (made / "input.dat").write_text("PSTRESS = 20\nfmax = 0.1\n")
+        return made
+
+    def test_every_structure_gets_its_pair_of_files(self, merged: Path, tmp_path: Path, folder: Path) -> None:
+        shutil.copytree(merged, tmp_path / "run")
+        found = relax_folder(tmp_path / "run", folder, folder_engine(None), Request(Relaxation(steps=30)))
+        assert (found.pressure, found.fmax, found.iteration) == (pytest.approx(20_000.0), 0.1, 3)
+        for number in (1, 2, 3, 4):
+            assert (folder / f"CONTCAR_{number}").is_file()
+            _, labels = read_outcar((folder / f"OUTCAR_{number}").read_text())
+            assert (labels is None) == (number == 4)
+        assert str(int(SENTINEL)) in (folder / "OUTCAR_4").read_text()
+        assert json.loads((folder / "lamflow.json").read_text())["structures"][3]["failed"]
+
+    def test_what_is_not_known_is_labeled_by_the_next_iteration(
+        self, merged: Path, tmp_path: Path, folder: Path
+    ) -> None:
+        shutil.copytree(merged, tmp_path / "run")
+        request = Request(Relaxation(steps=30))
+        found = relax_folder(tmp_path / "run", folder, folder_engine("calypso"), request)
+        assert sum(one.uncertain for one in found.structures) > 0
+        [waiting] = (tmp_path / "run" / "queue").iterdir()
+        assert waiting.name.isdigit()
+        more = SEARCH.replace("iterations: 3", "iterations: 5").replace("limit: 10", "limit: 60")
+        run(parse(more), tmp_path / "run")
+        assert not list((tmp_path / "run" / "queue").iterdir())
+        sources = [chosen.origin.source for number in (4, 5) for chosen in selected(tmp_path / "run", number).chosen]
+        assert any(source.startswith("relax calypso") for source in sources)
+
+    def test_one_structure_without_a_number(self, merged: Path, folder: Path) -> None:
+        for path in folder.glob("POSCAR_[234]"):
+            path.unlink()
+        (folder / "POSCAR_1").rename(folder / "POSCAR")
+        request = Request(Relaxation(steps=5), pressure=0.0, queue=False)
+        found = relax_folder(merged, folder, folder_engine("calypso"), request)
+        assert [one.name for one in found.structures] == [""]
+        assert (folder / "CONTCAR").is_file()
+        assert (folder / "OUTCAR").is_file()
+
+    def test_what_cannot_be_relaxed(self, merged: Path, folder: Path, tmp_path: Path) -> None:
+        request = Request(Relaxation())
+        with pytest.raises(InputError, match="structures to relax are left by calypso"):
+            folder_engine("emt")
+        with pytest.raises(StateError, match="no run here"):
+            relax_folder(tmp_path / "nothing", folder, folder_engine(None), request)
+        iron = Frame(np.array([26]), np.zeros((1, 3)), 2.8 * np.eye(3), True)
+        (folder / "POSCAR_2").write_text(write_poscar(iron))
+        with pytest.raises(InputError, match=r"know \['Cu', 'Au'\], not Fe"):
+            relax_folder(merged, folder, folder_engine(None), request)
+        (folder / "POSCAR_2").write_text("cut")
+        with pytest.raises(InputError, match="POSCAR cannot be read"):
+            relax_folder(merged, folder, folder_engine(None), request)
+        shutil.copytree(merged, tmp_path / "early", ignore=shutil.ignore_patterns("models"))
+        (folder / "POSCAR_2").unlink()
+        with pytest.raises(StateError, match="no trained models yet"):
+            relax_folder(tmp_path / "early", folder, folder_engine(None), request)
+
+
+def entry(formula: dict[str, int], enthalpy: float, above: float = 0.0, name: str = "") -> HullEntry:
+    return HullEntry(
+        search=0, generation=1, number=1, formula="x", counts=formula, energy=enthalpy, enthalpy=enthalpy, volume=10.0,
+        above_hull=above, space_group=225, hash=name or f"{formula}{enthalpy}",
+    )  # fmt: skip
+
+
+def hull(*entries: HullEntry) -> Hull:
+    return Hull(
+        condition={"pressure": 0.0}, elements=["Cu", "Au"], entries=list(entries), generations=[], structures=9,
+        failed=0, unfinished=0, duplicates=0,
+    )  # fmt: skip
+
+
+class TestHulls:
+    ENDS = ({"Cu": 1}, {"Au": 1})
+
+    def made(self, middle: float, shift: tuple[float, float] = (0.0, 0.0)) -> Hull:
+        copper, gold = shift
+        return hull(
+            entry({"Cu": 1}, copper), entry({"Au": 1}, gold), entry({"Cu": 1, "Au": 1}, middle + (copper + gold) / 2)
+        )
+
+    def test_a_shift_that_is_linear_in_the_composition_is_no_change(self) -> None:
+        assert _hulls.change([self.made(-0.1)], [self.made(-0.1, (0.5, -0.3))]) == pytest.approx(0.0, abs=1e-9)
+
+    def test_a_deeper_compound_is_a_change(self) -> None:
+        found = _hulls.change([self.made(-0.1)], [self.made(-0.13)])
+        assert found is not None
+        assert 0.01 < found <= 0.03
+
+    def test_one_composition_is_compared_as_it_is(self) -> None:
+        one, other = (hull(entry({"Cu": 1, "Au": 1}, value)) for value in (-0.1, -0.15))
+        assert _hulls.change([one], [other]) == pytest.approx(0.05)
+
+    def test_without_a_counterpart_nothing_is_said(self) -> None:
+        assert _hulls.change([], [self.made(0.0)]) is None
+        assert _hulls.change([self.made(0.0)], []) is None
+        assert _hulls.change([hull(entry({"Cu": 1}, 0.0))], [self.made(0.0)]) is None
+
+    def test_regret_is_what_the_labels_say_of_the_models_ground_states(self) -> None:
+        models = hull(
+            entry({"Cu": 1}, 0.0, name="cu"), entry({"Au": 1}, 0.0, name="au"),
+            entry({"Cu": 1, "Au": 1}, -0.1, name="wrong"), entry({"Cu": 1, "Au": 1}, -0.09, 0.01, name="right"),
+        )  # fmt: skip
+        plain = {"frames": 1, "accurate": 1, "candidates": 0, "failed": 0, "dropped": {}, "low": 0, "high": 1}
+        found = Selected.model_validate(
+            {**plain, "chosen": [], "batches": 1, "decision": "label", "reason": "", "hulls": [models]}
+        )
+        labels = {"cu": 0.0, "au": 0.0, "wrong": -0.10, "right": -0.16}  # eV a cell of two atoms
+        past = Iteration(
+            number=1, stage="s", selected=found, hull_labels=labels, training_frames=1, heldout_frames=1, labels=4
+        )
+        assert _hulls.regret([past]) == pytest.approx(0.03)
+        assert _hulls.regret([past.model_copy(update={"hull_labels": {}})]) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("elements: [Cu, Au]", "elements: [Cu]", r"Au is not in elements \['Cu'\]"),
+        (
+            "engine: calypso, ",
+            "engine: ase, structures: [random], method: relax, steps: 3, every: 1, ",
+            "proposes none itself",
+        ),
+        ("mode: merge", "mode: both", "mode"),
+        ("population: 5", "population: 1", "population"),
+    ],
+)
+def test_bad_searches_are_refused(old: str, new: str, message: str) -> None:
+    text = SEARCH.replace(old, new, 1)
+    if "ase" in new:
+        text = text.replace(f"{RANGES}, population: 16, min_distance: 0.85", "")
+    with pytest.raises(InputError, match=message):
+        parse(text)
+
+
+def test_a_hull_needs_a_search() -> None:
+    text = SEARCH.replace(
+        f"{{engine: calypso, {RANGES}, population: 5, generations: 2, label_best: 3, pressures: [0, 50000],\n          relax: {{steps: 15}}, mode: merge}}",
+        "{engine: ase, structures: [random], method: relax, steps: 3, every: 1}",
+    )
+    with pytest.raises(InputError, match="no stage searches structures"):
+        parse(text)
