@@ -39,6 +39,14 @@ def machine() -> dict[str, str | int]:
     return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "system": platform.platform(terse=True)}
 
 
+def published(script: str) -> list[dict[str, str | float]]:
+    """Rows that were written by an earlier run of the script on this machine with these versions."""
+    target = Path(script).parent / "results" / f"{Path(script).stem}.json"
+    found = json.loads(target.read_text()) if target.is_file() else {}
+    same = found.get("machine") == machine() and found.get("versions") == versions()
+    return list(found["rows"]) if same else []
+
+
 def publish(script: str, title: str, rows: list[dict[str, str | float]]) -> None:
     """Print a table of `rows` and write them to results/NAME.json."""
     table = Table(*rows[0], title=title)

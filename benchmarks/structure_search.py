@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import atomic_numbers
 from enumeration import orderings
-from measure import publish
+from measure import publish, published
 
 from lamflow.config.engines import Relaxation
 from lamflow.data import Frame
@@ -106,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--relaxations", type=int, default=400)
-    parser.add_argument("--only", choices=list(SEARCHES), nargs="*", default=list(SEARCHES))
+    parser.add_argument("--only", choices=list(SEARCHES), nargs="*", default=list(SEARCHES), help="keep other rows")
     given = parser.parse_args()
     states = ground_states()
     rows = []
@@ -126,6 +126,7 @@ def main() -> None:
             }
         )
     shown = ", ".join(f"{state.share:g} Au: space group {state.space_group} on {state.parent}" for state in states)
+    rows += [row for row in published(__file__) if row["search"] not in given.only]
     publish(__file__, f"Relaxations until the ground states of Cu-Au are found ({shown})", rows)
 
 

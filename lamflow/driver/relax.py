@@ -85,6 +85,7 @@ def relax_folder(run: Path, folder: Path, engine: Engine, request: Request) -> R
     StateError for a run without models.
     """
     directory = RunDirectory(run.resolve())
+    directory.run()
     config = directory.config()
     assert engine.folder is not None  # noqa: S101  folder_engine has looked
     there: RelaxFolder = engine.folder(folder)

@@ -195,13 +195,13 @@ def write_structures(run: Path, iterations: Sequence[Iteration], folder: Path) -
         frames = list(PackedFrames.load(file)) if file.is_file() else []
         for rank, (entry, frame) in enumerate(zip(hull.entries[:MOST], frames, strict=False), 1):
             name = f"{number + 1}-{rank:02d}-{entry.formula}-{entry.space_group}"
-            for suffix, text in _texts(frame, entry).items():
+            for suffix, text in _texts(frame).items():
                 write_whole(folder / f"{name}.{suffix}", text)
             count += 1
     return count
 
 
-def _texts(frame: Frame, entry: HullEntry) -> Mapping[str, str]:
+def _texts(frame: Frame) -> Mapping[str, str]:
     """The structure as CIF, with its symmetry where pymatgen is there, and as POSCAR."""
     from io import BytesIO, StringIO
 
@@ -210,9 +210,7 @@ def _texts(frame: Frame, entry: HullEntry) -> Mapping[str, str]:
     atoms = frame.to_ase()
     atoms = atoms[np.argsort(atoms.numbers, kind="stable")]
     poscar = StringIO()
-    write(
-        poscar, atoms, format="vasp", direct=True, label=f"{entry.formula} {1000 * entry.above_hull:.1f} meV/atom above"
-    )
+    write(poscar, atoms, format="vasp", direct=True)
     try:
         from pymatgen.io.ase import AseAtomsAdaptor
         from pymatgen.io.cif import CifWriter

@@ -85,6 +85,7 @@ class _State:
 
     @property
     def active(self) -> bool:
+        """It still moves."""
         return not self.converged and self.failure is None
 
     def coordinates(self) -> Floats:

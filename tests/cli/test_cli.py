@@ -162,3 +162,36 @@ def test_one_line_a_step_when_nobody_watches(study: Path, tmp_path: Path) -> Non
     assert lines[0] == "iteration 1 · warm"
     assert "iteration 1 · explore done" in lines
     assert "the budget of 1 iterations is used up" in found.stdout
+
+
+def test_relax_in_a_folder_of_calypso(finished: Path, tmp_path: Path) -> None:
+    from ase.build import bulk
+    from ase.io import write
+
+    (tmp_path / "one").mkdir()
+    write(tmp_path / "one" / "POSCAR_1", bulk("Cu", cubic=True, a=3.7), format="vasp")
+    run_folder = finished / "run" if (finished / "run").is_dir() else finished
+    done = lamflow("relax", run_folder, "--no-queue", "--steps", 5, cwd=tmp_path / "one")
+    assert done.returncode == 0, done.stderr
+    assert "eV/atom" in done.stdout
+    assert (tmp_path / "one" / "OUTCAR_1").is_file()
+    again = subprocess.run(
+        [sys.executable, "-m", "lamflow.engines.calypso.relax", run_folder, "--no-queue", "--steps", "5"],
+        cwd=tmp_path / "one", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert again.stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--folder", "nothing"], "neither POSCAR_1"),
+        (["--engine", "emt"], "structures to relax are left by calypso"),
+        (["--fmax", "-1"], "must be more than 0"),
+    ],
+)
+def test_relax_says_what_is_wrong(finished: Path, tmp_path: Path, words: list[str], message: str) -> None:
+    done = lamflow("relax", finished / "run" if (finished / "run").is_dir() else finished, *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -25,6 +25,7 @@ from lamflow.ops._op import Context
 from lamflow.reports.html import write_report
 from lamflow.reports.source import read_source
 from lamflow.science.tasks import plan_tasks
+from lamflow.units import BAR_IN_EV_PER_A3
 from tests.driver.test_remote import Place, frames_of, place  # noqa: F401  a fixture
 
 pytest.importorskip("pyxtal", reason='PyXtal is missing: pip install "lamflow[calypso]"')
@@ -47,7 +48,7 @@ stages:
 select: {{window: {{low: 0.05, high: 20.0}}, limit: 10}}
 label: {{engine: emt}}
 converge: {{accurate: 1.0, hull_change: 0.001, hull_regret: 0.001}}
-budget: {{iterations: 3}}
+budget: {{iterations: 2}}
 pods: {{train: {{parallel: 1}}, label: {{parallel: 1}}}}
 """
 
@@ -84,18 +85,18 @@ class TestLoop:
         assert 3 <= len(near) <= 6
         record = RunDirectory(merged).iterations()[1]
         assert set(record.hull_labels) == {chosen.hash for chosen in near}
-        assert "change of the hull" in selected(merged, 3).reason
+        assert "change of the hull" in second.reason
 
-    def test_compressed_by_pressure(self, merged: Path) -> None:
-        free, pressed = selected(merged, 3).hulls
-        volumes = [np.mean([entry.volume for entry in hull.corners]) for hull in (free, pressed)]
-        assert volumes[1] < volumes[0]
-        assert all(entry.enthalpy > entry.energy for entry in pressed.entries)
+    def test_pressure_is_in_the_enthalpy(self, merged: Path) -> None:
+        free, pressed = selected(merged, 2).hulls
+        assert all(entry.enthalpy == entry.energy for entry in free.entries)
+        for entry in pressed.entries:
+            assert entry.enthalpy - entry.energy == pytest.approx(50_000 * BAR_IN_EV_PER_A3 * entry.volume)
 
     def test_split_finds_the_same_structures(self, merged: Path, tmp_path: Path) -> None:
         run(parse(split(SEARCH)), tmp_path / "run")
         assert frames_of(tmp_path / "run") == frames_of(merged)
-        assert selected(tmp_path / "run", 3).hulls == selected(merged, 3).hulls
+        assert selected(tmp_path / "run", 2).hulls == selected(merged, 2).hulls
         spans = RunDirectory(tmp_path / "run").iterations()[1].steps
         assert {"propose1", "relax1", "propose2", "relax2", "propose3"} <= {step.name for step in spans}
 
@@ -172,7 +173,7 @@ class TestRelax:
     def test_every_structure_gets_its_pair_of_files(self, merged: Path, tmp_path: Path, folder: Path) -> None:
         shutil.copytree(merged, tmp_path / "run")
         found = relax_folder(tmp_path / "run", folder, folder_engine(None), Request(Relaxation(steps=30)))
-        assert (found.pressure, found.fmax, found.iteration) == (pytest.approx(20_000.0), 0.1, 3)
+        assert (found.pressure, found.fmax, found.iteration) == (pytest.approx(20_000.0), 0.1, 2)
         for number in (1, 2, 3, 4):
             assert (folder / f"CONTCAR_{number}").is_file()
             _, labels = read_outcar((folder / f"OUTCAR_{number}").read_text())
@@ -189,10 +190,10 @@ class TestRelax:
         assert sum(one.uncertain for one in found.structures) > 0
         [waiting] = (tmp_path / "run" / "queue").iterdir()
         assert waiting.name.isdigit()
-        more = SEARCH.replace("iterations: 3", "iterations: 5").replace("limit: 10", "limit: 60")
+        more = SEARCH.replace("iterations: 2", "iterations: 4").replace("limit: 10", "limit: 60")
         run(parse(more), tmp_path / "run")
         assert not list((tmp_path / "run" / "queue").iterdir())
-        sources = [chosen.origin.source for number in (4, 5) for chosen in selected(tmp_path / "run", number).chosen]
+        sources = [chosen.origin.source for number in (3, 4) for chosen in selected(tmp_path / "run", number).chosen]
         assert any(source.startswith("relax calypso") for source in sources)
 
     def test_one_structure_without_a_number(self, merged: Path, folder: Path) -> None:

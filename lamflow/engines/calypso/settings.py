@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from lamflow.config.engines import SearcherSettings
 from lamflow.config.section import Element, InputFile
-from lamflow.units import BAR_IN_EV_PER_A3, Length, Share
+from lamflow.units import Length, Share
 
 Count = Annotated[int, Field(ge=1, le=200)]
 Range = tuple[Annotated[int, Field(ge=0, le=200)], Annotated[int, Field(ge=0, le=200)]]
@@ -167,7 +167,7 @@ class CalypsoSearch(SearcherSettings):
 
     def pressure_gpa(self, condition: dict[str, float]) -> float:
         """The pressure of a condition in GPa."""
-        return condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3 * 160.21766208
+        return condition.get("pressure", 0.0) / 10_000.0
 
 
 def _crystal_volume(number: int) -> float | None:
