@@ -20,8 +20,7 @@ from lamflow.engines.protocol import RelaxFolder
 from lamflow.errors import InputError, StateError
 from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact, good_frames, judge
 from lamflow.ops._search import thinned
-from lamflow.science.relaxation import Path as RelaxationPath
-from lamflow.science.relaxation import mean_of, relax
+from lamflow.science.relaxation import RelaxationPath, mean_of, relax
 from lamflow.units import BAR_IN_EV_PER_A3
 
 RECORD = "lamflow.json"

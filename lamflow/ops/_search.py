@@ -21,8 +21,7 @@ from lamflow.engines import registry
 from lamflow.engines.protocol import Model, SearchTask
 from lamflow.ops._judge import FOUND, FRAMES, RESULT, Models, compact, good_frames, judge
 from lamflow.ops._op import Context
-from lamflow.science.relaxation import Path as RelaxationPath
-from lamflow.science.relaxation import mean_of, relax
+from lamflow.science.relaxation import RelaxationPath, mean_of, relax
 from lamflow.science.tasks import PlannedTask
 from lamflow.units import BAR_IN_EV_PER_A3
 

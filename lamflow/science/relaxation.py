@@ -24,7 +24,7 @@ STIFFNESS = 70.0
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class RelaxationPath:
     """The relaxation of one structure.
 
     steps      every step's configuration, the start first
@@ -121,7 +121,7 @@ def relax(
     settings: Relaxation,
     pressure: float = 0.0,
     progress: Callable[[float], None] | None = None,
-) -> list[Path]:
+) -> list[RelaxationPath]:
     """Relax every structure under `pressure` in eV/Å³; answers are in the order given.
 
     All that move are evaluated in one batch a step. One that explodes, falls apart or cannot be evaluated ends with
@@ -152,12 +152,12 @@ def relax(
     return [_result(state) for state in states]
 
 
-def _result(state: _State) -> Path:
+def _result(state: _State) -> RelaxationPath:
     natoms = state.start.natoms
     labels = state.labels or Labels(np.nan, np.full((natoms, 3), np.nan))
     frames = state.frames[:-1] if state.failure is not None and len(state.frames) > 1 else state.frames
     steps = Trajectory.of(frames, list(range(len(frames))), state.failure)
-    return Path(steps, labels, state.converged, state.failure)
+    return RelaxationPath(steps, labels, state.converged, state.failure)
 
 
 def _label(states: list[_State], active: list[int], evaluate: Evaluate) -> None:

@@ -27,7 +27,7 @@ def test_the_enumeration_is_exhaustive() -> None:
         from enumeration import hermite_normal_forms, orderings  # type: ignore[import-not-found]
 
         assert [len(list(hermite_normal_forms(size))) for size in (1, 2, 3, 4)] == [1, 7, 13, 35]
-        # 2, 2, 6 and 19 binary orderings with 1 to 4 atoms on each Bravais lattice: Hart and Forcade, table IV
+        # with 1, 2, 3 and 4 atoms 2, 2, 6 and 19: Hart and Forcade count 2, 3 and 12 where exchanging the elements is nothing
         assert [len(orderings(("Cu", "Au"), most)["fcc"]) for most in (1, 2, 3, 4)] == [2, 4, 10, 29]
 
 
