@@ -85,11 +85,11 @@ class Here:
     def forget(self, config: Config, number: int) -> None:
         """See Executor."""
         shutil.rmtree(self._workflow(config, number), ignore_errors=True)
-        for path in (
-            self.directory.iteration(number).iterdir() if number and self.directory.iteration(number).is_dir() else ()
-        ):
-            if path.name != "queued":  # came from elsewhere
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in list(self.directory.iteration(number).glob("*")) if number else []:
+            if path.is_file():
+                path.unlink()
+            elif path.name != "queued":  # that came from elsewhere
+                shutil.rmtree(path)
         for folder in (self.directory.path / "work" / "scratch" / f"{number:03d}").glob("train-*"):
             shutil.rmtree(folder, ignore_errors=True)  # outputs of labels stay: they may be asked for again
         for key in (TRAIN, HELDOUT, INDEX):

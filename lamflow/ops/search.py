@@ -81,6 +81,9 @@ def relax(
             kept.parent.mkdir(exist_ok=True)
             (folder / RELAXED).rename(kept)
         context.progress((done + 1) / len(work))
+    for folder in (explored, relaxed):
+        if not any(folder.iterdir()):  # some stores keep no empty folder
+            (folder / f"nothing-{generation}-{context.pod}").touch()
     return Relaxations(explored, relaxed)
 
 

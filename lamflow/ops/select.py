@@ -153,7 +153,7 @@ def _best(
             key = frame_key(entry.hash, found.hull.task)
             if wanted == 0 or len(picked) >= room:
                 break
-            if key in known.hashes or not len(good):
+            if key in known.hashes or not len(good) or any(item.why.hash == entry.hash for item in picked):
                 continue
             wanted -= 1
             task = tasks[entry.search]
