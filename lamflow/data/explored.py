@@ -46,8 +46,7 @@ class ExploredFrames:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
             own = {item.name: stored[item.name] for item in fields(cls) if item.name != "frames"}
-            frames = PackedFrames(**{item.name: stored[item.name] for item in fields(PackedFrames)})
-        return cls(**own, frames=frames)
+            return cls(**own, frames=PackedFrames.among(stored))
 
 
 GENERATION = 100_000
@@ -73,6 +72,4 @@ class FoundFrames:
     def load(cls, path: Path) -> FoundFrames:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
-            return cls(
-                PackedFrames(**{item.name: stored[item.name] for item in fields(PackedFrames)}), stored["forces"]
-            )
+            return cls(PackedFrames.among(stored), stored["forces"])

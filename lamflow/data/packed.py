@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,4 +67,9 @@ class PackedFrames:
     def load(cls, path: Path) -> PackedFrames:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
-            return cls(**{item.name: stored[item.name] for item in fields(cls)})
+            return cls.among(stored)
+
+    @classmethod
+    def among(cls, stored: Mapping[str, NDArray[Any]]) -> PackedFrames:
+        """The frames whose `arrays` are among others."""
+        return cls(**{item.name: stored[item.name] for item in fields(cls)})

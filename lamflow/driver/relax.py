@@ -18,9 +18,9 @@ from lamflow.data.store import QUEUE, iteration_key
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.protocol import RelaxFolder
 from lamflow.errors import InputError, StateError
-from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact, good_frames, judge
-from lamflow.ops._search import thinned
-from lamflow.science.relaxation import RelaxationPath, mean_of, relax
+from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact
+from lamflow.ops._search import judge_paths, relax_by
+from lamflow.science.relaxation import RelaxationPath
 from lamflow.units import BAR_IN_EV_PER_A3
 
 RECORD = "lamflow.json"
@@ -101,9 +101,7 @@ def relax_folder(run: Path, folder: Path, engine: Engine, request: Request) -> R
     pressure = request.pressure if request.pressure is not None else there.pressure or 0.0
     fmax = request.fmax or there.fmax or request.settings.fmax
     settings = request.settings.model_copy(update={"fmax": fmax})
-    committee = models.committee(task)
-    chosen = committee[0].evaluate if settings.model == "first" else mean_of([each.evaluate for each in committee])
-    paths = relax([frame for _, frame in structures], chosen, settings, pressure * BAR_IN_EV_PER_A3)
+    paths = relax_by(models.committee(task), [frame for _, frame in structures], settings, pressure)
     for (name, _), path in zip(structures, paths, strict=True):
         there.leave(name, path.relaxed, pressure)
     last = next((item.selected for item in reversed(directory.iterations()) if item.selected), None)
@@ -137,11 +135,9 @@ def _judged(  # noqa: PLR0917  all that a judgement needs
     """
     window = config.select.window
     low, high = (window.low if isinstance(window, FixedWindow) else settled), window.high
-    good = [good_frames(config, thinned(path.steps, PATH_FRAMES))[0] for path in paths]
-    last = [path.steps.part(np.array([len(path.steps) - 1])) for path in paths]
-    judged = judge(config, models, task, 0, [*good, *last], Path())
+    judged, ends, _ = judge_paths(config, models, task, 0, paths, PATH_FRAMES, Path())
     made = []
-    for (name, _), path, visited, end in zip(structures, paths, judged, judged[len(paths) :], strict=False):
+    for (name, _), path, visited, end in zip(structures, paths, judged, ends, strict=True):
         kept = np.flatnonzero((visited.deviation >= low) & (visited.deviation < high))
         volume = abs(float(np.linalg.det(path.frame.cell)))
         deviation = float(end.deviation[0])

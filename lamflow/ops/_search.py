@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lamflow.config.engines import SearcherSettings
+from lamflow.config.engines import Relaxation, SearcherSettings
 from lamflow.config.schema import Config
 from lamflow.data import Frame, Labels, Relaxed, Trajectory
 from lamflow.data.explored import GENERATION, FoundFrames
@@ -19,7 +19,7 @@ from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Explored, FoundStructure, TaskResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import Model, SearchTask
-from lamflow.ops._judge import FOUND, FRAMES, RESULT, Models, compact, good_frames, judge
+from lamflow.ops._judge import FOUND, FRAMES, RESULT, Models, Visited, compact, good_frames, judge
 from lamflow.ops._op import Context
 from lamflow.science.relaxation import RelaxationPath, mean_of, relax
 from lamflow.science.tasks import PlannedTask
@@ -66,19 +66,15 @@ class Search:
         """Relax structures of a generation, given with their numbers, judge their paths, write it all to `folder`."""
         started, config, task = time.monotonic(), self.config, self.task
         name = config.explored(self.settings)
-        paths = self._relaxed([frame for _, frame in proposed], self.models.committee(name))
-        good = [good_frames(config, thinned(path.steps, self.settings.path_frames)) for path in paths]
-        last = [path.steps.part(np.array([len(path.steps) - 1])) for path in paths]
-        trajectories = [*(trajectory for trajectory, _ in good), *last]
-        judged = judge(config, self.models, name, task.number, trajectories, self.work)
-        ends = judged[len(paths) :]
+        starts, committee = [frame for _, frame in proposed], self.models.committee(name)
+        paths = relax_by(committee, starts, self.settings.relax, task.condition.get("pressure", 0.0))
+        judged, ends, dropped = judge_paths(
+            config, self.models, name, task.number, paths, self.settings.path_frames, self.work
+        )
         visited = [
             replace(each, structure=generation * GENERATION + number)
-            for each, (number, _) in zip(judged, proposed, strict=False)
+            for each, (number, _) in zip(judged, proposed, strict=True)
         ]
-        dropped: Counter[str] = Counter()
-        for _, refused in good:
-            dropped.update(refused)
         folder.mkdir(parents=True)
         compact(config, visited, task.number, generation, proposed[0][0]).save(folder / FRAMES)
         forces = np.concatenate([end.forces[0] for end in ends])
@@ -95,12 +91,26 @@ class Search:
         ]
         Explored(tasks=[result], found=found).save(folder / RESULT)
 
-    def _relaxed(self, frames: list[Frame], committee: Sequence[Model]) -> list[RelaxationPath]:
-        """Relax by the model or models that the settings name."""
-        settings = self.settings.relax
-        chosen = committee[0].evaluate if settings.model == "first" else mean_of([each.evaluate for each in committee])
-        pressure = self.task.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
-        return relax(frames, chosen, settings, pressure)
+
+def relax_by(
+    committee: Sequence[Model], frames: list[Frame], settings: Relaxation, pressure: float
+) -> list[RelaxationPath]:
+    """Relax under `pressure` in bar by the model or models of the committee that the settings name."""
+    chosen = committee[0].evaluate if settings.model == "first" else mean_of([each.evaluate for each in committee])
+    return relax(frames, chosen, settings, pressure * BAR_IN_EV_PER_A3)
+
+
+def judge_paths(  # noqa: PLR0917  what is judged, by whom, and how much of it
+    config: Config, models: Models, name: str, number: int, paths: list[RelaxationPath], most: int, work: Path
+) -> tuple[list[Visited], list[Visited], Counter[str]]:
+    """What the models say of at most `most` good frames of each path, of each path's end, and what filters refused."""
+    good = [good_frames(config, thinned(path.steps, most)) for path in paths]
+    last = [path.steps.part(np.array([len(path.steps) - 1])) for path in paths]
+    judged = judge(config, models, name, number, [*(trajectory for trajectory, _ in good), *last], work)
+    dropped: Counter[str] = Counter()
+    for _, refused in good:
+        dropped.update(refused)
+    return judged[: len(paths)], judged[len(paths) :], dropped
 
 
 def _found(task: PlannedTask, generation: int, number: int, path: RelaxationPath, deviation: float) -> FoundStructure:

@@ -159,14 +159,15 @@ def tables(iterations: Sequence[Iteration]) -> list[tuple[str, str, list[list[st
             f"{hull.structures} structures relaxed in iteration {last.number}; {hull.failed} exploded, "
             f"{hull.unfinished} had not converged, {hull.duplicates} of those near the hull were repetitions of others."
         )
-        made.append((title(hull), text, [_row(entry, labels.get(hull.key, []), hull) for entry in hull.entries[:MOST]]))
+        known = labels.get(hull.key, [])
+        heights = _heights_of([each for each, _ in known], np.array([value for _, value in known]), hull.elements)
+        by_label = {each.hash: float(height) for (each, _), height in zip(known, heights, strict=True)}
+        made.append((title(hull), text, [_row(entry, by_label.get(entry.hash)) for entry in hull.entries[:MOST]]))
     return made
 
 
-def _row(entry: HullEntry, known: list[tuple[HullEntry, float]], hull: Hull) -> list[str]:
-    heights = _heights_of([each for each, _ in known], np.array([value for _, value in known]), hull.elements)
-    by_hash = {each.hash: height for (each, _), height in zip(known, heights, strict=True)}
-    height = by_hash.get(entry.hash)
+def _row(entry: HullEntry, height: float | None) -> list[str]:
+    """The cells of one structure; `height` by the labels in eV/atom, where it has one."""
     return [
         entry.formula, f"{symbol(entry.space_group)} ({entry.space_group})", f"{1000 * entry.above_hull:.1f}",
         "" if height is None else f"{1000 * height:.1f}", f"{entry.volume:.2f}",

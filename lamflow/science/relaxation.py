@@ -120,7 +120,6 @@ def relax(
     evaluate: Evaluate,
     settings: Relaxation,
     pressure: float = 0.0,
-    progress: Callable[[float], None] | None = None,
 ) -> list[RelaxationPath]:
     """Relax every structure under `pressure` in eV/Å³; answers are in the order given.
 
@@ -145,8 +144,6 @@ def relax(
             if state.active and step < settings.steps:
                 coordinates = state.coordinates()
                 state.move(coordinates + stepper.step(place, coordinates, gradient))
-        if progress is not None:
-            progress(max((step + 1) / (settings.steps + 1), 1 - len(active) / len(states)))
     if states and all(state.labels is None for state in states):
         raise EngineError(f"no structure could be evaluated; the first one: {states[0].failure}")
     return [_result(state) for state in states]

@@ -9,6 +9,7 @@ from ase.data import covalent_radii
 
 from lamflow.data import Frame
 from lamflow.data.frames import Floats, Ints
+from lamflow.science.neighbors import heights
 
 ORDERS = (0, 2, 4, 6, 8, 10)
 """Degrees l of the spherical harmonics; the odd ones say nothing about bonds, which have no direction."""
@@ -18,12 +19,16 @@ REACH = 2.2
 """Neighbours are counted as bonds up to this many times the sum of the covalent radii."""
 
 
+def images_within(cell: Floats, reach: float) -> Ints:
+    """Lattice translations (K, 3), in cell vectors, by which atoms of a cell can come nearer than `reach` in Å."""
+    around = [np.arange(-n, n + 1) for n in np.ceil(reach / heights(cell[None])[0]).astype(int)]
+    return np.stack(np.meshgrid(*around, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
 def bonds(frame: Frame, reach: float) -> tuple[Ints, Ints, Floats]:
     """Every pair of atoms of a periodic frame closer than `reach` in Å, with images: first, second, vector (n, 3)."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(frame.cell), axis=0)
     scaled = np.linalg.solve(frame.cell.T, frame.positions.T).T % 1.0
-    around = [np.arange(-n, n + 1) for n in np.ceil(reach / heights).astype(int)]
-    images = np.stack(np.meshgrid(*around, indexing="ij"), axis=-1).reshape(-1, 3) @ frame.cell
+    images = images_within(frame.cell, reach) @ frame.cell
     positions = scaled @ frame.cell
     vectors = (positions[None, :] - positions[:, None])[:, :, None] + images
     squared = (vectors**2).sum(axis=-1)

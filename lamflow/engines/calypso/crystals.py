@@ -14,9 +14,10 @@ from ase.data import atomic_numbers
 
 from lamflow.data import Frame
 from lamflow.data.frames import Floats, Ints
+from lamflow.engines.calypso.exchange import by_element
 from lamflow.engines.calypso.settings import CalypsoSearch, formula
 from lamflow.errors import EngineError
-from lamflow.science.similarity import bonds
+from lamflow.science.similarity import bonds, images_within
 
 TRIES = 200
 """Lattices that are tried for one structure."""
@@ -199,9 +200,7 @@ def _placed(  # noqa: PLR0917  what a place depends on
     site: _Wyckoff, kind: int, scaled: Floats, kinds: Ints, cell: Floats, allowed: Floats, rng: np.random.Generator
 ) -> Floats | None:
     """Fractional coordinates of a Wyckoff position's atoms, far enough from each other and those that are there."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    around = [np.arange(-n, n + 1) for n in np.ceil(allowed.max() / heights).astype(int)]
-    images = np.stack(np.meshgrid(*around, indexing="ij"), axis=-1).reshape(-1, 3)
+    images = images_within(cell, float(allowed.max()))
     home = (images == 0).all(axis=1)
     all_kinds = np.append(kinds, np.full(site.multiplicity, kind))
     for _ in range(1 if site.fixed else PLACEMENTS):
@@ -215,7 +214,7 @@ def _placed(  # noqa: PLR0917  what a place depends on
     return None
 
 
-def _primitive(numbers: Floats, scaled: Floats, cell: Floats, centring: str) -> Frame:
+def _primitive(numbers: Ints, scaled: Floats, cell: Floats, centring: str) -> Frame:
     """The primitive cell of a conventional one, sorted by element in the order of first appearance."""
     vectors = PRIMITIVE[centring]
     inside = (scaled @ np.linalg.inv(vectors)) % 1.0
@@ -225,8 +224,8 @@ def _primitive(numbers: Floats, scaled: Floats, cell: Floats, centring: str) -> 
         apart -= np.rint(apart)
         if not ((np.abs(apart) < 1e-4).all(axis=1) & (numbers[kept] == numbers[place])).any():
             kept.append(place)
-    order = sorted(kept, key=lambda place: (list(numbers).index(numbers[place]), place))
-    return Frame(np.asarray(numbers[order], dtype=np.int64), inside[order] @ (vectors @ cell), vectors @ cell, True)
+    order = np.array(kept)[by_element(numbers[kept])]
+    return Frame(numbers[order], inside[order] @ (vectors @ cell), vectors @ cell, True)
 
 
 def too_close(settings: CalypsoSearch, frame: Frame) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from lamflow.data import Frame, Labels, Relaxed
-from lamflow.data.frames import Floats
+from lamflow.data.frames import Floats, Ints
 from lamflow.data.store import write_whole
 from lamflow.errors import EngineError
 
@@ -134,7 +134,7 @@ def read_poscar(text: str) -> Frame:
 
 def write_poscar(frame: Frame, title: str = "") -> str:
     """A structure in VASP's format; atoms of one element follow each other."""
-    order = sorted(range(frame.natoms), key=lambda place: (list(frame.numbers).index(frame.numbers[place]), place))
+    order = by_element(frame.numbers)
     numbers = frame.numbers[order]
     kinds = list(dict.fromkeys(numbers.tolist()))
     scaled = np.linalg.solve(frame.cell.T, frame.positions[order].T).T % 1.0
@@ -149,7 +149,7 @@ def write_poscar(frame: Frame, title: str = "") -> str:
 
 def write_outcar(frame: Frame, labels: Labels | None, pressure: float = 0.0) -> str:
     """The part of VASP's OUTCAR that CALYPSO and its scripts read; `pressure` in eV/Å³, no labels for a failure."""
-    order = sorted(range(frame.natoms), key=lambda place: (list(frame.numbers).index(frame.numbers[place]), place))
+    order = by_element(frame.numbers)
     numbers = frame.numbers[order]
     kinds = list(dict.fromkeys(numbers.tolist()))
     volume = abs(float(np.linalg.det(frame.cell)))
@@ -224,6 +224,12 @@ def _table(text: str, title: str, skip: int, rows: int) -> Floats:
     if len(lines) < rows:
         raise ValueError(f"{len(lines)} of the {rows} lines below {title!r} are there")
     return np.array([[float(word) for word in line.split()] for line in lines])
+
+
+def by_element(numbers: Ints) -> Ints:
+    """Places of atoms so that those of one element follow each other, elements in the order of first appearance."""
+    _, first, kind = np.unique(numbers, return_index=True, return_inverse=True)
+    return np.argsort(first[kind], kind="stable")
 
 
 def _formula(frame: Frame) -> str:
