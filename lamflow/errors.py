@@ -3,6 +3,7 @@
     LamflowError
     ├── InputError    what the user wrote or brought is wrong
     ├── EngineError   a code failed and would fail again: never retried
+    │   └── LateError     it did not finish in its time
     ├── NodeError     the machine failed: another try can help, and is made
     │   └── OutageError   the cluster or its object store does not answer: tried again for a while
     ├── StateError    the run directory is locked or does not fit the request
@@ -31,6 +32,10 @@ class EngineError(LamflowError):
     """A code failed for a reason that another try would meet again."""
 
 
+class LateError(EngineError):
+    """A code did not finish in its time."""
+
+
 class NodeError(LamflowError):
     """The machine failed (killed process, full disk, lost device); another try can help."""
 
@@ -52,5 +57,5 @@ class ClusterError(LamflowError):
 
 BY_NAME: dict[str, type[LamflowError]] = {
     kind.__name__: kind
-    for kind in (LamflowError, InputError, StateError, EngineError, NodeError, OutageError, ClusterError)
+    for kind in (LamflowError, InputError, StateError, EngineError, LateError, NodeError, OutageError, ClusterError)
 }

@@ -30,6 +30,13 @@ Second = Annotated[float, Field(gt=0), Unit("s")]
 Degree = Annotated[float, Field(ge=0, le=180), Unit("°")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rydberg = Annotated[float, Field(gt=0), Unit("Ry")]
+Electronvolt = Annotated[float, Field(gt=0), Unit("eV")]
+PerAngstrom = Annotated[float, Field(gt=0), Unit("Å⁻¹")]
+BohrMagneton = Annotated[float, Unit("μB")]
 
+BOLTZMANN = 8.617333262e-5
+"""eV/K (CODATA 2018)."""
+RYDBERG, HARTREE, BOHR = 13.605693123, 27.211386246, 0.529177210903
+"""eV, eV and Å (CODATA 2018)."""
 BAR_IN_EV_PER_A3 = 6.241509074e-7
 """1 bar in eV/Å³ (CODATA 2018)."""

@@ -18,6 +18,8 @@ from tests.stand_ins.s3 import ACCESS, SECRET, S3Server, s3_server
 
 ROOT = Path(__file__).parent.parent
 MISSING = {
+    "cp2k": None if shutil.which("cp2k.psmp") else "CP2K is missing: apt-get install cp2k cp2k-data",
+    "gpaw": None if importlib.util.find_spec("gpaw") else "GPAW is missing: make gpaw",
     "deepmd": None if importlib.util.find_spec("deepmd") else 'DeePMD-kit is missing: pip install "lamflow[deepmd]"',
     "qe": None if shutil.which("pw.x") else "pw.x is missing: apt-get install quantum-espresso quantum-espresso-data",
 }
@@ -39,6 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, reason in {**MISSING, "cluster": none}.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _own_label_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds labels of another, or of the person who runs the tests."""
+    monkeypatch.setenv("LAMFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture

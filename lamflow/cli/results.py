@@ -12,7 +12,7 @@ from lamflow.cli.terminal import iterations_table
 from lamflow.config.select import Select
 from lamflow.data.dataset import MANIFEST, FrameRecord, Manifest, write_dataset
 from lamflow.data.results import Iteration
-from lamflow.data.store import HELDOUT, INDEX, INPUT, TRAIN, iteration_key
+from lamflow.data.store import HELDOUT, INDEX, TRAIN, iteration_key
 from lamflow.driver.rundir import RunDirectory
 from lamflow.driver.study import RunResult, opened
 from lamflow.errors import InputError, StateError
@@ -130,7 +130,7 @@ def _story(directory: RunDirectory, where: str, record: FrameRecord) -> list[str
     if origin.settings is None:
         lines.append("labels    came with the data")
     else:
-        today = settings_hash(config, origin.task, directory.path / INPUT)
+        today = settings_hash(config.labeler(origin.task))
         same = "the run's settings" if origin.settings == today else "settings that have changed since"
         lines.append(f"labels    by {config.labeler(origin.task).engine}, {same} (hash {origin.settings})")
     return lines

@@ -1,10 +1,14 @@
-"""The beginning of a pod whose scratch folder is kept in the object store, so that another pod can go on from it."""
+"""The beginning of a pod that talks to the object store itself.
+
+Trainings keep their scratch folder there, so that another pod can go on from it; labels are kept for other runs.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import NoReturn
@@ -12,6 +16,8 @@ from typing import NoReturn
 from lamflow.cluster.patience import Patience
 from lamflow.cluster.store import Store
 from lamflow.config import stored
+from lamflow.config.pods import ObjectStore
+from lamflow.data.cache import LabelCache
 from lamflow.errors import LamflowError
 from lamflow.ops._op import EXIT_TERMINATED, last_word, leave
 from lamflow.ops._op import main as run
@@ -30,26 +36,57 @@ def main(
     timeout: float,
     gpus: int,
     parameters: dict[str, int],
-    checkpoints: tuple[str, float],
+    checkpoints: tuple[str, float] | None = None,
+    labels: str | None = None,
 ) -> NoReturn:
     """Run an operation as `lamflow.ops._op.main` does.
 
-    The scratch folder begins with what an earlier try of this pod kept in the object store, and is kept there every so
-    many seconds and when the pod is told to end.
+    With checkpoints the scratch folder begins with what an earlier try of this pod kept in the object store, and is
+    kept there every so many seconds and when the pod is told to end.
 
     checkpoints  key of the folder for the step's pods, and s between two savings
+    labels       key of the label cache
     """
-    prefix, every = checkpoints
     settings = stored(Path(root) / "inputs" / "input").cluster.s3
-    scratch, key = Path(root) / "scratch", f"{prefix}{name}-{parameters['pod']}/"
+    cache = None if labels is None else LabelCache(_Objects(Store(settings, labels, LAST_WORD)))
+    if checkpoints is not None:
+        prefix, every = checkpoints
+        key = f"{prefix}{name}-{parameters['pod']}/"
+        try:
+            _keep_scratch(settings, Path(root) / "scratch", key, every)
+        except LamflowError as error:
+            leave(last_word(error, f"{name}-{parameters['pod']}", timeout))
+    run(module, name, root=root, timeout=timeout, gpus=gpus, parameters=parameters, labels=cache)
+
+
+class _Objects:
+    """Objects below a prefix as the files of a label cache. A store that does not answer for long costs labels."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def read(self, key: str) -> bytes | None:
+        """See Files."""
+        if not self.store.exists(key):
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            self.store.get(key, Path(folder) / "object")
+            return (Path(folder) / "object").read_bytes()
+
+    def write(self, key: str, content: bytes) -> None:
+        """See Files."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            self.store.put(key, Path(file.name))
+
+
+def _keep_scratch(settings: ObjectStore, scratch: Path, key: str, every: float) -> None:
+    """Begin with what an earlier try kept, and keep the scratch folder from now on."""
     os.environ["LAMFLOW_SCRATCH"] = str(scratch)
-    try:
-        Store(settings, key, PATIENCE).pull(scratch, lambda _: True)
-    except LamflowError as error:
-        leave(last_word(error, f"{name}-{parameters['pod']}", timeout))
+    Store(settings, key, PATIENCE).pull(scratch, lambda _: True)
     signal.signal(signal.SIGTERM, lambda *_: _end(scratch, Store(settings, key, LAST_WORD)))
     threading.Thread(target=_keep, args=(scratch, Store(settings, key), every), daemon=True).start()
-    run(module, name, root=root, timeout=timeout, gpus=gpus, parameters=parameters)
 
 
 def _keep(scratch: Path, store: Store, every: float) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -38,6 +38,11 @@ class EngineSettings(Section):
     def known_elements(self) -> set[str] | None:
         """Chemical symbols that the engine can treat with these settings; None for all."""
         return None
+
+    def fixed(self, config: Config) -> Self:
+        """These settings with what must stay the same during a run written down; asked once, when it is prepared."""
+        del config
+        return self
 
     def examine(self, config: Config) -> list[str]:
         """Warnings about the model files that these settings name, once they are opened.
@@ -175,6 +180,11 @@ class SearcherSettings(ExplorerSettings):
 
 class LabelerSettings(EngineSettings):
     """What every labeler is told."""
+
+    beside_physics: ClassVar[frozenset[str]] = frozenset()
+    """Settings that change how a label is computed and not what it is."""
+    cached: ClassVar[bool] = True
+    """Labels are worth keeping for other runs; engines that are as fast as a disk say no."""
 
     @property
     def at_once(self) -> int:

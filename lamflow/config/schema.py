@@ -89,6 +89,9 @@ class Config(Section):
     """Without any stage the models are trained once and judged."""
     select: Select = Select()
     label: Annotated[LabelerSettings, ChosenByEngine("label")] | None = None
+    label_cache: bool = True
+    """Labels are kept for every run that shares the place, and never paid twice: on a laptop below `~/.cache/lamflow`
+    (or LAMFLOW_CACHE), on a cluster beside the runs. Settings that give other labels have other places."""
     converge: Converge = Converge()
     budget: Budget = Budget()
     pods: Pods = Pods()

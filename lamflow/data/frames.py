@@ -5,14 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+FailureKind = Literal["unconverged", "stopped", "incomplete", "late", "refused", "invalid"]
+"""Why a frame got no label.
+
+unconverged  the self-consistent cycle did not reach its threshold
+stopped      the code says that something went wrong
+incomplete   the output ends before everything is there, whatever the exit status
+late         the code did not finish in its time
+refused      the code, as it is set up, cannot treat such a frame
+invalid      what it wrote are no finite numbers, or is of another structure
+"""
 
 HASH_DECIMALS = 6
 """Positions that agree to 10⁻⁶ Å are the same frame."""
@@ -26,12 +39,14 @@ class Frame:
     positions  (N, 3)  Å
     cell       (3, 3)  Å, one lattice vector a row; zeros for an isolated system
     pbc                periodic in all three directions, or in none
+    electronic_temperature  of the electrons, K; None where they are in their ground state
     """
 
     numbers: Ints
     positions: Floats
     cell: Floats
     pbc: bool = True
+    electronic_temperature: float | None = None
 
     @property
     def natoms(self) -> int:
@@ -53,6 +68,8 @@ class Frame:
         for array in (self.positions[order], self.cell if self.pbc else np.zeros((3, 3))):
             rounded = np.round(np.asarray(array, dtype=np.float64), HASH_DECIMALS) + 0.0  # -0.0 becomes 0.0
             digest.update(np.ascontiguousarray(rounded, dtype="<f8").tobytes())
+        if self.electronic_temperature is not None:
+            digest.update(f"{self.electronic_temperature:.6f} K".encode())
         return digest.hexdigest()[:32]
 
     def to_ase(self) -> Atoms:
@@ -79,18 +96,34 @@ class Frame:
         return cls(np.array(atoms.numbers, dtype=np.int64), np.array(atoms.positions, dtype=np.float64), cell, pbc)
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to label a frame.
+
+    changes  what was set differently than the run's settings say: the remedies taken so far, none in the first try
+    kind     of the failure, with its reason; None for a try that gave labels
+    """
+
+    changes: dict[str, JsonValue]
+    seconds: float
+    kind: FailureKind | None = None
+    reason: str | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
     """What an engine says about one Frame of N atoms.
 
-    energy  ()      eV
-    forces  (N, 3)  eV/Å
-    virial  (3, 3)  eV, positive under compression; None if the engine has none
+    energy    ()      eV
+    forces    (N, 3)  eV/Å
+    virial    (3, 3)  eV, positive under compression; None if the engine has none
+    attempts  tries that it took, the last one these labels; empty for engines that try once
     """
 
     energy: float
     forces: Floats
     virial: Floats | None = None
+    attempts: tuple[Attempt, ...] = ()
 
     def problem(self, frame: Frame) -> str | None:
         """Why these labels cannot be used for `frame`, or None. Every label of every engine passes here."""

@@ -62,6 +62,23 @@ def read_labeled(path: Path, format: str | None = None) -> list[LabeledFrame]:
     return labeled
 
 
+def write_structure(path: Path, frame: Frame, format: str) -> None:
+    """Write one frame in a format of ASE or dpdata. Raises InputError for a format that cannot be written so."""
+    try:
+        if _ase_knows(format):
+            from ase.io import write
+
+            write(path, frame.to_ase(), format=format)
+        else:
+            import dpdata
+
+            dpdata.System(frame.to_ase(), fmt="ase/structure").to(format, str(path))
+    except Exception as error:
+        raise InputError(f"the format {format!r} cannot be written: {type(error).__name__}: {error}") from error
+    if not path.is_file():
+        raise InputError(f"the format {format!r} writes no file for one structure")
+
+
 def write_extxyz(path: Path, labeled: Sequence[LabeledFrame]) -> None:
     """Labeled frames as extended XYZ with energy (eV), forces (eV/Å) and stress (eV/Å³, ASE's sign)."""
     from ase.io import write

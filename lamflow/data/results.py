@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lamflow.data.dataset import Origin
+from lamflow.data.frames import Attempt, FailureKind
 from lamflow.data.store import write_whole
 from lamflow.errors import StateError
 from lamflow.units import BAR_IN_EV_PER_A3
@@ -288,7 +289,13 @@ class LabelOutcome(Part):
     error: float | None = None
     """Largest error of the force on an atom that the models predicted before they knew this label, eV/Å."""
     seconds: float = 0.0
+    cached: bool = False
+    """Somebody has paid for it before: it comes from the label cache."""
+    attempts: list[Attempt] = Field(default_factory=list)
+    """Every try, if there were several."""
     failed: str | None = None
+    kind: FailureKind | None = None
+    """Class of the failure."""
     log: str = ""
 
 
@@ -317,6 +324,10 @@ class Merged(Result):
     heldout: int
     duplicates: int
     failed: list[LabelOutcome]
+    cached: int = 0
+    """Labels that came from the label cache."""
+    remedied: list[LabelOutcome] = Field(default_factory=list)
+    """Good labels that took more than one try."""
     seconds: float
     """Time that all labels of the iteration took together, in s."""
 

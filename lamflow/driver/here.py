@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lamflow.config.schema import Config
+from lamflow.data.cache import default_folder
 from lamflow.data.results import Shape
 from lamflow.data.store import HELDOUT, INDEX, TRAIN
 from lamflow.driver.executor import Span
@@ -123,6 +124,7 @@ class Here:
             "LAMFLOW_ERRORS": str(errors),
             "LAMFLOW_PROGRESS": str(progress),
             "LAMFLOW_DEVICES": ",".join(self.machine.devices),
+            "LAMFLOW_LABELS": str(default_folder()),
             "OMP_NUM_THREADS": "1",
         }
         kinds = [kind for kind in KINDS if isinstance(getattr(config.pods, kind).tasks_per_pod, int)]

@@ -88,8 +88,18 @@ def _make_room(directory: RunDirectory) -> None:
 def frozen(config: Config, directory: RunDirectory) -> str:
     """The settings as the run keeps them. Files that engines open are copied into the run's folder."""
     folder = directory.path / INPUT
+    config = _fixed(config)
     update = {name: _with_copies(getattr(config, name), folder) for name in ENGINE_SECTIONS}
     return config.model_copy(update=update).model_dump_json(indent=1)
+
+
+def _fixed(config: Config) -> Config:
+    """With what the label engines want to stay the same during the run."""
+
+    def fixed(part: Any) -> Any:
+        return part.fixed(config) if isinstance(part, LabelerSettings) else None
+
+    return config.model_copy(update={name: rebuilt(getattr(config, name), fixed) for name in ("label", "tasks")})
 
 
 def fingerprint(config: Config) -> str:

@@ -78,6 +78,8 @@ class AseLabels(LabelerSettings):
     """Where it is imported from, for example `chgnet.model.dynamics.CHGNetCalculator`."""
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     """What it is made with."""
+    virial: bool = True
+    """Periodic frames get a virial; say `false` for a calculator that has no stress."""
 
     def missing(self) -> str | None:
         """The package that the calculator comes from."""
@@ -90,9 +92,14 @@ class AseLabels(LabelerSettings):
         del config
         if self.missing() is None:
             try:
-                self.made()
+                made = self.made()
             except (ImportError, AttributeError, TypeError) as error:
                 raise InputError(f"label: {self.calculator}: {type(error).__name__}: {error}") from error
+            if self.virial and "stress" not in made.implemented_properties:
+                raise InputError(
+                    f"label: {self.calculator} cannot do stress, so frames would have no virial; set label.virial: "
+                    "false to learn without (then let no explorer change the cell)"
+                )
         return []
 
     def made(self) -> Calculator:
@@ -157,13 +164,14 @@ class CalculatorEvaluator:
         try:
             atoms.get_potential_energy()
             atoms.get_forces()
-            if frame.pbc and "stress" in atoms.calc.implemented_properties:
+            if frame.pbc and self.settings.virial:
                 atoms.get_stress()
             labels = labels_from_ase(atoms)
         except Exception as error:  # noqa: BLE001  whatever a calculator of others raises, it is this frame's failure
-            return LabelFailure(f"{type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}"
+            return LabelFailure(text, kind="unconverged" if "converge" in text.lower() else "stopped")
         problem = labels.problem(frame)
-        return LabelFailure(problem) if problem else labels
+        return LabelFailure(problem, kind="invalid") if problem else labels
 
 
 class AseExplorer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from lamflow.config.engines import Engine, LabelerSettings
 from lamflow.data import Frame, Labels
@@ -17,6 +17,8 @@ ELEMENTS = ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt")
 
 class Emt(LabelerSettings):
     """Labels by effective medium theory (K. W. Jacobsen et al., Surf. Sci. 366, 394 (1996)). No settings."""
+
+    cached: ClassVar[bool] = False
 
     engine: Literal["emt"] = "emt"
 

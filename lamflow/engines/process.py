@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from lamflow.errors import EngineError, NodeError
+from lamflow.errors import EngineError, LateError, NodeError
 
 TAIL_LINES = 20
 KILLED_BY_THE_MACHINE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, 137, 143}
@@ -35,7 +35,8 @@ def run(
 
     It runs in a process group of its own; whatever happens here, the whole group is ended, and it is ended too if this
     process dies. `watch` is called while it runs. Raises EngineError with the end of the log when it exits with another
-    status than 0, NodeError when it was killed from outside, when the disk is full or the program cannot be started.
+    status than 0, LateError when it takes longer than `timeout` s, NodeError when it was killed from outside, when the
+    disk is full or the program cannot be started.
     """
     environment = {**os.environ, **(environment or {})}
     argv = [str(word) for word in argv]
@@ -56,7 +57,7 @@ def run(
                 except subprocess.TimeoutExpired:
                     if timeout is not None and time.monotonic() - started > timeout:
                         message = f"{argv[0]} did not finish within {timeout:g} s in {cwd}"
-                        raise EngineError(f"{message}; {describe_end(log)}") from None
+                        raise LateError(f"{message}; {describe_end(log)}") from None
                     if watch is not None:
                         watch()
         finally:

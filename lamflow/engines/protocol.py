@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from lamflow.data import Frame, Labels, Relaxed, Trajectory
+from lamflow.data import Attempt, FailureKind, Frame, Labels, Relaxed, Trajectory
 
 Progress = Callable[[float], None]
 """Takes the share of the work that is done, 0 to 1."""
@@ -28,10 +28,15 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LabelFailure:
-    """Why a frame has no label: the class of the failure in a few words, and the end of the log."""
+    """Why a frame has no label: the reason in a few words, the end of the log, and the class of the failure.
+
+    attempts  every try that was made, the last one with this failure; empty for engines that try once
+    """
 
     reason: str
     log: str = ""
+    kind: FailureKind = "stopped"
+    attempts: tuple[Attempt, ...] = ()
 
 
 class Labeler(Protocol):

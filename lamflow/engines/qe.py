@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import numpy as np
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue
 
-from lamflow.config.engines import Engine, LabelerSettings
+from lamflow.config.engines import Engine
 from lamflow.config.section import Element, InputFile, expand
-from lamflow.data import Frame, Labels
+from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.engines import process
+from lamflow.engines.program import ProgramLabeler, ProgramSettings, Spacing, boxed, found, kpoint_grid
 from lamflow.engines.protocol import LabelFailure
-from lamflow.errors import EngineError, NodeError
-from lamflow.units import Rydberg, Second
+from lamflow.units import BOLTZMANN, RYDBERG, BohrMagneton, Rydberg
 
 FORBIDDEN = {
     "scf_must_converge": "without it an unconverged run claims to have converged",
@@ -29,10 +26,19 @@ FORBIDDEN = {
     "tprnfor": "forces are always computed",
     "tstress": "the stress is always computed",
 }
+REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
+    "unconverged": [
+        {"electrons": {"electron_maxstep": 200, "mixing_beta": 0.3}},
+        {"electrons": {"electron_maxstep": 400, "mixing_beta": 0.1, "mixing_mode": "local-TF"}},
+    ]
+}
 
 
-class QuantumEspresso(LabelerSettings):
+class QuantumEspresso(ProgramSettings):
     """Labels by Quantum ESPRESSO's pw.x: one self-consistent calculation with forces and stress a frame."""
+
+    forbidden = FORBIDDEN
+    obtained = "install Quantum ESPRESSO (Debian: apt-get install quantum-espresso)"
 
     engine: Literal["qe"]
     pseudopotentials: dict[Element, InputFile]
@@ -41,31 +47,15 @@ class QuantumEspresso(LabelerSettings):
     """Kinetic energy cutoff of the wave functions."""
     ecutrho: Rydberg | None = None
     """Cutoff of the density; four times `ecutwfc` if absent, which is too low for ultrasoft pseudopotentials."""
-    kspacing: float = Field(0.2, gt=0)
-    """Largest distance between k points, in Å⁻¹ with the factor 2π included."""
+    kspacing: Spacing = 0.2
+    """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each vector."""
+    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
+    """Of each atom of an element where the cycle begins; the calculation is spin-polarised if any is given."""
     input: dict[Literal["control", "system", "electrons"], dict[str, JsonValue]] = Field(default_factory=dict)
     """Further keys of pw.x's namelists, as in its manual."""
     command: list[str] = ["pw.x"]
     """How pw.x is started, for example `[mpirun, -np, "4", pw.x]`."""
-    label_timeout: Second = 6 * 3600.0
-    """A label that takes longer has failed."""
-
-    @model_validator(mode="after")
-    def _no_forbidden_keys(self) -> Self:
-        for namelist, keys in self.input.items():
-            for key in keys:
-                if key.lower() in FORBIDDEN:
-                    raise ValueError(f"input.{namelist}.{key}: not allowed: {FORBIDDEN[key.lower()]}")
-        return self
-
-    def missing(self) -> str | None:
-        """The program that `command` names."""
-        if shutil.which(self.command[0]) is not None:
-            return None
-        return (
-            f"{self.command[0]}: no such program on PATH; install Quantum ESPRESSO "
-            "(Debian: apt-get install quantum-espresso) or give label.command"
-        )
+    remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
 
     def known_elements(self) -> set[str] | None:
         """Those with a pseudopotential."""
@@ -76,89 +66,57 @@ class QuantumEspresso(LabelerSettings):
         return 2.0 + 0.05 * natoms**2
 
 
-class QeLabeler:
+class QeLabeler(ProgramLabeler[QuantumEspresso]):
     """Labeler by pw.x."""
 
-    def __init__(self, settings: QuantumEspresso) -> None:
-        self.settings = settings
+    output = "pw.out"
+    heavy = ("out",)
 
-    def label(self, frames: Sequence[Frame], work: Path) -> list[Labels | LabelFailure]:
-        """See Labeler. Each frame has a folder of its own below `work`, with pw.x's input and output."""
-        missing = self.settings.missing()
-        if missing:
-            raise EngineError(missing)
-        return [self._label(frame, work / frame.content_hash()) for frame in frames]
+    def command(self, settings: QuantumEspresso) -> list[str]:
+        """pw.x reads its input by name."""
+        return [*settings.command, "-in", "pw.in"]
 
-    def _label(self, frame: Frame, work: Path) -> Labels | LabelFailure:
-        output, accuracy = work / "pw.out", float(self._electrons()["conv_thr"])
-        if self._write_input(frame, work):
-            finished = read_output(output, frame, accuracy)
-            if isinstance(finished, Labels):
-                return finished
-        output.unlink(missing_ok=True)
-        message = ""
-        try:
-            process.run(
-                [*self.settings.command, "-in", "pw.in"],
-                cwd=work, log=output, timeout=self.settings.label_timeout,
-            )  # fmt: skip
-        except NodeError:
-            raise
-        except EngineError as error:
-            message = str(error).splitlines()[0]
-        finally:
-            shutil.rmtree(work / "out", ignore_errors=True)
-        result = read_output(output, frame, accuracy)
-        if isinstance(result, Labels) or "converge" in result.reason or not message:
-            return result
-        return LabelFailure(f"{result.reason}; {message}", result.log)
-
-    def _electrons(self) -> dict[str, Any]:
-        given = {key.lower(): value for key, value in self.settings.input.get("electrons", {}).items()}
-        threshold = str(given.get("conv_thr", 1e-8)).lower().replace("d", "e")  # Fortran writes 1.0d-8
-        return {**given, "conv_thr": float(threshold)}
-
-    def _write_input(self, frame: Frame, work: Path) -> bool:
-        """Write pw.in, and say whether the very same input was there already."""
+    def files(self, settings: QuantumEspresso, frame: Frame) -> dict[str, str | Path]:
+        """pw.in and the pseudopotentials."""
         from ase.io.espresso import write_espresso_in
 
-        work.mkdir(parents=True, exist_ok=True)
-        settings, names = self.settings, {}
-        for element in sorted(set(frame.symbols)):
-            source = expand(settings.pseudopotentials[element])
-            names[element] = source.name
-            link = work / source.name
-            link.unlink(missing_ok=True)
-            link.symlink_to(source.absolute())
+        sources = {element: expand(settings.pseudopotentials[element]) for element in sorted(set(frame.symbols))}
         system: dict[str, Any] = {
             "ecutwfc": settings.ecutwfc,
             "ecutrho": settings.ecutrho or 4 * settings.ecutwfc,
+            **settings.input.get("system", {}),
         }
+        if frame.electronic_temperature is not None:
+            width = frame.electronic_temperature * BOLTZMANN / RYDBERG
+            system.update(occupations="smearing", smearing="fermi-dirac", degauss=width)
         namelists = {
             "control": {
                 "calculation": "scf", "tprnfor": True, "tstress": True, "prefix": "lamflow", "outdir": "./out",
                 "pseudo_dir": "./", "disk_io": "none", **settings.input.get("control", {}),
             },
-            "system": {**system, **settings.input.get("system", {})},
-            "electrons": self._electrons(),
+            "system": system,
+            "electrons": _electrons(settings),
         }  # fmt: skip
-        atoms = frame.to_ase()
-        if not frame.pbc:
-            atoms.center(vacuum=5.0)
+        box = boxed(frame)
+        atoms = box.to_ase()
+        if settings.magnetic_moments:
+            system["nspin"] = 2
+            atoms.set_initial_magnetic_moments([settings.magnetic_moments.get(symbol, 0.0) for symbol in box.symbols])
         kpts = kpoint_grid(frame.cell, settings.kspacing) if frame.pbc else (1, 1, 1)
         text = io.StringIO()
+        names = {element: source.name for element, source in sources.items()}
         write_espresso_in(text, atoms, input_data=namelists, pseudopotentials=names, kpts=kpts)
-        file = work / "pw.in"
-        before = file.read_text() if file.is_file() else None
-        file.write_text(text.getvalue())
-        return before == text.getvalue()
+        return {"pw.in": text.getvalue(), **{source.name: source for source in sources.values()}}
+
+    def read(self, settings: QuantumEspresso, frame: Frame, folder: Path) -> Labels | LabelFailure:
+        """The labels in pw.out."""
+        return read_output(folder / self.output, frame, float(_electrons(settings)["conv_thr"]))
 
 
-def kpoint_grid(cell: np.ndarray, spacing: float) -> tuple[int, int, int]:
-    """The coarsest grid whose points are at most `spacing` (Å⁻¹, 2π included) apart along each reciprocal vector."""
-    reciprocal = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell).T, axis=1)
-    first, second, third = (max(1, int(np.ceil(length / spacing - 1e-9))) for length in reciprocal)
-    return first, second, third
+def _electrons(settings: QuantumEspresso) -> dict[str, Any]:
+    given = {key.lower(): value for key, value in settings.input.get("electrons", {}).items()}
+    threshold = str(given.get("conv_thr", 1e-8)).lower().replace("d", "e")  # Fortran writes 1.0d-8
+    return {**given, "conv_thr": float(threshold)}
 
 
 def read_output(output: Path, frame: Frame, conv_thr: float) -> Labels | LabelFailure:
@@ -171,44 +129,32 @@ def read_output(output: Path, frame: Frame, conv_thr: float) -> Labels | LabelFa
     log = process.tail(output)
     if "convergence NOT achieved" in text:
         cycle = [line for line in text.splitlines() if "estimated scf accuracy" in line or "convergence NOT" in line]
-        return LabelFailure("the SCF cycle did not converge", "\n".join(cycle[-10:]))
+        return LabelFailure("the SCF cycle did not converge", "\n".join(cycle[-10:]), "unconverged")
     if "convergence has been achieved" not in text:
         error = re.search(r"Error in routine\s+(.*?)\n\s*(.*)", text)
-        reason = f"pw.x stopped: {error.group(1).strip()}: {error.group(2).strip()}" if error else "pw.x stopped early"
-        return LabelFailure(reason, log)
+        if error:
+            return LabelFailure(f"pw.x stopped: {error.group(1).strip()}: {error.group(2).strip()}", log)
+        return LabelFailure("pw.x stopped early", log, "incomplete")
     accuracies = re.findall(r"estimated scf accuracy\s+<\s+([\d.Ee+-]+) Ry", text)
     if not accuracies or float(accuracies[-1]) > conv_thr:
         last = accuracies[-1] if accuracies else "unknown"
-        return LabelFailure(f"the SCF cycle did not converge: its accuracy is {last} Ry, conv_thr {conv_thr:g} Ry", log)
+        reason = f"the SCF cycle did not converge: its accuracy is {last} Ry, conv_thr {conv_thr:g} Ry"
+        return LabelFailure(reason, log, "unconverged")
     for wanted, name in (("Forces acting on atoms", "forces"), ("total   stress", "stress")):
         if wanted not in text:
-            return LabelFailure(f"pw.x's output has no {name}", log)
-    return _parsed(output, frame, log)
-
-
-def _parsed(output: Path, frame: Frame, log: str) -> Labels | LabelFailure:
+            return LabelFailure(f"pw.x's output has no {name}", log, "incomplete")
     from ase.io import read
 
-    try:
-        atoms = read(output, format="espresso-out", index=-1)
-        labels = labels_from_ase(atoms)
-    except Exception as error:  # noqa: BLE001  whatever a cut-off file does to the parser, it is one failed label
-        return LabelFailure(f"pw.x's output cannot be read: {type(error).__name__}: {error}", log)
+    atoms = read(output, format="espresso-out", index=-1)
     if list(atoms.numbers) != list(frame.numbers):
-        return LabelFailure("pw.x's output is of another structure", log)
-    if not frame.pbc:
-        labels = Labels(labels.energy, labels.forces)
-    problem = labels.problem(frame) or ("there is no stress" if frame.pbc and labels.virial is None else None)
-    return LabelFailure(problem, log) if problem else labels
-
-
-def _probe() -> str:
-    path = shutil.which("pw.x")
-    if path is None:
-        raise EngineError("no program pw.x on PATH")
-    return path
+        return LabelFailure("pw.x's output is of another structure", log, "invalid")
+    return labels_from_ase(atoms)
 
 
 ENGINE = Engine(
-    "qe", {"label": (QuantumEspresso, QeLabeler)}, _probe, install="apt-get install quantum-espresso", image="label-qe"
+    "qe",
+    {"label": (QuantumEspresso, QeLabeler)},
+    found("pw.x"),
+    install="apt-get install quantum-espresso",
+    image="label-qe",
 )

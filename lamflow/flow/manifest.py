@@ -15,6 +15,7 @@ from lamflow.config.engines import engine_named
 from lamflow.config.pods import CLUSTER_PODS, Pod
 from lamflow.config.schema import Config
 from lamflow.errors import InputError
+from lamflow.ops._op import KEEPING
 
 KINDS = {
     "train": "train", "explore": "explore", "propose": "small", "relax": "explore", "select": "small", "label": "label",
@@ -158,7 +159,8 @@ def _label_image(config: Config) -> str:
 def _complete_pod(template: dict[str, Any], config: Config, number: int | None) -> None:
     step = re.sub(r"-.*$", "", template["name"])
     pod: Pod = getattr(config.pods, kind_of(step))
-    volumes, mounts = _volumes(pod, step)
+    source = template["script"].get("source", "")
+    volumes, mounts = _volumes(pod, talks=step in TALKS_TO_S3 or KEEPING in source)
     template["script"].update(
         image=image_of(config, step),
         imagePullPolicy=config.cluster.image_pull_policy,
@@ -227,11 +229,11 @@ def _environment(config: Config, pod: Pod, step: str) -> dict[str, str]:
     return {**plain, **address, **pod.environment}
 
 
-def _volumes(pod: Pod, step: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _volumes(pod: Pod, talks: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The volumes of a pod, and where it sees them."""
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108  a volume of the pod's own
-    if step in TALKS_TO_S3:
+    if talks:
         mounts.append({"name": "s3", "mountPath": SECRET, "readOnly": True})
     for index, volume in enumerate(pod.volumes):
         name, claim = f"volume-{index}", {"claimName": volume.claim, "readOnly": volume.read_only}

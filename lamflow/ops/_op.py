@@ -23,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
+from lamflow.data.cache import Folder, LabelCache
 from lamflow.engines.process import die_with_parent
 from lamflow.errors import EngineError, LamflowError, NodeError
 
@@ -39,7 +40,7 @@ from {entry} import main
 main("{module}", "{name}", root="/tmp", timeout={timeout}, gpus={gpus}, parameters={parameters}{more})
 """
 KEEPING = "lamflow.cluster.pod"
-"""Has the `main` that a pod begins with whose scratch folder is kept in the object store."""
+"""Has the `main` that a pod begins with which talks to the object store: for checkpoints, for the label cache."""
 TERMINATION = Path(os.environ.get("LAMFLOW_TERMINATION_LOG", "/dev/termination-log"))
 """What a container writes here Kubernetes shows as the reason of its end; at most 4 kB."""
 
@@ -55,6 +56,7 @@ class Context:
     out        where outputs are written
     threads    of each program
     gpus       that programs may use; none where the machine has none
+    labels     the label cache; None where none is shared
     """
 
     pod: int
@@ -66,6 +68,7 @@ class Context:
     threads: int = 1
     gpus: int = 0
     timeout: float = 86400.0
+    labels: LabelCache | None = None
 
     def progress(self, done: float) -> None:
         """Say which share of the work is done, 0 to 1."""
@@ -112,10 +115,12 @@ class Operation:
         timeout: float,
         gpus: int,
         checkpoints: tuple[str, float] | None = None,
+        labels: str | None = None,
     ) -> PythonScriptOPTemplate:
         """The dflow OP template, called like its step; `keys` says where in the store each output artifact goes.
 
         checkpoints  key below which the scratch folder is kept in the object store, and how often, in s
+        labels       key of the label cache there
         """
         from dflow import (  # fmt: skip
             InputArtifact,
@@ -132,8 +137,9 @@ class Operation:
         parameters = "{" + ", ".join(f'"{name}": {{{{inputs.parameters.{name}}}}}' for name in numbers) + "}"
         script = SCRIPT.format(
             module=self.function.__module__, name=self.name, threads=threads, timeout=timeout, gpus=gpus,
-            parameters=parameters, entry=__name__ if checkpoints is None else KEEPING,
-            more="" if checkpoints is None else f', checkpoints=("{checkpoints[0]}/", {checkpoints[1]:g})',
+            parameters=parameters, entry=__name__ if checkpoints is None and labels is None else KEEPING,
+            more=("" if checkpoints is None else f', checkpoints=("{checkpoints[0]}/", {checkpoints[1]:g})')
+            + ("" if labels is None else f', labels="{labels}/"'),
         )  # fmt: skip
         return PythonScriptOPTemplate(
             name=name,
@@ -168,7 +174,10 @@ def op(function: Callable[..., Any]) -> Operation:
     return Operation(function)
 
 
-def main(module: str, name: str, *, root: str, timeout: float, gpus: int, parameters: dict[str, int]) -> NoReturn:
+def main(
+    module: str, name: str, *, root: str, timeout: float, gpus: int, parameters: dict[str, int],
+    labels: LabelCache | None = None,
+) -> NoReturn:  # fmt: skip
     """Run an operation inside its pod and exit with the status that says whether to try again."""
     die_with_parent()
     pod, pods = parameters.pop("pod"), parameters.pop("pods")
@@ -181,12 +190,18 @@ def main(module: str, name: str, *, root: str, timeout: float, gpus: int, parame
         scratch = Path(os.environ.get("LAMFLOW_SCRATCH", folder / "scratch")) / f"{name}-{pod}"
         context = Context(
             pod, pods, f"{name}-{pod}", folder / "work", scratch, folder / "outputs",
-            threads=threads, gpus=gpus, timeout=timeout,
+            threads=threads, gpus=gpus, timeout=timeout, labels=labels or _labels_here(),
         )  # fmt: skip
         _execute(operation, context, folder / "inputs", parameters)
     except BaseException as error:  # noqa: BLE001  the pod's last word is its exit status
         leave(last_word(error, f"{name}-{pod}", timeout))
     leave(0)
+
+
+def _labels_here() -> LabelCache | None:
+    """The label cache of this machine, where a driver has named it."""
+    folder = os.environ.get("LAMFLOW_LABELS")
+    return LabelCache(Folder(Path(folder))) if folder else None
 
 
 def _execute(operation: Operation, context: Context, inputs: Path, parameters: dict[str, int]) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers
 
+from lamflow.config.engines import LabelerSettings
 from lamflow.config.schema import Config
-from lamflow.config.section import Section
+from lamflow.config.section import Section, expand
 from lamflow.data import Frame
 from lamflow.data.dataset import MANIFEST, Manifest
 from lamflow.data.frames import Floats
 from lamflow.data.packed import PackedFrames
+from lamflow.data.store import content_hash
 from lamflow.science.diversity import descriptor, descriptor_length
 
 DESCRIPTORS = "descriptors.npy"
@@ -64,6 +68,19 @@ def settings_text(settings: Section, input: Path) -> str:
     return settings.model_dump_json().replace(f"{input}/", "")
 
 
-def settings_hash(config: Config, task: str, input: Path) -> str:
-    """Hash of a task's label engine: two labels with the same hash were computed in the same way."""
-    return hashlib.sha256(settings_text(config.labeler(task), input).encode()).hexdigest()[:16]
+def settings_hash(settings: LabelerSettings) -> str:
+    """Hash of a label engine: two labels with the same hash were computed in the same way, in whatever run.
+
+    Files count by their content, and what does not change a label does not count.
+    """
+    text = json.dumps(_plain(settings.model_dump(exclude=set(settings.beside_physics))), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON, files as hashes of their content."""
+    if isinstance(value, Path):
+        return content_hash(expand(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

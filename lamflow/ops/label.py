@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,42 +31,75 @@ class Labeling(NamedTuple):
 
 @op
 def label(context: Context, *, input: Path, batch: Path) -> Labeling:
-    """Label the frames of `batch`; a frame that fails is recorded with its reason and does not stop the others."""
+    """Label the frames of `batch`; a frame that fails is recorded with its reason and does not stop the others.
+
+    What somebody has paid for already comes from the label cache, and every new label goes there at once.
+    """
     config = stored(input)
     given = Batch.read(batch)
     settings = config.labeler(given.task)
-    labeler, settings_id = registry.labeler(settings), settings_hash(config, given.task, input)
-    outcomes, good = [], []
-    count = len(given.frames)
-    for first in range(0, count, settings.at_once):
-        together = range(first, min(first + settings.at_once, count))
+    labeler, settings_id = registry.labeler(settings), settings_hash(settings)
+    cache = context.labels if config.label_cache and settings.cached else None
+    known = [cache.get(settings_id, frame) if cache is not None else None for frame in given.frames]
+    answers = {place: _Answer(labels, 0.0, cached=True) for place, labels in enumerate(known) if labels is not None}
+    wanted = [place for place in range(len(given.frames)) if place not in answers]
+    for first in range(0, len(wanted), settings.at_once):
+        together = wanted[first : first + settings.at_once]
         started = time.monotonic()
-        answers = labeler.label([given.frames[place] for place in together], context.scratch)
+        found = labeler.label([given.frames[place] for place in together], context.scratch)
         seconds = (time.monotonic() - started) / len(together)
-        for place, given_answer in zip(together, answers, strict=True):
-            frame = given.frames[place]
-            origin = given.origins[place].model_copy(update={"settings": settings_id})
-            answer = _passed(frame, given_answer)
-            outcome = LabelOutcome(hash=frame.content_hash(), origin=origin, seconds=seconds)
-            if isinstance(answer, LabelFailure):
-                outcome = outcome.model_copy(update={"failed": answer.reason, "log": answer.log})
-            else:
-                good.append(Item(LabeledFrame(frame, answer), origin))
-                outcome = outcome.model_copy(update={"energy": answer.energy})
-                if given.forces is not None:
-                    outcome = outcome.model_copy(update={"error": _largest_error(given.forces[place], answer)})
-            outcomes.append(outcome)
-        context.progress(together.stop / count)
+        for place, answer in zip(together, found, strict=True):
+            passed = _passed(given.frames[place], answer)
+            answers[place] = _Answer(passed, seconds)
+            if cache is not None and isinstance(passed, Labels):
+                about = {
+                    "engine": settings.engine,
+                    "run": config.name,
+                    "seconds": seconds,
+                    "lamflow": version("lamflow"),
+                }
+                cache.put(settings_id, given.frames[place], passed, about)
+        context.progress(len(answers) / len(given.frames))
+    outcomes, good = [], []
+    for place, frame in enumerate(given.frames):
+        outcome, labels = _outcome(given, place, settings_id, answers[place]), answers[place].answer
+        outcomes.append(outcome)
+        if isinstance(labels, Labels):
+            good.append(Item(LabeledFrame(frame, labels), outcome.origin))
     folder = context.out / "labeled" / str(context.pod)
     write_dataset(folder / "data", good, config.elements, "deepmd/npy")
     Labeled(outcomes=outcomes, role=given.role).save(folder / RESULT)
     return Labeling(context.out / "labeled")
 
 
+class _Answer(NamedTuple):
+    """What the engine said of a frame, and what it cost, in s."""
+
+    answer: Labels | LabelFailure
+    seconds: float
+    cached: bool = False
+
+
+def _outcome(given: Batch, place: int, settings: str, found: _Answer) -> LabelOutcome:
+    """The record of one label."""
+    origin = given.origins[place].model_copy(update={"settings": settings})
+    answer = found.answer
+    about: dict[str, Any] = {"seconds": found.seconds, "cached": found.cached}
+    if len(answer.attempts) > 1:
+        about["attempts"] = list(answer.attempts)
+    if isinstance(answer, LabelFailure):
+        about.update(failed=answer.reason, kind=answer.kind, log=answer.log)
+    else:
+        about["energy"] = answer.energy
+        if given.forces is not None:
+            about["error"] = _largest_error(given.forces[place], answer)
+    return LabelOutcome(hash=given.frames[place].content_hash(), origin=origin, **about)
+
+
 def _passed(frame: Frame, answer: Labels | LabelFailure) -> Labels | LabelFailure:
     """The gate that every label passes, whatever the code."""
     problem = answer.problem(frame) if isinstance(answer, Labels) else None
-    return LabelFailure(problem) if problem else answer
+    return LabelFailure(problem, kind="invalid") if problem else answer
 
 
 def _largest_error(predicted: Floats, labels: Labels) -> float:

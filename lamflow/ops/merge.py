@@ -63,7 +63,11 @@ def merge(
     out = context.out
     added, held = _write(out, config, train, heldout)
     seconds = sum(outcome.seconds for outcome in outcomes)
-    result = Merged(added=added, heldout=held, duplicates=twice + again, failed=failed, seconds=seconds)
+    result = Merged(
+        added=added, heldout=held, duplicates=twice + again, failed=failed, seconds=seconds,
+        cached=sum(outcome.cached for outcome in outcomes),
+        remedied=[outcome for outcome in outcomes if outcome.failed is None and len(outcome.attempts) > 1],
+    )  # fmt: skip
     result.save(out / "merged" / RESULT)
     return Merging(out / "train", out / "heldout", out / "known", out / "merged", len(outcomes) - len(failed))
 

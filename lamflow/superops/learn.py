@@ -7,6 +7,7 @@ from typing import Any
 from dflow import OutputParameter, Steps
 
 from lamflow.config.schema import Config
+from lamflow.data.cache import CACHE
 from lamflow.data.results import Shape
 from lamflow.data.store import HELDOUT, INDEX, INPUT, STRUCTURES, TRAIN, iteration_key
 from lamflow.ops.explore import explore
@@ -94,9 +95,15 @@ def _add_label(
     alone = batches is None and shape.label == 1
     step(
         group, "label", label, config.pods.label, place, pods=shape.label if batches is None else batches, left=left,
-        when=when, outputs={"labeled": f"{here}/labeled"},
+        when=when, outputs={"labeled": f"{here}/labeled"}, labels=_label_cache(config),
         input=Stored(INPUT), batch=Stored(f"{key}/0") if alone else Stored(key, each=True),
     )  # fmt: skip
+
+
+def _label_cache(config: Config) -> str | None:
+    """Key of the label cache in a cluster's object store, if any engine of the run wants one."""
+    wanted = any(part.label is not None and part.label.cached for part in config.parts)
+    return f"{config.cluster.prefix}{CACHE}" if config.label_cache and wanted else None
 
 
 def _add_merge(

@@ -53,12 +53,13 @@ class Place:
 def step(  # noqa: PLR0913  what a step needs, by keyword
     group: Steps, name: str, operation: Operation, pod: Pod, place: Place, *,
     pods: int | OutputParameter = 1, left: list[int] | None = None, outputs: dict[str, str], when: str | None = None,
-    checkpoints: str | None = None, **inputs: Any,
+    checkpoints: str | None = None, labels: str | None = None, **inputs: Any,
 ) -> Step:  # fmt: skip
     """Add a step of `pods` pods to `group`; `outputs` are the keys of its artifacts.
 
     Of the pods only those `left` run, all if it is None. On a cluster a pod's scratch folder is kept below
-    `checkpoints`. Inputs that are None are left out, Stored ones are artifacts, the others parameters.
+    `checkpoints`, and `labels` is the key of the label cache. Inputs that are None are left out, Stored ones are
+    artifacts, the others parameters.
     """
     artifacts = {key: place.artifact(value) for key, value in inputs.items() if isinstance(value, Stored)}
     parameters = {key: value for key, value in inputs.items() if value is not None and not isinstance(value, Stored)}
@@ -72,7 +73,7 @@ def step(  # noqa: PLR0913  what a step needs, by keyword
         template=operation.template(
             name=name, keys={output: place.key(key) for output, key in outputs.items()},
             threads=pod.threads, timeout=pod.timeout, gpus=pod.gpus,
-            checkpoints=kept,
+            checkpoints=kept, labels=None if place.folder is not None else labels,
         ),
         parameters={**parameters, "pod": ITEM if fans_out else 0, "pods": pods},
         artifacts=artifacts,

@@ -88,6 +88,43 @@ class TestCalculator(EvaluatorConformance, LabelerConformance):
         return evaluator(AseLabels.model_validate(made))
 
 
+class TestXtb(EvaluatorConformance, LabelerConformance):
+    """xTB, a calculator of another package: tight binding by tblite."""
+
+    @pytest.fixture
+    def engine(self) -> Evaluator:
+        arguments = {"method": "GFN1-xTB", "verbosity": 0}
+        made = {"engine": "ase", "calculator": "tblite.ase.TBLite", "arguments": arguments}
+        return evaluator(AseLabels.model_validate(made))
+
+    def frames(self) -> list[Frame]:
+        from ase.build import molecule
+
+        rng, made = np.random.default_rng(3), []
+        for name, pbc in (("CH3OH", True), ("H2O", True), ("CH3OH", False)):
+            atoms = molecule(name, vacuum=2.0, pbc=pbc)
+            atoms.positions += rng.normal(scale=0.05, size=atoms.positions.shape)
+            made.append(Frame.from_ase(atoms))
+        return [made[0], made[1], made[2]]
+
+    def good_frames(self) -> list[Frame]:
+        return self.frames()
+
+    def test_an_unconverged_cycle_is_a_failure(self, tmp_path: Path) -> None:
+        arguments = {"method": "GFN1-xTB", "verbosity": 0, "max_iterations": 2}
+        settings = AseLabels(engine="ase", calculator="tblite.ase.TBLite", arguments=arguments)  # type: ignore[arg-type]
+        [failed] = labeler(settings).label(self.frames()[:1], tmp_path)
+        assert isinstance(failed, LabelFailure)
+        assert failed.kind == "unconverged"
+
+
+def test_a_calculator_without_stress_is_refused_unless_no_virial_is_wanted() -> None:
+    mopac = AseLabels(engine="ase", calculator="ase.calculators.mopac.MOPAC")
+    with pytest.raises(InputError, match="cannot do stress, so frames would have no virial; set label.virial"):
+        mopac.examine(None)  # type: ignore[arg-type]  # it looks at no file
+    assert mopac.model_copy(update={"virial": False}).examine(None) == []  # type: ignore[arg-type]
+
+
 def test_a_calculator_that_fails_fails_its_frame_only(copper: list[Frame], tmp_path: Path) -> None:
     emt = labeler(AseLabels(engine="ase", calculator="ase.calculators.emt.EMT"))
     iron = Frame(np.full(8, 26), copper[0].positions, copper[0].cell)

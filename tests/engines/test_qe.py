@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from lamflow.data import Frame, Labels
 from lamflow.engines.conformance import LabelerConformance
+from lamflow.engines.program import kpoint_grid
 from lamflow.engines.protocol import Labeler, LabelFailure
-from lamflow.engines.qe import QuantumEspresso, kpoint_grid, read_output
+from lamflow.engines.qe import QuantumEspresso, read_output
 from lamflow.engines.registry import labeler
 
 PSEUDO = Path("/usr/share/espresso/pseudo/Si.pbe-rrkj.UPF")
@@ -45,16 +46,17 @@ class TestLabeler(LabelerConformance):
         assert -np.trace(middle.virial) == pytest.approx(slope, abs=0.05 * abs(slope) + 0.15)
 
     def test_an_unconverged_cycle_is_a_failure(self, tmp_path: Path) -> None:
-        settings = {**FAST, "input": {"electrons": {"electron_maxstep": 2}}}
+        settings = {**FAST, "input": {"electrons": {"electron_maxstep": 2}}, "remedies": {}}
         [failed] = labeler(QuantumEspresso.model_validate(settings)).label([silicon(1)], tmp_path)
         assert isinstance(failed, LabelFailure)
         assert failed.reason == "the SCF cycle did not converge"
+        assert failed.kind == "unconverged"
         assert "convergence NOT achieved" in failed.log
 
     def test_a_finished_label_is_not_computed_again(self, engine: Labeler, tmp_path: Path) -> None:
         frame = silicon(1)
         [first] = engine.label([frame], tmp_path)
-        output = tmp_path / frame.content_hash() / "pw.out"
+        output = tmp_path / frame.content_hash() / "0" / "pw.out"
         before = output.stat().st_mtime_ns
         [again] = engine.label([frame], tmp_path)
         assert output.stat().st_mtime_ns == before
@@ -66,7 +68,7 @@ class TestLabeler(LabelerConformance):
     def test_a_cut_off_output_is_a_failure(self, engine: Labeler, tmp_path: Path, until: str) -> None:
         frame = silicon(1)
         engine.label([frame], tmp_path)
-        output = tmp_path / frame.content_hash() / "pw.out"
+        output = tmp_path / frame.content_hash() / "0" / "pw.out"
         output.write_text(output.read_text().split(until)[0])
         assert isinstance(read_output(output, frame, 1e-8), LabelFailure)
 

@@ -227,6 +227,8 @@ def _read_input(path: Path) -> dict[str, Any]:
 class DeepmdLabels(LabelerSettings):
     """Labels by a DeePMD model, the teacher of a distillation; frames are evaluated together in large batches."""
 
+    cached: ClassVar[bool] = False
+
     engine: Literal["deepmd"]
     model: PretrainedModel
     """The teacher: a checkpoint or a frozen model, with `head` where it has several."""

@@ -1,0 +1,182 @@
+"""ABACUS: labels by plane waves, or by numerical atomic orbitals where these are given."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from ase.data import atomic_masses, atomic_numbers
+from pydantic import Field, JsonValue, model_validator
+
+from lamflow.config.engines import Engine
+from lamflow.config.section import Element, InputFile, expand
+from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
+from lamflow.data.io import read_labeled
+from lamflow.engines.program import (
+    ProgramLabeler,
+    ProgramSettings,
+    Spacing,
+    aligned,
+    boxed,
+    by_species,
+    found,
+    kpoint_grid,
+)
+from lamflow.engines.protocol import LabelFailure
+from lamflow.errors import InputError
+from lamflow.units import BOLTZMANN, RYDBERG, BohrMagneton, Rydberg
+
+FORBIDDEN = {
+    "calculation": "labels are single points",
+    "cal_force": "forces are always computed",
+    "cal_stress": "the stress is always computed",
+    "suffix": "lamflow sets it",
+    "pseudo_dir": "pseudopotentials are given as files",
+    "orbital_dir": "orbitals are given as files",
+    "stru_file": "lamflow writes the structure",
+    "kpoint_file": "give kspacing",
+    "basis_type": "it is lcao when orbitals are given, pw otherwise",
+}
+REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
+    "unconverged": [
+        {"scf_nmax": 200, "mixing_beta": 0.2},
+        {"scf_nmax": 400, "mixing_beta": 0.05, "mixing_ndim": 20},
+    ]
+}
+LOG = "OUT.ABACUS/running_scf.log"
+
+
+class Abacus(ProgramSettings):
+    """Labels by ABACUS: one self-consistent calculation with forces and stress a frame."""
+
+    forbidden = FORBIDDEN
+    obtained = "install ABACUS (conda install -c conda-forge abacus)"
+
+    engine: Literal["abacus"]
+    pseudopotentials: dict[Element, InputFile]
+    """One file an element."""
+    orbitals: dict[Element, InputFile] = Field(default_factory=dict)
+    """Numerical atomic orbitals, one file an element; with them the basis is LCAO, without them plane waves."""
+    ecutwfc: Rydberg
+    """Kinetic energy cutoff; with orbitals that of the grid."""
+    kspacing: Spacing = 0.2
+    """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each vector."""
+    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
+    """Of each atom of an element where the cycle begins; sets nspin 2."""
+    input: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further keywords of INPUT."""
+    command: list[str] = ["abacus"]
+    """How ABACUS is started, for example `[mpirun, -np, "4", abacus]`."""
+    remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        lacking = sorted(set(self.pseudopotentials) ^ set(self.orbitals)) if self.orbitals else []
+        if lacking:
+            what = "orbitals" if lacking[0] in self.pseudopotentials else "pseudopotentials"
+            raise ValueError(f"{what}: there is none for {lacking[0]}")
+        return self
+
+    def known_elements(self) -> set[str] | None:
+        """Those with a pseudopotential."""
+        return set(self.pseudopotentials)
+
+    def seconds(self, natoms: int) -> float:
+        """As one core takes."""
+        return 5.0 + 0.05 * natoms**2
+
+
+class AbacusLabeler(ProgramLabeler[Abacus]):
+    """Labeler by ABACUS."""
+
+    output = "abacus.out"
+    results = ("OUT.ABACUS",)
+    heavy = ("OUT.ABACUS/*CHG*", "OUT.ABACUS/*.cube", "OUT.ABACUS/WAVEFUNC*")
+
+    def files(self, settings: Abacus, frame: Frame) -> dict[str, str | Path]:
+        """INPUT, STRU, KPT, and the files of pseudopotentials and orbitals."""
+        box, order = boxed(frame), by_species(frame)
+        keys: dict[str, Any] = {
+            "suffix": "ABACUS", "calculation": "scf", "basis_type": "lcao" if settings.orbitals else "pw",
+            "ecutwfc": settings.ecutwfc, "cal_force": 1, "cal_stress": 1, "pseudo_dir": "./", "orbital_dir": "./",
+            "scf_thr": 1e-7, "symmetry": 0, "out_chg": 0,
+            **{key.lower(): value for key, value in settings.input.items()},
+        }  # fmt: skip
+        if settings.magnetic_moments:
+            keys["nspin"] = 2
+        if frame.electronic_temperature is not None:
+            width = frame.electronic_temperature * BOLTZMANN / RYDBERG
+            keys.update(smearing_method="fd", smearing_sigma=width)
+        grid = kpoint_grid(frame.cell, settings.kspacing) if frame.pbc else (1, 1, 1)
+        symbols = [frame.symbols[place] for place in order]
+        used = {element: expand(settings.pseudopotentials[element]) for element in dict.fromkeys(symbols)}
+        orbitals = {element: expand(settings.orbitals[element]) for element in used if settings.orbitals}
+        stru = _stru(
+            settings, box, order, {e: f.name for e, f in used.items()}, {e: f.name for e, f in orbitals.items()}
+        )
+        return {
+            "INPUT": "INPUT_PARAMETERS\n" + "".join(f"{key} {_word(value)}\n" for key, value in keys.items()),
+            "KPT": f"K_POINTS\n0\nGamma\n{grid[0]} {grid[1]} {grid[2]} 0 0 0\n",
+            "STRU": stru,
+            **{file.name: file for file in (*used.values(), *orbitals.values())},
+        }
+
+    def read(self, settings: Abacus, frame: Frame, folder: Path) -> Labels | LabelFailure:
+        """The labels in OUT.ABACUS."""
+        del settings
+        return read_output(folder, frame)
+
+
+def _stru(settings: Abacus, box: Frame, order: Any, potentials: dict[str, str], orbitals: dict[str, str]) -> str:
+    """The structure as ABACUS reads it, by dpdata."""
+    from dpdata.formats.abacus.stru import make_unlabeled_stru
+
+    symbols = [box.symbols[place] for place in order]
+    names = list(potentials)
+    moments = [settings.magnetic_moments.get(symbol, 0.0) for symbol in symbols] if settings.magnetic_moments else None
+    data = {
+        "atom_names": names,
+        "atom_numbs": [symbols.count(name) for name in names],
+        "atom_types": np.array([names.index(symbol) for symbol in symbols]),
+        "cells": box.cell[None],
+        "coords": box.positions[order][None],
+        "orig": np.zeros(3),
+    }
+    masses = [float(atomic_masses[atomic_numbers[name]]) for name in names]
+    text = make_unlabeled_stru(
+        data, 0, pp_file=potentials, numerical_orbital=orbitals or None, mass=masses, mag=moments
+    )
+    return str(text)
+
+
+def read_output(folder: Path, frame: Frame) -> Labels | LabelFailure:
+    """The labels of an ABACUS calculation in `folder` for `frame`, or why there are none."""
+    path = folder / LOG
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    tail = "\n".join(text.splitlines()[-20:])
+    if re.search(r"convergence has not been achieved|SCF IS NOT CONVERGED", text, re.IGNORECASE):
+        return LabelFailure("the SCF cycle did not converge", tail, "unconverged")
+    if not re.search(r"charge density convergence is achieved|#SCF IS CONVERGED#", text):
+        error = re.search(r"^.*(?:ERROR|WARNING_QUIT|NOTICE).*$", text, re.M)
+        if error:
+            return LabelFailure(f"ABACUS stopped: {error.group(0).strip()}", tail)
+        return LabelFailure("ABACUS stopped early", tail, "incomplete")
+    try:
+        [labeled] = read_labeled(folder, "abacus/scf")
+    except (InputError, ValueError, IndexError) as error:
+        return LabelFailure(f"ABACUS's output has no energy and forces: {error}", tail, "incomplete")
+    return aligned(LabeledFrame(labeled.frame, labeled.labels), boxed(frame))
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+ENGINE = Engine(
+    "abacus", {"label": (Abacus, AbacusLabeler)}, found("abacus"), install="conda install -c conda-forge abacus",
+    image="label-abacus",
+)  # fmt: skip

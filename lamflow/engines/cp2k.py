@@ -1,0 +1,229 @@
+"""CP2K: labels by Quickstep, from keys or from an input of the user's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, JsonValue, model_validator
+
+from lamflow.config.engines import Engine
+from lamflow.config.section import Element, InputFile, expand
+from lamflow.data import FailureKind, Frame, Labels
+from lamflow.data.frames import Floats
+from lamflow.engines.program import ProgramLabeler, ProgramSettings, Spacing, boxed, found, kpoint_grid, merged
+from lamflow.engines.protocol import LabelFailure
+from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE, BohrMagneton, Rydberg
+
+FORBIDDEN = {
+    "ignore_convergence_failure": "an unconverged cycle is no label",
+    "run_type": "labels are single points with forces",
+    "coord": "lamflow writes the structure",
+    "cell": "lamflow writes the structure",
+}
+REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
+    "unconverged": [
+        {"FORCE_EVAL": {"DFT": {"SCF": {"MAX_SCF": 200}}}},
+        {"FORCE_EVAL": {"DFT": {"SCF": {"MAX_SCF": 400, "MIXING": {"ALPHA": 0.1, "NBROYDEN": 12}}}}},
+    ]
+}
+PRESSURE = {"GPa": 1e4 * BAR_IN_EV_PER_A3, "bar": BAR_IN_EV_PER_A3, "kbar": 1e3 * BAR_IN_EV_PER_A3}
+
+
+class Cp2k(ProgramSettings):
+    """Labels by CP2K's Quickstep: one self-consistent calculation with forces and stress a frame."""
+
+    forbidden = FORBIDDEN
+    obtained = "install CP2K (Debian: apt-get install cp2k cp2k-data)"
+
+    engine: Literal["cp2k"]
+    basis: dict[Element, str]
+    """Name of each element's basis set, for example `DZVP-MOLOPT-SR-GTH`."""
+    potentials: dict[Element, str]
+    """Name of each element's pseudopotential, for example `GTH-PBE-q4`."""
+    basis_file: InputFile | str = "BASIS_MOLOPT"
+    """A name from CP2K's own data folder, or a file of yours."""
+    potential_file: InputFile | str = "GTH_POTENTIALS"
+    functional: str = "PBE"
+    """A functional's short name in CP2K."""
+    cutoff: Rydberg
+    """Of the finest grid."""
+    rel_cutoff: Rydberg = 50.0
+    kspacing: Spacing | None = None
+    """Largest distance between k points, in Å⁻¹ with the factor 2π included; Γ alone without it."""
+    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
+    """Of each atom of an element where the cycle begins; sets UKS."""
+    input: dict[str, JsonValue] = Field(default_factory=dict)
+    """Sections and keywords as in CP2K's manual, on top of lamflow's: `FORCE_EVAL: {DFT: {SCF: {EPS_SCF: 1e-7}}}`.
+    A list repeats a section or a keyword; the key `_` is a section's own parameter."""
+    command: list[str] = ["cp2k"]
+    """How CP2K is started, for example `[mpirun, -np, "4", cp2k.psmp]`."""
+    remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        only = sorted(set(self.basis) ^ set(self.potentials))
+        if only:
+            has, lacks = ("basis set", "potentials") if only[0] in self.basis else ("potential", "basis")
+            raise ValueError(f"{lacks}: {only[0]} has a {has} and nothing in {lacks}")
+        return self
+
+    def known_elements(self) -> set[str] | None:
+        """Those with a basis set and a potential."""
+        return set(self.basis)
+
+    def seconds(self, natoms: int) -> float:
+        """As one core takes."""
+        return 5.0 + 3.0 * natoms
+
+
+class Cp2kLabeler(ProgramLabeler[Cp2k]):
+    """Labeler by CP2K."""
+
+    output = "cp2k.out"
+    heavy = ("*.wfn*", "*.kp*", "*.restart*")
+
+    def command(self, settings: Cp2k) -> list[str]:
+        """CP2K reads its input by name."""
+        return [*settings.command, "-i", "cp2k.inp"]
+
+    def files(self, settings: Cp2k, frame: Frame) -> dict[str, str | Path]:
+        """cp2k.inp, and the user's own files of basis sets and potentials."""
+        sections = {key.upper(): value for key, value in settings.input.items()}
+        made: dict[str, str | Path] = {
+            "cp2k.inp": "\n".join(_lines(merged(_sections(settings, frame), sections))) + "\n"
+        }
+        for file in (settings.basis_file, settings.potential_file):
+            if isinstance(file, Path):
+                made[file.name] = expand(file)
+        return made
+
+    def read(self, settings: Cp2k, frame: Frame, folder: Path) -> Labels | LabelFailure:
+        """The labels in cp2k.out."""
+        del settings
+        return read_output(folder / self.output, frame)
+
+
+def _sections(settings: Cp2k, frame: Frame) -> dict[str, Any]:
+    """lamflow's own input for a frame."""
+    box = boxed(frame)
+    dft: dict[str, Any] = {
+        "BASIS_SET_FILE_NAME": _name(settings.basis_file),
+        "POTENTIAL_FILE_NAME": _name(settings.potential_file),
+        "MGRID": {"CUTOFF": settings.cutoff, "REL_CUTOFF": settings.rel_cutoff, "NGRIDS": 4},
+        "QS": {"EPS_DEFAULT": 1e-12},
+        "SCF": {"SCF_GUESS": "ATOMIC", "EPS_SCF": 1e-7, "MAX_SCF": 100},
+        "XC": {"XC_FUNCTIONAL": {"_": settings.functional}},
+    }
+    if not frame.pbc:
+        dft["POISSON"] = {"PERIODIC": "NONE", "POISSON_SOLVER": "MT"}
+    elif settings.kspacing is not None:
+        first, second, third = kpoint_grid(frame.cell, settings.kspacing)
+        dft["KPOINTS"] = {"SCHEME": f"MONKHORST-PACK {first} {second} {third}"}
+    if settings.magnetic_moments:
+        dft["UKS"] = True
+    if frame.electronic_temperature is not None:
+        smear = {"_": True, "METHOD": "FERMI_DIRAC", "ELECTRONIC_TEMPERATURE": f"[K] {frame.electronic_temperature}"}
+        dft["SCF"].update(SMEAR=smear, ADDED_MOS=10 + 2 * frame.natoms)
+    moments = settings.magnetic_moments
+    kinds = [
+        {
+            "_": element, "ELEMENT": element, "BASIS_SET": settings.basis[element],
+            "POTENTIAL": settings.potentials[element],
+            **({"MAGNETIZATION": moments[element]} if element in moments else {}),
+        }
+        for element in sorted(set(frame.symbols))
+    ]  # fmt: skip
+    cell = {name: " ".join(f"{x:.12f}" for x in row) for name, row in zip("ABC", box.cell, strict=True)}
+    coordinates = [
+        f"{symbol} {x:.12f} {y:.12f} {z:.12f}" for symbol, (x, y, z) in zip(box.symbols, box.positions, strict=True)
+    ]
+    return {
+        "GLOBAL": {"PROJECT": "lamflow", "RUN_TYPE": "ENERGY_FORCE", "PRINT_LEVEL": "MEDIUM"},
+        "FORCE_EVAL": {
+            "METHOD": "QUICKSTEP",
+            **({"STRESS_TENSOR": "ANALYTICAL"} if frame.pbc else {}),
+            "PRINT": {"FORCES": {"_": "ON", "NDIGITS": 12}, **({"STRESS_TENSOR": {"_": "ON"}} if frame.pbc else {})},
+            "DFT": dft,
+            "SUBSYS": {"CELL": {**cell, **({} if frame.pbc else {"PERIODIC": "NONE"})}, "COORD": {"": coordinates},
+                       "KIND": kinds},
+        },
+    }  # fmt: skip
+
+
+def _name(file: Path | str) -> str:
+    return file.name if isinstance(file, Path) else file
+
+
+def _lines(sections: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
+    """The lines of an input."""
+    margin = "  " * depth
+    for key, given in sections.items():
+        if key == "_":
+            continue
+        for value in given if isinstance(given, list) else [given]:
+            if isinstance(value, Mapping):
+                yield f"{margin}&{key} {_word(value.get('_', ''))}".rstrip()
+                yield from _lines(value, depth + 1)
+                yield f"{margin}&END {key}"
+            else:
+                yield f"{margin}{key} {_word(value)}".rstrip() if key else f"{margin}{value}"
+
+
+def _word(value: Any) -> str:
+    return ("TRUE" if value else "FALSE") if isinstance(value, bool) else str(value)
+
+
+def read_output(path: Path, frame: Frame) -> Labels | LabelFailure:
+    """The labels in CP2K's output for `frame`, or why there are none.
+
+    CP2K ends well after a cycle that did not converge, so it must say that it did.
+    """
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    if "SCF run NOT converged" in text or "outer SCF loop FAILED to converge" in text:
+        return LabelFailure("the SCF cycle did not converge", kind="unconverged")
+    if "[ABORT]" in text:
+        box = text.partition("[ABORT]")[2].partition(" ****")[0].splitlines()[1:]
+        reason = " ".join(line[9:-1].strip() for line in box)  # beside the picture of a man
+        return LabelFailure(f"CP2K stopped: {' '.join(reason.split())}")
+    if "SCF run converged" not in text or "PROGRAM ENDED AT" not in text:
+        return LabelFailure("CP2K stopped early", kind="incomplete")
+    energies = re.findall(r"ENERGY\| Total FORCE_EVAL.*?:\s+(\S+)", text)
+    forces = _forces(text)
+    if not energies or forces is None:
+        return LabelFailure(f"the output has no {'forces' if energies else 'energy'}", kind="incomplete")
+    stress = _stress(text)
+    virial = None
+    if stress is not None and frame.pbc:
+        virial = stress * abs(float(np.linalg.det(frame.cell)))
+    return Labels(float(energies[-1]) * HARTREE, forces, virial)
+
+
+def _forces(text: str) -> Floats | None:
+    """Forces (N, 3) in eV/Å: the older table of atoms, or the newer lines that begin with FORCES|."""
+    lines = re.findall(r"^ FORCES\|\s+\d+\s+(\S+)\s+(\S+)\s+(\S+)\s+\S+\s*$", text, re.M)
+    if not lines:
+        table = text.rpartition("ATOMIC FORCES in [a.u.]")[2].partition("SUM OF ATOMIC FORCES")
+        if not table[1]:
+            return None
+        lines = re.findall(r"^\s+\d+\s+\d+\s+[A-Z]\w*\s+(\S+)\s+(\S+)\s+(\S+)\s*$", table[0], re.M)
+    return np.array(lines, dtype=np.float64).reshape(-1, 3) * HARTREE / BOHR
+
+
+def _stress(text: str) -> Floats | None:
+    """The stress (3, 3) in eV/Å³ as CP2K prints it, positive under compression."""
+    head = list(re.finditer(r"STRESS\|\s+Analytical stress tensor \[(\w+)\]", text))
+    if not head:
+        return None
+    rows = re.findall(r"STRESS\|\s+[xyz]\s+(\S+)\s+(\S+)\s+(\S+)\s*$", text[head[-1].end() :], re.M)[:3]
+    if len(rows) < 3:
+        return None
+    return np.array(rows, dtype=np.float64) * PRESSURE[head[-1].group(1)]
+
+
+ENGINE = Engine(
+    "cp2k", {"label": (Cp2k, Cp2kLabeler)}, found("cp2k"), install="apt-get install cp2k cp2k-data", image="label-cp2k"
+)

@@ -1,0 +1,104 @@
+"""Any other code: a command, and formats of dpdata or ASE for what it reads and writes."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from lamflow.config.engines import Engine
+from lamflow.config.section import InputFile, expand
+from lamflow.data import FailureKind, Frame, Labels
+from lamflow.data.io import read_labeled, write_structure
+from lamflow.engines.program import ProgramLabeler, ProgramSettings, aligned
+from lamflow.engines.protocol import LabelFailure
+from lamflow.errors import InputError
+
+
+class Custom(ProgramSettings):
+    """Labels by a command of your own that reads and writes formats which dpdata or ASE know."""
+
+    engine: Literal["custom"]
+    command: list[str] = Field(min_length=1)
+    """What is run in a folder of its own for each frame."""
+    input_file: str = "POSCAR"
+    """Name of the structure's file that the command reads."""
+    input_format: str = "vasp/poscar"
+    """dpdata's or ASE's name of its format."""
+    output_file: str = "labeled.extxyz"
+    """Name of what the command writes, a file or a folder with energy, forces and, of periodic frames, virial or
+    stress; `.` for the folder itself."""
+    output_format: str = "extxyz"
+    """dpdata's or ASE's name of its format; the last frame in it is taken."""
+    files: list[InputFile] = Field(default_factory=list)
+    """Further files that the command needs, linked into the folder."""
+    converged: str | None = None
+    """A regular expression that must be found in what the command prints; without it the SCF cycle is unconverged."""
+    unconverged: str | None = None
+    """A regular expression that says so when it is found there."""
+    input: dict[Literal["environment"], dict[str, str]] = Field(default_factory=dict)
+    """Variables of the command's environment; remedies change them."""
+    remedies: dict[FailureKind, list[dict[str, JsonValue]]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name in (self.input_file, self.output_file):
+            if name.startswith("/") or ".." in Path(name).parts:
+                raise ValueError(f"{name!r}: give a name in the folder that the command runs in")
+        for key in ("converged", "unconverged"):
+            pattern = getattr(self, key)
+            try:
+                re.compile(pattern or "")
+            except re.error as error:
+                raise ValueError(f"{key}: {pattern!r} is no regular expression: {error}") from error
+        return self
+
+
+class CustomLabeler(ProgramLabeler[Custom]):
+    """Labeler by a command."""
+
+    output = "stdout.log"
+
+    def __init__(self, settings: Custom) -> None:
+        super().__init__(settings)
+        self.results = () if settings.output_file == "." else (settings.output_file,)  # type: ignore[misc]
+
+    def environment(self, settings: Custom) -> dict[str, str]:
+        """The user's variables."""
+        return settings.input.get("environment", {})
+
+    def files(self, settings: Custom, frame: Frame) -> dict[str, str | Path]:
+        """The structure and the user's files."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / settings.input_file
+            try:
+                write_structure(path, frame, settings.input_format)
+            except InputError as error:
+                raise ValueError(str(error)) from error
+            text = path.read_text()
+        return {settings.input_file: text, **{file.name: expand(file) for file in settings.files}}
+
+    def read(self, settings: Custom, frame: Frame, folder: Path) -> Labels | LabelFailure:
+        """The labels in what the command wrote."""
+        said = (folder / self.output).read_text(errors="replace") if (folder / self.output).is_file() else ""
+        if settings.unconverged and re.search(settings.unconverged, said):
+            return LabelFailure("the command says that it did not converge", kind="unconverged")
+        if not (folder / settings.output_file).exists():
+            return LabelFailure(f"the command wrote no {settings.output_file}", kind="incomplete")
+        if settings.converged and not re.search(settings.converged, said):
+            return LabelFailure(f"nothing that was printed matches {settings.converged!r}", kind="unconverged")
+        try:
+            labeled = read_labeled(folder / settings.output_file, settings.output_format)[-1]
+        except InputError as error:
+            return LabelFailure(str(error), kind="incomplete")
+        return aligned(labeled, frame)
+
+
+def _probe() -> str:
+    return "a command of the user"
+
+
+ENGINE = Engine("custom", {"label": (Custom, CustomLabeler)}, _probe, install="your own", image="base")

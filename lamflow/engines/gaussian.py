@@ -1,0 +1,148 @@
+"""Gaussian: labels of molecules and clusters."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field, JsonValue, model_validator
+
+from lamflow.config.engines import Engine
+from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
+from lamflow.data.io import read_labeled
+from lamflow.engines.program import ProgramLabeler, ProgramSettings, aligned, found
+from lamflow.engines.protocol import LabelFailure
+from lamflow.errors import InputError
+
+REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
+    "unconverged": [{"scf": "(xqc,maxcycle=256)"}, {"scf": "(yqc,maxcycle=512)"}]
+}
+
+
+class Gaussian(ProgramSettings):
+    """Labels by Gaussian: energy and forces of an isolated system."""
+
+    obtained = "Gaussian is licensed, see gaussian.com; load its module or put it on PATH"
+
+    engine: Literal["gaussian"]
+    keywords: str
+    """Method, basis set and options of the route section, like `mn15/6-31g**`; `force` and `nosymm` are added."""
+    charge: int = 0
+    multiplicity: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """`auto`: every molecule in the frame has the lowest spin that its electrons allow, O₂ is a triplet, and the spins
+    of molecules add up."""
+    nproc: int = Field(1, ge=1)
+    """Cores, as in %nproc."""
+    memory: str = "2GB"
+    """As in %mem."""
+    input: dict[Literal["scf", "integral", "keywords"], str] = Field(default_factory=dict)
+    """Options of the route section by name, for example `scf: (maxcycle=256)`; `keywords` are added as they are."""
+    command: list[str] = ["g16"]
+    """How Gaussian is started; the input's name follows."""
+    remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for line in (self.keywords, self.memory, *self.input.values()):
+            if "\n" in line or line.lstrip().startswith(("#", "%")):
+                raise ValueError(f"keywords: {line!r}: give the words of the route section only, without # and %")
+        if re.search(r"\b(opt|freq|irc)\b", self.keywords.lower()):
+            raise ValueError(f"keywords: {self.keywords!r}: a label is one single point with forces")
+        return self
+
+    def seconds(self, natoms: int) -> float:
+        """As one core takes."""
+        return 5.0 + 0.1 * natoms**2
+
+
+class GaussianLabeler(ProgramLabeler[Gaussian]):
+    """Labeler by Gaussian."""
+
+    output = "stdout.log"
+    results = ("label.log",)
+    heavy = ("*.chk", "Gau-*", "*.rwf")
+
+    def command(self, settings: Gaussian) -> list[str]:
+        """Gaussian writes label.log for label.gjf."""
+        return [*settings.command, "label.gjf"]
+
+    def environment(self, settings: Gaussian) -> dict[str, str]:
+        """Scratch files lie beside the input."""
+        del settings
+        return {"GAUSS_SCRDIR": "."}
+
+    def files(self, settings: Gaussian, frame: Frame) -> dict[str, str | Path]:
+        """label.gjf. Raises ValueError for a periodic frame and an impossible multiplicity."""
+        if frame.pbc:
+            raise ValueError("Gaussian labels isolated systems, and this frame is periodic")
+        spin = settings.multiplicity if settings.multiplicity != "auto" else multiplicity(frame, settings.charge)
+        electrons = int(frame.numbers.sum()) - settings.charge
+        if (electrons + spin) % 2 == 0 or electrons < spin - 1:
+            raise ValueError(f"multiplicity {spin} is impossible with {electrons} electrons (charge {settings.charge})")
+        options = [f"{key}={value}" for key, value in settings.input.items() if key != "keywords"]
+        route = " ".join(["#p", settings.keywords, *options, settings.input.get("keywords", "")])
+        for word in ("force", "nosymm"):
+            if word not in route.lower().split():
+                route += f" {word}"
+        atoms = "".join(
+            f"{symbol} {x:.10f} {y:.10f} {z:.10f}\n"
+            for symbol, (x, y, z) in zip(frame.symbols, frame.positions, strict=True)
+        )
+        head = f"%nproc={settings.nproc}\n%mem={settings.memory}\n{' '.join(route.split())}\n"
+        return {"label.gjf": f"{head}\nlamflow\n\n{settings.charge} {spin}\n{atoms}\n"}
+
+    def read(self, settings: Gaussian, frame: Frame, folder: Path) -> Labels | LabelFailure:
+        """The labels in label.log."""
+        del settings
+        return read_log(folder / "label.log", frame)
+
+
+def multiplicity(frame: Frame, charge: int = 0) -> int:
+    """The spin multiplicity 2S + 1 of a frame's molecules, as `auto` means it.
+
+    Molecules are atoms within ASE's natural bond lengths. With a charge the whole is one molecule.
+    """
+    if charge:
+        return 1 + (int(frame.numbers.sum()) - charge) % 2
+    unpaired = 0
+    for members in molecules(frame):
+        numbers = frame.numbers[members]
+        unpaired += 2 if sorted(numbers) == [8, 8] else int(numbers.sum()) % 2
+    return 1 + unpaired
+
+
+def molecules(frame: Frame) -> list[np.ndarray]:
+    """Indices of the atoms of each molecule."""
+    from ase.neighborlist import build_neighbor_list, get_connectivity_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    neighbors = build_neighbor_list(frame.to_ase(), self_interaction=False)
+    count, label = connected_components(get_connectivity_matrix(neighbors.nl), directed=False)
+    return [np.flatnonzero(label == place) for place in range(count)]
+
+
+def read_log(path: Path, frame: Frame) -> Labels | LabelFailure:
+    """The labels in Gaussian's log for `frame`, or why there are none."""
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    tail = "\n".join(text.splitlines()[-20:])
+    if "Convergence failure" in text or "Convergence criterion not met" in text:
+        return LabelFailure("the SCF cycle did not converge", tail, "unconverged")
+    error = re.search(r"Error termination.*", text)
+    if error:
+        return LabelFailure(f"Gaussian stopped: {error.group(0).strip()}", tail)
+    if "Normal termination of Gaussian" not in text:
+        return LabelFailure("Gaussian stopped early" if text else "there is no label.log", tail, "incomplete")
+    try:
+        labeled = read_labeled(path, "gaussian/log")[-1]
+    except InputError as error:
+        return LabelFailure(f"Gaussian's log cannot be read: {error}", tail, "incomplete")
+    found_frame = Frame(labeled.frame.numbers, labeled.frame.positions, np.zeros((3, 3)), pbc=False)
+    return aligned(LabeledFrame(found_frame, Labels(labeled.labels.energy, labeled.labels.forces)), frame)
+
+
+ENGINE = Engine(
+    "gaussian", {"label": (Gaussian, GaussianLabeler)}, found("g16"), install="licensed: see gaussian.com",
+    image="label-gaussian",
+)  # fmt: skip

@@ -1,0 +1,128 @@
+"""GPAW: labels by projector augmented waves, in an interpreter that may be another one than lamflow's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, JsonValue
+
+from lamflow.config.engines import Engine
+from lamflow.config.section import Element
+from lamflow.data import FailureKind, Frame, Labels
+from lamflow.engines.program import ProgramLabeler, ProgramSettings, Spacing, boxed, found, kpoint_grid
+from lamflow.engines.protocol import LabelFailure
+from lamflow.units import BOLTZMANN, BohrMagneton, Electronvolt
+
+ANSWER = "labels.json"
+FORBIDDEN = {
+    "txt": "lamflow sets it",
+    "kpts": "give kspacing",
+    "mode": "give cutoff; labels are by plane waves, for the other modes have no stress",
+    "xc": "give xc",
+}
+REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
+    "unconverged": [
+        {"maxiter": 600, "mixer": {"method": "separate", "beta": 0.05, "nmaxold": 5, "weight": 50}},
+        {"maxiter": 900, "mixer": {"method": "separate", "beta": 0.01, "nmaxold": 3, "weight": 100}},
+    ]
+}
+SCRIPT = '''\
+"""Labels one structure. Run by lamflow in an interpreter that has GPAW; reads task.json, writes labels.json."""
+import json
+
+from ase import Atoms
+from ase.parallel import parprint, world
+from gpaw import GPAW, PW, KohnShamConvergenceError
+
+with open("task.json") as file:
+    task = json.load(file)
+atoms = Atoms(task["symbols"], positions=task["positions"], cell=task["cell"], pbc=task["pbc"])
+if task["moments"]:
+    atoms.set_initial_magnetic_moments(task["moments"])
+atoms.calc = GPAW(mode=PW(task["cutoff"]), txt="gpaw.txt", **task["arguments"])
+try:
+    answer = {"energy": atoms.get_potential_energy(force_consistent=True), "forces": atoms.get_forces().tolist()}
+    if all(task["pbc"]):
+        answer["stress"] = atoms.get_stress(voigt=False).tolist()
+except KohnShamConvergenceError as error:
+    answer = {"unconverged": str(error) or "its steps (maxiter) were not enough"}
+if world.rank == 0:
+    with open("labels.json", "w") as file:
+        json.dump(answer, file)
+'''
+
+
+class Gpaw(ProgramSettings):
+    """Labels by GPAW's plane waves: one self-consistent calculation with forces and stress a frame."""
+
+    forbidden = FORBIDDEN
+    obtained = "install GPAW (pip install gpaw)"
+
+    engine: Literal["gpaw"]
+    cutoff: Electronvolt
+    """Kinetic energy cutoff of the plane waves. The stress converges more slowly with it than the forces."""
+    xc: str = "PBE"
+    """Exchange and correlation, as GPAW names it."""
+    kspacing: Spacing = 0.2
+    """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each vector."""
+    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
+    """Of each atom of an element where the cycle begins."""
+    input: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further arguments of GPAW's calculator, for example `occupations: {name: fermi-dirac, width: 0.05}`."""
+    command: list[str] = ["gpaw", "python"]
+    """An interpreter that has GPAW; the script's name follows. For example `[mpirun, -np, "4", gpaw, python]`."""
+    remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
+
+    def seconds(self, natoms: int) -> float:
+        """As one core takes."""
+        return 5.0 + 0.15 * natoms**2
+
+
+class GpawLabeler(ProgramLabeler[Gpaw]):
+    """Labeler by GPAW."""
+
+    output = "stdout.log"
+    results = (ANSWER, "gpaw.txt")
+
+    def command(self, settings: Gpaw) -> list[str]:
+        """The interpreter runs the script."""
+        return [*settings.command, "label.py"]
+
+    def files(self, settings: Gpaw, frame: Frame) -> dict[str, str | Path]:
+        """The script, and what it is to compute."""
+        box, grid = boxed(frame), (1, 1, 1)
+        arguments: dict[str, Any] = {"xc": settings.xc, "symmetry": {"point_group": False}, **settings.input}
+        if frame.pbc:
+            grid = kpoint_grid(frame.cell, settings.kspacing)
+        arguments["kpts"] = {"size": grid, "gamma": True}
+        if frame.electronic_temperature is not None:
+            width = frame.electronic_temperature * BOLTZMANN
+            arguments["occupations"] = {"name": "fermi-dirac", "width": width}
+        moments = [settings.magnetic_moments.get(symbol, 0.0) for symbol in frame.symbols]
+        task = {
+            "symbols": frame.symbols, "positions": box.positions.tolist(), "cell": box.cell.tolist(),
+            "pbc": [frame.pbc] * 3, "cutoff": settings.cutoff, "arguments": arguments,
+            "moments": moments if settings.magnetic_moments else [],
+        }  # fmt: skip
+        return {"label.py": SCRIPT, "task.json": json.dumps(task, indent=1)}
+
+    def read(self, settings: Gpaw, frame: Frame, folder: Path) -> Labels | LabelFailure:
+        """The labels in labels.json."""
+        del settings
+        if not (folder / ANSWER).is_file():
+            lines = [line for line in (folder / self.output).read_text(errors="replace").splitlines() if line.strip()]
+            reason = f"GPAW stopped: {lines[-1].strip()}" if lines else "GPAW stopped early"
+            return LabelFailure(reason, kind="stopped" if lines else "incomplete")
+        answer = json.loads((folder / ANSWER).read_text())
+        if "unconverged" in answer:
+            return LabelFailure(f"the SCF cycle did not converge: {answer['unconverged']}", kind="unconverged")
+        virial = None
+        if "stress" in answer:
+            virial = -np.array(answer["stress"], dtype=np.float64) * abs(float(np.linalg.det(frame.cell)))
+        return Labels(float(answer["energy"]), np.array(answer["forces"], dtype=np.float64), virial)
+
+
+ENGINE = Engine("gpaw", {"label": (Gpaw, GpawLabeler)}, found("gpaw"), install="pip install gpaw", image="label-gpaw")

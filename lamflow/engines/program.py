@@ -1,0 +1,290 @@
+"""Codes that label one frame at a time: write its input, run a program, read the output, and try remedies."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, JsonValue, model_validator
+
+from lamflow.config.engines import LabelerSettings
+from lamflow.data import Attempt, FailureKind, Frame, LabeledFrame, Labels
+from lamflow.data.frames import Floats, Ints
+from lamflow.engines import process
+from lamflow.engines.protocol import LabelFailure
+from lamflow.errors import EngineError, LateError
+from lamflow.units import PerAngstrom, Second
+
+Spacing = PerAngstrom | tuple[PerAngstrom, PerAngstrom, PerAngstrom]
+"""Of k points: the same along each reciprocal vector, or one for each."""
+S = TypeVar("S", bound="ProgramSettings")
+ASKED = "asked.sha256"
+"""Hash of the input that an output belongs to."""
+SAME = 1e-2
+"""Å; outputs whose atoms are farther away than this from where they should be are of another structure."""
+ROOM = 5.0
+"""Å of vacuum on every side of an isolated system that a code can only treat in a box."""
+
+
+class ProgramSettings(LabelerSettings):
+    """What every code that runs as a program is told."""
+
+    beside_physics: ClassVar[frozenset[str]] = frozenset({"command", "label_timeout", "remedies"})
+
+    forbidden: ClassVar[Mapping[str, str]] = {}
+    """Keys of the code's input that users may not set, in lower case, and why."""
+    obtained: ClassVar[str] = "install it"
+    """How one gets the code."""
+
+    input: dict[Any, Any] = Field(default_factory=dict)
+    """Further keys of the code's input."""
+    command: list[str] = Field(min_length=1)
+    """How the code is started, for example `[mpirun, -np, "4", PROGRAM]`."""
+    label_timeout: Second = 6 * 3600.0
+    """One try of one label that takes longer has failed."""
+    remedies: dict[FailureKind, list[dict[str, JsonValue]]] = Field(default_factory=dict)
+    """What is tried when a label fails, by the class of its failure: keys of `input` to set, one step after the other,
+    each on top of the one before. An empty list tries nothing."""
+
+    @model_validator(mode="after")
+    def _nothing_forbidden(self) -> Self:
+        steps = [(f"remedies.{kind}", step) for kind, ladder in self.remedies.items() for step in ladder]
+        for where, keys in [("input", self.input), *steps]:
+            for path in _key_paths(keys):
+                why = self.forbidden.get(path[-1].lower())
+                if why is not None:
+                    raise ValueError(f"{where}.{'.'.join(path)}: not allowed: {why}")
+        return self
+
+    def missing(self) -> str | None:
+        """The program that `command` names."""
+        if shutil.which(self.command[0]) is not None:
+            return None
+        return f"{self.command[0]}: no such program on PATH; {self.obtained}, or give label.command"
+
+    def remedied(self, changes: Mapping[str, JsonValue]) -> Self:
+        """These settings with remedies taken."""
+        return self.model_copy(update={"input": merged(self.input, changes)}) if changes else self
+
+
+def _key_paths(keys: Any) -> Iterator[tuple[str, ...]]:
+    """Every key of nested sections, with those of the sections around it."""
+    if isinstance(keys, Mapping):
+        for key, value in keys.items():
+            yield (str(key),)
+            yield from ((str(key), *inner) for inner in _key_paths(value))
+    elif isinstance(keys, list):
+        for item in keys:
+            yield from _key_paths(item)
+
+
+def merged(given: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` with `changes` on top, section by section; keys are compared as they are."""
+    result = dict(given)
+    for key, value in changes.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+class ProgramLabeler(ABC, Generic[S]):
+    """Labeler by a program that treats one frame at a time. An engine gives `files` and `read`.
+
+    output   file that the program's output and errors go into
+    results  further files and folders that `read` looks at, removed before the program runs
+    heavy    files and folders that are removed when it has run, as patterns
+    """
+
+    output: ClassVar[str]
+    results: ClassVar[tuple[str, ...]] = ()
+    heavy: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, settings: S) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def files(self, settings: S, frame: Frame) -> dict[str, str | Path]:
+        """The input for `frame`: by name the text of a file, or a file to be linked.
+
+        Raises ValueError when the code, as it is set up, cannot treat such a frame.
+        """
+
+    @abstractmethod
+    def read(self, settings: S, frame: Frame, folder: Path) -> Labels | LabelFailure:
+        """The labels that the program left in `folder`, or why there are none. No exit status is asked."""
+
+    def command(self, settings: S) -> list[str]:
+        """How the program is started in its folder."""
+        return settings.command
+
+    def environment(self, settings: S) -> dict[str, str]:
+        """Variables that the program needs."""
+        del settings
+        return {}
+
+    def label(self, frames: Sequence[Frame], work: Path) -> list[Labels | LabelFailure]:
+        """See Labeler. Each try of each frame has a folder of its own below `work`; one that is done is read again."""
+        missing = self.settings.missing()
+        if missing:
+            raise EngineError(missing)
+        return [self._label(frame, work / frame.content_hash()) for frame in frames]
+
+    def _label(self, frame: Frame, work: Path) -> Labels | LabelFailure:
+        attempts: list[Attempt] = []
+        taken: dict[FailureKind, int] = {}
+        changes: dict[str, JsonValue] = {}
+        while True:
+            started = time.monotonic()
+            answer = self._try(self.settings.remedied(changes), frame, work / str(len(attempts)))
+            seconds = time.monotonic() - started
+            if isinstance(answer, Labels):
+                return replace(answer, attempts=(*attempts, Attempt(changes, seconds)))
+            attempts.append(Attempt(changes, seconds, answer.kind, answer.reason))
+            ladder, step = self.settings.remedies.get(answer.kind, []), taken.get(answer.kind, 0)
+            if step >= len(ladder):
+                return replace(answer, attempts=tuple(attempts))
+            taken[answer.kind] = step + 1
+            changes = merged(changes, ladder[step])
+
+    def _try(self, settings: S, frame: Frame, folder: Path) -> Labels | LabelFailure:
+        """One try. Raises NodeError when the machine is at fault."""
+        try:
+            asked = _write(folder, self.files(settings, frame))
+        except ValueError as error:
+            return LabelFailure(str(error), kind="refused")
+        if (folder / ASKED).is_file() and (folder / ASKED).read_text() == asked:
+            finished = self._read(settings, frame, folder)
+            if isinstance(finished, Labels):
+                return finished
+        _remove(folder, (self.output, *self.results))
+        trouble: EngineError | None = None
+        try:
+            process.run(
+                self.command(settings), cwd=folder, log=folder / self.output, timeout=settings.label_timeout,
+                environment=self.environment(settings),
+            )  # fmt: skip
+        except EngineError as error:
+            trouble = error
+        finally:
+            _remove(folder, self.heavy)
+        result = self._read(settings, frame, folder)
+        if isinstance(result, Labels):
+            (folder / ASKED).write_text(asked)
+            return result
+        if isinstance(trouble, LateError):
+            return LabelFailure(str(trouble).split(";", 1)[0], result.log, "late")
+        if trouble is None or result.kind == "unconverged":
+            return result
+        return LabelFailure(f"{result.reason}; {str(trouble).partition('; the end of')[0]}", result.log, result.kind)
+
+    def _read(self, settings: S, frame: Frame, folder: Path) -> Labels | LabelFailure:
+        """What `read` says, whatever a cut-off file does to its parsers, and the gate that all labels pass."""
+        log = process.tail(folder / self.output)
+        try:
+            answer = self.read(settings, frame, folder)
+        except Exception as error:  # noqa: BLE001  parsers of others raise anything; it is one failed label
+            reason = f"the output cannot be read: {type(error).__name__}: {error}"
+            return LabelFailure(reason, log, "incomplete")
+        if isinstance(answer, LabelFailure):
+            return replace(answer, log=answer.log or log)
+        problem = answer.problem(frame)
+        if problem:
+            return LabelFailure(problem, log, "invalid")
+        if frame.pbc and answer.virial is None:
+            return LabelFailure("the output has no stress", log, "incomplete")
+        return answer if frame.pbc else replace(answer, virial=None)
+
+
+def _remove(folder: Path, patterns: Sequence[str]) -> None:
+    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _write(folder: Path, files: Mapping[str, str | Path]) -> str:
+    """Write or link the input files into a folder, and return a hash of what was asked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        path = folder / name
+        path.unlink(missing_ok=True)
+        if isinstance(content, Path):
+            path.symlink_to(content.absolute())
+        else:
+            path.write_text(content)
+        digest.update(f"{name}\0{content}\0".encode())
+    return digest.hexdigest()
+
+
+def by_species(frame: Frame) -> Ints:
+    """Order (N,) in which codes that list atoms by species take them: elements by number, order kept within one."""
+    return np.argsort(frame.numbers, kind="stable")
+
+
+def aligned(found: LabeledFrame, frame: Frame) -> Labels | LabelFailure:
+    """The labels of a parsed output for `frame`, whose atoms the code may have sorted by species and its cell turned.
+
+    A failure when the output is of another structure.
+    """
+    order = next(
+        (
+            order
+            for order in (np.arange(frame.natoms), by_species(frame))
+            if np.array_equal(found.frame.numbers, frame.numbers[order])
+        ),
+        None,
+    )
+    if order is None:
+        return LabelFailure("the output is of another structure: its atoms are others", kind="invalid")
+    away: NDArray[Any] = found.frame.positions - frame.positions[order]
+    rotation: NDArray[Any] = np.eye(3)
+    if frame.pbc:
+        rotation = np.linalg.solve(found.frame.cell, frame.cell)
+        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=SAME):
+            return LabelFailure("the output is of another structure: its cell is another one", kind="invalid")
+        shares = (found.frame.positions @ rotation - frame.positions[order]) @ np.linalg.inv(frame.cell)
+        away = (shares - np.round(shares)) @ frame.cell
+    away -= away.mean(axis=0)  # some codes shift the origin
+    if np.abs(away).max() > SAME:
+        return LabelFailure("the output is of another structure: its atoms are elsewhere", kind="invalid")
+    forces = np.empty_like(found.labels.forces)
+    forces[order] = found.labels.forces @ rotation
+    virial = None if found.labels.virial is None else rotation.T @ found.labels.virial @ rotation
+    return Labels(found.labels.energy, forces, virial)
+
+
+def boxed(frame: Frame) -> Frame:
+    """A frame for codes that know periodic systems only: an isolated one in the middle of a box with room around it."""
+    if frame.pbc:
+        return frame
+    low, high = frame.positions.min(axis=0), frame.positions.max(axis=0)
+    return replace(frame, positions=frame.positions - low + ROOM, cell=np.diag(high - low + 2 * ROOM), pbc=True)
+
+
+def found(program: str) -> Callable[[], str]:
+    """A probe that looks for a program on PATH."""
+
+    def probe() -> str:
+        path = shutil.which(program)
+        if path is None:
+            raise EngineError(f"no program {program} on PATH")
+        return path
+
+    return probe
+
+
+def kpoint_grid(cell: Floats, spacing: float | Sequence[float]) -> tuple[int, int, int]:
+    """The coarsest grid whose points are at most `spacing` (Å⁻¹, 2π included) apart along each reciprocal vector."""
+    reciprocal = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell).T, axis=1)
+    apart = np.broadcast_to(np.asarray(spacing, dtype=np.float64), 3)
+    first, second, third = (
+        max(1, int(np.ceil(length / d - 1e-9))) for length, d in zip(reciprocal, apart, strict=True)
+    )
+    return first, second, third

@@ -1,0 +1,273 @@
+"""VASP: labels by a licensed code with licensed potentials, which never leave the folder that the user names."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, JsonValue, model_validator
+
+from lamflow.config.engines import Engine
+from lamflow.config.section import Element, InputFile, expand
+from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
+from lamflow.data.io import labels_from_ase
+from lamflow.engines.program import (
+    ProgramLabeler,
+    ProgramSettings,
+    Spacing,
+    aligned,
+    boxed,
+    by_species,
+    found,
+    kpoint_grid,
+)
+from lamflow.engines.protocol import LabelFailure
+from lamflow.errors import InputError
+from lamflow.units import BOLTZMANN, BohrMagneton
+
+if TYPE_CHECKING:
+    from lamflow.config.schema import Config
+
+Mesh = Annotated[int, Field(ge=1)]
+FIXED: dict[str, tuple[int, ...]] = {"NSW": (0,), "IBRION": (-1,), "ISIF": (2, 3)}
+"""Tags that must have one of these values, for a label is one single point with its stress."""
+DEFAULTS: dict[str, Any] = {"NSW": 0, "IBRION": -1, "ISIF": 2, "LWAVE": False, "LCHARG": False}
+REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
+    "unconverged": [
+        {"ALGO": "Normal", "NELM": 200},
+        {"NELM": 400, "AMIX": 0.1, "BMIX": 0.01, "AMIX_MAG": 0.2, "BMIX_MAG": 0.01},
+        {"ALGO": "All", "NELM": 400},
+    ]
+}
+
+
+class Vasp(ProgramSettings):
+    """Labels by VASP: one self-consistent calculation with forces and stress a frame."""
+
+    obtained = "VASP is licensed, see vasp.at; load its module or put it on PATH"
+
+    engine: Literal["vasp"]
+    incar: InputFile | None = None
+    """An INCAR of your own."""
+    input: dict[str, JsonValue] = Field(default_factory=dict)
+    """INCAR tags, on top of those of the file."""
+    kspacing: Spacing | None = None
+    """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each vector.
+    Without it and without `kpoints` the INCAR must have KSPACING."""
+    kpoints: tuple[Mesh, Mesh, Mesh] | None = None
+    """The same mesh for every frame."""
+    gamma: bool = True
+    """Meshes are centred at Γ."""
+    potcars: str
+    """Folder with a folder for each potential, for example `${VASP_PP_PATH}/potpaw_PBE.64`. Nothing in it is copied
+    into the run: on a cluster, mount it into the label pods. Runs keep the hashes of the potentials."""
+    potcar_names: dict[Element, str] = Field(default_factory=dict)
+    """Folder of an element's potential where it is not called like the element, for example `Ge: Ge_d`."""
+    potcar_sha256: dict[Element, str] = Field(default_factory=dict)
+    """Hash that an element's potential must have; runs write down those they begin with."""
+    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
+    """Of each atom of an element where the cycle begins (MAGMOM); sets ISPIN = 2."""
+    command: list[str] = ["vasp_std"]
+    """How VASP is started, for example `[mpirun, -np, "16", vasp_std]`."""
+    remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for element, name in self.potcar_names.items():
+            if "/" in name or name.startswith("."):
+                raise ValueError(f"potcar_names.{element}: {name!r} is no name of a folder in potcars")
+        if self.incar is not None and not expand(self.incar).is_file():
+            return self
+        tags = self.tags()
+        for tag, allowed in FIXED.items():
+            if tag in tags and str(tags[tag]) not in map(str, allowed):
+                raise ValueError(f"INCAR: {tag} = {tags[tag]} is not allowed: a label is one single point with stress")
+        if self.kspacing is not None and self.kpoints is not None:
+            raise ValueError("give kspacing or kpoints, not both")
+        if self.kspacing is None and self.kpoints is None:
+            spacing = tags.get("KSPACING")
+            if spacing is None:
+                raise ValueError("k points: give kspacing, kpoints, or an INCAR with KSPACING")
+            if not _number(spacing) > 0:
+                raise ValueError(f"INCAR: KSPACING = {spacing} Å⁻¹ must be more than 0")
+        if self.magnetic_moments and "MAGMOM" in tags:
+            raise ValueError("magnetic_moments: the INCAR has a MAGMOM; give one of them")
+        return self
+
+    def tags(self) -> dict[str, Any]:
+        """All INCAR tags that the user gave."""
+        given = read_incar(expand(self.incar).read_text()) if self.incar is not None else {}
+        return {**given, **{tag.upper(): value for tag, value in self.input.items()}}
+
+    def potcar(self, element: str) -> Path:
+        """Where the potential of an element lies. Raises ValueError when it does not."""
+        folder = expand(Path(self.potcars))
+        path = folder / self.potcar_names.get(element, element) / "POTCAR"
+        if not path.is_file():
+            raise ValueError(f"there is no POTCAR for {element}: {path} is missing; see potcars and potcar_names")
+        return path
+
+    def examine(self, config: Config) -> list[str]:
+        """Whether every element has a potential. Where the folder is not on this machine only pods can tell."""
+        try:
+            if not expand(Path(self.potcars)).is_dir():
+                return [f"label.potcars: there is no folder {self.potcars} here; label pods must have it"]
+            for element in config.elements:
+                self.potcar(element)
+        except ValueError as error:
+            raise InputError(f"label.potcars: {error}") from error
+        return []
+
+    def fixed(self, config: Config) -> Self:
+        """With the hashes of the potentials, where they are on this machine."""
+        try:
+            hashes = {element: _hash(self.potcar(element)) for element in config.elements}
+        except ValueError:
+            return self
+        return self.model_copy(update={"potcar_sha256": {**hashes, **self.potcar_sha256}})
+
+    def seconds(self, natoms: int) -> float:
+        """As one node takes."""
+        return 20.0 + 0.05 * natoms**2
+
+
+class VaspLabeler(ProgramLabeler[Vasp]):
+    """Labeler by VASP."""
+
+    output = "vasp.out"
+    results = ("OUTCAR",)
+    heavy = (
+        "POTCAR",
+        "WAVECAR",
+        "CHG",
+        "CHGCAR",
+        "vasprun.xml",
+        "PROCAR",
+        "DOSCAR",
+        "EIGENVAL",
+        "XDATCAR",
+        "vaspout.h5",
+    )
+
+    def files(self, settings: Vasp, frame: Frame) -> dict[str, str | Path]:
+        """INCAR, POSCAR, POTCAR, and KPOINTS unless the INCAR has KSPACING."""
+        from ase.io.vasp import write_vasp
+
+        box, order = boxed(frame), by_species(frame)
+        tags = {**DEFAULTS, **settings.tags()}
+        ordered = [frame.symbols[place] for place in order]
+        if settings.magnetic_moments:
+            moments = " ".join(f"{settings.magnetic_moments.get(symbol, 0.0):g}" for symbol in ordered)
+            tags.update(ISPIN=2, MAGMOM=moments)
+        _check_moments(tags, frame.natoms)
+        if frame.electronic_temperature is not None:
+            tags.update(ISMEAR=-1, SIGMA=frame.electronic_temperature * BOLTZMANN)
+        poscar = io.StringIO()
+        write_vasp(poscar, box.to_ase()[order], direct=True)
+        made: dict[str, str | Path] = {"POSCAR": poscar.getvalue(), "POTCAR": _potcar(settings, ordered)}
+        grid = settings.kpoints
+        if settings.kspacing is not None:
+            grid = kpoint_grid(box.cell, settings.kspacing)
+        if not frame.pbc:
+            grid = (1, 1, 1)
+        if grid is not None:
+            tags.pop("KSPACING", None)
+            centre = "Gamma" if settings.gamma else "Monkhorst-Pack"
+            made["KPOINTS"] = f"lamflow\n0\n{centre}\n{grid[0]} {grid[1]} {grid[2]}\n0 0 0\n"
+        made["INCAR"] = "".join(f"{tag} = {_written(value)}\n" for tag, value in sorted(tags.items()))
+        return made
+
+    def read(self, settings: Vasp, frame: Frame, folder: Path) -> Labels | LabelFailure:
+        """The labels in OUTCAR."""
+        del settings
+        return read_outcar(folder / "OUTCAR", frame)
+
+
+def read_outcar(path: Path, frame: Frame) -> Labels | LabelFailure:
+    """The labels in an OUTCAR of one single point for `frame`, or why there are none.
+
+    The energy is the free energy (TOTEN), whose derivative the forces are. The file must end with VASP's accounting and
+    the self-consistent cycle must have reached EDIFF. VASP 5 says so of every cycle, also of one that ran out of steps;
+    there a cycle of NELM steps counts as unconverged.
+    """
+    from ase.io import read
+
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    if "General timing and accounting" not in text:
+        return LabelFailure("OUTCAR is cut off" if text else "there is no OUTCAR", kind="incomplete")
+    steps = len(re.findall(r"^-+ Iteration\s+\d+\(", text, re.M))
+    limit = re.search(r"\bNELM\s*=\s*(\d+)", text)
+    ran_out = limit is not None and steps >= int(limit.group(1)) and re.match(r"\s*vasp\.[1-5]\.", text) is not None
+    if ran_out or "aborting loop because EDIFF is reached" not in text:
+        return LabelFailure(f"the SCF cycle did not converge within {steps} steps (NELM)", kind="unconverged")
+    atoms = read(path, format="vasp-out", index=-1)
+    labels = labels_from_ase(atoms)
+    return aligned(LabeledFrame(Frame.from_ase(atoms), labels), boxed(frame))
+
+
+def read_incar(text: str) -> dict[str, Any]:
+    """Tags of an INCAR as written, upper case; comments and continued lines are understood."""
+    text = re.sub(r"[!#].*", "", text)
+    text = re.sub(r"\\\s*\n", " ", text)
+    tags = {}
+    for statement in re.split(r"[;\n]", text):
+        name, equals, value = statement.partition("=")
+        if equals:
+            tags[name.strip().upper()] = value.strip()
+    return tags
+
+
+def _check_moments(tags: dict[str, Any], natoms: int) -> None:
+    """Raise ValueError when MAGMOM does not have one value (three in non-collinear runs) for each atom."""
+    if "MAGMOM" not in tags:
+        return
+    given = tags["MAGMOM"]
+    words = [str(word) for word in given] if isinstance(given, list) else str(given).split()
+    count = sum(int(word.split("*")[0]) if "*" in word else 1 for word in words)
+    each = 3 if any(_is_on(tags.get(tag)) for tag in ("LNONCOLLINEAR", "LSORBIT")) else 1
+    if count != each * natoms:
+        raise ValueError(
+            f"INCAR: MAGMOM has {count} values for {natoms} atoms; give magnetic_moments, one number an element, "
+            "when frames differ"
+        )
+
+
+def _is_on(value: Any) -> bool:
+    return str(value).strip(".").upper().startswith("T")
+
+
+def _potcar(settings: Vasp, symbols: list[str]) -> str:
+    """The potentials of the species in their order. Raises ValueError for another than the run began with."""
+    text = ""
+    for element in dict.fromkeys(symbols):
+        path, wanted = settings.potcar(element), settings.potcar_sha256.get(element)
+        if wanted is not None and _hash(path) != wanted:
+            raise ValueError(f"the POTCAR of {element} is not the one that the run began with: its hash is another")
+        text += path.read_text()
+    return text
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return ".TRUE." if value else ".FALSE."
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float(np.nan)
+
+
+ENGINE = Engine(
+    "vasp", {"label": (Vasp, VaspLabeler)}, found("vasp_std"), install="licensed: see vasp.at", image="label-vasp"
+)
