@@ -81,7 +81,7 @@ train: {engine: pair, models: 3, functions: 8}
 stages:
   - name: warm
     explore:
-      - {engine: ase, structures: [crystal], method: nvt, temperatures: [300, 900], steps: 40, timestep: 0.002, every: 4}
+      - {engine: ase, structures: [crystal], method: langevin, temperatures: [300, 900], steps: 40, timestep: 0.002, every: 4}
 select:
   window: {rule: fixed, low: 0.001, high: 2.0}
   limit: 6

@@ -6,8 +6,9 @@ A third party's engine is a peer of the built-in ones: its package declares an e
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -119,6 +120,11 @@ class WalkerSettings(ExplorerSettings):
     starts: int = Field(1, ge=1)
     """How many start structures each condition gets in an iteration, drawn without repetition while there are any."""
 
+    @property
+    def ends(self) -> str | None:
+        """Name of the structure set whose structures runs go to, for engines that follow paths."""
+        return None
+
 
 class Relaxation(Section):
     """How structures are relaxed, all of a generation at once."""
@@ -134,6 +140,12 @@ class Relaxation(Section):
     """Relax the cell too."""
     max_step: Length = 0.15
     """Longest move of an atom in one step."""
+
+
+def product(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+    """Every combination of the values of several conditions; an axis without values is left out."""
+    given = {name: values for name, values in axes.items() if values}
+    return [dict(zip(given, values, strict=True)) for values in itertools.product(*given.values())]
 
 
 class SearcherSettings(ExplorerSettings):

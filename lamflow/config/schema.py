@@ -215,7 +215,7 @@ class Config(Section):
             yield from ((f"{where}heldout.label", name) for name in part.heldout.label)
         for stage in self.stages:
             for group in stage.explore:
-                names = group.structures if isinstance(group, WalkerSettings) else []
+                names = [*group.structures, *filter(None, [group.ends])] if isinstance(group, WalkerSettings) else []
                 yield from ((f"stages.{stage.name}.explore", name) for name in names)
 
     def _labeler_fits(self, part: Task) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,8 @@ import numpy as np
 from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict
 
-from lamflow.data.frames import Frame, LabeledFrame, Labels
+from lamflow.data.frames import LabeledFrame, Labels
+from lamflow.data.io import HEAT
 from lamflow.errors import InputError
 
 Format = Literal["deepmd/npy", "deepmd/npy/mixed"]
@@ -204,19 +205,20 @@ def _ordered(labeled: LabeledFrame, elements: Sequence[str], origin: Origin) -> 
     rank = {atomic_numbers[symbol]: place for place, symbol in enumerate(elements)}
     order = np.argsort([rank[number] for number in frame.numbers], kind="stable")
     return LabeledFrame(
-        Frame(frame.numbers[order], frame.positions[order], frame.cell, frame.pbc),
+        replace(frame, numbers=frame.numbers[order], positions=frame.positions[order]),
         Labels(labels.energy, labels.forces[order], labels.virial),
     )
 
 
 def _group_name(labeled: LabeledFrame, elements: Sequence[str]) -> str:
-    """Formula, with what must not be mixed with others: isolated systems, and frames without a virial."""
+    """Formula, with what must not be mixed with others: isolated systems, frames without a virial, hot electrons."""
     symbols = labeled.frame.symbols
     formula = "".join(f"{e}{symbols.count(e)}" for e in elements if e in symbols)
     return (
         formula
         + ("" if labeled.frame.pbc else "-isolated")
         + ("" if labeled.labels.virial is not None else "-novirial")
+        + ("" if labeled.frame.electronic_temperature is None else "-hot")
     )
 
 
@@ -247,7 +249,12 @@ def _write_system(path: Path, name: str, items: list[Item], elements: Sequence[s
     folder.parent.mkdir(parents=True, exist_ok=True)
     if format == "deepmd/npy":
         system.to("deepmd/npy", str(folder), set_size=max(len(items), 1), prec=np.float64)
-        return str(folder.relative_to(path))
-    mixed = dpdata.MultiSystems(system, type_map=list(elements))
-    mixed.to("deepmd/npy/mixed", str(folder), set_size=max(len(items), 1), prec=np.float64)
-    return str(next(folder.glob("**/type.raw")).parent.relative_to(path))
+        written = folder
+    else:
+        mixed = dpdata.MultiSystems(system, type_map=list(elements))
+        mixed.to("deepmd/npy/mixed", str(folder), set_size=max(len(items), 1), prec=np.float64)
+        written = next(folder.glob("**/type.raw")).parent
+    if frames[0].electronic_temperature is not None:
+        heat = np.array([[frame.electronic_temperature] for frame in frames], dtype=np.float64)
+        np.save(next(written.glob("set.*")) / HEAT, heat, allow_pickle=False)
+    return str(written.relative_to(path))

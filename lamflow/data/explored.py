@@ -23,7 +23,8 @@ class ExploredFrames:
     candidate   (C,)    numbers of the candidates among the F frames
     descriptor  (C, D)  what diversity is measured with
     frames      C       the candidates themselves
-    forces      (ΣN, 3) what the models predict for the candidates on average, one after the other, eV/Å
+    forces      (ΣN, 3) what the models predict for the candidates, one after the other, eV/Å
+    velocities  (ΣN, 3) of the candidates' atoms, Å/ps; NaN where there are none
     """
 
     task: Ints
@@ -35,6 +36,7 @@ class ExploredFrames:
     descriptor: Floats
     frames: PackedFrames
     forces: Floats
+    velocities: Floats
 
     def save(self, path: Path) -> None:
         """Write as an uncompressed .npz file without pickles."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,8 @@ refused      the code, as it is set up, cannot treat such a frame
 invalid      what it wrote are no finite numbers, or is of another structure
 """
 
+HEAT = "electronic_temperature"
+"""What ASE's Atoms call it in their info, K."""
 HASH_DECIMALS = 6
 """Positions that agree to 10⁻⁶ Å are the same frame."""
 
@@ -75,7 +78,10 @@ class Frame:
     def to_ase(self) -> Atoms:
         """A copy as ASE's Atoms."""
         cell = self.cell if self.pbc else None
-        return Atoms(numbers=self.numbers, positions=self.positions, cell=cell, pbc=self.pbc)
+        atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=cell, pbc=self.pbc)
+        if self.electronic_temperature is not None:
+            atoms.info[HEAT] = self.electronic_temperature
+        return atoms
 
     @classmethod
     def from_ase(cls, atoms: Atoms) -> Frame:
@@ -93,7 +99,11 @@ class Frame:
         cell = np.array(atoms.cell.array, dtype=np.float64) if pbc else np.zeros((3, 3))
         if pbc and abs(np.linalg.det(cell)) < 1e-8:
             raise ValueError("a periodic system needs three cell vectors that span a volume")
-        return cls(np.array(atoms.numbers, dtype=np.int64), np.array(atoms.positions, dtype=np.float64), cell, pbc)
+        heat = atoms.info.get(HEAT)
+        return cls(
+            np.array(atoms.numbers, dtype=np.int64), np.array(atoms.positions, dtype=np.float64), cell, pbc,
+            None if heat is None else float(heat),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +167,42 @@ class Relaxed:
     labels: Labels | None
 
 
+@dataclass(frozen=True, eq=False)
+class Deviations:
+    """Deviations of M models on F frames of N atoms; NaN where a model gave no finite number or nobody asked.
+
+    force_max, force_mean, force_min  (F,)  over the atoms, eV/Å
+    force_max_relative                (F,)  largest over the atoms of deviation ÷ (|mean force| + 1 eV/Å)
+    virial_max                        (F,)  largest over the components, eV/atom; NaN without virials
+    energy                            (F,)  eV/atom
+    """
+
+    force_max: Floats
+    force_mean: Floats
+    force_min: Floats
+    force_max_relative: Floats
+    virial_max: Floats
+    energy: Floats
+
+    def part(self, frames: Ints) -> Deviations:
+        """Those of the frames with these numbers."""
+        return Deviations(**{item.name: getattr(self, item.name)[frames] for item in fields(self)})
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
     """F configurations of the same N atoms.
 
-    numbers    (N,)       atomic numbers
-    positions  (F, N, 3)  Å
-    cells      (F, 3, 3)  Å
-    steps      (F,)       step of the simulation at which each was taken
-    failure               why the run ended early, or None; what it wrote before is kept
+    numbers     (N,)       atomic numbers
+    positions   (F, N, 3)  Å
+    cells       (F, 3, 3)  Å
+    steps       (F,)       step of the simulation at which each was taken
+    failure                why the run ended early, or None; what it wrote before is kept
+    velocities  (F, N, 3)  Å/ps; None where there are none
+    forces      (F, N, 3)  eV/Å, by the model that explored, and `deviations` of the committee: from explorers that
+                           evaluate it on their way; None for the others
+    electronic_temperature  of all frames, K
+    files                   that the explorer has written and that are kept with the run, PLUMED's for example
     """
 
     numbers: Ints
@@ -175,20 +212,31 @@ class Trajectory:
     pbc: bool = True
     failure: str | None = None
     log: str = field(default="", repr=False)
+    velocities: Floats | None = None
+    forces: Floats | None = None
+    deviations: Deviations | None = None
+    electronic_temperature: float | None = None
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def frame(self, index: int) -> Frame:
         """One configuration."""
-        return Frame(self.numbers, self.positions[index], self.cells[index], self.pbc)
+        return Frame(self.numbers, self.positions[index], self.cells[index], self.pbc, self.electronic_temperature)
 
     def __iter__(self) -> Iterator[Frame]:
         return (self.frame(index) for index in range(len(self)))
 
     def part(self, frames: Ints) -> Trajectory:
-        """The frames with these numbers."""
-        return Trajectory(self.numbers, self.positions[frames], self.cells[frames], self.steps[frames], self.pbc)
+        """The frames with these numbers, without the failure."""
+        return Trajectory(
+            self.numbers, self.positions[frames], self.cells[frames], self.steps[frames], self.pbc,
+            velocities=None if self.velocities is None else self.velocities[frames],
+            forces=None if self.forces is None else self.forces[frames],
+            deviations=None if self.deviations is None else self.deviations.part(frames),
+            electronic_temperature=self.electronic_temperature,
+        )  # fmt: skip
 
     @classmethod
     def of(cls, frames: list[Frame], steps: list[int], failure: str | None = None) -> Trajectory:
@@ -201,4 +249,11 @@ class Trajectory:
             np.array(steps, dtype=np.int64),
             first.pbc,
             failure,
+            electronic_temperature=first.electronic_temperature,
         )
+
+    @classmethod
+    def nothing(cls, start: Frame, failure: str | None = None, log: str = "") -> Trajectory:
+        """No frame: the run failed before it wrote one."""
+        none = cls.of([start], [0]).part(np.zeros(0, dtype=np.int64))
+        return replace(none, failure=failure, log=log)

@@ -14,6 +14,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.errors import InputError
 
+HEAT = "fparam.npy"
+"""DeePMD-kit's frame parameter (F, 1): here always the electronic temperature in K."""
+
 
 def read_structures(path: Path, format: str | None = None) -> list[Frame]:
     """Every structure in `path`, without labels. Raises InputError that names the file and the reason."""
@@ -173,11 +176,25 @@ def _dpdata_systems(path: Path, format: str | None, labeled: bool) -> list[Any]:
                     loaded = dpdata.MultiSystems()
                     loaded.load_systems_from_file(str(source), fmt=fmt, labeled=labeled)
                     systems += list(loaded)
+                    _add_heat(systems[-1], Path(source))
                 else:
                     systems.append(kind(str(source), fmt=fmt))
+                    _add_heat(systems[-1], Path(source))
         except Exception as error:
             raise InputError(f"{source}: dpdata cannot read it as {fmt}: {type(error).__name__}: {error}") from error
     return systems
+
+
+def _add_heat(system: Any, folder: Path) -> None:
+    """The electronic temperatures that lie beside the frames, which dpdata does not know."""
+    files = sorted(folder.glob(f"set.*/{HEAT}")) if folder.is_dir() else []
+    if files:
+        heat = np.concatenate([np.load(file, allow_pickle=False) for file in files])
+        if heat.shape != (system.get_nframes(), 1):
+            raise ValueError(
+                f"{HEAT} has shape {heat.shape} for {system.get_nframes()} frames; one number a frame is known"
+            )
+        system.data[HEAT] = heat[:, 0]
 
 
 def _npy_format(folder: Path) -> str:
@@ -194,7 +211,8 @@ def _frame_of(system: Any, index: int, path: Path) -> Frame:
         raise InputError(f"{path}: {error.args[0]!r} is not a chemical symbol; give the data a type_map.raw") from error
     pbc = not system.nopbc
     cell = np.array(system["cells"][index], dtype=np.float64) if pbc else np.zeros((3, 3))
-    return Frame(numbers[system["atom_types"]], np.array(system["coords"][index], dtype=np.float64), cell, pbc)
+    heat = float(system.data[HEAT][index]) if HEAT in system.data else None
+    return Frame(numbers[system["atom_types"]], np.array(system["coords"][index], dtype=np.float64), cell, pbc, heat)
 
 
 def _labeled_frame_of(system: Any, index: int, path: Path) -> LabeledFrame:

@@ -22,6 +22,7 @@ class PackedFrames:
     positions  (ΣN, 3)    Å
     cells      (C, 3, 3)  Å
     pbc        (C,)       periodic or isolated
+    electronic_temperature  (C,)  K; NaN where electrons are in their ground state
     """
 
     natoms: Ints
@@ -29,6 +30,7 @@ class PackedFrames:
     positions: Floats
     cells: Floats
     pbc: NDArray[np.bool_]
+    electronic_temperature: Floats
 
     @classmethod
     def of(cls, frames: Sequence[Frame]) -> PackedFrames:
@@ -39,6 +41,10 @@ class PackedFrames:
             positions=np.concatenate([np.zeros((0, 3)), *(frame.positions for frame in frames)]),
             cells=np.array([frame.cell for frame in frames], dtype=np.float64).reshape(-1, 3, 3),
             pbc=np.array([frame.pbc for frame in frames], dtype=bool),
+            electronic_temperature=np.array(
+                [np.nan if frame.electronic_temperature is None else frame.electronic_temperature for frame in frames],
+                dtype=np.float64,
+            ),
         )
 
     def __len__(self) -> int:
@@ -48,7 +54,11 @@ class PackedFrames:
         ends = np.cumsum(self.natoms)
         for index, (end, natoms) in enumerate(zip(ends, self.natoms, strict=True)):
             atoms = slice(int(end - natoms), int(end))
-            yield Frame(self.numbers[atoms], self.positions[atoms], self.cells[index], bool(self.pbc[index]))
+            hot = float(self.electronic_temperature[index])
+            yield Frame(
+                self.numbers[atoms], self.positions[atoms], self.cells[index], bool(self.pbc[index]),
+                None if np.isnan(hot) else hot,
+            )  # fmt: skip
 
     def split(self, values: Floats) -> list[Floats]:
         """Values (ΣN, …) of all atoms, frame by frame."""

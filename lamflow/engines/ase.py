@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
+from ase.units import fs
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
-from lamflow.config.engines import Engine, LabelerSettings, WalkerSettings
+from lamflow.config.engines import Engine, LabelerSettings, WalkerSettings, product
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
 from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure, Model
@@ -29,15 +30,22 @@ EXPLODED = 200.0
 
 
 class AseExploration(WalkerSettings):
-    """Molecular dynamics or relaxation by ASE, one run for every start structure and condition."""
+    """Molecular dynamics, relaxation or reaction paths by ASE, one run for every start structure and condition."""
 
     engine: Literal["ase"]
-    method: Literal["nve", "nvt", "npt", "relax"] = "nvt"
-    """Velocity Verlet, Langevin dynamics, Martyna-Tobias-Klein dynamics of the volume, or FIRE on atoms and cell."""
+    method: Literal["nve", "nvt", "langevin", "npt", "relax", "neb"] = "langevin"
+    """Velocity Verlet, Nosé-Hoover chains, Langevin dynamics, Martyna-Tobias-Klein dynamics of the volume, FIRE on
+    atoms and cell, or a nudged elastic band with a climbing image between `structures` and those of `to`."""
     temperatures: list[Kelvin] = Field(default_factory=list)
-    """Needed by everything but `relax`."""
+    """Needed by dynamics."""
     pressures: list[Bar] = Field(default_factory=list)
     """Needed by `npt`; `relax` takes them and uses 0 bar otherwise."""
+    electronic_temperatures: list[Kelvin] = Field(default_factory=list)
+    """Of the electrons, for models that know one; combined with every temperature and pressure."""
+    to: str | None = None
+    """For `neb`: the structure set with the other ends, as many structures with the same atoms in the same order."""
+    images: int = Field(7, ge=3, le=101)
+    """For `neb`: structures of the band, its ends included."""
     steps: int = Field(ge=1)
     timestep: Picosecond = 0.001
     every: int = Field(10, ge=1)
@@ -45,29 +53,36 @@ class AseExploration(WalkerSettings):
     thermostat_time: Picosecond = 0.1
     barostat_time: Picosecond = 1.0
     fmax: EvPerAngstrom = 0.02
-    """`relax` ends when no force is larger."""
+    """`relax` and `neb` end when no force is larger."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.method != "relax" and not self.temperatures:
+        if self.method not in ("relax", "neb") and not self.temperatures:
             raise ValueError(f"temperatures are needed by method {self.method}")
+        if (self.method == "neb") != (self.to is not None):
+            raise ValueError("to: method neb needs the other ends of its paths" if self.to is None else
+                             f"to: method {self.method} goes to no other structure; did you mean 'neb'?")  # fmt: skip
         if self.method == "npt" and not self.pressures:
             raise ValueError("pressures are needed by method npt")
-        if self.pressures and self.method in ("nve", "nvt"):
+        if self.pressures and self.method not in ("npt", "relax"):
             raise ValueError(f"pressures have no meaning in method {self.method}; did you mean 'npt'?")
         if self.every > self.steps:
             raise ValueError(f"every ({self.every}) is more than steps ({self.steps}): no frame would be kept")
         return self
 
     def conditions(self) -> list[dict[str, float]]:
-        """The product of temperatures and pressures."""
-        axes = {"temperature": self.temperatures, "pressure": self.pressures}
-        axes = {name: values for name, values in axes.items() if values}
-        return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+        """The product of temperatures, pressures and electronic temperatures."""
+        hot = self.electronic_temperatures
+        return product({"temperature": self.temperatures, "pressure": self.pressures, "electronic_temperature": hot})
+
+    @property
+    def ends(self) -> str | None:
+        """See WalkerSettings."""
+        return self.to
 
     def seconds(self, natoms: int) -> float:
         """As small models take on one core."""
-        return 3e-4 * natoms * self.steps
+        return 3e-4 * natoms * self.steps * (self.images - 2 if self.method == "neb" else 1)
 
 
 class AseLabels(LabelerSettings):
@@ -186,9 +201,12 @@ class AseExplorer:
             raise EngineError("npt needs a periodic structure; use nvt for an isolated one")
         if task.start.natoms < 2 and self.settings.method != "relax":
             raise EngineError("dynamics needs at least two atoms; give the structure set a supercell")
+        if self.settings.method == "neb":
+            return self._band(task, model)
         atoms = task.start.to_ase()
         atoms.calc = EvaluatorCalculator(model)
         kept: list[Frame] = []
+        velocities: list[np.ndarray] = []
         steps: list[int] = []
         dynamics = self._dynamics(atoms, task)
 
@@ -199,6 +217,7 @@ class AseExplorer:
             if not force < EXPLODED:
                 raise _ExplodedError(f"an atom feels {force:.3g} eV/Å at step {dynamics.nsteps}")
             kept.append(Frame.from_ase(atoms))
+            velocities.append(atoms.get_velocities() * 1000 * fs)
             steps.append(dynamics.nsteps)
 
         dynamics.attach(keep, interval=self.settings.every)
@@ -217,15 +236,51 @@ class AseExplorer:
                 kept, steps = [Frame.from_ase(atoms)], [dynamics.nsteps]
             else:
                 raise EngineError(failure)
+        moving = np.array(velocities) if velocities and self.settings.method != "relax" else None
+        return replace(Trajectory.of(kept, steps, failure), velocities=moving)
+
+    def _band(self, task: ExploreTask, model: Model) -> Trajectory:
+        """A nudged elastic band (G. Henkelman et al., J. Chem. Phys. 113, 9901 (2000)); its images are the frames."""
+        from ase.mep import NEB
+        from ase.optimize import FIRE
+
+        start, end = task.start, task.end
+        if end is None or not np.array_equal(start.numbers, end.numbers) or start.pbc != end.pbc:
+            raise EngineError("neb needs two ends with the same atoms in the same order; see `to`")
+        images = [start.to_ase() for _ in range(self.settings.images - 1)] + [end.to_ase()]
+        for image in images:
+            image.calc = EvaluatorCalculator(model)
+        band = NEB(images, climb=True, method="improvedtangent", allow_shared_calculator=False)
+        band.interpolate(method="idpp", mic=start.pbc)
+        kept: list[Frame] = []
+        steps: list[int] = []
+        optimizer = FIRE(band, logfile=None)
+
+        def keep() -> None:
+            force = np.abs(band.get_forces()).max()
+            if not force < EXPLODED:
+                raise _ExplodedError(f"an atom feels {force:.3g} eV/Å at step {optimizer.nsteps}")
+            kept.extend(Frame.from_ase(image) for image in images)
+            steps.extend([optimizer.nsteps] * len(images))
+
+        optimizer.attach(keep, interval=self.settings.every)
+        failure = None
+        try:
+            optimizer.run(fmax=self.settings.fmax, steps=self.settings.steps)
+        except _ExplodedError as error:
+            failure = f"the run exploded: {error}"
+        except (ValueError, RuntimeError, ArithmeticError) as error:
+            raise EngineError(f"ASE cannot run this: {type(error).__name__}: {error}") from error
+        if not kept:
+            raise EngineError(failure or "the band was not moved")
         return Trajectory.of(kept, steps, failure)
 
     def _dynamics(self, atoms: Any, task: ExploreTask) -> Any:
         from ase.md.langevin import Langevin
-        from ase.md.nose_hoover_chain import IsotropicMTKNPT
+        from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
         from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
         from ase.md.verlet import VelocityVerlet
         from ase.optimize import FIRE
-        from ase.units import fs
 
         settings, temperature = self.settings, task.condition.get("temperature", 0.0)
         pressure = task.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
@@ -241,6 +296,10 @@ class AseExplorer:
         if settings.method == "nve":
             return VelocityVerlet(atoms, step)
         if settings.method == "nvt":
+            return NoseHooverChainNVT(
+                atoms, step, temperature_K=temperature, tdamp=settings.thermostat_time * 1000 * fs
+            )
+        if settings.method == "langevin":
             friction = 1 / (settings.thermostat_time * 1000 * fs)
             return Langevin(atoms, step, temperature_K=temperature, friction=friction, rng=rng)
         return IsotropicMTKNPT(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -55,15 +55,22 @@ class Labeler(Protocol):
 class LammpsPotential:
     """How LAMMPS uses a trained model.
 
-    pair_style, pair_coeff  the commands' arguments; chemical symbols in the order of the atom types follow pair_coeff
-    files                   files that the commands name, to be put beside the input
-    environment             variables that the process needs
+    style         name of the pair style, and `model` the file that follows it
+    coefficients  what follows pair_coeff; chemical symbols in the order of the atom types follow these
+    files         files by name, to be put beside the input: the model's, and those that it needs
+    environment   variables that the process needs
+    deviations    what follows the files of several models so that LAMMPS compares them; `{every}` are steps, `{file}`
+                  is the table that it writes. None if it cannot
+    hot           what sets an electronic temperature, `{temperature}` in K; None for a model that knows none
     """
 
-    pair_style: str
-    pair_coeff: str
+    style: str
+    model: str
+    coefficients: str
     files: dict[str, Path]
     environment: dict[str, str] = field(default_factory=dict)
+    deviations: str | None = None
+    hot: str | None = None
 
 
 class Model(Evaluator, Protocol):
@@ -192,6 +199,7 @@ class ExploreTask:
     condition  temperature in K, pressure in bar, … as the engine's settings spell them
     seed       of velocities and noise
     work       an empty folder for its files
+    end        frame to go to, for paths between two
     """
 
     start: Frame
@@ -200,6 +208,7 @@ class ExploreTask:
     work: Path
     threads: int = 1
     timeout: float = 86400.0
+    end: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,5 +270,19 @@ class Explorer(Protocol):
 
         A run that ends early (lost atoms, exploded) returns what it wrote before, with the reason in `failure`.
         Raises EngineError when nothing was written, NodeError when the machine is at fault.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchExplorer(Protocol):
+    """An Explorer that does many runs better together than one by one."""
+
+    def explore_all(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> Iterator[Trajectory]:
+        """Run `tasks`, and yield the frames of each in the order of the tasks.
+
+        The first model of `committee` drives. With more than one, trajectories say what all of them disagree on, and
+        what the first predicts, if that costs less on the way than afterwards. A run that ends early yields what it
+        wrote before, if only nothing, with the reason in `failure`. Raises NodeError when the machine is at fault.
         """
         ...

@@ -66,7 +66,7 @@ class Visited:
 
     number     of the task
     structure  see ExploredFrames
-    forces     (F, N, 3)  what the models predict on average, eV/Å
+    forces     (F, N, 3)  what the models predict, on average or the one that explored, eV/Å
     deviation  (F,)       what the window looks at
     error      (F,)       force RMSE against the teacher, eV/Å
     """
@@ -87,8 +87,7 @@ class Visited:
     @classmethod
     def nothing(cls, number: int, start: Frame) -> Visited:
         """No frame."""
-        trajectory = Trajectory.of([start], [0]).part(np.zeros(0, dtype=np.int64))
-        return cls(number, trajectory, np.zeros((0, start.natoms, 3)), np.zeros(0), np.zeros(0))
+        return cls(number, Trajectory.nothing(start), np.zeros((0, start.natoms, 3)), np.zeros(0), np.zeros(0))
 
 
 def good_frames(config: Config, trajectory: Trajectory) -> tuple[Trajectory, dict[str, int]]:
@@ -101,7 +100,9 @@ def judge(
     config: Config, models: Models, name: str, number: int, trajectories: Sequence[Trajectory], work: Path
 ) -> list[Visited]:
     """Score the frames of task `number`, which explores `name`: the committee's deviation, or the error of the model
-    that explored. All trajectories are evaluated in one go."""
+    that explored. All trajectories are evaluated in one go, unless explorers have done it on their way."""
+    if all(_is_scored(config, trajectory) for trajectory in trajectories):
+        return [_scored(config, number, trajectory) for trajectory in trajectories]
     committee, frames = models.committee(name), [frame for trajectory in trajectories for frame in trajectory]
     by_teacher = config.select.score == "teacher"
     if not frames:
@@ -115,6 +116,20 @@ def judge(
         begin, end = end, end + len(trajectory)
         judged.append(_judged(config, number, trajectory, [answer[begin:end] for answer in answers]))
     return judged
+
+
+def _is_scored(config: Config, trajectory: Trajectory) -> bool:
+    """The explorer has evaluated the committee on every frame, and what the window looks at is among it."""
+    if config.select.score == "teacher" or trajectory.deviations is None or trajectory.forces is None:
+        return False
+    return not bool(np.isnan(getattr(trajectory.deviations, config.select.by)).all()) or not len(trajectory)
+
+
+def _scored(config: Config, number: int, trajectory: Trajectory) -> Visited:
+    assert trajectory.deviations is not None  # noqa: S101  see _is_scored
+    assert trajectory.forces is not None  # noqa: S101
+    deviation = getattr(trajectory.deviations, config.select.by)
+    return Visited(number, trajectory, trajectory.forces, deviation, np.full(len(trajectory), np.nan))
 
 
 def _judged(config: Config, number: int, trajectory: Trajectory, answers: list[list[Labels]]) -> Visited:
@@ -140,12 +155,15 @@ def compact(config: Config, visited: Sequence[Visited], *seed_of: int) -> Explor
     deviation = _joined([v.deviation for v in visited])
     chosen = _sent_on(config, deviation, child_seed(config.seed, "pool", *seed_of))
     ends = np.cumsum([len(v.deviation) for v in visited])
-    frames, forces = [], [np.zeros((0, 3))]
+    frames, forces, velocities = [], [np.zeros((0, 3))], [np.zeros((0, 3))]
     for index in chosen:
         place = int(np.searchsorted(ends, index, side="right"))
         within = int(index - (ends[place - 1] if place else 0))
-        frames.append(visited[place].trajectory.frame(within))
+        trajectory = visited[place].trajectory
+        frames.append(trajectory.frame(within))
         forces.append(visited[place].forces[within])
+        moving = trajectory.velocities
+        velocities.append(np.full(forces[-1].shape, np.nan) if moving is None else moving[within])
     return ExploredFrames(
         task=_counted([np.full(len(v.deviation), v.number) for v in visited]),
         structure=_counted([np.full(len(v.deviation), v.structure) for v in visited]),
@@ -153,7 +171,7 @@ def compact(config: Config, visited: Sequence[Visited], *seed_of: int) -> Explor
         deviation=deviation,
         error=_joined([v.error for v in visited]),
         candidate=chosen, descriptor=descriptors(frames, config), frames=PackedFrames.of(frames),
-        forces=np.concatenate(forces),
+        forces=np.concatenate(forces), velocities=np.concatenate(velocities),
     )  # fmt: skip
 
 

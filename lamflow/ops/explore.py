@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from lamflow.config import stored
-from lamflow.config.engines import SearcherSettings
+from lamflow.config.engines import ExplorerSettings, SearcherSettings, WalkerSettings
 from lamflow.config.schema import Config
-from lamflow.data import Frame
+from lamflow.data import Frame, Trajectory
 from lamflow.data.results import Explored, TaskResult
 from lamflow.engines import registry
-from lamflow.engines.protocol import ExploreTask
+from lamflow.engines.protocol import BatchExplorer, Explorer, ExploreTask, Model
 from lamflow.errors import EngineError
 from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact, good_frames, judge
 from lamflow.ops._op import Context, op
@@ -38,23 +42,24 @@ def explore(
     starts = read_structures(structures)
     sizes = {name: len(frames) for name, frames in starts.items()}
     tasks = [task for task in plan_tasks(config.stages[stage], sizes, iteration, config.seed) if not task.split]
-    mine = deal(len(tasks), context.pods, context.pod)
-    results, visited = [], []
+    mine = [tasks[place] for place in deal(len(tasks), context.pods, context.pod)]
     out = context.out / "explored"
-    for done, place in enumerate(mine):
-        task = tasks[place]
+    done = 0
+    for task in mine:
         if isinstance(task.settings, SearcherSettings):
             search = Search(config, task, task.settings, committees, context.work)
             search.run(context, out, partial(_progress, context, done, len(mine)))
-        else:
-            result, found = _explore_one(context, config, task, starts[task.structure][task.start], committees)
-            results.append(result)
-            visited.append(found)
-        context.progress((done + 1) / len(mine))
+            done += 1
+    found: list[tuple[TaskResult, Visited]] = []
+    walks = [task for task in mine if not isinstance(task.settings, SearcherSettings)]
+    for each in _walk(context, config, walks, starts, committees, iteration):
+        found.append(each)
+        _progress(context, done + len(found), len(mine), 0.0)
+    found.sort(key=lambda pair: pair[0].number)
     folder = out / str(context.pod)
-    folder.mkdir(parents=True)
-    compact(config, visited, iteration, context.pod).save(folder / FRAMES)
-    Explored(tasks=results).save(folder / RESULT)
+    folder.mkdir(parents=True, exist_ok=True)
+    compact(config, [visited for _, visited in found], iteration, context.pod).save(folder / FRAMES)
+    Explored(tasks=[result for result, _ in found]).save(folder / RESULT)
     return Explorations(out)
 
 
@@ -62,41 +67,79 @@ def _progress(context: Context, done: int, tasks: int, share: float) -> None:
     context.progress((done + share) / tasks)
 
 
-def _explore_one(
-    context: Context, config: Config, task: PlannedTask, start: Frame, models: Models
-) -> tuple[TaskResult, Visited]:
-    """One task: its result, and its good frames with their deviations."""
-    started, name = time.monotonic(), config.explored(task.settings)
+def _walk(
+    context: Context, config: Config, tasks: Sequence[PlannedTask], starts: Mapping[str, list[Frame]],
+    models: Models, iteration: int,
+) -> Iterator[tuple[TaskResult, Visited]]:  # fmt: skip
+    """Each task's result, and its good frames with their deviations. Tasks that run better together run together."""
+    turns = {task.number: _turn(config, task, iteration, config.train.total) for task in tasks}
+    together = sorted(tasks, key=lambda task: (task.group, turns[task.number], task.number))
+    for (_, turn), group in itertools.groupby(together, key=lambda task: (task.group, turns[task.number])):
+        members = list(group)
+        name = config.explored(members[0].settings)
+        whole = models.committee(name)
+        committee = [*whole[turn:], *whole[:turn]]
+        requests = [_request(context, task, starts) for task in members]
+        clock = time.monotonic()
+        runs = _runs(config, members[0].settings, requests, committee)
+        for task, request, run in zip(members, requests, runs, strict=True):
+            visited, dropped, failed, log = _judged(config, models, name, task, request, run)
+            for file in run.files:
+                kept = context.out / "explored" / str(context.pod) / "files" / f"{task.number:05d}"
+                kept.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, kept / file.name)
+            now = time.monotonic()
+            result = TaskResult(
+                number=task.number, name=task.name, group=f"{task.group}", structure=task.structure, start=task.start,
+                condition=task.condition, task=name, model=turn, seed=task.seed, frames=len(visited.trajectory),
+                dropped=dropped, failed=failed, log=log, seconds=now - clock,
+            )  # fmt: skip
+            clock = now
+            yield result, visited
+
+
+def _turn(config: Config, task: PlannedTask, iteration: int, models: int) -> int:
+    """Which model drives a task: they take turns. Tasks that share a program share the model that drives it."""
+    shared = config.select.score == "committee" and isinstance(registry.explorer(task.settings), BatchExplorer)
+    return (iteration - 1 if shared else task.number) % models
+
+
+def _request(context: Context, task: PlannedTask, starts: Mapping[str, list[Frame]]) -> ExploreTask:
+    start, end = starts[task.structure][task.start], None
+    if isinstance(task.settings, WalkerSettings) and task.settings.ends is not None:
+        end = starts[task.settings.ends][task.start % len(starts[task.settings.ends])]
+    if "electronic_temperature" in task.condition:
+        start = replace(start, electronic_temperature=task.condition["electronic_temperature"])
     work = context.work / f"{task.number:05d}"
-    failed, log = None, ""
-    dropped: dict[str, int] = {}
-    visited = Visited.nothing(task.number, start)
-    committee = models.committee(name)
-    turn = task.number % len(committee)
+    return ExploreTask(start, task.condition, task.seed, work, context.threads, context.timeout, end)
+
+
+def _runs(
+    config: Config, settings: ExplorerSettings, requests: Sequence[ExploreTask], committee: Sequence[Model]
+) -> Iterator[Trajectory]:
+    """The trajectory of each request in turn."""
+    explorer = registry.explorer(settings)
+    if isinstance(explorer, BatchExplorer):
+        yield from explorer.explore_all(requests, committee if config.select.score == "committee" else committee[:1])
+        return
+    for request in requests:
+        yield _run_one(explorer, request, committee[0])
+
+
+def _run_one(explorer: Explorer, request: ExploreTask, model: Model) -> Trajectory:
     try:
-        explorer = registry.explorer(task.settings)
-        request = ExploreTask(start, task.condition, task.seed, work, context.threads, context.timeout)
-        whole = explorer.explore(request, committee[turn])
-        failed, log = whole.failure, whole.log
-        good, dropped = good_frames(config, whole)
-        [visited] = judge(config, models, name, task.number, [good], work)
+        return explorer.explore(request, model)
     except EngineError as error:
-        failed = str(error).splitlines()[0]
-        log = str(error)
-    result = TaskResult(
-        number=task.number,
-        name=task.name,
-        group=f"{task.group}",
-        structure=task.structure,
-        start=task.start,
-        condition=task.condition,
-        task=name,
-        model=turn,
-        seed=task.seed,
-        frames=len(visited.trajectory),
-        dropped=dropped,
-        failed=failed,
-        log=log,
-        seconds=time.monotonic() - started,
-    )
-    return result, visited
+        return Trajectory.nothing(request.start, str(error).splitlines()[0], str(error))
+
+
+def _judged(
+    config: Config, models: Models, name: str, task: PlannedTask, request: ExploreTask, run: Trajectory
+) -> tuple[Visited, dict[str, int], str | None, str]:
+    """The good frames of a run, how many each filter refused, and why it failed with the end of its log."""
+    try:
+        good, dropped = good_frames(config, run)
+        [visited] = judge(config, models, name, task.number, [good], request.work)
+    except EngineError as error:
+        return Visited.nothing(task.number, request.start), {}, str(error).splitlines()[0], str(error)
+    return visited, dropped, run.failure, run.log

@@ -6,32 +6,12 @@ the models, of the force on an atom as the root of the mean square length of its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from lamflow.data.frames import Floats
+from lamflow.data.frames import Deviations, Floats
 
 FORCE_LEVEL = 1.0
 """eV/Å, added to the size of the mean force in the relative deviation so that it stays finite at rest."""
-
-
-@dataclass(frozen=True, eq=False)
-class Deviations:
-    """Deviations of M models on F frames of N atoms; NaN where a model gave no finite number.
-
-    force_max, force_mean, force_min  (F,)  over the atoms, eV/Å
-    force_max_relative                (F,)  largest over the atoms of deviation ÷ (|mean force| + 1 eV/Å)
-    virial_max                        (F,)  largest over the components, eV/atom; NaN without virials
-    energy                            (F,)  eV/atom
-    """
-
-    force_max: Floats
-    force_mean: Floats
-    force_min: Floats
-    force_max_relative: Floats
-    virial_max: Floats
-    energy: Floats
 
 
 def force_deviation(forces: Floats) -> Floats:

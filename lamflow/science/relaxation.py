@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -99,7 +99,7 @@ class _State:
         natoms = self.start.natoms
         self.deformation = coordinates[natoms:] / natoms
         positions, cell = coordinates[:natoms] @ self.deformation.T, self.start.cell @ self.deformation.T
-        self.frames.append(Frame(self.start.numbers, positions, cell, self.start.pbc))
+        self.frames.append(replace(self.start, positions=positions, cell=cell))
 
     def gradient(self, pressure: float, cell: bool) -> Floats:
         """Forces on the degrees of freedom, (N + 3, 3) in eV/Å."""

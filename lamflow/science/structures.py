@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def _vary(frame: Frame, settings: StructureSet, rng: np.random.Generator) -> Fra
         cell, positions = cell @ deformation, positions @ deformation
     if settings.rattle:
         positions = positions + rng.normal(scale=settings.rattle, size=positions.shape)
-    return Frame(np.asarray(numbers, dtype=np.int64), positions, cell, frame.pbc)
+    return replace(frame, numbers=np.asarray(numbers, dtype=np.int64), positions=positions, cell=cell)
 
 
 def _occupation(composition: dict[str, float], sites: int, atomic_numbers: dict[str, int]) -> list[int]:

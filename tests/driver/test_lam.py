@@ -46,7 +46,7 @@ def study(name: str, train: dict[str, object], **more: object) -> Config:
         "structures": [crystal("Ag", 4.09, "rattled", 8), crystal("Ag", 4.09, "unseen", 4), crystal("Ag", 4.09, "start", 2, 0)],
         "train": {"engine": "deepmd", "models": 2, "steps": 40, "input": {
             key: value for key, value in model_input(DPA1).items() if key != "model"}, **train},
-        "stages": [{"name": "warm", "explore": [{"engine": "ase", "structures": ["start"], "method": "nvt",
+        "stages": [{"name": "warm", "explore": [{"engine": "ase", "structures": ["start"], "method": "langevin",
                     "temperatures": [600], "starts": 2, "steps": 40, "timestep": 0.002, "every": 5}]}],
         "select": {"window": {"low": 0.001, "high": 20.0}, "limit": 4},
         "converge": {"accurate": 0.999}, "budget": {"iterations": 2}, **more,

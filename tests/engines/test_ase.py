@@ -21,7 +21,7 @@ def explore(frame: Frame, work: Path, seed: int = 1, condition: dict[str, float]
     return explorer(made).explore(task, evaluator(Emt()))  # type: ignore[arg-type]  # EMT stands in for a model
 
 
-@pytest.mark.parametrize("method", ["nve", "nvt", "npt"])
+@pytest.mark.parametrize("method", ["nve", "nvt", "langevin", "npt"])
 def test_dynamics_visits_frames_and_repeats_itself(method: str, copper: list[Frame], tmp_path: Path) -> None:
     settings = {"method": method, "temperatures": [600], "timestep": 0.002}
     condition = {"temperature": 600.0, "pressure": 0.0}
@@ -120,7 +120,7 @@ class TestXtb(EvaluatorConformance, LabelerConformance):
 
 def test_a_calculator_without_stress_is_refused_unless_no_virial_is_wanted() -> None:
     mopac = AseLabels(engine="ase", calculator="ase.calculators.mopac.MOPAC")
-    with pytest.raises(InputError, match="cannot do stress, so frames would have no virial; set label.virial"):
+    with pytest.raises(InputError, match="cannot do stress, so frames would have no virial"):
         mopac.examine(None)  # type: ignore[arg-type]  # it looks at no file
     assert mopac.model_copy(update={"virial": False}).examine(None) == []  # type: ignore[arg-type]
 

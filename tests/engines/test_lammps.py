@@ -51,11 +51,11 @@ def test_a_dump_is_read_back_however_it_ends(
         with pytest.raises(EngineError, match="no whole snapshot"):
             read_dump(path)
         return
-    types, found, found_cells, steps = read_dump(path)
-    assert steps.tolist() == [7 * n for n in range(whole)]
-    assert types.tolist() == [1 + i % 2 for i in range(natoms)]
-    np.testing.assert_allclose(found, positions[:whole], atol=1e-9)
-    np.testing.assert_allclose(found_cells, cells[:whole], atol=1e-9)
+    dump = read_dump(path)
+    assert dump.steps.tolist() == [7 * n for n in range(whole)]
+    assert dump.types.tolist() == [1 + i % 2 for i in range(natoms)]
+    np.testing.assert_allclose(dump.positions, positions[:whole], atol=1e-9)
+    np.testing.assert_allclose(dump.cells, cells[:whole], atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -102,9 +102,20 @@ def training_input(settings: DeepmdTraining, task: TrainTask, start: Beginning |
         max_ckpt_keep=2,
     )
     training.setdefault("disp_freq", max(1, steps // 50))
+    files = {file.name: str(expand(file)) for file in settings.files}
+    spec["model"] = _with_paths(spec["model"], files)
     for key in ("validation_data", "data_dict") if not task.tasks else ("validation_data",):
         training.pop(key, None)
     return spec
+
+
+def _with_paths(value: Any, files: Mapping[str, str]) -> Any:
+    """`value` with every word that is the name of a file replaced by where that file lies."""
+    if isinstance(value, dict):
+        return {key: _with_paths(item, files) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_paths(item, files) for item in value]
+    return files.get(value, value) if isinstance(value, str) else value
 
 
 def training_steps(settings: DeepmdTraining, phase: Phase, task: TrainTask, batch_size: object) -> int:
@@ -154,6 +165,8 @@ def _one_head(settings: DeepmdTraining, task: TrainTask, start: Beginning, given
         model["descriptor"] = _descriptor(start)
         model["fitting_net"] = _fitting(settings, start, start.head, given)
     model["type_map"] = _type_map(task, start, model["descriptor"])
+    if settings.electronic_temperature:
+        model["fitting_net"]["numb_fparam"] = 1
     _seed(model, task.seed)
     return model
 
@@ -170,6 +183,8 @@ def _several_heads(settings: DeepmdTraining, task: TrainTask, start: Beginning, 
         head = part.head if start.how == "finetune" else None
         fitting = _fitting(settings, start, head or part.name, given) if pretrained else _copy(given["fitting_net"])
         branch = {"type_map": "type_map", "descriptor": "descriptor", "fitting_net": fitting}
+        if settings.electronic_temperature:
+            fitting["numb_fparam"] = 1
         _seed(branch, child_seed(task.seed, part.name))
         if start.how == "finetune" and head is not None:
             branch["finetune_head"] = head

@@ -24,10 +24,15 @@ class DeepmdModel:
 
     frozen  the same model for LAMMPS
     head    of a model that has several
+    hot     it was trained with an electronic temperature
+    beside  files that it needs beside it in LAMMPS
     """
 
-    def __init__(self, path: Path, frozen: Path | None = None, head: str | None = None) -> None:
-        self.path, self.frozen, self.head = path, frozen, head
+    def __init__(
+        self, path: Path, frozen: Path | None = None, head: str | None = None, *,
+        hot: bool = False, beside: Sequence[Path] = (),
+    ) -> None:  # fmt: skip
+        self.path, self.frozen, self.head, self.hot, self.beside = path, frozen, head, hot, tuple(beside)
 
     @cached_property
     def _potential(self) -> Any:
@@ -66,7 +71,7 @@ class DeepmdModel:
         cells = np.stack([frame.cell for frame in frames]) if pbc else None
         mixed = bool((types != types[0]).any())
         energies, forces, virials = self._potential.eval(
-            positions, cells, types if mixed else types[0], mixed_type=mixed
+            positions, cells, types if mixed else types[0], mixed_type=mixed, **self._heat(frames)
         )[:3]
         return [
             Labels(
@@ -76,6 +81,17 @@ class DeepmdModel:
             )
             for i in range(len(frames))
         ]
+
+    def _heat(self, frames: list[Frame]) -> dict[str, Any]:
+        """The electronic temperatures as the model takes them. Raises EngineError where the two do not fit."""
+        given = [frame.electronic_temperature for frame in frames]
+        if not self._potential.get_dim_fparam():
+            if any(temperature is not None for temperature in given):
+                raise EngineError(f"{self.path}: this model knows no electronic temperature, and a frame has one")
+            return {}
+        if any(temperature is None for temperature in given):
+            raise EngineError(f"{self.path}: this model needs an electronic temperature, and a frame has none")
+        return {"fparam": np.array(given, dtype=np.float64).reshape(-1, 1)}
 
     @cached_property
     def _rank(self) -> Ints:
@@ -98,10 +114,13 @@ class DeepmdModel:
         if self.frozen is None:
             raise EngineError(f"{self.path}: LAMMPS needs a frozen model (.pth)")
         return LammpsPotential(
-            pair_style=f"deepmd {self.frozen.name}",
-            pair_coeff="* *",
-            files={self.frozen.name: self.frozen},
+            style="deepmd",
+            model=self.frozen.name,
+            coefficients="* *",
+            files={self.frozen.name: self.frozen, **{path.name: path for path in self.beside}},
             environment=_plugin_environment(),
+            deviations="out_freq {every} out_file {file}",
+            hot="fparam {temperature}" if self.hot else None,
         )
 
 

@@ -99,6 +99,10 @@ class DeepmdTraining(TrainerSettings):
     """Architectures to try; `models` of each are trained."""
     choose_within: float = Field(1.2, ge=1)
     """Of several variants the fastest is chosen whose held-out force RMSE is at most so many times the best one's."""
+    electronic_temperature: bool = False
+    """Models learn an electronic temperature (DeePMD-kit's frame parameter, in K); every frame of the data has one."""
+    files: list[InputFile] = Field(default_factory=list)
+    """Files that `input` names, a table of short-ranged repulsion for example; they travel with the models."""
     compress: bool = False
     """Compress the frozen model for exploration, for descriptors that allow it (`dp --pt compress`)."""
     checkpoint_every: int = Field(1000, ge=1)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lamflow.config.section import expand
 from lamflow.data.curves import CURVE, last_lines, read_curve
 from lamflow.data.store import file_hash
 from lamflow.engines import process
@@ -24,6 +25,9 @@ from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.process import describe_end, redirected
 from lamflow.engines.protocol import Evaluator, Progress, TrainTask
 from lamflow.errors import EngineError
+
+FILES = "files"
+"""Folder beside a model with the files that it needs."""
 
 
 class DeepmdTrainer:
@@ -51,6 +55,9 @@ class DeepmdTrainer:
         if last is None:
             raise EngineError(f"the training in {scratch} left no checkpoint; {describe_end(log)}")
         task.output.mkdir(parents=True, exist_ok=True)
+        for file in self.settings.files:
+            (task.output / FILES).mkdir(exist_ok=True)
+            shutil.copyfile(expand(file), task.output / FILES / file.name)
         shutil.copyfile(last, task.output / MODEL)
         self._freeze(task, log)
         for name in ("input.json", CURVE, "train.log"):
@@ -59,7 +66,11 @@ class DeepmdTrainer:
 
     def load(self, folder: Path, task: str = "") -> DeepmdModel:
         """See Trainer."""
-        return DeepmdModel(folder / MODEL, folder / _frozen_name(task), task or None)
+        frozen, beside = folder / _frozen_name(task), sorted((folder / FILES).glob("*"))
+        hot = self.settings.electronic_temperature
+        if beside:  # the checkpoint would look for them where it was trained; a frozen model has them in it
+            return DeepmdModel(frozen, frozen, None, hot=hot, beside=beside)
+        return DeepmdModel(folder / MODEL, frozen, task or None, hot=hot)
 
     def pretrained(self, task: TrainTask) -> dict[str, Evaluator]:
         """See Trainer. A head that is new has nothing to be judged by."""

@@ -1,22 +1,42 @@
-"""LAMMPS text dumps, read whole in a few array operations."""
+"""LAMMPS's text dumps and DeePMD-kit's table of deviations, read whole in a few array operations."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lamflow.data.frames import Floats, Ints
+from lamflow.data.frames import Floats, Frame, Ints
 from lamflow.errors import EngineError
 
 HEADER = 9
 """Lines of a snapshot before its atoms."""
 
 
-def read_dump(path: Path) -> tuple[Ints, Floats, Floats, Ints]:
-    """Types (N,), positions (F, N, 3) in Å, cells (F, 3, 3) in Å and steps (F,) of a dump sorted by atom id.
+@dataclass(frozen=True, eq=False)
+class Dump:
+    """F snapshots of N atoms in the order of their ids.
 
-    The dump needs the columns type, x (or xu), y and z. A snapshot that was cut off by a crash is left out.
+    types                  (N,)
+    positions              (F, N, 3)  Å
+    cells                  (F, 3, 3)  Å
+    steps                  (F,)
+    velocities, forces     (F, N, 3)  Å/ps, eV/Å; None where the dump has none
+    """
+
+    types: Ints
+    positions: Floats
+    cells: Floats
+    steps: Ints
+    velocities: Floats | None = None
+    forces: Floats | None = None
+
+
+def read_dump(path: Path) -> Dump:
+    """The whole snapshots of a dump.
+
+    It needs the columns id, type, x (or xu), y and z. A snapshot that was cut off by a crash is left out.
     Raises EngineError when there is no whole snapshot, or the number of atoms changes.
     """
     text = path.read_text(errors="replace") if path.is_file() else ""
@@ -39,6 +59,12 @@ def read_dump(path: Path) -> tuple[Ints, Floats, Floats, Ints]:
         wanted = [columns.index("id"), columns.index("type"), *wanted]
     except (StopIteration, ValueError):
         raise EngineError(f"{path}: the dump needs the columns id type x y z; it has {' '.join(columns)}") from None
+    further = {}
+    for what in "vf":
+        names = [f"{what}{axis}" for axis in "xyz"]
+        if all(name in columns for name in names):
+            further[what] = len(wanted)
+            wanted += [columns.index(name) for name in names]
     words = [line.split() for start in range(0, len(lines), block) for line in lines[start + HEADER : start + block]]
     try:
         atoms = np.array([[row[column] for column in wanted] for row in words], dtype=np.float64)
@@ -47,10 +73,50 @@ def read_dump(path: Path) -> tuple[Ints, Floats, Floats, Ints]:
     atoms = atoms.reshape(count, natoms, len(wanted))
     order = np.argsort(atoms[:, :, 0], axis=1, kind="stable")
     atoms = np.take_along_axis(atoms, order[:, :, None], axis=1)
-    types = atoms[0, :, 1].astype(np.int64)
     cells, origins = _cells(lines, block, count)
     steps = np.array([int(lines[start + 1]) for start in range(0, len(lines), block)], dtype=np.int64)
-    return types, atoms[:, :, 2:] - origins[:, None, :], cells, steps
+    vectors = {what: atoms[:, :, first : first + 3] for what, first in further.items()}
+    return Dump(
+        atoms[0, :, 1].astype(np.int64), atoms[:, :, 2:5] - origins[:, None, :], cells, steps,
+        vectors.get("v"), vectors.get("f"),
+    )  # fmt: skip
+
+
+def write_dump(path: Path, frame: Frame, elements: list[str], *, tilted: bool) -> None:
+    """Write a frame as the only snapshot of a dump, its cell turned to be lower triangular (Howto triclinic)."""
+    lower, turned = _lower(frame.cell), np.linalg.solve(frame.cell, _lower(frame.cell))
+    xy, xz, yz = lower[1, 0], lower[2, 0], lower[2, 1]
+    bounds = [
+        (min(0, xy, xz, xy + xz), lower[0, 0] + max(0, xy, xz, xy + xz), xy),
+        (min(0, yz), lower[1, 1] + max(0, yz), xz),
+        (0.0, lower[2, 2], yz),
+    ]
+    head = "xy xz yz pp pp pp" if tilted else "ff ff ff"
+    lines = ["ITEM: TIMESTEP", "0", "ITEM: NUMBER OF ATOMS", str(frame.natoms), f"ITEM: BOX BOUNDS {head}"]
+    lines += [" ".join(f"{value:.15g}" for value in (row if tilted else row[:2])) for row in bounds]
+    lines.append("ITEM: ATOMS id type x y z")
+    types = [elements.index(symbol) + 1 for symbol in frame.symbols]
+    for number, (kind, (x, y, z)) in enumerate(zip(types, frame.positions @ turned, strict=True), 1):
+        lines.append(f"{number} {kind} {x:.15g} {y:.15g} {z:.15g}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _lower(cell: Floats) -> Floats:
+    """A cell with the same lengths and angles whose matrix is lower triangular with a positive diagonal."""
+    upper = np.linalg.qr(cell.T, mode="r")
+    return np.asarray((upper * np.sign(np.diag(upper))[:, None]).T)
+
+
+def read_deviations(path: Path) -> list[Floats]:
+    """The rows (F, 7) of each run that one process made, in their order; a new run begins at step 0 again."""
+    rows = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        words = line.split()
+        if len(words) == 7 and not line.lstrip().startswith("#"):
+            rows.append([float(word) for word in words])
+    table = np.array(rows, dtype=np.float64).reshape(-1, 7)
+    begins = np.flatnonzero(np.diff(table[:, 0], prepend=np.inf) <= 0)
+    return np.split(table, begins[1:]) if len(table) else []
 
 
 def _cells(lines: list[str], block: int, count: int) -> tuple[Floats, Floats]:

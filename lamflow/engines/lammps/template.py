@@ -7,28 +7,46 @@ from pathlib import Path
 from typing import Any
 
 NEEDED = ("structure", "potential", "trajectory")
-OFFERED = (*NEEDED, "temperature", "pressure", "steps", "timestep", "every", "seed")
+OFFERED = (
+    *NEEDED, "temperature", "pressure", "electronic_temperature", "steps", "timestep", "every", "seed", "elements",
+    "plumed",
+)  # fmt: skip
 
-INPUT = """\
+HEAD = """\
 units           metal
 boundary        {{ boundary }}
 atom_style      atomic
 atom_modify     map array
 box             tilt large
-read_data       {{ structure }}
+region          cell {{ region }}
+create_box      {{ elements | length }} cell
+{% for mass in masses -%}
+mass            {{ loop.index }} {{ mass }}
+{% endfor -%}
 {{ potential }}
 neighbor        1.0 bin
 neigh_modify    every 1 delay 0 check yes
 timestep        {{ timestep }}
+thermo          {{ every }}
+thermo_modify   lost error flush yes
+"""
+"""Of every process, however many runs it makes: models are loaded here."""
+RUN = """\
+
+print           "lamflow begins {{ place }}"
+reset_timestep  0
+read_dump       {{ structure }} 0 x y z box yes purge yes replace no add keep format native
 velocity        all create {{ temperature }} {{ seed }} mom yes rot yes dist gaussian
 {{ integrate }}
 {{ plumed }}
-dump            trajectory all custom {{ every }} {{ trajectory }} id type x y z
+dump            trajectory all custom {{ every }} {{ trajectory }} id type x y z vx vy vz fx fy fz
 dump_modify     trajectory sort id format float %.12g delay {{ every }}
-thermo          {{ every }}
-thermo_modify   lost error flush yes
 run             {{ steps }}
+undump          trajectory
+unfix           move
+print           "lamflow finished {{ place }}"
 """
+"""Of each run. A dump can bring another box and other atoms into a process; read_data would need models anew."""
 
 
 def check_template(path: Path, text: str, variables: tuple[str, ...] = ()) -> None:
