@@ -32,6 +32,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Rydberg = Annotated[float, Field(gt=0), Unit("Ry")]
 Electronvolt = Annotated[float, Field(gt=0), Unit("eV")]
 PerAngstrom = Annotated[float, Field(gt=0), Unit("Å⁻¹")]
+PerBar = Annotated[float, Field(gt=0), Unit("bar⁻¹")]
 BohrMagneton = Annotated[float, Unit("μB")]
 
 BOLTZMANN = 8.617333262e-5

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from lamflow.data import Attempt, FailureKind, Frame, Labels, Relaxed, Trajectory
+from lamflow.data.frames import Floats, Ints
 
 Progress = Callable[[float], None]
 """Takes the share of the work that is done, 0 to 1."""
@@ -71,6 +72,27 @@ class LammpsPotential:
     environment: dict[str, str] = field(default_factory=dict)
     deviations: str | None = None
     hot: str | None = None
+
+
+class Moving(Protocol):
+    """Systems of the same number of atoms that models evaluate again and again while they move."""
+
+    def evaluate(self, positions: Floats, cells: Floats, numbers: Ints, models: int = 1) -> tuple[Floats, ...]:
+        """Of the first so many models: energies (M, B) in eV, forces (M, B, N, 3) in eV/Å, virials (M, B, 3, 3) in eV.
+
+        positions (B, N, 3) and cells (B, 3, 3) in Å; numbers (B,) of the systems among those that began.
+        """
+        ...
+
+
+@runtime_checkable
+class MovingModel(Protocol):
+    """A Model that is faster when it keeps what does not change from step to step."""
+
+    def moving(self, starts: Sequence[Frame], others: Sequence[Evaluator]) -> Moving | None:
+        """Systems that begin as `starts`, which have the same number of atoms and boundaries, for this model and
+        `others` of its kind. None where that cannot be had."""
+        ...
 
 
 class Model(Evaluator, Protocol):

@@ -15,7 +15,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from lamflow.data import Frame, Labels
 from lamflow.data.frames import Ints
-from lamflow.engines.protocol import LammpsPotential
+from lamflow.engines.protocol import Evaluator, LammpsPotential, Moving
 from lamflow.errors import EngineError
 
 
@@ -108,6 +108,17 @@ class DeepmdModel:
             unknown = sorted(set(frame.symbols) - set(self.elements))
             raise EngineError(f"{self.path}: the model knows {list(self.elements)}, not {unknown}")
         return types
+
+    def moving(self, starts: Sequence[Frame], others: Sequence[Evaluator]) -> Moving | None:
+        """See MovingModel. Models of another kind or of other elements do without."""
+        from lamflow.engines.deepmd.moving import MovingSystems
+
+        alike = [model for model in others if isinstance(model, DeepmdModel) and model.elements == self.elements]
+        if len(alike) < len(others):
+            return None
+        types = np.stack([self._types(frame) for frame in starts])
+        heat = self._heat(list(starts)).get("fparam")
+        return MovingSystems([self._potential, *(model._potential for model in alike)], types, starts[0].pbc, heat)
 
     def lammps(self) -> LammpsPotential:
         """See Model."""

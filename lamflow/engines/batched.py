@@ -1,0 +1,264 @@
+"""Hundreds of systems advance together in one process: one evaluation a step for all, the committee on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+from ase.data import atomic_masses
+from pydantic import Field, model_validator
+
+from lamflow.config.engines import Engine, Relaxation, WalkerSettings, product
+from lamflow.config.seeds import child_seed
+from lamflow.data import Deviations, Frame, Labels, Trajectory
+from lamflow.data.frames import Floats, Ints
+from lamflow.engines.protocol import Evaluator, ExploreTask, Model, Moving, MovingModel
+from lamflow.errors import EngineError
+from lamflow.science.deviation import deviations
+from lamflow.science.dynamics import Dynamics, Systems
+from lamflow.science.relaxation import relax
+from lamflow.units import BAR_IN_EV_PER_A3, Bar, EvPerAngstrom, Kelvin, PerBar, Picosecond
+
+
+class BatchedExploration(WalkerSettings):
+    """Molecular dynamics or relaxation of all start structures and conditions together, in one process a pod."""
+
+    engine: Literal["batched"]
+    ensemble: Literal["nve", "nvt", "langevin", "npt", "relax"] = "langevin"
+    """Velocity Verlet, Nosé-Hoover chains, Langevin dynamics, Langevin dynamics with stochastic rescaling of the
+    volume, or FIRE on atoms and cell."""
+    temperatures: list[Kelvin] = Field(default_factory=list)
+    """Needed by dynamics."""
+    pressures: list[Bar] = Field(default_factory=list)
+    """Needed by `npt`; `relax` takes them and uses 0 bar otherwise."""
+    electronic_temperatures: list[Kelvin] = Field(default_factory=list)
+    """Of the electrons, for models that know one; combined with every temperature and pressure."""
+    steps: int = Field(ge=1)
+    timestep: Picosecond = 0.001
+    every: int = Field(10, ge=1)
+    """Steps between the frames that are kept, where all models are evaluated."""
+    thermostat_time: Picosecond = 0.1
+    barostat_time: Picosecond = 1.0
+    compressibility: PerBar = 1e-5
+    """A guess for `npt`: a system that is stiffer changes its volume faster than `barostat_time`, a softer one slower;
+    averages do not depend on it. Metals have about 1e-6, water 4.5e-5."""
+    fmax: EvPerAngstrom = 0.02
+    """`relax` ends when no force is larger."""
+    max_force: EvPerAngstrom = 200.0
+    """A system in which an atom feels more has exploded: it ends, and the others go on."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.ensemble != "relax" and not self.temperatures:
+            raise ValueError(f"temperatures are needed by ensemble {self.ensemble}")
+        if self.ensemble == "npt" and not self.pressures:
+            raise ValueError("pressures are needed by ensemble npt")
+        if self.pressures and self.ensemble not in ("npt", "relax"):
+            raise ValueError(f"pressures have no meaning in ensemble {self.ensemble}; did you mean 'npt'?")
+        if self.every > self.steps:
+            raise ValueError(f"every ({self.every}) is more than steps ({self.steps}): no frame would be kept")
+        return self
+
+    def conditions(self) -> list[dict[str, float]]:
+        """The product of temperatures, pressures and electronic temperatures."""
+        hot = self.electronic_temperatures
+        return product({"temperature": self.temperatures, "pressure": self.pressures, "electronic_temperature": hot})
+
+    def seconds(self, natoms: int) -> float:
+        """As small models take on one core, for one system among many."""
+        return 6e-5 * natoms * self.steps
+
+
+@dataclass(eq=False)
+class _Kept:
+    """What one system leaves: a list a quantity, one entry a frame."""
+
+    steps: list[int] = field(default_factory=list)
+    positions: list[Floats] = field(default_factory=list)
+    cells: list[Floats] = field(default_factory=list)
+    velocities: list[Floats] = field(default_factory=list)
+    energies: list[Floats] = field(default_factory=list)
+    forces: list[Floats] = field(default_factory=list)
+    virials: list[Floats] = field(default_factory=list)
+    failure: str | None = None
+
+    def trajectory(self, start: Frame) -> Trajectory:
+        """The frames with what the committee says of them."""
+        if not self.steps:
+            return Trajectory.nothing(start, self.failure)
+        forces = np.stack(self.forces, axis=1)
+        found: Deviations | None = None
+        if len(forces) > 1:
+            virials = np.stack(self.virials, axis=1) if start.pbc else None
+            found = deviations(np.stack(self.energies, axis=1), forces, virials)
+        return Trajectory(
+            start.numbers, np.stack(self.positions), np.stack(self.cells), np.array(self.steps, dtype=np.int64),
+            start.pbc, self.failure, velocities=np.stack(self.velocities), forces=forces.mean(axis=0),
+            deviations=found, electronic_temperature=start.electronic_temperature,
+        )  # fmt: skip
+
+
+class OneByOne:
+    """Any models as Moving: every step evaluates frames as if for the first time."""
+
+    def __init__(self, models: Sequence[Evaluator], starts: Sequence[Frame]) -> None:
+        self.models, self.starts = models, starts
+
+    def evaluate(self, positions: Floats, cells: Floats, numbers: Ints, models: int = 1) -> tuple[Floats, ...]:
+        """See Moving. What cannot be evaluated is no number."""
+        starts = [self.starts[number] for number in numbers]
+        frames = [
+            Frame(start.numbers, own, cell, start.pbc, start.electronic_temperature)
+            for start, own, cell in zip(starts, positions, cells, strict=True)
+        ]
+        answers = [_evaluated(model, frames) for model in self.models[:models]]
+        nothing = np.zeros((3, 3))
+        return (
+            np.array([[labels.energy for labels in answer] for answer in answers]),
+            np.array([[labels.forces for labels in answer] for answer in answers]),
+            np.array([[nothing if one.virial is None else one.virial for one in answer] for answer in answers]),
+        )
+
+
+def _evaluated(model: Evaluator, frames: Sequence[Frame]) -> list[Labels]:
+    try:
+        return model.evaluate(frames)
+    except EngineError:
+        if len(frames) == 1:
+            return [Labels(np.nan, np.full((frames[0].natoms, 3), np.nan))]
+        return [labels for frame in frames for labels in _evaluated(model, [frame])]
+
+
+class BatchedExplorer:
+    """Explorer of many systems at once."""
+
+    def __init__(self, settings: BatchedExploration) -> None:
+        self.settings = settings
+
+    def explore(self, task: ExploreTask, model: Model) -> Trajectory:
+        """See Explorer."""
+        [found] = self.explore_all([task], [model])
+        if not len(found):
+            raise EngineError(found.failure or "no frame was kept")
+        return found
+
+    def explore_all(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> Iterator[Trajectory]:
+        """See BatchExplorer. Systems with the same number of atoms advance together."""
+        alike: dict[tuple[int, bool, bool], list[int]] = {}
+        for place, task in enumerate(tasks):
+            start = task.start
+            alike.setdefault((start.natoms, start.pbc, start.electronic_temperature is None), []).append(place)
+        found: dict[int, Trajectory] = {}
+        for places in alike.values():
+            mine = [tasks[place] for place in places]
+            try:
+                made = self._relax(mine, committee) if self.settings.ensemble == "relax" else self._run(mine, committee)
+            except EngineError as error:
+                made = [Trajectory.nothing(task.start, str(error).splitlines()[0], str(error)) for task in mine]
+            found |= zip(places, made, strict=True)
+        yield from (found[place] for place in range(len(tasks)))
+
+    def _run(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> list[Trajectory]:
+        settings, starts = self.settings, [task.start for task in tasks]
+        if settings.ensemble == "npt" and not starts[0].pbc:
+            raise EngineError("npt needs periodic structures; use langevin for isolated ones")
+        if starts[0].natoms < 2:
+            raise EngineError("dynamics needs at least two atoms; give the structure set a supercell")
+        moving = _moving(committee, starts)
+        dynamics = self._dynamics(tasks)
+        systems = _begin(starts, dynamics)
+        kept = [_Kept() for _ in tasks]
+
+        def evaluate(positions: Floats, cells: Floats, numbers: Ints) -> tuple[Floats, Floats, Floats]:
+            energies, forces, virials = moving.evaluate(positions, cells, numbers)
+            return energies[0], forces[0], virials[0]
+
+        systems.energies, systems.forces, systems.virials = evaluate(systems.positions, systems.cells, systems.number)
+        self._drop(systems, kept, 0)
+        for step in range(1, settings.steps + 1):
+            if not len(systems.number):
+                break
+            dynamics.step(systems, evaluate)
+            self._drop(systems, kept, step)
+            if step % settings.every == 0 and len(systems.number):
+                _keep(systems, kept, step, moving, len(committee))
+        return [own.trajectory(start) for own, start in zip(kept, starts, strict=True)]
+
+    def _dynamics(self, tasks: Sequence[ExploreTask]) -> Dynamics:
+        settings = self.settings
+        pressures = [task.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3 for task in tasks]
+        assert settings.ensemble != "relax"  # noqa: S101  see explore_all
+        return Dynamics(
+            settings.ensemble, settings.timestep, np.array([task.condition["temperature"] for task in tasks]),
+            [child_seed(task.seed, "dynamics") for task in tasks], np.array(pressures), settings.thermostat_time,
+            settings.barostat_time, settings.compressibility / BAR_IN_EV_PER_A3,
+        )  # fmt: skip
+
+    def _drop(self, systems: Systems, kept: Sequence[_Kept], step: int) -> None:
+        """End the systems that have exploded."""
+        largest = np.linalg.norm(systems.forces, axis=-1).max(axis=1)
+        good = (largest < self.settings.max_force) & np.isfinite(systems.energies)
+        if good.all():
+            return
+        for number, force in zip(systems.number[~good], largest[~good], strict=True):
+            kept[int(number)].failure = f"the run exploded: an atom feels {force:.3g} eV/Å at step {step}"
+        systems.keep(np.flatnonzero(good))
+
+    def _relax(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> list[Trajectory]:
+        """FIRE on atoms and cell of all systems."""
+        settings = self.settings
+        pressures = sorted({task.condition.get("pressure", 0.0) for task in tasks})
+        how = Relaxation(method="fire", steps=settings.steps, fmax=settings.fmax)
+        paths: dict[int, Trajectory] = {}
+        for pressure in pressures:
+            mine = [place for place, task in enumerate(tasks) if task.condition.get("pressure", 0.0) == pressure]
+            starts = [tasks[place].start for place in mine]
+            relaxed = relax(starts, committee[0].evaluate, how, pressure * BAR_IN_EV_PER_A3)
+            for place, path in zip(mine, relaxed, strict=True):
+                last = len(path.steps) - 1
+                chosen = np.array(sorted({*range(0, last + 1, settings.every), last}), dtype=np.int64)
+                whole = path.steps.part(chosen)
+                paths[place] = replace(whole, failure=path.failure)
+        return [paths[place] for place in range(len(tasks))]
+
+
+def _moving(committee: Sequence[Model], starts: Sequence[Frame]) -> Moving:
+    first: Any = committee[0]
+    made = first.moving(starts, committee[1:]) if isinstance(first, MovingModel) else None
+    return made if made is not None else OneByOne(committee, starts)
+
+
+def _begin(starts: Sequence[Frame], dynamics: Dynamics) -> Systems:
+    masses = np.stack([atomic_masses[start.numbers] for start in starts])
+    count, natoms = masses.shape
+    return Systems(
+        number=np.arange(count), positions=np.stack([start.positions for start in starts]),
+        velocities=dynamics.velocities(masses), cells=np.stack([start.cell for start in starts]), masses=masses,
+        energies=np.zeros(count), forces=np.zeros((count, natoms, 3)), virials=np.zeros((count, 3, 3)),
+    )  # fmt: skip
+
+
+def _keep(systems: Systems, kept: Sequence[_Kept], step: int, moving: Moving, models: int) -> None:
+    """Keep a frame of each system, with what all models say of it."""
+    if models > 1:
+        energies, forces, virials = moving.evaluate(systems.positions, systems.cells, systems.number, models)
+    else:
+        energies, forces, virials = systems.energies[None], systems.forces[None], systems.virials[None]
+    for row, number in enumerate(systems.number):
+        own = kept[int(number)]
+        own.steps.append(step)
+        own.positions.append(systems.positions[row])
+        own.cells.append(systems.cells[row])
+        own.velocities.append(systems.velocities[row])
+        own.energies.append(energies[:, row])
+        own.forces.append(forces[:, row])
+        own.virials.append(virials[:, row])
+
+
+def _probe() -> str:
+    return "comes with lamflow; batches are fast with DeePMD models"
+
+
+ENGINE = Engine("batched", {"explore": (BatchedExploration, BatchedExplorer)}, _probe)
