@@ -47,13 +47,19 @@ def published(script: str) -> list[dict[str, str | float]]:
     return list(found["rows"]) if same else []
 
 
-def publish(script: str, title: str, rows: list[dict[str, str | float]]) -> None:
-    """Print a table of `rows` and write them to results/NAME.json."""
-    table = Table(*rows[0], title=title)
-    for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console().print(table)
-    document = {"title": title, "machine": machine(), "versions": versions(), "rows": rows}
+def publish(
+    script: str, title: str, rows: list[dict[str, str | float]], checks: list[dict[str, str | float]] | None = None
+) -> None:
+    """Print a table of `rows`, and of `checks` if there are any, and write them to results/NAME.json."""
+    for name, shown in ((title, rows), ("Checks", checks or [])):
+        if shown:
+            table = Table(*shown[0], title=name)
+            for row in shown:
+                table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+            Console().print(table)
+    document: dict[str, object] = {"title": title, "machine": machine(), "versions": versions(), "rows": rows}
+    if checks:
+        document["checks"] = checks
     target = Path(script).parent / "results" / f"{Path(script).stem}.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(document, indent=1) + "\n")

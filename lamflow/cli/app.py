@@ -55,11 +55,31 @@ def init(
 
 
 @app.command()
-def check(file: File) -> None:
+def check(
+    file: File,
+    without_files: Annotated[
+        bool, typer.Option("--without-files", help="Do not ask for the files that it names: they are elsewhere.")
+    ] = False,
+) -> None:
     """Say everything that is wrong with FILE and with the files that it names."""
     from lamflow.cli import study
 
-    study.check(file)
+    study.check(file, files=not without_files)
+
+
+@app.command()
+def migrate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="param.json, input.json, … of another program.")],
+    machine: Annotated[Path | None, typer.Option("--machine", help="DP-GEN's machine.json.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", help="dpgen, dpgen2, pfd or dpclean; recognised by its keys if absent.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The YAML; FILE with .yaml if absent.")] = None,
+) -> None:
+    """Turn a file of DP-GEN, dpgen2, PFD-kit or dpclean into a study, and say what became of every key."""
+    from lamflow.cli import migrating
+
+    migrating.migrate(file, machine, source, output)
 
 
 @app.command()

@@ -29,12 +29,13 @@ def init(name: str) -> None:
     print(f"  cd {name}\n  lamflow check lamflow.yaml\n  lamflow run lamflow.yaml")
 
 
-def check(file: Path) -> None:
-    """Everything that can be known without running."""
+def check(file: Path, *, files: bool = True) -> None:
+    """Everything that can be known without running, or without the files either."""
     from lamflow.config import load
     from lamflow.driver.prepare import check_inputs
 
-    for warning in check_inputs(load(file)):
+    config = load(file, files=files)
+    for warning in check_inputs(config) if files else []:
         print(f"warning: {warning}")
     print(f"{file}: good")
 

@@ -46,15 +46,18 @@ class Problem:
         return f"line {self.line:<4} {self.where + ': ' if self.where else ''}{self.message}"
 
 
-def load(file: str | Path) -> Config:
-    """The configuration in `file`. Raises InputError that lists every problem with its line."""
+def load(file: str | Path, *, files: bool = True) -> Config:
+    """The configuration in `file`; with `files` those that it names must exist.
+
+    Raises InputError that lists every problem with its line.
+    """
     path = Path(file)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"{path}: cannot be read: {reason}") from error
-    return parse(text, name=str(path), root=path.parent.absolute())
+    return parse(text, name=str(path), root=path.parent.absolute(), files=files)
 
 
 def stored(folder: Path) -> Config:
@@ -72,15 +75,15 @@ def stored(folder: Path) -> Config:
         ) from error
 
 
-def parse(text: str, name: str = "configuration", root: Path | None = None) -> Config:
-    """The configuration in `text`; paths in it are relative to `root`. Raises InputError."""
+def parse(text: str, name: str = "configuration", root: Path | None = None, *, files: bool = True) -> Config:
+    """The configuration in `text`; paths in it are relative to `root`. See `load`."""
     lines, problems = _lines(text)
     raw = yaml.load(text, Loader=_Loader) if not problems else {}  # noqa: S506  a SafeLoader
     if not problems and not isinstance(raw, dict):
         problems = [Problem(1, "", "the file must be a mapping of keys to values")]
     if not problems:
         try:
-            return Config.model_validate(raw, context={"root": root, "check_files": True})
+            return Config.model_validate(raw, context={"root": root, "check_files": files})
         except ValidationError as error:
             problems = [_problem(dict(item), raw, lines) for item in error.errors(include_url=False)]
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"

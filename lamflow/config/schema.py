@@ -154,7 +154,7 @@ class Config(Section):
             self._labeler_fits(part)
         for structures in self.structures:
             built = structures.crystal.elements if structures.crystal and not structures.composition else []
-            for element in (*structures.composition, *built):
+            for element in (*structures.composition, *structures.interstitials, *built):
                 if element not in self.elements:
                     raise ValueError(f"structures.{structures.name}: {element} is not in elements {self.elements}")
         if self.converge.trajectory_force_rmse is not None and self.select.score != "teacher":

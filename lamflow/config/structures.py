@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from lamflow.config.engines import ChosenByEngine, ExplorerSettings, SearcherSettings
 from lamflow.config.section import Element, InputFile, Name, Section
-from lamflow.units import Angstrom, Length, Share
+from lamflow.units import Angstrom, Kelvin, Length, Share
 
 Supercell = Annotated[list[Annotated[int, Field(ge=1, le=50)]], Field(min_length=3, max_length=3)]
 ONE_ATOM_LATTICES = ("fcc", "bcc", "hcp", "sc", "diamond")
@@ -48,20 +48,50 @@ class Crystal(Section):
         return re.findall(r"[A-Z][a-z]?", self.formula)
 
 
+class Slab(Section):
+    """A surface cut out of a bulk crystal, with vacuum, periodic in all directions."""
+
+    miller: tuple[int, int, int]
+    """Of the surface, in the axes of the cell that was read or built; give `cubic: true` for the usual ones."""
+    layers: int = Field(ge=1, le=100)
+    """How often the crystal's repeat unit is stacked."""
+    vacuum: Length
+    """Empty space between the surfaces of the slab and its next image."""
+
+    @model_validator(mode="after")
+    def _a_direction(self) -> Self:
+        if not any(self.miller):
+            raise ValueError("miller: [0, 0, 0] is no surface")
+        return self
+
+
 class StructureSet(Section):
-    """Start structures: read from files or built, then repeated, substituted, strained and rattled. Seeded."""
+    """Start structures: read from files or built, then cut, repeated, substituted, damaged, strained and rattled.
+
+    In this order: `slab`, `supercell`, `scale`, and for each copy `composition`, `vacancies`, `interstitials`,
+    `strain`, `rattle`. Every copy has a seed of its own.
+    """
 
     name: Name
     files: list[InputFile] = Field(default_factory=list)
-    """Structures in any format that ASE or dpdata reads (POSCAR, CIF, extxyz, …); every frame is used."""
+    """Structures in any format that ASE, dpdata or pymatgen reads (POSCAR, CIF, extxyz, …); every frame is used."""
     format: str | None = None
-    """Name of the format, for files whose name does not tell; ASE's names first, then dpdata's."""
+    """Name of the format, for files whose name does not tell: ASE's names first, then dpdata's, or `pymatgen`."""
     crystal: Crystal | None = None
     generate: Annotated[ExplorerSettings, ChosenByEngine("explore")] | None = None
     """Random structures: the first generation of a structure search, `population` of them."""
+    slab: Slab | None = None
     supercell: Supercell = [1, 1, 1]
+    scale: list[Annotated[float, Field(gt=0.1, lt=10)]] = Field([1.0], min_length=1)
+    """Factors of the cell's lengths; `copies` are made at each."""
     composition: dict[Element, Share] = Field(default_factory=dict)
     """Random alloy: every site gets one of these elements with this share."""
+    vacancies: int = Field(0, ge=0)
+    """Atoms that are taken out of each copy, drawn at random."""
+    interstitials: dict[Element, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)
+    """Atoms that are put into each copy, one after the other into a wide gap."""
+    electronic_temperature: Kelvin | None = None
+    """Of the electrons, for models that learn one."""
     copies: int = Field(1, ge=1, le=100_000)
     """How many structures to make from each one read or built."""
     strain: Share = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.errors import InputError
 
+PYMATGEN = "pymatgen"
 HEAT = "fparam.npy"
 """DeePMD-kit's frame parameter (F, 1): here always the electronic temperature in K."""
 
@@ -30,11 +32,17 @@ def read_structures(path: Path, format: str | None = None) -> list[Frame]:
 
 
 def _structures(path: Path, format: str | None) -> list[Frame]:
-    if path.is_dir() or (format and not _ase_knows(format)):
+    if path.is_dir() or (format and format != PYMATGEN and not _ase_knows(format)):
         return [_frame_of(system, index, path) for system in _dpdata_systems(path, format, labeled=False)
                 for index in range(system.get_nframes())]  # fmt: skip
     frames = []
-    for number, atoms in enumerate(_ase_read(path, format)):
+    try:
+        images = _pymatgen_read(path) if format == PYMATGEN else _ase_read(path, format)
+    except InputError:
+        if format is not None or importlib.util.find_spec(PYMATGEN) is None:
+            raise
+        images = _pymatgen_read(path)
+    for number, atoms in enumerate(images):
         try:
             frames.append(Frame.from_ase(atoms))
         except ValueError as error:
@@ -137,6 +145,27 @@ def _ase_read(path: Path, format: str | None) -> list[Atoms]:
         hint = "" if format else "; if its name does not tell the format, give `format:`"
         raise InputError(f"{path}: cannot be read: {type(error).__name__}: {error}{hint}") from error
     return list(images)
+
+
+def _pymatgen_read(path: Path) -> list[Atoms]:
+    """A structure or molecule in a format that only pymatgen knows."""
+    try:
+        from pymatgen.core import Molecule, Structure
+        from pymatgen.io.ase import AseAtomsAdaptor
+    except ImportError as error:
+        raise InputError(f"{path}: format pymatgen needs the package pymatgen: pip install pymatgen") from error
+    reasons = []
+    for kind in (Structure, Molecule):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return [AseAtomsAdaptor.get_atoms(kind.from_file(str(path)), msonable=False)]
+        except Exception as error:  # noqa: BLE001  its parsers raise anything
+            reasons.append(f"{type(error).__name__}: {error}")
+    raise InputError(
+        f"{path}: cannot be read by ASE or pymatgen: {'; '.join(reasons)}; if its name does not tell the format, give "
+        "`format:`"
+    )
 
 
 def _labeled_of(atoms: Atoms, number: int, path: Path) -> LabeledFrame:

@@ -324,8 +324,10 @@ class Merged(Result):
     heldout: int
     duplicates: int
     failed: list[LabelOutcome]
+    labels: int = 0
+    """Good labels."""
     cached: int = 0
-    """Labels that came from the label cache."""
+    """Those of them that came from the label cache."""
     remedied: list[LabelOutcome] = Field(default_factory=list)
     """Good labels that took more than one try."""
     seconds: float

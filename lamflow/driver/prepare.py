@@ -137,7 +137,10 @@ def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
     except ValueError as error:
         raise InputError(f"structures.{settings.name}: {error}") from error
     limits = Limits(**config.select.filters.model_dump())
-    frames = make_copies(sources, settings, config.seed)
+    try:
+        frames = make_copies(sources, settings, config.seed)
+    except ValueError as error:
+        raise InputError(f"structures.{settings.name}: {error}") from error
     if settings.generate is not None:  # what is random may be refused
         frames = [frame for frame in frames if not refused(Trajectory.of([frame], [0]), limits)[0]] or frames
     for number, frame in enumerate(frames):

@@ -15,6 +15,7 @@ from lamflow.config.section import Element, InputFile, expand
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
 from lamflow.engines.program import (
+    Mesh,
     ProgramLabeler,
     ProgramSettings,
     Spacing,
@@ -63,6 +64,8 @@ class Abacus(ProgramSettings):
     """Kinetic energy cutoff; with orbitals that of the grid."""
     kspacing: Spacing = 0.2
     """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each vector."""
+    kpoints: Mesh | None = None
+    """The same mesh for every frame instead."""
     magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
     """Of each atom of an element where the cycle begins; sets nspin 2."""
     input: dict[str, JsonValue] = Field(default_factory=dict)
@@ -109,7 +112,7 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
         if frame.electronic_temperature is not None:
             width = frame.electronic_temperature * BOLTZMANN / RYDBERG
             keys.update(smearing_method="fd", smearing_sigma=width)
-        grid = kpoint_grid(frame.cell, settings.kspacing) if frame.pbc else (1, 1, 1)
+        grid = (settings.kpoints or kpoint_grid(frame.cell, settings.kspacing)) if frame.pbc else (1, 1, 1)
         symbols = [frame.symbols[place] for place in order]
         used = {element: expand(settings.pseudopotentials[element]) for element in dict.fromkeys(symbols)}
         orbitals = {element: expand(settings.orbitals[element]) for element in used if settings.orbitals}

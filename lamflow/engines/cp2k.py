@@ -44,9 +44,11 @@ class Cp2k(ProgramSettings):
     """Name of each element's basis set, for example `DZVP-MOLOPT-SR-GTH`."""
     potentials: dict[Element, str]
     """Name of each element's pseudopotential, for example `GTH-PBE-q4`."""
-    basis_file: InputFile | str = "BASIS_MOLOPT"
-    """A name from CP2K's own data folder, or a file of yours."""
-    potential_file: InputFile | str = "GTH_POTENTIALS"
+    basis_file: str = "BASIS_MOLOPT"
+    """Name of a file in CP2K's own data folder, or of one of `files`."""
+    potential_file: str = "GTH_POTENTIALS"
+    files: list[InputFile] = Field(default_factory=list)
+    """Files of yours that the input names: basis sets, potentials, parameters of dispersion."""
     functional: str = "PBE"
     """A functional's short name in CP2K."""
     cutoff: Rydberg
@@ -96,10 +98,7 @@ class Cp2kLabeler(ProgramLabeler[Cp2k]):
         made: dict[str, str | Path] = {
             "cp2k.inp": "\n".join(_lines(merged(_sections(settings, frame), sections))) + "\n"
         }
-        for file in (settings.basis_file, settings.potential_file):
-            if isinstance(file, Path):
-                made[file.name] = expand(file)
-        return made
+        return made | {file.name: expand(file) for file in settings.files}
 
     def read(self, settings: Cp2k, frame: Frame, folder: Path) -> Labels | LabelFailure:
         """The labels in cp2k.out."""
@@ -111,8 +110,8 @@ def _sections(settings: Cp2k, frame: Frame) -> dict[str, Any]:
     """lamflow's own input for a frame."""
     box = boxed(frame)
     dft: dict[str, Any] = {
-        "BASIS_SET_FILE_NAME": _name(settings.basis_file),
-        "POTENTIAL_FILE_NAME": _name(settings.potential_file),
+        "BASIS_SET_FILE_NAME": settings.basis_file,
+        "POTENTIAL_FILE_NAME": settings.potential_file,
         "MGRID": {"CUTOFF": settings.cutoff, "REL_CUTOFF": settings.rel_cutoff, "NGRIDS": 4},
         "QS": {"EPS_DEFAULT": 1e-12},
         "SCF": {"SCF_GUESS": "ATOMIC", "EPS_SCF": 1e-7, "MAX_SCF": 100},
@@ -152,10 +151,6 @@ def _sections(settings: Cp2k, frame: Frame) -> dict[str, Any]:
                        "KIND": kinds},
         },
     }  # fmt: skip
-
-
-def _name(file: Path | str) -> str:
-    return file.name if isinstance(file, Path) else file
 
 
 def _lines(sections: Mapping[str, Any], depth: int = 0) -> Iterator[str]:

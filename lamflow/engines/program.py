@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from lamflow.units import PerAngstrom, Second
 
 Spacing = PerAngstrom | tuple[PerAngstrom, PerAngstrom, PerAngstrom]
 """Of k points: the same along each reciprocal vector, or one for each."""
+Mesh = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+"""Numbers of k points along the reciprocal vectors."""
 S = TypeVar("S", bound="ProgramSettings")
 ASKED = "asked.sha256"
 """Hash of the input that an output belongs to."""

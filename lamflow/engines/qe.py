@@ -14,7 +14,7 @@ from lamflow.config.section import Element, InputFile, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.engines import process
-from lamflow.engines.program import ProgramLabeler, ProgramSettings, Spacing, boxed, found, kpoint_grid
+from lamflow.engines.program import Mesh, ProgramLabeler, ProgramSettings, Spacing, boxed, found, kpoint_grid
 from lamflow.engines.protocol import LabelFailure
 from lamflow.units import BOLTZMANN, RYDBERG, BohrMagneton, Rydberg
 
@@ -49,6 +49,8 @@ class QuantumEspresso(ProgramSettings):
     """Cutoff of the density; four times `ecutwfc` if absent, which is too low for ultrasoft pseudopotentials."""
     kspacing: Spacing = 0.2
     """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each vector."""
+    kpoints: Mesh | None = None
+    """The same mesh for every frame instead."""
     magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
     """Of each atom of an element where the cycle begins; the calculation is spin-polarised if any is given."""
     input: dict[Literal["control", "system", "electrons"], dict[str, JsonValue]] = Field(default_factory=dict)
@@ -102,7 +104,7 @@ class QeLabeler(ProgramLabeler[QuantumEspresso]):
         if settings.magnetic_moments:
             system["nspin"] = 2
             atoms.set_initial_magnetic_moments([settings.magnetic_moments.get(symbol, 0.0) for symbol in box.symbols])
-        kpts = kpoint_grid(frame.cell, settings.kspacing) if frame.pbc else (1, 1, 1)
+        kpts = (settings.kpoints or kpoint_grid(frame.cell, settings.kspacing)) if frame.pbc else (1, 1, 1)
         text = io.StringIO()
         names = {element: source.name for element, source in sources.items()}
         write_espresso_in(text, atoms, input_data=namelists, pseudopotentials=names, kpts=kpts)

@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, JsonValue, model_validator
@@ -16,6 +16,7 @@ from lamflow.config.section import Element, InputFile, expand
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.engines.program import (
+    Mesh,
     ProgramLabeler,
     ProgramSettings,
     Spacing,
@@ -32,7 +33,6 @@ from lamflow.units import BOLTZMANN, BohrMagneton
 if TYPE_CHECKING:
     from lamflow.config.schema import Config
 
-Mesh = Annotated[int, Field(ge=1)]
 FIXED: dict[str, tuple[int, ...]] = {"NSW": (0,), "IBRION": (-1,), "ISIF": (2, 3)}
 """Tags that must have one of these values, for a label is one single point with its stress."""
 DEFAULTS: dict[str, Any] = {"NSW": 0, "IBRION": -1, "ISIF": 2, "LWAVE": False, "LCHARG": False}
@@ -58,7 +58,7 @@ class Vasp(ProgramSettings):
     kspacing: Spacing | None = None
     """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each vector.
     Without it and without `kpoints` the INCAR must have KSPACING."""
-    kpoints: tuple[Mesh, Mesh, Mesh] | None = None
+    kpoints: Mesh | None = None
     """The same mesh for every frame."""
     gamma: bool = True
     """Meshes are centred at Γ."""
@@ -66,7 +66,7 @@ class Vasp(ProgramSettings):
     """Folder with a folder for each potential, for example `${VASP_PP_PATH}/potpaw_PBE.64`. Nothing in it is copied
     into the run: on a cluster, mount it into the label pods. Runs keep the hashes of the potentials."""
     potcar_names: dict[Element, str] = Field(default_factory=dict)
-    """Folder of an element's potential where it is not called like the element, for example `Ge: Ge_d`."""
+    """Folder or file of an element's potential where it is not called like the element, for example `Ge: Ge_d`."""
     potcar_sha256: dict[Element, str] = Field(default_factory=dict)
     """Hash that an element's potential must have; runs write down those they begin with."""
     magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
@@ -78,8 +78,8 @@ class Vasp(ProgramSettings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         for element, name in self.potcar_names.items():
-            if "/" in name or name.startswith("."):
-                raise ValueError(f"potcar_names.{element}: {name!r} is no name of a folder in potcars")
+            if name.startswith("/") or ".." in Path(name).parts:
+                raise ValueError(f"potcar_names.{element}: {name!r} is not below the folder potcars")
         if self.incar is not None and not expand(self.incar).is_file():
             return self
         tags = self.tags()
@@ -106,7 +106,8 @@ class Vasp(ProgramSettings):
     def potcar(self, element: str) -> Path:
         """Where the potential of an element lies. Raises ValueError when it does not."""
         folder = expand(Path(self.potcars))
-        path = folder / self.potcar_names.get(element, element) / "POTCAR"
+        path = folder / self.potcar_names.get(element, element)
+        path = path if path.is_file() else path / "POTCAR"
         if not path.is_file():
             raise ValueError(f"there is no POTCAR for {element}: {path} is missing; see potcars and potcar_names")
         return path

@@ -65,7 +65,7 @@ def merge(
     seconds = sum(outcome.seconds for outcome in outcomes)
     result = Merged(
         added=added, heldout=held, duplicates=twice + again, failed=failed, seconds=seconds,
-        cached=sum(outcome.cached for outcome in outcomes),
+        labels=len(outcomes) - len(failed), cached=sum(outcome.cached for outcome in outcomes),
         remedied=[outcome for outcome in outcomes if outcome.failed is None and len(outcome.attempts) > 1],
     )  # fmt: skip
     result.save(out / "merged" / RESULT)

@@ -10,7 +10,18 @@ from typing import Any
 from lamflow.reports import search
 from lamflow.reports.figures import figures
 from lamflow.reports.source import Source
-from lamflow.reports.tables import COLUMNS, dropped_rows, failed_tasks, iteration_row, model_row, task_rows
+from lamflow.reports.tables import (
+    COLUMNS,
+    LABEL_COLUMNS,
+    STRUCTURE_COLUMNS,
+    dropped_rows,
+    failed_tasks,
+    iteration_row,
+    label_rows,
+    model_row,
+    structure_rows,
+    task_rows,
+)
 
 SECTIONS = (
     (
@@ -110,6 +121,10 @@ def render(source: Source, images: dict[str, str]) -> str:
         hulls=search.tables(source.iterations),
         hull_columns=search.COLUMNS,
         dropped=dropped_rows(source.iterations),
+        structures=structure_rows(source.config.structures, source.starts),
+        structure_columns=STRUCTURE_COLUMNS,
+        label_table=label_rows(source.iterations),
+        label_columns=LABEL_COLUMNS,
         failed=failed_tasks(source.iterations),
     )
 
@@ -156,7 +171,10 @@ def _cards(source: Source) -> list[tuple[str, str]]:
             cards.append((f"{1000 * searched.selected.hull_regret:.1f} meV/atom", "regret by the labels"))
     if last.selected is not None and last.selected.trajectory_force_rmse is not None:
         cards.append((f"{last.selected.trajectory_force_rmse:.4f} eV/Å", "against the teacher on own trajectories"))
-    cards.append((str(last.labels), "labels paid for"))
+    cached = sum(iteration.merged.cached for iteration in source.iterations if iteration.merged)
+    cards.append((str(last.labels - cached), "labels paid for"))
+    if cached:
+        cards.append((str(cached), "labels from the cache"))
     cards.append((str(last.training_frames), "frames trained on"))
     cards.append((f"{sum(it.seconds for it in source.iterations) / 60:.1f} min", "wall time"))
     return cards

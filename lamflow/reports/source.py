@@ -14,7 +14,7 @@ from lamflow.data.curves import CURVE, Curve, read_curve
 from lamflow.data.frames import Floats
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Errors, Iteration, Run, first_baseline
-from lamflow.data.store import INPUT, iteration_key
+from lamflow.data.store import INPUT, STRUCTURES, iteration_key
 
 DRAWN = 6
 """Selected structures that are drawn."""
@@ -29,6 +29,7 @@ class Source:
     forces    (K, 2)    predicted and reference force components, eV/Å
     drawn     some of the frames that were sent to be labeled last, with what was said of them
     curves    learning curves of the trainings that run now or ran last, by the number of the model
+    starts    the structures that exploration starts from and that are labeled first, by the name of their set
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Source:
     forces: Floats
     drawn: list[tuple[Frame, str]]
     curves: dict[int, Curve]
+    starts: dict[str, PackedFrames]
 
     @property
     def baseline(self) -> dict[str, Errors]:
@@ -68,8 +70,17 @@ def read_source(path: Path) -> Source:
     config = stored(path / INPUT)
     iterations = [Iteration.read(file) for file in sorted(path.glob("iterations/*/result.json"))]
     energies, forces = _predictions(path, iterations)
+    starts = {file.stem: PackedFrames.load(file) for file in sorted((path / STRUCTURES).glob("*.npz"))}
     return Source(
-        path, run, config, iterations, energies, forces, _drawn(path, iterations), _curves(path, len(iterations))
+        path,
+        run,
+        config,
+        iterations,
+        energies,
+        forces,
+        _drawn(path, iterations),
+        _curves(path, len(iterations)),
+        starts,
     )
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+from ase.data import chemical_symbols
+
+from lamflow.config.structures import StructureSet
 from lamflow.config.tasks import Task
+from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Errors, Iteration, ModelResult, mean_force_rmse
 
 COLUMNS = (
@@ -93,6 +100,89 @@ def dropped_rows(iterations: Sequence[Iteration]) -> list[tuple[str, str, int]]:
                 rows.append((str(iteration.number), f"label failed: {outcome.failed}", 1))
             if iteration.merged.duplicates:
                 rows.append((str(iteration.number), "label of a frame that was known", iteration.merged.duplicates))
+    return rows
+
+
+STRUCTURE_COLUMNS = ("set", "made from", "structures", "atoms", "Å³/atom", "elements")
+
+
+def structure_rows(sets: Sequence[StructureSet], frames: Mapping[str, PackedFrames]) -> list[tuple[str, ...]]:
+    """What exploration starts from: a row for each structure set."""
+    rows: list[tuple[str, ...]] = []
+    for settings in sets:
+        if settings.name not in frames:
+            continue
+        made = frames[settings.name]
+        counts = Counter(chemical_symbols[number] for number in made.numbers.tolist())
+        total = max(1, sum(counts.values()))
+        volumes = np.abs(np.linalg.det(made.cells[made.pbc])) / made.natoms[made.pbc]
+        rows.append(
+            (
+                settings.name,
+                _made_from(settings),
+                str(len(made)),
+                _range(made.natoms, "d"),
+                _range(volumes, ".2f") if len(volumes) else "isolated",
+                ", ".join(f"{element} {count / total:.0%}" for element, count in sorted(counts.items())),
+            )
+        )
+    return rows
+
+
+def _made_from(settings: StructureSet) -> str:
+    """A structure set in a few words."""
+    if settings.crystal is not None:
+        words = [f"{settings.crystal.lattice} {settings.crystal.formula}"]
+    elif settings.generate is not None:
+        words = [f"random by {settings.generate.engine}"]
+    else:
+        words = [", ".join(file.name for file in settings.files)]
+    if settings.slab is not None:
+        miller = " ".join(map(str, settings.slab.miller))
+        words.append(f"({miller}) slab of {settings.slab.layers} layers, {settings.slab.vacuum:g} Å of vacuum")
+    if settings.supercell != [1, 1, 1]:
+        words.append("×".join(map(str, settings.supercell)))
+    if settings.scale != [1.0]:
+        words.append(f"scaled by {', '.join(f'{factor:g}' for factor in settings.scale)}")
+    if settings.composition:
+        words.append("random alloy")
+    if settings.vacancies:
+        words.append(f"{settings.vacancies} vacancies")
+    words += [f"{count} interstitial {element}" for element, count in settings.interstitials.items()]
+    if settings.strain:
+        words.append(f"strain {settings.strain:g}")
+    if settings.rattle:
+        words.append(f"rattled by {settings.rattle:g} Å")
+    if settings.electronic_temperature is not None:
+        words.append(f"electrons at {settings.electronic_temperature:g} K")
+    return ", ".join(words)
+
+
+def _range(values: Any, format: str) -> str:
+    low, high = min(values.tolist()), max(values.tolist())
+    shown = f"{low:{format}}", f"{high:{format}}"
+    return shown[0] if shown[0] == shown[1] else f"{shown[0]} to {shown[1]}"
+
+
+LABEL_COLUMNS = ("iteration", "good", "from the cache", "after remedies", "failed", "s/label")
+
+
+def label_rows(iterations: Sequence[Iteration]) -> list[tuple[str, ...]]:
+    """What labels cost and how they failed: a row for each iteration that labeled."""
+    rows: list[tuple[str, ...]] = []
+    for iteration in iterations:
+        merged = iteration.merged
+        if merged is None or not merged.labels + len(merged.failed):
+            continue
+        classes = Counter(outcome.kind or "stopped" for outcome in merged.failed)
+        paid = merged.labels + len(merged.failed) - merged.cached
+        rows.append(
+            (
+                str(iteration.number), str(merged.labels), str(merged.cached), str(len(merged.remedied)),
+                ", ".join(f"{count} {kind}" for kind, count in sorted(classes.items())) or "0",
+                f"{merged.seconds / paid:.1f}" if paid > 0 and merged.seconds else "",
+            )
+        )  # fmt: skip
     return rows
 
 

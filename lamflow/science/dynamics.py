@@ -52,11 +52,6 @@ class Systems:
         return np.asarray(0.5 / ACCELERATION * np.einsum("bn,bnx->b", self.masses, self.velocities**2))
 
     @property
-    def temperatures(self) -> Floats:
-        """(B,), K, with 3 N degrees of freedom."""
-        return np.asarray(2 * self.kinetic / (3 * self.positions.shape[1] * BOLTZMANN))
-
-    @property
     def volumes(self) -> Floats:
         """(B,), Å³; zero for isolated systems."""
         return np.asarray(np.abs(np.linalg.det(self.cells)))
@@ -105,13 +100,21 @@ class Dynamics:
         self._chain, self._chain_velocity = np.zeros((count, CHAIN)), np.zeros((count, CHAIN))
         self._random = [np.random.default_rng(seed) for seed in self.seeds]
 
+    def freedom(self, natoms: int) -> int:
+        """Degrees of freedom that carry heat: the whole stands still unless noise moves it."""
+        return 3 * natoms if self.ensemble in ("langevin", "npt") else 3 * natoms - 3
+
+    def temperatures(self, systems: Systems) -> Floats:
+        """(B,), K."""
+        return np.asarray(2 * systems.kinetic / (self.freedom(systems.positions.shape[1]) * BOLTZMANN))
+
     def velocities(self, masses: Floats) -> Floats:
         """Random velocities (B, N, 3) in Å/ps of each system's temperature, without motion of the whole."""
         noise = np.stack([rng.normal(size=(masses.shape[1], 3)) for rng in self._random])
         made = noise * np.sqrt(BOLTZMANN * self.temperature[:, None, None] * ACCELERATION / masses[:, :, None])
         made -= np.einsum("bn,bnx->bx", masses, made)[:, None] / masses.sum(axis=1)[:, None, None]
         kinetic = 0.5 / ACCELERATION * np.einsum("bn,bnx->b", masses, made**2)
-        wanted = 1.5 * masses.shape[1] * BOLTZMANN * self.temperature
+        wanted = 0.5 * self.freedom(masses.shape[1]) * BOLTZMANN * self.temperature
         scale = np.sqrt(np.divide(wanted, kinetic, out=np.zeros_like(wanted), where=kinetic > 0))
         return np.asarray(made * scale[:, None, None])
 
@@ -159,7 +162,7 @@ class Dynamics:
         """Half a step of the Nosé-Hoover chains, which scales the velocities."""
         here, half = systems.number, 0.5 * self.timestep
         heat = BOLTZMANN * self.temperature[here]
-        freedom = 3 * systems.positions.shape[1]
+        freedom = self.freedom(systems.positions.shape[1])
         mass = np.repeat((heat * self.thermostat_time**2)[:, None], CHAIN, axis=1)
         mass[:, 0] *= freedom
         mass = np.maximum(mass, 1e-300)
@@ -193,7 +196,7 @@ class Dynamics:
         if self.ensemble != "nvt":
             return np.asarray(total)
         heat = BOLTZMANN * self.temperature[here]
-        freedom = 3 * systems.positions.shape[1]
+        freedom = self.freedom(systems.positions.shape[1])
         mass = np.repeat((heat * self.thermostat_time**2)[:, None], CHAIN, axis=1)
         mass[:, 0] *= freedom
         stored = 0.5 * (mass * self._chain_velocity[here] ** 2).sum(axis=1)

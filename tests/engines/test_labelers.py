@@ -134,7 +134,7 @@ class TestVasp:
             ({"kspacing": None, "input": {"KSPACING": 0}}, "must be more than 0"),
             ({"kpoints": [1, 1, 1]}, "not both"),
             ({"input": {"NSW": 10}}, "NSW = 10 is not allowed"),
-            ({"potcar_names": {"Si": "../../etc"}}, "no name of a folder"),
+            ({"potcar_names": {"Si": "../../etc"}}, "is not below the folder"),
         ],
     )
     def test_settings_that_make_no_sense(self, potcars: Path, change: dict[str, object], expected: str) -> None:

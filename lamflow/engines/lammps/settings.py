@@ -63,7 +63,7 @@ class LammpsExploration(WalkerSettings):
     """Needed by the npt ensembles; every temperature is combined with every pressure."""
     electronic_temperatures: list[Kelvin] = Field(default_factory=list)
     """Of the electrons, for models that know one; combined with every temperature and pressure."""
-    variables: dict[str, list[float]] = Field(default_factory=dict)
+    variables: dict[str, list[int | float]] = Field(default_factory=dict)
     """Further placeholders of a template; every value is combined with every other."""
     steps: int = Field(ge=1)
     timestep: Picosecond = 0.001

@@ -1,0 +1,157 @@
+"""From a foreign file to text that `lamflow check` accepts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from lamflow.config import parse
+from lamflow.errors import InputError
+from lamflow.migrate import dpclean, dpgen, dpgen2, pfd
+from lamflow.migrate.common import Place, Spec
+from lamflow.migrate.keys import Keys, Notes
+
+Source = Literal["dpgen", "dpgen2", "pfd", "dpclean"]
+TITLES = {"dpgen": "DP-GEN", "dpgen2": "dpgen2", "pfd": "PFD-kit", "dpclean": "dpclean"}
+HEADS = (
+    ("translated", "Means the same:"),
+    ("changed", "Look at these, they mean something else here:"),
+    ("lost", "Has no counterpart in lamflow and was left out:"),
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what stands twice twice, for people to read."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """See PyYAML."""
+        del data
+        return True
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What became of a file.
+
+    text     the YAML, with the notes at its head
+    source   the program that the file was for
+    notes    what became of every key
+    missing  files that it names and that are not there
+    files    further files that belong to it, by name: templates with lamflow's placeholders
+    """
+
+    text: str
+    source: Source
+    notes: Notes
+    missing: list[str]
+    files: dict[str, str]
+
+
+def migrate(file: Path, target: Path, machine: Path | None = None, source: Source | None = None) -> Migration:
+    """The file as lamflow's YAML that will lie in folder `target`. Raises InputError for what is no such file.
+
+    machine  DP-GEN's machine.json
+    """
+    raw = _read(file)
+    kind = source or recognised(raw, file)
+    notes, place = Notes(), Place(file.parent.absolute(), target.absolute())
+    keys = Keys(raw, "", notes)
+    machines = Keys(_read(machine) if machine is not None else {}, "machine", notes)
+    convert: dict[str, Callable[[Keys, Keys, Place], Spec]] = {
+        "dpgen": dpgen.convert,
+        "dpgen2": dpgen2.convert,
+        "pfd": pfd.convert,
+        "dpclean": dpclean.convert,
+    }
+    made = convert[kind](keys, machines, place)
+    _only_what_is_labeled(made, notes)
+    keys.finish()
+    machines.finish()
+    comments = sum(key.startswith("_") for key in _all_keys(raw))
+    if comments:
+        notes.add("lost", f"{comments} comments (keys that begin with _)")
+    stem = file.absolute().parent.name if file.stem.lower() in ("param", "input", "config") else file.stem
+    spec = {"name": _name(made.pop("name", None) or stem), **made}
+    body = yaml.dump(spec, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+    text = f"{_head(file, kind, notes, place.missing)}\n{body}"
+    for name, content in place.written.items():  # the grammar looks into templates
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_text(content)
+    parse(text, name=f"what was made of {file}", root=target.absolute(), files=False)
+    return Migration(text, kind, notes, place.missing, place.written)
+
+
+def _only_what_is_labeled(made: Spec, notes: Notes) -> None:
+    """Type maps of a whole periodic table become the elements that the label engine has potentials for."""
+    label = made.get("label")
+    known = label.get("pseudopotentials", label.get("basis")) if isinstance(label, dict) else None
+    if known and set(made["elements"]) - set(known):
+        made["elements"] = [element for element in made["elements"] if element in known]
+        notes.add("changed", "(type map)", "elements", "those that the label engine has potentials for")
+
+
+def recognised(raw: Spec, file: Path) -> Source:
+    """The program that a file was written for. Raises InputError for none of them."""
+    if "model_devi_jobs" in raw or "fp_style" in raw or "default_training_param" in raw:
+        return "dpgen"
+    if "dataset" in raw or ("ratio_init" in raw and "select" in raw):
+        return "dpclean"
+    inputs = raw.get("inputs") if isinstance(raw.get("inputs"), dict) else {}
+    assert isinstance(inputs, dict)  # noqa: S101  see above
+    models = ("base_model_path", "teacher_model", "teacher_model_path", "pretrain_model_path", "base_model_uri")
+    if "task" in raw or "conf_generation" in raw or "exploration" in raw or any(key in inputs for key in models):
+        return "pfd"
+    if "inputs" in raw and "explore" in raw:
+        return "dpgen2"
+    if {"train", "model_devi", "fp"} <= set(raw) and "inputs" not in raw:
+        raise InputError(f"{file}: this is a machine.json; give param.json, and this file with --machine")
+    raise InputError(
+        f"{file}: not recognised as a file of DP-GEN, dpgen2, PFD-kit or dpclean; its keys are "
+        f"{', '.join(sorted(raw)[:12])}; say which it is with --from"
+    )
+
+
+def _read(file: Path) -> Spec:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+    try:
+        raw = json.loads(text)
+    except ValueError:
+        try:  # comments and trailing commas, or YAML, which DP-GEN reads too
+            raw = yaml.safe_load(re.sub(r",(\s*[}\]])", r"\1", re.sub(r"^\s*(//|#).*$", "", text, flags=re.M)))
+        except yaml.YAMLError as error:
+            raise InputError(f"{file}: neither JSON nor YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{file}: must be a mapping of keys to values")
+    return raw
+
+
+def _all_keys(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [*map(str, value), *(key for item in value.values() for key in _all_keys(item))]
+    return [key for item in value for key in _all_keys(item)] if isinstance(value, list) else []
+
+
+def _name(text: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-")
+    return name or "migrated"
+
+
+def _head(file: Path, kind: str, notes: Notes, missing: list[str]) -> str:
+    """The notes as comments."""
+    lines = [f"Made from {TITLES[kind]}'s {file.name}. `lamflow check` says whether everything is there."]
+    for which, title in HEADS:
+        found = notes.of(which)  # type: ignore[arg-type]
+        if found:
+            lines += ["", title, *(f"  {note}" for note in found)]
+    if missing:
+        lines += ["", "Not here, or not where the file says:", *(f"  {name}" for name in missing)]
+    return "\n".join(f"# {line}".rstrip() for text in lines for line in text.splitlines() or [""])

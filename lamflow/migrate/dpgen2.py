@@ -1,0 +1,564 @@
+"""dpgen2's input.json."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lamflow.migrate.common import (
+    ENSEMBLES,
+    FORMATS,
+    Place,
+    Spec,
+    abacus_input,
+    abacus_text,
+    check_masses,
+    command,
+    cp2k_input,
+    cp2k_sections,
+    gaussian_input,
+    heldout,
+    lammps_command,
+    listed,
+    potcars,
+    revised,
+    symbols,
+    training,
+)
+from lamflow.migrate.keys import Keys, is_comment
+
+SITE = (
+    "dflow_config",
+    "dflow_s3_config",
+    "bohrium_config",
+    "default_step_config",
+    "upload_python_packages",
+    "upload_python_package",
+    "parallelism",
+    "lebesgue_context_config",
+)
+ALLOYS = {"fcc": "fcc", "bcc": "bcc", "sc": "sc", "diamond": "diamond", "hcp": "hcp"}
+
+
+def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
+    """A run of dpgen2."""
+    del machines
+    inputs, train, explore, fp = (keys.section(name) for name in ("inputs", "train", "explore", "fp"))
+    elements = symbols(listed(inputs.take("type_map", to="elements")), keys.notes, "inputs.type_map")
+    check_masses(inputs, elements)
+    made: Spec = {"name": keys.take("name", to="name"), "elements": elements}
+    structures = configurations(explore, place, elements)
+    parts = _data(inputs, place, structures)
+    if inputs.take("mixed_type", to="data_format"):
+        made["data_format"] = "deepmd/npy/mixed"
+    made["structures"] = structures
+    label = fp_engine(fp, place, elements)
+    distilled = train.take("type", default="dp") == "dp-dist"
+    made["train"] = trained(train, inputs, place, elements)
+    made |= _tasks(inputs, parts, label) if inputs.raw.get("multitask") else {**parts, "label": label}
+    stages, converge, window = _explored(keys, explore, place, structures)
+    made["stages"] = stages
+    made["select"] = {"window": window, "limit": int(fp.take("task_max", to="select.limit", default=10))}
+    if distilled:
+        made["train"] |= {"models": 1}
+        made["select"]["score"] = "teacher"
+        keys.notes.add(
+            "changed",
+            "train.type = 'dp-dist'",
+            "select.score",
+            "frames are chosen by the student's true error against the teacher",
+        )
+    made["converge"] = converge
+    count = sum(stage.get("max_iterations", 10) for stage in stages)
+    made["budget"] = {"iterations": count + 1}
+    made["pods"] = pods(keys)
+    keys.lose(*SITE, why="where pods run is for `cluster:` and `pods:`")
+    return {key: value for key, value in made.items() if value not in ({}, None, [])}
+
+
+def _data(inputs: Keys, place: Place, structures: list[Spec]) -> Spec:
+    prefix = inputs.take("init_data_prefix", to="start.data: paths")
+    data = [
+        path for item in listed(inputs.take("init_data_sys", to="start.data")) for path in place.files(prefix, item)
+    ]
+    inputs.lose("init_data_uri", "valid_data_uri", "multi_init_data_uri", "multi_valid_data_uri", why="give files")
+    valid = listed(inputs.take("valid_data_sys", to="heldout.data"))
+    before = inputs.take("valid_data_prefix", to="heldout.data: paths")
+    if not data and not structures:
+        data = [place.path("init-data")]
+        inputs.notes.add("changed", "inputs.init_data_sys", "start.data", "it is empty: name your labeled data")
+    start: Spec = {"data": data} if data else {"label": [structures[0]["name"]]}
+    if valid:
+        return {"start": start, "heldout": {"data": [path for item in valid for path in place.files(before, item)]}}
+    return {"start": start, "heldout": heldout(structures, inputs.notes, data)}
+
+
+def _tasks(inputs: Keys, parts: Spec, label: Spec) -> Spec:
+    """Multi-task: every head is a task, the one that is explored is labeled."""
+    head = inputs.take("head", to="tasks")
+    several = inputs.take("multi_init_data", to="tasks", default={}) or {}
+    valid = inputs.take("multi_valid_data", default={}) or {}
+    inputs.take("multitask", to="tasks")
+    made = []
+    for name, item in several.items():
+        own = [str(path) for path in listed(item.get("sys") if isinstance(item, dict) else item)]
+        held = valid.get(name)
+        kept = {"data": listed(held.get("sys"))} if isinstance(held, dict) else {"share": 0.1}
+        start = {"data": own} if own else parts["start"]
+        made.append({"name": name, "start": start, "heldout": kept, **({"label": label} if name == head else {})})
+    if not made:
+        made = [{"name": head or "main", **parts, "label": label}]
+    if not any("label" in item for item in made):
+        made[0]["label"] = label
+    return {"tasks": made}
+
+
+def configurations(explore: Keys, place: Place, elements: Sequence[str]) -> list[Spec]:
+    """Structure sets of the generators, called conf-0, conf-1, …; an alloy is one for each concentration."""
+    made: list[Spec] = []
+    given = listed(explore.take("configurations", "configuration", to="structures"))
+    explore.lose("configuration_prefix", why="dpgen2 does not read it: it belongs into the entries")
+    for number, raw in enumerate(given):
+        own = explore.enter(raw, f"configurations[{number}]")
+        kind = own.take("type", default="file")
+        if kind == "alloy":
+            made += _alloys(own, number, elements)
+            continue
+        prefix = own.take("prefix")
+        files = [
+            path for item in listed(own.take("files", to="structures: files")) for path in place.files(prefix, item)
+        ]
+        format = own.take("fmt", to="structures: format", default="auto")
+        spec: Spec = {"name": f"conf-{number}", "files": files or [place.path("confs")]}
+        if format not in ("auto", None):
+            spec["format"] = FORMATS.get(str(format), str(format))
+        if own.take("remove_pbc"):
+            own.notes.add("lost", own.name("remove_pbc"), why="give files without a cell, in extxyz for example")
+        made.append(spec)
+    return made
+
+
+def _alloys(own: Keys, number: int, elements: Sequence[str]) -> list[Spec]:
+    lattice = own.take("lattice", to="structures: crystal", default=["fcc", 4.0])
+    kind, constants = str(lattice[0]), listed(lattice[1])
+    crystal: Spec = {"formula": elements[0], "lattice": ALLOYS.get(kind, "fcc"), "a": float(constants[0])}
+    if kind == "hcp":
+        crystal["c"] = float(
+            constants[1] if len(constants) > 1 else lattice[2] if len(lattice) > 2 else 1.633 * constants[0]
+        )
+    else:
+        crystal["cubic"] = True
+    replicate = own.take("replicate", to="structures: supercell", default=[1, 1, 1])
+    concentrations = own.take("concentration", to="structures: composition") or [[1 / len(elements)] * len(elements)]
+    if not isinstance(concentrations[0], list):
+        concentrations = [concentrations]
+    common: Spec = {
+        "crystal": crystal,
+        "supercell": [int(n) for n in (replicate if isinstance(replicate, list) else [replicate] * 3)],
+        "copies": int(own.take("numb_confs", to="structures: copies", default=1)),
+    }
+    strain = float(own.take("cell_pert_frac", to="structures: strain", default=0.0))
+    rattle = float(
+        own.take(
+            "atom_pert_dist",
+            to="structures: rattle",
+            why="a standard deviation instead of a largest distance",
+            default=0.0,
+        )
+    )
+    common |= {name: value for name, value in (("strain", strain), ("rattle", rattle)) if value}
+    made = []
+    for place, shares in enumerate(concentrations):
+        total = sum(shares)
+        mixed = {element: share / total for element, share in zip(elements, shares, strict=False) if share}
+        name = f"conf-{number}" if len(concentrations) == 1 else f"conf-{number}-{place}"
+        made.append({"name": name, **common, "composition": mixed})
+    return made
+
+
+def trained(train: Keys, inputs: Keys, place: Place, elements: Sequence[str]) -> Spec:
+    """The training."""
+    config = train.section("config")
+    made: Spec = {"engine": "deepmd", "models": int(train.take("numb_models", to="train.models", default=4))}
+    scripts = listed(train.take("template_script", to="train.input"))
+    if len(scripts) > 1:
+        train.notes.add(
+            "changed", "train.template_script", "train.input", "the first of several is taken; see train.variants"
+        )
+    made |= training(scripts[0] if scripts else {}, "train.template_script", place, train.notes, elements)
+    backend = config.take("impl", "backend", default="tensorflow")
+    if backend != "pytorch":
+        train.notes.add(
+            "changed",
+            "train.config.impl",
+            "train.engine",
+            f"{backend} becomes PyTorch; models of other backends cannot go on",
+        )
+    files = [place.path(file) for file in listed(train.take("optional_files", to="train.files"))]
+    if files:
+        made["files"] = files
+    if inputs.take("use_ele_temp", to="train.electronic_temperature"):
+        made["electronic_temperature"] = True
+    first = listed(
+        train.take("init_models_paths", "training_iter0_model_path", "student_model_path", to="train.pretrained")
+    )
+    train.lose("init_models_uri", "student_model_uri", why="give a file, or train.pretrained.s3")
+    tuned = inputs.take("do_finetune", to="train.phases")
+    config.lose("init_model_with_finetune", "multitask", "command", "train_args", "split_last_iter_valid_ratio")
+    head = re.search(
+        r"--model-branch\s+(\S+)", str(config.take("finetune_args", to="train.pretrained.head", default="") or "")
+    )
+    head_name = head.group(1) if head else config.take("head", to="train.pretrained.head")
+    policy = str(config.take("init_model_policy", to="train.phases", default="no"))
+    phases: list[Spec] = []
+    if first and (tuned or policy != "no"):
+        made["pretrained"] = {"file": place.path(first[0]), **({"head": head_name} if head_name and tuned else {})}
+        phases.append({"from_iteration": 1, "start_from": "finetune" if tuned else "init"})
+        if len(set(first)) > 1:
+            train.notes.add(
+                "changed", "train.init_models_paths", "train.pretrained", "all models start from the first one"
+            )
+    elif first:
+        train.notes.add("lost", "train.init_models_paths", why="init_model_policy is 'no'")
+    elif tuned:
+        train.notes.add("lost", "inputs.do_finetune", why="no model is named")
+    if policy != "no" or tuned:
+        phases.append(_again(config, policy))
+    for key in ("old_ratio", "numb_steps", "stop_batch", "start_lr", "start_pref_e", "start_pref_f", "start_pref_v"):
+        config.lose(
+            f"init_model_{key}", why="init_model_policy is 'no'"
+        ) if f"init_model_{key}" not in config.used else None
+    if phases:
+        made["phases"] = phases
+    return made
+
+
+def _again(config: Keys, policy: str) -> Spec:
+    """How models go on with those of the iteration before."""
+    phase: Spec = {"from_iteration": 2, "start_from": "init"}
+    names: tuple[tuple[str, str, type], ...] = (
+        ("init_model_numb_steps", "steps", int),
+        ("init_model_stop_batch", "steps", int),
+        ("init_model_start_lr", "start_lr", float),
+        ("init_model_old_ratio", "old_data_share", float),
+    )
+    for key, name, kind in names:
+        value = config.take(key, to=f"train.phases.{name}")
+        if value is not None:
+            phase[name] = kind(value)
+    loss = {f"start_pref_{x}": config.take(f"init_model_start_pref_{x}", to="train.phases.loss") for x in "efv"}
+    chosen = {name: float(value) for name, value in loss.items() if value is not None}
+    if chosen:
+        phase["loss"] = chosen
+    if policy.startswith("old_data_larger_than"):
+        config.notes.add(
+            "changed", "train.config.init_model_policy", "train.phases", f"{policy}: from the second iteration on"
+        )
+    return phase
+
+
+def _explored(keys: Keys, explore: Keys, place: Place, structures: list[Spec]) -> tuple[list[Spec], Spec, Spec]:
+    notes = keys.notes
+    kind = explore.take("type", default="lmp")
+    config = explore.section("config")
+    lmp = lammps_command(config.take("command", to="stages: command", default="lmp"))
+    config.lose(
+        "teacher_model_path",
+        "head",
+        "model_frozen_head",
+        "shuffle_models",
+        "use_hdf5",
+        "extra_output_files",
+        "run_calypso_command",
+        "run_opt_command",
+        "model_devi_group_size",
+        why="lamflow does it its own way",
+    )
+    most = int(explore.take("max_numb_iter", to="stages.max_iterations", default=10))
+    explore.lose("fatal_at_max", why="the next stage follows")
+    explore.lose("output_nopbc", why="frames stay as they were explored")
+    converge, window = _convergence(explore.section("convergence"))
+    for number, raw in enumerate(listed(explore.take("filters"))):
+        own = explore.enter(raw, f"filters[{number}]")
+        own.lose(*own.raw, why="see select.filters")
+    made = []
+    for number, groups in enumerate(listed(explore.take("stages", to="stages"))):
+        entries = []
+        for place_of, raw in enumerate(listed(groups)):
+            own = explore.enter(raw, f"stages[{number}][{place_of}]")
+            entries += group(own, place, structures, f"stage-{number}-{place_of}", lmp, str(kind))
+        if entries:
+            made.append({"name": f"stage-{number}", "max_iterations": most, "explore": entries})
+    if not made:
+        notes.add("lost", f"explore.type = {kind!r}", why="no stage could be translated: models are trained once")
+    return made, converge, window
+
+
+def _convergence(own: Keys) -> tuple[Spec, Spec]:
+    kind = str(own.take("type", to="select.window.rule", default="fixed-levels"))
+    high = own.take("level_f_hi", to="select.window.high", default=0.5)
+    for key in ("level_v_lo", "level_v_hi", "numb_candi_v", "rate_candi_v"):
+        own.lose(key, why="the window looks at one deviation: see select.by")
+    if kind == "adaptive-lower":
+        window = {
+            "rule": "adaptive",
+            "high": float(high),
+            "candidates": int(own.take("numb_candi_f", to="select.window.candidates", default=200)),
+            "share": float(own.take("rate_candi_f", to="select.window.share", default=0.01)),
+            "settled": float(own.take("conv_tolerance", to="select.window.settled", default=0.05)),
+            "over": int(own.take("n_checked_steps", to="select.window.over", default=2)),
+        }
+        own.lose("candi_sel_prob", why="see select.pick")
+        return {}, window
+    low = own.take("level_f_lo", to="select.window.low", default=0.05)
+    accurate = float(own.take("conv_accuracy", to="converge.accurate", default=0.9))
+    return {"accurate": accurate}, {"rule": "fixed", "low": float(low), "high": float(high)}
+
+
+def group(own: Keys, place: Place, structures: list[Spec], name: str, lmp: list[str], kind: str) -> list[Spec]:
+    """One task group as entries of `explore`."""
+    known = [item["name"] for item in structures]
+    chosen = [
+        n
+        for index in listed(own.take("conf_idx", "sys_idx", to="stages: structures"))
+        for n in known
+        if n == f"conf-{index}" or n.startswith(f"conf-{index}-")
+    ]
+    count = own.take("n_sample", to="stages: starts")
+    if kind.startswith("calypso") or "name_of_atoms" in own:
+        own.used |= {"conf_idx", "n_sample"}
+        return [_search(own)]
+    if kind.startswith("diffcsp"):
+        own.lose(*own.raw, why="there is no engine diffcsp")
+        return []
+    type_of = str(own.take("type", default="lmp-md"))
+    if type_of == "customized-lmp-template":
+        own.lose(*own.raw, why="run your shell commands first, and give their result as a template")
+        return []
+    base: Spec = {"engine": "lammps", "structures": chosen or known[:1]}
+    if count:
+        base["starts"] = int(count)
+    every = int(own.take("trj_freq", "t_freq", "traj_freq", to="stages: every", default=10))
+    if type_of == "lmp-template":
+        given = {
+            "lmp": own.take("lmp", "lmp_template", "lmp_template_fname"),
+            "plm": own.take("plm", "plm_template", "plm_template_fname"),
+            "lmp_values": own.take("revisions", default={}),
+            "plm_values": {},
+        }
+        base |= revised(Keys(given, own.where, own.notes), own.where, place, name)
+        steps = [value for key, value in given["lmp_values"].items() if "STEP" in key.upper()]
+        most = int(max(listed(steps[0]))) if steps else 1000
+        base |= {"temperatures": [300.0], "steps": max(most, every), "every": every}
+        own.notes.add(
+            "changed",
+            f"{own.where}.lmp",
+            "stages: temperatures",
+            "the template has its own temperature and steps; those "
+            "here are not used unless it says {{ temperature }} and {{ steps }}",
+        )
+        own.lose("extra_pair_style_args", why="see stages: zbl, d3, overlays")
+    else:
+        base |= _md(own, every)
+    beads = own.take("pimd_bead", to="stages: beads")
+    if beads:
+        base["beads"] = int(beads)
+    files = [place.path(file) for file in listed(own.take("input_extra_files", to="stages: files"))]
+    if files:
+        base["files"] = files
+    if lmp:
+        base["command"] = lmp
+    return [base]
+
+
+def _md(own: Keys, every: int) -> Spec:
+    name = str(own.take("ens", "ensemble", to="stages: ensemble", default="nve")).lower()
+    made: Spec = {"ensemble": ENSEMBLES.get(name, name)}
+    temps = own.take("temps", "Ts", to="stages: temperatures", default=[300])
+    made["temperatures"] = [float(t) for t in listed(temps)]
+    pressures = [float(p) for p in listed(own.take("press", "Ps"))]
+    if made["ensemble"].startswith("npt"):
+        made["pressures"] = pressures or [0.0]
+        own.notes.add("translated", own.name("press"), "stages: pressures")
+    elif pressures:
+        own.notes.add("lost", own.name("press"), why=f"pressures have no meaning in {name}")
+    steps = int(own.take("nsteps", to="stages: steps", default=100))
+    made |= {
+        "steps": max(steps, every),
+        "timestep": float(own.take("dt", to="stages: timestep", default=0.001)),
+        "every": every,
+    }
+    for key, to in (("tau_t", "thermostat_time"), ("tau_p", "barostat_time")):
+        if key in own:
+            made[to] = float(own.take(key, to=f"stages: {to}"))
+    heat = own.take("ele_temp_f", to="stages: electronic_temperatures")
+    if heat:
+        made["electronic_temperatures"] = [float(t) for t in listed(heat)]
+    own.lose("relative_f_epsilon", "relative_v_epsilon", why="see select.by")
+    own.lose("no_pbc", "use_clusters", "pka_e", "neidelay", "ele_temp_a")
+    return made
+
+
+def _search(own: Keys) -> Spec:
+    """A CALYPSO group."""
+    names = listed(own.take("name_of_atoms", to="stages: formula"))
+    own.lose("type")
+    if names and isinstance(names[0], list):
+        own.notes.add(
+            "changed",
+            own.name("name_of_atoms"),
+            "stages: formula",
+            "the first element of each slot is taken; write an entry for each",
+        )
+        names = [item[0] for item in names]
+    counts = listed(own.take("numb_of_atoms", default=[1] * len(names)))
+    made: Spec = {
+        "engine": "calypso",
+        "population": max(2, int(own.take("pop_size", to="stages: population", default=30))),
+        "generations": int(own.take("max_step", to="stages: generations", default=5)),
+        "pso_ratio": float(own.take("pso_ratio", to="stages: pso_ratio", default=0.6)),
+        "exchange": 0.0,
+    }
+    if own.take("vsc", to="stages: ranges"):
+        spans = listed(own.take("ctrl_range", default=[[1, 10]]))
+        made["ranges"] = {n: [int(x) for x in spans[min(i, len(spans) - 1)]] for i, n in enumerate(names)}
+        made["max_atoms"] = int(own.take("max_numb_atoms", to="stages: max_atoms", default=100))
+    else:
+        formula: dict[str, int] = {}
+        for element, count in zip(names, counts, strict=False):
+            formula[element] = formula.get(element, 0) + int(count)
+        units = [int(n) for n in listed(own.take("numb_of_formula", to="stages: formula_units", default=[1, 1]))]
+        made |= {"formula": formula, "formula_units": units, "max_atoms": max(1, units[-1] * sum(formula.values()))}
+    pressure = own.take("pressure", to="stages: pressures", default=0.001)
+    made["pressures"] = [1000.0 * float(pressure)]
+    fmax, steps = own.take("fmax", to="stages: relax.fmax"), own.take("opt_step", to="stages: relax.steps")
+    relax: Spec = {name: kind(value) for name, kind, value in (("fmax", float, fmax), ("steps", int, steps)) if value}
+    if relax:
+        made["relax"] = relax
+    distances: Any = own.take("distance_of_ions", to="stages: distances")
+    if isinstance(distances, list) and distances and isinstance(distances[0], list):
+        made["distances"] = {
+            f"{a}-{b}": float(distances[i][j]) for i, a in enumerate(names) for j, b in enumerate(names) if i <= j
+        }
+    groups = own.take("spec_space_group", to="stages: space_groups")
+    if groups:
+        made["space_groups"] = [int(n) for n in groups]
+    own.lose(
+        "numb_of_species",
+        "atomic_number",
+        "system_name",
+        "volume",
+        "ialgo",
+        "icode",
+        "numb_of_lbest",
+        "numb_of_local_optim",
+        "command",
+        "max_time",
+        "pick_up",
+        "pick_step",
+        "parallel",
+        "split",
+        "gen_type",
+        "ens",
+        "ctrl_range",
+        "max_numb_atoms",
+        why="lamflow's own search needs none of it",
+    )
+    return made
+
+
+def fp_engine(fp: Keys, place: Place, elements: Sequence[str]) -> Spec:
+    """The label engine."""
+    kind = str(fp.take("type", to="label.engine", default="vasp"))
+    inputs, run = fp.section("inputs_config"), fp.section("run_config")
+    text = run.take("command", to="label.command")
+    run.lose(
+        "out", "log", "backward_list", "extra_output_files", "type_map", "post_command", why="lamflow names the files"
+    )
+    fp.lose("extra_output_files", "prep_config")
+    made = _engine(kind, inputs, run, place, elements, fp)
+    if text and made["engine"] not in ("deepmd", "ase"):
+        made["command"] = command(text)
+    return made
+
+
+def _engine(kind: str, inputs: Keys, run: Keys, place: Place, elements: Sequence[str], fp: Keys) -> Spec:
+    if kind == "vasp":
+        files = {element: str(file) for element, file in (inputs.take("pp_files", to="label.potcars") or {}).items()}
+        made: Spec = {
+            "engine": "vasp",
+            **(potcars(files, place) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}),
+        }
+        incar = inputs.take("incar", to="label.incar")
+        if incar:
+            made["incar"] = place.path(incar)
+        spacing = inputs.take("kspacing", to="label.kspacing", default=0.2)
+        made["kspacing"] = [float(item) for item in spacing] if isinstance(spacing, list) else float(spacing)
+        made["gamma"] = bool(inputs.take("kgamma", to="label.gamma", default=True))
+        return made
+    if kind == "gaussian":
+        return gaussian_input(inputs, None)
+    if kind == "deepmd":
+        model = run.take("teacher_model_path", to="label.model", default="teacher.pt")
+        run.lose("head")
+        return {"engine": "deepmd", "model": {"file": place.path(model)}}
+    if kind == "fpop_cp2k":
+        source = inputs.take("inp_file", to="label")
+        body = place.read(source) if source else None
+        if body is None:
+            fp.notes.add(
+                "changed",
+                "fp.inputs_config.inp_file",
+                "label",
+                "the file is not here: cutoff, basis sets and potentials are guesses",
+            )
+        return cp2k_input(cp2k_sections(body or ""), "fp.inputs_config.inp_file", elements, place, fp.notes)
+    if kind == "fpop_abacus":
+        potentials = inputs.take("pp_files", to="label.pseudopotentials") or {}
+        made = {"pseudopotentials": {element: place.path(file) for element, file in potentials.items()}}
+        orbitals = inputs.take("orb_files", to="label.orbitals") or {}
+        if orbitals:
+            made["orbitals"] = {element: place.path(file) for element, file in orbitals.items()}
+        source = inputs.take("input_file", to="label.input")
+        body = place.read(source) if source else None
+        inputs.lose("element_mass", "deepks_descriptor", "deepks_model", "kpt_file", why="not offered")
+        return abacus_input(fp.enter(abacus_text(body or ""), "input_file"), made)
+    fp.notes.add("lost", f"fp.type = {kind!r}", why="there is no engine for it: `custom` is put in")
+    return {"engine": "custom", "command": ["your-code"]}
+
+
+def pods(keys: Keys) -> Spec:
+    """What step_configs say that lamflow can say too."""
+    made: Spec = {}
+    steps = keys.section("step_configs")
+    for name in list(steps.raw):
+        if is_comment(name):
+            continue
+        kind = next(
+            (k for word, k in (("train", "train"), ("explore", "explore"), ("fp", "label")) if word in name), None
+        )
+        config = steps.raw[name] if isinstance(steps.raw[name], dict) else {}
+        steps.used.add(name)
+        pod: Spec = {}
+        template, slices = config.get("template_config") or {}, config.get("template_slice_config") or {}
+        if kind and name.startswith("run"):
+            if slices.get("group_size") and kind != "train":
+                pod["tasks_per_pod"] = int(slices["group_size"])
+            if template.get("timeout"):
+                pod["timeout"] = float(template["timeout"])
+            text = str(config.get("executor"))
+            gpu = re.search(r"(\d*)\s*\*?\s*NVIDIA", text)
+            if gpu and kind != "label":
+                pod["gpus"] = int(gpu.group(1) or 1)
+        if pod and kind:
+            made[kind] = pod
+            steps.notes.add("translated", f"step_configs.{name}", f"pods.{kind}: {', '.join(pod)}")
+        left = [key for key in config if not is_comment(key) and key != "template_slice_config"]
+        if left:
+            steps.notes.add(
+                "lost",
+                f"step_configs.{name}.{{{', '.join(left)}}}",
+                why="images and machines are for `pods:` and `cluster:`",
+            )
+    return made

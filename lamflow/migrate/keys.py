@@ -1,0 +1,125 @@
+"""Keys of a foreign file that remember whether anybody has asked for them, so that nothing is dropped in silence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["translated", "changed", "lost"]
+PRIVATE = ("pass", "token", "secret", "user", "email", "ticket", "key")
+"""Values of keys with such a word in their name are never shown."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What became of a key.
+
+    translated  it means the same under the name `to`
+    changed     it means something else or less under that name, as `why` says
+    lost        lamflow has no counterpart
+    """
+
+    kind: Kind
+    key: str
+    to: str = ""
+    why: str = ""
+
+    def __str__(self) -> str:
+        arrow = f" -> {self.to}" if self.to else ""
+        return f"{self.key}{arrow}{': ' if self.why else ''}{self.why}"
+
+
+@dataclass
+class Notes:
+    """Everything that is to be said of a migration."""
+
+    items: list[Note] = field(default_factory=list)
+
+    def add(self, kind: Kind, key: str, to: str = "", why: str = "") -> None:
+        """Say something once."""
+        note = Note(kind, key, to, why)
+        if note not in self.items:
+            self.items.append(note)
+
+    def of(self, kind: Kind) -> list[Note]:
+        """The notes of a kind; what is the same for several items of a list is said once, with `[*]`."""
+        found: dict[tuple[str, str, str], list[Note]] = {}
+        for note in self.items:
+            if note.kind == kind:
+                found.setdefault((re.sub(r"\[\d+\]", "[*]", note.key), note.to, note.why), []).append(note)
+        return [notes[0] if len(notes) == 1 else Note(kind, key, to, why) for (key, to, why), notes in found.items()]
+
+
+class Keys:
+    """A section of a foreign file. `where` is its name."""
+
+    def __init__(self, raw: Any, where: str, notes: Notes) -> None:
+        self.raw: dict[str, Any] = raw if isinstance(raw, dict) else {}
+        self.where, self.notes = where, notes
+        self.used: set[str] = set()
+        self.inner: list[Keys] = []
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.raw
+
+    def name(self, key: str) -> str:
+        """The key as people write it."""
+        return f"{self.where}.{key}" if self.where else key
+
+    def take(self, *keys: str, to: str = "", why: str = "", default: Any = None) -> Any:
+        """The value of the first of `keys` that is there, and say what became of it.
+
+        With `to` alone it was translated, with `why` changed. Without either somebody else says so.
+        """
+        for key in keys:
+            if key in self.raw:
+                self.used.add(key)
+                if to or why:
+                    self.notes.add("changed" if why else "translated", self.name(key), to, why)
+                return default if self.raw[key] is None else self.raw[key]
+        return default
+
+    def lose(self, *keys: str, why: str = "") -> None:
+        """Say that these have no counterpart, and why."""
+        for key in keys:
+            if key in self.raw:
+                self.used.add(key)
+                shown = self.name(key) + _value(key, self.raw[key])
+                self.notes.add("lost", shown, why=why)
+
+    def section(self, key: str) -> Keys:
+        """A section in this one; empty if there is none."""
+        self.used.add(key)
+        return self.enter(self.raw.get(key), key)
+
+    def enter(self, raw: Any, key: str) -> Keys:
+        """Something in this section as a section."""
+        made = Keys(raw, self.name(key), self.notes)
+        self.inner.append(made)
+        return made
+
+    def rest(self) -> Iterator[str]:
+        """Keys that nobody has asked for, in this section and those in it."""
+        for key, value in self.raw.items():
+            if key not in self.used and not is_comment(key):
+                yield self.name(key) + _value(key, value)
+        for section in self.inner:
+            yield from section.rest()
+
+    def finish(self) -> None:
+        """Say of every key that nobody has asked for that it has no counterpart."""
+        for text in self.rest():
+            self.notes.add("lost", text)
+
+
+def is_comment(key: str) -> bool:
+    """Keys of these programs that begin so are comments; `_` alone is CP2K's parameter of a section."""
+    return (key.startswith("_") and key != "_") or key == "comment"
+
+
+def _value(key: str, value: Any) -> str:
+    if any(word in key.lower() for word in PRIVATE) or isinstance(value, dict | list):
+        return ""
+    return f" = {value!r}"
