@@ -47,6 +47,7 @@ bench: install
 	$(BIN)/python benchmarks/teaching.py
 	$(BIN)/python benchmarks/multitask.py
 	$(BIN)/python benchmarks/structure_search.py
+	$(BIN)/python benchmarks/explore.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,7 +7,7 @@ variable "REGISTRY" { default = "lamflow" }
 variable "VERSION" { default = "0.1.0" }
 variable "REVISION" { default = "" }
 
-group "default" { targets = ["base", "deepmd-cuda", "label-qe", "label-cp2k", "label-vasp"] }
+group "default" { targets = ["base", "deepmd-cuda", "label-qe", "label-cp2k", "label-vasp", "label-gpaw", "label-gaussian"] }
 
 target "common" {
   context = "."
@@ -45,4 +45,18 @@ target "label-vasp" {
   dockerfile = "images/label-vasp/Dockerfile"
   contexts   = { base = "target:base" }
   tags       = ["${REGISTRY}/label-vasp:${VERSION}"]
+}
+
+target "label-gpaw" {
+  inherits   = ["common"]
+  dockerfile = "images/label-gpaw/Dockerfile"
+  contexts   = { base = "target:base" }
+  tags       = ["${REGISTRY}/label-gpaw:${VERSION}"]
+}
+
+target "label-gaussian" {
+  inherits   = ["common"]
+  dockerfile = "images/label-gaussian/Dockerfile"
+  contexts   = { base = "target:base" }
+  tags       = ["${REGISTRY}/label-gaussian:${VERSION}"]
 }

@@ -14,11 +14,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, GetCoreSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from lamflow.config.section import Section
-from lamflow.units import Bar, EvPerAngstrom, Length
+from lamflow.units import Bar, EvPerAngstrom, Length, Share
 
 if TYPE_CHECKING:
     from lamflow.config.schema import Config
@@ -112,6 +112,15 @@ class ExplorerSettings(EngineSettings):
         return 60.0
 
 
+class Climb(Section):
+    """How `temperatures` become a ladder: explored one after the other, in the order of the list."""
+
+    safe: Share = 0.95
+    """Go on to the next temperature when at least this share of the frames is accurate."""
+    failed: Share = 0.5
+    """Go back to the one before when at least this share of the frames lies above the window, or of the runs failed."""
+
+
 class WalkerSettings(ExplorerSettings):
     """What explorers are told that begin with structures: dynamics, relaxation."""
 
@@ -119,6 +128,27 @@ class WalkerSettings(ExplorerSettings):
     """Names of the structure sets to start from."""
     starts: int = Field(1, ge=1)
     """How many start structures each condition gets in an iteration, drawn without repetition while there are any."""
+
+    climb: Climb | None = None
+    """Explore the first of `temperatures` only, and climb to the next by itself when that one is safe. A stage is not
+    done before it has reached the last."""
+
+    @model_validator(mode="after")
+    def _has_a_ladder(self) -> Self:
+        if self.climb is not None and len(self.ladder) < 2:
+            raise ValueError("climb: a ladder needs at least two temperatures")
+        return self
+
+    @property
+    def ladder(self) -> list[float]:
+        """The temperatures in their order, K."""
+        return list(dict.fromkeys(c["temperature"] for c in self.conditions() if "temperature" in c))
+
+    def conditions_at(self, rung: int) -> list[dict[str, float]]:
+        """The conditions that are explored when a ladder stands at a rung; all of them without one."""
+        if self.climb is None:
+            return self.conditions()
+        return [condition for condition in self.conditions() if condition["temperature"] == self.ladder[rung]]
 
     @property
     def ends(self) -> str | None:

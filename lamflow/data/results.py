@@ -241,6 +241,33 @@ class Chosen(Part):
     origin: Origin
 
 
+class GroupSeen(Part):
+    """What one explore group has seen in an iteration.
+
+    frames  that passed the filters, of them accurate ones and those above the window; runs, and those that failed
+    """
+
+    group: int
+    temperature: float | None = None
+    """That its ladder stood at, K."""
+    frames: int
+    accurate: int
+    failed: int
+    runs: int
+    failed_runs: int
+
+    @property
+    def accurate_share(self) -> float:
+        """Of the frames."""
+        return self.accurate / self.frames if self.frames else 0.0
+
+    @property
+    def failed_share(self) -> float:
+        """Of the frames or of the runs, whichever is larger."""
+        frames = self.failed / self.frames if self.frames else 1.0
+        return max(frames, self.failed_runs / self.runs if self.runs else 0.0)
+
+
 class Selected(Result):
     """What the select step found and decided."""
 
@@ -258,6 +285,8 @@ class Selected(Result):
     histogram: list[int] = Field(default_factory=list)
     """Counts of deviations between the `edges`, all frames that passed the filters."""
     edges: list[float] = Field(default_factory=list)
+    groups: list[GroupSeen] = Field(default_factory=list)
+    """By explore group."""
     hulls: list[Hull] = Field(default_factory=list)
     """What structure searches have found."""
     hull_change: float | None = None
@@ -268,8 +297,8 @@ class Selected(Result):
     """Of the models on the frames that they explored themselves against the teacher, eV/Å."""
     chosen: list[Chosen]
     batches: int
-    decision: Literal["label", "advance", "stop"]
-    """Label and go on; go on to the next stage without labels; or end the run."""
+    decision: Literal["label", "climb", "advance", "stop"]
+    """Label and go on; go on without labels, on another rung of a ladder or in the next stage; or end the run."""
     reason: str
     converged: bool = False
 

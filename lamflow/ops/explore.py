@@ -15,7 +15,7 @@ from lamflow.config import stored
 from lamflow.config.engines import ExplorerSettings, SearcherSettings, WalkerSettings
 from lamflow.config.schema import Config
 from lamflow.data import Frame, Trajectory
-from lamflow.data.results import Explored, TaskResult
+from lamflow.data.results import Explored, History, TaskResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import BatchExplorer, Explorer, ExploreTask, Model
 from lamflow.errors import EngineError
@@ -23,6 +23,7 @@ from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact, good_fr
 from lamflow.ops._op import Context, op
 from lamflow.ops._read import read_structures
 from lamflow.ops._search import Search
+from lamflow.science.ladder import rungs
 from lamflow.science.tasks import PlannedTask, deal, plan_tasks
 
 
@@ -34,14 +35,19 @@ class Explorations(NamedTuple):
 
 @op
 def explore(
-    context: Context, *, input: Path, structures: Path, models: Path, iteration: int, stage: int
+    context: Context, *, input: Path, structures: Path, models: Path, history: Path | None, iteration: int, stage: int
 ) -> Explorations:
-    """Run tasks pod, pod + pods, … of the iteration, except for searches that are split."""
+    """Run tasks pod, pod + pods, … of the iteration, except for searches that are split.
+
+    history  of the run, where a ladder asks for it
+    """
     config = stored(input)
+    past = History.read(history / "history.json").iterations if history is not None else []
     committees = Models(config, models)
     starts = read_structures(structures)
     sizes = {name: len(frames) for name, frames in starts.items()}
-    tasks = [task for task in plan_tasks(config.stages[stage], sizes, iteration, config.seed) if not task.split]
+    planned = plan_tasks(config.stages[stage], sizes, iteration, config.seed, rungs(config.stages[stage], past))
+    tasks = [task for task in planned if not task.split]
     mine = [tasks[place] for place in deal(len(tasks), context.pods, context.pod)]
     out = context.out / "explored"
     done = 0

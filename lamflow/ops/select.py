@@ -32,13 +32,14 @@ from lamflow.data.results import (
     first_baseline,
     mean_force_rmse,
 )
-from lamflow.errors import EngineError
 from lamflow.ops._hulls import Found, change, hulls, regret
 from lamflow.ops._judge import FRAMES, good_frames
 from lamflow.ops._judge import RESULT as SHARE
+from lamflow.ops._ladders import climbing, fallen_back, groups_seen, require_frames
 from lamflow.ops._op import Context, op
 from lamflow.ops._read import Known, read_index
 from lamflow.science.converge import Rules, Standing, decide
+from lamflow.science.ladder import moved, rungs
 from lamflow.science.metrics import chosen_variant
 from lamflow.science.select import Window, adaptive_window, limited, pick
 from lamflow.science.tasks import collected, deal, pods_needed, share_of, task_seconds
@@ -69,7 +70,15 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     past = History.read(history / "history.json").iterations
     shards = sorted(path.parent for path in explored.glob(f"*/{SHARE}"))
     found = [ExploredFrames.load(path / FRAMES) for path in shards]
-    tasks = _tasks(config, [Explored.read(path / SHARE) for path in shards], found)
+    stage_settings = config.stages[stage]
+    standing = rungs(stage_settings, past)
+    tasks = {task.number: task for task in collected(t for path in shards for t in Explored.read(path / SHARE).tasks)}
+    fallen = fallen_back(config, stage_settings, standing, tasks, found)
+    if fallen is not None:
+        fallen.save(context.out / "selected" / RESULT)
+        (context.out / "selected" / "batches").mkdir()
+        return Selection(context.out / "selected", fallen.decision, 0, 0.0, 0, 0, np.nan)
+    require_frames(config, tasks, found)
     found += _from_elsewhere(queued, tasks, len(config.stages[stage].explore))
     deviation = np.concatenate([part.deviation for part in found])
     window = _window(config, deviation)
@@ -81,8 +90,9 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     seen = _seen(deviation, window, tasks, pool)
     rmse = _trajectory_rmse(config, found, tasks, variant, window)
     regrets = regret(past) if searched else None
-    moved = change(_last_hulls(past), [each.hull for each in searched])
-    update = {"hulls": [each.hull for each in searched], "hull_change": moved, "hull_regret": regrets}
+    away = change(_last_hulls(past), [each.hull for each in searched])
+    groups = groups_seen(stage_settings, standing, tasks, found, window)
+    update = {"groups": groups, "hulls": [each.hull for each in searched], "hull_change": away, "hull_regret": regrets}
     seen = seen.model_copy(update={**update, "trajectory_force_rmse": rmse})
     name = config.stages[stage].name
     here = [item for item in past if item.selected is not None and item.stage == name]
@@ -104,8 +114,9 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
         levels=_levels(config, here, window),
         trajectory_rmse=rmse,
         forgotten=_forgotten(config, past, results),
-        hull_change=moved,
+        hull_change=away,
         hull_regret=regrets,
+        climbing=climbing(stage_settings, standing, moved(stage_settings, standing, groups)),
     )
     decision = decide(now, _rules(config))
     if decision.action != "label":
@@ -223,20 +234,6 @@ class _Pool(NamedTuple):
             step[keep],
             repeated,
         )
-
-
-def _tasks(config: Config, shards: list[Explored], found: list[ExploredFrames]) -> dict[int, TaskResult]:
-    """Every task by its number. Raises EngineError when too many failed outright or nothing is left."""
-    tasks = {task.number: task for task in collected(task for shard in shards for task in shard.tasks)}
-    lost = [task for task in tasks.values() if task.failed and task.frames == 0]
-    nothing = not any(len(part.deviation) for part in found)
-    if nothing or len(lost) > config.select.max_failed * len(tasks):
-        shown = "\n".join(
-            f"  {task.name}: {task.log or task.failed or task.dropped}" for task in list(tasks.values())[:3]
-        )
-        what = "no frame passed the filters" if nothing else f"{len(lost)} of {len(tasks)} explore tasks failed"
-        raise EngineError(f"{what} (select.max_failed is {config.select.max_failed:g}); the first ones:\n{shown}")
-    return tasks
 
 
 def _from_elsewhere(queued: Path | None, tasks: dict[int, TaskResult], group: int) -> list[ExploredFrames]:

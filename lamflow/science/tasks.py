@@ -49,10 +49,13 @@ class PlannedTask:
         return isinstance(self.settings, SearcherSettings) and self.settings.mode == "split"
 
 
-def plan_tasks(stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int) -> list[PlannedTask]:
+def plan_tasks(
+    stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int, rungs: Sequence[int] = ()
+) -> list[PlannedTask]:
     """Every explore task of an iteration, in a fixed order.
 
     sizes  how many structures each set has
+    rungs  where each group's ladder stands, see science.ladder; the first temperature if it is empty
 
     A search is one task for each condition and repeat. In other groups each condition gets `starts` structures of each
     of its sets; those of a set are drawn in one seeded order that goes on from iteration to iteration and begins again
@@ -76,7 +79,7 @@ def plan_tasks(stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int
         for structure in settings.structures:
             size = sizes[structure]
             order = np.random.default_rng(child_seed(seed, "starts", structure)).permutation(size)
-            for condition in settings.conditions():
+            for condition in settings.conditions_at(rungs[group] if rungs else 0):
                 for _ in range(settings.starts):
                     place = drawn.get(structure, 0)
                     drawn[structure] = place + 1
@@ -88,7 +91,7 @@ def plan_tasks(stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int
 def _draws(stage: Stage, structure: str) -> int:
     """How often an iteration of `stage` draws from a structure set."""
     return sum(
-        len(group.conditions()) * group.starts
+        len(group.conditions_at(0)) * group.starts
         for group in stage.explore
         if isinstance(group, WalkerSettings)
         for name in group.structures

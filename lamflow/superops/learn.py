@@ -6,6 +6,7 @@ from typing import Any
 
 from dflow import OutputParameter, Steps
 
+from lamflow.config.engines import WalkerSettings
 from lamflow.config.schema import Config
 from lamflow.data.cache import CACHE
 from lamflow.data.results import Shape
@@ -45,7 +46,9 @@ def add_iteration(group: Steps, config: Config, shape: Shape, place: Place) -> N
         step(
             group, "explore", explore, pods.explore, place, pods=shape.explore, left=left,
             outputs={"explored": f"{here}/explored"},
-            input=inputs, structures=Stored(STRUCTURES), models=models, iteration=number, stage=shape.stage,
+            input=inputs, structures=Stored(STRUCTURES), models=models,
+            history=Stored(f"{here}/history") if _climbs(config, shape.stage) else None,
+            iteration=number, stage=shape.stage,
         )  # fmt: skip
     _add_searches(group, config, place, here, shape, models)
     if "select" in shape.done:  # it had decided to label
@@ -98,6 +101,11 @@ def _add_label(
         when=when, outputs={"labeled": f"{here}/labeled"}, labels=_label_cache(config),
         input=Stored(INPUT), batch=Stored(f"{key}/0") if alone else Stored(key, each=True),
     )  # fmt: skip
+
+
+def _climbs(config: Config, stage: int) -> bool:
+    """Some group of the stage asks where its ladder stands."""
+    return any(isinstance(group, WalkerSettings) and group.climb is not None for group in config.stages[stage].explore)
 
 
 def _label_cache(config: Config) -> str | None:

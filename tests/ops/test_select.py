@@ -42,6 +42,7 @@ def prepare(
             error=np.full(len(array), np.nan), candidate=chosen,
             descriptor=np.array([[10.0 * pod + i] for i in chosen]).reshape(-1, 1), frames=PackedFrames.of(frames),
             forces=np.zeros((sum(frame.natoms for frame in frames), 3)),
+                velocities=np.full((sum(frame.natoms for frame in frames), 3), np.nan),
         )  # fmt: skip
         folder = root / "explored" / str(pod)
         folder.mkdir(parents=True)
