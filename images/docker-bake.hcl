@@ -7,7 +7,7 @@ variable "REGISTRY" { default = "lamflow" }
 variable "VERSION" { default = "0.1.0" }
 variable "REVISION" { default = "" }
 
-group "default" { targets = ["base", "deepmd-cuda", "label-qe", "label-cp2k", "label-vasp", "label-gpaw", "label-gaussian"] }
+group "default" { targets = ["base", "deepmd-cuda", "label-qe", "label-cp2k", "label-vasp", "label-abacus", "label-gpaw", "label-gaussian"] }
 
 target "common" {
   context = "."
@@ -59,4 +59,11 @@ target "label-gaussian" {
   dockerfile = "images/label-gaussian/Dockerfile"
   contexts   = { base = "target:base" }
   tags       = ["${REGISTRY}/label-gaussian:${VERSION}"]
+}
+
+target "label-abacus" {
+  inherits   = ["common"]
+  dockerfile = "images/label-abacus/Dockerfile"
+  contexts   = { base = "target:base" }
+  tags       = ["${REGISTRY}/label-abacus:${VERSION}"]
 }

@@ -21,6 +21,8 @@ from lamflow.errors import InputError
 class Custom(ProgramSettings):
     """Labels by a command of your own that reads and writes formats which dpdata or ASE know."""
 
+    beside_physics = frozenset({"label_timeout"})  # here the command is what is computed
+
     engine: Literal["custom"]
     command: list[str] = Field(min_length=1)
     """What is run in a folder of its own for each frame."""

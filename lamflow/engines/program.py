@@ -39,7 +39,7 @@ ROOM = 5.0
 class ProgramSettings(LabelerSettings):
     """What every code that runs as a program is told."""
 
-    beside_physics: ClassVar[frozenset[str]] = frozenset({"command", "label_timeout", "remedies"})
+    beside_physics: ClassVar[frozenset[str]] = frozenset({"command", "label_timeout"})
 
     forbidden: ClassVar[Mapping[str, str]] = {}
     """Keys of the code's input that users may not set, in lower case, and why."""

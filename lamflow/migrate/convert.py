@@ -14,8 +14,8 @@ import yaml
 from lamflow.config import parse
 from lamflow.errors import InputError
 from lamflow.migrate import dpclean, dpgen, dpgen2, pfd
-from lamflow.migrate.common import Place, Spec
 from lamflow.migrate.keys import Keys, Notes
+from lamflow.migrate.translate import Place, Spec
 
 Source = Literal["dpgen", "dpgen2", "pfd", "dpclean"]
 TITLES = {"dpgen": "DP-GEN", "dpgen2": "dpgen2", "pfd": "PFD-kit", "dpclean": "dpclean"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from lamflow.migrate.common import Place, Spec, listed, training
 from lamflow.migrate.keys import Keys
+from lamflow.migrate.translate import Place, Spec, listed, training
 
 
 def convert(keys: Keys, machines: Keys, place: Place) -> Spec:

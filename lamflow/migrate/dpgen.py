@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lamflow.migrate.common import (
+from lamflow.migrate.keys import Keys, Kind, is_comment
+from lamflow.migrate.translate import (
     ENSEMBLES,
     FORMATS,
     Place,
@@ -30,7 +31,6 @@ from lamflow.migrate.common import (
     training,
     vasp_keys,
 )
-from lamflow.migrate.keys import Keys, Kind, is_comment
 
 STYLES = ("vasp", "pwscf", "cp2k", "abacus", "gaussian", "custom", "siesta", "pwmat", "cpx", "amber/diff")
 FOREIGN = {"siesta": ("siesta/output", "siesta"), "pwmat": ("pwmat/movement", "PWmat"), "cpx": ("qe/cp/traj", "cp.x")}

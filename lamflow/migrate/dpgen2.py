@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lamflow.migrate.common import (
+from lamflow.migrate.keys import Keys, is_comment
+from lamflow.migrate.translate import (
     ENSEMBLES,
     FORMATS,
     Place,
@@ -26,7 +27,6 @@ from lamflow.migrate.common import (
     symbols,
     training,
 )
-from lamflow.migrate.keys import Keys, is_comment
 
 SITE = (
     "dflow_config",

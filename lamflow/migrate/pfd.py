@@ -8,8 +8,8 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from lamflow.migrate import dpgen2
-from lamflow.migrate.common import FORMATS, Place, Spec, check_masses, heldout, listed, symbols, training
 from lamflow.migrate.keys import Keys
+from lamflow.migrate.translate import FORMATS, Place, Spec, check_masses, heldout, listed, symbols, training
 
 CALCULATORS = {
     "mattersim": "mattersim.forcefield.MatterSimCalculator",

@@ -46,7 +46,7 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("name: tiny", "name: Tiny Run", "name"),
         ("formula: Cu", "formula: CuAu", "formula 'CuAu' does not fit fcc"),
         ("heldout: {share: 0.2}", "heldout: {}", "heldout: empty: give data, label or share"),
-        ("temperatures: [300, 900], ", "", "temperatures are needed by method nvt"),
+        ("temperatures: [300, 900], ", "", "temperatures are needed by method langevin"),
         ("label: [rattled]", "data: [nowhere.extxyz]", "no such file"),
         ("elements: [Cu]", "elements: [Cu, Fe]", "emt cannot treat Fe"),
         ("budget: {iterations: 2}", "budget: {iterations: three}", "'three'"),

@@ -20,7 +20,7 @@ from lamflow.engines.emt import Emt
 from lamflow.engines.registry import evaluator
 from lamflow.errors import InputError
 from lamflow.migrate import Migration, migrate
-from lamflow.migrate.common import command, cp2k_sections, lammps_command, lammps_template
+from lamflow.migrate.translate import command, cp2k_sections, lammps_command, lammps_template
 from tests.engines.test_lammps_runs import alloys
 
 TRAINING = {

@@ -94,10 +94,9 @@ def test_what_changes_a_label_is_paid_and_what_does_not_is_not(shop: Shop, coppe
     frames = copper[:1]
     shop.label(shop.config("one"), frames)
     shop.label(shop.config("slower", label_timeout="10"), frames)
-    shop.label(shop.config("patient", remedies="{unconverged: []}"), frames)
-    assert shop.paid == 1, "time limits and remedies are no physics"
-    shop.label(shop.config("other", input="{environment: {A: b}}"), frames)
-    assert shop.paid == 2
+    assert shop.paid == 1, "a time limit is no physics"
+    shop.label(shop.config("other", command=f"[{sys.executable}, -u, label.py]"), frames)
+    assert shop.paid == 2, "a command of the user's is"
     shop.script("label.py", "# another file\n")
     shop.label(shop.config("edited"), frames)
     assert shop.paid == 3, "a file counts by its content"

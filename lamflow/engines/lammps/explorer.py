@@ -58,6 +58,8 @@ class LammpsExplorer:
 
     def explore_all(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> Iterator[Trajectory]:
         """See BatchExplorer. Inputs, logs and dumps lie in the tasks' folders until the iteration has finished."""
+        if self.settings.layered:
+            committee = committee[:1]  # the models are compared afterwards, without what lies over them
         if self.settings.alone:
             for task in tasks:
                 try:
