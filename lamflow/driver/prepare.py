@@ -270,7 +270,7 @@ def _with_copies(value: Any, folder: Path) -> Any:
         if not isinstance(part, Path):
             return None
         source = expand(part)
-        target = folder / "files" / f"{content_hash(source)[:8]}-{source.name}"
+        target = folder / "files" / content_hash(source)[:8] / source.name  # codes ask for files by their names
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{target.name}.partial")

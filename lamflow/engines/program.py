@@ -235,16 +235,13 @@ def aligned(found: LabeledFrame, frame: Frame) -> Labels | LabelFailure:
 
     A failure when the output is of another structure.
     """
-    order = next(
-        (
-            order
-            for order in (np.arange(frame.natoms), by_species(frame))
-            if np.array_equal(found.frame.numbers, frame.numbers[order])
-        ),
-        None,
-    )
-    if order is None:
+    order, species = np.arange(frame.natoms), list(dict.fromkeys(found.frame.numbers.tolist()))
+    if sorted(found.frame.numbers) != sorted(frame.numbers):
         return LabelFailure("the output is of another structure: its atoms are others", kind="invalid")
+    if not np.array_equal(found.frame.numbers, frame.numbers):  # grouped by species, in whatever order of these
+        order = np.argsort([species.index(number) for number in frame.numbers], kind="stable")
+        if not np.array_equal(found.frame.numbers, frame.numbers[order]):
+            return LabelFailure("the output is of another structure: its atoms are in another order", kind="invalid")
     away: NDArray[Any] = found.frame.positions - frame.positions[order]
     rotation: NDArray[Any] = np.eye(3)
     if frame.pbc:

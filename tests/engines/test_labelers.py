@@ -532,6 +532,11 @@ def test_labels_find_their_atoms_again() -> None:
     np.testing.assert_allclose(answer.forces, forces, atol=1e-10)
     assert answer.virial is not None
     np.testing.assert_allclose(answer.virial, virial, atol=1e-10)
+    other = np.argsort([[8, 13, 6].index(number) for number in frame.numbers], kind="stable")
+    grouped = LabeledFrame(Frame(frame.numbers[other], frame.positions[other], frame.cell), Labels(1.0, forces[other]))
+    answer = aligned(grouped, frame)
+    assert isinstance(answer, Labels), "species may come in any order"
+    np.testing.assert_allclose(answer.forces, forces, atol=1e-10)
     moved = Frame(frame.numbers, frame.positions + np.eye(5, 3), frame.cell)
     failed(aligned(found, moved), "invalid")
 
