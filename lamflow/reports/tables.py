@@ -147,7 +147,7 @@ def _made_from(settings: StructureSet) -> str:
     if settings.composition:
         words.append("random alloy")
     if settings.vacancies:
-        words.append(f"{settings.vacancies} vacancies")
+        words.append(f"{settings.vacancies} {'vacancy' if settings.vacancies == 1 else 'vacancies'}")
     words += [f"{count} interstitial {element}" for element, count in settings.interstitials.items()]
     if settings.strain:
         words.append(f"strain {settings.strain:g}")

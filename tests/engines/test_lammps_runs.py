@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def train(folder: Path, frames: list[Frame], labels: list[Labels], seed: int, **
         systems=tuple(systems(data)), elements=("Al", "Cu"), seed=seed, previous=None,
         output=folder / f"model-{seed}", scratch=folder / f"scratch-{seed}",
     )  # fmt: skip
-    made.train(task, lambda share: None)
+    with contextlib.chdir(folder):  # DeePMD-kit leaves files in the current directory
+        made.train(task, lambda share: None)
     return made.load(task.output)
 
 
