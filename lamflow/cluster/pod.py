@@ -25,6 +25,8 @@ from lamflow.ops._op import main as run
 PATIENCE = Patience(seconds=300.0)
 LAST_WORD = Patience(seconds=5.0)
 """Kubernetes kills a pod half a minute after it has asked it to end."""
+GRACE = 25.0
+"""s; a pod that is told to end has ended by then."""
 SAVING = threading.Lock()
 
 
@@ -97,6 +99,9 @@ def _keep(scratch: Path, store: Store, every: float) -> None:
 
 def _end(scratch: Path, store: Store) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    limit = threading.Timer(GRACE, os._exit, (EXIT_TERMINATED,))  # whatever the signal has interrupted
+    limit.daemon = True
+    limit.start()
     save(scratch, store, wait=10.0)
     os._exit(EXIT_TERMINATED)
 
