@@ -26,7 +26,7 @@ def migrate(file: Path, machine: Path | None, source: str | None, output: Path |
     target.write_text(made.text)
     console = Console(highlight=False, soft_wrap=True)
     for kind, title in HEADS:
-        found = made.notes.of(kind)  # type: ignore[arg-type]
+        found = made.notes.of(kind)
         if found:
             console.print(f"[bold]{title}[/]")
             for note in found:

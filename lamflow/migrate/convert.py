@@ -14,12 +14,12 @@ import yaml
 from lamflow.config import parse
 from lamflow.errors import InputError
 from lamflow.migrate import dpclean, dpgen, dpgen2, pfd
-from lamflow.migrate.keys import Keys, Notes
-from lamflow.migrate.translate import Place, Spec
+from lamflow.migrate.keys import Keys, Kind, Notes
+from lamflow.migrate.place import Place, Spec
 
 Source = Literal["dpgen", "dpgen2", "pfd", "dpclean"]
 TITLES = {"dpgen": "DP-GEN", "dpgen2": "dpgen2", "pfd": "PFD-kit", "dpclean": "dpclean"}
-HEADS = (
+HEADS: tuple[tuple[Kind, str], ...] = (
     ("translated", "Means the same:"),
     ("changed", "Look at these, they mean something else here:"),
     ("lost", "Has no counterpart in lamflow and was left out:"),
@@ -69,7 +69,13 @@ def migrate(file: Path, target: Path, machine: Path | None = None, source: Sourc
         "pfd": pfd.convert,
         "dpclean": dpclean.convert,
     }
-    made = convert[kind](keys, machines, place)
+    try:
+        made = convert[kind](keys, machines, place)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        why = f"{notes.at}: not what {TITLES[kind]} takes there, or near it ({error})"
+        raise InputError(f"{file}: {why}; mend the file and migrate again") from error
     _only_what_is_labeled(made, notes)
     keys.finish()
     machines.finish()
@@ -102,8 +108,8 @@ def recognised(raw: Spec, file: Path) -> Source:
         return "dpgen"
     if "dataset" in raw or ("ratio_init" in raw and "select" in raw):
         return "dpclean"
-    inputs = raw.get("inputs") if isinstance(raw.get("inputs"), dict) else {}
-    assert isinstance(inputs, dict)  # noqa: S101  see above
+    inputs = raw.get("inputs")
+    inputs = inputs if isinstance(inputs, dict) else {}
     models = ("base_model_path", "teacher_model", "teacher_model_path", "pretrain_model_path", "base_model_uri")
     if "task" in raw or "conf_generation" in raw or "exploration" in raw or any(key in inputs for key in models):
         return "pfd"
@@ -149,7 +155,7 @@ def _head(file: Path, kind: str, notes: Notes, missing: list[str]) -> str:
     """The notes as comments."""
     lines = [f"Made from {TITLES[kind]}'s {file.name}. `lamflow check` says whether everything is there."]
     for which, title in HEADS:
-        found = notes.of(which)  # type: ignore[arg-type]
+        found = notes.of(which)
         if found:
             lines += ["", title, *(f"  {note}" for note in found)]
     if missing:

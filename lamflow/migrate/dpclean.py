@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 from lamflow.migrate.keys import Keys
-from lamflow.migrate.translate import Place, Spec, listed, training
+from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.training import training
+from lamflow.migrate.translate import listed
 
 
 def convert(keys: Keys, machines: Keys, place: Place) -> Spec:

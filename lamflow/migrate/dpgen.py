@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from lamflow.migrate.keys import Keys, Kind, is_comment
-from lamflow.migrate.translate import (
-    ENSEMBLES,
-    FORMATS,
-    Place,
-    Spec,
-    abacus_input,
-    abacus_text,
-    check_masses,
-    command,
-    cp2k_input,
-    cp2k_sections,
-    gaussian_input,
-    heldout,
-    lammps_command,
-    listed,
-    one_of_several,
-    potcars,
-    qe_input,
-    revised,
-    symbols,
-    training,
-    vasp_keys,
-)
+from lamflow.migrate import labels
+from lamflow.migrate.dpgen_jobs import stages as stages_of
+from lamflow.migrate.keys import Keys, is_comment
+from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.training import training
+from lamflow.migrate.translate import FORMATS, check_masses, command, heldout, listed, one_of_several, symbols
 
-STYLES = ("vasp", "pwscf", "cp2k", "abacus", "gaussian", "custom", "siesta", "pwmat", "cpx", "amber/diff")
 FOREIGN = {"siesta": ("siesta/output", "siesta"), "pwmat": ("pwmat/movement", "PWmat"), "cpx": ("qe/cp/traj", "cp.x")}
 
 
@@ -47,8 +26,9 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     ]
     structures = _structures(keys, place)
     made: Spec = {"elements": elements}
-    stages, searches = _stages(keys, place, structures, machines)
-    label = _label(keys, machines, place, elements)
+    train, explore, fp = (machines.section(name) for name in ("train", "model_devi", "fp"))
+    stages = stages_of(keys, explore, place, structures)
+    label = _label(keys, fp, place, elements)
     used = {name for stage in stages for group in stage["explore"] for name in group.get("structures", [])}
     kept = [item for item in structures if item["name"] in used] if used else structures[:1]
     for item in structures:
@@ -67,7 +47,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
         start = {"data": data}
     held = heldout(kept, keys.notes, data)
     made["structures"] = kept
-    made |= {"start": start, "heldout": held, "train": _train(keys, machines, place, elements)}
+    made |= {"start": start, "heldout": held, "train": _train(keys, train, place, elements)}
     if stages:
         made["stages"] = stages
         made["select"] = _select(keys, stages)
@@ -84,8 +64,13 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     made["label"] = label
     if not kept:
         del made["structures"]
-    made["pods"] = _pods(machines)
-    _rest(keys, searches)
+    made["pods"] = {
+        kind: pod
+        for kind, section in (("train", train), ("explore", explore), ("label", fp))
+        if (pod := _pod(kind, section))
+    }
+    machines.lose("api_version", "deepmd_version", "python_path", "python_test_path", "deepmd_path")
+    _rest(keys)
     return {key: value for key, value in made.items() if value not in ({}, None)}
 
 
@@ -104,230 +89,6 @@ def _structures(keys: Keys, place: Place) -> list[Spec]:
         keys.notes.add("translated", "sys_format", "structures: format")
     keys.lose("shuffle_poscar", why="start structures are drawn in a seeded order")
     return made
-
-
-def _stages(keys: Keys, place: Place, structures: list[Spec], machines: Keys) -> tuple[list[Spec], bool]:
-    """Stages of the jobs; neighbours that are the same are iterations of one stage."""
-    engine = keys.take("model_devi_engine", default="lammps")
-    if engine != "lammps":
-        kind: Kind = "translated" if engine == "calypso" else "lost"
-        keys.notes.add(
-            kind,
-            f"model_devi_engine = {engine!r}",
-            "stages" if engine == "calypso" else "",
-            "" if engine == "calypso" else "there is no such explorer: without stages models are trained once",
-        )
-    jobs = listed(keys.take("model_devi_jobs"))
-    made: list[Spec] = []
-    raw_command = (
-        machines.section("model_devi")
-        if not isinstance(machines.raw.get("model_devi"), list)
-        else machines.enter(machines.take("model_devi")[0], "model_devi")
-    )
-    lmp = lammps_command(raw_command.take("command", to="stages: command", default="lmp")) if engine == "lammps" else []
-    _resources(raw_command)
-    machines.raw["model_devi"] = raw_command.raw
-    known = {item["name"]: item for item in structures}
-    for number, job in enumerate(jobs):
-        own = keys.enter(job, f"model_devi_jobs[{number}]")
-        if engine == "calypso":
-            explore = _searches(own)
-        elif engine == "lammps":
-            explore = _walks(keys, own, place, known, number, lmp)
-        else:
-            own.used |= set(own.raw)
-            explore = []
-        if not explore:
-            continue
-        if made and made[-1]["explore"] == explore:
-            made[-1]["max_iterations"] += 1
-        else:
-            made.append({"name": f"job-{number}", "max_iterations": 1, "explore": explore})
-    if made:
-        del made[-1]["max_iterations"]
-    return made, engine == "calypso"
-
-
-def _systems(own: Keys, known: dict[str, Spec]) -> list[str]:
-    """Names of the structure sets of `sys_idx`: numbers, or ranges like "0-4" and "0-8:2" whose end is left out."""
-    found = []
-    for item in listed(own.take("sys_idx", to="stages: structures")):
-        if isinstance(item, str) and "-" in item:
-            span, _, step = item.partition(":")
-            low, high = (int(word) for word in span.split("-"))
-            found += [f"sys-{n}" for n in range(low, high, int(step or 1))]
-        else:
-            found.append(f"sys-{int(item)}")
-    return [name for name in found if name in known]
-
-
-def _walks(keys: Keys, own: Keys, place: Place, known: dict[str, Spec], number: int, lmp: list[str]) -> list[Spec]:
-    """One explore group for each system of a job, so that limits hold for each as in DP-GEN."""
-    every = int(own.take("trj_freq", "t_freq", "traj_freq", to="stages: every", default=10))
-    steps = int(own.take("nsteps", to="stages: steps", default=1000))
-    base: Spec = {"engine": "lammps"}
-    template = own.section("template")
-    if template.raw:
-        base |= _template(keys, own, template, place, number)
-        temperatures = listed(own.take("temps", "Ts"))
-        own.lose("press", "Ps", why="the template has its own")
-        base["temperatures"] = [float(t) for t in temperatures] or [300.0]
-        if not temperatures:
-            keys.notes.add(
-                "changed",
-                f"{own.where}.template",
-                "stages: temperatures",
-                "the template has its own temperature; the 300 K here are not used unless it says {{ temperature }}",
-            )
-        own.lose("ensemble", "ens", why="the template has its own")
-    else:
-        base |= _ensemble(keys, own)
-    base |= {"steps": max(steps, every), "timestep": float(keys.take("model_devi_dt", default=0.001)), "every": every}
-    base |= _times(keys, own)
-    beads = own.take("nbeads", to="stages: beads")
-    if beads:
-        base["beads"] = int(beads)
-    if keys.raw.get("model_devi_plumed") and "plumed" not in base:
-        base["plumed"] = place.path("input.plumed")
-    if lmp:
-        base["command"] = lmp
-    base |= _dispersion(keys)
-    own.lose("neidelay", "sys_rev_mat", why="give a template for it")
-    own.lose("s_t", "sk_tr", "skip_train", "skip_training", why="every iteration trains")
-    own.lose("task_min", "fp_task_max", "times", "calypso_path")
-    for level in ("model_devi_f_trust_lo", "model_devi_f_trust_hi", "model_devi_v_trust_lo", "model_devi_v_trust_hi"):
-        own.lose(level, why="one window holds for the whole run")
-    groups = []
-    for name in _systems(own, known):
-        count = len(known[name]["files"])
-        groups.append({**base, "structures": [name], **({"starts": count} if count > 1 else {})})
-    return groups
-
-
-def _ensemble(keys: Keys, own: Keys) -> Spec:
-    name = str(own.take("ensemble", "ens", to="stages: ensemble", default="nvt")).lower()
-    made: Spec = {"ensemble": ENSEMBLES.get(name, name)}
-    temps = listed(own.take("temps", "Ts", to="stages: temperatures", default=[300.0]))
-    if any(isinstance(item, list) for item in temps):
-        made["temperatures"] = sorted({float(item[0]) for item in temps})
-        made["electronic_temperatures"] = sorted({float(item[1]) for item in temps})
-        keys.notes.add(
-            "changed",
-            own.name("temps"),
-            "stages: temperatures and electronic_temperatures",
-            "pairs become every combination",
-        )
-    else:
-        made["temperatures"] = [float(item) for item in temps]
-    pressures = [float(item) for item in listed(own.take("press", "Ps"))]
-    if made["ensemble"].startswith("npt"):
-        made["pressures"] = pressures or [0.0]
-        keys.notes.add("translated", own.name("press"), "stages: pressures")
-    elif pressures:
-        keys.notes.add("lost", own.name("press"), why=f"pressures have no meaning in {name}")
-    return made
-
-
-def _times(keys: Keys, own: Keys) -> Spec:
-    made = {}
-    for key, name in (("taut", "thermostat_time"), ("taup", "barostat_time")):
-        value = own.take(key, to=f"stages: {name}", default=keys.take(f"model_devi_{key}"))
-        if value is not None:
-            made[name] = float(value)
-    return made
-
-
-def _dispersion(keys: Keys) -> Spec:
-    d3 = keys.raw.get("lmp_d3")
-    if not isinstance(d3, dict) or not d3.get("enable", True):
-        return {}
-    keys.take("lmp_d3", to="stages: d3")
-    names = {"zero": "original", "original": "original", "bj": "bj", "zerom": "zerom", "bjm": "bjm"}
-    return {
-        "d3": {
-            "functional": d3.get("functional", "pbe"),
-            "damping": names.get(str(d3.get("damping_function", "bj")), "bj"),
-            "cutoff": float(d3.get("cutoff", 30.0)),
-            "cn_cutoff": float(d3.get("cn_cutoff", 20.0)),
-        }
-    }
-
-
-def _template(keys: Keys, own: Keys, template: Keys, place: Place, number: int) -> Spec:
-    revisions = own.section("rev_mat")
-    own.lose("sys_rev_mat", why="one entry of `explore` for each system can have its own values")
-    given = {
-        "lmp": template.take("lmp"),
-        "plm": template.take("plm"),
-        "lmp_values": revisions.take("lmp", default={}),
-        "plm_values": revisions.take("plm", default={}),
-    }
-    template.lose("plm_path")
-    return revised(Keys(given, own.where, keys.notes), own.where, place, f"job-{number}")
-
-
-def _searches(own: Keys) -> list[Spec]:
-    """CALYPSO's own words: lists of one, or plain."""
-
-    def one(key: str, default: Any = None, to: str = "") -> Any:
-        value = own.take(key, to=to, default=default)
-        return value[0] if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], list) else value
-
-    names = listed(own.take("NameOfAtoms", to="stages: formula"))
-    if not names:
-        own.lose(*own.raw, why="without NameOfAtoms the search is in an input.dat: give engine calypso with `input`")
-        return []
-    made: Spec = {
-        "engine": "calypso",
-        "population": max(2, int(one("PopSize", 30, "stages: population"))),
-        "generations": int(one("MaxStep", 5, "stages: generations")),
-        "pso_ratio": float(one("PsoRatio", 0.6, "stages: pso_ratio")),
-        "exchange": 0.0,
-    }
-    if str(one("VSC", "F", "stages: ranges")).upper().startswith("T"):
-        spans = listed(own.take("CtrlRange", default=[[1, 10]]))
-        spans = spans if isinstance(spans[0], list) else [spans]
-        made["ranges"] = {name: [int(n) for n in spans[min(place, len(spans) - 1)]] for place, name in enumerate(names)}
-        made["max_atoms"] = int(one("MaxNumAtom", 20, "stages: max_atoms"))
-    else:
-        counts = listed(own.take("NumberOfAtoms", default=[1] * len(names)))
-        units = [int(n) for n in listed(own.take("NumberOfFormula", default=[1, 1]))]
-        made["formula"] = {name: int(count) for name, count in zip(names, counts, strict=False)}
-        made["formula_units"] = units
-        made["max_atoms"] = max(units[-1] * sum(made["formula"].values()), 1)
-    distances = listed(own.take("DistanceOfIon", to="stages: distances"))
-    if distances and isinstance(distances[0], list):
-        made["distances"] = {
-            f"{a}-{b}": float(distances[i][j])
-            for (i, a), (j, b) in itertools.combinations_with_replacement(enumerate(names), 2)
-            if i < len(distances) and j < len(distances[i])
-        }
-    made["pressures"] = [1000.0 * float(p) for p in listed(own.take("PSTRESS", default=[0]))]
-    own.notes.add("translated", own.name("PSTRESS"), "stages: pressures, kbar as bar")
-    fmax = one("fmax", None, "stages: relax.fmax")
-    if fmax:
-        made["relax"] = {"fmax": float(fmax)}
-    if str(one("Split", "T", "stages: mode")).upper().startswith("T"):
-        made["mode"] = "split"
-    own.lose("Volume", why="estimated from the elements; give volumes of an atom")
-    own.lose(
-        "times",
-        "ICode",
-        "Ialgo",
-        "NumberOfLbest",
-        "NumberOfSpecies",
-        "SystemName",
-        "PickUp",
-        "PickStep",
-        "NumberOfLocalOptim",
-        "Parallel",
-        "Command",
-        "MaxTime",
-        "GenType",
-        "Spec_space_group",
-        why="lamflow's own search needs none of it",
-    )
-    return [made]
 
 
 def _select(keys: Keys, stages: Sequence[Spec]) -> Spec:
@@ -380,13 +141,8 @@ def _budget(keys: Keys, jobs: int) -> Spec:
     return made
 
 
-def _train(keys: Keys, machines: Keys, place: Place, elements: Sequence[str]) -> Spec:
-    raw = machines.raw.get("train")
-    section = machines.enter(raw[0], "train") if isinstance(raw, list) and raw else machines.section("train")
-    machines.used.add("train")
-    section.take("command", to="train.engine", why="lamflow calls DeePMD-kit itself")
-    _resources(section)
-    machines.raw["train"] = section.raw
+def _train(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> Spec:
+    machine.take("command", to="train.engine", why="lamflow calls DeePMD-kit itself")
     given = keys.take("default_training_param", "training_param", default={})
     if isinstance(given, list):
         keys.notes.add(
@@ -445,15 +201,10 @@ def _train(keys: Keys, machines: Keys, place: Place, elements: Sequence[str]) ->
     return made
 
 
-def _label(keys: Keys, machines: Keys, place: Place, elements: Sequence[str]) -> Spec:
+def _label(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> Spec:
     """The label engine of `fp_style`."""
     style = str(keys.take("fp_style", to="label.engine", default="vasp"))
-    raw = machines.raw.get("fp")
-    section = machines.enter(raw[0], "fp") if isinstance(raw, list) and raw else machines.section("fp")
-    machines.used.add("fp")
-    text = section.take("command", to="label.command")
-    _resources(section)
-    machines.raw["fp"] = section.raw
+    text = machine.take("command", to="label.command")
     folder, files = keys.take("fp_pp_path"), listed(keys.take("fp_pp_files"))
     named = {element: str(Path(str(folder or "."), str(file))) for element, file in zip(elements, files, strict=False)}
     for key in ("fp_pp_path", "fp_pp_files"):
@@ -470,16 +221,16 @@ def _styled(keys: Keys, style: str, named: dict[str, str], place: Place, element
     if style == "vasp":
         made: Spec = {
             "engine": "vasp",
-            **(potcars(named, place) if named else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}),
+            **(labels.potcars(named, place) if named else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}),
         }
         incar = keys.take("fp_incar", to="label.incar")
-        made |= {"incar": place.path(incar)} if incar else vasp_keys(given)
+        made |= {"incar": place.path(incar)} if incar else labels.vasp_keys(given)
         spacing = keys.take("fp_aniso_kspacing", to="label.kspacing")
         if spacing:
             made["kspacing"] = [float(item) for item in spacing]
         return made
     if style == "pwscf":
-        return qe_input(given, {element: place.path(file) for element, file in named.items()})
+        return labels.qe_input(given, {element: place.path(file) for element, file in named.items()})
     if style == "cp2k":
         external = keys.take("external_input_path", to="label")
         body = place.read(external) if external else None
@@ -490,9 +241,9 @@ def _styled(keys: Keys, style: str, named: dict[str, str], place: Place, element
                 "label",
                 "the file is not here: cutoff, basis sets and potentials are guesses",
             )
-        raw = cp2k_sections(body) if body else given.raw
+        raw = labels.cp2k_sections(body) if body else given.raw
         given.used |= set(given.raw)
-        return cp2k_input(raw, "external_input_path" if external else given.where, elements, place, keys.notes)
+        return labels.cp2k_input(raw, "external_input_path" if external else given.where, elements, place, keys.notes)
     if style == "abacus":
         return _abacus(keys, given, named, place, elements)
     if style == "gaussian":
@@ -504,7 +255,7 @@ def _styled(keys: Keys, style: str, named: dict[str, str], place: Place, element
             "fp_cluster_vacuum",
             why="clusters are not cut out of periodic frames: explore isolated structures",
         )
-        return gaussian_input(given, None)
+        return labels.gaussian_input(given)
     if style == "custom":
         names = {
             "input_fn": "input_file",
@@ -545,7 +296,7 @@ def _abacus(keys: Keys, given: Keys, named: dict[str, str], place: Place, elemen
     incar = keys.take("fp_incar", to="label.input")
     text = place.read(incar) if incar and not given.raw else None
     if text is not None:
-        given = keys.enter(abacus_text(text), "fp_incar")
+        given = keys.enter(labels.abacus_text(text), "fp_incar")
     if "k_points" in keys:
         given.raw = {**given.raw, "k_points": keys.take("k_points", to="label.kpoints")}
     mesh = keys.take("fp_kpt_file", to="label.kpoints")
@@ -553,57 +304,34 @@ def _abacus(keys: Keys, given: Keys, named: dict[str, str], place: Place, elemen
     if body is not None:
         given.raw = {**given.raw, "k_points": body.split("\n")[3].split()[:3]}
     keys.lose("fp_dpks_descriptor", why="DeePKS is not offered")
-    return abacus_input(given, made)
+    return labels.abacus_input(given, made)
 
 
-def _resources(section: Keys) -> None:
-    """Where jobs run is for `pods:` and `cluster:`; what is translated is taken by `_pods`."""
-    for key in ("machine", "resources"):
-        if key in section:
-            inner = section.section(key)
-            named = sorted(item for item in inner.raw if not is_comment(item))
-            left = [n for n in named if key == "machine" or n not in ("gpu_per_node", "cpu_per_node", "group_size")]
-            inner.used |= set(inner.raw)
-            if left:
-                section.notes.add(
-                    "lost",
-                    f"{section.name(key)}.{{{', '.join(left)}}}",
-                    why="where jobs run is for `cluster:` and `pods:`, or for this machine",
-                )
-    section.lose("user_forward_files", "user_backward_files", "group_size")
-
-
-def _pods(machines: Keys) -> Spec:
-    """GPUs and tasks that share a pod."""
+def _pod(kind: str, section: Keys) -> Spec:
+    """GPUs and tasks that share a pod; where else jobs run is said on the cluster, or is this machine."""
+    resources = section.section("resources")
     made: Spec = {}
-    for name, kind in (("train", "train"), ("model_devi", "explore"), ("fp", "label")):
-        section = machines.raw.get(name)
-        resources = section.get("resources", {}) if isinstance(section, dict) else {}
-        if not isinstance(resources, dict):
-            continue
-        pod: Spec = {}
-        if resources.get("gpu_per_node"):
-            pod["gpus"] = int(resources["gpu_per_node"])
-        if kind == "label" and resources.get("cpu_per_node"):
-            pod["cpu"] = str(resources["cpu_per_node"])
-        if kind != "train" and resources.get("group_size"):
-            pod["tasks_per_pod"] = int(resources["group_size"])
-        for key, to in (("gpu_per_node", "gpus"), ("cpu_per_node", "cpu"), ("group_size", "tasks_per_pod")):
-            if to in pod:
-                machines.notes.add("translated", f"machine.{name}.resources.{key}", f"pods.{kind}.{to}")
-            elif key in resources:
-                machines.notes.add("lost", f"machine.{name}.resources.{key}")
-        if pod:
-            made[kind] = pod
-    machines.lose("api_version", "deepmd_version", "python_path", "python_test_path", "deepmd_path", "_comment")
+    gpus = resources.take("gpu_per_node", to=f"pods.{kind}.gpus")
+    if gpus:
+        made["gpus"] = int(gpus)
+    if kind == "label" and resources.raw.get("cpu_per_node"):
+        made["cpu"] = str(resources.take("cpu_per_node", to=f"pods.{kind}.cpu"))
+    if kind != "train" and resources.raw.get("group_size"):
+        made["tasks_per_pod"] = int(resources.take("group_size", to=f"pods.{kind}.tasks_per_pod"))
+    for inner in (resources, section.section("machine")):
+        left = sorted(key for key in inner.raw if key not in inner.used and not is_comment(key))
+        inner.used |= set(inner.raw)
+        if left:
+            why = "where jobs run is for `cluster:` and `pods:`, or for this machine"
+            section.notes.add("lost", f"{inner.where}.{{{', '.join(left)}}}", why=why)
+    section.lose("user_forward_files", "user_backward_files", "group_size")
     return made
 
 
-def _rest(keys: Keys, searches: bool) -> None:
+def _rest(keys: Keys) -> None:
     """Keys whose reason for having no counterpart is known."""
     keys.take("model_devi_dt", to="stages: timestep")
-    if searches:
-        keys.lose("vsc", "model_devi_max_iter", "calypso_input_path")
+    keys.lose("vsc", "model_devi_max_iter", "calypso_input_path", why="every search says it itself")
     keys.lose("init_batch_size", "sys_batch_size", why="one batch size holds: train.input.training.data.batch_size")
     keys.lose("model_devi_skip", why="frames are written from `every` steps on")
     keys.lose("model_devi_clean_traj", "model_devi_merge_traj", why="trajectories are never kept; candidates always")

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
+from lamflow.migrate import labels
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.translate import (
-    ENSEMBLES,
-    FORMATS,
-    Place,
-    Spec,
-    abacus_input,
-    abacus_text,
-    check_masses,
-    command,
-    cp2k_input,
-    cp2k_sections,
-    gaussian_input,
-    heldout,
-    lammps_command,
-    listed,
-    potcars,
-    revised,
-    symbols,
-    training,
-)
+from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.task_groups import group
+from lamflow.migrate.training import training
+from lamflow.migrate.translate import FORMATS, check_masses, command, heldout, lammps_command, listed, symbols
 
 SITE = (
     "dflow_config",
@@ -316,158 +300,6 @@ def _convergence(own: Keys) -> tuple[Spec, Spec]:
     return {"accurate": accurate}, {"rule": "fixed", "low": float(low), "high": float(high)}
 
 
-def group(own: Keys, place: Place, structures: list[Spec], name: str, lmp: list[str], kind: str) -> list[Spec]:
-    """One task group as entries of `explore`."""
-    known = [item["name"] for item in structures]
-    chosen = [
-        n
-        for index in listed(own.take("conf_idx", "sys_idx", to="stages: structures"))
-        for n in known
-        if n == f"conf-{index}" or n.startswith(f"conf-{index}-")
-    ]
-    count = own.take("n_sample", to="stages: starts")
-    if kind.startswith("calypso") or "name_of_atoms" in own:
-        own.used |= {"conf_idx", "n_sample"}
-        return [_search(own)]
-    if kind.startswith("diffcsp"):
-        own.lose(*own.raw, why="there is no engine diffcsp")
-        return []
-    type_of = str(own.take("type", default="lmp-md"))
-    if type_of == "customized-lmp-template":
-        own.lose(*own.raw, why="run your shell commands first, and give their result as a template")
-        return []
-    base: Spec = {"engine": "lammps", "structures": chosen or known[:1]}
-    if count:
-        base["starts"] = int(count)
-    every = int(own.take("trj_freq", "t_freq", "traj_freq", to="stages: every", default=10))
-    if type_of == "lmp-template":
-        given = {
-            "lmp": own.take("lmp", "lmp_template", "lmp_template_fname"),
-            "plm": own.take("plm", "plm_template", "plm_template_fname"),
-            "lmp_values": own.take("revisions", default={}),
-            "plm_values": {},
-        }
-        base |= revised(Keys(given, own.where, own.notes), own.where, place, name)
-        steps = [value for key, value in given["lmp_values"].items() if "STEP" in key.upper()]
-        most = int(max(listed(steps[0]))) if steps else 1000
-        base |= {"temperatures": [300.0], "steps": max(most, every), "every": every}
-        own.notes.add(
-            "changed",
-            f"{own.where}.lmp",
-            "stages: temperatures",
-            "the template has its own temperature and steps; those "
-            "here are not used unless it says {{ temperature }} and {{ steps }}",
-        )
-        own.lose("extra_pair_style_args", why="see stages: zbl, d3, overlays")
-    else:
-        base |= _md(own, every)
-    beads = own.take("pimd_bead", to="stages: beads")
-    if beads:
-        base["beads"] = int(beads)
-    files = [place.path(file) for file in listed(own.take("input_extra_files", to="stages: files"))]
-    if files:
-        base["files"] = files
-    if lmp:
-        base["command"] = lmp
-    return [base]
-
-
-def _md(own: Keys, every: int) -> Spec:
-    name = str(own.take("ens", "ensemble", to="stages: ensemble", default="nve")).lower()
-    made: Spec = {"ensemble": ENSEMBLES.get(name, name)}
-    temps = own.take("temps", "Ts", to="stages: temperatures", default=[300])
-    made["temperatures"] = [float(t) for t in listed(temps)]
-    pressures = [float(p) for p in listed(own.take("press", "Ps"))]
-    if made["ensemble"].startswith("npt"):
-        made["pressures"] = pressures or [0.0]
-        own.notes.add("translated", own.name("press"), "stages: pressures")
-    elif pressures:
-        own.notes.add("lost", own.name("press"), why=f"pressures have no meaning in {name}")
-    steps = int(own.take("nsteps", to="stages: steps", default=100))
-    made |= {
-        "steps": max(steps, every),
-        "timestep": float(own.take("dt", to="stages: timestep", default=0.001)),
-        "every": every,
-    }
-    for key, to in (("tau_t", "thermostat_time"), ("tau_p", "barostat_time")):
-        if key in own:
-            made[to] = float(own.take(key, to=f"stages: {to}"))
-    heat = own.take("ele_temp_f", to="stages: electronic_temperatures")
-    if heat:
-        made["electronic_temperatures"] = [float(t) for t in listed(heat)]
-    own.lose("relative_f_epsilon", "relative_v_epsilon", why="see select.by")
-    own.lose("no_pbc", "use_clusters", "pka_e", "neidelay", "ele_temp_a")
-    return made
-
-
-def _search(own: Keys) -> Spec:
-    """A CALYPSO group."""
-    names = listed(own.take("name_of_atoms", to="stages: formula"))
-    own.lose("type")
-    if names and isinstance(names[0], list):
-        own.notes.add(
-            "changed",
-            own.name("name_of_atoms"),
-            "stages: formula",
-            "the first element of each slot is taken; write an entry for each",
-        )
-        names = [item[0] for item in names]
-    counts = listed(own.take("numb_of_atoms", default=[1] * len(names)))
-    made: Spec = {
-        "engine": "calypso",
-        "population": max(2, int(own.take("pop_size", to="stages: population", default=30))),
-        "generations": int(own.take("max_step", to="stages: generations", default=5)),
-        "pso_ratio": float(own.take("pso_ratio", to="stages: pso_ratio", default=0.6)),
-        "exchange": 0.0,
-    }
-    if own.take("vsc", to="stages: ranges"):
-        spans = listed(own.take("ctrl_range", default=[[1, 10]]))
-        made["ranges"] = {n: [int(x) for x in spans[min(i, len(spans) - 1)]] for i, n in enumerate(names)}
-        made["max_atoms"] = int(own.take("max_numb_atoms", to="stages: max_atoms", default=100))
-    else:
-        formula: dict[str, int] = {}
-        for element, count in zip(names, counts, strict=False):
-            formula[element] = formula.get(element, 0) + int(count)
-        units = [int(n) for n in listed(own.take("numb_of_formula", to="stages: formula_units", default=[1, 1]))]
-        made |= {"formula": formula, "formula_units": units, "max_atoms": max(1, units[-1] * sum(formula.values()))}
-    pressure = own.take("pressure", to="stages: pressures", default=0.001)
-    made["pressures"] = [1000.0 * float(pressure)]
-    fmax, steps = own.take("fmax", to="stages: relax.fmax"), own.take("opt_step", to="stages: relax.steps")
-    relax: Spec = {name: kind(value) for name, kind, value in (("fmax", float, fmax), ("steps", int, steps)) if value}
-    if relax:
-        made["relax"] = relax
-    distances: Any = own.take("distance_of_ions", to="stages: distances")
-    if isinstance(distances, list) and distances and isinstance(distances[0], list):
-        made["distances"] = {
-            f"{a}-{b}": float(distances[i][j]) for i, a in enumerate(names) for j, b in enumerate(names) if i <= j
-        }
-    groups = own.take("spec_space_group", to="stages: space_groups")
-    if groups:
-        made["space_groups"] = [int(n) for n in groups]
-    own.lose(
-        "numb_of_species",
-        "atomic_number",
-        "system_name",
-        "volume",
-        "ialgo",
-        "icode",
-        "numb_of_lbest",
-        "numb_of_local_optim",
-        "command",
-        "max_time",
-        "pick_up",
-        "pick_step",
-        "parallel",
-        "split",
-        "gen_type",
-        "ens",
-        "ctrl_range",
-        "max_numb_atoms",
-        why="lamflow's own search needs none of it",
-    )
-    return made
-
-
 def fp_engine(fp: Keys, place: Place, elements: Sequence[str]) -> Spec:
     """The label engine."""
     kind = str(fp.take("type", to="label.engine", default="vasp"))
@@ -488,7 +320,7 @@ def _engine(kind: str, inputs: Keys, run: Keys, place: Place, elements: Sequence
         files = {element: str(file) for element, file in (inputs.take("pp_files", to="label.potcars") or {}).items()}
         made: Spec = {
             "engine": "vasp",
-            **(potcars(files, place) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}),
+            **(labels.potcars(files, place) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}),
         }
         incar = inputs.take("incar", to="label.incar")
         if incar:
@@ -498,7 +330,7 @@ def _engine(kind: str, inputs: Keys, run: Keys, place: Place, elements: Sequence
         made["gamma"] = bool(inputs.take("kgamma", to="label.gamma", default=True))
         return made
     if kind == "gaussian":
-        return gaussian_input(inputs, None)
+        return labels.gaussian_input(inputs)
     if kind == "deepmd":
         model = run.take("teacher_model_path", to="label.model", default="teacher.pt")
         run.lose("head")
@@ -513,7 +345,9 @@ def _engine(kind: str, inputs: Keys, run: Keys, place: Place, elements: Sequence
                 "label",
                 "the file is not here: cutoff, basis sets and potentials are guesses",
             )
-        return cp2k_input(cp2k_sections(body or ""), "fp.inputs_config.inp_file", elements, place, fp.notes)
+        return labels.cp2k_input(
+            labels.cp2k_sections(body or ""), "fp.inputs_config.inp_file", elements, place, fp.notes
+        )
     if kind == "fpop_abacus":
         potentials = inputs.take("pp_files", to="label.pseudopotentials") or {}
         made = {"pseudopotentials": {element: place.path(file) for element, file in potentials.items()}}
@@ -523,7 +357,7 @@ def _engine(kind: str, inputs: Keys, run: Keys, place: Place, elements: Sequence
         source = inputs.take("input_file", to="label.input")
         body = place.read(source) if source else None
         inputs.lose("element_mass", "deepks_descriptor", "deepks_model", "kpt_file", why="not offered")
-        return abacus_input(fp.enter(abacus_text(body or ""), "input_file"), made)
+        return labels.abacus_input(fp.enter(labels.abacus_text(body or ""), "input_file"), made)
     fp.notes.add("lost", f"fp.type = {kind!r}", why="there is no engine for it: `custom` is put in")
     return {"engine": "custom", "command": ["your-code"]}
 

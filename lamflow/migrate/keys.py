@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lamflow.errors import InputError
+
 Kind = Literal["translated", "changed", "lost"]
 PRIVATE = ("pass", "token", "secret", "user", "email", "ticket", "key")
 """Values of keys with such a word in their name are never shown."""
@@ -33,9 +35,10 @@ class Note:
 
 @dataclass
 class Notes:
-    """Everything that is to be said of a migration."""
+    """Everything that is to be said of a migration. at: the key that was asked for last, with its value."""
 
     items: list[Note] = field(default_factory=list)
+    at: str = ""
 
     def add(self, kind: Kind, key: str, to: str = "", why: str = "") -> None:
         """Say something once."""
@@ -53,10 +56,12 @@ class Notes:
 
 
 class Keys:
-    """A section of a foreign file. `where` is its name."""
+    """A section of a foreign file. `where` is its name. Raises InputError for what is no section."""
 
     def __init__(self, raw: Any, where: str, notes: Notes) -> None:
-        self.raw: dict[str, Any] = raw if isinstance(raw, dict) else {}
+        if raw is not None and not isinstance(raw, dict):
+            raise InputError(f"{where}: must be a mapping of keys to values, found {raw!r:.60}")
+        self.raw: dict[str, Any] = {str(key): value for key, value in (raw or {}).items()}
         self.where, self.notes = where, notes
         self.used: set[str] = set()
         self.inner: list[Keys] = []
@@ -76,6 +81,7 @@ class Keys:
         for key in keys:
             if key in self.raw:
                 self.used.add(key)
+                self.notes.at = self.name(key) + _value(key, self.raw[key])
                 if to or why:
                     self.notes.add("changed" if why else "translated", self.name(key), to, why)
                 return default if self.raw[key] is None else self.raw[key]
@@ -90,9 +96,14 @@ class Keys:
                 self.notes.add("lost", shown, why=why)
 
     def section(self, key: str) -> Keys:
-        """A section in this one; empty if there is none."""
+        """A section in this one, which may be a list of one; empty if there is none."""
         self.used.add(key)
-        return self.enter(self.raw.get(key), key)
+        raw = self.raw.get(key)
+        if isinstance(raw, list):
+            if len(raw) > 1:
+                self.notes.add("changed", self.name(key), why=f"the first of {len(raw)} is taken")
+            raw = raw[0] if raw else None
+        return self.enter(raw, key)
 
     def enter(self, raw: Any, key: str) -> Keys:
         """Something in this section as a section."""
@@ -117,6 +128,13 @@ class Keys:
 def is_comment(key: str) -> bool:
     """Keys of these programs that begin so are comments; `_` alone is CP2K's parameter of a section."""
     return (key.startswith("_") and key != "_") or key == "comment"
+
+
+def without_comments(value: Any) -> Any:
+    """The same without comments, however deep they lie."""
+    if isinstance(value, dict):
+        return {key: without_comments(item) for key, item in value.items() if not is_comment(key)}
+    return [without_comments(item) for item in value] if isinstance(value, list) else value
 
 
 def _value(key: str, value: Any) -> str:

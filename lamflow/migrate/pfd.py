@@ -9,7 +9,10 @@ from ase.data import chemical_symbols
 
 from lamflow.migrate import dpgen2
 from lamflow.migrate.keys import Keys
-from lamflow.migrate.translate import FORMATS, Place, Spec, check_masses, heldout, listed, symbols, training
+from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.task_groups import group
+from lamflow.migrate.training import training
+from lamflow.migrate.translate import FORMATS, check_masses, heldout, listed, symbols
 
 CALCULATORS = {
     "mattersim": "mattersim.forcefield.MatterSimCalculator",
@@ -263,7 +266,7 @@ def _stages(keys: Keys, explored: Keys, task: Keys, structures: list[Spec], plac
             entries += (
                 [_walk(own, structures)]
                 if kind == "ase"
-                else dpgen2.group(own, place, structures, f"stage-{number}-{index}", [], kind)
+                else group(own, place, structures, f"stage-{number}-{index}", [], kind)
             )
         if entries:
             made.append({"name": f"stage-{number}", "explore": entries})

@@ -20,7 +20,9 @@ from lamflow.engines.emt import Emt
 from lamflow.engines.registry import evaluator
 from lamflow.errors import InputError
 from lamflow.migrate import Migration, migrate
-from lamflow.migrate.translate import command, cp2k_sections, lammps_command, lammps_template
+from lamflow.migrate.labels import cp2k_sections
+from lamflow.migrate.templates import lammps_template
+from lamflow.migrate.translate import command, lammps_command
 from tests.engines.test_lammps_runs import alloys
 
 TRAINING = {

@@ -1,0 +1,161 @@
+"""DP-GEN's model_devi_jobs as stages."""
+
+from __future__ import annotations
+
+from lamflow.migrate.keys import Keys
+from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.searches import search
+from lamflow.migrate.templates import revised
+from lamflow.migrate.translate import ENSEMBLES, lammps_command, listed
+
+
+def stages(keys: Keys, machine: Keys, place: Place, structures: list[Spec]) -> list[Spec]:
+    """Stages of the jobs; neighbours that are the same are iterations of one stage.
+
+    machine  the section `model_devi` of machine.json
+    """
+    engine = keys.take("model_devi_engine", default="lammps")
+    if engine == "calypso":
+        keys.notes.add("translated", "model_devi_engine = 'calypso'", "stages")
+    elif engine != "lammps":
+        why = "there is no such explorer: without stages models are trained once"
+        keys.notes.add("lost", f"model_devi_engine = {engine!r}", why=why)
+    lmp = lammps_command(machine.take("command", to="stages: command", default="lmp")) if engine == "lammps" else []
+    known = {item["name"]: item for item in structures}
+    made: list[Spec] = []
+    for number, job in enumerate(listed(keys.take("model_devi_jobs"))):
+        own = keys.enter(job, f"model_devi_jobs[{number}]")
+        if engine == "calypso":
+            explore = search(own)
+        elif engine == "lammps":
+            explore = _walks(keys, own, place, known, number, lmp)
+        else:
+            own.lose(*own.raw, why=f"written for {engine}")
+            explore = []
+        if not explore:
+            continue
+        if made and made[-1]["explore"] == explore:
+            made[-1]["max_iterations"] += 1
+        else:
+            made.append({"name": f"job-{number}", "max_iterations": 1, "explore": explore})
+    if made:
+        del made[-1]["max_iterations"]
+    return made
+
+
+def _systems(own: Keys, known: dict[str, Spec]) -> list[str]:
+    """Names of the structure sets of `sys_idx`: numbers, or ranges like "0-4" and "0-8:2" whose end is left out."""
+    found = []
+    for item in listed(own.take("sys_idx", to="stages: structures")):
+        if isinstance(item, str) and "-" in item:
+            span, _, step = item.partition(":")
+            low, high = (int(word) for word in span.split("-"))
+            found += [f"sys-{n}" for n in range(low, high, int(step or 1))]
+        else:
+            found.append(f"sys-{int(item)}")
+    return [name for name in found if name in known]
+
+
+def _walks(keys: Keys, own: Keys, place: Place, known: dict[str, Spec], number: int, lmp: list[str]) -> list[Spec]:
+    """One explore group for each system of a job, so that limits hold for each as in DP-GEN."""
+    every = int(own.take("trj_freq", "t_freq", "traj_freq", to="stages: every", default=10))
+    steps = int(own.take("nsteps", to="stages: steps", default=1000))
+    base: Spec = {"engine": "lammps"}
+    template = own.section("template")
+    if template.raw:
+        base |= _template(keys, own, template, place, number)
+        temperatures = listed(own.take("temps", "Ts"))
+        own.lose("press", "Ps", why="the template has its own")
+        base["temperatures"] = [float(t) for t in temperatures] or [300.0]
+        if not temperatures:
+            keys.notes.add(
+                "changed",
+                f"{own.where}.template",
+                "stages: temperatures",
+                "the template has its own temperature; the 300 K here are not used unless it says {{ temperature }}",
+            )
+        own.lose("ensemble", "ens", why="the template has its own")
+    else:
+        base |= _ensemble(keys, own)
+    base |= {"steps": max(steps, every), "timestep": float(keys.take("model_devi_dt", default=0.001)), "every": every}
+    base |= _times(keys, own)
+    beads = own.take("nbeads", to="stages: beads")
+    if beads:
+        base["beads"] = int(beads)
+    if keys.raw.get("model_devi_plumed") and "plumed" not in base:
+        base["plumed"] = place.path("input.plumed")
+    if lmp:
+        base["command"] = lmp
+    base |= _dispersion(keys)
+    own.lose("neidelay", "sys_rev_mat", why="give a template for it")
+    own.lose("s_t", "sk_tr", "skip_train", "skip_training", why="every iteration trains")
+    own.lose("task_min", "fp_task_max", "times", "calypso_path")
+    for level in ("model_devi_f_trust_lo", "model_devi_f_trust_hi", "model_devi_v_trust_lo", "model_devi_v_trust_hi"):
+        own.lose(level, why="one window holds for the whole run")
+    groups = []
+    for name in _systems(own, known):
+        count = len(known[name]["files"])
+        groups.append({**base, "structures": [name], **({"starts": count} if count > 1 else {})})
+    return groups
+
+
+def _ensemble(keys: Keys, own: Keys) -> Spec:
+    name = str(own.take("ensemble", "ens", to="stages: ensemble", default="nvt")).lower()
+    made: Spec = {"ensemble": ENSEMBLES.get(name, name)}
+    temps = listed(own.take("temps", "Ts", to="stages: temperatures", default=[300.0]))
+    if any(isinstance(item, list) for item in temps):
+        made["temperatures"] = sorted({float(item[0]) for item in temps})
+        made["electronic_temperatures"] = sorted({float(item[1]) for item in temps})
+        keys.notes.add(
+            "changed",
+            own.name("temps"),
+            "stages: temperatures and electronic_temperatures",
+            "pairs become every combination",
+        )
+    else:
+        made["temperatures"] = [float(item) for item in temps]
+    pressures = [float(item) for item in listed(own.take("press", "Ps"))]
+    if made["ensemble"].startswith("npt"):
+        made["pressures"] = pressures or [0.0]
+        keys.notes.add("translated", own.name("press"), "stages: pressures")
+    elif pressures:
+        keys.notes.add("lost", own.name("press"), why=f"pressures have no meaning in {name}")
+    return made
+
+
+def _times(keys: Keys, own: Keys) -> Spec:
+    made = {}
+    for key, name in (("taut", "thermostat_time"), ("taup", "barostat_time")):
+        value = own.take(key, to=f"stages: {name}", default=keys.take(f"model_devi_{key}"))
+        if value is not None:
+            made[name] = float(value)
+    return made
+
+
+def _dispersion(keys: Keys) -> Spec:
+    d3 = keys.raw.get("lmp_d3")
+    if not isinstance(d3, dict) or not d3.get("enable", True):
+        return {}
+    keys.take("lmp_d3", to="stages: d3")
+    names = {"zero": "original", "original": "original", "bj": "bj", "zerom": "zerom", "bjm": "bjm"}
+    return {
+        "d3": {
+            "functional": d3.get("functional", "pbe"),
+            "damping": names.get(str(d3.get("damping_function", "bj")), "bj"),
+            "cutoff": float(d3.get("cutoff", 30.0)),
+            "cn_cutoff": float(d3.get("cn_cutoff", 20.0)),
+        }
+    }
+
+
+def _template(keys: Keys, own: Keys, template: Keys, place: Place, number: int) -> Spec:
+    revisions = own.section("rev_mat")
+    own.lose("sys_rev_mat", why="one entry of `explore` for each system can have its own values")
+    given = {
+        "lmp": template.take("lmp"),
+        "plm": template.take("plm"),
+        "lmp_values": revisions.take("lmp", default={}),
+        "plm_values": revisions.take("plm", default={}),
+    }
+    template.lose("plm_path")
+    return revised(Keys(given, own.where, keys.notes), own.where, place, f"job-{number}")
