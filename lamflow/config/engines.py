@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,7 +18,7 @@ from pydantic import Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from lamflow.config.section import Section
-from lamflow.units import Bar, EvPerAngstrom, Length, Share
+from lamflow.units import Bar, EvPerAngstrom, Kelvin, Length, Picosecond, Share
 
 if TYPE_CHECKING:
     from lamflow.config.schema import Config
@@ -156,6 +156,57 @@ class WalkerSettings(ExplorerSettings):
         return None
 
 
+class DynamicsSettings(WalkerSettings):
+    """What explorers are told that move atoms step by step."""
+
+    regime: ClassVar[str] = "ensemble"
+    """Name of the setting that says how atoms move."""
+    temperatures: list[Kelvin] = Field(default_factory=list)
+    """Needed by dynamics."""
+    pressures: list[Bar] = Field(default_factory=list)
+    """Needed by `npt`, every temperature with every pressure; `relax` takes them and uses 0 bar otherwise."""
+    electronic_temperatures: list[Kelvin] = Field(default_factory=list)
+    """Of the electrons, for models that know one; combined with every temperature and pressure."""
+    steps: int = Field(ge=1)
+    timestep: Picosecond = 0.001
+    every: int = Field(10, ge=1)
+    """Steps between the frames that are kept."""
+    thermostat_time: Picosecond = 0.1
+    barostat_time: Picosecond = 1.0
+
+    @model_validator(mode="after")
+    def _conditions_fit(self) -> Self:
+        how = str(getattr(self, self.regime))
+        if how not in ("relax", "neb") and not self.temperatures:
+            raise ValueError(f"temperatures are needed by {self.regime} {how}")
+        if how.startswith("npt") and not self.pressures:
+            raise ValueError(f"pressures are needed by {self.regime} {how}")
+        if self.pressures and not self.takes_pressures:
+            raise ValueError(f"pressures have no meaning in {self.regime} {how}; did you mean 'npt'?")
+        if self.every > self.steps:
+            raise ValueError(f"every ({self.every}) is more than steps ({self.steps}): no frame would be kept")
+        return self
+
+    @property
+    def takes_pressures(self) -> bool:
+        """Pressures have a meaning."""
+        how = str(getattr(self, self.regime))
+        return how.startswith("npt") or how == "relax"
+
+    def axes(self) -> dict[str, list[float]]:
+        """The values of each condition."""
+        return {
+            "temperature": self.temperatures,
+            "pressure": self.pressures,
+            "electronic_temperature": self.electronic_temperatures,
+        }
+
+    def conditions(self) -> list[dict[str, float]]:
+        """Every combination of the axes' values; an axis without values is left out."""
+        given = {name: values for name, values in self.axes().items() if values}
+        return [dict(zip(given, values, strict=True)) for values in itertools.product(*given.values())]
+
+
 class Relaxation(Section):
     """How structures are relaxed, all of a generation at once."""
 
@@ -170,12 +221,6 @@ class Relaxation(Section):
     """Relax the cell too."""
     max_step: Length = 0.15
     """Longest move of an atom in one step."""
-
-
-def product(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-    """Every combination of the values of several conditions; an axis without values is left out."""
-    given = {name: values for name, values in axes.items() if values}
-    return [dict(zip(given, values, strict=True)) for values in itertools.product(*given.values())]
 
 
 class SearcherSettings(ExplorerSettings):

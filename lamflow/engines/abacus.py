@@ -14,20 +14,19 @@ from lamflow.config.engines import Engine
 from lamflow.config.section import Element, InputFile, expand
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
+from lamflow.engines import process
 from lamflow.engines.program import (
-    Mesh,
+    PeriodicSettings,
     ProgramLabeler,
-    ProgramSettings,
     Spacing,
     aligned,
     boxed,
     by_species,
-    found,
-    kpoint_grid,
+    on_path,
 )
 from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import InputError
-from lamflow.units import BOLTZMANN, RYDBERG, BohrMagneton, Rydberg
+from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
 
 FORBIDDEN = {
     "calculation": "labels are single points",
@@ -49,7 +48,7 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
 LOG = "OUT.ABACUS/running_scf.log"
 
 
-class Abacus(ProgramSettings):
+class Abacus(PeriodicSettings):
     """Labels by ABACUS: one self-consistent calculation with forces and stress a frame."""
 
     forbidden = FORBIDDEN
@@ -63,11 +62,6 @@ class Abacus(ProgramSettings):
     ecutwfc: Rydberg
     """Kinetic energy cutoff; with orbitals that of the grid."""
     kspacing: Spacing = 0.2
-    """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each vector."""
-    kpoints: Mesh | None = None
-    """The same mesh for every frame instead."""
-    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
-    """Of each atom of an element where the cycle begins; sets nspin 2."""
     input: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keywords of INPUT."""
     command: list[str] = ["abacus"]
@@ -112,8 +106,7 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
         if frame.electronic_temperature is not None:
             width = frame.electronic_temperature * BOLTZMANN / RYDBERG
             keys.update(smearing_method="fd", smearing_sigma=width)
-        grid = (settings.kpoints or kpoint_grid(frame.cell, settings.kspacing)) if frame.pbc else (1, 1, 1)
-        symbols = [frame.symbols[place] for place in order]
+        grid, symbols = settings.mesh(frame) or (1, 1, 1), [frame.symbols[place] for place in order]
         used = {element: expand(settings.pseudopotentials[element]) for element in dict.fromkeys(symbols)}
         orbitals = {element: expand(settings.orbitals[element]) for element in used if settings.orbitals}
         stru = _stru(
@@ -138,7 +131,6 @@ def _stru(settings: Abacus, box: Frame, order: Any, potentials: dict[str, str], 
 
     symbols = [box.symbols[place] for place in order]
     names = list(potentials)
-    moments = [settings.magnetic_moments.get(symbol, 0.0) for symbol in symbols] if settings.magnetic_moments else None
     data = {
         "atom_names": names,
         "atom_numbs": [symbols.count(name) for name in names],
@@ -148,8 +140,14 @@ def _stru(settings: Abacus, box: Frame, order: Any, potentials: dict[str, str], 
         "orig": np.zeros(3),
     }
     masses = [float(atomic_masses[atomic_numbers[name]]) for name in names]
+    moments = settings.moments(symbols) or None
     text = make_unlabeled_stru(
-        data, 0, pp_file=potentials, numerical_orbital=orbitals or None, mass=masses, mag=moments
+        data,
+        0,
+        pp_file=potentials,
+        numerical_orbital=orbitals or None,
+        mass=masses,
+        mag=moments,
     )
     return str(text)
 
@@ -158,7 +156,7 @@ def read_output(folder: Path, frame: Frame) -> Labels | LabelFailure:
     """The labels of an ABACUS calculation in `folder` for `frame`, or why there are none."""
     path = folder / LOG
     text = path.read_text(errors="replace") if path.is_file() else ""
-    tail = "\n".join(text.splitlines()[-20:])
+    tail = process.tail(path)
     if re.search(r"convergence has not been achieved|SCF IS NOT CONVERGED", text, re.IGNORECASE):
         return LabelFailure("the SCF cycle did not converge", tail, "unconverged")
     if not re.search(r"charge density convergence is achieved|#SCF IS CONVERGED#", text):
@@ -180,6 +178,6 @@ def _word(value: Any) -> str:
 
 
 ENGINE = Engine(
-    "abacus", {"label": (Abacus, AbacusLabeler)}, found("abacus"), install="conda install -c conda-forge abacus",
+    "abacus", {"label": (Abacus, AbacusLabeler)}, on_path("abacus"), install="conda install -c conda-forge abacus",
     image="label-abacus",
 )  # fmt: skip

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from ase.units import fs
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
-from lamflow.config.engines import Engine, LabelerSettings, WalkerSettings, product
+from lamflow.config.engines import DynamicsSettings, Engine, LabelerSettings
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
 from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure, Model
 from lamflow.errors import EngineError, InputError
-from lamflow.units import BAR_IN_EV_PER_A3, Bar, EvPerAngstrom, Kelvin, Picosecond
+from lamflow.units import BAR_IN_EV_PER_A3, EvPerAngstrom
 
 if TYPE_CHECKING:
     from lamflow.config.schema import Config
@@ -29,51 +29,27 @@ EXPLODED = 200.0
 """eV/Å; a run in which an atom feels more than this is ended."""
 
 
-class AseExploration(WalkerSettings):
+class AseExploration(DynamicsSettings):
     """Molecular dynamics, relaxation or reaction paths by ASE, one run for every start structure and condition."""
 
+    regime: ClassVar[str] = "method"
     engine: Literal["ase"]
     method: Literal["nve", "nvt", "langevin", "npt", "relax", "neb"] = "langevin"
     """Velocity Verlet, Nosé-Hoover chains, Langevin dynamics, Martyna-Tobias-Klein dynamics of the volume, FIRE on
     atoms and cell, or a nudged elastic band with a climbing image between `structures` and those of `to`."""
-    temperatures: list[Kelvin] = Field(default_factory=list)
-    """Needed by dynamics."""
-    pressures: list[Bar] = Field(default_factory=list)
-    """Needed by `npt`; `relax` takes them and uses 0 bar otherwise."""
-    electronic_temperatures: list[Kelvin] = Field(default_factory=list)
-    """Of the electrons, for models that know one; combined with every temperature and pressure."""
     to: str | None = None
     """For `neb`: the structure set with the other ends, as many structures with the same atoms in the same order."""
     images: int = Field(7, ge=3, le=101)
     """For `neb`: structures of the band, its ends included."""
-    steps: int = Field(ge=1)
-    timestep: Picosecond = 0.001
-    every: int = Field(10, ge=1)
-    """Steps between the frames that are kept."""
-    thermostat_time: Picosecond = 0.1
-    barostat_time: Picosecond = 1.0
     fmax: EvPerAngstrom = 0.02
     """`relax` and `neb` end when no force is larger."""
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.method not in ("relax", "neb") and not self.temperatures:
-            raise ValueError(f"temperatures are needed by method {self.method}")
+    def _has_ends(self) -> Self:
         if (self.method == "neb") != (self.to is not None):
             raise ValueError("to: method neb needs the other ends of its paths" if self.to is None else
                              f"to: method {self.method} goes to no other structure; did you mean 'neb'?")  # fmt: skip
-        if self.method == "npt" and not self.pressures:
-            raise ValueError("pressures are needed by method npt")
-        if self.pressures and self.method not in ("npt", "relax"):
-            raise ValueError(f"pressures have no meaning in method {self.method}; did you mean 'npt'?")
-        if self.every > self.steps:
-            raise ValueError(f"every ({self.every}) is more than steps ({self.steps}): no frame would be kept")
         return self
-
-    def conditions(self) -> list[dict[str, float]]:
-        """The product of temperatures, pressures and electronic temperatures."""
-        hot = self.electronic_temperatures
-        return product({"temperature": self.temperatures, "pressure": self.pressures, "electronic_temperature": hot})
 
     @property
     def ends(self) -> str | None:

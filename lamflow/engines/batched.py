@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from ase.data import atomic_masses
-from pydantic import Field, model_validator
 
-from lamflow.config.engines import Engine, Relaxation, WalkerSettings, product
+from lamflow.config.engines import DynamicsSettings, Engine, Relaxation
 from lamflow.config.seeds import child_seed
 from lamflow.data import Deviations, Frame, Labels, Trajectory
 from lamflow.data.frames import Floats, Ints
@@ -19,28 +18,16 @@ from lamflow.errors import EngineError
 from lamflow.science.deviation import deviations
 from lamflow.science.dynamics import Dynamics, Systems
 from lamflow.science.relaxation import relax
-from lamflow.units import BAR_IN_EV_PER_A3, Bar, EvPerAngstrom, Kelvin, PerBar, Picosecond
+from lamflow.units import BAR_IN_EV_PER_A3, EvPerAngstrom, PerBar
 
 
-class BatchedExploration(WalkerSettings):
+class BatchedExploration(DynamicsSettings):
     """Molecular dynamics or relaxation of all start structures and conditions together, in one process a pod."""
 
     engine: Literal["batched"]
     ensemble: Literal["nve", "nvt", "langevin", "npt", "relax"] = "langevin"
     """Velocity Verlet, Nosé-Hoover chains, Langevin dynamics, Langevin dynamics with stochastic rescaling of the
     volume, or FIRE on atoms and cell."""
-    temperatures: list[Kelvin] = Field(default_factory=list)
-    """Needed by dynamics."""
-    pressures: list[Bar] = Field(default_factory=list)
-    """Needed by `npt`; `relax` takes them and uses 0 bar otherwise."""
-    electronic_temperatures: list[Kelvin] = Field(default_factory=list)
-    """Of the electrons, for models that know one; combined with every temperature and pressure."""
-    steps: int = Field(ge=1)
-    timestep: Picosecond = 0.001
-    every: int = Field(10, ge=1)
-    """Steps between the frames that are kept, where all models are evaluated."""
-    thermostat_time: Picosecond = 0.1
-    barostat_time: Picosecond = 1.0
     compressibility: PerBar = 1e-5
     """A guess for `npt`: a system that is stiffer changes its volume faster than `barostat_time`, a softer one slower;
     averages do not depend on it. Metals have about 1e-6, water 4.5e-5."""
@@ -48,23 +35,6 @@ class BatchedExploration(WalkerSettings):
     """`relax` ends when no force is larger."""
     max_force: EvPerAngstrom = 200.0
     """A system in which an atom feels more has exploded: it ends, and the others go on."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.ensemble != "relax" and not self.temperatures:
-            raise ValueError(f"temperatures are needed by ensemble {self.ensemble}")
-        if self.ensemble == "npt" and not self.pressures:
-            raise ValueError("pressures are needed by ensemble npt")
-        if self.pressures and self.ensemble not in ("npt", "relax"):
-            raise ValueError(f"pressures have no meaning in ensemble {self.ensemble}; did you mean 'npt'?")
-        if self.every > self.steps:
-            raise ValueError(f"every ({self.every}) is more than steps ({self.steps}): no frame would be kept")
-        return self
-
-    def conditions(self) -> list[dict[str, float]]:
-        """The product of temperatures, pressures and electronic temperatures."""
-        hot = self.electronic_temperatures
-        return product({"temperature": self.temperatures, "pressure": self.pressures, "electronic_temperature": hot})
 
     def seconds(self, natoms: int) -> float:
         """As small models take on one core, for one system among many."""

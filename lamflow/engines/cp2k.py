@@ -14,9 +14,9 @@ from lamflow.config.engines import Engine
 from lamflow.config.section import Element, InputFile, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.frames import Floats
-from lamflow.engines.program import ProgramLabeler, ProgramSettings, Spacing, boxed, found, kpoint_grid, merged
+from lamflow.engines.program import PeriodicSettings, ProgramLabeler, boxed, merged, on_path
 from lamflow.engines.protocol import LabelFailure
-from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE, BohrMagneton, Rydberg
+from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE, Rydberg
 
 FORBIDDEN = {
     "ignore_convergence_failure": "an unconverged cycle is no label",
@@ -33,8 +33,11 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
 PRESSURE = {"GPa": 1e4 * BAR_IN_EV_PER_A3, "bar": BAR_IN_EV_PER_A3, "kbar": 1e3 * BAR_IN_EV_PER_A3}
 
 
-class Cp2k(ProgramSettings):
-    """Labels by CP2K's Quickstep: one self-consistent calculation with forces and stress a frame."""
+class Cp2k(PeriodicSettings):
+    """Labels by CP2K's Quickstep: one self-consistent calculation with forces and stress a frame.
+
+    Without `kspacing` and `kpoints` it is done at Γ alone.
+    """
 
     forbidden = FORBIDDEN
     obtained = "install CP2K (Debian: apt-get install cp2k cp2k-data)"
@@ -54,10 +57,6 @@ class Cp2k(ProgramSettings):
     cutoff: Rydberg
     """Of the finest grid."""
     rel_cutoff: Rydberg = 50.0
-    kspacing: Spacing | None = None
-    """Largest distance between k points, in Å⁻¹ with the factor 2π included; Γ alone without it."""
-    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
-    """Of each atom of an element where the cycle begins; sets UKS."""
     input: dict[str, JsonValue] = Field(default_factory=dict)
     """Sections and keywords as in CP2K's manual, on top of lamflow's: `FORCE_EVAL: {DFT: {SCF: {EPS_SCF: 1e-7}}}`.
     A list repeats a section or a keyword; the key `_` is a section's own parameter."""
@@ -117,11 +116,11 @@ def _sections(settings: Cp2k, frame: Frame) -> dict[str, Any]:
         "SCF": {"SCF_GUESS": "ATOMIC", "EPS_SCF": 1e-7, "MAX_SCF": 100},
         "XC": {"XC_FUNCTIONAL": {"_": settings.functional}},
     }
+    mesh = settings.mesh(frame)
     if not frame.pbc:
         dft["POISSON"] = {"PERIODIC": "NONE", "POISSON_SOLVER": "MT"}
-    elif settings.kspacing is not None:
-        first, second, third = kpoint_grid(frame.cell, settings.kspacing)
-        dft["KPOINTS"] = {"SCHEME": f"MONKHORST-PACK {first} {second} {third}"}
+    elif mesh is not None:
+        dft["KPOINTS"] = {"SCHEME": f"MONKHORST-PACK {mesh[0]} {mesh[1]} {mesh[2]}"}
     if settings.magnetic_moments:
         dft["UKS"] = True
     if frame.electronic_temperature is not None:
@@ -220,5 +219,9 @@ def _stress(text: str) -> Floats | None:
 
 
 ENGINE = Engine(
-    "cp2k", {"label": (Cp2k, Cp2kLabeler)}, found("cp2k"), install="apt-get install cp2k cp2k-data", image="label-cp2k"
+    "cp2k",
+    {"label": (Cp2k, Cp2kLabeler)},
+    on_path("cp2k"),
+    install="apt-get install cp2k cp2k-data",
+    image="label-cp2k",
 )

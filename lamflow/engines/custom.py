@@ -66,7 +66,7 @@ class CustomLabeler(ProgramLabeler[Custom]):
 
     def __init__(self, settings: Custom) -> None:
         super().__init__(settings)
-        self.results = () if settings.output_file == "." else (settings.output_file,)  # type: ignore[misc]
+        self.results = () if settings.output_file == "." else (settings.output_file,)
 
     def environment(self, settings: Custom) -> dict[str, str]:
         """The user's variables."""

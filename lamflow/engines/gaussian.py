@@ -12,7 +12,8 @@ from pydantic import Field, JsonValue, model_validator
 from lamflow.config.engines import Engine
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
-from lamflow.engines.program import ProgramLabeler, ProgramSettings, aligned, found
+from lamflow.engines import process
+from lamflow.engines.program import ProgramLabeler, ProgramSettings, aligned, on_path
 from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import InputError
 
@@ -126,8 +127,8 @@ def molecules(frame: Frame) -> list[np.ndarray]:
 def read_log(path: Path, frame: Frame) -> Labels | LabelFailure:
     """The labels in Gaussian's log for `frame`, or why there are none."""
     text = path.read_text(errors="replace") if path.is_file() else ""
-    tail = "\n".join(text.splitlines()[-20:])
-    if "Convergence failure" in text or "Convergence criterion not met" in text:
+    tail = process.tail(path)
+    if "Convergence failure" in text or _gave_up(text):
         return LabelFailure("the SCF cycle did not converge", tail, "unconverged")
     error = re.search(r"Error termination.*", text)
     if error:
@@ -142,7 +143,13 @@ def read_log(path: Path, frame: Frame) -> Labels | LabelFailure:
     return aligned(LabeledFrame(found_frame, Labels(labeled.labels.energy, labeled.labels.forces)), frame)
 
 
+def _gave_up(text: str) -> bool:
+    """The cycle ran out of steps, and no quadratically convergent one (link 508, of scf=xqc) ended after it."""
+    _, ran_out, after = text.rpartition("Convergence criterion not met")
+    return bool(ran_out) and re.search(r"l508\.exe.*SCF Done", after, re.S) is None
+
+
 ENGINE = Engine(
-    "gaussian", {"label": (Gaussian, GaussianLabeler)}, found("g16"), install="licensed: see gaussian.com",
+    "gaussian", {"label": (Gaussian, GaussianLabeler)}, on_path("g16"), install="licensed: see gaussian.com",
     image="label-gaussian",
 )  # fmt: skip

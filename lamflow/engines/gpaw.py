@@ -10,16 +10,15 @@ import numpy as np
 from pydantic import Field, JsonValue
 
 from lamflow.config.engines import Engine
-from lamflow.config.section import Element
 from lamflow.data import FailureKind, Frame, Labels
-from lamflow.engines.program import ProgramLabeler, ProgramSettings, Spacing, boxed, found, kpoint_grid
+from lamflow.engines.program import PeriodicSettings, ProgramLabeler, Spacing, boxed, on_path
 from lamflow.engines.protocol import LabelFailure
-from lamflow.units import BOLTZMANN, BohrMagneton, Electronvolt
+from lamflow.units import BOLTZMANN, Electronvolt
 
 ANSWER = "labels.json"
 FORBIDDEN = {
     "txt": "lamflow sets it",
-    "kpts": "give kspacing",
+    "kpts": "give kspacing or kpoints",
     "mode": "give cutoff; labels are by plane waves, for the other modes have no stress",
     "xc": "give xc",
 }
@@ -55,7 +54,7 @@ if world.rank == 0:
 '''
 
 
-class Gpaw(ProgramSettings):
+class Gpaw(PeriodicSettings):
     """Labels by GPAW's plane waves: one self-consistent calculation with forces and stress a frame."""
 
     forbidden = FORBIDDEN
@@ -67,9 +66,6 @@ class Gpaw(ProgramSettings):
     xc: str = "PBE"
     """Exchange and correlation, as GPAW names it."""
     kspacing: Spacing = 0.2
-    """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each vector."""
-    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
-    """Of each atom of an element where the cycle begins."""
     input: dict[str, JsonValue] = Field(default_factory=dict)
     """Further arguments of GPAW's calculator, for example `occupations: {name: fermi-dirac, width: 0.05}`."""
     command: list[str] = ["gpaw", "python"]
@@ -93,19 +89,16 @@ class GpawLabeler(ProgramLabeler[Gpaw]):
 
     def files(self, settings: Gpaw, frame: Frame) -> dict[str, str | Path]:
         """The script, and what it is to compute."""
-        box, grid = boxed(frame), (1, 1, 1)
+        box = boxed(frame)
         arguments: dict[str, Any] = {"xc": settings.xc, "symmetry": {"point_group": False}, **settings.input}
-        if frame.pbc:
-            grid = kpoint_grid(frame.cell, settings.kspacing)
-        arguments["kpts"] = {"size": grid, "gamma": True}
+        arguments["kpts"] = {"size": settings.mesh(frame), "gamma": True}
         if frame.electronic_temperature is not None:
             width = frame.electronic_temperature * BOLTZMANN
             arguments["occupations"] = {"name": "fermi-dirac", "width": width}
-        moments = [settings.magnetic_moments.get(symbol, 0.0) for symbol in frame.symbols]
         task = {
             "symbols": frame.symbols, "positions": box.positions.tolist(), "cell": box.cell.tolist(),
             "pbc": [frame.pbc] * 3, "cutoff": settings.cutoff, "arguments": arguments,
-            "moments": moments if settings.magnetic_moments else [],
+            "moments": settings.moments(frame.symbols),
         }  # fmt: skip
         return {"label.py": SCRIPT, "task.json": json.dumps(task, indent=1)}
 
@@ -125,4 +118,4 @@ class GpawLabeler(ProgramLabeler[Gpaw]):
         return Labels(float(answer["energy"]), np.array(answer["forces"], dtype=np.float64), virial)
 
 
-ENGINE = Engine("gpaw", {"label": (Gpaw, GpawLabeler)}, found("gpaw"), install="pip install gpaw", image="label-gpaw")
+ENGINE = Engine("gpaw", {"label": (Gpaw, GpawLabeler)}, on_path("gpaw"), install="pip install gpaw", image="label-gpaw")

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import LabelerSettings
+from lamflow.config.section import Element
 from lamflow.data import Attempt, FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.frames import Floats, Ints
 from lamflow.engines import process
 from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import EngineError, LateError
-from lamflow.units import PerAngstrom, Second
+from lamflow.units import BohrMagneton, PerAngstrom, Second
 
 Spacing = PerAngstrom | tuple[PerAngstrom, PerAngstrom, PerAngstrom]
 """Of k points: the same along each reciprocal vector, or one for each."""
@@ -77,6 +78,30 @@ class ProgramSettings(LabelerSettings):
         return self.model_copy(update={"input": merged(self.input, changes)}) if changes else self
 
 
+class PeriodicSettings(ProgramSettings):
+    """What codes are told that sample the Brillouin zone."""
+
+    kspacing: Spacing | None = None
+    """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each reciprocal vector."""
+    kpoints: Mesh | None = None
+    """The same mesh for every frame instead."""
+    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
+    """Of each atom of an element where the cycle begins; the calculation is spin-polarised if any is given."""
+
+    def mesh(self, frame: Frame) -> tuple[int, int, int] | None:
+        """Numbers of k points for a frame, Γ alone for an isolated one; None where the settings name none."""
+        if not frame.pbc:
+            return 1, 1, 1
+        if self.kpoints is not None or self.kspacing is None:
+            return self.kpoints
+        return kpoint_grid(frame.cell, self.kspacing)
+
+    def moments(self, symbols: Sequence[str]) -> list[float]:
+        """Magnetic moment of each atom, Bohr magnetons; empty if none is given."""
+        given = self.magnetic_moments
+        return [given.get(symbol, 0.0) for symbol in symbols] if given else []
+
+
 def _key_paths(keys: Any) -> Iterator[tuple[str, ...]]:
     """Every key of nested sections, with those of the sections around it."""
     if isinstance(keys, Mapping):
@@ -106,7 +131,7 @@ class ProgramLabeler(ABC, Generic[S]):
     """
 
     output: ClassVar[str]
-    results: ClassVar[tuple[str, ...]] = ()
+    results: tuple[str, ...] = ()
     heavy: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: S) -> None:
@@ -267,7 +292,7 @@ def boxed(frame: Frame) -> Frame:
     return replace(frame, positions=frame.positions - low + ROOM, cell=np.diag(high - low + 2 * ROOM), pbc=True)
 
 
-def found(program: str) -> Callable[[], str]:
+def on_path(program: str) -> Callable[[], str]:
     """A probe that looks for a program on PATH."""
 
     def probe() -> str:

@@ -14,9 +14,9 @@ from lamflow.config.section import Element, InputFile, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.engines import process
-from lamflow.engines.program import Mesh, ProgramLabeler, ProgramSettings, Spacing, boxed, found, kpoint_grid
+from lamflow.engines.program import PeriodicSettings, ProgramLabeler, Spacing, boxed, on_path
 from lamflow.engines.protocol import LabelFailure
-from lamflow.units import BOLTZMANN, RYDBERG, BohrMagneton, Rydberg
+from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
 
 FORBIDDEN = {
     "scf_must_converge": "without it an unconverged run claims to have converged",
@@ -34,7 +34,7 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
 }
 
 
-class QuantumEspresso(ProgramSettings):
+class QuantumEspresso(PeriodicSettings):
     """Labels by Quantum ESPRESSO's pw.x: one self-consistent calculation with forces and stress a frame."""
 
     forbidden = FORBIDDEN
@@ -48,11 +48,6 @@ class QuantumEspresso(ProgramSettings):
     ecutrho: Rydberg | None = None
     """Cutoff of the density; four times `ecutwfc` if absent, which is too low for ultrasoft pseudopotentials."""
     kspacing: Spacing = 0.2
-    """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each vector."""
-    kpoints: Mesh | None = None
-    """The same mesh for every frame instead."""
-    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
-    """Of each atom of an element where the cycle begins; the calculation is spin-polarised if any is given."""
     input: dict[Literal["control", "system", "electrons"], dict[str, JsonValue]] = Field(default_factory=dict)
     """Further keys of pw.x's namelists, as in its manual."""
     command: list[str] = ["pw.x"]
@@ -101,13 +96,13 @@ class QeLabeler(ProgramLabeler[QuantumEspresso]):
         }  # fmt: skip
         box = boxed(frame)
         atoms = box.to_ase()
-        if settings.magnetic_moments:
+        moments = settings.moments(box.symbols)
+        if moments:
             system["nspin"] = 2
-            atoms.set_initial_magnetic_moments([settings.magnetic_moments.get(symbol, 0.0) for symbol in box.symbols])
-        kpts = (settings.kpoints or kpoint_grid(frame.cell, settings.kspacing)) if frame.pbc else (1, 1, 1)
+            atoms.set_initial_magnetic_moments(moments)
         text = io.StringIO()
         names = {element: source.name for element, source in sources.items()}
-        write_espresso_in(text, atoms, input_data=namelists, pseudopotentials=names, kpts=kpts)
+        write_espresso_in(text, atoms, input_data=namelists, pseudopotentials=names, kpts=settings.mesh(frame))
         return {"pw.in": text.getvalue(), **{source.name: source for source in sources.values()}}
 
     def read(self, settings: QuantumEspresso, frame: Frame, folder: Path) -> Labels | LabelFailure:
@@ -156,7 +151,7 @@ def read_output(output: Path, frame: Frame, conv_thr: float) -> Labels | LabelFa
 ENGINE = Engine(
     "qe",
     {"label": (QuantumEspresso, QeLabeler)},
-    found("pw.x"),
+    on_path("pw.x"),
     install="apt-get install quantum-espresso",
     image="label-qe",
 )

