@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from lamflow.data.dataset import Origin
+from lamflow.data.document import Result
 from lamflow.data.frames import Floats, Frame
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Result
 
 Role = Literal["train", "heldout"]
 FRAMES, FORCES, ABOUT = "frames.npz", "forces.npy", "batch.json"

@@ -13,7 +13,8 @@ from lamflow.config.engines import Engine, Relaxation, engines
 from lamflow.config.schema import Config
 from lamflow.config.select import FixedWindow
 from lamflow.data import Frame
-from lamflow.data.results import Explored, Result, TaskResult
+from lamflow.data.document import Result
+from lamflow.data.results import Explored, TaskResult
 from lamflow.data.store import QUEUE, iteration_key
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.protocol import RelaxFolder

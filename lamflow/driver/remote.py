@@ -11,7 +11,7 @@ from lamflow.cluster.store import Store
 from lamflow.config import stored
 from lamflow.config.pods import Cluster, ObjectStore
 from lamflow.config.schema import Config
-from lamflow.data.results import Result
+from lamflow.data.document import Result
 from lamflow.data.store import INPUT
 from lamflow.driver.rundir import FOLDERS, RunDirectory
 from lamflow.errors import InputError, StateError

@@ -64,9 +64,8 @@ def iteration_shape(
     config: Config, number: int, stage: int, sizes: Mapping[str, int], room: Room, done: Sequence[Iteration] = ()
 ) -> Shape:
     """The graph of an iteration that explores; `sizes` says how many structures each set has."""
-    planned = (
-        plan_tasks(config.stages[stage], sizes, number, config.seed) if config.stages else []
-    )  # any rung has as many
+    # Any rung of a ladder has as many tasks.
+    planned = plan_tasks(config.stages[stage], sizes, number, config.seed) if config.stages else []
     tasks, split = sum(not task.split for task in planned), [task.settings for task in planned if task.split]
     searches = [settings for settings in split if isinstance(settings, SearcherSettings)]
     slots = {kind: room.slots(kind, getattr(config.pods, kind)) for kind in KINDS}

@@ -14,7 +14,8 @@ from lamflow.config.schema import Config
 from lamflow.data import Frame
 from lamflow.data.explored import FoundFrames
 from lamflow.data.frames import Floats
-from lamflow.data.results import Explored, FoundStructure, Generation, Hull, HullEntry, Iteration, TaskResult
+from lamflow.data.hulls import FoundStructure, Generation, Hull, HullEntry
+from lamflow.data.results import Explored, Iteration, TaskResult
 from lamflow.ops._judge import FOUND, RESULT
 from lamflow.science.hull import above_hull
 from lamflow.science.similarity import bond_matrix, same, space_group

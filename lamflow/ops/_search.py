@@ -15,8 +15,9 @@ from lamflow.config.engines import Relaxation, SearcherSettings
 from lamflow.config.schema import Config
 from lamflow.data import Frame, Labels, Relaxed, Trajectory
 from lamflow.data.explored import GENERATION, FoundFrames
+from lamflow.data.hulls import FoundStructure
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Explored, FoundStructure, TaskResult
+from lamflow.data.results import Explored, TaskResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import Model, SearchTask
 from lamflow.ops._judge import FOUND, FRAMES, RESULT, Models, Visited, compact, good_frames, judge

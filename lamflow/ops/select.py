@@ -18,13 +18,13 @@ from lamflow.data.batch import Batch
 from lamflow.data.dataset import Origin, frame_key
 from lamflow.data.explored import GENERATION, ExploredFrames
 from lamflow.data.frames import Floats, Ints
+from lamflow.data.hulls import Hull
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import (
     NEAR_HULL,
     Chosen,
     Explored,
     History,
-    Hull,
     Iteration,
     ModelResult,
     Selected,

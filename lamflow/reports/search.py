@@ -10,8 +10,9 @@ import numpy as np
 
 from lamflow.data import Frame
 from lamflow.data.frames import Floats
+from lamflow.data.hulls import Hull, HullEntry
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Hull, HullEntry, Iteration
+from lamflow.data.results import Iteration
 from lamflow.data.store import iteration_key, write_whole
 from lamflow.reports.axes import BLUE, GREEN, GREY, PALETTE, subplots
 from lamflow.science.hull import above_hull

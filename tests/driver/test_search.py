@@ -13,7 +13,8 @@ import pytest
 from lamflow.config import parse, stored
 from lamflow.config.engines import Relaxation
 from lamflow.data import Frame
-from lamflow.data.results import Explored, Hull, HullEntry, Iteration, Selected
+from lamflow.data.hulls import Hull, HullEntry
+from lamflow.data.results import Explored, Iteration, Selected
 from lamflow.driver.loop import run
 from lamflow.driver.relax import Request, folder_engine, relax_folder
 from lamflow.driver.rundir import RunDirectory

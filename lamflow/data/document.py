@@ -1,0 +1,41 @@
+"""JSON documents that cross pod boundaries or are kept with a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lamflow.data.store import write_whole
+from lamflow.errors import StateError
+
+R = TypeVar("R", bound="Result")
+
+
+class Part(BaseModel):
+    """A piece of a result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Result(Part):
+    """A JSON document that crosses a pod boundary or is kept with a run."""
+
+    schema_version: Literal[1] = 1
+
+    def save(self, path: Path) -> None:
+        """Write to `path`; a reader sees the whole document or none."""
+        write_whole(path, self.model_dump_json(indent=1))
+
+    @classmethod
+    def read(cls: type[R], path: Path) -> R:
+        """The document at `path`. Raises StateError when it is missing or not what it should be."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise StateError(f"{path}: this file of the run is missing") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise StateError(f"{path}: not a {cls.__name__} document of this version of lamflow: {why}") from error
