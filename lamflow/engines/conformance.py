@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,6 +89,19 @@ class LabelerConformance:
         for frame, labels in zip(frames, engine.label(frames, tmp_path), strict=True):
             assert isinstance(labels, Labels), labels
             assert labels.problem(frame) is None
+
+
+def virial_traces(
+    engine: Labeler, strained: Callable[[float], Frame], work: Path, step: float = 2e-3
+) -> tuple[float, float]:
+    """The trace of the virial as the engine says it, and as minus the derivative of the energy by strain, in eV.
+
+    strained  the frame when all its lengths are 1 + strain times what they were
+    """
+    answers = engine.label([strained(-step), strained(0.0), strained(step)], work)
+    low, middle, high = (answer for answer in answers if isinstance(answer, Labels))
+    assert middle.virial is not None
+    return float(np.trace(middle.virial)), (low.energy - high.energy) / (2 * step)
 
 
 def _displaced(frame: Frame, atom: int, axis: int, by: float) -> Frame:

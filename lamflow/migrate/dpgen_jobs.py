@@ -6,7 +6,7 @@ from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.searches import search
 from lamflow.migrate.templates import revised
-from lamflow.migrate.translate import ENSEMBLES, lammps_command, listed
+from lamflow.migrate.translate import lammps_command, listed, pressed
 
 
 def stages(keys: Keys, machine: Keys, place: Place, structures: list[Spec]) -> list[Spec]:
@@ -101,7 +101,7 @@ def _walks(keys: Keys, own: Keys, place: Place, known: dict[str, Spec], number: 
 
 def _ensemble(keys: Keys, own: Keys) -> Spec:
     name = str(own.take("ensemble", "ens", to="stages: ensemble", default="nvt")).lower()
-    made: Spec = {"ensemble": ENSEMBLES.get(name, name)}
+    made = pressed(own, name)
     temps = listed(own.take("temps", "Ts", to="stages: temperatures", default=[300.0]))
     if any(isinstance(item, list) for item in temps):
         made["temperatures"] = sorted({float(item[0]) for item in temps})
@@ -114,12 +114,6 @@ def _ensemble(keys: Keys, own: Keys) -> Spec:
         )
     else:
         made["temperatures"] = [float(item) for item in temps]
-    pressures = [float(item) for item in listed(own.take("press", "Ps"))]
-    if made["ensemble"].startswith("npt"):
-        made["pressures"] = pressures or [0.0]
-        keys.notes.add("translated", own.name("press"), "stages: pressures")
-    elif pressures:
-        keys.notes.add("lost", own.name("press"), why=f"pressures have no meaning in {name}")
     return made
 
 

@@ -6,7 +6,7 @@ from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.searches import search
 from lamflow.migrate.templates import revised
-from lamflow.migrate.translate import ENSEMBLES, listed
+from lamflow.migrate.translate import listed, pressed
 
 
 def group(own: Keys, place: Place, structures: list[Spec], name: str, lmp: list[str], kind: str) -> list[Spec]:
@@ -68,15 +68,9 @@ def group(own: Keys, place: Place, structures: list[Spec], name: str, lmp: list[
 
 def _md(own: Keys, every: int) -> Spec:
     name = str(own.take("ens", "ensemble", to="stages: ensemble", default="nve")).lower()
-    made: Spec = {"ensemble": ENSEMBLES.get(name, name)}
+    made = pressed(own, name)
     temps = own.take("temps", "Ts", to="stages: temperatures", default=[300])
     made["temperatures"] = [float(t) for t in listed(temps)]
-    pressures = [float(p) for p in listed(own.take("press", "Ps"))]
-    if made["ensemble"].startswith("npt"):
-        made["pressures"] = pressures or [0.0]
-        own.notes.add("translated", own.name("press"), "stages: pressures")
-    elif pressures:
-        own.notes.add("lost", own.name("press"), why=f"pressures have no meaning in {name}")
     steps = int(own.take("nsteps", to="stages: steps", default=100))
     made |= {
         "steps": max(steps, every),

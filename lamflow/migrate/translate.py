@@ -128,6 +128,18 @@ def heldout(structures: list[Spec], notes: Notes, data: Sequence[str]) -> Spec:
     return {"share": 0.1}
 
 
+def pressed(own: Keys, name: str) -> Spec:
+    """The ensemble of a name, and its pressures in bar."""
+    made: Spec = {"ensemble": ENSEMBLES.get(name, name)}
+    pressures = [float(item) for item in listed(own.take("press", "Ps"))]
+    if made["ensemble"].startswith("npt"):
+        made["pressures"] = pressures or [0.0]
+        own.notes.add("translated", own.name("press"), "stages: pressures")
+    elif pressures:
+        own.notes.add("lost", own.name("press"), why=f"pressures have no meaning in {name}")
+    return made
+
+
 def number(value: Any) -> float | int | None:
     """A number, also of a text; None for what is none."""
     if isinstance(value, int):
