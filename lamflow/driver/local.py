@@ -6,6 +6,7 @@ with it.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -69,6 +70,11 @@ def forget_unfinished(workflow: Path) -> None:
         phase = step / "phase"
         if step.is_dir() and not (phase.is_file() and phase.read_text() == "Succeeded"):
             shutil.rmtree(step)
+    for record in workflow.rglob("children"):  # dflow's index of steps, which a kill may have cut off; keys do as well
+        try:
+            json.loads(record.read_text())
+        except ValueError:
+            record.unlink()
 
 
 if __name__ == "__main__":

@@ -182,6 +182,14 @@ def test_an_amended_run_that_is_interrupted_goes_on(study: Path, tmp_path: Path)
     assert [item.number for item in RunDirectory(tmp_path / "run").iterations()] == [0, 1, 2]
 
 
+def test_an_index_of_dflow_that_a_kill_has_cut_off_is_made_anew(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(load(study), tmp_path / "run", StopAfter(1, "train"))
+    (tmp_path / "run" / "work" / "tiny-001" / "children").write_text("")
+    resume(tmp_path / "run")
+    assert [item.number for item in RunDirectory(tmp_path / "run").iterations()] == [0, 1, 2]
+
+
 def test_redo_throws_away_what_the_steps_wrote(finished: Path, study: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(load(study), tmp_path / "run", StopAfter(1, "label"))

@@ -276,6 +276,11 @@ class TestGaussian:
         failed(gaussian.read_log(path, frame), "incomplete")
         path.write_text(text[: len(text) // 2] + "\n Convergence criterion not met.\n Error termination via Lnk1e\n")
         failed(gaussian.read_log(path, frame), "unconverged")
+        begin = text.index(" SCF Done")
+        path.write_text(text[:begin] + " Convergence criterion not met.\n" + text[begin:])
+        failed(gaussian.read_log(path, frame), "unconverged")
+        path.write_text(text[:begin] + " Convergence criterion not met.\n (Enter /g09/l508.exe)\n" + text[begin:])
+        assert isinstance(gaussian.read_log(path, frame), Labels), "scf=xqc went on, and came to an end"
         path.write_text(text[: len(text) // 2] + "\n Error termination via Lnk1e in l101.exe\n")
         assert "l101" in failed(gaussian.read_log(path, frame), "stopped")
 
