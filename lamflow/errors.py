@@ -5,6 +5,7 @@
     ├── EngineError   a code failed and would fail again: never retried
     │   └── LateError     it did not finish in its time
     ├── NodeError     the machine failed: another try can help, and is made
+    │   ├── KilledError   a program was killed, most often because memory ran out
     │   └── OutageError   the cluster or its object store does not answer: tried again for a while
     ├── StateError    the run directory is locked or does not fit the request
     └── ClusterError  the cluster or its object store refuses: no permission, no such namespace, no such bucket
@@ -40,6 +41,10 @@ class NodeError(LamflowError):
     """The machine failed (killed process, full disk, lost device); another try can help."""
 
 
+class KilledError(NodeError):
+    """A program was killed at once, as a kernel does when memory runs out."""
+
+
 class OutageError(NodeError):
     """The cluster or its object store does not answer, or says that it is busy.
 
@@ -57,5 +62,15 @@ class ClusterError(LamflowError):
 
 BY_NAME: dict[str, type[LamflowError]] = {
     kind.__name__: kind
-    for kind in (LamflowError, InputError, StateError, EngineError, LateError, NodeError, OutageError, ClusterError)
+    for kind in (
+        LamflowError,
+        InputError,
+        StateError,
+        EngineError,
+        LateError,
+        NodeError,
+        KilledError,
+        OutageError,
+        ClusterError,
+    )
 }

@@ -18,7 +18,7 @@ from pydantic import Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from lamflow.config.section import Section
-from lamflow.units import Bar, EvPerAngstrom, Kelvin, Length, Picosecond, Share
+from lamflow.units import Bar, ElectronKelvin, EvPerAngstrom, Kelvin, Length, Picosecond, Share
 
 if TYPE_CHECKING:
     from lamflow.config.schema import Config
@@ -165,7 +165,7 @@ class DynamicsSettings(WalkerSettings):
     """Needed by dynamics."""
     pressures: list[Bar] = Field(default_factory=list)
     """Needed by `npt`, every temperature with every pressure; `relax` takes them and uses 0 bar otherwise."""
-    electronic_temperatures: list[Kelvin] = Field(default_factory=list)
+    electronic_temperatures: list[ElectronKelvin] = Field(default_factory=list)
     """Of the electrons, for models that know one; combined with every temperature and pressure."""
     steps: int = Field(ge=1)
     timestep: Picosecond = 0.001
@@ -272,6 +272,15 @@ class LabelerSettings(EngineSettings):
     """Settings that change how a label is computed and not what it is."""
     cached: ClassVar[bool] = True
     """Labels are worth keeping for other runs; engines that are as fast as a disk say no."""
+
+    @property
+    def hot(self) -> bool:
+        """Labels depend on the electronic temperature of a frame; frames that have one are refused otherwise."""
+        return False
+
+    def identity(self) -> dict[str, str]:
+        """What a label depends on beside these settings and the files that they name, for the label cache."""
+        return {}
 
     @property
     def at_once(self) -> int:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from lamflow.config.engines import (
     ChosenByEngine,
+    DynamicsSettings,
     ExplorerSettings,
     LabelerSettings,
     SearcherSettings,
@@ -18,7 +19,7 @@ from lamflow.config.engines import (
 )
 from lamflow.config.pods import Cluster, Pods
 from lamflow.config.section import Element, Name, Section
-from lamflow.config.select import Select
+from lamflow.config.select import AdaptiveWindow, Select
 from lamflow.config.structures import StructureSet
 from lamflow.config.tasks import Heldout, Start, Task
 from lamflow.units import EvPerAngstrom, EvPerAtom, Share
@@ -162,6 +163,7 @@ class Config(Section):
                 "converge.trajectory_force_rmse: only a teacher knows this error; set select.score: teacher"
             )
         self._searches_fit()
+        self._ladders_fit()
         if self.budget.forgetting is not None and not any(task.head is None for task in self.tasks):
             raise ValueError(
                 "budget.forgetting: there are no replay data: no task goes on with a head of the pre-trained model; "
@@ -231,11 +233,35 @@ class Config(Section):
             unknown, listed = ", ".join(sorted(set(self.elements) - known)), ", ".join(sorted(known))
             raise ValueError(f"label: {part.label.engine} cannot treat {unknown}; as set up here it knows {listed}")
         explored = part.name in self.explored_tasks
+        if not part.label.hot:
+            self._electrons_are_cold(part, where)
         if explored and self.select.score == "teacher" and "evaluate" not in engine_named(part.label.engine).roles:
             raise ValueError(
                 f"select.score: {part.label.engine} labels frames one by one and cannot judge every explored frame; "
                 "a teacher is an engine like deepmd, ase or emt"
             )
+
+    def _electrons_are_cold(self, part: Task, where: str) -> None:
+        """No frame that is labeled for `part` has an electronic temperature, as far as the file tells."""
+        why = f"{where}label: {part.label.engine if part.label else ''} knows no electronic temperature"
+        for structures in self.structures:
+            first = structures.name in (*part.start.label, *part.heldout.label)
+            if first and structures.electronic_temperature is not None:
+                raise ValueError(f"{why}, and structures.{structures.name} has one")
+        for stage in self.stages:
+            for group in stage.explore:
+                hot = isinstance(group, DynamicsSettings) and group.electronic_temperatures
+                if hot and part.name in self.explored_tasks and self.explored(group) == part.name:
+                    raise ValueError(f"{why}, and stages.{stage.name} explores at some")
+
+    def _ladders_fit(self) -> None:
+        """Ladders climb by a share of accurate frames that means something."""
+        for stage in self.stages if isinstance(self.select.window, AdaptiveWindow) else ():
+            if any(isinstance(group, WalkerSettings) and group.climb for group in stage.explore):
+                raise ValueError(
+                    f"stages.{stage.name}: climb goes by the share of accurate frames, which means nothing with an "
+                    "adaptive window; set select.window.rule: fixed"
+                )
 
 
 def _unique(what: str, names: list[str]) -> None:

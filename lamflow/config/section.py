@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +39,28 @@ def expand(path: Path) -> Path:
     if "$" in text:
         raise ValueError(f"{path}: the environment variable in this path is not set")
     return Path(text)
+
+
+def hashed(path: Path) -> str:
+    """Hash of a file's content, which is read once for as long as the file stays as it is."""
+    file = expand(path)
+    about = file.stat()
+    return _content(file, about.st_mtime_ns, about.st_size)
+
+
+@functools.cache
+def _content(file: Path, changed: int, size: int) -> str:
+    del changed, size
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def check_names(key: str, files: Sequence[Path], taken: Iterable[str] = ()) -> None:
+    """Raise ValueError when two of the files that lie side by side where a program runs have the same name."""
+    seen = set(taken)
+    for file in files:
+        if file.name in seen:
+            raise ValueError(f"{key}: there is another file called {file.name} beside {file}; give it another name")
+        seen.add(file.name)
 
 
 def rebuilt(value: Any, change: Callable[[Any], Any]) -> Any:

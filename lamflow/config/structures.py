@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from lamflow.config.engines import ChosenByEngine, ExplorerSettings, SearcherSettings
 from lamflow.config.section import Element, InputFile, Name, Section
-from lamflow.units import Angstrom, Kelvin, Length, Share
+from lamflow.units import Angstrom, ElectronKelvin, Length, Share
 
 Supercell = Annotated[list[Annotated[int, Field(ge=1, le=50)]], Field(min_length=3, max_length=3)]
 ONE_ATOM_LATTICES = ("fcc", "bcc", "hcp", "sc", "diamond")
@@ -90,7 +90,7 @@ class StructureSet(Section):
     """Atoms that are taken out of each copy, drawn at random."""
     interstitials: dict[Element, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)
     """Atoms that are put into each copy, one after the other into a wide gap."""
-    electronic_temperature: Kelvin | None = None
+    electronic_temperature: ElectronKelvin | None = None
     """Of the electrons, for models that learn one."""
     copies: int = Field(1, ge=1, le=100_000)
     """How many structures to make from each one read or built."""

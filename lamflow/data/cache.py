@@ -71,13 +71,15 @@ class LabelCache:
                 return None
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 arrays = dict(stored)
-        except (OSError, LamflowError, ValueError, EOFError, BadZipFile) as error:
+            energy, sorted_forces = float(arrays["energy"]), arrays["forces"]
+        except (OSError, LamflowError, LookupError, ValueError, TypeError, EOFError, BadZipFile) as error:
             self._tell("read", error)
             return None
-        order = _order(frame)
-        forces = np.empty_like(arrays["forces"])
-        forces[order] = arrays["forces"]
-        labels = Labels(float(arrays["energy"]), forces, arrays.get("virial"))
+        if sorted_forces.shape != frame.positions.shape:
+            return None
+        forces = np.empty_like(sorted_forces)
+        forces[_order(frame)] = sorted_forces
+        labels = Labels(energy, forces, arrays.get("virial"))
         return None if labels.problem(frame) else labels
 
     def put(self, settings: str, frame: Frame, labels: Labels, about: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lamflow.config.schema import Config
 from lamflow.data.packed import PackedFrames
@@ -165,6 +166,21 @@ def next_stage(config: Config, done: list[Iteration]) -> int:
     return min(place + (through or last.selected.decision == "advance"), len(config.stages) - 1)
 
 
+def _same_files(directory: RunDirectory, now: list[Any], begun: list[Any]) -> None:
+    """Raise StateError when licensed files that are only known by their hashes are others under the same name."""
+    for new, old in zip(now, begun, strict=False):
+        ours, theirs = new.get("label") or {}, old.get("label") or {}
+        if ours.get("potcars") != theirs.get("potcars") or ours.get("potcar_names") != theirs.get("potcar_names"):
+            continue
+        known = theirs.get("potcar_sha256") or {}
+        for element, digest in (ours.get("potcar_sha256") or {}).items():
+            if known.get(element, digest) != digest:
+                raise StateError(
+                    f"{directory.path}: the POTCAR of {element} is not the one that the run began with: "
+                    f"its SHA-256 was {known[element][:12]}…, now it is {digest[:12]}…"
+                )
+
+
 def _accept(config: Config, directory: RunDirectory, executor: Executor, redo: bool) -> None:
     """Take over the settings of today for a run that exists.
 
@@ -185,6 +201,7 @@ def _accept(config: Config, directory: RunDirectory, executor: Executor, redo: b
     text, old = frozen(config, directory), file.read_text()
     now, begun = json.loads(text), json.loads(old)
     changed = [key for key in now if now[key] != begun.get(key)]
+    _same_files(directory, [now, *now["tasks"]], [begun, *begun["tasks"]])
     number = len(done)
     if set(changed) - FREE and not redo and executor.begun(config, number):
         raise StateError(

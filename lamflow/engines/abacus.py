@@ -11,7 +11,7 @@ from ase.data import atomic_masses, atomic_numbers
 from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import Engine
-from lamflow.config.section import Element, InputFile, expand
+from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
 from lamflow.engines import process
@@ -21,7 +21,10 @@ from lamflow.engines.program import (
     Spacing,
     aligned,
     boxed,
+    by_element,
     by_species,
+    check_by_element,
+    linked,
     on_path,
 )
 from lamflow.engines.protocol import LabelFailure
@@ -45,6 +48,8 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
         {"scf_nmax": 400, "mixing_beta": 0.05, "mixing_ndim": 20},
     ]
 }
+BY_ELEMENT: dict[str, float] = {"orbital_corr": -1, "hubbard_u": 0.0}
+"""Keywords of species, and what a species without one gets."""
 LOG = "OUT.ABACUS/running_scf.log"
 
 
@@ -63,7 +68,7 @@ class Abacus(PeriodicSettings):
     """Kinetic energy cutoff; with orbitals that of the grid."""
     kspacing: Spacing = 0.2
     input: dict[str, JsonValue] = Field(default_factory=dict)
-    """Further keywords of INPUT."""
+    """Further keywords of INPUT. Those of species are given by element: `hubbard_u: {Fe: 4.0}`."""
     command: list[str] = ["abacus"]
     """How ABACUS is started, for example `[mpirun, -np, "4", abacus]`."""
     remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
@@ -74,6 +79,7 @@ class Abacus(PeriodicSettings):
         if lacking:
             what = "orbitals" if lacking[0] in self.pseudopotentials else "pseudopotentials"
             raise ValueError(f"{what}: there is none for {lacking[0]}")
+        check_by_element("input", {key.lower(): value for key, value in self.input.items()}, BY_ELEMENT)
         return self
 
     def known_elements(self) -> set[str] | None:
@@ -101,22 +107,22 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
             "scf_thr": 1e-7, "symmetry": 0, "out_chg": 0,
             **{key.lower(): value for key, value in settings.input.items()},
         }  # fmt: skip
-        if settings.magnetic_moments:
+        if settings.magnetic_moments and str(keys.get("nspin")) != "4":
             keys["nspin"] = 2
         if frame.electronic_temperature is not None:
             width = frame.electronic_temperature * BOLTZMANN / RYDBERG
             keys.update(smearing_method="fd", smearing_sigma=width)
         grid, symbols = settings.mesh(frame) or (1, 1, 1), [frame.symbols[place] for place in order]
-        used = {element: expand(settings.pseudopotentials[element]) for element in dict.fromkeys(symbols)}
-        orbitals = {element: expand(settings.orbitals[element]) for element in used if settings.orbitals}
-        stru = _stru(
-            settings, box, order, {e: f.name for e, f in used.items()}, {e: f.name for e, f in orbitals.items()}
-        )
+        keys = by_element(keys, BY_ELEMENT, symbols)
+        used = linked("pseudopotentials", settings.pseudopotentials, symbols)
+        orbitals = linked("orbitals", settings.orbitals, symbols) if settings.orbitals else {}
+        names = [{element: name for element, (name, _) in files.items()} for files in (used, orbitals)]
+        stru = _stru(settings, box, order, *names)
         return {
             "INPUT": "INPUT_PARAMETERS\n" + "".join(f"{key} {_word(value)}\n" for key, value in keys.items()),
             "KPT": f"K_POINTS\n0\nGamma\n{grid[0]} {grid[1]} {grid[2]} 0 0 0\n",
             "STRU": stru,
-            **{file.name: file for file in (*used.values(), *orbitals.values())},
+            **dict((*used.values(), *orbitals.values())),
         }
 
     def read(self, settings: Abacus, frame: Frame, folder: Path) -> Labels | LabelFailure:

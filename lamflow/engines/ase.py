@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -16,6 +18,7 @@ from ase.units import fs
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from lamflow.config.engines import DynamicsSettings, Engine, LabelerSettings
+from lamflow.config.section import hashed
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
 from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure, Model
@@ -84,7 +87,7 @@ class AseLabels(LabelerSettings):
         if self.missing() is None:
             try:
                 made = self.made()
-            except (ImportError, AttributeError, TypeError) as error:
+            except Exception as error:  # others' calculators raise anything
                 raise InputError(f"label: {self.calculator}: {type(error).__name__}: {error}") from error
             if self.virial and "stress" not in made.implemented_properties:
                 raise InputError(
@@ -92,6 +95,16 @@ class AseLabels(LabelerSettings):
                     "false to learn without (then let no explorer change the cell)"
                 )
         return []
+
+    def identity(self) -> dict[str, str]:
+        """The package's version, and the files that its arguments name."""
+        package, found = self.calculator.split(".")[0], {}
+        with contextlib.suppress(PackageNotFoundError):
+            found["version"] = version(package)
+        for name, value in self.arguments.items():
+            if isinstance(value, str) and Path(value).is_file():
+                found[name] = hashed(Path(value))
+        return found
 
     def made(self) -> Calculator:
         """A new calculator. Raises TypeError for what is none, and what importing and making it raise."""
@@ -205,8 +218,8 @@ class AseExplorer:
                 dynamics.run(self.settings.steps)
         except (_ExplodedError, np.linalg.LinAlgError) as error:
             failure = f"the run exploded: {error}"
-        except (ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
-            raise EngineError(f"ASE cannot run this: {type(error).__name__}: {error}") from error
+        except (EngineError, ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
+            failure = f"ASE cannot run this: {type(error).__name__}: {error}"
         if not kept:
             if failure is None:  # a relaxation that needed fewer steps than `every`
                 kept, steps = [Frame.from_ase(atoms)], [dynamics.nsteps]
@@ -245,8 +258,8 @@ class AseExplorer:
             optimizer.run(fmax=self.settings.fmax, steps=self.settings.steps)
         except _ExplodedError as error:
             failure = f"the run exploded: {error}"
-        except (ValueError, RuntimeError, ArithmeticError) as error:
-            raise EngineError(f"ASE cannot run this: {type(error).__name__}: {error}") from error
+        except (EngineError, ValueError, RuntimeError, ArithmeticError) as error:
+            failure = f"ASE cannot run this: {type(error).__name__}: {error}"
         if not kept:
             raise EngineError(failure or "the band was not moved")
         return Trajectory.of(kept, steps, failure)

@@ -20,6 +20,9 @@ from lamflow.science.dynamics import Dynamics, Systems
 from lamflow.science.relaxation import relax
 from lamflow.units import BAR_IN_EV_PER_A3, EvPerAngstrom, PerBar
 
+COLLAPSED = 0.1
+"""Share of its volume below which a system is none any more."""
+
 
 class BatchedExploration(DynamicsSettings):
     """Molecular dynamics or relaxation of all start structures and conditions together, in one process a pod."""
@@ -145,15 +148,21 @@ class BatchedExplorer:
             energies, forces, virials = moving.evaluate(positions, cells, numbers)
             return energies[0], forces[0], virials[0]
 
-        systems.energies, systems.forces, systems.virials = evaluate(systems.positions, systems.cells, systems.number)
-        self._drop(systems, kept, 0)
-        for step in range(1, settings.steps + 1):
-            if not len(systems.number):
-                break
-            dynamics.step(systems, evaluate)
-            self._drop(systems, kept, step)
-            if step % settings.every == 0 and len(systems.number):
-                _keep(systems, kept, step, moving, len(committee))
+        try:
+            systems.energies, systems.forces, systems.virials = evaluate(
+                systems.positions, systems.cells, systems.number
+            )
+            self._drop(systems, kept, 0, starts)
+            for step in range(1, settings.steps + 1):
+                if not len(systems.number):
+                    break
+                dynamics.step(systems, evaluate)
+                self._drop(systems, kept, step, starts)
+                if step % settings.every == 0 and len(systems.number):
+                    _keep(systems, kept, step, moving, len(committee))
+        except EngineError as error:  # what was kept until then is good
+            for number in systems.number:
+                kept[int(number)].failure = str(error).splitlines()[0]
         return [own.trajectory(start) for own, start in zip(kept, starts, strict=True)]
 
     def _dynamics(self, tasks: Sequence[ExploreTask]) -> Dynamics:
@@ -166,14 +175,17 @@ class BatchedExplorer:
             settings.barostat_time, settings.compressibility / BAR_IN_EV_PER_A3,
         )  # fmt: skip
 
-    def _drop(self, systems: Systems, kept: Sequence[_Kept], step: int) -> None:
-        """End the systems that have exploded."""
+    def _drop(self, systems: Systems, kept: Sequence[_Kept], step: int, starts: Sequence[Frame]) -> None:
+        """End the systems that have exploded or collapsed."""
         largest = np.linalg.norm(systems.forces, axis=-1).max(axis=1)
-        good = (largest < self.settings.max_force) & np.isfinite(systems.energies)
+        begun = np.array([abs(np.linalg.det(starts[int(number)].cell)) for number in systems.number])
+        there = np.abs(np.linalg.det(systems.cells)) >= COLLAPSED * begun
+        good = (largest < self.settings.max_force) & np.isfinite(systems.energies) & there
         if good.all():
             return
-        for number, force in zip(systems.number[~good], largest[~good], strict=True):
-            kept[int(number)].failure = f"the run exploded: an atom feels {force:.3g} eV/Å at step {step}"
+        for number, force, whole in zip(systems.number[~good], largest[~good], there[~good], strict=True):
+            why = f"exploded: an atom feels {force:.3g} eV/Å" if whole else "collapsed: a tenth of the volume is left"
+            kept[int(number)].failure = f"the run {why} at step {step}"
         systems.keep(np.flatnonzero(good))
 
     def _relax(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> list[Trajectory]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from lamflow.config.engines import Engine
-from lamflow.config.section import Element, InputFile, expand
+from lamflow.config.section import Element, InputFile, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.frames import Floats
 from lamflow.engines.program import PeriodicSettings, ProgramLabeler, boxed, merged, on_path
@@ -64,8 +64,19 @@ class Cp2k(PeriodicSettings):
     """How CP2K is started, for example `[mpirun, -np, "4", cp2k.psmp]`."""
     remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
 
+    @field_validator("input", mode="after")
+    @classmethod
+    def _upper_case(cls, given: Any) -> Any:
+        return _upper(given)
+
+    @field_validator("remedies", mode="after")
+    @classmethod
+    def _upper_steps(cls, given: Any) -> Any:
+        return {kind: [_upper(step) for step in ladder] for kind, ladder in given.items()}
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        check_names("files", self.files, ("cp2k.inp",))
         only = sorted(set(self.basis) ^ set(self.potentials))
         if only:
             has, lacks = ("basis set", "potentials") if only[0] in self.basis else ("potential", "basis")
@@ -93,10 +104,10 @@ class Cp2kLabeler(ProgramLabeler[Cp2k]):
 
     def files(self, settings: Cp2k, frame: Frame) -> dict[str, str | Path]:
         """cp2k.inp, and the user's own files of basis sets and potentials."""
-        sections = {key.upper(): value for key, value in settings.input.items()}
-        made: dict[str, str | Path] = {
-            "cp2k.inp": "\n".join(_lines(merged(_sections(settings, frame), sections))) + "\n"
-        }
+        sections = _sections(settings, frame)
+        if _inner(settings.input, "FORCE_EVAL", "DFT", "XC", "XC_FUNCTIONAL") is not None:
+            del sections["FORCE_EVAL"]["DFT"]["XC"]  # functionals that stand side by side would add up
+        made: dict[str, str | Path] = {"cp2k.inp": "\n".join(_lines(merged(sections, settings.input))) + "\n"}
         return made | {file.name: expand(file) for file in settings.files}
 
     def read(self, settings: Cp2k, frame: Frame, folder: Path) -> Labels | LabelFailure:
@@ -122,19 +133,11 @@ def _sections(settings: Cp2k, frame: Frame) -> dict[str, Any]:
     elif mesh is not None:
         dft["KPOINTS"] = {"SCHEME": f"MONKHORST-PACK {mesh[0]} {mesh[1]} {mesh[2]}"}
     if settings.magnetic_moments:
-        dft["UKS"] = True
+        dft.update(UKS=True, MULTIPLICITY=_multiplicity(settings, frame))
     if frame.electronic_temperature is not None:
         smear = {"_": True, "METHOD": "FERMI_DIRAC", "ELECTRONIC_TEMPERATURE": f"[K] {frame.electronic_temperature}"}
         dft["SCF"].update(SMEAR=smear, ADDED_MOS=10 + 2 * frame.natoms)
-    moments = settings.magnetic_moments
-    kinds = [
-        {
-            "_": element, "ELEMENT": element, "BASIS_SET": settings.basis[element],
-            "POTENTIAL": settings.potentials[element],
-            **({"MAGNETIZATION": moments[element]} if element in moments else {}),
-        }
-        for element in sorted(set(frame.symbols))
-    ]  # fmt: skip
+    kinds = [_kind(settings, element) for element in sorted(set(frame.symbols))]
     cell = {name: " ".join(f"{x:.12f}" for x in row) for name, row in zip("ABC", box.cell, strict=True)}
     coordinates = [
         f"{symbol} {x:.12f} {y:.12f} {z:.12f}" for symbol, (x, y, z) in zip(box.symbols, box.positions, strict=True)
@@ -150,6 +153,39 @@ def _sections(settings: Cp2k, frame: Frame) -> dict[str, Any]:
                        "KIND": kinds},
         },
     }  # fmt: skip
+
+
+def _kind(settings: Cp2k, element: str) -> dict[str, Any]:
+    if element not in settings.basis:
+        raise ValueError(f"label.basis: there is none for {element}")
+    moments = settings.magnetic_moments
+    return {
+        "_": element, "ELEMENT": element, "BASIS_SET": settings.basis[element],
+        "POTENTIAL": settings.potentials[element],
+        **({"MAGNETIZATION": moments[element]} if element in moments else {}),
+    }  # fmt: skip
+
+
+def _multiplicity(settings: Cp2k, frame: Frame) -> int:
+    """2S + 1 of the moments that are asked for, as near as the number of electrons allows."""
+    charge = int(_inner(settings.input, "FORCE_EVAL", "DFT", "CHARGE") or 0)
+    odd = (int(frame.numbers.sum()) - charge) % 2
+    unpaired = 2 * round((abs(sum(settings.moments(frame.symbols))) - odd) / 2) + odd
+    return 1 + max(odd, unpaired)
+
+
+def _inner(sections: Any, *path: str) -> Any:
+    """What lies at the end of a path of sections, or None."""
+    for key in path:
+        sections = sections.get(key) if isinstance(sections, Mapping) else None
+    return sections
+
+
+def _upper(value: Any) -> Any:
+    """Sections and keywords in upper case, as CP2K takes them in any."""
+    if isinstance(value, Mapping):
+        return {str(key).upper(): _upper(item) for key, item in value.items()}
+    return [_upper(item) for item in value] if isinstance(value, list) else value
 
 
 def _lines(sections: Mapping[str, Any], depth: int = 0) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import Engine
-from lamflow.config.section import InputFile, expand
+from lamflow.config.section import InputFile, check_names, expand, hashed
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.io import read_labeled, write_structure
 from lamflow.engines.program import ProgramLabeler, ProgramSettings, aligned
@@ -21,7 +21,7 @@ from lamflow.errors import InputError
 class Custom(ProgramSettings):
     """Labels by a command of your own that reads and writes formats which dpdata or ASE know."""
 
-    beside_physics = frozenset({"label_timeout"})  # here the command is what is computed
+    beside_physics = frozenset({"label_timeout", "remedies"})  # here the command is what is computed
 
     engine: Literal["custom"]
     command: list[str] = Field(min_length=1)
@@ -41,6 +41,8 @@ class Custom(ProgramSettings):
     """A regular expression that must be found in what the command prints; without it the SCF cycle is unconverged."""
     unconverged: str | None = None
     """A regular expression that says so when it is found there."""
+    electronic_temperature: bool = False
+    """The command knows one, and looks into LAMFLOW_ELECTRONIC_TEMPERATURE (K) of its environment for it."""
     input: dict[Literal["environment"], dict[str, str]] = Field(default_factory=dict)
     """Variables of the command's environment; remedies change them."""
     remedies: dict[FailureKind, list[dict[str, JsonValue]]] = Field(default_factory=dict)
@@ -50,6 +52,7 @@ class Custom(ProgramSettings):
         for name in (self.input_file, self.output_file):
             if name.startswith("/") or ".." in Path(name).parts:
                 raise ValueError(f"{name!r}: give a name in the folder that the command runs in")
+        check_names("files", self.files, (self.input_file, self.output_file))
         for key in ("converged", "unconverged"):
             pattern = getattr(self, key)
             try:
@@ -58,19 +61,32 @@ class Custom(ProgramSettings):
                 raise ValueError(f"{key}: {pattern!r} is no regular expression: {error}") from error
         return self
 
+    @property
+    def hot(self) -> bool:
+        """As the user says."""
+        return self.electronic_temperature
+
+    def identity(self) -> dict[str, str]:
+        """The scripts that the command names."""
+        words = [Path(word) for word in self.command]
+        return {str(number): hashed(word) for number, word in enumerate(words) if word.is_absolute() and word.is_file()}
+
 
 class CustomLabeler(ProgramLabeler[Custom]):
     """Labeler by a command."""
 
     output = "stdout.log"
+    strict = True
 
     def __init__(self, settings: Custom) -> None:
         super().__init__(settings)
         self.results = () if settings.output_file == "." else (settings.output_file,)
 
-    def environment(self, settings: Custom) -> dict[str, str]:
-        """The user's variables."""
-        return settings.input.get("environment", {})
+    def environment(self, settings: Custom, frame: Frame) -> dict[str, str]:
+        """The user's variables, and the electronic temperature."""
+        heat = frame.electronic_temperature
+        hot = {} if heat is None else {"LAMFLOW_ELECTRONIC_TEMPERATURE": repr(heat)}
+        return {**settings.input.get("environment", {}), **hot}
 
     def files(self, settings: Custom, frame: Frame) -> dict[str, str | Path]:
         """The structure and the user's files."""

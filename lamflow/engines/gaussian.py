@@ -22,6 +22,14 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
 }
 
 
+BEYOND_SCF = (
+    r"\b(?:[rou]*(?:mp[2-5]|ccd|ccsd|cisd|cid|qcisd|bd|cis|casscf)|td|tda|[rou]*\w*(?:2plyp|dsd|pbe0dh|pbeqidh)\w*)\b"
+)
+"""Methods whose forces are not those of the energy after `SCF Done`."""
+CORRELATED = re.compile(r"\bEUMP2\s*=|\bE2\s*\(\w+\)\s*=|\bE\(CORR\)\s*=|E\(TD-HF/TD-DFT\)|\bE\(CI\)\s*=")
+"""What they print of theirs."""
+
+
 class Gaussian(ProgramSettings):
     """Labels by Gaussian: energy and forces of an isolated system."""
 
@@ -46,11 +54,18 @@ class Gaussian(ProgramSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        route = " ".join((self.keywords, *(f"{key}={value}" for key, value in self.input.items()))).lower()
         for line in (self.keywords, self.memory, *self.input.values()):
             if "\n" in line or line.lstrip().startswith(("#", "%")):
                 raise ValueError(f"keywords: {line!r}: give the words of the route section only, without # and %")
-        if re.search(r"\b(opt|freq|irc)\b", self.keywords.lower()):
-            raise ValueError(f"keywords: {self.keywords!r}: a label is one single point with forces")
+        if re.search(r"\b(opt|freq|irc|scan)\b", route):
+            raise ValueError(f"keywords: {route!r}: a label is one single point with forces")
+        beyond = re.search(BEYOND_SCF, route)
+        if beyond:
+            raise ValueError(
+                f"keywords: {beyond.group(0)!r}: of methods beyond self-consistent fields the energy cannot be read; "
+                "use Hartree-Fock or a density functional"
+            )
         return self
 
     def seconds(self, natoms: int) -> float:
@@ -69,9 +84,9 @@ class GaussianLabeler(ProgramLabeler[Gaussian]):
         """Gaussian writes label.log for label.gjf."""
         return [*settings.command, "label.gjf"]
 
-    def environment(self, settings: Gaussian) -> dict[str, str]:
+    def environment(self, settings: Gaussian, frame: Frame) -> dict[str, str]:
         """Scratch files lie beside the input."""
-        del settings
+        del settings, frame
         return {"GAUSS_SCRDIR": "."}
 
     def files(self, settings: Gaussian, frame: Frame) -> dict[str, str | Path]:
@@ -135,6 +150,8 @@ def read_log(path: Path, frame: Frame) -> Labels | LabelFailure:
         return LabelFailure(f"Gaussian stopped: {error.group(0).strip()}", tail)
     if "Normal termination of Gaussian" not in text:
         return LabelFailure("Gaussian stopped early" if text else "there is no label.log", tail, "incomplete")
+    if CORRELATED.search(text):
+        return LabelFailure("the energy of a method beyond self-consistent fields cannot be read", tail, "refused")
     try:
         labeled = read_labeled(path, "gaussian/log")[-1]
     except InputError as error:

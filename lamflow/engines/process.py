@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from lamflow.errors import EngineError, LateError, NodeError
+from lamflow.errors import EngineError, KilledError, LateError, NodeError
 
 TAIL_LINES = 20
+KILLED = {-signal.SIGKILL, 137}
+"""What a kernel does to a program that takes too much memory."""
 KILLED_BY_THE_MACHINE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, 137, 143}
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -64,7 +66,9 @@ def run(
             end_group(process.pid)
             process.wait()
     if code in KILLED_BY_THE_MACHINE:
-        raise NodeError(f"{argv[0]} was killed (status {code}) in {cwd}; {describe_end(log)}")
+        raise (KilledError if code in KILLED else NodeError)(
+            f"{argv[0]} was killed (status {code}) in {cwd}; {describe_end(log)}"
+        )
     if code != 0:
         kind = NodeError if _disk_is_full(log, cwd) else EngineError
         raise kind(f"{argv[0]} exited with {code} in {cwd}; {describe_end(log)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import time
 from abc import ABC, abstractmethod
@@ -12,16 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from lamflow.config.engines import LabelerSettings
-from lamflow.config.section import Element
+from lamflow.config.section import Element, expand, hashed
 from lamflow.data import Attempt, FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.frames import Floats, Ints
 from lamflow.engines import process
 from lamflow.engines.protocol import LabelFailure
-from lamflow.errors import EngineError, LateError
+from lamflow.errors import EngineError, KilledError, LateError
 from lamflow.units import BohrMagneton, PerAngstrom, Second
 
 Spacing = PerAngstrom | tuple[PerAngstrom, PerAngstrom, PerAngstrom]
@@ -33,6 +35,8 @@ ASKED = "asked.sha256"
 """Hash of the input that an output belongs to."""
 SAME = 1e-2
 """Å; outputs whose atoms are farther away than this from where they should be are of another structure."""
+SAME_CELL = 2e-4
+"""Relative; cells that differ by more belong to another structure, by less they lack digits that were not printed."""
 ROOM = 5.0
 """Å of vacuum on every side of an isolated system that a code can only treat in a box."""
 
@@ -40,7 +44,7 @@ ROOM = 5.0
 class ProgramSettings(LabelerSettings):
     """What every code that runs as a program is told."""
 
-    beside_physics: ClassVar[frozenset[str]] = frozenset({"command", "label_timeout"})
+    beside_physics: ClassVar[frozenset[str]] = frozenset({"command", "label_timeout", "remedies"})
 
     forbidden: ClassVar[Mapping[str, str]] = {}
     """Keys of the code's input that users may not set, in lower case, and why."""
@@ -65,6 +69,23 @@ class ProgramSettings(LabelerSettings):
                 why = self.forbidden.get(path[-1].lower())
                 if why is not None:
                     raise ValueError(f"{where}.{'.'.join(path)}: not allowed: {why}")
+        return self
+
+    @model_validator(mode="after")
+    def _remedies_fit(self) -> Self:
+        """Settings with remedies taken are settings."""
+        for kind, ladder in self.remedies.items():
+            changes: dict[str, JsonValue] = {}
+            for step in ladder:
+                changes = merged(changes, step)
+                given = {**self.model_dump(), "input": merged(self.input, changes), "remedies": {}}
+                try:
+                    type(self).model_validate(given)
+                except ValidationError as error:
+                    first = error.errors()[0]
+                    where = ".".join(str(part) for part in first["loc"])
+                    said = first["msg"].removeprefix("Value error, ")
+                    raise ValueError(f"remedies.{kind}: {f'{where}: ' if where else ''}{said}") from error
         return self
 
     def missing(self) -> str | None:
@@ -96,6 +117,11 @@ class PeriodicSettings(ProgramSettings):
             return self.kpoints
         return kpoint_grid(frame.cell, self.kspacing)
 
+    @property
+    def hot(self) -> bool:
+        """They smear the electrons by Fermi and Dirac."""
+        return True
+
     def moments(self, symbols: Sequence[str]) -> list[float]:
         """Magnetic moment of each atom, Bohr magnetons; empty if none is given."""
         given = self.magnetic_moments
@@ -126,16 +152,19 @@ class ProgramLabeler(ABC, Generic[S]):
     """Labeler by a program that treats one frame at a time. An engine gives `files` and `read`.
 
     output   file that the program's output and errors go into
-    results  further files and folders that `read` looks at, removed before the program runs
+    results  further files and folders that `read` looks at, removed before the program runs again
     heavy    files and folders that are removed when it has run, as patterns
+    strict   an exit status other than 0 is a failure, whatever the program has written
     """
 
     output: ClassVar[str]
     results: tuple[str, ...] = ()
     heavy: ClassVar[tuple[str, ...]] = ()
+    strict: ClassVar[bool] = False
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
+        self._recipes: dict[tuple[tuple[str, ...], bool], str] = {}
 
     @abstractmethod
     def files(self, settings: S, frame: Frame) -> dict[str, str | Path]:
@@ -152,9 +181,9 @@ class ProgramLabeler(ABC, Generic[S]):
         """How the program is started in its folder."""
         return settings.command
 
-    def environment(self, settings: S) -> dict[str, str]:
+    def environment(self, settings: S, frame: Frame) -> dict[str, str]:
         """Variables that the program needs."""
-        del settings
+        del settings, frame
         return {}
 
     def label(self, frames: Sequence[Frame], work: Path) -> list[Labels | LabelFailure]:
@@ -163,6 +192,21 @@ class ProgramLabeler(ABC, Generic[S]):
         if missing:
             raise EngineError(missing)
         return [self._label(frame, work / frame.content_hash()) for frame in frames]
+
+    def recipe(self, frame: Frame) -> str:
+        """See KeepsRecipes: what the program is told of one atom of each element in a row."""
+        symbols = tuple(sorted(set(frame.symbols)))
+        known = self._recipes.get((symbols, frame.pbc))
+        if known is None:
+            numbers = np.array([atomic_numbers[symbol] for symbol in symbols])
+            row = np.arange(len(symbols))[:, None] * np.array([2.0, 0.0, 0.0])
+            probe = Frame(numbers, row, np.diag([2.0 * len(symbols) + 8, 10.0, 10.0]), frame.pbc)
+            try:
+                known = self._asked(self.settings, probe, self.files(self.settings, probe))
+            except ValueError:  # a frame of another size may do; its own settings are hashed all the same
+                known = ""
+            self._recipes[symbols, frame.pbc] = known
+        return known
 
     def _label(self, frame: Frame, work: Path) -> Labels | LabelFailure:
         attempts: list[Attempt] = []
@@ -184,33 +228,58 @@ class ProgramLabeler(ABC, Generic[S]):
     def _try(self, settings: S, frame: Frame, folder: Path) -> Labels | LabelFailure:
         """One try. Raises NodeError when the machine is at fault."""
         try:
-            asked = _write(folder, self.files(settings, frame))
+            files = self.files(settings, frame)
         except ValueError as error:
             return LabelFailure(str(error), kind="refused")
+        asked = self._asked(settings, frame, files)
         if (folder / ASKED).is_file() and (folder / ASKED).read_text() == asked:
             finished = self._read(settings, frame, folder)
-            if isinstance(finished, Labels):
+            if _is_final(finished):
                 return finished
-        _remove(folder, (self.output, *self.results))
-        trouble: EngineError | None = None
+        shutil.rmtree(folder, ignore_errors=True)
+        _write(folder, files)
         try:
-            process.run(
-                self.command(settings), cwd=folder, log=folder / self.output, timeout=settings.label_timeout,
-                environment=self.environment(settings),
-            )  # fmt: skip
-        except EngineError as error:
-            trouble = error
+            trouble = self._run(settings, frame, folder)
         finally:
             _remove(folder, self.heavy)
         result = self._read(settings, frame, folder)
-        if isinstance(result, Labels):
+        if trouble is not None and self.strict and isinstance(result, Labels):
+            result = LabelFailure("it wrote labels", process.tail(folder / self.output))
+        if _is_final(result):
             (folder / ASKED).write_text(asked)
+        if isinstance(result, Labels) or trouble is None or result.kind == "unconverged":
             return result
         if isinstance(trouble, LateError):
             return LabelFailure(str(trouble).split(";", 1)[0], result.log, "late")
-        if trouble is None or result.kind == "unconverged":
-            return result
         return LabelFailure(f"{result.reason}; {str(trouble).partition('; the end of')[0]}", result.log, result.kind)
+
+    def _asked(self, settings: S, frame: Frame, files: Mapping[str, str | Path]) -> str:
+        """Hash of everything that the program is told."""
+        contents = {name: hashed(file) if isinstance(file, Path) else file for name, file in files.items()}
+        told: list[Any] = [contents, self.environment(settings, frame), settings.identity()]
+        if "command" not in settings.beside_physics:
+            told.append(self.command(settings))
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    def _run(self, settings: S, frame: Frame, folder: Path) -> EngineError | KilledError | None:
+        """Run the program, and return what went wrong. One that is killed gets a second chance, for memory that others
+        took may be free again, and is a failed label then. Raises NodeError when the machine is at fault otherwise."""
+        command, environment = self.command(settings), self.environment(settings, frame)
+        killed: KilledError | None = None
+        for _ in range(2):
+            _remove(folder, (self.output, *self.results))
+            try:
+                process.run(
+                    command, cwd=folder, log=folder / self.output, timeout=settings.label_timeout,
+                    environment=environment,
+                )  # fmt: skip
+            except KilledError as error:
+                killed = error
+            except EngineError as error:
+                return error
+            else:
+                return None
+        return killed
 
     def _read(self, settings: S, frame: Frame, folder: Path) -> Labels | LabelFailure:
         """What `read` says, whatever a cut-off file does to its parsers, and the gate that all labels pass."""
@@ -235,19 +304,63 @@ def _remove(folder: Path, patterns: Sequence[str]) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _write(folder: Path, files: Mapping[str, str | Path]) -> str:
-    """Write or link the input files into a folder, and return a hash of what was asked."""
-    folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    for name, content in sorted(files.items()):
-        path = folder / name
-        path.unlink(missing_ok=True)
+def _write(folder: Path, files: Mapping[str, str | Path]) -> None:
+    """Write or link the input files into a folder."""
+    folder.mkdir(parents=True)
+    for name, content in files.items():
         if isinstance(content, Path):
-            path.symlink_to(content.absolute())
+            (folder / name).symlink_to(content.absolute())
         else:
-            path.write_text(content)
-        digest.update(f"{name}\0{content}\0".encode())
-    return digest.hexdigest()
+            (folder / name).write_text(content)
+
+
+def _is_final(answer: Labels | LabelFailure) -> bool:
+    """Asking again would bring the same answer."""
+    return isinstance(answer, Labels) or answer.kind == "unconverged"
+
+
+def linked(key: str, files: Mapping[str, Path], symbols: Sequence[str]) -> dict[str, tuple[str, Path]]:
+    """The file of each element in `symbols`: what it is called where the program runs, and where it lies.
+
+    Files of two elements may have the same name in different folders. Raises ValueError for an element without one.
+    """
+    made = {}
+    for element in dict.fromkeys(symbols):
+        if element not in files:
+            raise ValueError(f"label.{key}: there is none for {element}")
+        path = expand(files[element])
+        made[element] = (f"{element}-{path.name}", path)
+    return made
+
+
+def by_element(tags: dict[str, Any], defaults: Mapping[str, float], symbols: Sequence[str]) -> dict[str, Any]:
+    """`tags` with values that are given by element as the list over species that codes read.
+
+    defaults  value of an element without one, by the tags that may be given so
+    symbols   of the atoms in the order in which the code gets them
+    """
+    species = list(dict.fromkeys(symbols))
+    return {
+        tag: [value.get(element, defaults[tag]) for element in species] if tag in defaults else value
+        for tag, value in tags.items()
+    }
+
+
+def check_by_element(where: str, tags: Mapping[str, Any], defaults: Mapping[str, float]) -> None:
+    """Raise ValueError for a tag of species that is no mapping of elements: their order differs between frames."""
+    for tag, value in tags.items():
+        wanted, given = tag in defaults, isinstance(value, Mapping)
+        if wanted and not given:
+            raise ValueError(
+                f"{where}: {tag} = {value}: species come in another order in every frame, so give it by element in "
+                f"`input`, for example `{tag}: {{Fe: 4.0}}`"
+            )
+        if wanted:
+            for element in value:
+                if element not in atomic_numbers:
+                    raise ValueError(f"{where}: {tag}: {element!r} is not a chemical symbol")
+        elif given:
+            raise ValueError(f"{where}: {tag}: only {', '.join(defaults)} are given by element")
 
 
 def by_species(frame: Frame) -> Ints:
@@ -270,12 +383,15 @@ def aligned(found: LabeledFrame, frame: Frame) -> Labels | LabelFailure:
     away: NDArray[Any] = found.frame.positions - frame.positions[order]
     rotation: NDArray[Any] = np.eye(3)
     if frame.pbc:
-        rotation = np.linalg.solve(found.frame.cell, frame.cell)
-        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=SAME):
+        left, stretch, right = np.linalg.svd(np.linalg.solve(found.frame.cell, frame.cell))
+        if np.abs(stretch - 1).max() > SAME_CELL:
             return LabelFailure("the output is of another structure: its cell is another one", kind="invalid")
-        shares = (found.frame.positions @ rotation - frame.positions[order]) @ np.linalg.inv(frame.cell)
+        rotation = left @ right
+        shares = np.linalg.solve(found.frame.cell.T, found.frame.positions.T).T
+        shares -= np.linalg.solve(frame.cell.T, frame.positions[order].T).T
+        shares -= shares[0]  # some codes shift the origin
         away = (shares - np.round(shares)) @ frame.cell
-    away -= away.mean(axis=0)  # some codes shift the origin
+    away -= away.mean(axis=0)
     if np.abs(away).max() > SAME:
         return LabelFailure("the output is of another structure: its atoms are elsewhere", kind="invalid")
     forces = np.empty_like(found.labels.forces)

@@ -52,6 +52,16 @@ class Labeler(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsRecipes(Protocol):
+    """A Labeler that can say what it adds to its settings."""
+
+    def recipe(self, frame: Frame) -> str:
+        """Hash of everything that the code is told of such elements beside the structure: lamflow's own defaults,
+        contents and names of files. Labels with another recipe are others, whatever the settings say."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LammpsPotential:
     """How LAMMPS uses a trained model.

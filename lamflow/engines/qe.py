@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, JsonValue
+import numpy as np
+from ase.data import atomic_numbers
+from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import Engine
-from lamflow.config.section import Element, InputFile, expand
-from lamflow.data import FailureKind, Frame, Labels
+from lamflow.config.section import Element, InputFile
+from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.engines import process
-from lamflow.engines.program import PeriodicSettings, ProgramLabeler, Spacing, boxed, on_path
+from lamflow.engines.program import PeriodicSettings, ProgramLabeler, Spacing, aligned, boxed, linked, on_path
 from lamflow.engines.protocol import LabelFailure
 from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
 
 FORBIDDEN = {
+    "calculation": "labels are single points",
+    "ibrav": "lamflow writes the structure",
+    "nat": "lamflow writes the structure",
+    "ntyp": "lamflow writes the structure",
     "scf_must_converge": "without it an unconverged run claims to have converged",
     "prefix": "lamflow sets it",
     "outdir": "lamflow sets it",
@@ -26,6 +33,8 @@ FORBIDDEN = {
     "tprnfor": "forces are always computed",
     "tstress": "the stress is always computed",
 }
+INDEXED = re.compile(r"(?P<key>\w+)\((?P<of>\w+)\)")
+"""A key of one species, like hubbard_u(Fe)."""
 REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
     "unconverged": [
         {"electrons": {"electron_maxstep": 200, "mixing_beta": 0.3}},
@@ -49,10 +58,21 @@ class QuantumEspresso(PeriodicSettings):
     """Cutoff of the density; four times `ecutwfc` if absent, which is too low for ultrasoft pseudopotentials."""
     kspacing: Spacing = 0.2
     input: dict[Literal["control", "system", "electrons"], dict[str, JsonValue]] = Field(default_factory=dict)
-    """Further keys of pw.x's namelists, as in its manual."""
+    """Further keys of pw.x's namelists, as in its manual. Those of species take an element: `hubbard_u(Fe): 4.0`."""
     command: list[str] = ["pw.x"]
     """How pw.x is started, for example `[mpirun, -np, "4", pw.x]`."""
     remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
+
+    @model_validator(mode="after")
+    def _species_have_names(self) -> Self:
+        for key in self.input.get("system", {}):
+            found = INDEXED.fullmatch(key)
+            if found and found["of"] not in atomic_numbers:
+                raise ValueError(
+                    f"input.system.{key}: species come in another order in every frame; name the element, for example "
+                    f"{found['key']}(Fe)"
+                )
+        return self
 
     def known_elements(self) -> set[str] | None:
         """Those with a pseudopotential."""
@@ -77,11 +97,11 @@ class QeLabeler(ProgramLabeler[QuantumEspresso]):
         """pw.in and the pseudopotentials."""
         from ase.io.espresso import write_espresso_in
 
-        sources = {element: expand(settings.pseudopotentials[element]) for element in sorted(set(frame.symbols))}
+        sources = linked("pseudopotentials", settings.pseudopotentials, frame.symbols)
         system: dict[str, Any] = {
             "ecutwfc": settings.ecutwfc,
             "ecutrho": settings.ecutrho or 4 * settings.ecutwfc,
-            **settings.input.get("system", {}),
+            **_indexed(settings.input.get("system", {}), list(sources)),
         }
         if frame.electronic_temperature is not None:
             width = frame.electronic_temperature * BOLTZMANN / RYDBERG
@@ -98,16 +118,40 @@ class QeLabeler(ProgramLabeler[QuantumEspresso]):
         atoms = box.to_ase()
         moments = settings.moments(box.symbols)
         if moments:
-            system["nspin"] = 2
-            atoms.set_initial_magnetic_moments(moments)
+            if not system.get("noncolin"):
+                system["nspin"] = 2
+            valence = {element: valence_electrons(source) for element, (_, source) in sources.items()}
+            shares = [moment / valence[symbol] for symbol, moment in zip(box.symbols, moments, strict=True)]
+            atoms.set_initial_magnetic_moments(np.clip(shares, -0.999, 0.999))  # 1 and more are μB since 7.3
         text = io.StringIO()
-        names = {element: source.name for element, source in sources.items()}
+        names = {element: name for element, (name, _) in sources.items()}
         write_espresso_in(text, atoms, input_data=namelists, pseudopotentials=names, kpts=settings.mesh(frame))
-        return {"pw.in": text.getvalue(), **{source.name: source for source in sources.values()}}
+        return {"pw.in": text.getvalue(), **dict(sources.values())}
 
     def read(self, settings: QuantumEspresso, frame: Frame, folder: Path) -> Labels | LabelFailure:
         """The labels in pw.out."""
         return read_output(folder / self.output, frame, float(_electrons(settings)["conv_thr"]))
+
+
+def _indexed(keys: Mapping[str, Any], species: list[str]) -> dict[str, Any]:
+    """Keys of species with the number that pw.x knows it by; those of elements that are not there are left out."""
+    made = {}
+    for key, value in keys.items():
+        found = INDEXED.fullmatch(key)
+        if found is None:
+            made[key] = value
+        elif found["of"] in species:
+            made[f"{found['key']}({species.index(found['of']) + 1})"] = value
+    return made
+
+
+def valence_electrons(pseudopotential: Path) -> float:
+    """Electrons of an atom that a UPF file (version 1 or 2) does not replace. Raises ValueError for another file."""
+    text = pseudopotential.read_text(errors="replace")
+    found = re.search(r"z_valence\s*=\s*\"?\s*([\d.EeDd+-]+)|([\d.EeDd+-]+)\s+Z valence", text)
+    if found is None:
+        raise ValueError(f"{pseudopotential}: magnetic_moments need its number of valence electrons, and it has none")
+    return float((found[1] or found[2]).lower().replace("d", "e"))
 
 
 def _electrons(settings: QuantumEspresso) -> dict[str, Any]:
@@ -143,9 +187,7 @@ def read_output(output: Path, frame: Frame, conv_thr: float) -> Labels | LabelFa
     from ase.io import read
 
     atoms = read(output, format="espresso-out", index=-1)
-    if list(atoms.numbers) != list(frame.numbers):
-        return LabelFailure("pw.x's output is of another structure", log, "invalid")
-    return labels_from_ase(atoms)
+    return aligned(LabeledFrame(Frame.from_ase(atoms), labels_from_ase(atoms)), boxed(frame))
 
 
 ENGINE = Engine(

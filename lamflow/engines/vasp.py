@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -18,9 +20,12 @@ from lamflow.data.io import labels_from_ase
 from lamflow.engines.program import (
     PeriodicSettings,
     ProgramLabeler,
+    ProgramSettings,
     aligned,
     boxed,
+    by_element,
     by_species,
+    check_by_element,
     on_path,
 )
 from lamflow.engines.protocol import LabelFailure
@@ -42,19 +47,24 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
 }
 
 
+BY_ELEMENT: dict[str, float] = {"LDAUL": -1, "LDAUU": 0.0, "LDAUJ": 0.0, "RWIGS": 0.0, "ROPT": -0.0005}
+"""Tags of species, and what a species without one gets."""
+
+
 class Vasp(PeriodicSettings):
     """Labels by VASP: one self-consistent calculation with forces and stress a frame.
 
     Without `kspacing` and `kpoints` the INCAR must have KSPACING.
     """
 
+    beside_physics = ProgramSettings.beside_physics | {"potcars", "potcar_names", "potcar_sha256"}  # read: see recipe
     obtained = "VASP is licensed, see vasp.at; load its module or put it on PATH"
 
     engine: Literal["vasp"]
     incar: InputFile | None = None
     """An INCAR of your own."""
     input: dict[str, JsonValue] = Field(default_factory=dict)
-    """INCAR tags, on top of those of the file."""
+    """INCAR tags, on top of those of the file. Those of species are given by element: `LDAUU: {Fe: 4.0}`."""
     gamma: bool = True
     """Meshes are centred at Γ."""
     potcars: str
@@ -79,6 +89,7 @@ class Vasp(PeriodicSettings):
         for tag, allowed in FIXED.items():
             if tag in tags and str(tags[tag]) not in map(str, allowed):
                 raise ValueError(f"INCAR: {tag} = {tags[tag]} is not allowed: a label is one single point with stress")
+        check_by_element("INCAR", tags, BY_ELEMENT)
         if self.kspacing is not None and self.kpoints is not None:
             raise ValueError("give kspacing or kpoints, not both")
         if self.kspacing is None and self.kpoints is None:
@@ -154,10 +165,15 @@ class VaspLabeler(ProgramLabeler[Vasp]):
         box, order = boxed(frame), by_species(frame)
         tags = {**DEFAULTS, **settings.tags()}
         ordered = [frame.symbols[place] for place in order]
+        tags = by_element(tags, BY_ELEMENT, ordered)
         moments = settings.moments(ordered)
-        if moments:
-            tags.update(ISPIN=2, MAGMOM=" ".join(f"{moment:g}" for moment in moments))
-        _check_moments(tags, frame.natoms)
+        if moments and _is_noncollinear(tags):
+            tags["MAGMOM"] = " ".join(f"0 0 {moment:g}" for moment in moments)
+        elif moments:
+            runs = [(moment, len(list(run))) for moment, run in itertools.groupby(moments)]
+            tags.update(ISPIN=2, MAGMOM=" ".join(f"{count}*{moment:g}" for moment, count in runs))
+        else:
+            _check_moments(tags, ordered)
         if frame.electronic_temperature is not None:
             tags.update(ISMEAR=-1, SIGMA=frame.electronic_temperature * BOLTZMANN)
         poscar = io.StringIO()
@@ -211,19 +227,34 @@ def read_incar(text: str) -> dict[str, Any]:
     return tags
 
 
-def _check_moments(tags: dict[str, Any], natoms: int) -> None:
-    """Raise ValueError when MAGMOM does not have one value (three in non-collinear runs) for each atom."""
+def _check_moments(tags: dict[str, Any], symbols: Sequence[str]) -> None:
+    """Raise ValueError when a MAGMOM of the user's is not one that fits these atoms, whatever their order."""
     if "MAGMOM" not in tags:
         return
     given = tags["MAGMOM"]
     words = [str(word) for word in given] if isinstance(given, list) else str(given).split()
-    count = sum(int(word.split("*")[0]) if "*" in word else 1 for word in words)
-    each = 3 if any(_is_on(tags.get(tag)) for tag in ("LNONCOLLINEAR", "LSORBIT")) else 1
-    if count != each * natoms:
+    values: list[float] = []
+    try:
+        for word in words:
+            count, star, value = word.rpartition("*")
+            values += [float(value)] * (int(count) if star else 1)
+    except ValueError:
+        raise ValueError(f"INCAR: MAGMOM = {given}: {word!r} is no moment") from None
+    each = 3 if _is_noncollinear(tags) else 1
+    if len(values) != each * len(symbols):
         raise ValueError(
-            f"INCAR: MAGMOM has {count} values for {natoms} atoms; give magnetic_moments, one number an element, "
-            "when frames differ"
+            f"INCAR: MAGMOM has {len(values)} values for {len(symbols)} atoms; give magnetic_moments, one number an "
+            "element, when frames differ"
         )
+    if len(set(symbols)) > 1 and len(set(zip(*[iter(values)] * each, strict=True))) > 1:
+        raise ValueError(
+            "INCAR: MAGMOM goes by the order of atoms, and here they are sorted by species; give magnetic_moments, "
+            "one number an element"
+        )
+
+
+def _is_noncollinear(tags: Mapping[str, Any]) -> bool:
+    return any(_is_on(tags.get(tag)) for tag in ("LNONCOLLINEAR", "LSORBIT"))
 
 
 def _is_on(value: Any) -> bool:

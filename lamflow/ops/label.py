@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -10,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lamflow.config import stored
+from lamflow.config.engines import LabelerSettings
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.batch import Batch
 from lamflow.data.dataset import Item, write_dataset
 from lamflow.data.frames import Floats
 from lamflow.data.results import Labeled, LabelOutcome
 from lamflow.engines import registry
-from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.protocol import KeepsRecipes, Labeler, LabelFailure
 from lamflow.ops._op import Context, op
 from lamflow.ops._read import settings_hash
 
@@ -37,11 +40,17 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     """
     config = stored(input)
     given = Batch.read(batch)
-    settings = config.labeler(given.task)
+    settings = config.labeler(given.task).fixed(config)
     labeler, settings_id = registry.labeler(settings), settings_hash(settings)
     cache = context.labels if config.label_cache and settings.cached else None
-    known = [cache.get(settings_id, frame) if cache is not None else None for frame in given.frames]
-    answers = {place: _Answer(labels, 0.0, cached=True) for place, labels in enumerate(known) if labels is not None}
+    answers: dict[int, _Answer] = {}
+    for place, frame in enumerate(given.frames):
+        known = cache.get(_cache_key(settings, labeler, frame), frame) if cache is not None else None
+        if known is not None:
+            answers[place] = _Answer(known, 0.0, cached=True)
+        elif frame.electronic_temperature is not None and not settings.hot:
+            reason = f"{settings.engine} knows no electronic temperature, and the frame has one"
+            answers[place] = _Answer(LabelFailure(reason, kind="refused"), 0.0)
     wanted = [place for place in range(len(given.frames)) if place not in answers]
     for first in range(0, len(wanted), settings.at_once):
         together = wanted[first : first + settings.at_once]
@@ -58,7 +67,8 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
                     "seconds": seconds,
                     "lamflow": version("lamflow"),
                 }
-                cache.put(settings_id, given.frames[place], passed, about)
+                frame = given.frames[place]
+                cache.put(_cache_key(settings, labeler, frame), frame, passed, about)
         context.progress(len(answers) / len(given.frames))
     outcomes, good = [], []
     for place, frame in enumerate(given.frames):
@@ -70,6 +80,15 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     write_dataset(folder / "data", good, config.elements, "deepmd/npy")
     Labeled(outcomes=outcomes, role=given.role).save(folder / RESULT)
     return Labeling(context.out / "labeled")
+
+
+def _cache_key(settings: LabelerSettings, labeler: Labeler, frame: Frame) -> str:
+    """Labels of a frame with the same key are the same."""
+    if isinstance(labeler, KeepsRecipes):
+        own = labeler.recipe(frame)
+    else:
+        own = hashlib.sha256(json.dumps(settings.identity(), sort_keys=True).encode()).hexdigest()
+    return f"{settings_hash(settings)}-{own[:16]}"
 
 
 class _Answer(NamedTuple):

@@ -59,6 +59,12 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
             "seed: 3\ntasks: [{name: a, start: {label: [rattled]}, heldout: {share: 0.2}}]",
             "start: with tasks this belongs into a task",
         ),
+        (
+            "temperatures: [300, 900]",
+            "temperatures: [300], electronic_temperatures: [9000]",
+            "emt knows no electronic temp",
+        ),
+        ("rattle: 0.05", "electronic_temperature: 5000", "and structures.rattled has one"),
         ("seed: 3", "seed: 3\n1: 2", "line 3    a key must be a word"),
         ("seed: 3", "seed: 3\n? [1, 2]\n: 3", "a key must be a word"),
         ("seed: 3", "seed: &a [*a]", "line"),
@@ -119,3 +125,9 @@ DEEPMD = "train: {engine: deepmd, input: {learning_rate: {start_lr: 1e-3, stop_l
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.yaml: cannot be read: No such file or directory"):
         load(tmp_path / "nothing.yaml")
+
+
+def test_a_ladder_climbs_by_a_fixed_window(tmp_path: Path) -> None:
+    text = STUDY.replace("temperatures: [300, 900]", "temperatures: [300, 900], climb: {}")
+    text = text.replace("{rule: fixed, low: 0.001, high: 2.0}", "{rule: adaptive, high: 2.0}")
+    assert "which means nothing with an adaptive window" in problems(text, tmp_path)

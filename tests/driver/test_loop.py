@@ -18,7 +18,7 @@ import lamflow
 from lamflow.config import load
 from lamflow.data.dataset import manifests
 from lamflow.driver.listener import Listener
-from lamflow.driver.loop import resume, run
+from lamflow.driver.loop import _same_files, resume, run
 from lamflow.driver.rundir import OWNER, RunDirectory
 from lamflow.errors import EngineError, InputError, StateError
 
@@ -188,6 +188,15 @@ def test_an_index_of_dflow_that_a_kill_has_cut_off_is_made_anew(study: Path, tmp
     (tmp_path / "run" / "work" / "tiny-001" / "children").write_text("")
     resume(tmp_path / "run")
     assert [item.number for item in RunDirectory(tmp_path / "run").iterations()] == [0, 1, 2]
+
+
+def test_a_potcar_that_was_swapped_ends_the_run(tmp_path: Path) -> None:
+    def label(digest: str) -> list[dict[str, object]]:
+        return [{"label": {"potcars": "pp", "potcar_names": {}, "potcar_sha256": {"Al": digest}}}]
+
+    _same_files(RunDirectory(tmp_path), label("a"), label("a"))
+    with pytest.raises(StateError, match="the POTCAR of Al is not the one that the run began with"):
+        _same_files(RunDirectory(tmp_path), label("b"), label("a"))
 
 
 def test_redo_throws_away_what_the_steps_wrote(finished: Path, study: Path, tmp_path: Path) -> None:

@@ -55,6 +55,24 @@ class Explosive:
         return [Labels(0.0, np.full(frame.positions.shape, size), np.zeros((3, 3))) for frame in frames]
 
 
+class Broken(Explosive):
+    """A stand-in for a code that gives up after ten calls."""
+
+    def evaluate(self, frames: list[Frame]) -> list[Labels]:
+        if self.calls >= 10:
+            raise EngineError("no more")
+        return super().evaluate(frames)
+
+
+def test_a_model_that_gives_up_costs_no_frame_of_before(copper: list[Frame], tmp_path: Path) -> None:
+    settings = AseExploration.model_validate(
+        {"engine": "ase", "structures": ["x"], "temperatures": [300], "steps": 40, "every": 2, "method": "nve"}
+    )
+    found = explorer(settings).explore(ExploreTask(copper[0], {"temperature": 300.0}, 1, tmp_path), Broken())  # type: ignore[arg-type]
+    assert found.failure == "ASE cannot run this: EngineError: no more"
+    assert found.steps.tolist() == [2, 4, 6, 8]
+
+
 def test_an_explosion_keeps_what_came_before(copper: list[Frame], tmp_path: Path) -> None:
     settings = AseExploration.model_validate(
         {"engine": "ase", "structures": ["x"], "temperatures": [300], "steps": 40, "every": 2, "method": "nve"}

@@ -111,8 +111,33 @@ class TestVasp:
         tags = vasp.read_incar(str(made["INCAR"]))
         assert tags["ENCUT"] == "500"
         assert tags["LREAL"] == ".FALSE."
-        assert tags["MAGMOM"] == "0 0 1.5 1.5"
+        assert tags["MAGMOM"] == "2*0 2*1.5"
         assert tags["NSW"] == "0"
+
+    def test_tags_of_species_are_given_by_element(self, potcars: Path) -> None:
+        frame = Frame(np.array([32, 14]), np.eye(2, 3) * 2, np.diag([5.0, 6.0, 20.0]))
+        given = {"LDAU": True, "LDAUU": {"Ge": 4.0}, "LDAUL": {"Ge": 2, "Fe": 2}}
+        settings = self.settings(potcars, potcar_names={"Ge": "Ge_d"}, input=given, kspacing=0.5)
+        tags = vasp.read_incar(str(vasp.VaspLabeler(settings).files(settings, frame)["INCAR"]))
+        assert (tags["LDAUU"], tags["LDAUL"]) == ("0.0 4.0", "-1 2"), "silicon, then germanium"
+        with pytest.raises(ValueError, match="give it by element"):
+            self.settings(potcars, input={"LDAUU": "4.0 0.0"}, kspacing=0.5)
+        mixed = self.settings(potcars, potcar_names={"Ge": "Ge_d"}, input={"MAGMOM": "4 0"}, kspacing=0.5)
+        with pytest.raises(ValueError, match="order of atoms"):
+            vasp.VaspLabeler(mixed).files(mixed, frame)
+        with pytest.raises(ValueError, match=r"remedies.unconverged: INCAR: NSW = 5 is not allowed"):
+            self.settings(potcars, kspacing=0.5, remedies={"unconverged": [{"NSW": 5}]})
+
+    def test_the_potcar_is_there_only_while_the_program_runs(self, potcars: Path, tmp_path: Path) -> None:
+        program = tmp_path / "vasp"
+        program.write_text("#!/bin/sh\ntest -s POTCAR && echo there\n")
+        program.chmod(0o755)
+        settings = self.settings(potcars, kspacing=0.5, command=[str(program)])
+        for _ in range(2):
+            [answer] = vasp.VaspLabeler(settings).label([silicon(1)], tmp_path / "work")
+            assert failed(answer, "incomplete") == "there is no OUTCAR"
+            assert not list((tmp_path / "work").rglob("POTCAR"))
+            assert "there" in next((tmp_path / "work").rglob("vasp.out")).read_text()
 
     def test_an_incar_is_read_as_vasp_does(self) -> None:
         text = "encut = 500 ! eV\nISMEAR=0; SIGMA = 0.05 # comment\nMAGMOM = 2*1.0 \\\n 0\nnonsense\n"
@@ -235,7 +260,7 @@ class TestAbacus:
             again = dpdata.System(str(tmp_path / "STRU"), fmt="abacus/stru")
             np.testing.assert_allclose(again["coords"][0], frame.positions, atol=1e-6)
         assert keys["nspin"] == "2"
-        assert "Si.orb" in made
+        assert "Si-Si.orb" in made
 
     def test_keys_that_are_lamflows(self, settings: abacus.Abacus, tmp_path: Path) -> None:
         with pytest.raises(ValidationError, match="Calculation: not allowed: labels are single points"):
@@ -359,6 +384,20 @@ def test_cp2k_settings_that_make_no_sense() -> None:
     changes = {"FORCE_EVAL": {"DFT": {"SCF": {"IGNORE_CONVERGENCE_FAILURE": True}}}}
     with pytest.raises(ValidationError, match="IGNORE_CONVERGENCE_FAILURE: not allowed"):
         cp2k.Cp2k.model_validate({**HYDROGEN, "input": changes})
+
+
+def test_cp2k_gets_the_spin_and_the_functional_that_are_asked_for() -> None:
+    oxygen = Frame(np.array([8, 8]), np.array([[0, 0, 0], [0, 0, 1.2]]), np.zeros((3, 3)), pbc=False)
+    given = {**HYDROGEN, "basis": {"O": "B"}, "potentials": {"O": "P"}, "magnetic_moments": {"O": 1.0}}
+    own = {"force_eval": {"dft": {"xc": {"xc_functional": {"becke88": {}, "lyp": {}}}}}}
+    settings = cp2k.Cp2k.model_validate({**given, "input": own})
+    text = str(cp2k.Cp2kLabeler(settings).files(settings, oxygen)["cp2k.inp"])
+    assert "MULTIPLICITY 3" in text
+    assert "&BECKE88" in text
+    assert "&XC_FUNCTIONAL PBE" not in text
+    assert text.count("&DFT") == 1
+    with pytest.raises(ValueError, match=r"label.basis: there is none for H"):
+        cp2k.Cp2kLabeler(settings).files(settings, hydrogen())
 
 
 @pytest.mark.cp2k
@@ -493,10 +532,44 @@ class TestCustom(LabelerConformance):
         [answer] = CustomLabeler(slow).label([self.good_frames()[0]], tmp_path)
         assert "did not finish within 0.5 s" in failed(answer, "late")
 
-    def test_a_killed_code_is_the_machines_fault(self, settings: Custom, tmp_path: Path) -> None:
-        killed = settings.model_copy(update={"command": ["sh", "-c", "kill -9 $$"]})
+    def test_a_killed_code_gets_one_more_chance(self, settings: Custom, tmp_path: Path) -> None:
+        killed = settings.model_copy(update={"command": ["sh", "-c", f"echo >> {tmp_path}/tries; kill -9 $$"]})
+        [answer] = CustomLabeler(killed).label([self.good_frames()[0]], tmp_path)
+        assert "was killed" in failed(answer, "incomplete")
+        assert (tmp_path / "tries").read_text().count("\n") == 2
+        ended = settings.model_copy(update={"command": ["sh", "-c", "kill -15 $$"]})
         with pytest.raises(NodeError, match="was killed"):
-            CustomLabeler(killed).label([self.good_frames()[0]], tmp_path)
+            CustomLabeler(ended).label([self.good_frames()[0]], tmp_path)
+
+    def test_a_command_that_fails_has_no_labels_whatever_it_wrote(self, settings: Custom, tmp_path: Path) -> None:
+        script = ["sh", "-c", f"{sys.executable} {tmp_path}/label.py && exit 3"]
+        (tmp_path / "label.py").write_text(LABEL)
+        other = settings.model_copy(update={"command": script, "input": {"environment": {"STEPS": "3"}}})
+        [answer] = CustomLabeler(other).label([self.good_frames()[0]], tmp_path)
+        assert "exited with 3" in failed(answer, "stopped")
+
+    def test_another_script_is_asked_again_and_has_another_recipe(self, tmp_path: Path) -> None:
+        script, frame = tmp_path / "run.sh", self.good_frames()[0]
+        settings = Custom(engine="custom", command=["sh", str(script)], output_file="out.extxyz", remedies={})
+        recipes = set()
+        for status in (3, 4):
+            script.write_text(f"exit {status}\n")
+            [answer] = CustomLabeler(settings).label([frame], tmp_path)
+            assert f"exited with {status}" in failed(answer, "incomplete")
+            recipes.add(CustomLabeler(settings).recipe(frame))
+        assert len(recipes) == 2
+
+    def test_an_unconverged_try_is_not_paid_again(self, settings: Custom, tmp_path: Path) -> None:
+        counted = ["sh", "-c", f"echo >> {tmp_path}/tries; echo no convergence; touch labeled.extxyz"]
+        other = settings.model_copy(update={"command": counted, "unconverged": "no convergence", "remedies": {}})
+        for _ in range(2):
+            [answer] = CustomLabeler(other).label([self.good_frames()[0]], tmp_path)
+            failed(answer, "unconverged")
+        assert (tmp_path / "tries").read_text().count("\n") == 1
+
+    def test_files_that_would_replace_others_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="another file called POSCAR"):
+            Custom(engine="custom", command=["x"], files=[tmp_path / "POSCAR"])
 
     def test_labels_without_a_virial_are_incomplete(self, settings: Custom, tmp_path: Path) -> None:
         (tmp_path / "label.py").write_text(LABEL.replace("atoms.get_forces()", "del atoms.calc.results['stress']"))

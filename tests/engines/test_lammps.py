@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lamflow.engines.lammps.dump import read_dump
+from lamflow.engines.lammps.potential import _overlays
 from lamflow.engines.lammps.settings import LammpsExploration
 from lamflow.errors import EngineError
 
@@ -79,12 +80,28 @@ def test_settings_that_make_no_sense(change: dict[str, object], expected: str) -
         ("{{ structure }}{{ potential }}{{ trajectory }}{{ temprature }}", "did you mean 'temperature'"),
         ("{{ structure }}{{ potential }}{{ trajectory }}{{ damp }}", "give its values under variables"),
         ("{{ structure }\n", "line 1"),
+        ("{{ structure }}{{ potential }}{{ trajectory }}{{ pressure }}", "has no value; give pressures"),
     ],
 )
 def test_templates_are_read_before_anything_runs(text: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "in.lammps").write_text(text)
     with pytest.raises(ValidationError, match=expected):
         LammpsExploration.model_validate({**GOOD, "template": tmp_path / "in.lammps"})
+
+
+def test_frames_before_atoms_were_lost_are_read(tmp_path: Path) -> None:
+    cell, rng = np.eye(3) * 5, np.random.default_rng(1)
+    whole = [snapshot(step, cell, rng.uniform(0, 5, (4, 3)), np.arange(4)) for step in (10, 20)]
+    lost = [snapshot(step, cell, rng.uniform(0, 5, (3, 3)), np.arange(3)) for step in (30, 40, 50)]
+    (tmp_path / "lost.dump").write_text("".join(whole + lost))
+    assert read_dump(tmp_path / "lost.dump").steps.tolist() == [10, 20]
+
+
+def test_an_overlay_of_other_elements_is_left_out() -> None:
+    overlay = {"style": "lj/cut 4.0", "coefficients": ["{Cu} {Al} 0.1 2.5"]}
+    given = LammpsExploration.model_validate({**GOOD, "overlays": [overlay]})
+    assert _overlays(given, ["Cu"]) == []
+    assert _overlays(given, ["Al", "Cu"]) == [("lj/cut 4.0", ["{Cu} {Al} 0.1 2.5"])]
 
 
 def test_conditions_are_a_product() -> None:

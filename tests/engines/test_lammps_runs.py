@@ -153,6 +153,11 @@ def test_a_path_integral_brings_the_frames_of_its_beads(committee: list[Model], 
     assert found.deviations is not None
     assert len(found.deviations.force_max) == 6
     assert np.abs(found.positions[2] - found.positions[5]).max() > 1e-3, "beads are not the same"
+    assert found.forces is None, "LAMMPS leaves those of normal modes"
+    tilted = replace(alloys(1)[0], cell=np.array([[5.0, 0, 0], [1, 5, 0], [0, 0, 5]]))
+    at_pressure = LammpsExplorer(settings(beads=2, ensemble="npt", pressures=[0.0]))
+    [refused] = at_pressure.explore_all(tasks([tilted], tmp_path / "npt", pressure=0.0), committee)
+    assert "need a rectangular cell" in str(refused.failure)
 
 
 def test_overlays_add_their_forces(committee: list[Model], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from lamflow.data import Frame, Labels
 from lamflow.engines.conformance import LabelerConformance, virial_traces
 from lamflow.engines.program import kpoint_grid
 from lamflow.engines.protocol import Labeler, LabelFailure
-from lamflow.engines.qe import QuantumEspresso, read_output
+from lamflow.engines.qe import QeLabeler, QuantumEspresso, read_output
 from lamflow.engines.registry import labeler
 
 PSEUDO = Path("/usr/share/espresso/pseudo/Si.pbe-rrkj.UPF")
@@ -78,6 +78,42 @@ def test_the_program_is_missing(tmp_path: Path) -> None:
 def test_nothing_that_hides_a_failure_is_allowed() -> None:
     with pytest.raises(ValidationError, match="scf_must_converge: not allowed"):
         QuantumEspresso.model_validate({**FAST, "input": {"electrons": {"scf_must_converge": False}}})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"input": {"control": {"calculation": "relax"}}}, "calculation: not allowed: labels are single points"),
+        ({"remedies": {"unconverged": [{"mixing_beta": 0.1}]}}, r"remedies.unconverged: input.mixing_beta"),
+        ({"input": {"system": {"hubbard_u(1)": 4.0}}}, r"name the element, for example hubbard_u\(Fe\)"),
+    ],
+)
+def test_settings_that_would_label_something_else(given: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        QuantumEspresso.model_validate({**FAST, **given})
+
+
+def test_species_are_told_apart_in_every_order(tmp_path: Path) -> None:
+    """Two pseudopotentials of the same name, a key of one species, and moments as the share of its valence electrons."""
+    for element, electrons in (("Si", 4), ("O", 6)):
+        (tmp_path / element).mkdir()
+        (tmp_path / element / "pbe.upf").write_text(f'<PP_HEADER z_valence="{electrons}.0"/>')
+    settings = QuantumEspresso.model_validate(
+        {
+            **FAST, "pseudopotentials": {e: tmp_path / e / "pbe.upf" for e in ("Si", "O")},
+            "magnetic_moments": {"Si": 2.0}, "input": {"system": {"hubbard_u(Si)": 3.0, "hubbard_u(Fe)": 1.0}},
+        }
+    )  # fmt: skip
+    for numbers, place in (([14, 8], 1), ([8, 14], 2)):
+        frame = Frame(np.array(numbers), np.array([[0.0, 0, 0], [1.5, 0, 0]]), np.eye(3) * 5)
+        made = QeLabeler(settings).files(settings, frame)
+        assert {"Si-pbe.upf", "O-pbe.upf"} <= set(made)
+        words = [line.split() for line in str(made["pw.in"]).lower().splitlines()]
+        assert [f"hubbard_u({place})", "=", "3.0"] in words
+        assert [f"starting_magnetization({place})", "=", "0.5"] in words
+        assert "(3)" not in str(made["pw.in"])
+    with pytest.raises(ValueError, match=r"label.pseudopotentials: there is none for Fe"):
+        QeLabeler(settings).files(settings, Frame(np.array([26]), np.zeros((1, 3)), np.eye(3) * 5))
 
 
 def test_k_points_are_at_most_so_far_apart() -> None:

@@ -22,8 +22,8 @@ CPU_ATOMS = 768
 """Atoms of a batch on a CPU; larger ones leave its caches."""
 GPU_ATOMS = 262_144
 """Atoms of a batch on a GPU to begin with; halved when its memory is too small."""
-ISOLATED = 60.0
-"""Å of empty space around an isolated system."""
+NEIGHBOURS = 256
+"""Of an atom, to begin with."""
 
 
 @dataclass(eq=False)
@@ -147,10 +147,14 @@ class MovingSystems:
         inside = positions + batch.wrap @ cells
         extended, kinds, image = extend_coord_with_ghosts(inside.reshape(count, -1), types, box, reach)
         extended = extended.reshape(count, -1, 3)
-        most = min(extended.shape[1] - 1, 512) if extended.shape[1] > 1 else 1
-        nearby = build_neighbor_list(extended.reshape(count, -1), kinds, natoms, reach, [most], distinguish_types=False)
-        if most == 512 and bool((nearby[..., -1] >= 0).any()):
-            raise EngineError("an atom has more than 511 neighbours within the cutoff: the system has collapsed")
+        possible, most = max(extended.shape[1] - 1, 1), NEIGHBOURS
+        while True:
+            most = min(most, possible)
+            flat = extended.reshape(count, -1)
+            nearby = build_neighbor_list(flat, kinds, natoms, reach, [most], distinguish_types=False)
+            if most == possible or not bool((nearby[..., -1] >= 0).any()):
+                break
+            most *= 2
         used = int((nearby >= 0).sum(dim=-1).max()) if nearby.numel() else 0
         wanted = max(sum(model_sel) for model_sel in (list(model.get_sel()) for model in self.models)) + 1
         nearby = nearby[..., : max(used, 1)]

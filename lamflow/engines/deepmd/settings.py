@@ -238,6 +238,11 @@ class DeepmdLabels(LabelerSettings):
     """The teacher: a checkpoint or a frozen model, with `head` where it has several."""
 
     @property
+    def hot(self) -> bool:
+        """Models that know no electronic temperature refuse it themselves."""
+        return True
+
+    @property
     def at_once(self) -> int:
         """See LabelerSettings."""
         return 10_000

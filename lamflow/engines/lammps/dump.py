@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,8 @@ class Dump:
 def read_dump(path: Path) -> Dump:
     """The whole snapshots of a dump.
 
-    It needs the columns id, type, x (or xu), y and z. A snapshot that was cut off by a crash is left out.
-    Raises EngineError when there is no whole snapshot, or the number of atoms changes.
+    It needs the columns id, type, x (or xu), y and z. A snapshot that was cut off by a crash is left out, and so is
+    everything from the first one on that has lost atoms. Raises EngineError when there is no whole snapshot.
     """
     text = path.read_text(errors="replace") if path.is_file() else ""
     lines = text.splitlines()
@@ -50,9 +51,9 @@ def read_dump(path: Path) -> Dump:
     count = len(lines) // block if natoms else 0
     if count == 0:
         raise EngineError(f"{path}: there is no whole snapshot in this dump")
+    same = (int(lines[start + 3]) == natoms for start in range(0, count * block, block) if lines[start] == lines[0])
+    count = sum(1 for _ in itertools.takewhile(bool, same))
     lines = lines[: count * block]
-    if any(int(lines[start + 3]) != natoms for start in range(0, len(lines), block)):
-        raise EngineError(f"{path}: the number of atoms changes from {natoms}")
     columns = lines[8].split()[2:]
     try:
         wanted = [next(columns.index(name) for name in (axis, f"{axis}u") if name in columns) for axis in "xyz"]
@@ -125,6 +126,8 @@ def _cells(lines: list[str], block: int, count: int) -> tuple[Floats, Floats]:
     for frame, start in enumerate(range(0, count * block, block)):
         for axis in range(3):
             words = lines[start + 5 + axis].split()
+            if len(words) > 3:
+                raise EngineError("a dump of general triclinic boxes; dump without `triclinic/general`")
             bounds[frame, axis, : len(words)] = [float(word) for word in words]
     low, high = bounds[:, :, 0].copy(), bounds[:, :, 1].copy()
     xy, xz, yz = bounds[:, 0, 2], bounds[:, 1, 2], bounds[:, 2, 2]

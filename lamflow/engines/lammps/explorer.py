@@ -132,6 +132,9 @@ class LammpsExplorer:
         """A path integral: the frames of all beads, one bead after the other."""
         work, elements, settings = task.work, sorted(set(task.start.symbols)), self.settings
         work.mkdir(parents=True, exist_ok=True)
+        products = task.start.cell @ task.start.cell.T
+        if settings.ensemble == "npt" and not np.allclose(products, np.diag(np.diag(products))):
+            raise EngineError("path integrals at constant pressure need a rectangular cell: LAMMPS scales lengths only")
         file = "deviations.${bead}.out"
         potential = layered(settings, committee, elements, task.start.electronic_temperature, file)
         write_dump(work / "start-0.dump", _boxed(task.start), elements, tilted=task.start.pbc)
@@ -146,7 +149,8 @@ class LammpsExplorer:
         for number in range(1, settings.beads + 1):
             bead = f"{number:0{width}d}"
             deviations = _last(work / file.replace("${bead}", bead))
-            found.append(_trajectory(work, f"{bead}.dump", task, elements, deviations, failure))
+            path = _trajectory(work, f"{bead}.dump", task, elements, deviations, failure)
+            found.append(replace(path, velocities=None, forces=None))  # LAMMPS leaves them as those of normal modes
         return _joined(found)
 
     def _run(self, work: Path, potential: Potential, task: ExploreTask) -> EngineError | None:

@@ -74,7 +74,8 @@ def _overlays(settings: LammpsExploration, elements: list[str]) -> list[tuple[st
     for overlay in settings.overlays:
         named = [set(re.findall(r"\{([A-Z][a-z]?)\}", line)) for line in overlay.coefficients]
         lines = [line for line, names in zip(overlay.coefficients, named, strict=True) if names <= present]
-        found.append((overlay.style, lines))
+        if lines:  # LAMMPS refuses a style that no pair of atoms uses
+            found.append((overlay.style, lines))
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from lamflow.config.engines import DynamicsSettings
-from lamflow.config.section import InputFile, Section, expand
+from lamflow.config.section import InputFile, Section, check_names, expand
 from lamflow.engines.lammps.template import check_template
 from lamflow.units import Angstrom, Kelvin, Length
 
@@ -81,10 +81,11 @@ class LammpsExploration(DynamicsSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        check_names("files", self.files, ("in.lammps", "start.lmp", "plumed.dat"))
         if self.variables and self.template is None:
             raise ValueError("variables are placeholders of a template; give a template")
         if self.template is not None and expand(self.template).is_file():
-            check_template(self.template, expand(self.template).read_text(), tuple(self.variables))
+            check_template(self.template, expand(self.template).read_text(), tuple(self.conditions()[0]))
         if self.beads and (self.template is not None or self.plumed is not None):
             raise ValueError("beads: path integrals go without template and plumed")
         if self.beads and self.ensemble not in ("nvt", "npt"):

@@ -6,11 +6,14 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from lamflow.errors import EngineError
+
 NEEDED = ("structure", "potential", "trajectory")
 OFFERED = (
-    *NEEDED, "temperature", "pressure", "electronic_temperature", "steps", "timestep", "every", "seed", "elements",
-    "plumed",
+    *NEEDED, "steps", "timestep", "every", "seed", "elements", "plumed",
 )  # fmt: skip
+CONDITIONS = ("temperature", "pressure", "electronic_temperature")
+"""Placeholders whose values are given under the same name with an s."""
 
 HEAD = """\
 units           metal
@@ -49,8 +52,11 @@ print           "lamflow finished {{ place }}"
 """Of each run. A dump can bring another box and other atoms into a process; read_data would need models anew."""
 
 
-def check_template(path: Path, text: str, variables: tuple[str, ...] = ()) -> None:
-    """Raise ValueError when a template lacks a needed placeholder or uses one that nobody fills in."""
+def check_template(path: Path, text: str, given: tuple[str, ...] = ()) -> None:
+    """Raise ValueError when a template lacks a needed placeholder or uses one that nobody fills in.
+
+    given  conditions and variables that have values
+    """
     from jinja2 import TemplateSyntaxError, meta
 
     try:
@@ -61,16 +67,23 @@ def check_template(path: Path, text: str, variables: tuple[str, ...] = ()) -> No
     if missing:
         wanted = ", ".join("{{ " + name + " }}" for name in missing)
         raise ValueError(f"{path}: this LAMMPS template has no {wanted}; without it lamflow cannot run it")
-    known = [*OFFERED, *variables]
+    known = [*OFFERED, *given]
     for name in sorted(used - set(known)):
+        if name in CONDITIONS:
+            raise ValueError(f"{path}: the placeholder {name!r} has no value; give {name}s")
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "; give its values under variables:"
         raise ValueError(f"{path}: nothing fills in the placeholder {name!r}{hint}")
 
 
 def render(text: str, values: dict[str, Any]) -> str:
-    """`text` with its placeholders filled in. Raises jinja2.UndefinedError for one without a value."""
-    return str(_environment().from_string(text).render(values))
+    """`text` with its placeholders filled in. Raises EngineError for one without a value."""
+    from jinja2 import TemplateError
+
+    try:
+        return str(_environment().from_string(text).render(values))
+    except TemplateError as error:
+        raise EngineError(f"the LAMMPS input cannot be written: {error.message}") from error
 
 
 def _environment() -> Any:
