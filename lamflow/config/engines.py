@@ -18,7 +18,7 @@ from pydantic import Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from lamflow.config.section import Section
-from lamflow.units import Bar, ElectronKelvin, EvPerAngstrom, Kelvin, Length, Picosecond, Share
+from lamflow.units import Bar, ElectronKelvin, EvPerAngstrom, Kelvin, Length, Picosecond, Share, Timestep
 
 if TYPE_CHECKING:
     from lamflow.config.schema import Config
@@ -168,7 +168,7 @@ class DynamicsSettings(WalkerSettings):
     electronic_temperatures: list[ElectronKelvin] = Field(default_factory=list)
     """Of the electrons, for models that know one; combined with every temperature and pressure."""
     steps: int = Field(ge=1)
-    timestep: Picosecond = 0.001
+    timestep: Timestep = 0.001
     every: int = Field(10, ge=1)
     """Steps between the frames that are kept."""
     thermostat_time: Picosecond = 0.1

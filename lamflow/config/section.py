@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ase.data import atomic_numbers
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationInfo
 
 
 class Section(BaseModel):
@@ -80,15 +81,50 @@ def rebuilt(value: Any, change: Callable[[Any], Any]) -> Any:
 
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
     """A path written in a configuration file is relative to that file."""
-    root: Any = (info.context or {}).get("root")
-    path = path if root is None or path.is_absolute() or str(path).startswith("$") else Path(root) / path
+    path = _absolute(path, info)
     if info.context and info.context.get("check_files", False) and not expand(path).exists():
         raise ValueError(f"no such file: {path}")
     return path
 
 
-InputFile = Annotated[Path, AfterValidator(_beside_the_file)]
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    root: Any = (info.context or {}).get("root")
+    path = path.expanduser() if str(path).startswith("~") else path
+    return path if root is None or path.is_absolute() or str(path).startswith("$") else Path(root) / path
+
+
+def _no_folder(path: Path, info: ValidationInfo) -> Path:
+    if info.context and info.context.get("check_files", False) and expand(path).is_dir():
+        raise ValueError(f"this is a folder, and a file is needed: {path}")
+    return path
+
+
+def _matched(given: Any, info: ValidationInfo) -> Any:
+    """Files for the patterns in a list of them; a pattern that nothing matches stays as it is."""
+    if not isinstance(given, list):
+        return given
+    found: list[Any] = []
+    for item in given:
+        if isinstance(item, str) and any(sign in item for sign in "*?["):
+            pattern = str(expand(_absolute(Path(item), info)))
+            found += sorted(glob.glob(pattern, recursive=True)) or [item]  # noqa: PTH207  patterns may be absolute
+        else:
+            found.append(item)
+    return found
+
+
+def _as_text(path: str, info: ValidationInfo) -> str:
+    return str(_absolute(Path(path), info))
+
+
+InputFolder = Annotated[Path, AfterValidator(_beside_the_file)]
 """A file or folder that must exist when the configuration is loaded; it travels with the run."""
+InputFile = Annotated[Path, AfterValidator(_beside_the_file), AfterValidator(_no_folder)]
+"""A file that must exist when the configuration is loaded; it travels with the run."""
+InputFiles = Annotated[list[InputFolder], BeforeValidator(_matched)]
+"""Files or folders, or patterns like `frames/*.extxyz` that are looked up when the configuration is loaded."""
+MountedFolder = Annotated[str, AfterValidator(_as_text)]
+"""A folder that is there where it is used, and never copied."""
 
 
 def _known_element(symbol: str) -> str:

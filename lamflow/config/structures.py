@@ -9,7 +9,7 @@ from ase.data import atomic_numbers, reference_states
 from pydantic import Field, model_validator
 
 from lamflow.config.engines import ChosenByEngine, ExplorerSettings, SearcherSettings
-from lamflow.config.section import Element, InputFile, Name, Section
+from lamflow.config.section import Element, InputFiles, Name, Section
 from lamflow.units import Angstrom, ElectronKelvin, Length, Share
 
 Supercell = Annotated[list[Annotated[int, Field(ge=1, le=50)]], Field(min_length=3, max_length=3)]
@@ -73,7 +73,7 @@ class StructureSet(Section):
     """
 
     name: Name
-    files: list[InputFile] = Field(default_factory=list)
+    files: InputFiles = Field(default_factory=list)
     """Structures in any format that ASE, dpdata or pymatgen reads (POSCAR, CIF, extxyz, …); every frame is used."""
     format: str | None = None
     """Name of the format, for files whose name does not tell: ASE's names first, then dpdata's, or `pymatgen`."""

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from lamflow.config.engines import ChosenByEngine, LabelerSettings
 from lamflow.config.pretrained import RANDOM
-from lamflow.config.section import InputFile, Name, Section
+from lamflow.config.section import InputFiles, Name, Section
 
 TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$")]
 """Letters, digits, '-' and '_', at most 60: heads of public models are called like `Domains_Alloy`."""
@@ -17,7 +17,7 @@ TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{
 class Start(Section):
     """The labeled data that the first models are trained on."""
 
-    data: list[InputFile] = Field(default_factory=list)
+    data: InputFiles = Field(default_factory=list)
     """Labeled data that exist: deepmd/npy folders, extxyz, OUTCAR, ASE databases, any format of dpdata."""
     format: str | None = None
     """dpdata's or ASE's name of the format, for files whose name does not tell."""
@@ -34,7 +34,7 @@ class Start(Section):
 class Heldout(Section):
     """Labeled data that are never trained on. Every model is judged on them before it may explore."""
 
-    data: list[InputFile] = Field(default_factory=list)
+    data: InputFiles = Field(default_factory=list)
     """Labeled data that exist, as in `start`."""
     format: str | None = None
     label: list[Name] = Field(default_factory=list)

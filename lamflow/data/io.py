@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import atomic_numbers
 
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.errors import InputError
@@ -23,6 +25,8 @@ HEAT = "fparam.npy"
 def read_structures(path: Path, format: str | None = None) -> list[Frame]:
     """Every structure in `path`, without labels. Raises InputError that names the file and the reason."""
     frames = _structures(path, format)
+    if not frames:
+        raise InputError(f"{path}: there is no structure in it")
     for number, frame in enumerate(frames):
         if not frame.natoms:
             raise InputError(f"{path}: structure {number} has no atoms")
@@ -38,10 +42,13 @@ def _structures(path: Path, format: str | None) -> list[Frame]:
     frames = []
     try:
         images = _pymatgen_read(path) if format == PYMATGEN else _ase_read(path, format)
-    except InputError:
+    except InputError as by_ase:
         if format is not None or importlib.util.find_spec(PYMATGEN) is None:
             raise
-        images = _pymatgen_read(path)
+        try:
+            images = _pymatgen_read(path)
+        except InputError:
+            raise by_ase from None
     for number, atoms in enumerate(images):
         try:
             frames.append(Frame.from_ase(atoms))
@@ -139,12 +146,25 @@ def _ase_knows(format: str) -> bool:
 def _ase_read(path: Path, format: str | None) -> list[Atoms]:
     from ase.io import read
 
+    _check_symbols(path, format)
     try:
         images = read(path, index=":", format=format)
     except Exception as error:
         hint = "" if format else "; if its name does not tell the format, give `format:`"
         raise InputError(f"{path}: cannot be read: {type(error).__name__}: {error}{hint}") from error
     return list(images)
+
+
+def _check_symbols(path: Path, format: str | None) -> None:
+    """Raise InputError for a POSCAR without chemical symbols, which ASE would read as hydrogen, helium and so on."""
+    is_poscar = format == "vasp" or (format is None and path.name.startswith(("POSCAR", "CONTCAR")))
+    if is_poscar and path.is_file():
+        with path.open(errors="replace") as lines:
+            head = list(itertools.islice(lines, 6))
+        words = head[5].split() if len(head) == 6 else []
+        titled = head[0].split() if head else []
+        if words and words[0].isdigit() and not (titled and set(titled) <= set(atomic_numbers)):
+            raise InputError(f"{path}, line 6: this POSCAR does not say which elements it has; put their symbols there")
 
 
 def _pymatgen_read(path: Path) -> list[Atoms]:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -23,8 +23,11 @@ from lamflow.data import Attempt, FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.frames import Floats, Ints
 from lamflow.engines import process
 from lamflow.engines.protocol import LabelFailure
-from lamflow.errors import EngineError, KilledError, LateError
+from lamflow.errors import EngineError, InputError, KilledError, LateError
 from lamflow.units import BohrMagneton, PerAngstrom, Second
+
+if TYPE_CHECKING:
+    from lamflow.config.schema import Config
 
 Spacing = PerAngstrom | tuple[PerAngstrom, PerAngstrom, PerAngstrom]
 """Of k points: the same along each reciprocal vector, or one for each."""
@@ -72,13 +75,19 @@ class ProgramSettings(LabelerSettings):
         return self
 
     @model_validator(mode="after")
+    def _can_start(self) -> Self:
+        if not self.command:
+            raise ValueError("command: empty; name the program")
+        return self
+
+    @model_validator(mode="after")
     def _remedies_fit(self) -> Self:
         """Settings with remedies taken are settings."""
         for kind, ladder in self.remedies.items():
             changes: dict[str, JsonValue] = {}
             for step in ladder:
                 changes = merged(changes, step)
-                given = {**self.model_dump(), "input": merged(self.input, changes), "remedies": {}}
+                given = {**self.model_dump(exclude_unset=True), "input": merged(self.input, changes), "remedies": {}}
                 try:
                     type(self).model_validate(given)
                 except ValidationError as error:
@@ -108,6 +117,19 @@ class PeriodicSettings(ProgramSettings):
     """The same mesh for every frame instead."""
     magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
     """Of each atom of an element where the cycle begins; the calculation is spin-polarised if any is given."""
+
+    @model_validator(mode="after")
+    def _one_mesh(self) -> Self:
+        if {"kspacing", "kpoints"} <= self.model_fields_set and None not in (self.kspacing, self.kpoints):
+            raise ValueError("give kspacing or kpoints, not both")
+        return self
+
+    def examine(self, config: Config) -> list[str]:
+        """Whether moments are given for elements of the study."""
+        foreign = sorted(set(self.magnetic_moments) - set(config.elements))
+        if foreign:
+            raise InputError(f"label.magnetic_moments: {foreign[0]} is not in elements {config.elements}")
+        return []
 
     def mesh(self, frame: Frame) -> tuple[int, int, int] | None:
         """Numbers of k points for a frame, Γ alone for an isolated one; None where the settings name none."""

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import Engine
-from lamflow.config.section import Element, InputFile, expand
+from lamflow.config.section import Element, InputFile, MountedFolder, expand
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.engines.program import (
@@ -67,7 +67,7 @@ class Vasp(PeriodicSettings):
     """INCAR tags, on top of those of the file. Those of species are given by element: `LDAUU: {Fe: 4.0}`."""
     gamma: bool = True
     """Meshes are centred at Γ."""
-    potcars: str
+    potcars: MountedFolder
     """Folder with a folder for each potential, for example `${VASP_PP_PATH}/potpaw_PBE.64`. Nothing in it is copied
     into the run: on a cluster, mount it into the label pods. Runs keep the hashes of the potentials."""
     potcar_names: dict[Element, str] = Field(default_factory=dict)
@@ -90,8 +90,9 @@ class Vasp(PeriodicSettings):
             if tag in tags and str(tags[tag]) not in map(str, allowed):
                 raise ValueError(f"INCAR: {tag} = {tags[tag]} is not allowed: a label is one single point with stress")
         check_by_element("INCAR", tags, BY_ELEMENT)
-        if self.kspacing is not None and self.kpoints is not None:
-            raise ValueError("give kspacing or kpoints, not both")
+        for key in ("kspacing", "kpoints"):
+            if getattr(self, key) is not None and "KSPACING" in {tag.upper() for tag in self.input}:
+                raise ValueError(f"input.KSPACING: there is {key} too; give one of them")
         if self.kspacing is None and self.kpoints is None:
             spacing = tags.get("KSPACING")
             if spacing is None:
@@ -110,6 +111,8 @@ class Vasp(PeriodicSettings):
     def potcar(self, element: str) -> Path:
         """Where the potential of an element lies. Raises ValueError when it does not."""
         folder = expand(Path(self.potcars))
+        if folder.is_file():
+            raise ValueError(f"{folder} is a file; name the folder that has the potentials")
         path = folder / self.potcar_names.get(element, element)
         path = path if path.is_file() else path / "POTCAR"
         if not path.is_file():
@@ -118,14 +121,15 @@ class Vasp(PeriodicSettings):
 
     def examine(self, config: Config) -> list[str]:
         """Whether every element has a potential. Where the folder is not on this machine only pods can tell."""
+        super().examine(config)
         try:
-            if not expand(Path(self.potcars)).is_dir():
-                return [f"label.potcars: there is no folder {self.potcars} here; label pods must have it"]
-            for element in config.elements:
+            folder = expand(Path(self.potcars))
+            lacking = not folder.exists()
+            for element in [] if lacking else config.elements:
                 self.potcar(element)
         except ValueError as error:
             raise InputError(f"label.potcars: {error}") from error
-        return []
+        return [f"label.potcars: there is no folder {folder} here; label pods must have it"] if lacking else []
 
     def fixed(self, config: Config) -> Self:
         """With the hashes of the potentials, where they are on this machine."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def examine_training(settings: DeepmdTraining, config: Config) -> list[str]:
     """Warnings; raises InputError for heads that are not there and elements that a pre-trained model does not know."""
-    settings.merged_input()
+    _check_input(settings, config)
     _check_committee(settings, config)
     cards: dict[Path, ModelCard] = {}
     warnings: dict[str, None] = {}
@@ -66,6 +66,25 @@ def examine_teacher(settings: DeepmdLabels, config: Config) -> list[str]:
 def _not_here(source: PretrainedModel) -> str:
     """What is said of a model that only a run fetches."""
     return f"{source.url or source.s3}: not fetched yet; its heads and elements are looked at once it is"
+
+
+def _check_input(settings: DeepmdTraining, config: Config) -> None:
+    """What DeePMD-kit itself says of the input of each architecture, before anybody has paid for labels."""
+    from dargs.dargs import ArgumentError
+    from deepmd.utils.argcheck import normalize
+
+    for index in range(0, settings.total, settings.models):
+        spec = settings.merged_input(index)
+        if settings.starts_from_a_model(index) and "descriptor" not in spec.get("model", {}):
+            continue
+        model = {"fitting_net": {}, **spec.get("model", {}), "type_map": list(config.elements)}
+        training = {**spec.get("training", {}), "training_data": {"systems": ["x"]}, "numb_steps": 1}
+        training.pop("data", None)
+        try:
+            normalize({**spec, "model": model, "training": training})
+        except ArgumentError as error:
+            which = f"variant {settings.variant(index)!r}: " if settings.variant(index) else ""
+            raise InputError(f"train.input: {which}DeePMD-kit refuses it: {' '.join(str(error).split())}") from error
 
 
 def _check_committee(settings: DeepmdTraining, config: Config) -> None:

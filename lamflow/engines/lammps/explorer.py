@@ -72,7 +72,7 @@ class LammpsExplorer:
 
     def _share(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> list[Trajectory]:
         """Trajectories of the first runs of `tasks`, up to the one that failed; at least one."""
-        work, elements = tasks[0].work, sorted({symbol for task in tasks for symbol in task.start.symbols})
+        work, elements = tasks[0].work, self._types(tasks)
         work.mkdir(parents=True, exist_ok=True)
         try:
             potential = layered(self.settings, committee, elements, tasks[0].start.electronic_temperature, DEVIATIONS)
@@ -102,7 +102,7 @@ class LammpsExplorer:
 
     def _template(self, task: ExploreTask, committee: Sequence[Model]) -> Trajectory:
         """One run in a process of its own, by the user's input or with PLUMED."""
-        work, elements, settings = task.work, sorted(set(task.start.symbols)), self.settings
+        work, elements, settings = task.work, self._types([task]), self.settings
         work.mkdir(parents=True, exist_ok=True)
         potential = layered(settings, committee, elements, task.start.electronic_temperature, DEVIATIONS)
         values = (
@@ -130,7 +130,7 @@ class LammpsExplorer:
 
     def _beads(self, task: ExploreTask, committee: Sequence[Model]) -> Trajectory:
         """A path integral: the frames of all beads, one bead after the other."""
-        work, elements, settings = task.work, sorted(set(task.start.symbols)), self.settings
+        work, elements, settings = task.work, self._types([task]), self.settings
         work.mkdir(parents=True, exist_ok=True)
         products = task.start.cell @ task.start.cell.T
         if settings.ensemble == "npt" and not np.allclose(products, np.diag(np.diag(products))):
@@ -197,6 +197,11 @@ class LammpsExplorer:
             "timestep": self.settings.timestep,
             "every": self.settings.every,
         }
+
+    def _types(self, tasks: Sequence[ExploreTask]) -> list[str]:
+        """Elements in the order of atom types."""
+        there = {symbol for task in tasks for symbol in task.start.symbols}
+        return [*self.settings.types, *sorted(there - set(self.settings.types))]
 
     def _own(self, task: ExploreTask) -> dict[str, Any]:
         """Values of one run."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from lamflow.config.engines import DynamicsSettings
-from lamflow.config.section import InputFile, Section, check_names, expand
+from lamflow.config.section import Element, InputFile, Section, check_names, expand
 from lamflow.engines.lammps.template import check_template
 from lamflow.units import Angstrom, Kelvin, Length
 
@@ -59,7 +59,10 @@ class LammpsExploration(DynamicsSettings):
     ensemble: Ensemble = "nvt"
     """`npt` changes the volume, `npt-aniso` the three lengths, `npt-tri` the angles too."""
     temperatures: list[Kelvin] = Field(min_length=1)
-    variables: dict[str, list[int | float]] = Field(default_factory=dict)
+    types: list[Element] = Field(default_factory=list)
+    """Elements in the order of LAMMPS's atom types, for templates that name these by number; those of the structure in
+    alphabetical order if empty."""
+    variables: dict[str, Annotated[list[int | float], Field(min_length=1)]] = Field(default_factory=dict)
     """Further placeholders of a template; every value is combined with every other."""
     beads: int | None = Field(None, ge=2, le=256)
     """Path-integral dynamics with so many replicas of each atom, each a process of its own that MPI starts; the frames

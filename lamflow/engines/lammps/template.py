@@ -67,6 +67,11 @@ def check_template(path: Path, text: str, given: tuple[str, ...] = ()) -> None:
     if missing:
         wanted = ", ".join("{{ " + name + " }}" for name in missing)
         raise ValueError(f"{path}: this LAMMPS template has no {wanted}; without it lamflow cannot run it")
+    for name in given:
+        if name in OFFERED:
+            raise ValueError(f"variables: {name!r} is a placeholder of lamflow's own")
+        if name not in used and name not in CONDITIONS:
+            raise ValueError(f"{path}: the variable {name!r} is nowhere in this template, so its values change nothing")
     known = [*OFFERED, *given]
     for name in sorted(used - set(known)):
         if name in CONDITIONS:
