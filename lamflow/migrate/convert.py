@@ -14,7 +14,7 @@ import yaml
 from lamflow.config import parse
 from lamflow.errors import InputError
 from lamflow.migrate import dpclean, dpgen, dpgen2, pfd
-from lamflow.migrate.keys import Keys, Kind, Notes
+from lamflow.migrate.keys import Keys, Kind, Notes, is_comment
 from lamflow.migrate.place import Place, Spec
 
 Source = Literal["dpgen", "dpgen2", "pfd", "dpclean"]
@@ -24,6 +24,9 @@ HEADS: tuple[tuple[Kind, str], ...] = (
     ("changed", "Look at these, they mean something else here:"),
     ("lost", "Has no counterpart in lamflow and was left out:"),
 )
+
+
+STRING_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|^\s*#[^\n]*', re.S | re.M)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -86,11 +89,27 @@ def migrate(file: Path, target: Path, machine: Path | None = None, source: Sourc
     spec = {"name": _name(made.pop("name", None) or stem), **made}
     body = yaml.dump(spec, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
     text = f"{_head(file, kind, notes, place.missing)}\n{body}"
-    for name, content in place.written.items():  # the grammar looks into templates
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (target / name).write_text(content)
-    parse(text, name=f"what was made of {file}", root=target.absolute(), files=False)
+    for name, content in place.written.items():
+        if (target / name).exists() and (target / name).read_text(errors="replace") != content:
+            raise InputError(f"{target / name}: exists already, and a template of {file} becomes it; move it away")
+    before = {name for name in place.written if (target / name).exists()}
+    try:
+        for name, content in place.written.items():  # the grammar looks into templates
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_text(content)
+        parse(text, name=f"what was made of {file}", root=target.absolute(), files=False)
+    except InputError as error:
+        for name in set(place.written) - before:
+            (target / name).unlink(missing_ok=True)
+        raise InputError(f"{error}\n{_lines_of(str(error), text)}") from error
     return Migration(text, kind, notes, place.missing, place.written)
+
+
+def _lines_of(message: str, text: str) -> str:
+    """The lines of the YAML that a message points to, which nobody has seen."""
+    lines = text.splitlines()
+    numbers = [int(number) for number in re.findall(r"line (\d+)", message)]
+    return "\n".join(f"  {number}: {lines[number - 1].strip()}" for number in numbers if 0 < number <= len(lines))
 
 
 def _only_what_is_labeled(made: Spec, notes: Notes) -> None:
@@ -104,6 +123,11 @@ def _only_what_is_labeled(made: Spec, notes: Notes) -> None:
 
 def recognised(raw: Spec, file: Path) -> Source:
     """The program that a file was written for. Raises InputError for none of them."""
+    if "explore_style" in raw or "train_style" in raw:
+        raise InputError(
+            f"{file}: an input of dpgen2 0.0.5 or before, which was flat; bring it into the sections inputs, train, "
+            "explore and fp of later versions first"
+        )
     if "model_devi_jobs" in raw or "fp_style" in raw or "default_training_param" in raw:
         return "dpgen"
     if "dataset" in raw or ("ratio_init" in raw and "select" in raw):
@@ -129,15 +153,29 @@ def _read(file: Path) -> Spec:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read: {error}") from error
     try:
-        raw = json.loads(text)
+        raw = json.loads(text, object_pairs_hook=_once)
+    except _TwiceError as error:
+        raise InputError(f"{file}: the key {error} is given twice; say which one holds") from error
     except ValueError:
+        plain = STRING_OR_COMMENT.sub(lambda found: found[0] if found[0].startswith('"') else "", text)
         try:  # comments and trailing commas, or YAML, which DP-GEN reads too
-            raw = yaml.safe_load(re.sub(r",(\s*[}\]])", r"\1", re.sub(r"^\s*(//|#).*$", "", text, flags=re.M)))
+            raw = yaml.safe_load(re.sub(r",(\s*[}\]])", r"\1", plain))
         except yaml.YAMLError as error:
-            raise InputError(f"{file}: neither JSON nor YAML: {error}") from error
-    if not isinstance(raw, dict):
+            raise InputError(f"{file}: neither JSON nor YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict) or not raw:
         raise InputError(f"{file}: must be a mapping of keys to values")
     return raw
+
+
+class _TwiceError(Exception):
+    """A key that stands twice in a section."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Spec:
+    for key, _ in pairs:
+        if sum(other == key for other, _ in pairs) > 1 and not is_comment(key):
+            raise _TwiceError(repr(key))
+    return dict(pairs)
 
 
 def _all_keys(value: Any) -> list[str]:

@@ -12,21 +12,30 @@ from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.training import training
 from lamflow.migrate.translate import FORMATS, check_masses, command, heldout, listed, one_of_several, symbols
 
+SIMPLIFY = (
+    "init_pick_number",
+    "iter_pick_number",
+    "pick_data",
+    "labeled",
+    "true_error_f_trust_lo",
+    "true_error_f_trust_hi",
+)
 FOREIGN = {"siesta": ("siesta/output", "siesta"), "pwmat": ("pwmat/movement", "PWmat"), "cpx": ("qe/cp/traj", "cp.x")}
 
 
 def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     """A run of DP-GEN: every entry of model_devi_jobs is one iteration of a stage of its own."""
     elements = symbols(listed(keys.take("type_map", to="elements")), keys.notes, "type_map")
+    place.elements = elements
     check_masses(keys, elements)
-    data = [
-        path
-        for item in listed(keys.take("init_data_sys", "pick_data", to="start.data"))
-        for path in place.files(keys.take("init_data_prefix"), item)
-    ]
+    systems = listed(keys.take("init_data_sys", to="start.data")) or listed(keys.take("pick_data", to="start.data"))
+    data = [path for item in systems for path in place.files(keys.take("init_data_prefix"), item)]
     structures = _structures(keys, place)
     made: Spec = {"elements": elements}
     train, explore, fp = (machines.section(name) for name in ("train", "model_devi", "fp"))
+    for section, prefix, command_key in ((explore, "model_devi", "lmp_command"), (fp, "fp", "fp_command")):
+        old = {"command": machines.take(command_key), "group_size": machines.take(f"{prefix}_group_size")}
+        section.raw = {**{key: value for key, value in old.items() if value is not None}, **section.raw}  # before 0.10
     stages = stages_of(keys, explore, place, structures)
     label = _label(keys, fp, place, elements)
     used = {name for stage in stages for group in stage["explore"] for name in group.get("structures", [])}
@@ -87,21 +96,28 @@ def _structures(keys: Keys, place: Place) -> list[Spec]:
         keys.notes.add("translated", "init_data_prefix", "start.data: paths")
     if "sys_format" in keys:
         keys.notes.add("translated", "sys_format", "structures: format")
+    keys.lose(*SIMPLIFY, why="there is no loop that selects from labeled data; all of them are trained on")
     keys.lose("shuffle_poscar", why="start structures are drawn in a seeded order")
     return made
 
 
 def _select(keys: Keys, stages: Sequence[Spec]) -> Spec:
     notes = keys.notes
-    low = one_of_several(keys.take("model_devi_f_trust_lo"), notes, "model_devi_f_trust_lo", "select.window.low")
-    high = one_of_several(keys.take("model_devi_f_trust_hi"), notes, "model_devi_f_trust_hi", "select.window.high")
-    window: Spec = {"rule": "fixed", "low": low if low is not None else 0.05, "high": high or 0.15}
+    levels = {}
+    for key, name, guess in (("model_devi_f_trust_lo", "low", 0.05), ("model_devi_f_trust_hi", "high", 0.15)):
+        jobs = [job[key] for job in listed(keys.raw.get("model_devi_jobs")) if isinstance(job, dict) and key in job]
+        found = one_of_several(keys.take(key) or jobs, notes, key, f"select.window.{name}")
+        if found is None:
+            notes.add("changed", key, f"select.window.{name}", f"it says none; {guess} eV/Å was put in")
+        levels[name] = guess if found is None else found
+    low, high = levels["low"], levels["high"]
+    window: Spec = {"rule": "fixed", **levels}
     if keys.take("model_devi_adapt_trust_lo", to="select.window.rule"):
         window = {"rule": "adaptive", "high": window["high"]}
         window["candidates"] = int(keys.take("model_devi_numb_candi_f", to="select.window.candidates", default=10))
         share = float(keys.take("model_devi_perc_candi_f", to="select.window.share", default=0.0))
         window["share"] = share / 100
-    elif low is not None and high is not None and low >= high:
+    elif low >= high:
         window["high"] = low * 2 or 0.1
         notes.add("changed", "model_devi_f_trust_hi", "select.window.high", "it was not above the lower level")
     for level in ("model_devi_v_trust_lo", "model_devi_v_trust_hi"):
@@ -110,7 +126,7 @@ def _select(keys: Keys, stages: Sequence[Spec]) -> Spec:
     made: Spec = {"window": window}
     if keys.take("use_relative", to="select.by"):
         made["by"] = "force_max_relative"
-        if float(keys.take("epsilon", default=1.0)) != 1.0:
+        if float(keys.take("epsilon", to="select.by", default=1.0)) != 1.0:
             notes.add("changed", "epsilon", "select.by", "1 eV/Å is added to the size of the force")
     keys.lose("epsilon", "use_relative_v", "epsilon_v", why="only the force's deviation can be relative")
     keys.lose("model_devi_f_avg_relative", why="force_max_relative divides by each atom's own force")
@@ -150,6 +166,9 @@ def _train(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> 
         )
         given = given[0] if given else {}
     made: Spec = {"engine": "deepmd", "models": int(keys.take("numb_models", to="train.models", default=4))}
+    if made["models"] < 2 and keys.raw.get("model_devi_jobs"):
+        made["models"] = 2
+        keys.notes.add("changed", "numb_models", "train.models", "a committee needs two at least")
     made |= training(given, "default_training_param", place, keys.notes, elements)
     backend = keys.take("train_backend", default="tensorflow")
     if backend != "pytorch":
@@ -193,6 +212,10 @@ def _train(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> 
         }
         if isinstance(share, int | float):
             phase["old_data_share"] = float(share)
+        elif share is not None:
+            keys.notes.add(
+                "lost", f"training_reuse_old_ratio = {share!r}", why="give train.phases.old_data_share a number"
+            )
         chosen = {name: float(value) for name, value in loss.items() if value is not None}
         phases.append({**phase, **({"loss": chosen} if chosen else {})})
     keys.take("training_init_model", to="train.phases")
@@ -204,15 +227,24 @@ def _train(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> 
 def _label(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> Spec:
     """The label engine of `fp_style`."""
     style = str(keys.take("fp_style", to="label.engine", default="vasp"))
-    text = machine.take("command", to="label.command")
+    text = machine.take("command", "fp_command", to="label.command")
     folder, files = keys.take("fp_pp_path"), listed(keys.take("fp_pp_files"))
     named = {element: str(Path(str(folder or "."), str(file))) for element, file in zip(elements, files, strict=False)}
+    for element in elements[len(files) :] if files else ():
+        keys.notes.add(
+            "changed", "fp_pp_files", "label", f"{element} has none: {len(files)} files for {len(elements)} types"
+        )
+    for file in files[len(elements) :]:
+        keys.notes.add("lost", f"fp_pp_files: {file}", why=f"there are {len(elements)} types")
     for key in ("fp_pp_path", "fp_pp_files"):
         if key in keys:
             keys.notes.add("translated", key, "label: potentials")
     made = _styled(keys, style, named, place, elements)
-    if text and "command" not in made:
-        made["command"] = command(text)
+    words = command(text) if text else []
+    if words:
+        made["command"] = words
+    elif made["engine"] == "custom":
+        keys.notes.add("changed", "(command)", "label.command", "none is known: `your-code` stands for it")
     return made
 
 
@@ -255,6 +287,13 @@ def _styled(keys: Keys, style: str, named: dict[str, str], place: Place, element
             "fp_cluster_vacuum",
             why="clusters are not cut out of periodic frames: explore isolated structures",
         )
+        if "sys_configs" in keys:
+            keys.notes.add(
+                "changed",
+                "(structures)",
+                "structures",
+                "Gaussian labels isolated systems only: as long as the structures are periodic every label is refused",
+            )
         return labels.gaussian_input(given)
     if style == "custom":
         names = {
@@ -268,7 +307,7 @@ def _styled(keys: Keys, style: str, named: dict[str, str], place: Place, element
             "command": ["your-code"],
             **{to: given.take(key, to=f"label.{to}") for key, to in names.items() if key in given},
         }
-    given.used |= set(given.raw)
+    given.lose(*(key for key in given.raw if not is_comment(key)), why=f"written for {style}")
     output, code = FOREIGN.get(style, ("extxyz", style))
     keys.notes.add(
         "lost",
@@ -316,15 +355,17 @@ def _pod(kind: str, section: Keys) -> Spec:
         made["gpus"] = int(gpus)
     if kind == "label" and resources.raw.get("cpu_per_node"):
         made["cpu"] = str(resources.take("cpu_per_node", to=f"pods.{kind}.cpu"))
-    if kind != "train" and resources.raw.get("group_size"):
-        made["tasks_per_pod"] = int(resources.take("group_size", to=f"pods.{kind}.tasks_per_pod"))
+    for where in (resources, section):
+        if kind != "train" and where.raw.get("group_size"):
+            made["tasks_per_pod"] = int(where.take("group_size", to=f"pods.{kind}.tasks_per_pod"))
     for inner in (resources, section.section("machine")):
         left = sorted(key for key in inner.raw if key not in inner.used and not is_comment(key))
         inner.used |= set(inner.raw)
         if left:
             why = "where jobs run is for `cluster:` and `pods:`, or for this machine"
             section.notes.add("lost", f"{inner.where}.{{{', '.join(left)}}}", why=why)
-    section.lose("user_forward_files", "user_backward_files", "group_size")
+    section.lose("user_forward_files", "user_backward_files")
+    section.lose("group_size")
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from lamflow.migrate import labels
 from lamflow.migrate.keys import Keys, is_comment
@@ -30,6 +31,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     del machines
     inputs, train, explore, fp = (keys.section(name) for name in ("inputs", "train", "explore", "fp"))
     elements = symbols(listed(inputs.take("type_map", to="elements")), keys.notes, "inputs.type_map")
+    place.elements = elements
     check_masses(inputs, elements)
     made: Spec = {"name": keys.take("name", to="name"), "elements": elements}
     structures = configurations(explore, place, elements)
@@ -40,7 +42,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     label = fp_engine(fp, place, elements)
     distilled = train.take("type", default="dp") == "dp-dist"
     made["train"] = trained(train, inputs, place, elements)
-    made |= _tasks(inputs, parts, label) if inputs.raw.get("multitask") else {**parts, "label": label}
+    made |= _tasks(inputs, parts, label, place) if inputs.raw.get("multitask") else {**parts, "label": label}
     stages, converge, window = _explored(keys, explore, place, structures)
     made["stages"] = stages
     made["select"] = {"window": window, "limit": int(fp.take("task_max", to="select.limit", default=10))}
@@ -78,7 +80,7 @@ def _data(inputs: Keys, place: Place, structures: list[Spec]) -> Spec:
     return {"start": start, "heldout": heldout(structures, inputs.notes, data)}
 
 
-def _tasks(inputs: Keys, parts: Spec, label: Spec) -> Spec:
+def _tasks(inputs: Keys, parts: Spec, label: Spec, place: Place) -> Spec:
     """Multi-task: every head is a task, the one that is explored is labeled."""
     head = inputs.take("head", to="tasks")
     several = inputs.take("multi_init_data", to="tasks", default={}) or {}
@@ -86,9 +88,8 @@ def _tasks(inputs: Keys, parts: Spec, label: Spec) -> Spec:
     inputs.take("multitask", to="tasks")
     made = []
     for name, item in several.items():
-        own = [str(path) for path in listed(item.get("sys") if isinstance(item, dict) else item)]
-        held = valid.get(name)
-        kept = {"data": listed(held.get("sys"))} if isinstance(held, dict) else {"share": 0.1}
+        own, held = _systems(item, place), _systems(valid.get(name), place)
+        kept: Spec = {"data": held} if held else {"share": 0.1}
         start = {"data": own} if own else parts["start"]
         made.append({"name": name, "start": start, "heldout": kept, **({"label": label} if name == head else {})})
     if not made:
@@ -96,6 +97,12 @@ def _tasks(inputs: Keys, parts: Spec, label: Spec) -> Spec:
     if not any("label" in item for item in made):
         made[0]["label"] = label
     return {"tasks": made}
+
+
+def _systems(item: Any, place: Place) -> list[str]:
+    """Data of one task, as a list or with a prefix."""
+    prefix, systems = (item.get("prefix"), item.get("sys")) if isinstance(item, dict) else (None, item)
+    return [path for each in listed(systems) for path in place.files(prefix, each)]
 
 
 def configurations(explore: Keys, place: Place, elements: Sequence[str]) -> list[Spec]:

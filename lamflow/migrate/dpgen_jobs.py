@@ -53,6 +53,11 @@ def _systems(own: Keys, known: dict[str, Spec]) -> list[str]:
             found += [f"sys-{n}" for n in range(low, high, int(step or 1))]
         else:
             found.append(f"sys-{int(item)}")
+    for name in found:
+        if name not in known:
+            own.notes.add(
+                "lost", f"{own.name('sys_idx')}: {name.removeprefix('sys-')}", why="sys_configs has no such system"
+            )
     return [name for name in found if name in known]
 
 
@@ -60,6 +65,10 @@ def _walks(keys: Keys, own: Keys, place: Place, known: dict[str, Spec], number: 
     """One explore group for each system of a job, so that limits hold for each as in DP-GEN."""
     every = int(own.take("trj_freq", "t_freq", "traj_freq", to="stages: every", default=10))
     steps = int(own.take("nsteps", to="stages: steps", default=1000))
+    if steps < every:
+        keys.notes.add(
+            "changed", own.name("nsteps"), "stages: steps", f"{steps} are less than trj_freq; {every} are made"
+        )
     base: Spec = {"engine": "lammps"}
     template = own.section("template")
     if template.raw:
@@ -79,15 +88,24 @@ def _walks(keys: Keys, own: Keys, place: Place, known: dict[str, Spec], number: 
         base |= _ensemble(keys, own)
     base |= {"steps": max(steps, every), "timestep": float(keys.take("model_devi_dt", default=0.001)), "every": every}
     base |= _times(keys, own)
-    beads = own.take("nbeads", to="stages: beads")
-    if beads:
+    beads = own.take("nbeads")
+    if (
+        beads
+        and base.get("ensemble") in ("nvt", "npt")
+        and "plumed" not in base
+        and not keys.raw.get("model_devi_plumed")
+    ):
         base["beads"] = int(beads)
+        keys.notes.add("translated", own.name("nbeads"), "stages: beads")
+    elif beads:
+        why = "path integrals go with nvt and npt, without template and PLUMED"
+        keys.notes.add("lost", own.name("nbeads"), why=why)
     if keys.raw.get("model_devi_plumed") and "plumed" not in base:
         base["plumed"] = place.path("input.plumed")
     if lmp:
         base["command"] = lmp
     base |= _dispersion(keys)
-    own.lose("neidelay", "sys_rev_mat", why="give a template for it")
+    own.lose("neidelay", why="give a template for it")
     own.lose("s_t", "sk_tr", "skip_train", "skip_training", why="every iteration trains")
     own.lose("task_min", "fp_task_max", "times", "calypso_path")
     for level in ("model_devi_f_trust_lo", "model_devi_f_trust_hi", "model_devi_v_trust_lo", "model_devi_v_trust_hi"):

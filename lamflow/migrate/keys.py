@@ -88,9 +88,9 @@ class Keys:
         return default
 
     def lose(self, *keys: str, why: str = "") -> None:
-        """Say that these have no counterpart, and why."""
+        """Say that these have no counterpart, and why; what was taken has one."""
         for key in keys:
-            if key in self.raw:
+            if key in self.raw and key not in self.used:
                 self.used.add(key)
                 shown = self.name(key) + _value(key, self.raw[key])
                 self.notes.add("lost", shown, why=why)

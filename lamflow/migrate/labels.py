@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lamflow.engines import abacus, qe
+from lamflow.engines import abacus, qe, vasp
 from lamflow.migrate.keys import Keys, Notes, is_comment, without_comments
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.translate import listed, number
 from lamflow.units import BOHR
+
+SINGLE_POINT = {"NSW", "IBRION", "ISIF", "POTIM", "EDIFFG", "TEBEG", "TEEND", "SMASS"}
 
 
 def potcars(files: dict[str, str], place: Place) -> Spec:
@@ -28,7 +30,7 @@ def potcars(files: dict[str, str], place: Place) -> Spec:
 
 
 def vasp_keys(given: Keys) -> Spec:
-    """DP-GEN's own names of a few INCAR tags."""
+    """INCAR tags as they are, or DP-GEN's own names of a few."""
     tags = {"ecut": "ENCUT", "ediff": "EDIFF", "npar": "NPAR", "kpar": "KPAR", "sigma": "SIGMA", "kgamma": "KGAMMA"}
     made: Spec = {"input": {}}
     for key, tag in tags.items():
@@ -37,7 +39,23 @@ def vasp_keys(given: Keys) -> Spec:
     smearing = given.take("smearing", to="label.input.ISMEAR")
     if smearing is not None:
         made["input"]["ISMEAR"] = _smearing(str(smearing))
-    made["kspacing"] = given.take("kspacing", to="label.kspacing", default=0.16)
+    for key in [key for key in given.raw if key not in given.used and not is_comment(key)]:
+        tag = key.upper()
+        if tag == "KSPACING":
+            made["kspacing"] = given.take(key, to="label.kspacing")
+        elif tag == "KGAMMA":
+            made["gamma"] = str(given.take(key, to="label.gamma")).strip(".").upper().startswith("T")
+        elif tag in SINGLE_POINT:
+            given.lose(key, why="a label is one single point")
+        elif tag in vasp.BY_ELEMENT or tag == "MAGMOM":
+            given.lose(key, why="give it by element: see label.input and label.magnetic_moments")
+        else:
+            made["input"][tag] = given.take(key, to=f"label.input.{tag}")
+    if "KGAMMA" in made["input"]:
+        made["gamma"] = bool(made["input"].pop("KGAMMA"))
+    if "kspacing" not in made:
+        made["kspacing"] = 0.16
+        given.notes.add("changed", given.name("kspacing"), "label.kspacing", "it says none; 0.16 Å⁻¹ was put in")
     return made
 
 
@@ -75,16 +93,27 @@ def qe_input(given: Keys, files: dict[str, str]) -> Spec:
                 made[low] = section.take(key, to=f"label.{low}")
             else:
                 made["input"].setdefault(namelist, {})[key] = section.take(key, to=f"label.input.{namelist}.{key}")
-    made.setdefault("ecutwfc", 60.0)
+    if "ecutwfc" not in made:
+        made["ecutwfc"] = 60.0
+        given.notes.add("changed", given.name("ecutwfc"), "label.ecutwfc", "it says none; 60 Ry was put in")
     return made
+
+
+BASIS, POTENTIAL = "DZVP-MOLOPT-SR-GTH", "GTH-PBE"
+"""What an element gets of which an input says nothing."""
 
 
 def cp2k_sections(text: str) -> Spec:
     """A CP2K input file as nested sections."""
     root: Spec = {}
     stack: list[Spec] = [root]
+    variables: dict[str, str] = {}
     for raw in text.splitlines():
         line = re.split(r"[!#]", raw, maxsplit=1)[0].strip()
+        line = re.sub(r"\$\{?(\w+)\}?", lambda found: variables.get(found[1].upper(), found[0]), line)
+        if line[:4].upper() == "@SET":
+            name, _, value = line[4:].strip().partition(" ")
+            variables[name.upper()] = value.strip()
         if not line or line.startswith("@"):
             continue
         word, _, value = line.partition(" ")
@@ -110,32 +139,36 @@ def _append(section: Spec, key: str, value: Any) -> None:
 def cp2k_input(raw: Spec, where: str, elements: Sequence[str], place: Place, notes: Notes) -> Spec:
     """CP2K's settings from nested sections as DP-GEN or a file has them."""
     tree = _upper(without_comments(raw))
-    tree.pop("GLOBAL", None)
     force = tree.get("FORCE_EVAL", tree)
     force = force if isinstance(force, dict) else {}
     dft, subsys = dict(force.get("DFT", {})), dict(force.get("SUBSYS", {}))
     basis, potentials = _kinds(subsys.get("KIND", []), elements)
+    moments = _moments(subsys.get("KIND", []), where, elements, notes)
+    for element in elements:
+        for name, into, guess in (("BASIS_SET", basis, BASIS), ("POTENTIAL", potentials, POTENTIAL)):
+            if element not in into:
+                into[element] = guess
+                notes.add("changed", f"{where}: KIND {element} {name}", "label", f"there is none; {guess} was put in")
     grid = dict(dft.pop("MGRID", {}))
     made: Spec = {
         "engine": "cp2k",
         "basis": basis,
         "potentials": potentials,
-        "cutoff": _plain(grid.pop("CUTOFF", 400)),
-        "rel_cutoff": _plain(grid.pop("REL_CUTOFF", 50)),
+        "cutoff": _rydberg(grid, "CUTOFF", 400.0, where, notes),
+        "rel_cutoff": _rydberg(grid, "REL_CUTOFF", 50.0, where, notes),
+        **({"magnetic_moments": moments} if moments else {}),
     }
     files = []
     for key, name in (("BASIS_SET_FILE_NAME", "basis_file"), ("POTENTIAL_FILE_NAME", "potential_file")):
         given = listed(dft.pop(key, None))
         if given:
             made[name] = Path(str(given[0])).name
+            for other in given[1:]:
+                notes.add("lost", f"{where}: {key} {other}", why=f"one file; put both into it: label.{name}")
             if "/" in str(given[0]):
                 files.append(place.path(given[0]))
-    xc = dft.get("XC", {})
-    if isinstance(xc, dict) and isinstance(xc.get("XC_FUNCTIONAL"), dict) and set(xc["XC_FUNCTIONAL"]) == {"_"}:
-        made["functional"] = xc["XC_FUNCTIONAL"]["_"]
-        dft["XC"] = {key: value for key, value in xc.items() if key != "XC_FUNCTIONAL"}
-        if not dft["XC"]:
-            del dft["XC"]
+    made |= _functional(dft)
+    files += [place.path(file) for file in _parameters(dft)]
     if grid:
         dft["MGRID"] = grid
     if isinstance(dft.get("SCF"), dict) and "IGNORE_CONVERGENCE_FAILURE" in dft["SCF"]:
@@ -151,21 +184,74 @@ def cp2k_input(raw: Spec, where: str, elements: Sequence[str], place: Place, not
     if files:
         made["files"] = files
     notes.add("translated", where, "label: basis, potentials, cutoff, functional and input")
-    dropped = sorted(set(subsys) - {"KIND", "CELL", "COORD"}) + sorted(set(tree) - {"FORCE_EVAL"} - set(force))
-    for key in dropped:
-        notes.add("lost", f"{where}.{key}", why="lamflow writes the structure and what is printed")
+    _said_nothing(tree, force, subsys, where, notes)
     return made
 
 
 def _upper(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key.upper(): _upper(item) for key, item in value.items()}
-    return value
+        return {str(key).upper(): _upper(item) for key, item in value.items()}
+    return [_upper(item) for item in value] if isinstance(value, list) else value
 
 
-def _plain(value: Any) -> Any:
-    found = number(str(value).split("]")[-1])
-    return found if found is not None else 400.0
+def _functional(dft: Spec) -> Spec:
+    """The functional's short name, where that is all; it is taken out of `dft` then."""
+    xc = dft.get("XC", {})
+    functional = xc.get("XC_FUNCTIONAL") if isinstance(xc, dict) else None
+    if not isinstance(functional, dict) or set(functional) != {"_"}:
+        return {}
+    left = {key: value for key, value in xc.items() if key != "XC_FUNCTIONAL"}
+    dft.pop("XC")
+    if left:
+        dft["XC"] = left
+    return {"functional": functional["_"]}
+
+
+def _said_nothing(tree: Spec, force: Spec, subsys: Spec, where: str, notes: Notes) -> None:
+    """Notes of sections that have no counterpart; GLOBAL is taken out of `tree`."""
+    for key in tree.pop("GLOBAL", None) or {}:
+        if key not in ("PROJECT", "PROJECT_NAME", "RUN_TYPE", "PRINT_LEVEL"):
+            notes.add("lost", f"{where}.GLOBAL.{key}", why="give it in label.input: {GLOBAL: …}")
+    if "PRINT" in force:
+        notes.add("lost", f"{where}.FORCE_EVAL.PRINT", why="lamflow has what it needs printed")
+    dropped = sorted(set(subsys) - {"KIND", "CELL", "COORD"}) + sorted(set(tree) - {"FORCE_EVAL"} - set(force))
+    for key in dropped:
+        notes.add("lost", f"{where}.{key}", why="lamflow writes the structure and what is printed")
+
+
+def _rydberg(grid: Spec, key: str, default: float, where: str, notes: Notes) -> float:
+    """A cutoff; its unit may stand before it in brackets."""
+    given = grid.pop(key, default)
+    found = number(str(given).split("]")[-1])
+    if found is None:
+        notes.add("changed", f"{where}: MGRID {key}", "label", f"{given!r} is no number; {default:g} was put in")
+        return default
+    return float(found)
+
+
+def _parameters(dft: Any) -> list[str]:
+    """Files that sections name by a path, like those of dispersion; they stay named by their last part."""
+    found = []
+    for key, value in dft.items() if isinstance(dft, dict) else ():
+        if key == "PARAMETER_FILE_NAME" and "/" in str(value):
+            found.append(str(value))
+            dft[key] = Path(str(value)).name
+        elif isinstance(value, dict):
+            found += _parameters(value)
+    return found
+
+
+def _moments(raw: Any, where: str, elements: Sequence[str], notes: Notes) -> dict[str, float]:
+    """Magnetic moments of the kinds; what else kinds say has no counterpart."""
+    found: dict[str, float] = {}
+    for kind in listed(raw):
+        name = _of(kind.get("ELEMENT", kind.get("_")), 0)
+        element = re.sub(r"[^A-Za-z].*", "", name)
+        if "MAGNETIZATION" in kind and element in elements:
+            found[element] = float(kind["MAGNETIZATION"])
+        for key in sorted(set(kind) - {"_", "ELEMENT", "BASIS_SET", "POTENTIAL", "MAGNETIZATION"}):
+            notes.add("lost", f"{where}: KIND {name} {key}", why="lamflow writes the kinds")
+    return found
 
 
 def _kinds(raw: Any, elements: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -179,9 +265,6 @@ def _kinds(raw: Any, elements: Sequence[str]) -> tuple[dict[str, str], dict[str,
             for key, into in (("BASIS_SET", basis), ("POTENTIAL", potentials)):
                 if listed(kind.get(key)) and element in elements:
                     into[element] = _of(kind[key], index).split()[-1]
-    for element in elements:
-        basis.setdefault(element, "DZVP-MOLOPT-SR-GTH")
-        potentials.setdefault(element, "GTH-PBE")
     return basis, potentials
 
 
@@ -203,13 +286,21 @@ def abacus_input(given: Keys, made: Spec) -> Spec:
         elif low == "ecutwfc":
             made["ecutwfc"] = float(given.take(key, to="label.ecutwfc"))
         elif low == "kspacing":
-            made["kspacing"] = round(float(given.take(key)) / BOHR, 4)
+            spacing = [round(float(word) / BOHR, 4) for word in str(given.take(key)).split()]
+            made["kspacing"] = spacing[0] if len(spacing) == 1 else spacing
             given.notes.add("changed", given.name(key), "label.kspacing", "ABACUS counts in 1/bohr, lamflow in 1/Å")
         elif low == "k_points":
-            made["kpoints"] = [int(n) for n in listed(given.take(key, to="label.kpoints"))[:3]]
+            mesh = [float(n) for n in listed(given.take(key, to="label.kpoints"))]
+            made["kpoints"] = [int(n) for n in mesh[:3]]
+            if any(mesh[3:]):
+                given.notes.add("lost", f"{given.name(key)}: shift {mesh[3:]}", why="meshes are centred at Γ")
         else:
             made["input"][low] = given.take(key, to=f"label.input.{low}")
-    made.setdefault("ecutwfc", 100.0)
+    if "kpoints" in made and made.pop("kspacing", None) is not None:
+        given.notes.add("changed", given.name("kspacing"), "label.kpoints", "there is a mesh too, and it is taken")
+    if "ecutwfc" not in made:
+        made["ecutwfc"] = 100.0
+        given.notes.add("changed", given.name("ecutwfc"), "label.ecutwfc", "it says none; 100 Ry was put in")
     return made
 
 
@@ -224,7 +315,7 @@ def gaussian_input(given: Keys) -> Spec:
     words = listed(given.take("keywords", to="label.keywords", default="b3lyp/6-31g(d)"))
     if len(words) > 1:
         given.notes.add("changed", given.name("keywords"), "label.keywords", "the last of several runs is taken")
-    keywords = re.sub(r"\b(force|nosymm)\b", "", str(words[-1]), flags=re.I)
+    keywords = re.sub(r"^\s*#[pnt]?|\b(force|nosymm)\b", "", str(words[-1]), flags=re.I)
     basis = given.take("basis_set", to="label.keywords")
     made: Spec = {"engine": "gaussian", "keywords": " ".join(f"{keywords} {basis or ''}".split())}
     for key, default in (("multiplicity", "auto"), ("charge", 0), ("nproc", 1)):

@@ -36,6 +36,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     elements = symbols(listed(inputs.take("type_map", to="elements")), notes, "inputs.type_map") or _elements(
         structures, place, keys
     )
+    place.elements = elements
     check_masses(inputs, elements)
     start = _start(inputs, task, place, structures, notes)
     model = inputs.take(
@@ -226,7 +227,9 @@ def _train(keys: Keys, distilled: bool, file: str, place: Place, elements: list[
     if files:
         made["files"] = files
     train.lose("numb_models", "init_models_paths", "init_models_uri", "comment")
-    config.lose("command", "train_args", "finetune_mode", "mixed_type", "multitask", "init_model_policy", "head")
+    config.lose("command", "train_args", "finetune_mode", "mixed_type", "multitask", "init_model_policy")
+    if branch:
+        config.lose("head", why="finetune_args names one")
     return made
 
 

@@ -14,12 +14,18 @@ Spec = dict[str, Any]
 
 @dataclass
 class Place:
-    """Where the foreign file lies, and where the new one will. missing: files that are named and not there."""
+    """Where the foreign file lies, and where the new one will.
+
+    missing   files that are named and not there
+    written   files that belong to the new one, by name
+    elements  the type map, once it is known
+    """
 
     source: Path
     target: Path
     missing: list[str] = field(default_factory=list)
     written: dict[str, str] = field(default_factory=dict)
+    elements: list[str] = field(default_factory=list)
 
     def path(self, *parts: Any) -> str:
         """A file's path as the new file says it."""

@@ -51,7 +51,7 @@ def search(own: Keys) -> list[Spec]:
     if groups:
         made["space_groups"] = [int(n) for n in groups]
     own.lose("Volume", "volume", why="estimated from the elements; give volumes of an atom")
-    own.lose(*(key for key in NEEDLESS if key not in own.used), why="lamflow's own search needs none of it")
+    own.lose(*NEEDLESS, why="lamflow's own search needs none of it")
     return [made]
 
 

@@ -34,7 +34,7 @@ def revised(keys: Keys, where: str, place: Place, name: str) -> Spec:
     keys  with `lmp`, `plm` and the revisions of each under `lmp_values` and `plm_values`
     """
     made: Spec = {}
-    values = {**keys.raw.get("lmp_values", {}), **keys.raw.get("plm_values", {})}
+    values = keys.raw.get("lmp_values", {})
     numbers = {key: [number(item) for item in listed(value)] for key, value in values.items()}
     good = {key: items for key, items in numbers.items() if all(item is not None for item in items)}
     notes = keys.notes
@@ -53,9 +53,14 @@ def revised(keys: Keys, where: str, place: Place, name: str) -> Spec:
             "{{ trajectory }} where read_data, pair_style and dump are",
         )
     else:
+        for key in [key for key in good if not re.search(rf"{re.escape(key)}\b", text)]:
+            del good[key]
+            notes.add("lost", f"{where}.{key}", why="it is nowhere in the template")
         place.written[target] = lammps_template(text, sorted(good))
         made["template"] = target
         notes.add("changed", f"{where}.lmp", "template", f"written to {target} with lamflow's placeholders")
+    if place.elements:
+        made["types"] = list(place.elements)
     if good:
         made["variables"] = good
         notes.add("translated", f"{where} revisions", "variables")

@@ -131,6 +131,10 @@ def heldout(structures: list[Spec], notes: Notes, data: Sequence[str]) -> Spec:
 def pressed(own: Keys, name: str) -> Spec:
     """The ensemble of a name, and its pressures in bar."""
     made: Spec = {"ensemble": ENSEMBLES.get(name, name)}
+    if made["ensemble"] not in ("nve", "nvt", *ENSEMBLES.values()):
+        made["ensemble"] = "npt" if name.startswith("np") else "nvt"
+        why = f"there is no ensemble {name!r}; {made['ensemble']} was put in"
+        own.notes.add("changed", own.name("ensemble"), "stages: ensemble", why)
     pressures = [float(item) for item in listed(own.take("press", "Ps"))]
     if made["ensemble"].startswith("npt"):
         made["pressures"] = pressures or [0.0]

@@ -161,7 +161,9 @@ def test_dp_gen(place: Path) -> None:
     assert second.model_dump()["beads"] == 4
     assert second.model_dump()["thermostat_time"] == 0.2
     assert len(config.stages[1].explore) == 2, "one group for each system"
-    assert template.model_dump()["variables"] == {"V_TEMP": [300, 400], "V_NSTEPS": [100], "V_STRIDE": [10]}
+    assert template.model_dump()["variables"] == {"V_TEMP": [300, 400], "V_NSTEPS": [100]}
+    assert template.model_dump()["types"] == ["Al", "Cu"], "the template may name types by number"
+    assert any("V_STRIDE in it is not replaced" in note.why for note in found.notes.of("changed"))
     assert "create {{ V_TEMP }} 1815" in (place / "job-3.lammps").read_text()
     assert (config.select.window.low, config.select.window.high) == (0.05, 0.2)  # type: ignore[union-attr]
     assert (config.select.limit, config.select.per_group) == (40, 20)
@@ -355,12 +357,130 @@ def test_what_is_no_such_file(place: Path) -> None:
     with pytest.raises(InputError, match="must be a mapping"):
         migrate(place / "list.json", place)
     (place / "broken.json").write_text('{"a": [')
+    (place / "empty.json").write_text("{}")
+    with pytest.raises(InputError, match="must be a mapping"):
+        migrate(place / "empty.json", place, source="pfd")
+    with pytest.raises(InputError, match="which was flat"):
+        made(place, {"explore_style": "lmp", "fp_style": "vasp"}, name="flat.json")
     with pytest.raises(InputError, match="neither JSON nor YAML"):
         migrate(place / "broken.json", place)
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"numb_models": "abc"}, "numb_models = 'abc'"),
+        ({"fp_task_max": []}, "fp_task_max"),
+        ({"mass_map": [None, "x"]}, "mass_map"),
+        ({"model_devi_jobs": ["abc", 5]}, r"model_devi_jobs\[0\]: must be a mapping"),
+        ({"model_devi_jobs": [{"sys_idx": [0], "temps": ["x"], "nsteps": 100}]}, "temps|press"),
+        ({"model_devi_jobs": [{"sys_idx": ["a-b"], "temps": [300]}]}, "sys_idx"),
+        ({"model_devi_jobs": [{"sys_idx": [0], "template": "in.lammps"}]}, "template: must be a mapping"),
+        ({"default_training_param": {"learning_rate": [1]}}, "learning_rate"),
+        ({"fp_skip_bad_box": "length_ratio"}, "fp_skip_bad_box"),
+        ({"type_map": []}, "elements"),
+    ],
+)
+def test_values_of_no_use_are_named(place: Path, change: dict[str, Any], named: str) -> None:
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=named):
+        made(place, {**PARAM, **change})
+    assert {path for path in place.rglob("*") if path.is_file()} - set(before) == {place / "param.json"}
+
+
+def test_files_that_are_there_are_not_replaced(place: Path) -> None:
+    (place / "job-3.lammps").write_text("mine")
+    with pytest.raises(InputError, match=r"job-3.lammps: exists already"):
+        made(place, PARAM)
+    assert (place / "job-3.lammps").read_text() == "mine"
+
+
+def test_keys_that_stand_twice(place: Path) -> None:
+    (place / "param.json").write_text('{"fp_style": "vasp", "fp_style": "cp2k"}')
+    with pytest.raises(InputError, match="'fp_style' is given twice"):
+        migrate(place / "param.json", place)
+
+
+def test_all_tags_of_vasp_come_over(place: Path) -> None:
+    tags = {"ENCUT": 600, "KSPACING": 0.4, "METAGGA": "SCAN", "LDAUU": "4 0", "NSW": 0}
+    found = made(place, {**{k: v for k, v in PARAM.items() if k != "fp_incar"}, "user_fp_params": tags})
+    label = parse((place / "made.yaml").read_text(), root=place, files=False).labeler().model_dump()
+    assert (label["input"], label["kspacing"]) == ({"ENCUT": 600, "METAGGA": "SCAN"}, 0.4)
+    assert any("LDAUU" in note.key for note in found.notes.of("lost"))
+
+
+def test_what_a_cp2k_input_says_is_spoken_of(place: Path) -> None:
+    text = """@SET CUT 350
+&GLOBAL
+ PREFERRED_FFT_LIBRARY FFTW3
+&END
+&FORCE_EVAL
+ &DFT
+  BASIS_SET_FILE_NAME BASIS_MOLOPT
+  BASIS_SET_FILE_NAME OTHER
+  &MGRID
+   CUTOFF ${CUT}
+  &END
+  &XC
+   &XC_FUNCTIONAL
+    &BECKE88
+    &END
+   &END
+   &VDW_POTENTIAL
+    PARAMETER_FILE_NAME ./dftd3.dat
+   &END
+  &END
+ &END
+ &SUBSYS
+  &KIND Al
+   BASIS_SET SZV
+   POTENTIAL GTH
+   MAGNETIZATION 1.5
+   &DFT_PLUS_U
+    L 2
+   &END
+  &END
+ &END
+&END
+"""
+    (place / "cp2k.inp").write_text(text)
+    given = {key: value for key, value in PARAM.items() if key != "fp_incar"}
+    found = made(place, {**given, "fp_style": "cp2k", "external_input_path": "cp2k.inp"})
+    label = parse((place / "made.yaml").read_text(), root=place, files=False).labeler().model_dump()
+    assert label["cutoff"] == 350
+    assert label["magnetic_moments"] == {"Al": 1.5}
+    assert [file.name for file in label["files"]] == ["dftd3.dat"]
+    assert label["input"]["FORCE_EVAL"]["DFT"]["XC"]["VDW_POTENTIAL"] == {"PARAMETER_FILE_NAME": "dftd3.dat"}
+    notes = "\n".join(map(str, found.notes.items))
+    for said_so in ("KIND Al DFT_PLUS_U", "PREFERRED_FFT_LIBRARY", "OTHER", "KIND Cu BASIS_SET"):
+        assert said_so in notes, said_so
+
+
+def test_old_machines_and_the_true_command_of_a_custom_code(place: Path) -> None:
+    machine = {"fp_command": "mpirun siesta", "fp_group_size": 5, "lmp_command": "mpirun lmp", "deepmd_path": "x"}
+    made(place, {**PARAM, "fp_style": "siesta", "model_devi_jobs": PARAM["model_devi_jobs"][:1]}, machine)
+    config = parse((place / "made.yaml").read_text(), root=place, files=False)
+    assert config.labeler().model_dump()["command"] == ["mpirun", "siesta"]
+    assert config.stages[0].explore[0].model_dump()["command"] == ["mpirun", "lmp"]
+    assert config.pods.label.tasks_per_pod == 5
+
+
+def test_what_cannot_be_kept_of_a_job_is_named_and_the_rest_is_kept(place: Path) -> None:
+    jobs = [{"sys_idx": [0, 9], "temps": [300], "ensemble": "nph", "nsteps": 5, "trj_freq": 10, "nbeads": 4, "press": [0]},
+            {"sys_idx": [0], "temps": [300], "ensemble": "npt-t", "nsteps": 50, "trj_freq": 10, "nbeads": 4, "press": [0]}]  # fmt: skip
+    found = made(place, {**PARAM, "numb_models": 1, "model_devi_jobs": jobs})
+    config = parse((place / "made.yaml").read_text(), root=place)
+    assert config.train.models == 2
+    first, second = (stage.explore[0].model_dump() for stage in config.stages)
+    assert (first["ensemble"], first["steps"]) == ("npt", 10)
+    assert (second["ensemble"], second["beads"]) == ("npt-tri", None)
+    notes = "\n".join(map(str, found.notes.items))
+    for said_so in ("no ensemble 'nph'", "sys_idx: 9", "5 are less than trj_freq", "nbeads", "numb_models"):
+        assert said_so in notes, said_so
+
+
 def test_comments_and_trailing_commas(place: Path) -> None:
-    text = json.dumps(PARAM, indent=1).replace('"numb_models": 4,', '// four\n"numb_models": 4,')
+    text = json.dumps(PARAM, indent=1).replace('"numb_models": 4,', '// four\n"numb_models": 4, /* so */ // many')
     (place / "param.json").write_text(text[: text.rindex("}")] + ",}")
     assert migrate(place / "param.json", place).source == "dpgen"
 
