@@ -35,6 +35,7 @@ gpaw: install
 
 schema: install
 	$(BIN)/lamflow schema > lamflow.schema.json
+	$(BIN)/lamflow schema --manual > docs/engines.md
 
 golden: install
 	for file in $$(ls workflows/*/*.yaml | grep -v golden); do $(BIN)/lamflow render $$file > $${file%.yaml}.golden.yaml; done

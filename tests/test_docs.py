@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer.main
 
 from lamflow.cli.app import app
+from lamflow.cli.manual import manual
 from lamflow.config import Config
 from lamflow.config.engines import engines
 from tests.conftest import ROOT
@@ -20,6 +21,16 @@ def test_commands() -> None:
 def test_engines() -> None:
     for name in engines():
         assert f"| `{name}` |" in README, name
+
+
+def test_the_engines_page_is_what_the_engines_say() -> None:
+    page, made = (ROOT / "docs" / "engines.md").read_text(), manual()
+    for chapter in made.split("\n## ")[1:]:  # other packages' engines may be installed too
+        name = chapter.split("\n", 1)[0]
+        if engines()[name].roles and f"\n## {name}\n" in page:
+            assert chapter.strip() in page, f"{name}: run `make schema`"
+    for name in engines():
+        assert f"\n## {name}\n" in page, name
 
 
 def test_keys() -> None:

@@ -105,11 +105,13 @@ def render(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    manual: Annotated[bool, typer.Option("--manual", help="Every setting of every engine as Markdown.")] = False,
+) -> None:
     """Print the JSON Schema of FILE, for an editor to complete and check with."""
     from lamflow.cli import study
 
-    study.schema()
+    study.schema(manual)
 
 
 @app.command()

@@ -84,9 +84,14 @@ def render(file: Path, iteration: int | None) -> None:
     print(yaml.safe_dump(made, sort_keys=False, allow_unicode=True), end="")
 
 
-def schema() -> None:
-    """The schema on standard output."""
-    print(_schema_text())
+def schema(manual: bool) -> None:
+    """The schema, or the manual page of the engines, on standard output."""
+    if manual:
+        from lamflow.cli.manual import manual as written
+
+        print(written(), end="")
+    else:
+        print(_schema_text())
 
 
 def doctor() -> None:

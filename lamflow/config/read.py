@@ -168,6 +168,8 @@ def _message(error: dict[str, Any], section: type[Section] | None, unit: str) ->
         text = "must be a mapping of keys to values"
     elif kind == "string_pattern_mismatch" and error["loc"][-1] == "name":
         text = "use lower-case letters, digits and '-', at most 40"
+    elif kind == "string_type" and isinstance(value, bool):
+        return "YAML takes this word for true or false; write it in quotes"
     text = text[0].lower() + text[1:]
     if isinstance(value, str | int | float | bool):
         return f"{value!r}{' ' + unit if unit else ''}: {text}{' ' + unit if unit and text[-1].isdigit() else ''}"

@@ -143,6 +143,7 @@ class BatchedExplorer:
         dynamics = self._dynamics(tasks)
         systems = _begin(starts, dynamics)
         kept = [_Kept() for _ in tasks]
+        volumes = np.abs(np.linalg.det(systems.cells))
 
         def evaluate(positions: Floats, cells: Floats, numbers: Ints) -> tuple[Floats, Floats, Floats]:
             energies, forces, virials = moving.evaluate(positions, cells, numbers)
@@ -152,12 +153,12 @@ class BatchedExplorer:
             systems.energies, systems.forces, systems.virials = evaluate(
                 systems.positions, systems.cells, systems.number
             )
-            self._drop(systems, kept, 0, starts)
+            self._drop(systems, kept, 0, volumes)
             for step in range(1, settings.steps + 1):
                 if not len(systems.number):
                     break
                 dynamics.step(systems, evaluate)
-                self._drop(systems, kept, step, starts)
+                self._drop(systems, kept, step, volumes)
                 if step % settings.every == 0 and len(systems.number):
                     _keep(systems, kept, step, moving, len(committee))
         except EngineError as error:  # what was kept until then is good
@@ -175,11 +176,10 @@ class BatchedExplorer:
             settings.barostat_time, settings.compressibility / BAR_IN_EV_PER_A3,
         )  # fmt: skip
 
-    def _drop(self, systems: Systems, kept: Sequence[_Kept], step: int, starts: Sequence[Frame]) -> None:
-        """End the systems that have exploded or collapsed."""
+    def _drop(self, systems: Systems, kept: Sequence[_Kept], step: int, volumes: Floats) -> None:
+        """End the systems that have exploded or collapsed; `volumes` (B,) are those of all at the start, Å³."""
         largest = np.linalg.norm(systems.forces, axis=-1).max(axis=1)
-        begun = np.array([abs(np.linalg.det(starts[int(number)].cell)) for number in systems.number])
-        there = np.abs(np.linalg.det(systems.cells)) >= COLLAPSED * begun
+        there = np.abs(np.linalg.det(systems.cells)) >= COLLAPSED * volumes[systems.number]
         good = (largest < self.settings.max_force) & np.isfinite(systems.energies) & there
         if good.all():
             return

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeV
 import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
 
 from lamflow.config.engines import LabelerSettings
 from lamflow.config.section import Element, expand, hashed
@@ -29,7 +29,15 @@ from lamflow.units import BohrMagneton, PerAngstrom, Second
 if TYPE_CHECKING:
     from lamflow.config.schema import Config
 
-Spacing = PerAngstrom | tuple[PerAngstrom, PerAngstrom, PerAngstrom]
+
+def _shape(value: object) -> str:
+    return "three" if isinstance(value, list | tuple) else "one"
+
+
+Spacing = Annotated[
+    Annotated[PerAngstrom, Tag("one")] | Annotated[tuple[PerAngstrom, PerAngstrom, PerAngstrom], Tag("three")],
+    Discriminator(_shape),
+]
 """Of k points: the same along each reciprocal vector, or one for each."""
 Mesh = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 """Numbers of k points along the reciprocal vectors."""

@@ -28,6 +28,10 @@ def build_crystal(crystal: Crystal) -> Frame:
     return Frame.from_ase(atoms)
 
 
+ROOM = 0.7
+"""Å; an interstitial atom that is nearer to another one than this is none."""
+
+
 def make_copies(sources: Sequence[Frame], settings: StructureSet, seed: int) -> list[Frame]:
     """Copies of each source as `settings` say: source 0's first, those of its first scale before those of the others.
 
@@ -90,7 +94,12 @@ def _gap(positions: Floats, cell: Floats, pbc: bool, rng: np.random.Generator) -
         from ase.geometry import find_mic
 
         away = find_mic(away.reshape(-1, 3), cell)[0].reshape(away.shape)
-    return np.asarray(points[np.linalg.norm(away, axis=-1).min(axis=1).argmax()])
+    room = np.linalg.norm(away, axis=-1).min(axis=1)
+    if room.max() < ROOM:
+        raise ValueError(
+            f"there is no room for another interstitial: the widest gap that was found is {room.max():.2f} Å"
+        )
+    return np.asarray(points[room.argmax()])
 
 
 def _occupation(composition: dict[str, float], sites: int) -> list[int]:

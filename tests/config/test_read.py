@@ -38,6 +38,7 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
     [
         ("seed: 3", "seed: 3\nseed: 4", "line 3    seed: this key is given twice"),
         ("elements: [Cu]", "elements: [Cu", "not valid YAML"),
+        ("elements: [Cu]", "elements: [No]", "YAML takes this word for true or false; write it in quotes"),
         ("elements: [Cu]", "elements: [Cx]", "'Cx' is not a chemical symbol"),
         ("elements: [Cu]", "elements: [Al]", "structures.rattled: Cu is not in elements ['Al']"),
         ("label: [rattled]", "label: [ratled]", "there is no structure set 'ratled'"),

@@ -60,6 +60,11 @@ def test_vacancies_and_interstitials() -> None:
     assert len(holes) == 4
 
 
+def test_there_is_an_end_to_interstitials() -> None:
+    with pytest.raises(ValueError, match="no room for another interstitial"):
+        made(interstitials={"Cu": 900})
+
+
 def test_an_octahedral_hole_is_found_in_a_perfect_crystal() -> None:
     [frame] = made(supercell=[2, 2, 2], interstitials={"H": 1})
     away = frame.to_ase().get_distances(32, range(32), mic=True)
