@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import urllib3
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,7 +24,6 @@ NAMES = "LAMFLOW_MODELS"
 """The variable that names the list of models; `~/.config/lamflow/models.yaml` without it."""
 CHUNK = 1 << 20
 """Bytes."""
-TRIES = urllib3.Retry(total=4, backoff_factor=1.0, status_forcelist=(429, 500, 502, 503, 504))
 
 
 def fetched(config: Config, *, only_if_here: bool = False) -> Config:
@@ -140,8 +138,11 @@ def _check(path: Path, sha256: str | None, address: str = "") -> None:
 
 
 def _download(url: str, target: Path) -> None:
+    import urllib3
+
+    tries = urllib3.Retry(total=4, backoff_factor=1.0, status_forcelist=(429, 500, 502, 503, 504))
     try:
-        with urllib3.PoolManager(retries=TRIES, timeout=urllib3.Timeout(connect=20, read=60)) as pool:
+        with urllib3.PoolManager(retries=tries, timeout=urllib3.Timeout(connect=20, read=60)) as pool:
             answer = pool.request("GET", url, preload_content=False)
             if answer.status != 200:
                 raise InputError(f"{url}: the server answers {answer.status}")
