@@ -18,7 +18,6 @@ from lamflow.engines import process
 from lamflow.engines.program import (
     PeriodicSettings,
     ProgramLabeler,
-    Spacing,
     aligned,
     boxed,
     by_element,
@@ -54,9 +53,13 @@ LOG = "OUT.ABACUS/running_scf.log"
 
 
 class Abacus(PeriodicSettings):
-    """Labels by ABACUS: one self-consistent calculation with forces and stress a frame."""
+    """Labels by ABACUS: one self-consistent calculation with forces and stress a frame.
+
+    Without `kspacing` and `kpoints` k points are 0.2 Å⁻¹ apart.
+    """
 
     forbidden = FORBIDDEN
+    spacing = 0.2
     obtained = "install ABACUS (conda install -c conda-forge abacus)"
 
     engine: Literal["abacus"]
@@ -66,7 +69,6 @@ class Abacus(PeriodicSettings):
     """Numerical atomic orbitals, one file an element; with them the basis is LCAO, without them plane waves."""
     ecutwfc: Rydberg
     """Kinetic energy cutoff; with orbitals that of the grid."""
-    kspacing: Spacing = 0.2
     input: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keywords of INPUT. Those of species are given by element: `hubbard_u: {Fe: 4.0}`."""
     command: list[str] = ["abacus"]

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 
 from lamflow.config.engines import Engine
 from lamflow.data import FailureKind, Frame, Labels
-from lamflow.engines.program import PeriodicSettings, ProgramLabeler, Spacing, boxed, on_path
+from lamflow.engines.program import PeriodicSettings, ProgramLabeler, boxed, on_path
 from lamflow.engines.protocol import LabelFailure
 from lamflow.units import BOLTZMANN, Electronvolt
 
@@ -55,9 +55,13 @@ if world.rank == 0:
 
 
 class Gpaw(PeriodicSettings):
-    """Labels by GPAW's plane waves: one self-consistent calculation with forces and stress a frame."""
+    """Labels by GPAW's plane waves: one self-consistent calculation with forces and stress a frame.
+
+    Without `kspacing` and `kpoints` k points are 0.2 Å⁻¹ apart.
+    """
 
     forbidden = FORBIDDEN
+    spacing = 0.2
     obtained = "install GPAW (pip install gpaw)"
 
     engine: Literal["gpaw"]
@@ -65,7 +69,6 @@ class Gpaw(PeriodicSettings):
     """Kinetic energy cutoff of the plane waves. The stress converges more slowly with it than the forces."""
     xc: str = "PBE"
     """Exchange and correlation, as GPAW names it."""
-    kspacing: Spacing = 0.2
     input: dict[str, JsonValue] = Field(default_factory=dict)
     """Further arguments of GPAW's calculator, for example `occupations: {name: fermi-dirac, width: 0.05}`."""
     command: list[str] = ["gpaw", "python"]

@@ -119,6 +119,9 @@ class ProgramSettings(LabelerSettings):
 class PeriodicSettings(ProgramSettings):
     """What codes are told that sample the Brillouin zone."""
 
+    spacing: ClassVar[float | None] = None
+    """`kspacing` where neither it nor `kpoints` is given, Å⁻¹; None leaves it to the code."""
+
     kspacing: Spacing | None = None
     """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each reciprocal vector."""
     kpoints: Mesh | None = None
@@ -128,7 +131,7 @@ class PeriodicSettings(ProgramSettings):
 
     @model_validator(mode="after")
     def _one_mesh(self) -> Self:
-        if {"kspacing", "kpoints"} <= self.model_fields_set and None not in (self.kspacing, self.kpoints):
+        if self.kspacing is not None and self.kpoints is not None:
             raise ValueError("give kspacing or kpoints, not both")
         return self
 
@@ -143,9 +146,10 @@ class PeriodicSettings(ProgramSettings):
         """Numbers of k points for a frame, Γ alone for an isolated one; None where the settings name none."""
         if not frame.pbc:
             return 1, 1, 1
-        if self.kpoints is not None or self.kspacing is None:
+        spacing = self.kspacing if self.kspacing is not None else self.spacing
+        if self.kpoints is not None or spacing is None:
             return self.kpoints
-        return kpoint_grid(frame.cell, self.kspacing)
+        return kpoint_grid(frame.cell, spacing)
 
     @property
     def hot(self) -> bool:

@@ -17,7 +17,7 @@ from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.engines import process
-from lamflow.engines.program import PeriodicSettings, ProgramLabeler, Spacing, aligned, boxed, linked, on_path
+from lamflow.engines.program import PeriodicSettings, ProgramLabeler, aligned, boxed, linked, on_path
 from lamflow.engines.protocol import LabelFailure
 from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
 
@@ -44,9 +44,13 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
 
 
 class QuantumEspresso(PeriodicSettings):
-    """Labels by Quantum ESPRESSO's pw.x: one self-consistent calculation with forces and stress a frame."""
+    """Labels by Quantum ESPRESSO's pw.x: one self-consistent calculation with forces and stress a frame.
+
+    Without `kspacing` and `kpoints` k points are 0.2 Å⁻¹ apart.
+    """
 
     forbidden = FORBIDDEN
+    spacing = 0.2
     obtained = "install Quantum ESPRESSO (Debian: apt-get install quantum-espresso)"
 
     engine: Literal["qe"]
@@ -56,7 +60,6 @@ class QuantumEspresso(PeriodicSettings):
     """Kinetic energy cutoff of the wave functions."""
     ecutrho: Rydberg | None = None
     """Cutoff of the density; four times `ecutwfc` if absent, which is too low for ultrasoft pseudopotentials."""
-    kspacing: Spacing = 0.2
     input: dict[Literal["control", "system", "electrons"], dict[str, JsonValue]] = Field(default_factory=dict)
     """Further keys of pw.x's namelists, as in its manual. Those of species take an element: `hubbard_u(Fe): 4.0`."""
     command: list[str] = ["pw.x"]

@@ -116,6 +116,16 @@ def test_species_are_told_apart_in_every_order(tmp_path: Path) -> None:
         QeLabeler(settings).files(settings, Frame(np.array([26]), np.zeros((1, 3)), np.eye(3) * 5))
 
 
+def test_a_mesh_survives_being_written_down() -> None:
+    given = {key: value for key, value in FAST.items() if key != "kspacing"}
+    settings = QuantumEspresso.model_validate({**given, "kpoints": [2, 2, 2]})
+    again = QuantumEspresso.model_validate_json(settings.model_dump_json())
+    assert again.mesh(silicon(1)) == (2, 2, 2)
+    assert QuantumEspresso.model_validate(given).mesh(silicon(1)) == (11, 11, 11)
+    with pytest.raises(ValidationError, match="give kspacing or kpoints, not both"):
+        QuantumEspresso.model_validate({**FAST, "kpoints": [2, 2, 2]})
+
+
 def test_k_points_are_at_most_so_far_apart() -> None:
     cell = np.diag([2.0, 4.0, 100.0])
     assert kpoint_grid(cell, 0.5) == (7, 4, 1)
