@@ -105,11 +105,11 @@ def _matched(given: Any, info: ValidationInfo) -> Any:
         return given
     found: list[Any] = []
     for item in given:
-        if isinstance(item, str) and any(sign in item for sign in "*?["):
-            pattern = str(expand(_absolute(Path(item), info)))
-            found += sorted(glob.glob(pattern, recursive=True)) or [item]  # noqa: PTH207  patterns may be absolute
-        else:
+        pattern = expand(_absolute(Path(item), info)) if isinstance(item, str) and set(item) & set("*?[") else None
+        if pattern is None or pattern.exists():
             found.append(item)
+        else:
+            found += sorted(glob.glob(str(pattern), recursive=True)) or [item]  # noqa: PTH207  it may be absolute
     return found
 
 

@@ -132,3 +132,13 @@ def test_a_ladder_climbs_by_a_fixed_window(tmp_path: Path) -> None:
     text = STUDY.replace("temperatures: [300, 900]", "temperatures: [300, 900], climb: {}")
     text = text.replace("{rule: fixed, low: 0.001, high: 2.0}", "{rule: adaptive, high: 2.0}")
     assert "which means nothing with an adaptive window" in problems(text, tmp_path)
+
+
+def test_patterns_of_files_are_looked_up_beside_the_configuration(tmp_path: Path) -> None:
+    for name in ("a1.extxyz", "a2.extxyz", "b[1].extxyz"):
+        (tmp_path / name).touch()
+    text = STUDY.replace("start: {label: [rattled]}", 'start: {data: ["a*.extxyz", "b[1].extxyz"]}')
+    start = parse(text, root=tmp_path).start
+    assert start is not None
+    assert [file.name for file in start.data] == ["a1.extxyz", "a2.extxyz", "b[1].extxyz"]
+    assert "no such file" in problems(text.replace("a*", "c*"), tmp_path)
