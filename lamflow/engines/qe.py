@@ -35,6 +35,8 @@ FORBIDDEN = {
 }
 INDEXED = re.compile(r"(?P<key>\w+)\((?P<of>\w+)\)")
 """A key of one species, like hubbard_u(Fe)."""
+POLARISED = "starting_magnetization"
+"""Share of its valence electrons by which a species is polarised where the cycle begins; ASE writes it by atom."""
 REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
     "unconverged": [
         {"electrons": {"electron_maxstep": 200, "mixing_beta": 0.3}},
@@ -119,13 +121,15 @@ class QeLabeler(ProgramLabeler[QuantumEspresso]):
         }  # fmt: skip
         box = boxed(frame)
         atoms = box.to_ase()
-        moments = settings.moments(box.symbols)
-        if moments:
+        polarised = {element: system.pop(f"{POLARISED}({n})", 0.0) for n, element in enumerate(sources, 1)}
+        if settings.magnetic_moments:
             if not system.get("noncolin"):
                 system["nspin"] = 2
-            valence = {element: valence_electrons(source) for element, (_, source) in sources.items()}
-            shares = [moment / valence[symbol] for symbol, moment in zip(box.symbols, moments, strict=True)]
-            atoms.set_initial_magnetic_moments(np.clip(shares, -0.999, 0.999))  # 1 and more are μB since 7.3
+            for element, moment in settings.magnetic_moments.items():
+                if element in sources:  # 1 and more are μB since 7.3
+                    polarised[element] = float(np.clip(moment / valence_electrons(sources[element][1]), -0.999, 0.999))
+        if any(polarised.values()):
+            atoms.set_initial_magnetic_moments([polarised[symbol] for symbol in box.symbols])
         text = io.StringIO()
         names = {element: name for element, (name, _) in sources.items()}
         write_espresso_in(text, atoms, input_data=namelists, pseudopotentials=names, kpts=settings.mesh(frame))
@@ -142,9 +146,9 @@ def _indexed(keys: Mapping[str, Any], species: list[str]) -> dict[str, Any]:
     for key, value in keys.items():
         found = INDEXED.fullmatch(key)
         if found is None:
-            made[key] = value
+            made[key.lower()] = value
         elif found["of"] in species:
-            made[f"{found['key']}({species.index(found['of']) + 1})"] = value
+            made[f"{found['key'].lower()}({species.index(found['of']) + 1})"] = value
     return made
 
 

@@ -87,8 +87,11 @@ def qe_input(given: Keys, files: dict[str, str]) -> Spec:
             if is_comment(key):
                 continue
             low = key.lower()
-            if low in qe.FORBIDDEN or low in ("calculation", "ibrav", "nat", "ntyp"):
+            if low in qe.FORBIDDEN:
                 section.lose(key, why=qe.FORBIDDEN.get(low, "lamflow sets it"))
+            elif re.fullmatch(r"\w+\(\d+\)", low) and int(low.split("(")[1][:-1]) <= len(files):
+                named = f"{low.split('(')[0]}({list(files)[int(low.split('(')[1][:-1]) - 1]})"
+                made["input"].setdefault(namelist, {})[named] = section.take(key, to=f"label.input.{namelist}.{named}")
             elif low in ("ecutwfc", "ecutrho"):
                 made[low] = section.take(key, to=f"label.{low}")
             else:

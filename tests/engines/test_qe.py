@@ -112,6 +112,10 @@ def test_species_are_told_apart_in_every_order(tmp_path: Path) -> None:
         assert [f"hubbard_u({place})", "=", "3.0"] in words
         assert [f"starting_magnetization({place})", "=", "0.5"] in words
         assert "(3)" not in str(made["pw.in"])
+    own = {"nspin": 2, "Starting_Magnetization(O)": 0.3}
+    by_share = settings.model_copy(update={"magnetic_moments": {}, "input": {"system": own}})
+    text = str(QeLabeler(by_share).files(by_share, frame)["pw.in"]).lower().split()
+    assert text[text.index("starting_magnetization(1)") + 2] == "0.3"
     with pytest.raises(ValueError, match=r"label.pseudopotentials: there is none for Fe"):
         QeLabeler(settings).files(settings, Frame(np.array([26]), np.zeros((1, 3)), np.eye(3) * 5))
 

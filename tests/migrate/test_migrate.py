@@ -202,9 +202,10 @@ def test_no_secret_of_a_machine_is_shown(place: Path) -> None:
     ("change", "expected"),
     [
         ({"fp_style": "pwscf", "fp_pp_path": ".", "fp_pp_files": ["Al.upf", "Cu.upf"], "fp_incar": None,
-          "user_fp_params": {"control": {"calculation": "scf", "pseudo_dir": "."}, "system": {"ecutwfc": 60, "occupations": "smearing"},
+          "user_fp_params": {"control": {"calculation": "scf", "pseudo_dir": "."},
+                             "system": {"ecutwfc": 60, "occupations": "smearing", "Hubbard_U(2)": 3.0},
                              "electrons": {"conv_thr": 1e-7}, "kspacing": 0.4}},
-         {"engine": "qe", "ecutwfc": 60.0, "kspacing": 0.4, "input": {"electrons": {"conv_thr": 1e-7}, "system": {"occupations": "smearing"}}}),
+         {"engine": "qe", "ecutwfc": 60.0, "kspacing": 0.4, "input": {"electrons": {"conv_thr": 1e-7}, "system": {"occupations": "smearing", "hubbard_u(Cu)": 3.0}}}),
         ({"fp_style": "pwscf", "fp_pp_path": ".", "fp_pp_files": ["Al.upf", "Cu.upf"], "fp_incar": None,
           "fp_params": {"ecut": 50, "ediff": 1e-8, "smearing": "mp:1", "sigma": 0.02, "kspacing": 0.3, "npar": 2}},
          {"engine": "qe", "ecutwfc": 50.0, "kspacing": 0.3}),
