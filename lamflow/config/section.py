@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import glob
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -43,8 +42,11 @@ def expand(path: Path) -> Path:
 
 
 def hashed(path: Path) -> str:
-    """Hash of a file's content, which is read once for as long as the file stays as it is."""
+    """Hash of a file's content, or of all files below a folder; each is read once for as long as it stays as it is."""
     file = expand(path)
+    if file.is_dir():
+        inner = [(str(item.relative_to(file)), hashed(item)) for item in sorted(file.rglob("*")) if item.is_file()]
+        return hashlib.sha256(repr(inner).encode()).hexdigest()
     about = file.stat()
     return _content(file, about.st_mtime_ns, about.st_size)
 
@@ -105,11 +107,15 @@ def _matched(given: Any, info: ValidationInfo) -> Any:
         return given
     found: list[Any] = []
     for item in given:
-        pattern = expand(_absolute(Path(item), info)) if isinstance(item, str) and set(item) & set("*?[") else None
-        if pattern is None or pattern.exists():
+        if not isinstance(item, str) or not set(item) & set("*?[") or expand(_absolute(Path(item), info)).exists():
             found.append(item)
-        else:
-            found += sorted(glob.glob(str(pattern), recursive=True)) or [item]  # noqa: PTH207  it may be absolute
+            continue
+        parts = Path(item).parts
+        plain = next(place for place, part in enumerate(parts) if set(part) & set("*?["))
+        folder, pattern = Path(*parts[:plain]), str(Path(*parts[plain:]))
+        matches = sorted(expand(_absolute(folder, info)).glob(pattern))
+        here = expand(_absolute(folder, info))
+        found += [str(folder / match.relative_to(here)) for match in matches] or [item]
     return found
 
 

@@ -47,7 +47,7 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
         {"scf_nmax": 400, "mixing_beta": 0.05, "mixing_ndim": 20},
     ]
 }
-BY_ELEMENT: dict[str, float] = {"orbital_corr": -1, "hubbard_u": 0.0}
+BY_ELEMENT: dict[str, float | None] = {"orbital_corr": -1, "hubbard_u": 0.0}
 """Keywords of species, and what a species without one gets."""
 LOG = "OUT.ABACUS/running_scf.log"
 

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from lamflow.config.engines import Engine
-from lamflow.config.section import Element, InputFile, check_names, expand
+from lamflow.config.section import Element, InputFolder, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.frames import Floats
 from lamflow.engines.program import PeriodicSettings, ProgramLabeler, boxed, merged, on_path
@@ -50,7 +50,7 @@ class Cp2k(PeriodicSettings):
     basis_file: str = "BASIS_MOLOPT"
     """Name of a file in CP2K's own data folder, or of one of `files`."""
     potential_file: str = "GTH_POTENTIALS"
-    files: list[InputFile] = Field(default_factory=list)
+    files: list[InputFolder] = Field(default_factory=list)
     """Files of yours that the input names: basis sets, potentials, parameters of dispersion."""
     functional: str = "PBE"
     """A functional's short name in CP2K."""

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import Engine
-from lamflow.config.section import InputFile, check_names, expand, hashed
+from lamflow.config.section import InputFolder, check_names, expand, hashed
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.io import read_labeled, write_structure
 from lamflow.engines.program import ProgramLabeler, ProgramSettings, aligned
@@ -25,7 +25,7 @@ class Custom(ProgramSettings):
 
     engine: Literal["custom"]
     command: list[str] = Field(min_length=1)
-    """What is run in a folder of its own for each frame."""
+    """What is run in a folder of its own for each frame; labels count when it exits with status 0."""
     input_file: str = "POSCAR"
     """Name of the structure's file that the command reads."""
     input_format: str = "vasp/poscar"
@@ -35,7 +35,7 @@ class Custom(ProgramSettings):
     stress; `.` for the folder itself."""
     output_format: str = "extxyz"
     """dpdata's or ASE's name of its format; the last frame in it is taken."""
-    files: list[InputFile] = Field(default_factory=list)
+    files: list[InputFolder] = Field(default_factory=list)
     """Further files that the command needs, linked into the folder."""
     converged: str | None = None
     """A regular expression that must be found in what the command prints; without it the SCF cycle is unconverged."""

@@ -90,20 +90,27 @@ class ProgramSettings(LabelerSettings):
 
     @model_validator(mode="after")
     def _remedies_fit(self) -> Self:
-        """Settings with remedies taken are settings."""
-        for kind, ladder in self.remedies.items():
-            changes: dict[str, JsonValue] = {}
-            for step in ladder:
-                changes = merged(changes, step)
-                given = {**self.model_dump(exclude_unset=True), "input": merged(self.input, changes), "remedies": {}}
-                try:
-                    type(self).model_validate(given)
-                except ValidationError as error:
-                    first = error.errors()[0]
-                    where = ".".join(str(part) for part in first["loc"])
-                    said = first["msg"].removeprefix("Value error, ")
-                    raise ValueError(f"remedies.{kind}: {f'{where}: ' if where else ''}{said}") from error
+        """Settings with remedies taken are settings, if those without are."""
+        if self.remedies and not self._problem({}):
+            for kind, ladder in self.remedies.items():
+                changes: dict[str, JsonValue] = {}
+                for step in ladder:
+                    changes = merged(changes, step)
+                    problem = self._problem(changes)
+                    if problem:
+                        raise ValueError(f"remedies.{kind}: {problem}")
         return self
+
+    def _problem(self, changes: Mapping[str, JsonValue]) -> str:
+        """Why these settings with other keys of `input` are none; empty if they are good."""
+        given = {**self.model_dump(exclude_unset=True), "input": merged(self.input, changes), "remedies": {}}
+        try:
+            type(self).model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where, said = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            return f"{where}: {said}" if where else said
+        return ""
 
     def missing(self) -> str | None:
         """The program that `command` names."""
@@ -237,8 +244,8 @@ class ProgramLabeler(ABC, Generic[S]):
             probe = Frame(numbers, row, np.diag([2.0 * len(symbols) + 8, 10.0, 10.0]), frame.pbc)
             try:
                 known = self._asked(self.settings, probe, self.files(self.settings, probe))
-            except ValueError:  # a frame of another size may do; its own settings are hashed all the same
-                known = ""
+            except ValueError:  # a structure of this size will not do
+                return self._asked(self.settings, frame, self.files(self.settings, frame))
             self._recipes[symbols, frame.pbc] = known
         return known
 
@@ -278,7 +285,7 @@ class ProgramLabeler(ABC, Generic[S]):
             _remove(folder, self.heavy)
         result = self._read(settings, frame, folder)
         if trouble is not None and self.strict and isinstance(result, Labels):
-            result = LabelFailure("it wrote labels", process.tail(folder / self.output))
+            result = LabelFailure("labels are there, but it failed", process.tail(folder / self.output))
         if _is_final(result):
             (folder / ASKED).write_text(asked)
         if isinstance(result, Labels) or trouble is None or result.kind == "unconverged":
@@ -367,20 +374,22 @@ def linked(key: str, files: Mapping[str, Path], symbols: Sequence[str]) -> dict[
     return made
 
 
-def by_element(tags: dict[str, Any], defaults: Mapping[str, float], symbols: Sequence[str]) -> dict[str, Any]:
+def by_element(tags: dict[str, Any], defaults: Mapping[str, float | None], symbols: Sequence[str]) -> dict[str, Any]:
     """`tags` with values that are given by element as the list over species that codes read.
 
     defaults  value of an element without one, by the tags that may be given so
     symbols   of the atoms in the order in which the code gets them
+    Raises ValueError for an element without a value that needs one.
     """
-    species = list(dict.fromkeys(symbols))
-    return {
-        tag: [value.get(element, defaults[tag]) for element in species] if tag in defaults else value
-        for tag, value in tags.items()
-    }
+    species, made = list(dict.fromkeys(symbols)), dict(tags)
+    for tag in [tag for tag in tags if tag in defaults]:
+        made[tag] = [tags[tag].get(element, defaults[tag]) for element in species]
+        if None in made[tag]:
+            raise ValueError(f"{tag}: there is no value for {species[made[tag].index(None)]}")
+    return made
 
 
-def check_by_element(where: str, tags: Mapping[str, Any], defaults: Mapping[str, float]) -> None:
+def check_by_element(where: str, tags: Mapping[str, Any], defaults: Mapping[str, float | None]) -> None:
     """Raise ValueError for a tag of species that is no mapping of elements: their order differs between frames."""
     for tag, value in tags.items():
         wanted, given = tag in defaults, isinstance(value, Mapping)

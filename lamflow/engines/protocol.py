@@ -58,7 +58,10 @@ class KeepsRecipes(Protocol):
 
     def recipe(self, frame: Frame) -> str:
         """Hash of everything that the code is told of such elements beside the structure: lamflow's own defaults,
-        contents and names of files. Labels with another recipe are others, whatever the settings say."""
+        contents and names of files. Labels with another recipe are others, whatever the settings say.
+
+        Raises ValueError for a frame that the code cannot treat.
+        """
         ...
 
 

@@ -47,8 +47,11 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
 }
 
 
-BY_ELEMENT: dict[str, float] = {"LDAUL": -1, "LDAUU": 0.0, "LDAUJ": 0.0, "RWIGS": 0.0, "ROPT": -0.0005}
-"""Tags of species, and what a species without one gets."""
+BY_ELEMENT: dict[str, float | None] = {
+    "LDAUL": -1, "LDAUU": 0.0, "LDAUJ": 0.0, "RWIGS": None, "ROPT": None, "VDW_C6": None, "VDW_R0": None,
+    "VDW_ALPHA": None,
+}  # fmt: skip
+"""Tags of species, and what a species without one gets; None where each needs its own."""
 
 
 class Vasp(PeriodicSettings):

@@ -26,7 +26,10 @@ HEADS: tuple[tuple[Kind, str], ...] = (
 )
 
 
-STRING_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|^\s*#[^\n]*', re.S | re.M)
+IS_JSON = re.compile(r"(\s|//[^\n]*\n|#[^\n]*\n|/\*.*?\*/)*\{", re.S)
+STRING_OR_COMMENT = re.compile(
+    r""""(?:\\.|[^"\\])*"|'[^'\n]*'|(?<![^\s,])//[^\n]*|(?<![^\s,])/\*.*?\*/|^\s*#[^\n]*""", re.S | re.M
+)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -157,7 +160,9 @@ def _read(file: Path) -> Spec:
     except _TwiceError as error:
         raise InputError(f"{file}: the key {error} is given twice; say which one holds") from error
     except ValueError:
-        plain = STRING_OR_COMMENT.sub(lambda found: found[0] if found[0].startswith('"') else "", text)
+        plain = text
+        if IS_JSON.match(text):  # paths of YAML may have // and /* in them
+            plain = STRING_OR_COMMENT.sub(lambda found: found[0] if found[0][0] in "\"'" else "", text)
         try:  # comments and trailing commas, or YAML, which DP-GEN reads too
             raw = yaml.safe_load(re.sub(r",(\s*[}\]])", r"\1", plain))
         except yaml.YAMLError as error:

@@ -251,7 +251,12 @@ def _moments(raw: Any, where: str, elements: Sequence[str], notes: Notes) -> dic
         name = _of(kind.get("ELEMENT", kind.get("_")), 0)
         element = re.sub(r"[^A-Za-z].*", "", name)
         if "MAGNETIZATION" in kind and element in elements:
-            found[element] = float(kind["MAGNETIZATION"])
+            moment = float(kind["MAGNETIZATION"])
+            if found.setdefault(element, moment) != moment:
+                why = f"one moment an element; that of the first kind, {found[element]:g}, was taken"
+                notes.add(
+                    "changed", f"{where}: KIND {_of(kind.get('_'), 0)} MAGNETIZATION", "label.magnetic_moments", why
+                )
         for key in sorted(set(kind) - {"_", "ELEMENT", "BASIS_SET", "POTENTIAL", "MAGNETIZATION"}):
             notes.add("lost", f"{where}: KIND {name} {key}", why="lamflow writes the kinds")
     return found

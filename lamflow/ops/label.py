@@ -45,7 +45,8 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     cache = context.labels if config.label_cache and settings.cached else None
     answers: dict[int, _Answer] = {}
     for place, frame in enumerate(given.frames):
-        known = cache.get(_cache_key(settings, labeler, frame), frame) if cache is not None else None
+        key = _cache_key(settings, labeler, frame)
+        known = cache.get(key, frame) if cache is not None and key else None
         if known is not None:
             answers[place] = _Answer(known, 0.0, cached=True)
         elif frame.electronic_temperature is not None and not settings.hot:
@@ -60,15 +61,15 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
         for place, answer in zip(together, found, strict=True):
             passed = _passed(given.frames[place], answer)
             answers[place] = _Answer(passed, seconds)
-            if cache is not None and isinstance(passed, Labels):
+            key = _cache_key(settings, labeler, given.frames[place])
+            if cache is not None and key and isinstance(passed, Labels):
                 about = {
                     "engine": settings.engine,
                     "run": config.name,
                     "seconds": seconds,
                     "lamflow": version("lamflow"),
                 }
-                frame = given.frames[place]
-                cache.put(_cache_key(settings, labeler, frame), frame, passed, about)
+                cache.put(key, given.frames[place], passed, about)
         context.progress(len(answers) / len(given.frames))
     outcomes, good = [], []
     for place, frame in enumerate(given.frames):
@@ -82,10 +83,13 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     return Labeling(context.out / "labeled")
 
 
-def _cache_key(settings: LabelerSettings, labeler: Labeler, frame: Frame) -> str:
-    """Labels of a frame with the same key are the same."""
+def _cache_key(settings: LabelerSettings, labeler: Labeler, frame: Frame) -> str | None:
+    """Labels of a frame with the same key are the same; None for a frame that will be refused."""
     if isinstance(labeler, KeepsRecipes):
-        own = labeler.recipe(frame)
+        try:
+            own = labeler.recipe(frame)
+        except ValueError:
+            return None
     else:
         own = hashlib.sha256(json.dumps(settings.identity(), sort_keys=True).encode()).hexdigest()
     return f"{settings_hash(settings)}-{own[:16]}"

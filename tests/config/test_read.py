@@ -134,11 +134,15 @@ def test_a_ladder_climbs_by_a_fixed_window(tmp_path: Path) -> None:
     assert "which means nothing with an adaptive window" in problems(text, tmp_path)
 
 
-def test_patterns_of_files_are_looked_up_beside_the_configuration(tmp_path: Path) -> None:
+def test_patterns_of_files_are_looked_up_beside_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("a1.extxyz", "a2.extxyz", "b[1].extxyz"):
         (tmp_path / name).touch()
-    text = STUDY.replace("start: {label: [rattled]}", 'start: {data: ["a*.extxyz", "b[1].extxyz"]}')
+    monkeypatch.setenv("HERE", str(tmp_path))
+    text = STUDY.replace("start: {label: [rattled]}", 'start: {data: ["a*.extxyz", "b[1].extxyz", "$HERE/a2*"]}')
     start = parse(text, root=tmp_path).start
     assert start is not None
-    assert [file.name for file in start.data] == ["a1.extxyz", "a2.extxyz", "b[1].extxyz"]
+    assert [file.name for file in start.data] == ["a1.extxyz", "a2.extxyz", "b[1].extxyz", "a2.extxyz"]
+    assert str(start.data[-1]) == "$HERE/a2.extxyz", "what a variable holds is not written down"
     assert "no such file" in problems(text.replace("a*", "c*"), tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from lamflow.engines.program import aligned, by_species, kpoint_grid
 from lamflow.engines.protocol import Labeler, LabelFailure
 from lamflow.engines.qe import QuantumEspresso
 from lamflow.errors import InputError, NodeError
+from lamflow.ops._read import settings_hash
 from lamflow.units import BOLTZMANN
 from tests.engines.test_qe import silicon
 
@@ -127,6 +129,30 @@ class TestVasp:
             vasp.VaspLabeler(mixed).files(mixed, frame)
         with pytest.raises(ValueError, match=r"remedies.unconverged: INCAR: NSW = 5 is not allowed"):
             self.settings(potcars, kspacing=0.5, remedies={"unconverged": [{"NSW": 5}]})
+
+    def test_labels_of_other_potentials_are_other_labels(self, potcars: Path, tmp_path: Path) -> None:
+        """Also when the settings fit structures of one size only."""
+        frame = silicon(1)
+        shutil.copytree(potcars, tmp_path / "other")
+        (tmp_path / "other" / "Si" / "POTCAR").write_text("SECRET PAW_LDA Si\n")
+        for more in ({}, {"input": {"MAGMOM": "2*2.0"}}):
+            recipes = {
+                folder: vasp.VaspLabeler(self.settings(folder, kspacing=0.5, **more)).recipe(frame)
+                for folder in (potcars, tmp_path / "other")
+            }
+            assert len(set(recipes.values())) == 2
+        here, there = (self.settings(folder, kspacing=0.5) for folder in recipes)
+        assert settings_hash(here) == settings_hash(there), "where potentials lie does not matter"
+
+    def test_what_is_wrong_is_not_blamed_on_remedies(self, potcars: Path) -> None:
+        with pytest.raises(ValidationError) as caught:
+            self.settings(potcars, input={"LDAUU": "4 0"}, kspacing=0.5)
+        assert "remedies" not in str(caught.value.errors()[0]["msg"])
+        given = {"VDW_C6": {"Si": 1.0}}
+        settings = self.settings(potcars, potcar_names={"Ge": "Ge_d"}, input=given, kspacing=0.5)
+        frame = Frame(np.array([32, 14]), np.eye(2, 3) * 2, np.diag([5.0, 6.0, 20.0]))
+        with pytest.raises(ValueError, match="VDW_C6: there is no value for Ge"):
+            vasp.VaspLabeler(settings).files(settings, frame)
 
     def test_the_potcar_is_there_only_while_the_program_runs(self, potcars: Path, tmp_path: Path) -> None:
         program = tmp_path / "vasp"
@@ -546,7 +572,7 @@ class TestCustom(LabelerConformance):
         (tmp_path / "label.py").write_text(LABEL)
         other = settings.model_copy(update={"command": script, "input": {"environment": {"STEPS": "3"}}})
         [answer] = CustomLabeler(other).label([self.good_frames()[0]], tmp_path)
-        assert "exited with 3" in failed(answer, "stopped")
+        assert "labels are there, but it failed; sh exited with 3" in failed(answer, "stopped")
 
     def test_another_script_is_asked_again_and_has_another_recipe(self, tmp_path: Path) -> None:
         script, frame = tmp_path / "run.sh", self.good_frames()[0]

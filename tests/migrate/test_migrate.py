@@ -486,6 +486,14 @@ def test_comments_and_trailing_commas(place: Path) -> None:
     assert migrate(place / "param.json", place).source == "dpgen"
 
 
+def test_paths_of_yaml_are_no_comments(place: Path) -> None:
+    raw = {**PARAM, "sys_configs": [["*/POSCAR"], ["0/*"], ["1/POSCAR"]], "init_data_prefix": "data//"}
+    (place / "param.yaml").write_text(yaml.safe_dump(raw))
+    text = migrate(place / "param.yaml", place).text
+    assert "start/1/POSCAR" in text
+    assert "data/one" in text
+
+
 def test_missing_files_are_named_and_the_grammar_still_holds(tmp_path: Path) -> None:
     found = made(tmp_path, {**PARAM, "model_devi_jobs": PARAM["model_devi_jobs"][:1]})
     assert "INCAR" in found.missing

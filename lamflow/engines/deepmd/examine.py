@@ -78,8 +78,11 @@ def _check_input(settings: DeepmdTraining, config: Config) -> None:
         if settings.starts_from_a_model(index) and "descriptor" not in spec.get("model", {}):
             continue
         model = {"fitting_net": {}, **spec.get("model", {}), "type_map": list(config.elements)}
+        if "descriptor" not in model:
+            raise InputError("train.input: model: there is no descriptor")
         training = {**spec.get("training", {}), "training_data": {"systems": ["x"]}, "numb_steps": 1}
-        training.pop("data", None)
+        for lamflows in ("data", "validation_data", "data_dict"):
+            training.pop(lamflows, None)
         try:
             normalize({**spec, "model": model, "training": training})
         except ArgumentError as error:

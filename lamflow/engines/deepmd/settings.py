@@ -214,7 +214,13 @@ class DeepmdTraining(TrainerSettings):
         if self.variants:
             merged |= self.variants[index // self.models].input
         copied: dict[str, Any] = json.loads(json.dumps(merged))
+        for name in STEPS:
+            copied["training"].pop(name, None)
         return copied
+
+
+STEPS = ("numb_steps", "stop_batch", "num_step", "num_steps", "numb_step")
+"""DeePMD-kit's names of `train.steps`."""
 
 
 def _read_input(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from lamflow.config.engines import DynamicsSettings
-from lamflow.config.section import Element, InputFile, Section, check_names, expand
+from lamflow.config.section import Element, InputFile, InputFolder, Section, check_names, expand
 from lamflow.engines.lammps.template import check_template
 from lamflow.units import Angstrom, Kelvin, Length
 
@@ -70,7 +70,7 @@ class LammpsExploration(DynamicsSettings):
     zbl: Zbl | None = None
     d3: D3 | None = None
     overlays: list[Overlay] = Field(default_factory=list)
-    files: list[InputFile] = Field(default_factory=list)
+    files: list[InputFolder] = Field(default_factory=list)
     """Files that a template or an overlay names, put beside the input."""
     template: InputFile | None = None
     """A LAMMPS input of your own with placeholders in double braces: `{{ structure }}`, `{{ potential }}` and
