@@ -71,6 +71,11 @@ class TrainerSettings(EngineSettings):
         return self.models
 
     @property
+    def hot(self) -> bool:
+        """Models depend on the electronic temperature of a frame."""
+        return False
+
+    @property
     def within(self) -> float:
         """Of several architectures the fastest is chosen whose error is at most so many times the best one's."""
         return 1.0

@@ -164,6 +164,12 @@ class Config(Section):
             )
         self._searches_fit()
         self._ladders_fit()
+        for stage in self.stages if not self.train.hot else ():
+            if any(isinstance(group, DynamicsSettings) and group.electronic_temperatures for group in stage.explore):
+                raise ValueError(
+                    f"stages.{stage.name}: electronic_temperatures mean nothing to models that do not learn one; see "
+                    "train.electronic_temperature"
+                )
         if self.budget.forgetting is not None and not any(task.head is None for task in self.tasks):
             raise ValueError(
                 "budget.forgetting: there are no replay data: no task goes on with a head of the pre-trained model; "

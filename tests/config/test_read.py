@@ -146,3 +146,9 @@ def test_patterns_of_files_are_looked_up_beside_the_configuration(
     assert [file.name for file in start.data] == ["a1.extxyz", "a2.extxyz", "b[1].extxyz", "a2.extxyz"]
     assert str(start.data[-1]) == "$HERE/a2.extxyz", "what a variable holds is not written down"
     assert "no such file" in problems(text.replace("a*", "c*"), tmp_path)
+
+
+def test_models_must_learn_the_electronic_temperature_that_is_explored(tmp_path: Path) -> None:
+    text = STUDY.replace("temperatures: [300, 900]", "temperatures: [300], electronic_temperatures: [9000]")
+    text = text.replace("{engine: emt}", "{engine: custom, command: [x], electronic_temperature: true}")
+    assert "see train.electronic_temperature" in problems(text, tmp_path)

@@ -198,6 +198,11 @@ class DeepmdTraining(TrainerSettings):
         steps = self.phase(1, 0).steps
         return 10 + 0.03 * (steps or self.steps)
 
+    @property
+    def hot(self) -> bool:
+        """As they are told; a pre-trained model may know one by itself."""
+        return self.electronic_temperature or self.pretrained is not None
+
     def merged_input(self, index: int = 0) -> dict[str, Any]:
         """The input of model `index`: its variant's over the user's over that of the file over the defaults, section by
         section."""
