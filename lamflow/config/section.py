@@ -120,7 +120,7 @@ def _matched(given: Any, info: ValidationInfo) -> Any:
 
 
 def _as_text(path: str, info: ValidationInfo) -> str:
-    return str(_absolute(Path(path), info))
+    return path if path.startswith("$") else str(_absolute(Path(path), info).absolute())
 
 
 InputFolder = Annotated[Path, AfterValidator(_beside_the_file)]

@@ -7,11 +7,12 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lamflow.config.engines import ExplorerSettings, LabelerSettings
+from lamflow.config.engines import ExplorerSettings, LabelerSettings, WalkerSettings
 from lamflow.config.schema import Config
 from lamflow.config.section import expand, rebuilt
 from lamflow.config.seeds import child_seed
@@ -27,7 +28,7 @@ from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, w
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.rundir import FOLDERS, RunDirectory, versions
 from lamflow.engines import registry
-from lamflow.engines.protocol import SearchTask
+from lamflow.engines.protocol import Refuses, SearchTask
 from lamflow.errors import EngineError, InputError, StateError
 from lamflow.science.filters import REASONS, Limits, refused
 from lamflow.science.structures import build_crystal, make_copies
@@ -46,6 +47,7 @@ def prepare(config: Config, directory: RunDirectory, slots: int) -> None:
     Raises InputError for data or structures that cannot be used, StateError for a folder that holds something else.
     """
     structures = {settings.name: frames_of(settings, config) for settings in config.structures}
+    _check_labels(config, structures)
     given = start_items(config)
     _check_start(config, given)
     for warning in examine(config):
@@ -200,15 +202,29 @@ def examine(config: Config) -> list[str]:
 
 
 def check_inputs(config: Config) -> list[str]:
-    """Read every file of structures, data and models that is here, and return warnings. Builds no crystal.
+    """Read every file of structures, data and models that is here, and return warnings.
 
-    Raises InputError for what cannot be used.
+    Crystals are built only for label engines that refuse some structures. Raises InputError for what cannot be used.
     """
-    for settings in config.structures:
-        if settings.files:
-            frames_of(settings, config)
+    built = any(isinstance(registry.labeler(settings), Refuses) for settings in labelers(config))
+    sets = [each for each in config.structures if each.files or (built and each.crystal is not None)]
+    _check_labels(config, {settings.name: frames_of(settings, config) for settings in sets})
     _check_start(config, start_items(config))
     return examine(fetched(config, only_if_here=True))
+
+
+def _check_labels(config: Config, structures: Mapping[str, list[Frame]]) -> None:
+    """Raise InputError when structures that are labeled or explored are none for their label engine."""
+    for part in config.parts:
+        labeler = registry.labeler(part.label) if part.label is not None else None
+        if not isinstance(labeler, Refuses):
+            continue
+        groups = [group for stage in config.stages for group in stage.explore if config.explored(group) == part.name]
+        explored = [name for group in groups if isinstance(group, WalkerSettings) for name in group.structures]
+        for name in dict.fromkeys([*part.start.label, *part.heldout.label, *explored]):
+            reason = labeler.refusal(structures[name][0]) if name in structures else None
+            if reason is not None:
+                raise InputError(f"label: structures.{name} cannot be labeled: {reason}")
 
 
 def _check_start(config: Config, given: dict[str, list[Item]]) -> None:

@@ -234,6 +234,14 @@ class ProgramLabeler(ABC, Generic[S]):
             raise EngineError(missing)
         return [self._label(frame, work / frame.content_hash()) for frame in frames]
 
+    def refusal(self, frame: Frame) -> str | None:
+        """See Refuses."""
+        try:
+            self.files(self.settings, frame)
+        except ValueError as error:
+            return str(error)
+        return None
+
     def recipe(self, frame: Frame) -> str:
         """See KeepsRecipes: what the program is told of one atom of each element in a row."""
         symbols = tuple(sorted(set(frame.symbols)))

@@ -65,6 +65,15 @@ class KeepsRecipes(Protocol):
         ...
 
 
+@runtime_checkable
+class Refuses(Protocol):
+    """A Labeler that knows what it refuses before anything runs."""
+
+    def refusal(self, frame: Frame) -> str | None:
+        """Why the code, as it is set up, cannot treat such a frame; None if it can, or if only pods can tell."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LammpsPotential:
     """How LAMMPS uses a trained model.

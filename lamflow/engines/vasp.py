@@ -165,6 +165,14 @@ class VaspLabeler(ProgramLabeler[Vasp]):
         "vaspout.h5",
     )
 
+    def refusal(self, frame: Frame) -> str | None:
+        """See Refuses; without the potentials only pods can tell."""
+        try:
+            here = expand(Path(self.settings.potcars)).exists()
+        except ValueError:
+            here = False
+        return super().refusal(frame) if here else None
+
     def files(self, settings: Vasp, frame: Frame) -> dict[str, str | Path]:
         """INCAR, POSCAR, POTCAR, and KPOINTS unless the INCAR has KSPACING."""
         from ase.io.vasp import write_vasp
