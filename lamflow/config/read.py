@@ -209,8 +209,8 @@ def _describe(loc: Loc) -> tuple[type[Section] | None, FieldInfo | None]:
         elif field is not None and part in members:
             section = members[str(part)]
             continue
-        else:
-            return section, None
+        else:  # a key of a mapping, or the kind of a value that may be of two
+            return section, field
         section = next(iter(members.values())) if len(members) == 1 else section if not members else None
         if section is None and field is not None:
             continue

@@ -128,6 +128,13 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         load(tmp_path / "nothing.yaml")
 
 
+def test_units_of_values_of_two_kinds(tmp_path: Path) -> None:
+    text = STUDY.replace("engine: emt", "engine: gpaw, cutoff: 300, kspacing: 0, magnetic_moments: {Cu: x}")
+    said = problems(text, tmp_path)
+    assert "label.kspacing: 0 Å⁻¹: input should be greater than 0 Å⁻¹" in said
+    assert "label.magnetic_moments.Cu: 'x' μB" in said
+
+
 def test_a_ladder_climbs_by_a_fixed_window(tmp_path: Path) -> None:
     text = STUDY.replace("temperatures: [300, 900]", "temperatures: [300, 900], climb: {}")
     text = text.replace("{rule: fixed, low: 0.001, high: 2.0}", "{rule: adaptive, high: 2.0}")
