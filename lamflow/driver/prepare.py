@@ -206,18 +206,27 @@ def check_inputs(config: Config) -> list[str]:
 
     Crystals are built only for label engines that refuse some structures. Raises InputError for what cannot be used.
     """
-    built = any(isinstance(registry.labeler(settings), Refuses) for settings in labelers(config))
+    built = any(_refusing(settings) for settings in labelers(config))
     sets = [each for each in config.structures if each.files or (built and each.crystal is not None)]
     _check_labels(config, {settings.name: frames_of(settings, config) for settings in sets})
     _check_start(config, start_items(config))
     return examine(fetched(config, only_if_here=True))
 
 
+def _refusing(settings: LabelerSettings) -> Refuses | None:
+    """The label engine, if it knows what it refuses; one whose model has not been fetched does not."""
+    try:
+        labeler = registry.labeler(settings)
+    except EngineError:
+        return None
+    return labeler if isinstance(labeler, Refuses) else None
+
+
 def _check_labels(config: Config, structures: Mapping[str, list[Frame]]) -> None:
     """Raise InputError when structures that are labeled or explored are none for their label engine."""
     for part in config.parts:
-        labeler = registry.labeler(part.label) if part.label is not None else None
-        if not isinstance(labeler, Refuses):
+        labeler = _refusing(part.label) if part.label is not None else None
+        if labeler is None:
             continue
         groups = [group for stage in config.stages for group in stage.explore if config.explored(group) == part.name]
         explored = [name for group in groups if isinstance(group, WalkerSettings) for name in group.structures]
