@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from lamflow.config.engines import Engine, engines
-from lamflow.units import Unit
+from lamflow.config.read import unit_of
 
 SECTIONS = {"train": "`train:`", "explore": "an entry of `explore:` in a stage", "label": "`label:`"}
 HEAD = """\
@@ -44,7 +44,12 @@ def _table(settings: type[BaseModel]) -> str:
     rows = ["| key | default | unit | meaning |", "| --- | --- | --- | --- |"]
     for name, field in settings.model_fields.items():
         if name != "engine":
-            cells = (f"`{name}`", _default(field), _unit(field), _meaning(field, _said(settings, name)))
+            cells = (
+                f"`{name}`",
+                _default(field),
+                unit_of(field.annotation, field.metadata),
+                _meaning(field, _said(settings, name)),
+            )
             rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 
@@ -65,19 +70,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_plain(item)}" for key, item in value.items()) + "}"
     return "[" + ", ".join(map(_plain, value)) + "]" if isinstance(value, list | tuple) else str(value)
-
-
-def _unit(field: FieldInfo) -> str:
-    """Unit of a number, or of the numbers in a list or a mapping."""
-    found = [item.symbol for item in _marks(field.annotation, tuple(field.metadata)) if isinstance(item, Unit)]
-    return found[0] if found else ""
-
-
-def _marks(annotation: Any, first: tuple[Any, ...] = ()) -> list[Any]:
-    marks = [*first, *getattr(annotation, "__metadata__", ())]
-    for inner in get_args(annotation):
-        marks += _marks(inner)
-    return marks
 
 
 def _said(settings: type[BaseModel], name: str) -> str:

@@ -141,7 +141,7 @@ def _problem(error: dict[str, Any], raw: Any, lines: dict[Loc, int]) -> Problem:
         return Problem(line, "", _message(error, None, ""))
     line = next(lines[shown[:n]] for n in range(len(shown), -1, -1) if shown[:n] in lines or n == 0)
     section, field = _describe(loc)
-    unit = _unit(field.annotation, field.metadata) if field else ""
+    unit = unit_of(field.annotation, field.metadata) if field else ""
     message = _message(error, section, unit)
     return Problem(line, ".".join(map(str, shown)), message)
 
@@ -217,15 +217,15 @@ def _describe(loc: Loc) -> tuple[type[Section] | None, FieldInfo | None]:
     return section, field
 
 
-def _unit(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+def unit_of(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """The unit of a number, or of the numbers in a list; empty if it has none."""
     found = next((item.symbol for item in metadata if isinstance(item, Unit)), "")
     if found or not get_args(annotation):
         return found
     if get_origin(annotation) is Annotated:
         inner, *extra = get_args(annotation)
-        return _unit(inner, extra)
-    return next((unit for part in get_args(annotation) if (unit := _unit(part))), "")
+        return unit_of(inner, extra)
+    return next((unit for part in get_args(annotation) if (unit := unit_of(part))), "")
 
 
 def _members(annotation: Any, metadata: list[Any]) -> dict[str, type[Section]]:

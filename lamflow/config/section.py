@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -39,22 +37,6 @@ def expand(path: Path) -> Path:
     if "$" in text:
         raise ValueError(f"{path}: the environment variable in this path is not set")
     return Path(text)
-
-
-def hashed(path: Path) -> str:
-    """Hash of a file's content, or of all files below a folder; each is read once for as long as it stays as it is."""
-    file = expand(path)
-    if file.is_dir():
-        inner = [(str(item.relative_to(file)), hashed(item)) for item in sorted(file.rglob("*")) if item.is_file()]
-        return hashlib.sha256(repr(inner).encode()).hexdigest()
-    about = file.stat()
-    return _content(file, about.st_mtime_ns, about.st_size)
-
-
-@functools.cache
-def _content(file: Path, changed: int, size: int) -> str:
-    del changed, size
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def check_names(key: str, files: Sequence[Path], taken: Iterable[str] = ()) -> None:

@@ -15,18 +15,10 @@ from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
 from lamflow.engines import process
-from lamflow.engines.program import (
-    PeriodicSettings,
-    ProgramLabeler,
-    aligned,
-    boxed,
-    by_element,
-    by_species,
-    check_by_element,
-    linked,
-    on_path,
-)
+from lamflow.engines.periodic import PeriodicSettings, boxed
+from lamflow.engines.program import ProgramLabeler, on_path
 from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.species import aligned, by_element, by_species, check_by_element, linked
 from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
 

@@ -18,9 +18,9 @@ from ase.units import fs
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from lamflow.config.engines import DynamicsSettings, Engine, LabelerSettings
-from lamflow.config.section import hashed
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
+from lamflow.data.store import file_hash
 from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure, Model
 from lamflow.errors import EngineError, InputError
 from lamflow.units import BAR_IN_EV_PER_A3, EvPerAngstrom
@@ -103,7 +103,7 @@ class AseLabels(LabelerSettings):
             found["version"] = version(package)
         for name, value in self.arguments.items():
             if isinstance(value, str) and Path(value).is_file():
-                found[name] = hashed(Path(value))
+                found[name] = file_hash(Path(value))
         return found
 
     def made(self) -> Calculator:

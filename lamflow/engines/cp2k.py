@@ -14,7 +14,8 @@ from lamflow.config.engines import Engine
 from lamflow.config.section import Element, InputFolder, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.frames import Floats
-from lamflow.engines.program import PeriodicSettings, ProgramLabeler, boxed, merged, on_path
+from lamflow.engines.periodic import PeriodicSettings, boxed
+from lamflow.engines.program import ProgramLabeler, merged, on_path
 from lamflow.engines.protocol import LabelFailure
 from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE, Rydberg
 

@@ -10,11 +10,13 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import Engine
-from lamflow.config.section import InputFolder, check_names, expand, hashed
+from lamflow.config.section import InputFolder, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.io import read_labeled, write_structure
-from lamflow.engines.program import ProgramLabeler, ProgramSettings, aligned
+from lamflow.data.store import file_hash
+from lamflow.engines.program import ProgramLabeler, ProgramSettings
 from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.species import aligned
 from lamflow.errors import InputError
 
 
@@ -69,7 +71,9 @@ class Custom(ProgramSettings):
     def identity(self) -> dict[str, str]:
         """The scripts that the command names."""
         words = [Path(word) for word in self.command]
-        return {str(number): hashed(word) for number, word in enumerate(words) if word.is_absolute() and word.is_file()}
+        return {
+            str(number): file_hash(word) for number, word in enumerate(words) if word.is_absolute() and word.is_file()
+        }
 
 
 class CustomLabeler(ProgramLabeler[Custom]):

@@ -13,8 +13,9 @@ from lamflow.config.engines import Engine
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
 from lamflow.engines import process
-from lamflow.engines.program import ProgramLabeler, ProgramSettings, aligned, on_path
+from lamflow.engines.program import ProgramLabeler, ProgramSettings, on_path
 from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.species import aligned
 from lamflow.errors import InputError
 
 REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {

@@ -11,7 +11,8 @@ from pydantic import Field, JsonValue
 
 from lamflow.config.engines import Engine
 from lamflow.data import FailureKind, Frame, Labels
-from lamflow.engines.program import PeriodicSettings, ProgramLabeler, boxed, on_path
+from lamflow.engines.periodic import PeriodicSettings, boxed
+from lamflow.engines.program import ProgramLabeler, on_path
 from lamflow.engines.protocol import LabelFailure
 from lamflow.units import BOLTZMANN, Electronvolt
 

@@ -10,46 +10,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from ase.data import atomic_numbers
-from numpy.typing import NDArray
-from pydantic import Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from lamflow.config.engines import LabelerSettings
-from lamflow.config.section import Element, expand, hashed
-from lamflow.data import Attempt, FailureKind, Frame, LabeledFrame, Labels
-from lamflow.data.frames import Floats, Ints
+from lamflow.data import Attempt, FailureKind, Frame, Labels
+from lamflow.data.store import file_hash
 from lamflow.engines import process
 from lamflow.engines.protocol import LabelFailure
-from lamflow.errors import EngineError, InputError, KilledError, LateError
-from lamflow.units import BohrMagneton, PerAngstrom, Second
+from lamflow.errors import EngineError, KilledError, LateError
+from lamflow.units import Second
 
-if TYPE_CHECKING:
-    from lamflow.config.schema import Config
-
-
-def _shape(value: object) -> str:
-    return "three" if isinstance(value, list | tuple) else "one"
-
-
-Spacing = Annotated[
-    Annotated[PerAngstrom, Tag("one")] | Annotated[tuple[PerAngstrom, PerAngstrom, PerAngstrom], Tag("three")],
-    Discriminator(_shape),
-]
-"""Of k points: the same along each reciprocal vector, or one for each."""
-Mesh = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
-"""Numbers of k points along the reciprocal vectors."""
 S = TypeVar("S", bound="ProgramSettings")
 ASKED = "asked.sha256"
 """Hash of the input that an output belongs to."""
-SAME = 1e-2
-"""Å; outputs whose atoms are farther away than this from where they should be are of another structure."""
-SAME_CELL = 2e-4
-"""Relative; cells that differ by more belong to another structure, by less they lack digits that were not printed."""
-ROOM = 5.0
-"""Å of vacuum on every side of an isolated system that a code can only treat in a box."""
 
 
 class ProgramSettings(LabelerSettings):
@@ -121,52 +98,6 @@ class ProgramSettings(LabelerSettings):
     def remedied(self, changes: Mapping[str, JsonValue]) -> Self:
         """These settings with remedies taken."""
         return self.model_copy(update={"input": merged(self.input, changes)}) if changes else self
-
-
-class PeriodicSettings(ProgramSettings):
-    """What codes are told that sample the Brillouin zone."""
-
-    spacing: ClassVar[float | None] = None
-    """`kspacing` where neither it nor `kpoints` is given, Å⁻¹; None leaves it to the code."""
-
-    kspacing: Spacing | None = None
-    """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each reciprocal vector."""
-    kpoints: Mesh | None = None
-    """The same mesh for every frame instead."""
-    magnetic_moments: dict[Element, BohrMagneton] = Field(default_factory=dict)
-    """Of each atom of an element where the cycle begins; the calculation is spin-polarised if any is given."""
-
-    @model_validator(mode="after")
-    def _one_mesh(self) -> Self:
-        if self.kspacing is not None and self.kpoints is not None:
-            raise ValueError("give kspacing or kpoints, not both")
-        return self
-
-    def examine(self, config: Config) -> list[str]:
-        """Whether moments are given for elements of the study."""
-        foreign = sorted(set(self.magnetic_moments) - set(config.elements))
-        if foreign:
-            raise InputError(f"label.magnetic_moments: {foreign[0]} is not in elements {config.elements}")
-        return []
-
-    def mesh(self, frame: Frame) -> tuple[int, int, int] | None:
-        """Numbers of k points for a frame, Γ alone for an isolated one; None where the settings name none."""
-        if not frame.pbc:
-            return 1, 1, 1
-        spacing = self.kspacing if self.kspacing is not None else self.spacing
-        if self.kpoints is not None or spacing is None:
-            return self.kpoints
-        return kpoint_grid(frame.cell, spacing)
-
-    @property
-    def hot(self) -> bool:
-        """They smear the electrons by Fermi and Dirac."""
-        return True
-
-    def moments(self, symbols: Sequence[str]) -> list[float]:
-        """Magnetic moment of each atom, Bohr magnetons; empty if none is given."""
-        given = self.magnetic_moments
-        return [given.get(symbol, 0.0) for symbol in symbols] if given else []
 
 
 def _key_paths(keys: Any) -> Iterator[tuple[str, ...]]:
@@ -304,7 +235,7 @@ class ProgramLabeler(ABC, Generic[S]):
 
     def _asked(self, settings: S, frame: Frame, files: Mapping[str, str | Path]) -> str:
         """Hash of everything that the program is told."""
-        contents = {name: hashed(file) if isinstance(file, Path) else file for name, file in files.items()}
+        contents = {name: _content(file) if isinstance(file, Path) else file for name, file in files.items()}
         told: list[Any] = [contents, self.environment(settings, frame), settings.identity()]
         if "command" not in settings.beside_physics:
             told.append(self.command(settings))
@@ -363,100 +294,16 @@ def _write(folder: Path, files: Mapping[str, str | Path]) -> None:
             (folder / name).write_text(content)
 
 
+def _content(path: Path) -> Any:
+    """Hash of a file, or of each file below a folder."""
+    if path.is_dir():
+        return {str(file.relative_to(path)): file_hash(file) for file in path.rglob("*") if file.is_file()}
+    return file_hash(path)
+
+
 def _is_final(answer: Labels | LabelFailure) -> bool:
     """Asking again would bring the same answer."""
     return isinstance(answer, Labels) or answer.kind == "unconverged"
-
-
-def linked(key: str, files: Mapping[str, Path], symbols: Sequence[str]) -> dict[str, tuple[str, Path]]:
-    """The file of each element in `symbols`: what it is called where the program runs, and where it lies.
-
-    Files of two elements may have the same name in different folders. Raises ValueError for an element without one.
-    """
-    made = {}
-    for element in dict.fromkeys(symbols):
-        if element not in files:
-            raise ValueError(f"label.{key}: there is none for {element}")
-        path = expand(files[element])
-        made[element] = (f"{element}-{path.name}", path)
-    return made
-
-
-def by_element(tags: dict[str, Any], defaults: Mapping[str, float | None], symbols: Sequence[str]) -> dict[str, Any]:
-    """`tags` with values that are given by element as the list over species that codes read.
-
-    defaults  value of an element without one, by the tags that may be given so
-    symbols   of the atoms in the order in which the code gets them
-    Raises ValueError for an element without a value that needs one.
-    """
-    species, made = list(dict.fromkeys(symbols)), dict(tags)
-    for tag in [tag for tag in tags if tag in defaults]:
-        made[tag] = [tags[tag].get(element, defaults[tag]) for element in species]
-        if None in made[tag]:
-            raise ValueError(f"{tag}: there is no value for {species[made[tag].index(None)]}")
-    return made
-
-
-def check_by_element(where: str, tags: Mapping[str, Any], defaults: Mapping[str, float | None]) -> None:
-    """Raise ValueError for a tag of species that is no mapping of elements: their order differs between frames."""
-    for tag, value in tags.items():
-        wanted, given = tag in defaults, isinstance(value, Mapping)
-        if wanted and not given:
-            raise ValueError(
-                f"{where}: {tag} = {value}: species come in another order in every frame, so give it by element in "
-                f"`input`, for example `{tag}: {{Fe: 4.0}}`"
-            )
-        if wanted:
-            for element in value:
-                if element not in atomic_numbers:
-                    raise ValueError(f"{where}: {tag}: {element!r} is not a chemical symbol")
-        elif given:
-            raise ValueError(f"{where}: {tag}: only {', '.join(defaults)} are given by element")
-
-
-def by_species(frame: Frame) -> Ints:
-    """Order (N,) in which codes that list atoms by species take them: elements by number, order kept within one."""
-    return np.argsort(frame.numbers, kind="stable")
-
-
-def aligned(found: LabeledFrame, frame: Frame) -> Labels | LabelFailure:
-    """The labels of a parsed output for `frame`, whose atoms the code may have sorted by species and its cell turned.
-
-    A failure when the output is of another structure.
-    """
-    order, species = np.arange(frame.natoms), list(dict.fromkeys(found.frame.numbers.tolist()))
-    if sorted(found.frame.numbers) != sorted(frame.numbers):
-        return LabelFailure("the output is of another structure: its atoms are others", kind="invalid")
-    if not np.array_equal(found.frame.numbers, frame.numbers):  # grouped by species, in whatever order of these
-        order = np.argsort([species.index(number) for number in frame.numbers], kind="stable")
-        if not np.array_equal(found.frame.numbers, frame.numbers[order]):
-            return LabelFailure("the output is of another structure: its atoms are in another order", kind="invalid")
-    away: NDArray[Any] = found.frame.positions - frame.positions[order]
-    rotation: NDArray[Any] = np.eye(3)
-    if frame.pbc:
-        left, stretch, right = np.linalg.svd(np.linalg.solve(found.frame.cell, frame.cell))
-        if np.abs(stretch - 1).max() > SAME_CELL:
-            return LabelFailure("the output is of another structure: its cell is another one", kind="invalid")
-        rotation = left @ right
-        shares = np.linalg.solve(found.frame.cell.T, found.frame.positions.T).T
-        shares -= np.linalg.solve(frame.cell.T, frame.positions[order].T).T
-        shares -= shares[0]  # some codes shift the origin
-        away = (shares - np.round(shares)) @ frame.cell
-    away -= away.mean(axis=0)
-    if np.abs(away).max() > SAME:
-        return LabelFailure("the output is of another structure: its atoms are elsewhere", kind="invalid")
-    forces = np.empty_like(found.labels.forces)
-    forces[order] = found.labels.forces @ rotation
-    virial = None if found.labels.virial is None else rotation.T @ found.labels.virial @ rotation
-    return Labels(found.labels.energy, forces, virial)
-
-
-def boxed(frame: Frame) -> Frame:
-    """A frame for codes that know periodic systems only: an isolated one in the middle of a box with room around it."""
-    if frame.pbc:
-        return frame
-    low, high = frame.positions.min(axis=0), frame.positions.max(axis=0)
-    return replace(frame, positions=frame.positions - low + ROOM, cell=np.diag(high - low + 2 * ROOM), pbc=True)
 
 
 def on_path(program: str) -> Callable[[], str]:
@@ -469,13 +316,3 @@ def on_path(program: str) -> Callable[[], str]:
         return path
 
     return probe
-
-
-def kpoint_grid(cell: Floats, spacing: float | Sequence[float]) -> tuple[int, int, int]:
-    """The coarsest grid whose points are at most `spacing` (Å⁻¹, 2π included) apart along each reciprocal vector."""
-    reciprocal = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell).T, axis=1)
-    apart = np.broadcast_to(np.asarray(spacing, dtype=np.float64), 3)
-    first, second, third = (
-        max(1, int(np.ceil(length / d - 1e-9))) for length, d in zip(reciprocal, apart, strict=True)
-    )
-    return first, second, third

@@ -17,8 +17,10 @@ from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.engines import process
-from lamflow.engines.program import PeriodicSettings, ProgramLabeler, aligned, boxed, linked, on_path
+from lamflow.engines.periodic import PeriodicSettings, boxed
+from lamflow.engines.program import ProgramLabeler, on_path
 from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.species import aligned, linked
 from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
 
 FORBIDDEN = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import re
@@ -17,18 +16,11 @@ from lamflow.config.engines import Engine
 from lamflow.config.section import Element, InputFile, MountedFolder, expand
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
-from lamflow.engines.program import (
-    PeriodicSettings,
-    ProgramLabeler,
-    ProgramSettings,
-    aligned,
-    boxed,
-    by_element,
-    by_species,
-    check_by_element,
-    on_path,
-)
+from lamflow.data.store import file_hash
+from lamflow.engines.periodic import PeriodicSettings, boxed
+from lamflow.engines.program import ProgramLabeler, ProgramSettings, on_path
 from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.species import aligned, by_element, by_species, check_by_element
 from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN
 
@@ -137,7 +129,7 @@ class Vasp(PeriodicSettings):
     def fixed(self, config: Config) -> Self:
         """With the hashes of the potentials, where they are on this machine."""
         try:
-            hashes = {element: _hash(self.potcar(element)) for element in config.elements}
+            hashes = {element: file_hash(self.potcar(element)) for element in config.elements}
         except ValueError:
             return self
         return self.model_copy(update={"potcar_sha256": {**hashes, **self.potcar_sha256}})
@@ -281,14 +273,10 @@ def _potcar(settings: Vasp, symbols: list[str]) -> str:
     text = ""
     for element in dict.fromkeys(symbols):
         path, wanted = settings.potcar(element), settings.potcar_sha256.get(element)
-        if wanted is not None and _hash(path) != wanted:
+        if wanted is not None and file_hash(path) != wanted:
             raise ValueError(f"the POTCAR of {element} is not the one that the run began with: its hash is another")
         text += path.read_text()
     return text
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _written(value: Any) -> str:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lamflow.migrate import labels
+from lamflow.migrate.fp import fp_engine
 from lamflow.migrate.keys import Keys, is_comment
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.task_groups import group
 from lamflow.migrate.training import training
-from lamflow.migrate.translate import FORMATS, check_masses, command, heldout, lammps_command, listed, symbols
+from lamflow.migrate.translate import FORMATS, check_masses, heldout, lammps_command, listed, symbols
 
 SITE = (
     "dflow_config",
@@ -305,68 +305,6 @@ def _convergence(own: Keys) -> tuple[Spec, Spec]:
     low = own.take("level_f_lo", to="select.window.low", default=0.05)
     accurate = float(own.take("conv_accuracy", to="converge.accurate", default=0.9))
     return {"accurate": accurate}, {"rule": "fixed", "low": float(low), "high": float(high)}
-
-
-def fp_engine(fp: Keys, place: Place, elements: Sequence[str]) -> Spec:
-    """The label engine."""
-    kind = str(fp.take("type", to="label.engine", default="vasp"))
-    inputs, run = fp.section("inputs_config"), fp.section("run_config")
-    text = run.take("command", to="label.command")
-    run.lose(
-        "out", "log", "backward_list", "extra_output_files", "type_map", "post_command", why="lamflow names the files"
-    )
-    fp.lose("extra_output_files", "prep_config")
-    made = _engine(kind, inputs, run, place, elements, fp)
-    if text and made["engine"] not in ("deepmd", "ase"):
-        made["command"] = command(text)
-    return made
-
-
-def _engine(kind: str, inputs: Keys, run: Keys, place: Place, elements: Sequence[str], fp: Keys) -> Spec:
-    if kind == "vasp":
-        files = {element: str(file) for element, file in (inputs.take("pp_files", to="label.potcars") or {}).items()}
-        made: Spec = {
-            "engine": "vasp",
-            **(labels.potcars(files, place) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}),
-        }
-        incar = inputs.take("incar", to="label.incar")
-        if incar:
-            made["incar"] = place.path(incar)
-        spacing = inputs.take("kspacing", to="label.kspacing", default=0.2)
-        made["kspacing"] = [float(item) for item in spacing] if isinstance(spacing, list) else float(spacing)
-        made["gamma"] = bool(inputs.take("kgamma", to="label.gamma", default=True))
-        return made
-    if kind == "gaussian":
-        return labels.gaussian_input(inputs)
-    if kind == "deepmd":
-        model = run.take("teacher_model_path", to="label.model", default="teacher.pt")
-        run.lose("head")
-        return {"engine": "deepmd", "model": {"file": place.path(model)}}
-    if kind == "fpop_cp2k":
-        source = inputs.take("inp_file", to="label")
-        body = place.read(source) if source else None
-        if body is None:
-            fp.notes.add(
-                "changed",
-                "fp.inputs_config.inp_file",
-                "label",
-                "the file is not here: cutoff, basis sets and potentials are guesses",
-            )
-        return labels.cp2k_input(
-            labels.cp2k_sections(body or ""), "fp.inputs_config.inp_file", elements, place, fp.notes
-        )
-    if kind == "fpop_abacus":
-        potentials = inputs.take("pp_files", to="label.pseudopotentials") or {}
-        made = {"pseudopotentials": {element: place.path(file) for element, file in potentials.items()}}
-        orbitals = inputs.take("orb_files", to="label.orbitals") or {}
-        if orbitals:
-            made["orbitals"] = {element: place.path(file) for element, file in orbitals.items()}
-        source = inputs.take("input_file", to="label.input")
-        body = place.read(source) if source else None
-        inputs.lose("element_mass", "deepks_descriptor", "deepks_model", "kpt_file", why="not offered")
-        return labels.abacus_input(fp.enter(labels.abacus_text(body or ""), "input_file"), made)
-    fp.notes.add("lost", f"fp.type = {kind!r}", why="there is no engine for it: `custom` is put in")
-    return {"engine": "custom", "command": ["your-code"]}
 
 
 def pods(keys: Keys) -> Spec:

@@ -11,7 +11,7 @@ from typing import Any
 from lamflow.engines import abacus, qe, vasp
 from lamflow.migrate.keys import Keys, Notes, is_comment, without_comments
 from lamflow.migrate.place import Place, Spec
-from lamflow.migrate.translate import listed, number
+from lamflow.migrate.translate import is_true, listed, number
 from lamflow.units import BOHR
 
 SINGLE_POINT = {"NSW", "IBRION", "ISIF", "POTIM", "EDIFFG", "TEBEG", "TEEND", "SMASS"}
@@ -44,7 +44,7 @@ def vasp_keys(given: Keys) -> Spec:
         if tag == "KSPACING":
             made["kspacing"] = given.take(key, to="label.kspacing")
         elif tag == "KGAMMA":
-            made["gamma"] = str(given.take(key, to="label.gamma")).strip(".").upper().startswith("T")
+            made["gamma"] = is_true(given.take(key, to="label.gamma"))
         elif tag in SINGLE_POINT:
             given.lose(key, why="a label is one single point")
         elif tag in vasp.BY_ELEMENT or tag == "MAGMOM":

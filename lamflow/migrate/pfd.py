@@ -8,6 +8,7 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from lamflow.migrate import dpgen2
+from lamflow.migrate.fp import fp_engine
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.task_groups import group
@@ -171,7 +172,7 @@ def _start(inputs: Keys, task: Keys, place: Place, structures: list[Spec], notes
 def _label(keys: Keys, fp: Keys, distilled: bool, file: str, place: Place, elements: list[str]) -> Spec:
     kind = str(fp.raw.get("type", "ase" if distilled else "vasp"))
     if kind != "ase":
-        return dpgen2.fp_engine(fp, place, elements)
+        return fp_engine(fp, place, elements)
     fp.take("type", to="label.engine")
     run, inputs = fp.section("run_config"), fp.section("inputs_config")
     style = str(run.take("model_style", "style", "model", to="label.engine", default="dp"))

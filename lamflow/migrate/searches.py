@@ -7,7 +7,7 @@ from typing import Any
 
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Spec
-from lamflow.migrate.translate import listed
+from lamflow.migrate.translate import is_true, listed
 
 NEEDLESS = (
     "times", "ICode", "Ialgo", "NumberOfLbest", "NumberOfSpecies", "SystemName", "PickUp", "PickStep",
@@ -45,7 +45,7 @@ def search(own: Keys) -> list[Spec]:
     relax: Spec = {name: kind(value) for name, kind, value in (("fmax", float, fmax), ("steps", int, steps)) if value}
     if relax:
         made["relax"] = relax
-    if _is_true(_one(own, "Split", "split", to="stages: mode", default=False)):
+    if is_true(_one(own, "Split", "split", to="stages: mode", default=False)):
         made["mode"] = "split"
     groups = listed(own.take("Spec_space_group", "SpeSpaceGroup", "spec_space_group", to="stages: space_groups"))
     if groups:
@@ -58,7 +58,7 @@ def search(own: Keys) -> list[Spec]:
 def _composition(own: Keys, names: list[str]) -> Spec:
     """Ranges of the elements where the composition may vary, the formula and its units otherwise."""
     most = "MaxNumAtom", "max_numb_atoms"
-    if _is_true(_one(own, "VSC", "vsc", to="stages: ranges", default=False)):
+    if is_true(_one(own, "VSC", "vsc", to="stages: ranges", default=False)):
         spans = listed(own.take("CtrlRange", "ctrl_range", to="stages: ranges", default=[[1, 10]]))
         spans = spans if isinstance(spans[0], list) else [spans]
         ranges = {name: [int(n) for n in spans[min(index, len(spans) - 1)]] for index, name in enumerate(names)}
@@ -97,7 +97,3 @@ def _one(own: Keys, *keys: str, to: str, default: Any = None) -> Any:
     """A value that DP-GEN writes as a list of one."""
     value = own.take(*keys, to=to, default=default)
     return value[0] if isinstance(value, list) and value else value
-
-
-def _is_true(value: Any) -> bool:
-    return str(value).strip(".").upper().startswith("T")

@@ -144,6 +144,11 @@ def pressed(own: Keys, name: str) -> Spec:
     return made
 
 
+def is_true(value: Any) -> bool:
+    """True as Fortran and these programs write it, also as a text."""
+    return str(value).strip(".").upper().startswith("T")
+
+
 def number(value: Any) -> float | int | None:
     """A number, also of a text; None for what is none."""
     if isinstance(value, int):

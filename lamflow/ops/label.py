@@ -45,7 +45,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     cache = context.labels if config.label_cache and settings.cached else None
     answers: dict[int, _Answer] = {}
     for place, frame in enumerate(given.frames):
-        key = _cache_key(settings, labeler, frame)
+        key = _cache_key(settings, settings_id, labeler, frame)
         known = cache.get(key, frame) if cache is not None and key else None
         if known is not None:
             answers[place] = _Answer(known, 0.0, cached=True)
@@ -61,7 +61,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
         for place, answer in zip(together, found, strict=True):
             passed = _passed(given.frames[place], answer)
             answers[place] = _Answer(passed, seconds)
-            key = _cache_key(settings, labeler, given.frames[place])
+            key = _cache_key(settings, settings_id, labeler, given.frames[place])
             if cache is not None and key and isinstance(passed, Labels):
                 about = {
                     "engine": settings.engine,
@@ -83,7 +83,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     return Labeling(context.out / "labeled")
 
 
-def _cache_key(settings: LabelerSettings, labeler: Labeler, frame: Frame) -> str | None:
+def _cache_key(settings: LabelerSettings, settings_id: str, labeler: Labeler, frame: Frame) -> str | None:
     """Labels of a frame with the same key are the same; None for a frame that will be refused."""
     if isinstance(labeler, KeepsRecipes):
         try:
@@ -92,7 +92,7 @@ def _cache_key(settings: LabelerSettings, labeler: Labeler, frame: Frame) -> str
             return None
     else:
         own = hashlib.sha256(json.dumps(settings.identity(), sort_keys=True).encode()).hexdigest()
-    return f"{settings_hash(settings)}-{own[:16]}"
+    return f"{settings_id}-{own[:16]}"
 
 
 class _Answer(NamedTuple):

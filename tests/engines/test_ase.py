@@ -68,7 +68,8 @@ def test_a_model_that_gives_up_costs_no_frame_of_before(copper: list[Frame], tmp
     settings = AseExploration.model_validate(
         {"engine": "ase", "structures": ["x"], "temperatures": [300], "steps": 40, "every": 2, "method": "nve"}
     )
-    found = explorer(settings).explore(ExploreTask(copper[0], {"temperature": 300.0}, 1, tmp_path), Broken())  # type: ignore[arg-type]
+    task = ExploreTask(copper[0], {"temperature": 300.0}, 1, tmp_path)
+    found = explorer(settings).explore(task, Broken())  # type: ignore[arg-type]  # it evaluates, and is no Model otherwise
     assert found.failure == "ASE cannot run this: EngineError: no more"
     assert found.steps.tolist() == [2, 4, 6, 8]
 

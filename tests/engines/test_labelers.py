@@ -20,9 +20,10 @@ from lamflow.engines import abacus, cp2k, gaussian, vasp
 from lamflow.engines.conformance import LabelerConformance, virial_traces
 from lamflow.engines.custom import Custom, CustomLabeler
 from lamflow.engines.gpaw import Gpaw, GpawLabeler
-from lamflow.engines.program import aligned, by_species, kpoint_grid
+from lamflow.engines.periodic import kpoint_grid
 from lamflow.engines.protocol import Labeler, LabelFailure
 from lamflow.engines.qe import QuantumEspresso
+from lamflow.engines.species import aligned, by_species
 from lamflow.errors import InputError, NodeError
 from lamflow.ops._read import settings_hash
 from lamflow.units import BOLTZMANN

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from lamflow.data import Frame, Labels
 from lamflow.engines.conformance import LabelerConformance, virial_traces
-from lamflow.engines.program import kpoint_grid
+from lamflow.engines.periodic import kpoint_grid
 from lamflow.engines.protocol import Labeler, LabelFailure
 from lamflow.engines.qe import QeLabeler, QuantumEspresso, read_output
 from lamflow.engines.registry import labeler
