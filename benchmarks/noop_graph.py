@@ -16,7 +16,7 @@ from typing import NamedTuple
 from measure import publish, timed
 
 from lamflow.config.pods import Pod
-from lamflow.ops._op import Context, op
+from lamflow.ops.operation import Context, op
 from lamflow.science.tasks import deal
 
 

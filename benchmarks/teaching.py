@@ -33,7 +33,7 @@ from lamflow.engines.protocol import TrainTask
 POD = """\
 import sys
 from pathlib import Path
-from lamflow.ops._op import Context
+from lamflow.ops.operation import Context
 from lamflow.ops.label import label
 root = Path(sys.argv[1])
 context = Context(0, 1, "label-0", root / "work", root / "scratch", root / "out")

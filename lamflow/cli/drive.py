@@ -40,10 +40,10 @@ def train_file(file: Path, folder: Path | None, redo: bool) -> None:
     """Train once with what a file says, and leave its stages out."""
     from lamflow.cli.terminal import terminal
     from lamflow.driver import loop
-    from lamflow.driver.study import load
+    from lamflow.driver.study import as_training, load
 
     study = load(file)
-    config = study.config.model_copy(update={"stages": []})
+    config = as_training(study.config)
     path = folder or study.folder.with_name(f"{study.folder.name}-train")
     with _interruptible(path), terminal(config) as listener:
         record = loop.run(config, path, listener, redo=redo)
@@ -52,17 +52,17 @@ def train_file(file: Path, folder: Path | None, redo: bool) -> None:
 
 def submit(file: Path, folder: Path | None, redo: bool, drive_here: bool) -> None:
     """Start a run on the cluster."""
-    from lamflow.driver import control
-    from lamflow.driver.remote import Remote
+    from lamflow.driver import cluster_runs
+    from lamflow.driver.run_location import RunLocation
     from lamflow.driver.study import load
 
     study = load(file)
     path = folder or study.folder
     study.check()
     if drive_here:
-        _drive_here(Located(path, Remote.of(study.config)), redo=redo, file=file)
+        _drive_here(Located(path, RunLocation.of(study.config)), redo=redo, file=file)
         return
-    made = control.submit(study.config, path, redo=redo)
+    made = cluster_runs.submit(study.config, path, redo=redo)
     word = shlex.quote(str(path))
     print(f"{study.config.name} runs in namespace {study.config.cluster.namespace}; its data are in {made.url}")
     print(f"look  lamflow watch {word}\nstop  lamflow stop {word}")
@@ -78,9 +78,9 @@ def resume(run: str, drive_here: bool) -> None:
         _drive_here(found)
         return
     if found.remote is not None:
-        from lamflow.driver import control
+        from lamflow.driver import cluster_runs
 
-        control.resume(found.path, found.remote)
+        cluster_runs.resume(found.path, found.remote)
         print(f"goes on; lamflow watch {shlex.quote(run)}")
         return
     if drive_here:
@@ -95,7 +95,7 @@ def resume(run: str, drive_here: bool) -> None:
 def watch(run: str) -> None:
     """Show how a run on a cluster goes until it ends."""
     from lamflow.cli.terminal import terminal
-    from lamflow.driver.control import follow
+    from lamflow.driver.cluster_runs import follow
 
     found = located(run)
     path, place = found.on_a_cluster()
@@ -111,10 +111,10 @@ def watch(run: str) -> None:
 
 def logs(run: str, iteration: int | None, follow: bool) -> None:
     """Print what the pods of a run printed."""
-    from lamflow.driver import control
+    from lamflow.driver import cluster_runs
 
     path, place = located(run).on_a_cluster()
-    for line in control.logs(path, place, iteration, follow=follow):
+    for line in cluster_runs.logs(path, place, iteration, follow=follow):
         print(line, flush=True)
 
 
@@ -125,10 +125,10 @@ def stop(run: str) -> None:
     if here or found.remote is None:
         _stop_here(found.path)
     if found.remote is not None:
-        from lamflow.driver import control
+        from lamflow.driver import cluster_runs
 
         try:
-            control.stop(found.path, found.remote)
+            cluster_runs.stop(found.path, found.remote)
         except StateError:
             if not here:  # the driver was a terminal of this machine, and no iteration ran
                 raise
@@ -153,16 +153,17 @@ def _drive_here(found: Located, *, redo: bool = False, file: Path | None = None)
     """Drive a run on a cluster from this terminal."""
     from lamflow.cli.terminal import terminal
     from lamflow.config import load
+    from lamflow.config.schema import DataStudy
     from lamflow.driver import loop
-    from lamflow.driver.control import driver_that_rests
-    from lamflow.driver.on_cluster import OnCluster
-    from lamflow.driver.remote import mirror
+    from lamflow.driver.argo_executor import ArgoExecutor
+    from lamflow.driver.cluster_runs import driver_that_rests
+    from lamflow.driver.run_location import mirror
 
     path, place = found.on_a_cluster()
     directory = RunDirectory(path)
-    executor = OnCluster(directory, place)
+    executor = ArgoExecutor(directory, place)
     if file is not None:
-        config = load(file)
+        config = load(file, DataStudy)
     else:
         mirror(directory, executor.store)
         config = directory.config()

@@ -14,10 +14,11 @@ from lamflow.data.results import SystemErrors
 def evaluate(file: Path, model: Path | None, head: str | None, to: Path | None) -> None:
     """A table of errors by system, and a page with parity plots."""
     from lamflow.config import load
+    from lamflow.config.schema import TrainingStudy
     from lamflow.driver.evaluate import evaluate as judge
     from lamflow.reports.evaluation import write_evaluation
 
-    config = load(file)
+    config = load(file, TrainingStudy)
     evaluated = judge(config, model, head)
     console = Console()
     console.print(f"[bold]{escape(evaluated.found.model)}[/]")

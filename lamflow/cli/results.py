@@ -9,10 +9,11 @@ from rich.console import Console
 
 from lamflow.cli.runs import located
 from lamflow.cli.terminal import iterations_table
+from lamflow.config import stored
 from lamflow.config.select import Select
 from lamflow.data.dataset import MANIFEST, FrameRecord, Manifest, write_dataset
 from lamflow.data.results import Iteration
-from lamflow.data.store import HELDOUT, INDEX, TRAIN, iteration_key
+from lamflow.data.store import HELDOUT, INDEX, INPUT, TRAIN, iteration_key
 from lamflow.driver.rundir import RunDirectory
 from lamflow.driver.study import RunResult, opened
 from lamflow.errors import InputError, StateError
@@ -124,7 +125,7 @@ def _story(directory: RunDirectory, where: str, record: FrameRecord) -> list[str
     ]
     iteration = next((item for item in directory.iterations() if item.number == origin.iteration), None)
     if origin.deviation is not None and iteration is not None and iteration.selected is not None:
-        lines += _selection(iteration, record, config.select, origin.deviation)
+        lines += _selection(iteration, record, stored(directory.path / INPUT).select, origin.deviation)
     else:
         lines.append("chosen    before the first iteration, as start or held-out data")
     if origin.settings is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lamflow.errors import StateError
 
 if TYPE_CHECKING:
-    from lamflow.driver.remote import Remote
+    from lamflow.driver.run_location import RunLocation
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Located:
     """A run's folder, and where it lives if that is a cluster."""
 
     path: Path
-    remote: Remote | None
+    remote: RunLocation | None
 
-    def on_a_cluster(self) -> tuple[Path, Remote]:
+    def on_a_cluster(self) -> tuple[Path, RunLocation]:
         """Both. Raises StateError for a run of this machine."""
         if self.remote is None:
             raise StateError(f"{self.path} is no run on a cluster; start one with `lamflow submit FILE`")
@@ -28,7 +28,7 @@ class Located:
     def mirrored(self, key: str = "", *, whole: bool = False) -> Path:
         """The folder, brought up to date: what reports read, or the `whole` of what lies below `key`."""
         if self.remote is not None:
-            from lamflow.driver.remote import mirror
+            from lamflow.driver.run_location import mirror
             from lamflow.driver.rundir import RunDirectory
 
             mirror(RunDirectory(self.path), self.remote.store(), key, whole=whole)
@@ -41,13 +41,13 @@ def located(run: str) -> Located:
     Raises what reading the store raises.
     """
     if run.startswith("s3://"):
-        from lamflow.driver.remote import Remote
+        from lamflow.driver.run_location import RunLocation
 
         path = Path("runs") / run.rstrip("/").rsplit("/", 1)[-1]
-        return Located(path, Remote.at(run, path))
+        return Located(path, RunLocation.at(run, path))
     path = Path(run)
     if (path / "remote.json").is_file():
-        from lamflow.driver.remote import Remote
+        from lamflow.driver.run_location import RunLocation
 
-        return Located(path, Remote.read(path / "remote.json"))
+        return Located(path, RunLocation.read(path / "remote.json"))
     return Located(path, None)

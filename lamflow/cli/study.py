@@ -32,9 +32,10 @@ def init(name: str) -> None:
 def check(file: Path, *, files: bool = True) -> None:
     """Everything that can be known without running, or without the files either."""
     from lamflow.config import load
+    from lamflow.config.schema import DataStudy
     from lamflow.driver.prepare import check_inputs
 
-    config = load(file, files=files)
+    config = load(file, DataStudy, files=files)
     for warning in check_inputs(config) if files else []:
         print(f"warning: {warning}")
     print(f"{file}: good")
@@ -43,7 +44,6 @@ def check(file: Path, *, files: bool = True) -> None:
 def plan(file: Path, folder: Path | None) -> None:
     """A table for each stage."""
     from lamflow.driver.plan import plan as make_plan
-    from lamflow.driver.render import cluster_pods
     from lamflow.driver.rundir import RunDirectory
     from lamflow.driver.study import load
 
@@ -60,15 +60,8 @@ def plan(file: Path, folder: Path | None) -> None:
         table.add_row("together", "", str(stage.pods), f"{stage.seconds:.0f}", style="bold")
         console.print(table)
     console.print(f"at most {made.iterations} iterations and {made.labels} labels")
-    if not study.config.stages:
-        return
-    most = max((cluster_pods(study.config, place) for place in range(len(study.config.stages))), key=_total)
-    shown = ", ".join(f"{step} {count}" for step, count in most.items())
-    console.print(f"on a cluster at most {_total(most)} pods an iteration: {shown}")
-
-
-def _total(pods: dict[str, int]) -> int:
-    return sum(pods.values())
+    shown = ", ".join(f"{step} {count}" for step, count in made.cluster.items())
+    console.print(f"on a cluster at most {sum(made.cluster.values())} pods an iteration: {shown}")
 
 
 def render(file: Path, iteration: int | None) -> None:
@@ -76,10 +69,11 @@ def render(file: Path, iteration: int | None) -> None:
     import yaml
 
     from lamflow.config import load
+    from lamflow.config.schema import DataStudy
     from lamflow.driver.render import render as make_manifest
     from lamflow.driver.render import render_run
 
-    config = load(file)
+    config = load(file, DataStudy)
     made = render_run(config) if iteration is None else make_manifest(config, iteration)
     print(yaml.safe_dump(made, sort_keys=False, allow_unicode=True), end="")
 
@@ -114,12 +108,13 @@ def doctor_cluster(file: Path | None) -> None:
     import typer
 
     from lamflow.config import load
+    from lamflow.config.schema import DataStudy
     from lamflow.driver.doctor import doctor
 
     console = Console()
     marks = {"good": "[green]good[/]   ", "bad": "[red]bad[/]    ", "unknown": "[yellow]unknown[/]"}
     bad = 0
-    for check in doctor(load(file) if file else None):
+    for check in doctor(load(file, DataStudy) if file else None):
         console.print(f"{marks[check.state]}  {check.name}: {escape(check.says)}")
         if check.state != "good" and check.fix:
             console.print(f"         {escape(check.fix)}", style="dim")

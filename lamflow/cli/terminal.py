@@ -11,10 +11,10 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from lamflow.config.schema import Config
+from lamflow.config.schema import DataStudy
+from lamflow.data.graph import Graph
 from lamflow.data.results import Iteration
 from lamflow.driver.listener import Lines, Listener
-from lamflow.driver.loop import STEPS
 from lamflow.reports.tables import iteration_row
 
 SHORT = ("#", "stage", "trained on", "force RMSE\neV/Å", "energy RMSE\nmeV/atom", "explored", "accurate", "cand.",
@@ -39,7 +39,7 @@ def iterations_table(iterations: list[Iteration], width: int) -> Table:
 
 
 @contextmanager
-def terminal(config: Config) -> Iterator[Listener]:
+def terminal(config: DataStudy) -> Iterator[Listener]:
     """A listener for wherever standard output goes."""
     console = Console()
     if not console.is_terminal:
@@ -53,10 +53,9 @@ def terminal(config: Config) -> Iterator[Listener]:
 class _Table(Listener):
     """The iterations so far, and a bar for each step of the running one."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: DataStudy) -> None:
         self.config, self.finished_ones = config, list[Iteration]()
-        self.number: int | None = None
-        self.stage = ""
+        self.graph: Graph | None = None
         self.done: dict[str, float] = {}
         self.begun = time.monotonic()
 
@@ -64,9 +63,9 @@ class _Table(Listener):
         """See Listener."""
         self.finished_ones = list(done)
 
-    def begins(self, number: int, stage: str) -> None:
+    def begins(self, graph: Graph) -> None:
         """See Listener."""
-        self.number, self.stage, self.done, self.begun = number, stage, {}, time.monotonic()
+        self.graph, self.done, self.begun = graph, {}, time.monotonic()
 
     def progress(self, done: dict[str, float]) -> None:
         """See Listener."""
@@ -75,18 +74,18 @@ class _Table(Listener):
     def finished(self, iteration: Iteration) -> None:
         """See Listener."""
         self.finished_ones.append(iteration)
-        self.number = None
+        self.graph = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = iterations_table(self.finished_ones, options.max_width)
         table.title, table.title_justify, table.title_style = f"lamflow · {self.config.name}", "left", "bold"
         yield table
-        if self.number is None:
+        if self.graph is None:
             return
         bars = Table.grid(padding=(0, 2))
         seconds = time.monotonic() - self.begun
-        bars.add_row(f"iteration {self.number} · {self.stage}", "", f"{seconds:.0f} s")
-        for step in STEPS:
+        bars.add_row(f"iteration {self.graph.round} · {self.graph.stage}", "", f"{seconds:.0f} s")
+        for step in (step.name for step in self.graph.steps):
             share = self.done.get(step)
             state = "waiting" if share is None else "done" if share >= 1 else f"{share:.0%}"
             bars.add_row(f"  {step}", ProgressBar(total=1.0, completed=share or 0.0, width=40), state)

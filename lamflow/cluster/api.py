@@ -14,7 +14,7 @@ from kubernetes import client
 from kubernetes.client import ApiClient, ApiException, Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
-from lamflow.cluster.patience import Patience
+from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.config.pods import Cluster
 from lamflow.errors import ClusterError, OutageError
 
@@ -42,13 +42,13 @@ class Api:
     name  of the server as messages call it
     """
 
-    def __init__(self, api: ApiClient, name: str, patience: Patience) -> None:
-        self.api, self.name, self.patience = api, name, patience
+    def __init__(self, api: ApiClient, name: str, retry: RetryPolicy) -> None:
+        self.api, self.name, self.retry = api, name, retry
 
     def request(
         self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, kind: str | None = None
     ) -> dict[str, Any]:
-        """The JSON answer, tried again through outages. Raises ClusterError, or OutageError when patience ends.
+        """The JSON answer, tried again through outages. Raises ClusterError, or OutageError when retry ends.
 
         kind  content type of `body`, if it is not plain JSON
         """
@@ -62,7 +62,7 @@ class Api:
                 except ValueError as error:
                     raise ClusterError(f"{self.name} does not answer in JSON; is that the right address?") from error
 
-        return self.patience.call(once)
+        return self.retry.call(once)
 
     def header(self, path: str, name: str) -> str:
         """A header of the answer; empty if it has none."""
@@ -71,7 +71,7 @@ class Api:
             with closing(self._call("GET", path, None, None, None, SECONDS)) as response:
                 return str(response.headers.get(name, ""))
 
-        return self.patience.call(once)
+        return self.retry.call(once)
 
     def lines(self, path: str, query: Mapping[str, str] | None = None, seconds: float = SECONDS) -> Iterator[str]:
         """The lines of a streamed answer, as they come. Raises OutageError when the connection breaks."""
@@ -124,13 +124,13 @@ class Api:
         return known.get(error.status, ClusterError)(f"{self.name}: {request}: {error.status}: {message}")
 
 
-def connect(cluster: Cluster, patience: Patience | None = None) -> tuple[Api, bool]:
+def connect(cluster: Cluster, retry: RetryPolicy | None = None) -> tuple[Api, bool]:
     """The server that `cluster` and the environment name, and whether it is Argo's own.
 
     Argo's server if ARGO_SERVER, or outside a pod `cluster.argo_server`, names one; else Kubernetes as a pod of it sees
     it, or as the kubeconfig says. Raises ClusterError when there is no way to find one.
     """
-    patience = patience or Patience()
+    retry = retry or RetryPolicy()
     in_a_pod = "KUBERNETES_SERVICE_HOST" in os.environ  # which has Kubernetes' token, and none of Argo's server
     url = os.environ.get("ARGO_SERVER") or (None if in_a_pod else cluster.argo_server)
     configuration = Configuration()
@@ -145,10 +145,10 @@ def connect(cluster: Cluster, patience: Patience | None = None) -> tuple[Api, bo
         name = f"Kubernetes at {configuration.host}"
     configuration.verify_ssl = configuration.verify_ssl and cluster.verify_tls
     configuration.ssl_ca_cert = configuration.ssl_ca_cert or os.environ.get("SSL_CERT_FILE")
-    configuration.retries = False  # Patience does that
+    configuration.retries = False  # RetryPolicy does that
     if not configuration.verify_ssl:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return Api(client.ApiClient(configuration), name, patience), bool(url)
+    return Api(client.ApiClient(configuration), name, retry), bool(url)
 
 
 def _kubernetes(configuration: Configuration, context: str | None) -> None:

@@ -22,7 +22,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, S3Error, ServerError
 
 from lamflow.cluster.forward import forwarded, is_inside
-from lamflow.cluster.patience import Patience
+from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.config.pods import Cluster, ObjectStore
 from lamflow.errors import ClusterError, OutageError
 
@@ -72,9 +72,9 @@ class Store:
     """
 
     def __init__(
-        self, settings: ObjectStore, prefix: str, patience: Patience | None = None, endpoint: str | None = None
+        self, settings: ObjectStore, prefix: str, retry: RetryPolicy | None = None, endpoint: str | None = None
     ) -> None:
-        self.settings, self.prefix, self.patience = settings, prefix, patience or Patience()
+        self.settings, self.prefix, self.retry = settings, prefix, retry or RetryPolicy()
         self.endpoint = os.environ.get("AWS_ENDPOINT_URL") or endpoint or settings.endpoint
         parts = urlparse(self.endpoint)
         if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
@@ -97,12 +97,12 @@ class Store:
         )  # fmt: skip
 
     @classmethod
-    def of(cls, cluster: Cluster, prefix: str, patience: Patience | None = None) -> Store:
+    def of(cls, cluster: Cluster, prefix: str, retry: RetryPolicy | None = None) -> Store:
         """The store that `cluster` names; one that only pods can reach is reached through Kubernetes' API."""
         endpoint = None
         if "AWS_ENDPOINT_URL" not in os.environ and is_inside(cluster.s3.endpoint):
             endpoint = forwarded(cluster.s3.endpoint, cluster.namespace, cluster.context, cluster.verify_tls)
-        return cls(cluster.s3, prefix, patience, endpoint)
+        return cls(cluster.s3, prefix, retry, endpoint)
 
     @property
     def url(self) -> str:
@@ -182,7 +182,7 @@ class Store:
                 done.result()
 
     def _try(self, request: Callable[[], T]) -> T:
-        return self.patience.call(lambda: self._translated(request))
+        return self.retry.call(lambda: self._translated(request))
 
     def _translated(self, request: Callable[[], T]) -> T:
         try:

@@ -15,15 +15,15 @@ STARTING = ("PodInitializing", "ContainerCreating")
 UNSEEN = 60.0
 """s that a Workflow may be without a status before it is said."""
 FIXES = (
-    (IMAGE, "no such image, or no right to fetch it: see `pods.{kind}.image`, cluster.registry and "
+    (IMAGE, "no such image, or no right to fetch it: see `pods.{resources}.image`, cluster.registry and "
             "cluster.image_pull_secrets, and images/README.md for building it"),
-    (re.compile(r"exceeded quota"), "ask for less under `pods.{kind}`, or have the namespace's ResourceQuota raised"),
-    (re.compile(r"gpu", re.IGNORECASE), "no node has so many free GPUs: see `pods.{kind}.gpus`, gpu_resource, "
+    (re.compile(r"exceeded quota"), "ask for less under `pods.{resources}`, or have the ResourceQuota raised"),
+    (re.compile(r"gpu", re.IGNORECASE), "no node has so many free GPUs: see `pods.{resources}.gpus`, gpu_resource, "
             "node_selector and tolerations, and `lamflow doctor --cluster` for what the nodes have"),
     (re.compile(r"Insufficient|node\(s\)|nodes are available|Unschedulable", re.IGNORECASE),
-     "no node fits: see cpu, memory, node_selector, tolerations and affinity under `pods.{kind}`"),
+     "no node fits: see cpu, memory, node_selector, tolerations and affinity under `pods.{resources}`"),
     (re.compile(r"secret|configmap|persistentvolumeclaim|MountVolume", re.IGNORECASE),
-     "something that the pod mounts is missing in the namespace: see cluster.s3.secret and `pods.{kind}.volumes`"),
+     "something that the pod mounts is missing in the namespace: see cluster.s3.secret and `pods.{resources}.volumes`"),
 )  # fmt: skip
 """What to do about what Kubernetes says of a pod that waits; the first that fits."""
 
@@ -33,27 +33,27 @@ def waiting(workflow: Manifest) -> list[Pod]:
     return [pod for pod in pods(workflow) if pod.phase == "Pending" and pod.message not in ("", *STARTING)]
 
 
-def reason(pod: Pod, kinds: Mapping[str, str]) -> str:
-    """Why a pod waits and what to do; `kinds` says which section of `pods:` each step has."""
+def reason(pod: Pod, resources: Mapping[str, str]) -> str:
+    """Why a pod waits and what to do; `resources` says which section of `pods:` each step has."""
     fix = next((text for pattern, text in FIXES if pattern.search(pod.message)), "see `lamflow doctor --cluster`")
-    return f"{pod.step} {pod.number} waits: {pod.message}; {fix.format(kind=kinds.get(pod.step, 'small'))}"
+    return f"{pod.step} {pod.number} waits: {pod.message}; {fix.format(resources=resources.get(pod.step, 'small'))}"
 
 
-class Waits:
+class PendingPods:
     """What a Workflow waits for, and for how long.
 
-    patience  s that a pod may wait for its node; for its image it is ten minutes at most
+    pending  s that a pod may wait for its node; for its image it is ten minutes at most
     """
 
-    def __init__(self, patience: float, kinds: Mapping[str, str]) -> None:
-        self.patience, self.kinds = patience, kinds
+    def __init__(self, pending: float, resources: Mapping[str, str]) -> None:
+        self.pending, self.resources = pending, resources
         self.since: dict[str, float] = {}
 
     def reasons(self, workflow: Manifest, now: float | None = None) -> list[str]:
         """Everything that waits, with what to do; the same words as long as the same things wait."""
         return [said for said, _, _ in self._look(workflow, time.time() if now is None else now)]
 
-    def hopeless(self, workflow: Manifest, now: float | None = None) -> str | None:
+    def timed_out(self, workflow: Manifest, now: float | None = None) -> str | None:
         """What has waited too long; None if nothing has."""
         now = time.time() if now is None else now
         for said, since, limit in self._look(workflow, now):
@@ -69,7 +69,7 @@ class Waits:
             since = self.since.setdefault(name, now)
             if now - since > UNSEEN:
                 said = f"no controller has looked at Workflow {name} yet; see `lamflow doctor --cluster`"
-                found.append((said, since, self.patience))
+                found.append((said, since, self.pending))
         lively = max((now if pod.phase == "Running" else pod.end for pod in pods(workflow)), default=0.0)
         for pod in waiting(workflow):
             image = IMAGE.search(pod.message) is not None
@@ -77,6 +77,6 @@ class Waits:
             # since the last other pod of the Workflow worked: they may wait for one another
             since = self.since.setdefault(f"{pod.step} {pod.number}", now) if image else max(pod.start, lively)
             if since:
-                limit = min(self.patience, IMAGE_SECONDS) if image else self.patience
-                found.append((reason(pod, self.kinds), since, limit))
+                limit = min(self.pending, IMAGE_SECONDS) if image else self.pending
+                found.append((reason(pod, self.resources), since, limit))
         return found

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from lamflow.cluster.api import MERGE_PATCH, AlreadyExistsError, Api, GoneError, NotFoundError, connect
-from lamflow.cluster.patience import Patience
+from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.status import Manifest, finished
 from lamflow.config.pods import Cluster
 from lamflow.errors import ClusterError, OutageError
@@ -101,9 +101,9 @@ class Workflows:
         self.api, self.paths, self.namespace = api, paths, namespace
 
     @classmethod
-    def of(cls, cluster: Cluster, patience: Patience | None = None) -> Workflows:
+    def of(cls, cluster: Cluster, retry: RetryPolicy | None = None) -> Workflows:
         """Those of the namespace that `cluster` names. Raises ClusterError when no cluster is to be found."""
-        api, argo = connect(cluster, patience)
+        api, argo = connect(cluster, retry)
         return cls(api, ArgoPaths() if argo else KubernetesPaths(), cluster.namespace)
 
     @property
@@ -123,7 +123,7 @@ class Workflows:
         except NotFoundError as error:
             raise ClusterError(f"{error}; {self._absent()}") from error
 
-    def ensure(self, manifest: Manifest) -> Manifest:
+    def create_or_get(self, manifest: Manifest) -> Manifest:
         """Make a Workflow, or take the one of this name that the same run has made before.
 
         Raises ClusterError when it belongs to somebody else.
@@ -132,9 +132,9 @@ class Workflows:
         try:
             return self.create(manifest)
         except AlreadyExistsError:
-            return self.own(self.get(name), manifest)
+            return self.verify_owner(self.get(name), manifest)
 
-    def own(self, there: Manifest, manifest: Manifest) -> Manifest:
+    def verify_owner(self, there: Manifest, manifest: Manifest) -> Manifest:
         """`there`, which must belong to the run that `manifest` is of. Raises ClusterError if it does not."""
         for part, key in (("labels", RUN_LABEL), ("annotations", STORE)):
             mine = manifest["metadata"].get(part, {}).get(key)
@@ -180,7 +180,7 @@ class Workflows:
                     if finished(newer):
                         return
             except (GoneError, OutageError) as error:
-                self.api.patience.say(f"{error}; watching again")
+                self.api.retry.say(f"{error}; watching again")
             if time.monotonic() - began < 1.0:
                 time.sleep(1.0)  # a server that ends every watch at once is not asked more often than this
 
@@ -232,7 +232,7 @@ class Workflows:
         while self.find(name) is not None and time.monotonic() < end:
             time.sleep(0.5)
 
-    def settle(self, name: str, seconds: float) -> Manifest | None:
+    def wait_until_finished(self, name: str, seconds: float) -> Manifest | None:
         """A Workflow when it has finished, or as it stands after so many seconds; None if it is not there."""
         end = time.monotonic() + seconds
         state = self.find(name)

@@ -21,7 +21,7 @@ from lamflow.config.section import Section
 from lamflow.units import Bar, ElectronKelvin, EvPerAngstrom, Kelvin, Length, Picosecond, Share, Timestep
 
 if TYPE_CHECKING:
-    from lamflow.config.schema import Config
+    from lamflow.config.schema import DataStudy
 
 Role = Literal["train", "explore", "label", "evaluate"]
 GROUP = "lamflow.engines"
@@ -40,12 +40,12 @@ class EngineSettings(Section):
         """Chemical symbols that the engine can treat with these settings; None for all."""
         return None
 
-    def fixed(self, config: Config) -> Self:
+    def fixed(self, config: DataStudy) -> Self:
         """These settings with what must stay the same during a run written down; asked once, when it is prepared."""
         del config
         return self
 
-    def examine(self, config: Config) -> list[str]:
+    def examine(self, config: DataStudy) -> list[str]:
         """Warnings about the model files that these settings name, once they are opened.
 
         Raises ValueError for what can never work with `config`. Does nothing where the code to open them is missing.

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, overload
 
 import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from lamflow.config.engines import ChosenByEngine, engines
-from lamflow.config.schema import Config
+from lamflow.config.kinds import DEFAULT, kind_named
+from lamflow.config.schema import Config, Study
 from lamflow.config.section import Section
 from lamflow.errors import InputError, StateError
 from lamflow.units import Unit
 
 Loc = tuple[str | int, ...]
+S = TypeVar("S", bound=Study)
 
 
 class _Loader(yaml.SafeLoader):
@@ -46,8 +49,12 @@ class Problem:
         return f"line {self.line:<4} {self.where + ': ' if self.where else ''}{self.message}"
 
 
-def load(file: str | Path, *, files: bool = True) -> Config:
-    """The configuration in `file`; with `files` those that it names must exist.
+@overload
+def load(file: str | Path, *, files: bool = ...) -> Config: ...
+@overload
+def load(file: str | Path, kind: type[S], *, files: bool = ...) -> S: ...
+def load(file: str | Path, kind: type[Any] = Config, *, files: bool = True) -> Any:
+    """The study in `file`, which must be of a `kind`; with `files` those that it names must exist.
 
     Raises InputError that lists every problem with its line.
     """
@@ -57,35 +64,62 @@ def load(file: str | Path, *, files: bool = True) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"{path}: cannot be read: {reason}") from error
-    return parse(text, name=str(path), root=path.parent.absolute(), files=files)
+    return parse(text, str(path), path.parent.absolute(), kind, files=files)
 
 
-def stored(folder: Path) -> Config:
-    """The configuration that a run keeps in `folder`; the files that it names lie beside it. Raises StateError."""
+@overload
+def stored(folder: Path) -> Config: ...
+@overload
+def stored(folder: Path, kind: type[S]) -> S: ...
+def stored(folder: Path, kind: type[Any] = Config) -> Any:
+    """The study that a run keeps in `folder`; the files that it names lie beside it.
+
+    Raises StateError when there is none, and when it is not of `kind`.
+    """
     file = folder / "config.json"
     try:
-        return Config.model_validate_json(file.read_bytes(), context={"root": folder})
+        raw = json.loads(file.read_bytes())
+        settings = kind_named(raw.get("workflow", DEFAULT)).settings
+        study = settings.model_validate(raw, context={"root": folder})
     except OSError as error:
         raise StateError(f"{file}: this file of the run cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StateError(
-            f"{file}: not the settings of a run of this version of lamflow: {where}: {first['msg']}"
-        ) from error
+    except (ValueError, AttributeError) as error:
+        why = _first(error) if isinstance(error, ValidationError) else str(error)
+        raise StateError(f"{file}: not the settings of a run of this version of lamflow: {why}") from error
+    if not isinstance(study, kind):
+        raise StateError(f"{file}: the run is of workflow {study.workflow}; this needs a run of learning")
+    return study
 
 
-def parse(text: str, name: str = "configuration", root: Path | None = None, *, files: bool = True) -> Config:
-    """The configuration in `text`; paths in it are relative to `root`. See `load`."""
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+
+
+@overload
+def parse(text: str, name: str = ..., root: Path | None = ..., *, files: bool = ...) -> Config: ...
+@overload
+def parse(text: str, name: str, root: Path | None, kind: type[S], *, files: bool = ...) -> S: ...
+def parse(
+    text: str, name: str = "configuration", root: Path | None = None, kind: type[Any] = Config, *, files: bool = True
+) -> Any:
+    """The study in `text`; paths in it are relative to `root`. See `load`."""
     lines, problems = _lines(text)
     raw = yaml.load(text, Loader=_Loader) if not problems else {}  # noqa: S506  a SafeLoader
     if not problems and not isinstance(raw, dict):
         problems = [Problem(1, "", "the file must be a mapping of keys to values")]
     if not problems:
         try:
-            return Config.model_validate(raw, context={"root": root, "check_files": files})
+            settings = kind_named(str(raw.get("workflow", DEFAULT))).settings
+            study = settings.model_validate(raw, context={"root": root, "check_files": files})
+            if isinstance(study, kind):
+                return study
+            wanted = f"this is a study of workflow {study.workflow}; what was asked for needs one of learning"
+            problems = [Problem(lines.get(("workflow",), 1), "", wanted)]
+        except InputError as error:
+            problems = [Problem(lines.get(("workflow",), 1), "", str(error))]
         except ValidationError as error:
-            problems = [_problem(dict(item), raw, lines) for item in error.errors(include_url=False)]
+            problems = [_problem(dict(item), raw, lines, settings) for item in error.errors(include_url=False)]
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     raise InputError(f"{name}: {count}\n" + "\n".join(f"  {problem}" for problem in sorted(problems)))
 
@@ -131,7 +165,7 @@ def _lines(text: str) -> tuple[dict[Loc, int], list[Problem]]:
     return lines, problems
 
 
-def _problem(error: dict[str, Any], raw: Any, lines: dict[Loc, int]) -> Problem:
+def _problem(error: dict[str, Any], raw: Any, lines: dict[Loc, int], settings: type[Section]) -> Problem:
     """A pydantic error as a person wants to read it."""
     loc: Loc = error["loc"]
     shown = _without_tags(loc, raw, keep_last=error["type"] == "missing")
@@ -140,7 +174,7 @@ def _problem(error: dict[str, Any], raw: Any, lines: dict[Loc, int]) -> Problem:
         line = next((lines[named[:n]] for n in range(len(named), 0, -1) if named[:n] in lines), 1)
         return Problem(line, "", _message(error, None, ""))
     line = next(lines[shown[:n]] for n in range(len(shown), -1, -1) if shown[:n] in lines or n == 0)
-    section, field = _describe(loc)
+    section, field = _describe(loc, settings)
     unit = unit_of(field.annotation, field.metadata) if field else ""
     message = _message(error, section, unit)
     return Problem(line, ".".join(map(str, shown)), message)
@@ -195,9 +229,9 @@ def _without_tags(loc: Loc, raw: Any, keep_last: bool) -> Loc:
     return tuple(shown)
 
 
-def _describe(loc: Loc) -> tuple[type[Section] | None, FieldInfo | None]:
+def _describe(loc: Loc, settings: type[Section]) -> tuple[type[Section] | None, FieldInfo | None]:
     """The section that holds the last key of `loc`, and that key's field if it is one."""
-    section: type[Section] | None = Config
+    section: type[Section] | None = settings
     field: FieldInfo | None = None
     members: dict[str, type[Section]] = {}
     for part in loc:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from lamflow.config.engines import (
     ChosenByEngine,
     DynamicsSettings,
+    EngineSettings,
     ExplorerSettings,
     LabelerSettings,
     SearcherSettings,
@@ -19,7 +20,7 @@ from lamflow.config.engines import (
 )
 from lamflow.config.pods import Cluster, Pods
 from lamflow.config.section import Element, Name, Section
-from lamflow.config.select import AdaptiveWindow, Select
+from lamflow.config.select import AdaptiveWindow, Filters, Select
 from lamflow.config.structures import StructureSet
 from lamflow.config.tasks import Heldout, Start, Task
 from lamflow.units import EvPerAngstrom, EvPerAtom, Share
@@ -54,49 +55,61 @@ class Converge(Section):
     """Also done when the held-out force RMSE has not improved by 2 % over this many iterations."""
 
 
-class Budget(Section):
+class LabelBudget(Section):
+    """Where labels end."""
+
+    labels: int | None = Field(None, ge=1)
+    """Most labels of the run together, those before the first training included."""
+    failed_labels: Share = 0.2
+    """Stop when more than this share of a round's labels failed; below it they are counted and left out."""
+
+
+class Budget(LabelBudget):
     """Where a run ends even if it has not converged."""
 
     iterations: int = Field(10, ge=1)
     """The last iteration trains and explores and labels nothing, so every label paid for is trained on."""
-    labels: int | None = Field(None, ge=1)
-    """Most labels of all iterations together, those before the first included."""
     forgetting: float | None = Field(None, ge=1)
     """Stop when the held-out force RMSE of a task that replays a head of the pre-trained model has grown to more than
     so many times what it was before fine-tuning."""
-    failed_labels: Share = 0.2
-    """Stop when more than this share of an iteration's labels failed; below it they are counted and left out."""
 
 
-class Config(Section):
-    """A whole run of concurrent learning."""
+class Study(Section):
+    """What every kind of workflow has."""
 
+    workflow: str = "learning"
+    """Kind of workflow: what is done with the rest of the file."""
     name: Name
     """Name of the run: of its folder, its workflows and its report."""
     seed: int = Field(1, ge=0)
     """Every random number of the run descends from this one."""
     elements: list[Element] = Field(min_length=1)
     """The models' type map, in this order."""
+    pods: Pods = Pods()
+    cluster: Cluster = Cluster()
+
+
+class DataStudy(Study):
+    """A study that begins with labeled data, or with structures that are labeled first."""
+
     structures: list[StructureSet] = Field(default_factory=list)
     start: Start | None = None
     heldout: Heldout | None = None
     data_format: Literal["deepmd/npy", "deepmd/npy/mixed"] = "deepmd/npy"
     """How training sets lie on disk."""
-    train: Annotated[TrainerSettings, ChosenByEngine("train")]
     tasks: list[Task] = Field(default_factory=list)
     """Several data sets that one model learns together, each with a head of its own; then `start`, `heldout` and
     `label` belong to the tasks."""
-    stages: list[Stage] = Field(default_factory=list)
-    """Without any stage the models are trained once and judged."""
-    select: Select = Select()
     label: Annotated[LabelerSettings, ChosenByEngine("label")] | None = None
     label_cache: bool = True
     """Labels are kept for every run that shares the place, and never paid twice: on a laptop below `~/.cache/lamflow`
     (or LAMFLOW_CACHE), on a cluster beside the runs. Settings that give other labels have other places."""
-    converge: Converge = Converge()
-    budget: Budget = Budget()
-    pods: Pods = Pods()
-    cluster: Cluster = Cluster()
+    budget: LabelBudget = LabelBudget()
+
+    @property
+    def filters(self) -> Filters:
+        """What structures must be to be explored or labeled."""
+        return Filters()
 
     @property
     def parts(self) -> Sequence[Task]:
@@ -117,10 +130,6 @@ class Config(Section):
             raise ValueError(f"label: there is no label engine for {f'task {task}' if task else 'this run'}")
         return found
 
-    def explored(self, group: ExplorerSettings) -> str:
-        """The task whose head explores in a group, and whose data get the labels; empty in a run without tasks."""
-        return group.task or next((part.name for part in self.parts if part.label is not None), "")
-
     @property
     def labeled_first(self) -> dict[tuple[str, Literal["train", "heldout"]], list[str]]:
         """Structure sets that are labeled before the first iteration, by the task and what they are for."""
@@ -129,23 +138,35 @@ class Config(Section):
             wanted[part.name, "train"], wanted[part.name, "heldout"] = part.start.label, part.heldout.label
         return {key: names for key, names in wanted.items() if names}
 
-    def stage_name(self, number: int, stage: int) -> str:
-        """What iteration `number` of a stage is called."""
-        if number == 0:
-            return "start"
-        return self.stages[stage].name if self.stages else "train"
-
     @property
     def explored_tasks(self) -> list[str]:
-        """The tasks that any stage explores, in the order of the file."""
-        names = {self.explored(group) for stage in self.stages for group in stage.explore}
-        return [part.name for part in self.parts if part.name in names]
+        """The tasks that are explored, in the order of the file."""
+        return []
+
+    @property
+    def engines(self) -> list[EngineSettings]:
+        """Settings of every engine beside those that label."""
+        return []
+
+    def explored_structures(self, task: str) -> list[str]:
+        """Structure sets that are explored for a task."""
+        del task
+        return []
+
+    @property
+    def has_committee(self) -> bool:
+        """The disagreement of several models decides what is labeled."""
+        return False
 
     @model_validator(mode="after")
-    def _names_fit(self) -> Self:
-        for what, named in (("structures", self.structures), ("stages", self.stages), ("tasks", self.tasks)):
+    def _names_are_unique(self) -> Self:
+        for what, named in (("structures", self.structures), ("tasks", self.tasks)):
             _unique(what, [item.name for item in named])
         _unique("elements", self.elements)
+        return self
+
+    @model_validator(mode="after")
+    def _data_fit(self) -> Self:
         self._tasks_fit()
         known = {structures.name for structures in self.structures}
         for where, name in self._used_structures():
@@ -158,6 +179,118 @@ class Config(Section):
             for element in (*structures.composition, *structures.interstitials, *built):
                 if element not in self.elements:
                     raise ValueError(f"structures.{structures.name}: {element} is not in elements {self.elements}")
+        return self
+
+    def _tasks_fit(self) -> None:
+        """The data belong to the run or to its tasks, not to both."""
+        if self.tasks:
+            both = [key for key in ("start", "heldout", "label") if getattr(self, key) is not None]
+            if both:
+                raise ValueError(f"{both[0]}: with tasks this belongs into a task")
+        else:
+            for key in ("start", "heldout"):
+                if getattr(self, key) is None:
+                    raise ValueError(f"{key}: this key is required")
+
+    def _used_structures(self) -> Iterator[tuple[str, str]]:
+        """Where a structure set is named, and its name."""
+        for part in self.parts:
+            where = f"tasks.{part.name}." if part.name else ""
+            yield from ((f"{where}start.label", name) for name in part.start.label)
+            yield from ((f"{where}heldout.label", name) for name in part.heldout.label)
+
+    def _labeler_fits(self, part: Task) -> None:
+        where = f"tasks.{part.name}: " if part.name else ""
+        if part.label is None:
+            if part.start.label or part.heldout.label:
+                raise ValueError(
+                    f"{where or 'label: '}structures are to be labeled, and no engine does; give a label section"
+                )
+            return
+        known = part.label.known_elements()
+        if known is not None and set(self.elements) - known and not self.tasks:
+            unknown, listed = ", ".join(sorted(set(self.elements) - known)), ", ".join(sorted(known))
+            raise ValueError(f"label: {part.label.engine} cannot treat {unknown}; as set up here it knows {listed}")
+        if not part.label.hot:
+            self._electrons_are_cold(part, where)
+
+    def _electrons_are_cold(self, part: Task, where: str) -> None:
+        """No frame that is labeled for `part` has an electronic temperature, as far as the file tells."""
+        for structures in self.structures:
+            first = structures.name in (*part.start.label, *part.heldout.label)
+            if first and structures.electronic_temperature is not None:
+                raise ValueError(f"{_cold(part, where)}, and structures.{structures.name} has one")
+
+
+class TrainingStudy(DataStudy):
+    """Models are trained once on the data and judged."""
+
+    workflow: str = "training"
+    train: Annotated[TrainerSettings, ChosenByEngine("train")]
+
+    @property
+    def measures_speed(self) -> bool:
+        """How fast models are is of interest, and measured."""
+        return True
+
+    @property
+    def engines(self) -> list[EngineSettings]:
+        """See DataStudy."""
+        return [self.train]
+
+    def _tasks_fit(self) -> None:
+        super()._tasks_fit()
+        if self.tasks and not self.train.multitask:
+            raise ValueError(f"tasks: engine {self.train.engine!r} trains one task only")
+
+
+class Config(TrainingStudy):
+    """A whole run of concurrent learning."""
+
+    workflow: str = "learning"
+    stages: list[Stage] = Field(min_length=1)
+    select: Select = Select()
+    converge: Converge = Converge()
+    budget: Budget = Budget()
+
+    @property
+    def filters(self) -> Filters:
+        """See DataStudy."""
+        return self.select.filters
+
+    def explored(self, group: ExplorerSettings) -> str:
+        """The task whose head explores in a group, and whose data get the labels; empty in a run without tasks."""
+        return group.task or next((part.name for part in self.parts if part.label is not None), "")
+
+    @property
+    def explored_tasks(self) -> list[str]:
+        """The tasks that any stage explores, in the order of the file."""
+        names = {self.explored(group) for stage in self.stages for group in stage.explore}
+        return [part.name for part in self.parts if part.name in names]
+
+    @property
+    def engines(self) -> list[EngineSettings]:
+        """See DataStudy."""
+        return [self.train, *(group for stage in self.stages for group in stage.explore)]
+
+    def explored_structures(self, task: str) -> list[str]:
+        """See DataStudy."""
+        groups = [group for stage in self.stages for group in stage.explore if self.explored(group) == task]
+        return [name for group in groups if isinstance(group, WalkerSettings) for name in group.structures]
+
+    @property
+    def has_committee(self) -> bool:
+        """See DataStudy."""
+        return self.select.score == "committee"
+
+    @property
+    def measures_speed(self) -> bool:
+        """See TrainingStudy."""
+        return self.select.score == "teacher" or self.train.total > self.train.models
+
+    @model_validator(mode="after")
+    def _learning_fits(self) -> Self:
+        _unique("stages", [stage.name for stage in self.stages])
         if self.converge.trajectory_force_rmse is not None and self.select.score != "teacher":
             raise ValueError(
                 "converge.trajectory_force_rmse: only a teacher knows this error; set select.score: teacher"
@@ -175,7 +308,7 @@ class Config(Section):
                 "budget.forgetting: there are no replay data: no task goes on with a head of the pre-trained model; "
                 "add one that is called like it, without `head`"
             )
-        if self.stages and self.select.score == "committee" and self.train.total < 2:
+        if self.has_committee and self.train.total < 2:
             raise ValueError(
                 "train.models: a committee needs two models at least; one is enough with select.score: teacher"
             )
@@ -195,17 +328,7 @@ class Config(Section):
                 raise ValueError(f"converge.{key}: no stage searches structures, so there is no convex hull")
 
     def _tasks_fit(self) -> None:
-        """The data belong to the run or to its tasks, not to both."""
-        if self.tasks:
-            both = [key for key in ("start", "heldout", "label") if getattr(self, key) is not None]
-            if both:
-                raise ValueError(f"{both[0]}: with tasks this belongs into a task")
-            if not self.train.multitask:
-                raise ValueError(f"tasks: engine {self.train.engine!r} trains one task only")
-        else:
-            for key in ("start", "heldout"):
-                if getattr(self, key) is None:
-                    raise ValueError(f"{key}: this key is required")
+        super()._tasks_fit()
         names = [part.name for part in self.parts]
         for stage in self.stages:
             for group in stage.explore:
@@ -216,49 +339,28 @@ class Config(Section):
                     raise ValueError(f"label: {where} finds frames that no engine labels; give a label section")
 
     def _used_structures(self) -> Iterator[tuple[str, str]]:
-        """Where a structure set is named, and its name."""
-        for part in self.parts:
-            where = f"tasks.{part.name}." if part.name else ""
-            yield from ((f"{where}start.label", name) for name in part.start.label)
-            yield from ((f"{where}heldout.label", name) for name in part.heldout.label)
+        yield from super()._used_structures()
         for stage in self.stages:
             for group in stage.explore:
                 names = [*group.structures, *filter(None, [group.ends])] if isinstance(group, WalkerSettings) else []
                 yield from ((f"stages.{stage.name}.explore", name) for name in names)
 
     def _labeler_fits(self, part: Task) -> None:
-        where = f"tasks.{part.name}: " if part.name else ""
-        if part.label is None:
-            if part.start.label or part.heldout.label:
-                raise ValueError(
-                    f"{where or 'label: '}structures are to be labeled, and no engine does; give a label section"
-                )
-            return
-        known = part.label.known_elements()
-        if known is not None and set(self.elements) - known and not self.tasks:
-            unknown, listed = ", ".join(sorted(set(self.elements) - known)), ", ".join(sorted(known))
-            raise ValueError(f"label: {part.label.engine} cannot treat {unknown}; as set up here it knows {listed}")
-        explored = part.name in self.explored_tasks
-        if not part.label.hot:
-            self._electrons_are_cold(part, where)
-        if explored and self.select.score == "teacher" and "evaluate" not in engine_named(part.label.engine).roles:
+        super()._labeler_fits(part)
+        explored = part.name in self.explored_tasks and self.select.score == "teacher"
+        if part.label is not None and explored and "evaluate" not in engine_named(part.label.engine).roles:
             raise ValueError(
                 f"select.score: {part.label.engine} labels frames one by one and cannot judge every explored frame; "
                 "a teacher is an engine like deepmd, ase or emt"
             )
 
     def _electrons_are_cold(self, part: Task, where: str) -> None:
-        """No frame that is labeled for `part` has an electronic temperature, as far as the file tells."""
-        why = f"{where}label: {part.label.engine if part.label else ''} knows no electronic temperature"
-        for structures in self.structures:
-            first = structures.name in (*part.start.label, *part.heldout.label)
-            if first and structures.electronic_temperature is not None:
-                raise ValueError(f"{why}, and structures.{structures.name} has one")
+        super()._electrons_are_cold(part, where)
         for stage in self.stages:
             for group in stage.explore:
                 hot = isinstance(group, DynamicsSettings) and group.electronic_temperatures
                 if hot and part.name in self.explored_tasks and self.explored(group) == part.name:
-                    raise ValueError(f"{why}, and stages.{stage.name} explores at some")
+                    raise ValueError(f"{_cold(part, where)}, and stages.{stage.name} explores at some")
 
     def _ladders_fit(self) -> None:
         """Ladders climb by a share of accurate frames that means something."""
@@ -268,6 +370,10 @@ class Config(Section):
                     f"stages.{stage.name}: climb goes by the share of accurate frames, which means nothing with an "
                     "adaptive window; set select.window.rule: fixed"
                 )
+
+
+def _cold(part: Task, where: str) -> str:
+    return f"{where}label: {part.label.engine if part.label else ''} knows no electronic temperature"
 
 
 def _unique(what: str, names: list[str]) -> None:

@@ -242,11 +242,30 @@ class StepTime(Part):
     """Seconds that the slowest pod of the step spent in engines."""
 
 
-class Iteration(Result):
-    """The record of one finished iteration."""
+class Round(Result):
+    """The record of one finished round of any kind of workflow."""
 
     number: int
     stage: str
+    steps: list[StepTime] = Field(default_factory=list)
+    seconds: float = 0.0
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of what made the results."""
+
+    @property
+    def ended(self) -> str | None:
+        """Why the run ends with this round, or None."""
+        return None
+
+    @property
+    def converged(self) -> bool:
+        """The run ends because it has reached what it was for."""
+        return False
+
+
+class Iteration(Round):
+    """The record of one finished iteration of learning, or of a training."""
+
     models: list[ModelResult] = Field(default_factory=list)
     tasks: list[TaskResult] = Field(default_factory=list)
     selected: Selected | None = None
@@ -262,17 +281,18 @@ class Iteration(Result):
     heldout_frames: int
     labels: int
     """Labels paid for so far."""
-    steps: list[StepTime] = Field(default_factory=list)
-    seconds: float = 0.0
-    versions: dict[str, str] = Field(default_factory=dict)
-    """Of what made the results."""
 
     @property
     def ended(self) -> str | None:
         """Why the run ends with this iteration, or None."""
         if self.selected is None:
-            return "the models are trained; there is nothing to explore" if self.number else None
+            return "the models are trained" if self.number else None
         return self.selected.reason if self.selected.decision == "stop" else None
+
+    @property
+    def converged(self) -> bool:
+        """See Round."""
+        return self.selected is not None and self.selected.converged
 
     @property
     def baseline(self) -> dict[str, Errors]:
@@ -332,46 +352,3 @@ class Run(Result):
     versions: dict[str, str]
     state: Literal["running", "stopped", "failed", "converged", "ended"]
     message: str = ""
-
-
-class Shape(Result):
-    """What an iteration's graph depends on; kept, so that a graph is built again as it was.
-
-    number         of the iteration; 0 is the start
-    stage          place of the stage
-    train, explore, label  pods of these steps; `label` is for the start, later select says how many; without explore
-                           pods the models are trained and nothing more
-    pods_at_once   label pods that run at once
-    given          labeled start data lie in the store
-    queued         frames from elsewhere lie in the store
-    relax          pods that share the relaxations of a generation, where searches are split
-    generations    of the searches that are split; 0 without any
-    attempt        how often the graph has been submitted to a cluster
-    done           pods of each step that an earlier attempt finished: they are left out
-    """
-
-    number: int
-    stage: int = 0
-    train: int = 1
-    explore: int = 1
-    label: int = 1
-    pods_at_once: int = 1
-    given: bool = False
-    queued: bool = False
-    relax: int = 1
-    generations: int = 0
-    attempt: int = 1
-    done: dict[str, list[int]] = Field(default_factory=dict)
-
-    @property
-    def explores(self) -> bool:
-        """It does more than train."""
-        return bool(self.explore or self.generations)
-
-    def left(self, step: str, pods: int) -> list[int]:
-        """The pods of a step of `pods` pods that are still to run."""
-        return [pod for pod in range(pods) if pod not in self.done.get(step, ())]
-
-    def workflow(self, run: str) -> str:
-        """Name of the Workflow."""
-        return f"{run}-{self.number:03d}" + (f"-{self.attempt}" if self.attempt > 1 else "")

@@ -11,15 +11,17 @@ from lamflow.cluster.store import Store
 from lamflow.cluster.waiting import reason, waiting
 from lamflow.cluster.workflows import Workflows
 from lamflow.config.pods import Cluster, Pods
-from lamflow.config.schema import Config
+from lamflow.config.schema import DataStudy
+from lamflow.driver.plan import planned_graphs
 from lamflow.errors import LamflowError
+from lamflow.superops.capacity import ClusterCapacity
 
-PATIENCE = 300.0
+PROBE_SECONDS = 300.0
 """s; an image of many GB may take longer the first time."""
 
 
-def doctor(config: Config | None, patience: float = PATIENCE) -> Iterator[Check]:
-    """Every check, as it is done; with a configuration also a pod of each of its kinds, for up to `patience` s."""
+def doctor(config: DataStudy | None, seconds: float = PROBE_SECONDS) -> Iterator[Check]:
+    """Every check, as it is done; with a configuration also a pod of each of its kinds, for up to `seconds` s."""
     cluster = config.cluster if config else Cluster()
     try:
         workflows = Workflows.of(cluster)
@@ -32,35 +34,37 @@ def doctor(config: Config | None, patience: float = PATIENCE) -> Iterator[Check]
         yield check
         worst = "bad" if check.state == "bad" else worst
     if config is not None and worst != "bad":
-        yield from _pods(config, workflows, store, patience)
+        yield from _pods(config, workflows, store, seconds)
 
 
-def _pods(config: Config, workflows: Workflows, store: Store, patience: float) -> Iterator[Check]:
+def _pods(config: DataStudy, workflows: Workflows, store: Store, seconds: float) -> Iterator[Check]:
     """Start a pod of each kind, and clean up."""
-    from lamflow.flow.manifest import KINDS, image_of
-    from lamflow.flow.probe import STEPS, probe_manifest
+    from lamflow.flow.manifest import image_of
+    from lamflow.flow.probe import probe_manifest, probed
 
+    steps = probed(planned_graphs(config, ClusterCapacity()))
+    resources: dict[str, str] = {step.name: step.resources for step in steps}
     name = f"lamflow-doctor-{uuid.uuid4().hex[:6]}"
     try:
-        workflows.ensure(probe_manifest(config, name))
+        workflows.create_or_get(probe_manifest(config, name, steps))
     except LamflowError as error:
         yield Check("pods", "bad", str(error), "see above")
         return
     try:
-        last = workflows.settle(name, patience) or {}
+        last = workflows.wait_until_finished(name, seconds) or {}
     finally:
         workflows.delete(name)
         store.delete(f"{name}/")
     found = {pod.step: pod for pod in pods(last)}
     stuck = {pod.step: pod for pod in waiting(last)}
-    for step in STEPS:
-        what, pod = f"{step} pod", found.get(step)
+    for step in steps:
+        what, pod = f"{step.name} pod", found.get(step.name)
         image = image_of(config, step)
-        if step in stuck:
-            yield Check(what, "bad", reason(stuck[step], KINDS), f"it was given {patience:.0f} s")
+        if step.name in stuck:
+            yield Check(what, "bad", reason(stuck[step.name], resources), f"it was given {seconds:.0f} s")
         elif pod is None:
             yield Check(
-                what, "bad", f"not begun after {patience:.0f} s", "no Argo controller looks after this namespace"
+                what, "bad", f"not begun after {seconds:.0f} s", "no Argo controller looks after this namespace"
             )
         elif pod.phase == "Succeeded":
             yield Check(what, "good", f"{image} started and stored an artifact after {pod.end - pod.start:.0f} s")

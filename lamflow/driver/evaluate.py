@@ -12,7 +12,7 @@ import numpy as np
 
 from lamflow.config.engines import engine_named
 from lamflow.config.pretrained import RANDOM, PretrainedModel
-from lamflow.config.schema import Config
+from lamflow.config.schema import TrainingStudy
 from lamflow.config.section import expand
 from lamflow.data import LabeledFrame, Labels
 from lamflow.data.dataset import Item, Origin
@@ -40,13 +40,13 @@ class Evaluated:
     forces: Floats
 
 
-def evaluate(config: Config, model: Path | None = None, head: str | None = None) -> Evaluated:
+def evaluate(config: TrainingStudy, model: Path | None = None, head: str | None = None) -> Evaluated:
     """Errors of the pre-trained model of `config`, or of the file `model`, on the labeled data that `config` names.
 
     The energies are shifted to the start data of each task, as fine-tuning would begin. Raises InputError when there is
     no model or no data.
     """
-    config = fetched(config)
+    config = cast(TrainingStudy, fetched(config))
     source = PretrainedModel(file=model, head=head) if model else _own(config, head)
     path = expand(source.file) if source.file else Path()
     heads = _heads(config, source, path)
@@ -108,7 +108,7 @@ def _judge(task: str, judge: Evaluator, items: dict[str, list[Item]], elements: 
     )
 
 
-def _labeled(config: Config) -> dict[str, list[Item]]:
+def _labeled(config: TrainingStudy) -> dict[str, list[Item]]:
     """Labeled data that the user brought, and structure sets where the label engine takes milliseconds."""
     items = start_items(config)
     sets = {settings.name: settings for settings in config.structures}
@@ -136,7 +136,7 @@ def card_of(path: Path) -> ModelCard:
     return cast(ModelCard, cards[0](path))
 
 
-def _own(config: Config, head: str | None) -> PretrainedModel:
+def _own(config: TrainingStudy, head: str | None) -> PretrainedModel:
     source: PretrainedModel | None = getattr(config.train, "pretrained", None)
     if source is None:
         raise InputError("there is no model to judge: give train.pretrained in the file, or --model PATH")
@@ -146,7 +146,7 @@ def _own(config: Config, head: str | None) -> PretrainedModel:
     return source.model_copy(update={"head": head})
 
 
-def _heads(config: Config, source: PretrainedModel, path: Path) -> dict[str, str | None]:
+def _heads(config: TrainingStudy, source: PretrainedModel, path: Path) -> dict[str, str | None]:
     """The head that judges each task: the one that was named, else the task's own, else the one that it starts from.
 
     A task whose head is new has none. Raises InputError where no task has any.
@@ -166,7 +166,7 @@ def _heads(config: Config, source: PretrainedModel, path: Path) -> dict[str, str
     return found
 
 
-def _evaluator(config: Config, source: PretrainedModel) -> Evaluator:
+def _evaluator(config: TrainingStudy, source: PretrainedModel) -> Evaluator:
     """The model with the head that was chosen."""
     settings = engine_named(config.train.engine).roles.get("evaluate")
     if settings is None:

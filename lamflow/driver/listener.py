@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from lamflow.data.graph import Graph
 from lamflow.data.results import Iteration
 
 
@@ -13,8 +14,8 @@ class Listener:
     def resumes(self, done: list[Iteration]) -> None:
         """These iterations have finished before."""
 
-    def begins(self, number: int, stage: str) -> None:
-        """Iteration `number` begins; 0 is the start."""
+    def begins(self, graph: Graph) -> None:
+        """A round begins."""
 
     def progress(self, done: dict[str, float]) -> None:
         """Share of each step of the running iteration that is done."""
@@ -30,19 +31,19 @@ class Lines(Listener):
     """Prints one line a step that has finished, and one an iteration."""
 
     def __init__(self) -> None:
-        self.number, self.told = 0, set[str]()
+        self.title, self.told = "", set[str]()
 
-    def begins(self, number: int, stage: str) -> None:
+    def begins(self, graph: Graph) -> None:
         """See Listener."""
-        self.number, self.told = number, set()
-        self.says(f"iteration {number} · {stage}")
+        self.title, self.told = f"iteration {graph.round}", set()
+        self.says(f"{self.title} · {graph.stage}")
 
     def progress(self, done: dict[str, float]) -> None:
         """See Listener."""
         for step, share in done.items():
             if share >= 1.0 and step not in self.told:
                 self.told.add(step)
-                self.says(f"iteration {self.number} · {step} done")
+                self.says(f"{self.title} · {step} done")
 
     def finished(self, iteration: Iteration) -> None:
         """See Listener."""

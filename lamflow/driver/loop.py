@@ -1,4 +1,4 @@
-"""The loop: plain Python over iterations. Kill it anywhere and start it again; what finished is not done twice."""
+"""The loop: plain Python over rounds. Kill it anywhere and start it again; what finished is not done twice."""
 
 from __future__ import annotations
 
@@ -11,60 +11,62 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lamflow.config.schema import Config
+from lamflow.config.kinds import Kind
+from lamflow.config.schema import DataStudy
+from lamflow.data.graph import Graph
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import History, Iteration, Run, Shape
+from lamflow.data.results import History, Iteration, Run
 from lamflow.data.store import INPUT, QUEUE, STRUCTURES, write_whole
-from lamflow.driver.collect import collect
 from lamflow.driver.executor import Executor
-from lamflow.driver.here import Here
 from lamflow.driver.listener import Listener
+from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.prepare import SETTINGS, fingerprint, frozen, prepare
 from lamflow.driver.pretrained import fetched
-from lamflow.driver.rundir import RunDirectory, full_disk
-from lamflow.driver.shape import iteration_shape
+from lamflow.driver.rundir import GRAPH, RECORD, RunDirectory, full_disk
 from lamflow.errors import LamflowError, NodeError, StateError
+from lamflow.flow.kinds import kind_of
+from lamflow.superops.gather import Timing
+from lamflow.superops.state import RunState
 
-STEPS = ("train", "explore", "select", "label", "merge")
-AGAIN = 10
+RAISE_AGAIN_SECONDS = 10
 """s until an interrupt that had no effect is raised again."""
-FREE = {"pods", "cluster"}
-"""Sections that may change in the middle of an iteration."""
+FREE_SECTIONS = {"pods", "cluster"}
+"""Sections that may change in the middle of a round."""
 
 
 def resume(path: Path, listener: Listener | None = None, executor: Executor | None = None) -> Run:
     """Go on with the run in folder `path` with the settings that it has. See `run`."""
     directory = RunDirectory(path.resolve())
-    return _drive(directory, None, listener or Listener(), executor or Here(directory), redo=False)
+    return _drive(directory, None, listener or Listener(), executor or LocalExecutor(directory), redo=False)
 
 
 def run(
-    config: Config,
+    study: DataStudy,
     path: Path,
     listener: Listener | None = None,
     executor: Executor | None = None,
     *,
     redo: bool = False,
 ) -> Run:
-    """Drive the run of `config` in folder `path` until it converges or its budget ends, and return its record.
+    """Drive the run of `study` in folder `path` until it converges or its budget ends, and return its record.
 
-    Continues what is there. Iterations run on this machine unless `executor` runs them elsewhere. Raises StateError
+    Continues what is there. Rounds run on this machine unless `executor` runs them elsewhere. Raises StateError
     when another driver lives in `path` or the settings do not fit what is there, InputError for data that cannot be
-    used, EngineError, NodeError and ClusterError for what stopped an iteration. `redo` throws away an unfinished
-    iteration whose settings have changed.
+    used, EngineError, NodeError and ClusterError for what stopped a round. `redo` throws away an unfinished
+    round whose settings have changed.
     """
     directory = RunDirectory(path.resolve())
-    return _drive(directory, config, listener or Listener(), executor or Here(directory), redo=redo)
+    return _drive(directory, study, listener or Listener(), executor or LocalExecutor(directory), redo=redo)
 
 
 def _drive(
-    directory: RunDirectory, config: Config | None, listener: Listener, executor: Executor, *, redo: bool
+    directory: RunDirectory, study: DataStudy | None, listener: Listener, executor: Executor, *, redo: bool
 ) -> Run:
-    with _terminable(), _room(directory.path), executor.driving():
-        config = begin(config, directory, executor, redo=redo)
+    with _terminable(), _disk_checked(directory.path), executor.locked():
+        study = begin(study, directory, executor, redo=redo)
         _record(directory, executor, "running", "")
         try:
-            last = _iterate(config, directory, executor, listener)
+            last = _rounds(study, directory, executor, listener)
         except KeyboardInterrupt:
             if not executor.comes_back:
                 _record(directory, executor, "stopped", "stopped; go on with `lamflow resume`")
@@ -73,97 +75,143 @@ def _drive(
             with contextlib.suppress(OSError, LamflowError):
                 _record(directory, executor, "failed", str(error))
             raise
-        converged = last.selected is not None and last.selected.converged
-        record = _record(directory, executor, "converged" if converged else "ended", last.ended or "")
+        record = _record(directory, executor, "converged" if last.converged else "ended", last.ended or "")
         executor.publish()
         return record
 
 
-def begin(config: Config | None, directory: RunDirectory, executor: Executor, *, redo: bool = False) -> Config:
-    """The settings that the run goes on with: those of `config` for a new run, or where the run can take them over.
+def begin(study: DataStudy | None, directory: RunDirectory, executor: Executor, *, redo: bool = False) -> DataStudy:
+    """The settings that the run goes on with: those of `study` for a new run, or where the run can take them over.
 
-    Without `config`, those that it has. Raises StateError and InputError; see `run`.
+    Without `study`, those that it has. Raises StateError and InputError; see `run`.
     """
-    if config is None:
+    if study is None:
         directory.run()
         return directory.config()
-    config = fetched(config)
+    study = fetched(study)
     if directory.exists():
-        _accept(config, directory, executor, redo)
-        return config
-    executor.require(config)
-    prepare(config, directory, executor.room.slots("label", config.pods.label))
-    executor.keep(file for file in directory.store_files() if file != directory.record)
-    executor.keep([directory.record])
-    return config
+        _accept(study, directory, executor, redo)
+        return study
+    executor.check_requirements(study)
+    prepare(study, directory, executor.capacity.slots("label", study.pods.label))
+    executor.persist(file for file in directory.store_files() if file != directory.record)
+    executor.persist([directory.record])
+    return study
 
 
-def _iterate(config: Config, directory: RunDirectory, executor: Executor, listener: Listener) -> Iteration:
-    """Iterations until one decides to stop."""
+def _rounds(study: DataStudy, directory: RunDirectory, executor: Executor, listener: Listener) -> Iteration:
+    """Rounds until the kind of workflow has no other one."""
+    kind = kind_of(study)
     listener.resumes(directory.iterations())
     while True:
-        done = directory.iterations()
-        if _has_ended(done) and not directory.iteration(len(done)).is_dir():
-            return done[-1]
-        shape = _shape(config, directory, executor, done)
-        listener.begins(shape.number, config.stage_name(shape.number, shape.stage))
-        seconds = executor.run(config, shape, listener)
-        record = collect(directory, config, shape, executor.spans(), seconds)
-        file = directory.iteration(shape.number) / "result.json"
+        finished = directory.iterations()
+        graph = _next_graph(kind, study, directory, executor)
+        if graph is None:
+            return finished[-1]
+        listener.begins(graph)
+        seconds = executor.run(study, graph, listener)
+        record = kind.gather(study, graph, directory.path, finished, Timing(executor.spans(), seconds))
+        file = directory.round(graph.round) / RECORD
         record.save(file)
-        executor.keep([file])
-        executor.tidy(config, shape.number)
+        executor.persist([file])
+        executor.clean_up(study, graph)
         executor.publish()
         listener.finished(record)
 
 
-def _shape(config: Config, directory: RunDirectory, executor: Executor, done: list[Iteration]) -> Shape:
-    """The next iteration's graph: as it was begun, or new."""
-    number = len(done)
-    file = directory.iteration(number) / "shape.json"
-    history = _write_history(directory, done)
-    if file.is_file():
-        return Shape.read(file)
-    if number == 0:
-        batches = list((directory.iteration(0) / "selected" / "batches").glob("*"))
-        shape = Shape(number=0, label=len(batches), given=(directory.iteration(0) / "given").is_dir())
-    else:
-        sizes = {p.stem: len(PackedFrames.load(p)) for p in (directory.path / STRUCTURES).glob("*.npz")}
-        shape = iteration_shape(config, number, next_stage(config, done), sizes, executor.room, done)
-        queued = _take_queue(directory, number)
-        executor.keep(queued)
-        shape = shape.model_copy(update={"queued": bool(queued)})
-    shape.save(file)
-    executor.keep([history, file])
-    return shape
+def _next_graph(kind: Kind, study: DataStudy, directory: RunDirectory, executor: Executor) -> Graph | None:
+    """The next round's graph: as it was begun, or new; None when the run has ended."""
+    number = len(directory.iterations())
+    if directory.has_graph(number):
+        _write_history(directory)
+        return directory.graph(number)
+    graph: Graph | None = kind.next_graph(study, run_state(directory, executor))
+    if graph is None:
+        return None
+    queued = _take_queue(directory, number) if number else []
+    executor.persist(queued)
+    if queued:
+        graph = kind.next_graph(study, run_state(directory, executor))
+        assert graph is not None  # noqa: S101  it was there before the queue was taken
+    history, file = _write_history(directory), directory.round(number) / GRAPH
+    graph.save(file)
+    executor.persist([history, file])
+    return graph
+
+
+def run_state(directory: RunDirectory, executor: Executor) -> RunState:
+    """What the next round depends on, read from the run's folder."""
+    finished = directory.iterations()
+    start, coming = directory.round(0), directory.round(len(finished))
+    return RunState(
+        capacity=executor.capacity,
+        finished=finished,
+        structures={file.stem: len(PackedFrames.load(file)) for file in (directory.path / STRUCTURES).glob("*.npz")},
+        batches=len(list((start / "selected" / "batches").glob("*"))),
+        given=(start / "given").is_dir(),
+        queued=(coming / "queued").is_dir(),
+        extended=coming.is_dir(),
+    )
 
 
 def _take_queue(directory: RunDirectory, number: int) -> list[Path]:
-    """Move what waits to be labeled into the iteration that will look at it, and return its files."""
-    folder = directory.iteration(number) / "queued"
+    """Move what waits to be labeled into the round that will look at it, and return its files."""
+    folder = directory.round(number) / "queued"
     for waiting in sorted((directory.path / QUEUE).glob("[0-9]*")):
         folder.mkdir(parents=True, exist_ok=True)
         waiting.rename(folder / waiting.name)
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _write_history(directory: RunDirectory, done: list[Iteration]) -> Path:
-    """What the next iteration's decision looks at."""
-    file = directory.iteration(len(done)) / "history" / "history.json"
-    History(iterations=done).save(file)
+def _write_history(directory: RunDirectory) -> Path:
+    """What the next round's decision looks at."""
+    finished = directory.iterations()
+    file = directory.round(len(finished)) / "history" / "history.json"
+    History(iterations=finished).save(file)
     return file
 
 
-def next_stage(config: Config, done: list[Iteration]) -> int:
-    """Place of the stage that comes next: the same until it has converged or had its iterations."""
-    last = done[-1]
-    if last.selected is None:
-        return 0
-    place = [stage.name for stage in config.stages].index(last.stage)
-    limit = config.stages[place].max_iterations
-    had = sum(iteration.selected is not None and iteration.stage == last.stage for iteration in done)
-    through = limit is not None and had >= limit
-    return min(place + (through or last.selected.decision == "advance"), len(config.stages) - 1)
+def _accept(study: DataStudy, directory: RunDirectory, executor: Executor, redo: bool) -> None:
+    """Take over the settings of today for a run that exists.
+
+    Raises StateError when the run cannot go on with them. A run that had ended goes on when they have changed: with
+    another round, or with its last one done again where its kind has no other. With `redo` the steps of an unfinished
+    round are thrown away, whatever has changed.
+    """
+    if directory.run().fingerprint != fingerprint(study):
+        raise StateError(
+            f"{directory.path} holds a run with other elements, seed, structures or start data; "
+            "use another folder (--dir) or the configuration that it was begun with"
+        )
+    finished, file, kind = directory.iterations(), directory.path / INPUT / SETTINGS, kind_of(study)
+    text, old = frozen(study, directory), file.read_text(encoding="utf-8")
+    now, begun = json.loads(text), json.loads(old)
+    if now["workflow"] != begun.get("workflow"):
+        raise StateError(f"{directory.path} holds a run of workflow {begun.get('workflow')}, not {now['workflow']}")
+    try:
+        kind.check_resumable(study, finished)
+    except StateError as error:
+        raise StateError(f"{directory.path}: {error}") from error
+    changed = {key for key in now if now[key] != begun.get(key)}
+    _same_files(directory, [now, *now["tasks"]], [begun, *begun["tasks"]])
+    number = len(finished)
+    unfinished = directory.graph(number) if directory.has_graph(number) else None
+    if changed - FREE_SECTIONS and not redo and unfinished and executor.has_started(study, unfinished):
+        raise StateError(
+            f"{directory.path}: {', '.join(sorted(changed))} changed in the middle of {unfinished.title}; finish it "
+            "with the old settings, or throw away its steps with --redo"
+        )
+    if redo and unfinished:
+        executor.reset(study, unfinished)
+    if changed - FREE_SECTIONS and finished and finished[-1].ended is not None:
+        if kind.open_ended and number <= kind.most_rounds(study):
+            executor.persist([_write_history(directory)])  # its folder says that the run goes on
+        elif not kind.open_ended:
+            executor.reset(study, directory.graph(finished[-1].number))
+    if changed:
+        write_whole(file, text)
+        executor.persist(path for path in (directory.path / INPUT / "files").rglob("*") if path.is_file())
+        executor.persist([file])
 
 
 def _same_files(directory: RunDirectory, now: list[Any], begun: list[Any]) -> None:
@@ -181,58 +229,15 @@ def _same_files(directory: RunDirectory, now: list[Any], begun: list[Any]) -> No
                 )
 
 
-def _accept(config: Config, directory: RunDirectory, executor: Executor, redo: bool) -> None:
-    """Take over the settings of today for a run that exists.
-
-    Raises StateError when the run cannot go on with them. A run that had ended goes on with an iteration more when
-    they have changed. With `redo` the steps of an unfinished iteration are thrown away, whatever has changed.
-    """
-    if directory.run().fingerprint != fingerprint(config):
-        raise StateError(
-            f"{directory.path} holds a run with other elements, seed, structures or start data; "
-            "use another folder (--dir) or the configuration that it was begun with"
-        )
-    done, file = directory.iterations(), directory.path / INPUT / SETTINGS
-    gone = {item.stage for item in done if item.selected} - {stage.name for stage in config.stages}
-    if gone:
-        raise StateError(
-            f"{directory.path}: the run has been through stage {sorted(gone)[0]!r}, which is not in the file"
-        )
-    text, old = frozen(config, directory), file.read_text()
-    now, begun = json.loads(text), json.loads(old)
-    changed = [key for key in now if now[key] != begun.get(key)]
-    _same_files(directory, [now, *now["tasks"]], [begun, *begun["tasks"]])
-    number = len(done)
-    if set(changed) - FREE and not redo and executor.begun(config, number):
-        raise StateError(
-            f"{directory.path}: {', '.join(changed)} changed in the middle of iteration {number}; finish it with "
-            "the old settings, or throw away its steps with --redo"
-        )
-    if redo:
-        executor.forget(config, number)
-    if set(changed) - FREE and number > 1 and not config.stages:
-        executor.forget(config, 1)  # models that are trained once are trained again with the settings of today
-    elif set(changed) - FREE and _has_ended(done) and number <= config.budget.iterations:
-        executor.keep([_write_history(directory, done)])  # its folder says that the run goes on
-    if changed:
-        write_whole(file, text)
-        executor.keep(path for path in (directory.path / INPUT / "files").rglob("*") if path.is_file())
-        executor.keep([file])
-
-
-def _has_ended(done: list[Iteration]) -> bool:
-    return bool(done) and done[-1].ended is not None
-
-
 def _record(directory: RunDirectory, executor: Executor, state: str, message: str) -> Run:
     record = Run.model_validate({**directory.run().model_dump(), "state": state, "message": message})
     record.save(directory.record)
-    executor.keep([directory.record])
+    executor.persist([directory.record])
     return record
 
 
 @contextmanager
-def _room(path: Path) -> Iterator[None]:
+def _disk_checked(path: Path) -> Iterator[None]:
     """Say in one message that the disk is full."""
     try:
         yield
@@ -250,7 +255,7 @@ def _terminable() -> Iterator[None]:
     """
 
     def interrupt(*_: object) -> None:
-        signal.alarm(AGAIN)
+        signal.alarm(RAISE_AGAIN_SECONDS)
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGALRM)}

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lamflow.config.engines import SearcherSettings
-from lamflow.config.schema import Config
+from lamflow.config.schema import Config, DataStudy, TrainingStudy
 from lamflow.data import Frame
+from lamflow.data.graph import Graph, Resources, Step
 from lamflow.data.results import Iteration
-from lamflow.driver.prepare import frames_of, start_items
-from lamflow.driver.shape import KINDS, Machine
-from lamflow.science.tasks import PlannedTask, plan_tasks, pods_needed
+from lamflow.driver.prepare import frames_of, label_jobs, start_items
+from lamflow.flow.kinds import kind_of
+from lamflow.science.tasks import PlannedTask, plan_tasks
+from lamflow.superops.capacity import Capacity, LocalCapacity
+from lamflow.superops.state import RunState
+
+SMALL_SECONDS = 1.0
+"""A guess of what select, merge and the like take."""
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """One step: how many tasks, how many pods share them, and how long it may take here, in s."""
+    """One step: how many units of work, how many jobs share them, and how long it may take here, in s."""
 
     name: str
     tasks: int
@@ -25,21 +32,21 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """An iteration of one stage."""
+    """A round of one stage."""
 
     name: str
     steps: list[PlannedStep]
     measured: bool
-    """The times are those of an iteration that has run; otherwise they are guesses from the settings."""
+    """The times are those of a round that has run; otherwise they are guesses from the settings."""
 
     @property
     def pods(self) -> int:
-        """Pods of one iteration."""
+        """Jobs of one round."""
         return sum(step.pods for step in self.steps)
 
     @property
     def seconds(self) -> float:
-        """Wall time of one iteration, in s."""
+        """Wall time of one round, in s."""
         return sum(step.seconds for step in self.steps)
 
 
@@ -47,10 +54,12 @@ class PlannedStage:
 class Plan:
     """A run before it runs.
 
-    start_labels  structures that are labeled before the first iteration
+    start_labels  structures that are labeled before the first training
     given         labeled frames that were brought
-    stages        one iteration of each stage
+    stages        one round of each stage
     labels        most labels that the run can cost
+    iterations    rounds after the start, at most
+    cluster       jobs of each step of the largest round on a cluster, at most
     """
 
     start_labels: int
@@ -58,91 +67,123 @@ class Plan:
     stages: list[PlannedStage]
     labels: int
     iterations: int
+    cluster: dict[str, int]
 
 
-def plan(config: Config, done: list[Iteration] | None = None, machine: Machine | None = None) -> Plan:
-    """The plan of `config` on `machine`; times come from the finished iterations `done` where there are any.
+def plan(study: DataStudy, done: Sequence[Iteration] = (), capacity: Capacity | None = None) -> Plan:
+    """The plan of `study` on this machine; times come from the finished rounds `done` where there are any.
 
     Reads and builds all structures and data, so it finds what is wrong with them. Raises InputError.
     """
-    machine, done = machine or Machine.here(), done or []
-    structures = {settings.name: frames_of(settings, config) for settings in config.structures}
-    given = start_items(config)
-    start = sum(len(structures[name]) for names in config.labeled_first.values() for name in names)
-    iterations = config.budget.iterations if config.stages else 1
-    most = start + (iterations - 1) * config.select.limit
-    stages = [_stage(config, place, structures, done, machine) for place in range(len(config.stages))]
-    if not config.stages:
-        stages = [PlannedStage("train", [_training(config, done, machine)], measured=bool(done))]
+    capacity, kind = capacity or LocalCapacity.of_this_machine(), kind_of(study)
+    structures = {settings.name: frames_of(settings, study) for settings in study.structures}
+    start = sum(len(structures[name]) for names in study.labeled_first.values() for name in names)
+    rounds = kind.most_rounds(study)
+    most = start + (rounds - 1) * study.select.limit if isinstance(study, Config) else start
+    stages = []
+    for index, name in enumerate(kind.stages(study)):
+        graph = kind.round_graph(study, planned_state(study, capacity, structures), 1, index)
+        stages.append(_stage(study, index, name, graph, structures, done))
     return Plan(
         start_labels=start,
-        given=sum(len(items) for items in given.values()),
+        given=sum(len(items) for items in start_items(study).values()),
         stages=stages,
-        labels=min(most, config.budget.labels or most),
-        iterations=iterations,
+        labels=min(most, study.budget.labels or most),
+        iterations=rounds,
+        cluster=max(cluster_jobs(study, structures), key=lambda jobs: sum(jobs.values())),
     )
 
 
-def _training(config: Config, done: list[Iteration], machine: Machine) -> PlannedStep:
-    """Training once and nothing more."""
-    pod, count = config.pods.train, config.train.total
-    slots = machine.slots("train", pod)
-    pods = pods_needed(count, slots, pod.tasks_per_pod)
-    measured = {time.name: time.wall for time in done[-1].steps} if done else {}
-    guess = config.train.seconds() * -(-count // min(pods, slots))
-    return PlannedStep("train", count, pods, measured.get("train", guess))
+def planned_state(study: DataStudy, capacity: Capacity, structures: Mapping[str, Sequence[Frame]]) -> RunState:
+    """The state that a run of `study` would begin with."""
+    return RunState(
+        capacity=capacity,
+        structures={name: len(frames) for name, frames in structures.items()},
+        batches=len(label_jobs(study, structures, capacity.slots("label", study.pods.label))),
+        given=any(part.start.data or part.heldout.data for part in study.parts),
+    )
 
 
-def _atoms(task: PlannedTask, structures: dict[str, list[Frame]]) -> int:
-    """Atoms of a task's frames, at most."""
+def planned_graph(study: DataStudy, number: int, capacity: Capacity, stage: int = 0) -> Graph:
+    """The graph of round `number`, as if the run came to it in stage number `stage`."""
+    structures = {settings.name: frames_of(settings, study) for settings in study.structures}
+    return kind_of(study).round_graph(study, planned_state(study, capacity, structures), number, stage)  # type: ignore[no-any-return]
+
+
+def planned_graphs(study: DataStudy, capacity: Capacity) -> list[Graph]:
+    """The start and a round of each stage."""
+    structures = {settings.name: frames_of(settings, study) for settings in study.structures}
+    kind, state = kind_of(study), planned_state(study, capacity, structures)
+    rounds = [kind.round_graph(study, state, 1, index) for index in range(len(kind.stages(study)))]
+    return [kind.round_graph(study, state, 0, 0), *rounds]
+
+
+def cluster_jobs(study: DataStudy, structures: Mapping[str, Sequence[Frame]]) -> list[dict[str, int]]:
+    """Jobs of each step of a round of each stage on a cluster, at most."""
+    from lamflow.superops.capacity import ClusterCapacity
+
+    kind, state = kind_of(study), planned_state(study, ClusterCapacity(), structures)
+    graphs = [kind.round_graph(study, state, 1, index) for index in range(len(kind.stages(study)))]
+    return [{step.name: _most_jobs(step) for step in graph.steps} for graph in graphs]
+
+
+def _most_jobs(step: Step) -> int:
+    return step.jobs if isinstance(step.jobs, int) else step.most_jobs
+
+
+def _stage(
+    study: DataStudy, index: int, name: str, graph: Graph, structures: Mapping[str, Sequence[Frame]],
+    done: Sequence[Iteration],
+) -> PlannedStage:  # fmt: skip
+    """A round of a stage; the many steps of a split search are added up."""
+    like = [item for item in done if item.stage == name]
+    measured = {time.name: time.wall for time in like[-1].steps} if like else {}
+    guesses = _guesses(study, index, structures)
+    rows: dict[str, PlannedStep] = {}
+    for step in graph.steps:
+        label, jobs = step.name.rstrip("0123456789"), _most_jobs(step)
+        seconds = measured.get(step.name, guesses[step.resources] * -(-step.work // min(jobs, step.at_once or jobs)))
+        before = rows.get(label, PlannedStep(label, 0, 0, 0.0))
+        rows[label] = PlannedStep(label, before.tasks + step.work, before.pods + jobs, before.seconds + seconds)
+    return PlannedStage(name, list(rows.values()), bool(measured))
+
+
+def _atoms(task: PlannedTask, structures: Mapping[str, Sequence[Frame]]) -> int:
+    """Atoms of a simulation's or a search's frames, at most."""
     if isinstance(task.settings, SearcherSettings):
         return task.settings.natoms
     return structures[task.structure][0].natoms
 
 
-def _stage(
-    config: Config, place: int, structures: dict[str, list[Frame]], done: list[Iteration], machine: Machine
-) -> PlannedStage:
-    stage, pods = config.stages[place], config.pods
-    sizes = {name: len(frames) for name, frames in structures.items()}
-    tasks = plan_tasks(stage, sizes, 1, config.seed)
-    atoms = max((_atoms(task, structures) for task in tasks), default=1)
-    slots = {kind: machine.slots(kind, getattr(pods, kind)) for kind in KINDS}
-    counts = {"train": config.train.total, "explore": len(tasks), "label": config.select.limit}
-    guesses = {
-        "train": config.train.seconds(),
-        "explore": sum(task.settings.seconds(atoms) for task in tasks) / max(1, len(tasks)),
-        "label": max(part.label.seconds(atoms) for part in config.parts if part.label is not None),
-    }
-    like = [item for item in done if item.stage == stage.name]
-    measured = {time.name: time.wall for time in like[-1].steps} if like else {}
-    steps = []
-    split = [task.settings for task in tasks if task.split and isinstance(task.settings, SearcherSettings)]
-    counts["explore"] -= len(split)
-    for name in ("train", "explore", "search", "select", "label", "merge"):
-        if name == "search":
-            steps += _split_searches(split, slots["explore"], guesses["explore"])
-            continue
-        if counts.get(name) == 0:
-            continue
-        if name in counts:
-            number = pods_needed(counts[name], slots[name], getattr(pods, name).tasks_per_pod)
-            waves = -(-counts[name] // min(number, slots[name]))
-            seconds = measured.get(name, guesses[name] * waves)
-            steps.append(PlannedStep(name, counts[name], number, seconds))
-        else:
-            steps.append(PlannedStep(name, 1, 1, measured.get(name, 1.0)))
-    return PlannedStage(stage.name, steps, bool(measured))
+def _units(task: PlannedTask) -> int:
+    """Units of work that jobs share: the relaxations of a search that is split, anything else whole."""
+    if task.split and isinstance(task.settings, SearcherSettings):
+        return task.settings.population * task.settings.generations
+    return 1
 
 
-def _split_searches(split: list[SearcherSettings], slots: int, seconds: float) -> list[PlannedStep]:
-    """Steps of searches whose generations are dealt out to pods: relaxations in all, and pods of all generations."""
-    if not split:
-        return []
-    together = sum(settings.population for settings in split)
-    generations, pods = max(settings.generations for settings in split), max(1, min(slots, together))
-    relaxed = sum(settings.population * settings.generations for settings in split)
-    return [
-        PlannedStep("propose", generations + 1, generations + 1, 2.0 * (generations + 1)),
-        PlannedStep("relax", relaxed, pods * generations, seconds * len(split) / pods),
-    ]
+def _guesses(study: DataStudy, index: int, structures: Mapping[str, Sequence[Frame]]) -> dict[Resources, float]:
+    """Seconds of a unit of work by resources, from the settings."""
+    guesses: dict[Resources, float] = {"small": SMALL_SECONDS}
+    if isinstance(study, TrainingStudy):
+        guesses["train"] = study.train.seconds()
+    atoms = max((frames[0].natoms for frames in structures.values()), default=1)
+    if isinstance(study, Config):
+        sizes = {name: len(frames) for name, frames in structures.items()}
+        tasks = plan_tasks(study.stages[index], sizes, 1, study.seed)
+        sizes_of_tasks = [
+            task.settings.natoms
+            if isinstance(task.settings, SearcherSettings)
+            else structures[task.structure][0].natoms
+            for task in tasks
+        ]
+        atoms = max(sizes_of_tasks, default=1)
+        units = sum(
+            task.settings.population * task.settings.generations
+            if task.split and isinstance(task.settings, SearcherSettings) else 1
+            for task in tasks
+        )  # fmt: skip
+        guesses["explore"] = sum(task.settings.seconds(atoms) for task in tasks) / max(1, units)
+    labelers = [part.label for part in study.parts if part.label is not None]
+    guesses["label"] = max((settings.seconds(atoms) for settings in labelers), default=1.0)
+    return guesses

@@ -10,15 +10,16 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from lamflow.cluster.patience import DRIVER
+from lamflow.cluster.retry_policy import DRIVER
 from lamflow.data.results import Iteration
+from lamflow.driver.argo_executor import ArgoExecutor
 from lamflow.driver.listener import Lines
 from lamflow.driver.loop import resume
-from lamflow.driver.on_cluster import OnCluster
-from lamflow.driver.remote import Remote
+from lamflow.driver.run_location import RunLocation
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import LamflowError, OutageError
-from lamflow.ops._op import EXIT_FATAL, EXIT_NODE, EXIT_TERMINATED, tell_kubernetes
+from lamflow.flow.kinds import kind_of
+from lamflow.ops.job import EXIT_FATAL, EXIT_NODE, EXIT_TERMINATED, write_termination_message
 
 
 class Progress(Lines):
@@ -49,16 +50,17 @@ def main(url: str, folder: str, outputs: str) -> NoReturn:
     """
     directory, status = RunDirectory(Path(folder)), 0
     try:
-        remote = Remote.at(url, directory.path, DRIVER)
-        listener = Progress(directory.config().budget.iterations)
-        resume(directory.path, listener, OnCluster(directory, remote, DRIVER, comes_back=True))
+        remote = RunLocation.at(url, directory.path, DRIVER)
+        study = directory.config()
+        listener = Progress(kind_of(study).most_rounds(study))
+        resume(directory.path, listener, ArgoExecutor(directory, remote, DRIVER, comes_back=True))
     except KeyboardInterrupt:
         status = EXIT_TERMINATED
     except Exception as error:  # noqa: BLE001  an error that comes again must not bring pod after pod
         foreseen = isinstance(error, LamflowError)
         text = f"{type(error).__name__}: {error}"
         print(text if foreseen else traceback.format_exc(), file=sys.stderr, flush=True)
-        tell_kubernetes(text)
+        write_termination_message(text)
         status = EXIT_NODE if isinstance(error, OutageError) else EXIT_FATAL
     with contextlib.suppress(LamflowError, OSError):
         write_outputs(directory, Path(outputs))

@@ -7,26 +7,28 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lamflow.config.engines import ExplorerSettings, LabelerSettings, WalkerSettings
-from lamflow.config.schema import Config
+from lamflow.config.engines import ExplorerSettings, LabelerSettings
+from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand, rebuilt
 from lamflow.config.seeds import child_seed
 from lamflow.config.structures import StructureSet
 from lamflow.config.tasks import Heldout, Start
 from lamflow.data import Frame, Trajectory
-from lamflow.data.batch import Batch
+from lamflow.data.batch import Batch, Role
 from lamflow.data.dataset import Item, Origin, write_dataset
 from lamflow.data.io import read_labeled, read_structures
 from lamflow.data.packed import PackedFrames
+from lamflow.data.provenance import versions
 from lamflow.data.results import Run
 from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, write_whole
 from lamflow.driver.pretrained import fetched
-from lamflow.driver.rundir import FOLDERS, RunDirectory, versions
+from lamflow.driver.rundir import FOLDERS, RunDirectory
 from lamflow.engines import registry
 from lamflow.engines.protocol import Refuses, SearchTask
 from lamflow.errors import EngineError, InputError, StateError
@@ -37,11 +39,11 @@ from lamflow.science.tasks import deal, pods_needed, share_of
 SETTINGS, PREPARING = "config.json", "preparing"
 GENERATED: dict[tuple[int, str, str], list[Frame]] = {}
 """Random structures that were made in this process; a plan and its manifest ask for them again."""
-ENGINE_SECTIONS = ("train", "stages", "label", "tasks")
+ENGINE_SECTIONS = ("train", "stages", "label", "tasks", "model")
 """Sections whose files the engines open; other files are read here, once."""
 
 
-def prepare(config: Config, directory: RunDirectory, slots: int) -> None:
+def prepare(config: DataStudy, directory: RunDirectory, slots: int) -> None:
     """Fill the store of a new run. run.json is written last, so a preparation that was cut off is done again.
 
     Raises InputError for data or structures that cannot be used, StateError for a folder that holds something else.
@@ -62,7 +64,7 @@ def prepare(config: Config, directory: RunDirectory, slots: int) -> None:
     for role, items in given.items():
         if items:
             write_dataset(start / "given" / role, items, config.elements, config.data_format)
-    _write_batches(config, structures, start / "selected" / "batches", slots)
+    _write_batches(label_jobs(config, structures, slots), start / "selected" / "batches")
     Run(
         name=config.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -87,15 +89,16 @@ def _make_room(directory: RunDirectory) -> None:
         shutil.rmtree(directory.path / name, ignore_errors=True)
 
 
-def frozen(config: Config, directory: RunDirectory) -> str:
+def frozen(config: DataStudy, directory: RunDirectory) -> str:
     """The settings as the run keeps them. Files that engines open are copied into the run's folder."""
     folder = directory.path / INPUT
     config = _fixed(config)
-    update = {name: _with_copies(getattr(config, name), folder) for name in ENGINE_SECTIONS}
+    sections = [name for name in ENGINE_SECTIONS if name in type(config).model_fields]
+    update = {name: _with_copies(getattr(config, name), folder) for name in sections}
     return config.model_copy(update=update).model_dump_json(indent=1)
 
 
-def _fixed(config: Config) -> Config:
+def _fixed(config: DataStudy) -> DataStudy:
     """With what the label engines want to stay the same during the run."""
 
     def fixed(part: Any) -> Any:
@@ -104,7 +107,7 @@ def _fixed(config: Config) -> Config:
     return config.model_copy(update={name: rebuilt(getattr(config, name), fixed) for name in ("label", "tasks")})
 
 
-def fingerprint(config: Config) -> str:
+def fingerprint(config: DataStudy) -> str:
     """Changes when a setting, or the content of a file, does that cannot change once a run has begun."""
     plain = config.model_dump(mode="json", include={"name", "seed", "elements", "structures", "data_format"})
     files = [expand(file) for settings in config.structures for file in settings.files]
@@ -118,7 +121,7 @@ def fingerprint(config: Config) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _check_budget(config: Config, structures: dict[str, list[Frame]]) -> None:
+def _check_budget(config: DataStudy, structures: dict[str, list[Frame]]) -> None:
     first = sum(len(structures[name]) for names in config.labeled_first.values() for name in names)
     if config.budget.labels is not None and first > config.budget.labels:
         raise InputError(
@@ -127,7 +130,7 @@ def _check_budget(config: Config, structures: dict[str, list[Frame]]) -> None:
         )
 
 
-def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
+def frames_of(settings: StructureSet, config: DataStudy) -> list[Frame]:
     """The structures of a set. Raises InputError."""
     try:
         if settings.crystal is not None:
@@ -138,7 +141,7 @@ def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
             sources = [frame for file in settings.files for frame in read_structures(expand(file), settings.format)]
     except ValueError as error:
         raise InputError(f"structures.{settings.name}: {error}") from error
-    limits = Limits(**config.select.filters.model_dump())
+    limits = Limits(**config.filters.model_dump())
     try:
         frames = make_copies(sources, settings, config.seed)
     except ValueError as error:
@@ -158,7 +161,7 @@ def frames_of(settings: StructureSet, config: Config) -> list[Frame]:
     return frames
 
 
-def _random_structures(settings: StructureSet, config: Config) -> list[Frame]:
+def _random_structures(settings: StructureSet, config: DataStudy) -> list[Frame]:
     """The first generation of a structure search. Raises InputError when no structure can be made."""
     assert settings.generate is not None  # noqa: S101  the caller has looked
     key = config.seed, settings.name, settings.generate.model_dump_json()
@@ -180,28 +183,28 @@ def _generated(settings: StructureSet, search: ExplorerSettings, seed: int) -> l
             raise InputError(f"structures.{settings.name}.generate: {error}") from error
 
 
-def require_engines(config: Config) -> None:
+def require_engines(config: DataStudy) -> None:
     """Raise InputError that names every engine that the run needs and this machine lacks."""
-    settings = [config.train, *labelers(config), *(group for stage in config.stages for group in stage.explore)]
+    settings = [*labelers(config), *config.engines]
     missing = sorted({text for text in (section.missing() for section in settings) if text})
     if missing:
         raise InputError("\n  ".join(["an engine is missing on this machine:", *missing]))
 
 
-def labelers(config: Config) -> list[LabelerSettings]:
+def labelers(config: DataStudy) -> list[LabelerSettings]:
     """Every label engine of the run."""
     return [part.label for part in config.parts if part.label is not None]
 
 
-def examine(config: Config) -> list[str]:
+def examine(config: DataStudy) -> list[str]:
     """Warnings about the model files that engines are given. Raises InputError for those that cannot be used."""
-    warnings = config.train.examine(config)
-    for settings in labelers(config):
+    warnings: list[str] = []
+    for settings in [*config.engines, *labelers(config)]:
         warnings += settings.examine(config)
     return warnings
 
 
-def check_inputs(config: Config) -> list[str]:
+def check_inputs(config: DataStudy) -> list[str]:
     """Read every file of structures, data and models that is here, and return warnings.
 
     Crystals are built only for label engines that refuse some structures. Raises InputError for what cannot be used.
@@ -222,21 +225,20 @@ def _refusing(settings: LabelerSettings) -> Refuses | None:
     return labeler if isinstance(labeler, Refuses) else None
 
 
-def _check_labels(config: Config, structures: Mapping[str, list[Frame]]) -> None:
+def _check_labels(config: DataStudy, structures: Mapping[str, list[Frame]]) -> None:
     """Raise InputError when structures that are labeled or explored are none for their label engine."""
     for part in config.parts:
         labeler = _refusing(part.label) if part.label is not None else None
         if labeler is None:
             continue
-        groups = [group for stage in config.stages for group in stage.explore if config.explored(group) == part.name]
-        explored = [name for group in groups if isinstance(group, WalkerSettings) for name in group.structures]
+        explored = config.explored_structures(part.name)
         for name in dict.fromkeys([*part.start.label, *part.heldout.label, *explored]):
             reason = labeler.refusal(structures[name][0]) if name in structures else None
             if reason is not None:
                 raise InputError(f"label: structures.{name} cannot be labeled: {reason}")
 
 
-def _check_start(config: Config, given: dict[str, list[Item]]) -> None:
+def _check_start(config: DataStudy, given: dict[str, list[Item]]) -> None:
     """Raise InputError when the start data cannot be split, or are the held-out data."""
     held = {item.key for item in given["heldout"]}
     shared = sum(item.key in held for item in given["train"])
@@ -252,7 +254,7 @@ def _check_start(config: Config, given: dict[str, list[Item]]) -> None:
             )
 
 
-def start_items(config: Config) -> dict[str, list[Item]]:
+def start_items(config: DataStudy) -> dict[str, list[Item]]:
     """Labeled data that the user brought, for training and held out. Raises InputError."""
     found: dict[str, list[Item]] = {"train": [], "heldout": []}
     for part in config.parts:
@@ -269,21 +271,33 @@ def start_items(config: Config) -> dict[str, list[Item]]:
     return found
 
 
-def _write_batches(config: Config, structures: dict[str, list[Frame]], folder: Path, slots: int) -> None:
-    """Batches of the frames that are labeled before the first iteration, those held out apart from the others."""
-    number = 0
-    total = sum(len(structures[name]) for names in config.labeled_first.values() for name in names)
-    for (task, role), names in config.labeled_first.items():
+@dataclass(frozen=True)
+class LabelJob:
+    """Frames that one job labels before the first training, with their origins, and what they are for."""
+
+    role: Role
+    frames: list[tuple[Frame, Origin]]
+
+
+def label_jobs(study: DataStudy, structures: Mapping[str, Sequence[Frame]], slots: int) -> list[LabelJob]:
+    """The jobs that label structures before the first training, those held out apart from the others."""
+    jobs: list[LabelJob] = []
+    total = sum(len(structures[name]) for names in study.labeled_first.values() for name in names)
+    for (task, role), names in study.labeled_first.items():
         chosen = [
             (frame, Origin(iteration=0, source=f"{name}:{index}", task=task))
             for name in names
             for index, frame in enumerate(structures[name])
         ]
-        pods = pods_needed(len(chosen), share_of(slots, len(chosen), total), config.pods.label.tasks_per_pod)
-        for pod in range(pods):
-            mine = [chosen[place] for place in deal(len(chosen), pods, pod)]
-            Batch([frame for frame, _ in mine], [origin for _, origin in mine], role).save(folder / str(number))
-            number += 1
+        count = pods_needed(len(chosen), share_of(slots, len(chosen), total), study.pods.label.tasks_per_pod)
+        jobs += [LabelJob(role, [chosen[index] for index in deal(len(chosen), count, job)]) for job in range(count)]
+    return jobs
+
+
+def _write_batches(jobs: Sequence[LabelJob], folder: Path) -> None:
+    for number, job in enumerate(jobs):
+        frames, origins = [frame for frame, _ in job.frames], [origin for _, origin in job.frames]
+        Batch(frames, origins, job.role).save(folder / str(number))
 
 
 def _with_copies(value: Any, folder: Path) -> Any:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from lamflow.config.engines import engines
 from lamflow.config.pods import Cluster
 from lamflow.config.pretrained import PretrainedModel
-from lamflow.config.schema import Config
+from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand, rebuilt
 from lamflow.data.store import file_hash
 from lamflow.errors import InputError, OutageError
@@ -26,7 +26,7 @@ CHUNK = 1 << 20
 """Bytes."""
 
 
-def fetched(config: Config, *, only_if_here: bool = False) -> Config:
+def fetched(config: DataStudy, *, only_if_here: bool = False) -> DataStudy:
     """`config` with every pre-trained model as a file of this machine.
 
     only_if_here  leave out what would have to be downloaded
@@ -38,7 +38,7 @@ def fetched(config: Config, *, only_if_here: bool = False) -> Config:
     def change(value: Any) -> PretrainedModel | None:
         return _fetched(value, config.cluster, only_if_here) if isinstance(value, PretrainedModel) else None
 
-    found: Config = rebuilt(config, change)
+    found: DataStudy = rebuilt(config, change)
     return found
 
 

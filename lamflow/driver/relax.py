@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from lamflow.config import stored
 from lamflow.config.engines import Engine, Relaxation, engines
 from lamflow.config.schema import Config
 from lamflow.config.select import FixedWindow
 from lamflow.data import Frame
 from lamflow.data.document import Result
 from lamflow.data.results import Explored, TaskResult
-from lamflow.data.store import QUEUE, iteration_key
+from lamflow.data.store import INPUT, QUEUE, iteration_key
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.protocol import RelaxFolder
 from lamflow.errors import InputError, StateError
@@ -86,7 +87,7 @@ def relax_folder(run: Path, folder: Path, engine: Engine, request: Request) -> R
     """
     directory = RunDirectory(run.resolve())
     directory.run()
-    config = directory.config()
+    config = stored(directory.path / INPUT)
     assert engine.folder is not None  # noqa: S101  folder_engine has looked
     there: RelaxFolder = engine.folder(folder)
     structures = there.structures()
@@ -97,7 +98,7 @@ def relax_folder(run: Path, folder: Path, engine: Engine, request: Request) -> R
                 f"{folder}: structure {name}: the models of {run} know {config.elements}, not {foreign[0]}"
             )
     number = _newest(directory, config)
-    models = Models(config, directory.iteration(number) / "models")
+    models = Models(config, directory.round(number) / "models")
     task = request.task or next(iter(config.explored_tasks), config.parts[0].name)
     pressure = request.pressure if request.pressure is not None else there.pressure or 0.0
     fmax = request.fmax or there.fmax or request.settings.fmax

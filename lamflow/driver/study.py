@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lamflow.config.read import load as load_config
-from lamflow.config.schema import Config
+from lamflow.config.read import stored
+from lamflow.config.schema import DataStudy, LabelBudget, TrainingStudy
 from lamflow.data.dataset import Item, read_dataset
 from lamflow.data.results import Iteration, Run
-from lamflow.data.store import HELDOUT, TRAIN, iteration_key
+from lamflow.data.store import HELDOUT, INPUT, TRAIN, iteration_key
 from lamflow.driver.listener import Listener
 from lamflow.driver.loop import run
 from lamflow.driver.plan import Plan, plan
@@ -65,7 +66,7 @@ class RunResult:
 
     def models_of(self, task: str) -> Sequence[Model]:
         """The newest committee with the head of a task; of the first that is explored if it is empty."""
-        config = RunDirectory(self.path).config()
+        config = stored(self.path / INPUT, TrainingStudy)
         if config.tasks and not task:
             task = next(iter(config.explored_tasks), config.tasks[0].name)
         trainer = registry.trainer(config.train)
@@ -90,7 +91,7 @@ class RunResult:
 class Study:
     """A configuration and what can be done with it."""
 
-    config: Config
+    config: DataStudy
 
     @property
     def folder(self) -> Path:
@@ -115,9 +116,16 @@ class Study:
         return result
 
 
+def as_training(study: DataStudy) -> TrainingStudy:
+    """A study of learning as one that trains once on its data; others as they are."""
+    kept = {name: getattr(study, name) for name in TrainingStudy.model_fields if name not in ("workflow", "budget")}
+    budget = LabelBudget(labels=study.budget.labels, failed_labels=study.budget.failed_labels)
+    return TrainingStudy.model_construct(workflow="training", budget=budget, **kept)
+
+
 def load(file: str | Path) -> Study:
     """The study that a YAML file describes. Raises InputError with every problem and its line."""
-    return Study(load_config(file))
+    return Study(load_config(file, DataStudy))
 
 
 def opened(path: str | Path) -> RunResult:

@@ -26,7 +26,7 @@ from lamflow.errors import EngineError, InputError
 from lamflow.units import BAR_IN_EV_PER_A3, EvPerAngstrom
 
 if TYPE_CHECKING:
-    from lamflow.config.schema import Config
+    from lamflow.config.schema import DataStudy
 
 EXPLODED = 200.0
 """eV/Å; a run in which an atom feels more than this is ended."""
@@ -81,7 +81,7 @@ class AseLabels(LabelerSettings):
         found = importlib.util.find_spec(package) is not None
         return None if found else f"{self.calculator}: the package {package!r} is not installed here"
 
-    def examine(self, config: Config) -> list[str]:
+    def examine(self, config: DataStudy) -> list[str]:
         """Whether there is such a calculator."""
         del config
         if self.missing() is None:

@@ -17,7 +17,7 @@ from lamflow.errors import InputError
 from lamflow.units import BohrMagneton, PerAngstrom
 
 if TYPE_CHECKING:
-    from lamflow.config.schema import Config
+    from lamflow.config.schema import DataStudy
 
 
 def _shape(value: object) -> str:
@@ -54,7 +54,7 @@ class PeriodicSettings(ProgramSettings):
             raise ValueError("give kspacing or kpoints, not both")
         return self
 
-    def examine(self, config: Config) -> list[str]:
+    def examine(self, config: DataStudy) -> list[str]:
         """Whether moments are given for elements of the study."""
         foreign = sorted(set(self.magnetic_moments) - set(config.elements))
         if foreign:

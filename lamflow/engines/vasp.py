@@ -25,7 +25,7 @@ from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN
 
 if TYPE_CHECKING:
-    from lamflow.config.schema import Config
+    from lamflow.config.schema import DataStudy
 
 FIXED: dict[str, tuple[int, ...]] = {"NSW": (0,), "IBRION": (-1,), "ISIF": (2, 3)}
 """Tags that must have one of these values, for a label is one single point with its stress."""
@@ -114,7 +114,7 @@ class Vasp(PeriodicSettings):
             raise ValueError(f"there is no POTCAR for {element}: {path} is missing; see potcars and potcar_names")
         return path
 
-    def examine(self, config: Config) -> list[str]:
+    def examine(self, config: DataStudy) -> list[str]:
         """Whether every element has a potential. Where the folder is not on this machine only pods can tell."""
         super().examine(config)
         try:
@@ -126,7 +126,7 @@ class Vasp(PeriodicSettings):
             raise InputError(f"label.potcars: {error}") from error
         return [f"label.potcars: there is no folder {folder} here; label pods must have it"] if lacking else []
 
-    def fixed(self, config: Config) -> Self:
+    def fixed(self, config: DataStudy) -> Self:
         """With the hashes of the potentials, where they are on this machine."""
         try:
             hashes = {element: file_hash(self.potcar(element)) for element in config.elements}

@@ -14,18 +14,18 @@ from dflow import (
     Steps,
 )
 
-from lamflow.config.schema import Config
+from lamflow.config.schema import DataStudy
 from lamflow.flow.manifest import LamWorkflow, offline
 
 SCRIPT = """\
 from lamflow.driver.pod import main
-main("{url}", "/tmp/run", "/tmp/outputs")
+main({url!r}, "/tmp/run", "/tmp/outputs")
 """
 FIGURES = ("state", "force_rmse", "accurate_share", "labels")
 """What the driver's pod says at its end, for Argo's UI."""
 
 
-def run_manifest(settings: Config, url: str, prefix: str) -> dict[str, Any]:
+def run_manifest(settings: DataStudy, url: str, prefix: str) -> dict[str, Any]:
     """The Argo manifest of the run whose store is at `url`, below `prefix` in the cluster's artifact repository."""
     offline()
     report = OutputArtifact(path="/tmp/outputs/report", archive=None, save=[S3Artifact(key=f"{prefix}report/")])  # noqa: S108

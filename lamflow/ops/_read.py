@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from lamflow.config.engines import LabelerSettings
-from lamflow.config.schema import Config
+from lamflow.config.schema import DataStudy
 from lamflow.config.section import Section, expand
 from lamflow.data import Frame
 from lamflow.data.dataset import MANIFEST, Manifest
@@ -30,7 +30,7 @@ def read_structures(folder: Path) -> dict[str, list[Frame]]:
     return {path.stem: list(PackedFrames.load(path)) for path in sorted(folder.glob("*.npz"))}
 
 
-def descriptors(frames: list[Frame], config: Config) -> Floats:
+def descriptors(frames: list[Frame], config: DataStudy) -> Floats:
     """Descriptors (C, D) of frames."""
     numbers = [atomic_numbers[element] for element in config.elements]
     made = np.array([descriptor(frame, numbers) for frame in frames])

@@ -21,7 +21,7 @@ from lamflow.data.results import Explored, TaskResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import Model, SearchTask
 from lamflow.ops._judge import FOUND, FRAMES, RESULT, Models, Visited, compact, good_frames, judge
-from lamflow.ops._op import Context
+from lamflow.ops.operation import Context
 from lamflow.science.relaxation import RelaxationPath, mean_of, relax
 from lamflow.science.tasks import PlannedTask
 from lamflow.units import BAR_IN_EV_PER_A3

@@ -20,9 +20,9 @@ from lamflow.engines import registry
 from lamflow.engines.protocol import BatchExplorer, Explorer, ExploreTask, Model
 from lamflow.errors import EngineError
 from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact, good_frames, judge
-from lamflow.ops._op import Context, op
 from lamflow.ops._read import read_structures
 from lamflow.ops._search import Search
+from lamflow.ops.operation import Context, op
 from lamflow.science.ladder import rungs
 from lamflow.science.tasks import PlannedTask, deal, plan_tasks
 

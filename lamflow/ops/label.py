@@ -13,6 +13,7 @@ import numpy as np
 
 from lamflow.config import stored
 from lamflow.config.engines import LabelerSettings
+from lamflow.config.schema import DataStudy
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.batch import Batch
 from lamflow.data.dataset import Item, write_dataset
@@ -20,8 +21,8 @@ from lamflow.data.frames import Floats
 from lamflow.data.results import Labeled, LabelOutcome
 from lamflow.engines import registry
 from lamflow.engines.protocol import KeepsRecipes, Labeler, LabelFailure
-from lamflow.ops._op import Context, op
 from lamflow.ops._read import settings_hash
+from lamflow.ops.operation import Context, op
 
 RESULT = "labeled.json"
 
@@ -38,7 +39,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
 
     What somebody has paid for already comes from the label cache, and every new label goes there at once.
     """
-    config = stored(input)
+    config = stored(input, DataStudy)
     given = Batch.read(batch)
     settings = config.labeler(given.task).fixed(config)
     labeler, settings_id = registry.labeler(settings), settings_hash(settings)

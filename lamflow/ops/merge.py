@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from lamflow.config import stored
-from lamflow.config.schema import Config
+from lamflow.config.schema import DataStudy
 from lamflow.config.seeds import child_seed
 from lamflow.data.dataset import MANIFEST, Item, read_dataset, write_dataset
 from lamflow.data.results import Labeled, LabelOutcome, Merged
 from lamflow.errors import EngineError, InputError
-from lamflow.ops._op import Context, op
 from lamflow.ops._read import DESCRIPTORS, descriptors, read_index
+from lamflow.ops.operation import Context, op
 from lamflow.science.split import heldout_groups
 
 RESULT = "merged.json"
@@ -41,7 +41,7 @@ def merge(
     iteration: int,
 ) -> Merging:
     """Check, deduplicate, split and write what this iteration labeled, and the data that were given at the start."""
-    config = stored(input)
+    config = stored(input, DataStudy)
     parts = sorted(path for path in labeled.iterdir() if path.is_dir()) if labeled is not None else []
     outcomes = [outcome for folder in parts for outcome in Labeled.read(folder / "labeled.json").outcomes]
     failed = _judge(config, outcomes)
@@ -72,7 +72,7 @@ def merge(
     return Merging(out / "train", out / "heldout", out / "known", out / "merged", len(outcomes) - len(failed))
 
 
-def _require_data(config: Config, train: list[Item], heldout: list[Item]) -> None:
+def _require_data(config: DataStudy, train: list[Item], heldout: list[Item]) -> None:
     """Raise InputError for a task that has nothing to train on, or nothing to be judged by."""
     for part in config.parts:
         for what, there in (("training", train), ("held-out", heldout)):
@@ -84,7 +84,7 @@ def _require_data(config: Config, train: list[Item], heldout: list[Item]) -> Non
                 )
 
 
-def _write(out: Path, config: Config, train: list[Item], heldout: list[Item]) -> tuple[int, int]:
+def _write(out: Path, config: DataStudy, train: list[Item], heldout: list[Item]) -> tuple[int, int]:
     """Write both data sets and what later iterations ask of them; returns how many frames they have."""
     manifest = write_dataset(out / "train", train, config.elements, config.data_format)
     held = write_dataset(out / "heldout", heldout, config.elements, config.data_format)
@@ -97,7 +97,7 @@ def _write(out: Path, config: Config, train: list[Item], heldout: list[Item]) ->
     return len(manifest.frames), len(held.frames)
 
 
-def _judge(config: Config, outcomes: list[LabelOutcome]) -> list[LabelOutcome]:
+def _judge(config: DataStudy, outcomes: list[LabelOutcome]) -> list[LabelOutcome]:
     """The failed labels. Raises EngineError when they are too many."""
     failed = [outcome for outcome in outcomes if outcome.failed]
     allowed = config.budget.failed_labels
@@ -110,7 +110,7 @@ def _judge(config: Config, outcomes: list[LabelOutcome]) -> list[LabelOutcome]:
     return failed
 
 
-def _split(config: Config, train: list[Item], heldout: list[Item], iteration: int) -> tuple[list[Item], list[Item]]:
+def _split(config: DataStudy, train: list[Item], heldout: list[Item], iteration: int) -> tuple[list[Item], list[Item]]:
     """Hold out whole origins of the start data of each task as its `heldout.share` says."""
     for part in config.parts if iteration == 0 else []:
         if not part.heldout.share:

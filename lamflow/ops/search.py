@@ -15,8 +15,8 @@ from lamflow.data.packed import PackedFrames
 from lamflow.engines import registry
 from lamflow.engines.protocol import SearchTask
 from lamflow.ops._judge import Models
-from lamflow.ops._op import Context, op
 from lamflow.ops._search import EXCHANGE, RELAXED, Search, read_relaxed
+from lamflow.ops.operation import Context, op
 from lamflow.science.tasks import PlannedTask, deal, plan_tasks
 
 PROPOSED = "proposed.npz"

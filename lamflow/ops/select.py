@@ -36,8 +36,8 @@ from lamflow.ops._hulls import Found, change, hulls, regret
 from lamflow.ops._judge import FRAMES, good_frames
 from lamflow.ops._judge import RESULT as SHARE
 from lamflow.ops._ladders import climbing, fallen_back, groups_seen, require_frames
-from lamflow.ops._op import Context, op
 from lamflow.ops._read import Known, read_index
+from lamflow.ops.operation import Context, op
 from lamflow.science.converge import Rules, Standing, decide
 from lamflow.science.ladder import moved, rungs
 from lamflow.science.metrics import chosen_variant

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lamflow.config import stored
-from lamflow.config.schema import Config
+from lamflow.config.schema import TrainingStudy
 from lamflow.config.seeds import child_seed
 from lamflow.data import Frame, Labels
 from lamflow.data.dataset import Item, manifests, read_dataset, resampled, task_systems
@@ -22,8 +22,8 @@ from lamflow.data.results import Errors, ModelResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator, Progress, TaskData, Trainer, TrainTask
 from lamflow.errors import EngineError
-from lamflow.ops._op import Context, op
 from lamflow.ops._read import settings_text
+from lamflow.ops.operation import Context, op
 from lamflow.science.metrics import energy_shift, errors, parity_points, shifted
 from lamflow.science.structures import enlarged
 from lamflow.science.tasks import deal
@@ -46,7 +46,7 @@ def train(
     context: Context, *, input: Path, train: Path, heldout: Path, previous: Path | None, iteration: int
 ) -> Trained:
     """Train models pod, pod + pods, … of the committee."""
-    config = stored(input)
+    config = stored(input, TrainingStudy)
     trainer = registry.trainer(config.train)
     known = manifests(train)
     frames = sum(len(manifest.frames) for manifest in known)
@@ -77,7 +77,9 @@ def train(
     return Trained(context.out / "models")
 
 
-def _task(context: Context, config: Config, train: Path, before: Path | None, iteration: int, index: int) -> TrainTask:
+def _task(
+    context: Context, config: TrainingStudy, train: Path, before: Path | None, iteration: int, index: int
+) -> TrainTask:
     """The training of one model: its data by task, its seed, its folders."""
     seed = child_seed(config.seed, "train", iteration, index)
     by_task = task_systems(train)
@@ -135,14 +137,14 @@ def _train_one(trainer: Trainer, task: TrainTask, begun: ModelResult, progress: 
 
 
 def _judge(
-    config: Config, trainer: Trainer, task: TrainTask, judges: dict[str, list[Item]], result: ModelResult
+    config: TrainingStudy, trainer: Trainer, task: TrainTask, judges: dict[str, list[Item]], result: ModelResult
 ) -> ModelResult:
     """The model's errors on the held-out data; its predictions are kept for the report's parity plots."""
     started = time.monotonic()
     counted = config.explored_tasks or list(judges)
     predicted: dict[str, list[Labels]] = {}
     speed = None
-    wanted = not config.stages or config.select.score == "teacher" or config.train.total > config.train.models
+    wanted = config.measures_speed
     try:
         for name, items in judges.items():
             model = trainer.load(task.output, name)
@@ -169,14 +171,19 @@ def _judge(
     return result.model_copy(update=update)
 
 
-def _first_that_starts_from_a_model(config: Config) -> int | None:
+def _first_that_starts_from_a_model(config: TrainingStudy) -> int | None:
     """The model that the baseline is that of."""
     return next((index for index in range(config.train.total) if config.train.starts_from_a_model(index)), None)
 
 
 def _before(
-    config: Config, trainer: Trainer, task: TrainTask, train: Path, judges: dict[str, list[Item]], result: ModelResult
-) -> ModelResult:
+    config: TrainingStudy,
+    trainer: Trainer,
+    task: TrainTask,
+    train: Path,
+    judges: dict[str, list[Item]],
+    result: ModelResult,
+) -> ModelResult:  # fmt: skip
     """With the errors of the pre-trained model before any training: zero-shot, its energies shifted to the data.
 
     A head that is replayed is judged as it is: its data are those that it was trained on.
@@ -219,7 +226,7 @@ def _speed(model: Evaluator, frames: Sequence[Frame]) -> float:
     return count * frame.natoms / (time.monotonic() - started)
 
 
-def _hash(config: Config, frames: list[str], recipe: str, input: Path) -> str:
+def _hash(config: TrainingStudy, frames: list[str], recipe: str, input: Path) -> str:
     """Changes when the data or the training's settings do."""
     tasks = [(part.name, part.head, part.weight, part.name in config.explored_tasks) for part in config.tasks]
     text = settings_text(config.train, input) + recipe.replace(f"{input}/", "") + json.dumps(tasks)

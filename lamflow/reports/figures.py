@@ -61,7 +61,7 @@ def _learning_curve(source: Source) -> Any:
         return None
     labels = [source.iterations[it.number - 1].labels for it in learned]
     figure, axes = subplots(2)
-    wanted = source.config.converge.heldout_force_rmse
+    wanted = source.learning.converge.heldout_force_rmse if source.learning else None
     for axis, name, unit, scale in (
         (axes[0, 0], "force_rmse", "force RMSE (eV/Å)", 1.0),
         (axes[0, 1], "energy_rmse", "energy RMSE (meV/atom)", 1000.0),
@@ -131,11 +131,11 @@ def _calibration(source: Source) -> Any:
     """What the selection said of the labeled frames against the true error of the models that said it."""
     points = np.array([[s.deviation, s.error] for it in source.iterations for s in it.surprises]).reshape(-1, 2)
     points = points[(points > 0).all(axis=1)]
-    if len(points) < FEWEST_POINTS or source.config.select.score == "teacher":
+    if source.learning is None or len(points) < FEWEST_POINTS or source.learning.select.score == "teacher":
         return None
     from scipy.stats import spearmanr
 
-    select = source.config.select
+    select = source.learning.select
     figure, axes = subplots(1, width=5.2, height=3.8)
     axis = axes[0, 0]
     window = next(it.selected for it in reversed(source.iterations) if it.selected)
@@ -188,7 +188,7 @@ def _color(place: int) -> str:
 def _shares(source: Source) -> Any:
     """What the committee said of the explored frames, iteration by iteration."""
     learned = source.learned
-    if not learned:
+    if source.learning is None or not learned:
         return None
     figure, axes = subplots(1, width=8.4, height=2.6)
     axis, left = axes[0, 0], np.zeros(len(learned))
@@ -196,7 +196,7 @@ def _shares(source: Source) -> Any:
         share = np.array([getattr(it.selected, name) / max(1, it.selected.frames) for it in learned if it.selected])
         axis.barh(range(len(learned)), share, left=left, color=color, label=name, height=0.7)
         left = left + share
-    axis.axvline(source.config.converge.accurate, color="black", linestyle="--", linewidth=1)
+    axis.axvline(source.learning.converge.accurate, color="black", linestyle="--", linewidth=1)
     axis.set_yticks(range(len(learned)), [f"{it.number} · {it.stage}" for it in learned])
     axis.invert_yaxis()
     axis.set_xlim(0, 1)
@@ -208,7 +208,7 @@ def _shares(source: Source) -> Any:
 def _deviation(source: Source) -> Any:
     """Histogram of the deviations of each iteration with the window."""
     learned = source.learned[-9:]
-    if not learned:
+    if source.learning is None or not learned:
         return None
     columns = min(3, len(learned))
     rows = -(-len(learned) // columns)
@@ -221,7 +221,7 @@ def _deviation(source: Source) -> Any:
         axis.stairs(selected.histogram, edges, fill=True, color=BLUE, alpha=0.8)
         axis.axvspan(selected.low, min(selected.high, edges[-1]), color=ORANGE, alpha=0.18, linewidth=0)
         axis.set_title(f"iteration {iteration.number} · {iteration.stage}", fontsize=9)
-        axis.set_xlabel(_score_name(source.config.select), fontsize=8)
+        axis.set_xlabel(_score_name(source.learning.select), fontsize=8)
         axis.set_ylabel("frames", fontsize=8)
     for axis in list(axes.flat)[len(learned) :]:
         axis.set_visible(False)

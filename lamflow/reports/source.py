@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lamflow.config import stored
-from lamflow.config.schema import Config
+from lamflow.config.schema import Config, TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.curves import CURVE, Curve, read_curve
 from lamflow.data.frames import Floats
@@ -34,13 +34,18 @@ class Source:
 
     path: Path
     run: Run
-    config: Config
+    config: TrainingStudy
     iterations: list[Iteration]
     energies: Floats
     forces: Floats
     drawn: list[tuple[Frame, str]]
     curves: dict[int, Curve]
     starts: dict[str, PackedFrames]
+
+    @property
+    def learning(self) -> Config | None:
+        """The settings, if the run is one of learning."""
+        return self.config if isinstance(self.config, Config) else None
 
     @property
     def baseline(self) -> dict[str, Errors]:
@@ -67,7 +72,7 @@ class Source:
 def read_source(path: Path) -> Source:
     """The run in folder `path`. Raises StateError when there is none."""
     run = Run.read(path / "run.json")
-    config = stored(path / INPUT)
+    config = stored(path / INPUT, TrainingStudy)
     iterations = [Iteration.read(file) for file in sorted(path.glob("iterations/*/result.json"))]
     energies, forces = _predictions(path, iterations)
     starts = {file.stem: PackedFrames.load(file) for file in sorted((path / STRUCTURES).glob("*.npz"))}

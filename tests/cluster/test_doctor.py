@@ -57,8 +57,8 @@ def file(s3: S3Server, bucket: str, tmp_path: Path) -> Path:
     return path
 
 
-def found(file: Path, patience: float = 60.0) -> dict[str, Check]:
-    return {check.name: check for check in doctor(load(file), patience)}
+def found(file: Path, seconds: float = 60.0) -> dict[str, Check]:
+    return {check.name: check for check in doctor(load(file), seconds)}
 
 
 def test_a_healthy_cluster(kubernetes: Kubernetes, s3: S3Server, bucket: str, file: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def pod(root: Path, shop: Shop, frames: list[Frame], cluster: str, name: str) ->
     (node / "inputs" / "input" / "config.json").write_text(parse(text + cluster).model_dump_json())
     Batch(frames, [Origin(iteration=1, source="x")] * len(frames)).save(node / "inputs" / "batch")
     script = (
-        "from lamflow.cluster.pod import main\n"
+        "from lamflow.cluster.job import main\n"
         f"main('lamflow.ops.label', 'label', root='{node}', timeout=600.0, gpus=0, "
         f"parameters={{'pod': 0, 'pods': 1}}, labels='lamflow/{CACHE}/')"
     )

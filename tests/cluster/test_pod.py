@@ -53,7 +53,7 @@ def start(node: Path, inputs: Path, every: float) -> subprocess.Popen[bytes]:
     shutil.rmtree(node, ignore_errors=True)
     shutil.copytree(inputs, node / "inputs")
     script = (
-        "from lamflow.cluster.pod import main\n"
+        "from lamflow.cluster.job import main\n"
         f"main('lamflow.ops.train', 'train', root='{node}', timeout=600.0, gpus=0, "
         f"parameters={{'pod': 0, 'pods': 2, 'iteration': 1}}, checkpoints=('run/checkpoints/', {every}))"
     )

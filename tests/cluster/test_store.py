@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from lamflow.cluster.patience import Patience
+from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.store import Store
 from lamflow.config.pods import ObjectStore
 from lamflow.errors import ClusterError, OutageError
 from tests.stand_ins.s3 import ACCESS, READER, READER_SECRET, SECRET, S3Server, free_port
 
-SHORT = Patience(seconds=0.5, first=0.1)
+SHORT = RetryPolicy(seconds=0.5, first=0.1)
 
 
 @pytest.fixture
@@ -99,7 +99,9 @@ def test_a_reader_cannot_write(store: Store, tmp_path: Path, monkeypatch: pytest
 def test_a_store_that_does_not_answer_is_asked_again(bucket: str) -> None:
     said: list[str] = []
     store = Store(
-        ObjectStore(endpoint=f"http://127.0.0.1:{free_port()}"), "x/", Patience(seconds=1.0, first=0.1, say=said.append)
+        ObjectStore(endpoint=f"http://127.0.0.1:{free_port()}"),
+        "x/",
+        RetryPolicy(seconds=1.0, first=0.1, say=said.append),
     )
     with pytest.raises(OutageError, match="does not answer"):
         store.check()

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from lamflow.cluster.patience import Patience
+from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.store import Store
 from lamflow.cluster.workflows import Workflows
 from lamflow.config.pods import Cluster, ObjectStore
 from lamflow.errors import ClusterError
 
-SHORT = Patience(seconds=1.0, first=0.1)
+SHORT = RetryPolicy(seconds=1.0, first=0.1)
 
 
 class _Answers(BaseHTTPRequestHandler):

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from lamflow.cluster.api import NotFoundError
-from lamflow.cluster.patience import Patience
+from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.status import finished, nodes, phase, pods
-from lamflow.cluster.waiting import Waits
+from lamflow.cluster.waiting import PendingPods
 from lamflow.cluster.workflows import Workflows
 from lamflow.config.pods import Cluster
 from lamflow.errors import ClusterError, OutageError
 from tests.stand_ins.kubernetes import WORKFLOWS, Fault, Kubernetes
 from tests.stand_ins.s3 import free_port
 
-PATIENT = Patience(seconds=5.0, first=0.05)
+PATIENT = RetryPolicy(seconds=5.0, first=0.05)
 
 
 def manifest(name: str = "tiny", run: str = "tiny") -> dict[str, Any]:
@@ -88,22 +88,22 @@ def test_a_deleted_workflow_is_said_to_be(kubernetes: Kubernetes, workflows: Wor
 
 
 def test_patience_ends(kubernetes: Kubernetes, workflows: Workflows) -> None:
-    workflows.api.patience = Patience(seconds=0.5, first=0.1)
+    workflows.api.retry = RetryPolicy(seconds=0.5, first=0.1)
     kubernetes.faults.append(Fault("GET", 503, "not ready", times=100))
     with pytest.raises(OutageError, match="busy or failing \\(503: not ready\\)"):
         workflows.get("tiny")
 
 
 def test_a_workflow_that_the_same_run_made_is_taken(kubernetes: Kubernetes, workflows: Workflows) -> None:
-    workflows.ensure(manifest())
-    assert workflows.ensure(manifest())["metadata"]["name"] == "tiny"
+    workflows.create_or_get(manifest())
+    assert workflows.create_or_get(manifest())["metadata"]["name"] == "tiny"
     with pytest.raises(ClusterError, match="is not of the run that lies in"):
-        workflows.ensure(manifest(run="other"))
+        workflows.create_or_get(manifest(run="other"))
 
 
 def test_creating_survives_an_answer_that_is_lost(kubernetes: Kubernetes, workflows: Workflows) -> None:
     kubernetes.faults.append(Fault("POST", 0))
-    workflows.ensure(manifest())
+    workflows.create_or_get(manifest())
     assert "tiny" in kubernetes.workflows
 
 
@@ -162,7 +162,7 @@ def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("ARGO_SERVER", url)
     with pytest.raises(OutageError, match=f"Argo's server {url} does not answer"):
-        Workflows.of(Cluster(), Patience(seconds=0.3, first=0.1)).get("tiny")
+        Workflows.of(Cluster(), RetryPolicy(seconds=0.3, first=0.1)).get("tiny")
 
 
 def test_argos_server_is_spoken_to_in_its_own_way(kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,9 +224,9 @@ def test_a_pod_that_waits_in_vain_is_found_with_its_fix(message: str, seconds: f
     node = {**NODE, "phase": "Pending", "message": message, "outputs": None}
     workflow = {"status": {"phase": "Running", "nodes": {"a": node}}}
     start = pods(workflow)[0].start
-    waits = Waits(3600.0, {"train": "train"})
-    assert waits.hopeless(workflow, now=start + 60) is None
-    said = waits.hopeless(workflow, now=start + seconds)
+    waits = PendingPods(3600.0, {"train": "train"})
+    assert waits.timed_out(workflow, now=start + 60) is None
+    said = waits.timed_out(workflow, now=start + seconds)
     assert said is not None
     assert message in said
     assert says in said
@@ -236,27 +236,27 @@ def test_a_pod_that_waits_in_vain_is_found_with_its_fix(message: str, seconds: f
 def test_a_pod_that_queued_for_a_node_has_its_ten_minutes_for_the_image() -> None:
     node = {**NODE, "phase": "Pending", "message": "ErrImagePull: slow", "outputs": None}
     workflow = {"status": {"phase": "Running", "nodes": {"a": node}}}
-    start, waits = pods(workflow)[0].start, Waits(36000.0, {})
-    assert waits.hopeless(workflow, now=start + 3000) is None
-    assert waits.hopeless(workflow, now=start + 3500) is None
-    assert waits.hopeless(workflow, now=start + 3700) is not None
+    start, waits = pods(workflow)[0].start, PendingPods(36000.0, {})
+    assert waits.timed_out(workflow, now=start + 3000) is None
+    assert waits.timed_out(workflow, now=start + 3500) is None
+    assert waits.timed_out(workflow, now=start + 3700) is not None
 
 
 def test_pods_may_wait_for_one_another_as_long_as_they_like() -> None:
     queued = {**NODE, "phase": "Pending", "message": "Unschedulable: 0/1 nodes are available", "outputs": None}
     working = {**NODE, "id": "b", "phase": "Running", "inputs": {"parameters": [{"name": "pod", "value": "3"}]}}
     workflow = {"status": {"phase": "Running", "nodes": {"a": queued, "b": working}}}
-    start, waits = pods(workflow)[0].start, Waits(3600.0, {})
-    assert waits.hopeless(workflow, now=start + 90000) is None
+    start, waits = pods(workflow)[0].start, PendingPods(3600.0, {})
+    assert waits.timed_out(workflow, now=start + 90000) is None
     starting = {**queued, "message": "PodInitializing"}
     assert waits.reasons({"status": {"phase": "Running", "nodes": {"a": starting}}}, now=start) == []
 
 
 def test_a_workflow_that_no_controller_looks_at_is_said_to_be() -> None:
-    waits = Waits(3600.0, {})
+    waits = PendingPods(3600.0, {})
     workflow = {"metadata": {"name": "tiny"}}
     assert waits.reasons(workflow, now=0.0) == []
     assert waits.reasons(workflow, now=61.0) == [
         "no controller has looked at Workflow tiny yet; see `lamflow doctor --cluster`"
     ]
-    assert waits.hopeless(workflow, now=4000.0) is not None
+    assert waits.timed_out(workflow, now=4000.0) is not None

@@ -17,6 +17,7 @@ import pytest
 import lamflow
 from lamflow.config import load
 from lamflow.data.dataset import manifests
+from lamflow.data.graph import Graph
 from lamflow.driver.listener import Listener
 from lamflow.driver.loop import _same_files, resume, run
 from lamflow.driver.rundir import OWNER, RunDirectory
@@ -164,7 +165,7 @@ class StopAfter(Listener):
     def __init__(self, number: int, step: str) -> None:
         self.wanted, self.step, self.number = number, step, -1
 
-    def begins(self, number: int, stage: str) -> None:
+    def begins(self, graph: Graph) -> None:
         self.number = number
 
     def progress(self, done: dict[str, float]) -> None:
@@ -212,8 +213,8 @@ def test_a_merge_that_is_done_again_gives_the_same(finished: Path, tmp_path: Pat
     """Its first try may have stored what it found before the machine failed."""
     import shutil
 
-    from lamflow.ops._op import Context
     from lamflow.ops.merge import merge
+    from lamflow.ops.operation import Context
 
     labeled = tmp_path / "labeled" / "0"
     shutil.copytree(finished / "data" / "train" / "001", labeled / "data")

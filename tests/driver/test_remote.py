@@ -17,12 +17,13 @@ import pytest
 
 from lamflow.config import load, parse
 from lamflow.data.dataset import manifests
-from lamflow.data.results import Run, Shape
-from lamflow.driver import control, on_cluster
+from lamflow.data.graph import Graph
+from lamflow.data.results import Run
+from lamflow.driver import argo_executor, cluster_runs
+from lamflow.driver.argo_executor import ArgoExecutor
 from lamflow.driver.listener import Listener
 from lamflow.driver.loop import run as run_here
-from lamflow.driver.on_cluster import OnCluster
-from lamflow.driver.remote import Remote, mirror
+from lamflow.driver.run_location import RunLocation, mirror
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import ClusterError, EngineError, StateError
 from tests.conftest import STUDY
@@ -48,12 +49,14 @@ class Place:
         file.write_text(change(STUDY) + f"cluster: {{s3: {{endpoint: '{self.s3.endpoint}', bucket: {self.bucket}}}}}\n")
         return file
 
-    def submit(self, change: Callable[[str], str] = lambda text: text) -> Remote:
-        return control.submit(load(self.study(change)), self.folder / "run")
+    def submit(self, change: Callable[[str], str] = lambda text: text) -> RunLocation:
+        return cluster_runs.submit(load(self.study(change)), self.folder / "run")
 
     def end(self) -> Run:
         """The record of the run when its driver has ended."""
-        return control.follow(self.folder / "run", Remote.read(self.folder / "run" / "remote.json"), Quiet(), pause=0.2)
+        return cluster_runs.follow(
+            self.folder / "run", RunLocation.read(self.folder / "run" / "remote.json"), Quiet(), pause=0.2
+        )
 
     def keys(self, prefix: str) -> dict[str, str]:
         """Objects below a prefix, and when they were written."""
@@ -63,7 +66,7 @@ class Place:
     def frames(self) -> list[tuple[str, str]]:
         """Hash and origin of every frame that is trained on."""
         directory = RunDirectory(self.folder / "run")
-        mirror(directory, Remote.read(directory.path / "remote.json").store(), "data/train/", whole=True)
+        mirror(directory, RunLocation.read(directory.path / "remote.json").store(), "data/train/", whole=True)
         return frames_of(directory.path)
 
 
@@ -198,13 +201,13 @@ def test_what_succeeded_is_not_done_again(place: Place, undisturbed: list[tuple[
     place.argo.doomed = ["tiny-001-label-1"]
     place.submit(lambda text: text.replace("label: {parallel: 1}", "label: {parallel: 3, retries: 0}"))
     assert place.end().state == "ended"
-    shape = RunDirectory(place.folder / "run").iteration(1) / "shape.json"
+    shape = RunDirectory(place.folder / "run").iteration(1) / "graph.json"
     assert any(
         "label 1" in log and "trying again what has not succeeded" in log for log in place.kubernetes.logs.values()
     )
     again = [pod for pod in place.argo.pods if "tiny-001-2" in pod]
     assert again == ["tiny-001-2-label-1: 0", "tiny-001-2-merge-0: 0"]
-    assert Shape.read(shape).done == {"train": [0], "explore": [0, 1], "select": [0], "label": [0, 2]}
+    assert Graph.read(shape).completed == {"train": [0], "explore": [0, 1], "select": [0], "label": [0, 2]}
     assert [frame[0] for frame in place.frames()] == [frame[0] for frame in undisturbed]
 
 
@@ -212,14 +215,14 @@ def test_stop_and_resume(place: Place, undisturbed: list[tuple[str, str]]) -> No
     made = place.submit()
     until(lambda: any("001-train" in pod for pod in place.argo.pods))
     with pytest.raises(StateError, match="is driving this run"):
-        control.resume(place.folder / "run", made)
+        cluster_runs.resume(place.folder / "run", made)
     with pytest.raises(StateError, match="is driving this run"):
         place.submit()
-    control.stop(place.folder / "run", made)
+    cluster_runs.stop(place.folder / "run", made)
     assert place.end().state == "stopped"
     with pytest.raises(StateError, match="nothing drives"):
-        control.stop(place.folder / "run", made)
-    control.resume(place.folder / "run", made)
+        cluster_runs.stop(place.folder / "run", made)
+    cluster_runs.resume(place.folder / "run", made)
     assert place.end().state == "ended"
     assert place.frames() == undisturbed
 
@@ -260,7 +263,7 @@ def test_a_larger_budget_goes_on_and_a_redone_iteration_begins_again(place: Plac
     place.argo.ignored.add("tiny-003")  # nobody carries it out
     made = place.submit(lambda text: text.replace("iterations: 2", "iterations: 3"))
     until(lambda: "tiny-003" in place.kubernetes.workflows)
-    control.stop(place.folder / "run", made)
+    cluster_runs.stop(place.folder / "run", made)
     assert place.kubernetes.workflows["tiny"]["status"]["phase"] == "Failed"
     place.argo.ignored.clear()
 
@@ -269,7 +272,7 @@ def test_a_larger_budget_goes_on_and_a_redone_iteration_begins_again(place: Plac
 
     with pytest.raises(StateError, match="stages changed in the middle of iteration 3"):
         place.submit(hotter)
-    control.submit(load(place.study(hotter)), place.folder / "run", redo=True)
+    cluster_runs.submit(load(place.study(hotter)), place.folder / "run", redo=True)
     assert place.end().state == "ended"
     assert {task.condition["temperature"] for task in RunDirectory(place.folder / "run").iterations()[3].tasks} == {
         600.0
@@ -282,7 +285,7 @@ def test_why_a_pod_failed_is_said_as_on_one_machine(place: Place) -> None:
     assert record.state == "failed"
     assert "Workflow tiny-001, select 0: no frame passed the filters" in record.message
     with pytest.raises(EngineError):
-        raise on_cluster._explanation(place.kubernetes.workflows["tiny-001"])
+        raise argo_executor._explanation(place.kubernetes.workflows["tiny-001"])
 
 
 def test_a_pod_that_never_finds_a_node_stops_the_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +308,7 @@ def test_a_pod_that_never_finds_a_node_stops_the_run(place: Place, monkeypatch: 
     threading.Thread(target=wait).start()
     directory = RunDirectory(place.folder / "run")
     with pytest.raises(ClusterError, match=r"pods\.label\.gpus"):
-        run_here(config, directory.path, executor_says, OnCluster(directory, Remote.of(config)))
+        run_here(config, directory.path, executor_says, ArgoExecutor(directory, RunLocation.of(config)))
     assert place.kubernetes.workflows["tiny-000"]["spec"]["shutdown"] == "Terminate"
     assert "Insufficient nvidia.com/gpu" in executor_says.said[0]
 
@@ -370,7 +373,7 @@ def test_an_iteration_whose_workflow_has_vanished(place: Place, undisturbed: lis
         store.delete(f"iterations/{number:03d}/result.json")
         place.kubernetes.put(place.kubernetes.workflows[f"tiny-{number:03d}"], "DELETED")
     store.delete("iterations/002/selected/")
-    control.resume(place.folder / "run", made)
+    cluster_runs.resume(place.folder / "run", made)
     assert place.end().state == "ended"
     again = [pod for pod in place.argo.pods[len(pods) :] if "driver" not in pod]
     assert not [pod for pod in again if "tiny-001" in pod], "its results were all there"

@@ -22,7 +22,7 @@ from lamflow.engines.calypso.exchange import SENTINEL, read_outcar, write_poscar
 from lamflow.errors import InputError, StateError
 from lamflow.ops import _hulls, _search
 from lamflow.ops._judge import Models
-from lamflow.ops._op import Context
+from lamflow.ops.operation import Context
 from lamflow.reports.html import write_report
 from lamflow.reports.source import read_source
 from lamflow.science.tasks import plan_tasks
@@ -160,14 +160,14 @@ def test_what_an_interrupted_search_had_done_is_not_done_again(
 class TestRelax:
     @pytest.fixture
     def folder(self, merged: Path, tmp_path: Path) -> Path:
-        """What calypso.x leaves: structures of a generation, one of them hopeless, and its input."""
+        """What calypso.x leaves: structures of a generation, one of them timed_out, and its input."""
         made = tmp_path / "calypso"
         made.mkdir()
         exchange = merged / "iterations" / "001" / "explored" / "exchange-0"
         for number in (1, 2, 3):
             shutil.copy(exchange / f"POSCAR_{number}", made)
-        hopeless = Frame(np.array([29, 29]), np.array([[0.0, 0, 0], [0.05, 0, 0]]), 0.4 * np.eye(3), True)
-        (made / "POSCAR_4").write_text(write_poscar(hopeless))
+        timed_out = Frame(np.array([29, 29]), np.array([[0.0, 0, 0], [0.05, 0, 0]]), 0.4 * np.eye(3), True)
+        (made / "POSCAR_4").write_text(write_poscar(timed_out))
         (made / "input.dat").write_text("PSTRESS = 20\nfmax = 0.1\n")
         return made
 

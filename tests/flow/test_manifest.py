@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from lamflow.config import Config, load, parse
-from lamflow.data.results import Shape
-from lamflow.driver.render import cluster_pods, render
-from lamflow.flow.iteration import manifest
-from lamflow.flow.probe import probe_manifest
+from lamflow.config.schema import DataStudy
+from lamflow.driver.plan import plan, planned_graph, planned_graphs
+from lamflow.driver.render import render
+from lamflow.flow.probe import probe_manifest, probed
 from lamflow.flow.run import run_manifest
+from lamflow.flow.workflow import manifest
+from lamflow.superops.capacity import ClusterCapacity
 from tests.conftest import ROOT, STUDY, examples
 
 VALIDATOR = ROOT.parent / "shared" / "argo" / "validate_manifest.py"
@@ -30,7 +32,7 @@ def pods(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("file", examples(), ids=lambda file: file.stem)
 def test_every_workflow_renders_to_its_golden_manifest(file: Path) -> None:
     golden = yaml.safe_load(file.with_suffix(".golden.yaml").read_text())
-    assert render(load(file), 1) == golden, "run `make golden` and read the difference"
+    assert render(load(file, DataStudy), 1) == golden, "run `make golden` and read the difference"
 
 
 HERA = """
@@ -47,17 +49,24 @@ for document in yaml.safe_load_all(sys.stdin):
 def every_kind(names: bool = False) -> list[dict[str, Any]]:
     """Manifests of the start, of iterations whole and in part, of the run, and of the probe, with all that can be set."""
     config = parse(rich(names))
-    half = Shape(number=2, train=3, explore=4, label=5, attempt=2, done={"train": [0, 1, 2], "explore": [1]})
-    late = half.model_copy(update={"done": {**half.done, "explore": [0, 1, 2, 3], "select": [0], "label": [0, 4]}})
+    half = planned_graph(config, 2, ClusterCapacity()).model_copy(
+        update={"attempt": 2, "completed": {"train": [0, 1, 2], "explore": [1]}}
+    )
+    late = half.model_copy(
+        update={
+            "completed": {**half.completed, "explore": [0, 1], "select": [0], "label": [0, 4]},
+            "outputs": {"select": {"decision": "label", "batches": "5"}},
+        }
+    )
     throttled = parse(
         rich().replace("parallel: 3}", "parallel: 3, tasks_per_pod: 1}").replace("name: tiny", "name: two")
     )
     return [
         *(render(config, number) for number in (0, 1, 2)),
-        *(manifest(config, shape) for shape in (half, late)),
+        *(manifest(config, graph) for graph in (half, late)),
         *(render(throttled, number) for number in (0, 1)),
         run_manifest(config, "s3://b/p/tiny", "p/tiny/"),
-        probe_manifest(config, "lamflow-doctor-1"),
+        probe_manifest(config, "lamflow-doctor-1", probed(planned_graphs(config, ClusterCapacity()))),
     ]
 
 
@@ -144,20 +153,23 @@ def test_more_pods_than_may_run_at_once_are_throttled() -> None:
     assert steps["iteration-1-label"]["arguments"]["parameters"][0]["value"] == (
         "{{=steps['iteration-1-select'].outputs.parameters['batches']}}"
     )
-    assert "inputs.parameters.batches" in templates["label-pods"]["steps"][0][0]["withParam"]
+    assert "inputs.parameters['batches']" in templates["label-pods"]["steps"][0][0]["withParam"]
 
 
 def test_another_attempt_leaves_out_what_is_done() -> None:
-    shape = Shape(
-        number=1, train=2, explore=2, label=3, attempt=2, done={"train": [0, 1], "explore": [0], "label": [2]}
-    )
-    first = manifest(parse(STUDY), shape)
+    config = parse(STUDY)
+    graph = planned_graph(config, 1, ClusterCapacity())
+    first = manifest(config, graph.model_copy(update={"attempt": 2, "completed": {"train": [0], "explore": [0]}}))
     assert first["metadata"]["name"] == "tiny-001-2"
     steps = {step[0]["template"]: step[0] for step in first["spec"]["templates"][0]["steps"]}
     assert "train" not in steps
     assert json.loads(steps["explore"]["withParam"]) == [1]
     assert "select" in steps
-    later = manifest(parse(STUDY), shape.model_copy(update={"done": {**shape.done, "explore": [0, 1], "select": [0]}}))
+    update = {
+        "attempt": 2, "completed": {"train": [0], "explore": [0, 1], "select": [0], "label": [2]},
+        "outputs": {"select": {"decision": "label", "batches": "3"}},
+    }  # fmt: skip
+    later = manifest(config, graph.model_copy(update=update))
     steps = {step[0]["template"]: step[0] for step in later["spec"]["templates"][0]["steps"]}
     assert list(steps) == ["label", "merge"]
     assert json.loads(steps["label"]["withParam"]) == [0, 1]
@@ -195,7 +207,7 @@ def test_a_thousand_tasks_need_at_most_forty_pods() -> None:
         .replace("models: 3", "models: 4")
         .replace("steps: 40", "steps: 40, starts: 1000")
     )
-    pods = cluster_pods(parse(text), 0)
+    pods = plan(parse(text)).cluster
     assert pods == {"train": 4, "explore": 20, "select": 1, "label": 12, "merge": 1}
     assert sum(pods.values()) <= 40
     steps = {step[0]["template"]: step[0] for step in render(parse(text), 1)["spec"]["templates"][0]["steps"]}

@@ -10,8 +10,13 @@ from typing import NamedTuple
 
 import pytest
 
+from lamflow.config import parse
+from lamflow.data.graph import Graph, Key
 from lamflow.errors import EngineError, NodeError
-from lamflow.ops._op import Context, op
+from lamflow.flow.workflow import StoreLocation, workflow
+from lamflow.ops.operation import Context, op
+from lamflow.superops.steps import add
+from tests.conftest import STUDY
 
 
 class Out(NamedTuple):
@@ -66,8 +71,8 @@ def mistaken(context: Context) -> Out:
 
 def call(name: str, root: Path, timeout: float = 60, **parameters: int) -> subprocess.CompletedProcess[str]:
     code = (
-        "from lamflow.ops._op import main\n"
-        f"main('tests.ops.test_op', {name!r}, root={str(root)!r}, timeout={timeout}, gpus=0, "
+        "from lamflow.ops.job import main\n"
+        f"main('tests.ops.test_op:{name}', step={name!r}, root={str(root)!r}, timeout={timeout}, gpus=0, "
         f"parameters={ {'pod': 0, 'pods': 2, **parameters}!r})"
     )
     environment = {
@@ -82,7 +87,11 @@ def test_signs_come_from_the_types() -> None:
 
 
 def test_it_is_a_dflow_op_template_without_secrets_or_pickles() -> None:
-    template = good.template(name="good", keys={"files": "a/b"}, threads=2, timeout=7.0, gpus=0)
+    study = parse(STUDY.split("pods:")[0] + "pods: {small: {threads: 2, timeout: 7}}")
+    step = add("good", good, writes={"files": "a/b"}, first=Key(key="x"), second=None, number=1)
+    graph = Graph(kind="learning", round=1, name="iteration-1", stage="warm", steps=[step])
+    [built] = workflow(study, graph, StoreLocation(folder=Path("/"))).entrypoint.steps
+    template = built.template
     assert set(template.inputs.artifacts) == {"first", "second"}
     assert template.inputs.artifacts["second"].optional
     assert {"pod", "pods", "number"} <= set(template.inputs.parameters)

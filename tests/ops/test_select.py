@@ -14,7 +14,7 @@ from lamflow.data.explored import ExploredFrames
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Errors, Explored, History, ModelResult, Selected, TaskResult
 from lamflow.errors import EngineError
-from lamflow.ops._op import Context
+from lamflow.ops.operation import Context
 from lamflow.ops.select import Selection, select
 from tests.conftest import STUDY
 

@@ -14,10 +14,10 @@ from lamflow.engines.protocol import HeadCard, ModelCard
 from lamflow.errors import InputError
 
 if TYPE_CHECKING:
-    from lamflow.config.schema import Config
+    from lamflow.config.schema import DataStudy
 
 
-def examine_training(settings: DeepmdTraining, config: Config) -> list[str]:
+def examine_training(settings: DeepmdTraining, config: DataStudy) -> list[str]:
     """Warnings; raises InputError for heads that are not there and elements that a pre-trained model does not know."""
     _check_input(settings, config)
     _check_committee(settings, config)
@@ -41,7 +41,7 @@ def examine_training(settings: DeepmdTraining, config: Config) -> list[str]:
     return list(warnings)
 
 
-def examine_teacher(settings: DeepmdLabels, config: Config) -> list[str]:
+def examine_teacher(settings: DeepmdLabels, config: DataStudy) -> list[str]:
     """Warnings about what a student can see and its teacher cannot; raises InputError for what does not fit."""
     if settings.model.file is None:
         return [_not_here(settings.model)]
@@ -51,11 +51,12 @@ def examine_teacher(settings: DeepmdLabels, config: Config) -> list[str]:
     if not config.tasks:  # a task may have fewer elements than the run
         _check_elements(card.path, [teacher], config.elements, "teacher")
     warnings = []
-    if isinstance(config.train, DeepmdTraining):
-        for index in range(0, config.train.total, config.train.models):
-            cutoff, _ = reach_of(config.train.merged_input(index)["model"].get("descriptor", {}))
+    train = getattr(config, "train", None)
+    if isinstance(train, DeepmdTraining):
+        for index in range(0, train.total, train.models):
+            cutoff, _ = reach_of(train.merged_input(index)["model"].get("descriptor", {}))
             if cutoff > teacher.receptive_field > 0:
-                which = f" {config.train.variant(index)!r}" if config.train.variants else ""
+                which = f" {train.variant(index)!r}" if train.variants else ""
                 warnings.append(
                     f"train: the student{which} has a cutoff of {cutoff:g} Å, and its teacher sees no further than "
                     f"{teacher.receptive_field:g} Å: what lies between can teach it nothing"
@@ -68,7 +69,7 @@ def _not_here(source: PretrainedModel) -> str:
     return f"{source.url or source.s3}: not fetched yet; its heads and elements are looked at once it is"
 
 
-def _check_input(settings: DeepmdTraining, config: Config) -> None:
+def _check_input(settings: DeepmdTraining, config: DataStudy) -> None:
     """What DeePMD-kit itself says of the input of each architecture, before anybody has paid for labels."""
     from dargs.dargs import ArgumentError
     from deepmd.utils.argcheck import normalize
@@ -90,12 +91,12 @@ def _check_input(settings: DeepmdTraining, config: Config) -> None:
             raise InputError(f"train.input: {which}DeePMD-kit refuses it: {' '.join(str(error).split())}") from error
 
 
-def _check_committee(settings: DeepmdTraining, config: Config) -> None:
+def _check_committee(settings: DeepmdTraining, config: DataStudy) -> None:
     """Models that are all the same do not disagree about anything."""
     phases = [settings.phase(1, index) for index in range(settings.total)]
     same = {str(settings.source(phase)) for phase in phases if phase.start_from == "as_is"}
     alike = len(same) == 1 and all(phase.start_from == "as_is" for phase in phases)
-    if alike and config.stages and config.select.score == "committee":
+    if alike and config.has_committee:
         raise InputError(
             "train.phases: every model of the committee is the same pre-trained model as it is, so they can never "
             "disagree; fine-tune them, or give members other models or heads"
@@ -117,7 +118,7 @@ def _check_elements(path: Path, heads: Sequence[HeadCard], elements: list[str], 
             raise InputError(f"{path}: the {what} does not know {', '.join(unknown)}; its type map is {known}")
 
 
-def _check_heads(card: ModelCard, source: PretrainedModel, phase: Phase, config: Config) -> None:
+def _check_heads(card: ModelCard, source: PretrainedModel, phase: Phase, config: DataStudy) -> None:
     heads = [head.name for head in card.heads]
     if not config.tasks:
         chosen_head(card.path, heads, source.head, random=phase.start_from == "finetune")

@@ -16,7 +16,7 @@ from lamflow.errors import InputError
 from lamflow.units import Share
 
 if TYPE_CHECKING:
-    from lamflow.config.schema import Config
+    from lamflow.config.schema import DataStudy
 
 SECTIONS = {"model", "learning_rate", "loss", "training", "optimizer", "validating"}
 
@@ -183,7 +183,7 @@ class DeepmdTraining(TrainerSettings):
         """The pre-trained model of a phase."""
         return phase.pretrained or self.pretrained
 
-    def examine(self, config: Config) -> list[str]:
+    def examine(self, config: DataStudy) -> list[str]:
         """Heads and elements of the pre-trained models."""
         from lamflow.engines.deepmd.examine import examine_training
 
@@ -262,7 +262,7 @@ class DeepmdLabels(LabelerSettings):
         """DeePMD-kit and torch."""
         return _missing()
 
-    def examine(self, config: Config) -> list[str]:
+    def examine(self, config: DataStudy) -> list[str]:
         """Head and elements of the teacher, and whether it sees as far as its students."""
         from lamflow.engines.deepmd.examine import examine_teacher
 

@@ -1,4 +1,4 @@
-"""The beginning of a pod that talks to the object store itself.
+"""The beginning of a job that talks to the object store itself.
 
 Trainings keep their scratch folder there, so that another pod can go on from it; labels are kept for other runs.
 """
@@ -13,17 +13,18 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
-from lamflow.cluster.patience import Patience
+from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.store import Store
 from lamflow.config import stored
 from lamflow.config.pods import ObjectStore
+from lamflow.config.schema import DataStudy
 from lamflow.data.cache import LabelCache
 from lamflow.errors import LamflowError
-from lamflow.ops._op import EXIT_TERMINATED, last_word, leave
-from lamflow.ops._op import main as run
+from lamflow.ops.job import EXIT_TERMINATED, exit_now, report_failure
+from lamflow.ops.job import main as run
 
-PATIENCE = Patience(seconds=300.0)
-LAST_WORD = Patience(seconds=5.0)
+STORE_RETRY = RetryPolicy(seconds=300.0)
+FAREWELL_RETRY = RetryPolicy(seconds=5.0)
 """Kubernetes kills a pod half a minute after it has asked it to end."""
 GRACE = 25.0
 """s; a pod that is told to end has ended by then."""
@@ -31,9 +32,9 @@ SAVING = threading.Lock()
 
 
 def main(
-    module: str,
-    name: str,
+    reference: str,
     *,
+    step: str,
     root: str,
     timeout: float,
     gpus: int,
@@ -41,7 +42,7 @@ def main(
     checkpoints: tuple[str, float] | None = None,
     labels: str | None = None,
 ) -> NoReturn:
-    """Run an operation as `lamflow.ops._op.main` does.
+    """Run an operation as one job, as `lamflow.ops.job.main` does.
 
     With checkpoints the scratch folder begins with what an earlier try of this pod kept in the object store, and is
     kept there every so many seconds and when the pod is told to end.
@@ -49,16 +50,16 @@ def main(
     checkpoints  key of the folder for the step's pods, and s between two savings
     labels       key of the label cache
     """
-    settings = stored(Path(root) / "inputs" / "input").cluster.s3
-    cache = None if labels is None else LabelCache(_Objects(Store(settings, labels, LAST_WORD)))
+    settings = stored(Path(root) / "inputs" / "input", DataStudy).cluster.s3
+    cache = None if labels is None else LabelCache(_Objects(Store(settings, labels, FAREWELL_RETRY)))
     if checkpoints is not None:
         prefix, every = checkpoints
-        key = f"{prefix}{name}-{parameters['pod']}/"
+        key = f"{prefix}{step}-{parameters['pod']}/"
         try:
             _keep_scratch(settings, Path(root) / "scratch", key, every)
         except LamflowError as error:
-            leave(last_word(error, f"{name}-{parameters['pod']}", timeout))
-    run(module, name, root=root, timeout=timeout, gpus=gpus, parameters=parameters, labels=cache)
+            exit_now(report_failure(error, f"{step}-{parameters['pod']}", timeout))
+    run(reference, step=step, root=root, timeout=timeout, gpus=gpus, parameters=parameters, labels=cache)
 
 
 class _Objects:
@@ -86,8 +87,8 @@ class _Objects:
 def _keep_scratch(settings: ObjectStore, scratch: Path, key: str, every: float) -> None:
     """Begin with what an earlier try kept, and keep the scratch folder from now on."""
     os.environ["LAMFLOW_SCRATCH"] = str(scratch)
-    Store(settings, key, PATIENCE).pull(scratch, lambda _: True)
-    signal.signal(signal.SIGTERM, lambda *_: _end(scratch, Store(settings, key, LAST_WORD)))
+    Store(settings, key, STORE_RETRY).pull(scratch, lambda _: True)
+    signal.signal(signal.SIGTERM, lambda *_: _end(scratch, Store(settings, key, FAREWELL_RETRY)))
     threading.Thread(target=_keep, args=(scratch, Store(settings, key), every), daemon=True).start()
 
 

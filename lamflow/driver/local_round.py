@@ -1,4 +1,4 @@
-"""Runs the Workflow of one iteration on this machine, in dflow's debug mode, in a process of its own.
+"""Carries out one round on this machine, in dflow's debug mode, in a process of its own.
 
 dflow changes the current directory and prints; neither may happen to the driver. Whatever this process starts dies
 with it.
@@ -13,16 +13,17 @@ import sys
 from pathlib import Path
 
 from lamflow.config import stored
-from lamflow.data.results import Shape
-from lamflow.data.store import INPUT, iteration_key
+from lamflow.config.schema import DataStudy
+from lamflow.data.store import INPUT
+from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.process import die_with_parent
 
-NOBODY = 2**22 + 1
+UNUSED_PROCESS_ID = 2**22 + 1
 """A process id that no process can have; dflow takes a live id as a reason to do nothing."""
 
 
 def main(run: Path, number: int, workers: int) -> int:
-    """Run iteration `number` of the run in folder `run`; exit status 0 when all steps succeeded."""
+    """Carry out round `number` of the run in folder `run`; exit status 0 when all steps succeeded."""
     os.register_at_fork(after_in_child=die_with_parent)
     import dflow
 
@@ -34,15 +35,12 @@ def main(run: Path, number: int, workers: int) -> int:
         debug_save_copy_method="link" if can_link(run) else "copy",
         debug_failfast=True,
     )
-    from lamflow.flow.iteration import iteration
-    from lamflow.superops.step import Place
+    from lamflow.flow.workflow import StoreLocation, workflow
 
-    config = stored(run / INPUT)
-    shape = Shape.read(run / iteration_key(number) / "shape.json")
-    workflow = iteration(config, shape, Place(folder=run))
-    forget_unfinished(run / "work" / workflow.id)
-    workflow.submit()
-    return 0 if workflow.query_status() == "Succeeded" else 1
+    built = workflow(stored(run / INPUT, DataStudy), RunDirectory(run).graph(number), StoreLocation(folder=run))
+    forget_unfinished(run / "work" / built.id)
+    built.submit()
+    return 0 if built.query_status() == "Succeeded" else 1
 
 
 def can_link(folder: Path) -> bool:
@@ -63,7 +61,7 @@ def forget_unfinished(workflow: Path) -> None:
     """Remove every step that did not succeed, so that it starts from nothing with its inputs of today."""
     if not workflow.is_dir():
         return
-    (workflow / "pid").write_text(str(NOBODY))
+    (workflow / "pid").write_text(str(UNUSED_PROCESS_ID))
     if not (workflow / "status").is_file():
         (workflow / "status").write_text("Failed")
     for step in workflow.iterdir():

@@ -20,7 +20,7 @@ def silent(message: str) -> None:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long an OutageError is met with another try.
 
     seconds  in all, for one request
@@ -33,7 +33,7 @@ class Patience:
     say: Callable[[str], None] = field(default=silent)
 
     def call(self, request: Callable[[], T]) -> T:
-        """What `request` returns. Raises its last OutageError when patience is at its end; other errors at once."""
+        """What `request` returns. Raises its last OutageError when retry is at its end; other errors at once."""
         retrying = Retrying(
             retry=retry_if_exception_type(OutageError),
             wait=self._pause,
@@ -54,5 +54,5 @@ class Patience:
             self.say(f"{state.outcome.exception()}; trying again in {state.next_action.sleep:.0f} s")
 
 
-DRIVER = Patience(seconds=12 * 3600.0, say=lambda text: print(text, flush=True))
+DRIVER = RetryPolicy(seconds=12 * 3600.0, say=lambda text: print(text, flush=True))
 """A driver outlives outages of hours."""

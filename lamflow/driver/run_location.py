@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from lamflow.cluster.patience import Patience
+from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.store import Store
 from lamflow.config import stored
 from lamflow.config.pods import Cluster, ObjectStore
-from lamflow.config.schema import Config
+from lamflow.config.schema import DataStudy
 from lamflow.data.document import Result
 from lamflow.data.store import INPUT
-from lamflow.driver.rundir import FOLDERS, RunDirectory
+from lamflow.driver.rundir import FOLDERS, GRAPH, RECORD, RunDirectory
 from lamflow.errors import InputError, StateError
 
 REMOTE = "remote.json"
-READ = re.compile(
-    r"run\.json|input/.*|structures/[^/]+|data/index/[^/]+/[^/]*manifest\.json|"
-    r"iterations/\d+/((result|shape)\.json|(history|queued)/.*|given/.*manifest\.json|models/[^/]+/(model\.json|heldout\.npz|lcurve\.out)|"
-    r"explored/[^/]+/explored\.json|selected/.*|labeled/[^/]+/labeled\.json|merged/.*)"
+RUN_RECORDS = re.compile(
+    rf"run\.json|input/.*|structures/[^/]+|data/index/[^/]+/[^/]*manifest\.json|"
+    rf"iterations/\d+/({re.escape(RECORD)}|{re.escape(GRAPH)}|(history|queued)/.*|given/.*manifest\.json)"
 )
-"""Keys of what drivers and reports read; models, trajectories and labels stay where they are."""
+"""Keys of what drivers and reports read beside the records of steps, which graphs name."""
 
 
-class Remote(Result):
+class RunLocation(Result):
     """remote.json: where a run lives. No credential is in it."""
 
     url: str
@@ -37,32 +38,32 @@ class Remote(Result):
         return self.url.removeprefix(f"s3://{self.cluster.s3.bucket}/") + "/"
 
     @classmethod
-    def of(cls, config: Config) -> Remote:
+    def of(cls, config: DataStudy) -> RunLocation:
         """Where the run of `config` lives."""
         cluster = config.cluster
         return cls(url=f"s3://{cluster.s3.bucket}/{cluster.prefix}{config.name}", cluster=cluster)
 
     @classmethod
-    def at(cls, url: str, folder: Path, patience: Patience | None = None) -> Remote:
+    def at(cls, url: str, folder: Path, retry: RetryPolicy | None = None) -> RunLocation:
         """The run at `url`; its settings come into `folder`. Raises InputError, StateError, ClusterError."""
         match = re.fullmatch(r"s3://([a-z0-9][-a-z0-9.]{1,61}[a-z0-9])/(.+?)/?", url)
         if match is None:
             raise InputError(f"{url}: a run on a cluster is named like s3://BUCKET/PREFIX/NAME")
         clean = f"s3://{match[1]}/{match[2]}"
         refuse_others(RunDirectory(folder), clean)
-        store = Store.of(Cluster(s3=ObjectStore(bucket=match[1])), f"{match[2]}/", patience)
+        store = Store.of(Cluster(s3=ObjectStore(bucket=match[1])), f"{match[2]}/", retry)
         store.pull(folder, lambda _: True, f"{INPUT}/")
         if not (folder / INPUT / "config.json").is_file():
             raise StateError(f"{clean}: there is no run here; start one with `lamflow submit FILE`")
-        cluster = stored(folder / INPUT).cluster
+        cluster = stored(folder / INPUT, DataStudy).cluster
         s3 = cluster.s3.model_copy(update={"bucket": match[1]})
         found = cls(url=clean, cluster=cluster.model_copy(update={"s3": s3, "context": None}))
         found.save(folder / REMOTE)
         return found
 
-    def store(self, patience: Patience | None = None) -> Store:
+    def store(self, retry: RetryPolicy | None = None) -> Store:
         """Its objects."""
-        return Store.of(self.cluster, self.prefix, patience)
+        return Store.of(self.cluster, self.prefix, retry)
 
 
 def mirror(directory: RunDirectory, store: Store, key: str = "", *, whole: bool = False) -> None:
@@ -73,14 +74,32 @@ def mirror(directory: RunDirectory, store: Store, key: str = "", *, whole: bool 
     if whole:
         store.pull(directory.path, lambda _: True, key, exact=True)
     elif directory.driver() is None:
-        store.pull(directory.path, lambda found: READ.fullmatch(found) is not None, key)
+        pull_records(directory, store, key)
+
+
+def pull_records(directory: RunDirectory, store: Store, key: str = "", *, exact: bool = False) -> None:
+    """Copy what drivers and reports read, below `key`, from the store into the folder; see Store.pull.
+
+    Models, trajectories and labels stay where they are.
+    """
+    known = directory.graph_numbers()
+    store.pull(directory.path, _is_record(directory), key, exact=exact)
+    if directory.graph_numbers() != known:  # graphs that have just come name further records
+        store.pull(directory.path, _is_record(directory), key, exact=exact)
+
+
+def _is_record(directory: RunDirectory) -> Callable[[str], bool]:
+    graphs = [directory.graph(number) for number in directory.graph_numbers()]
+    patterns = "|".join(fnmatch.translate(record) for graph in graphs for record in graph.records)
+    named = re.compile(patterns or r"(?!)")
+    return lambda key: RUN_RECORDS.fullmatch(key) is not None or named.match(key) is not None
 
 
 def refuse_others(directory: RunDirectory, url: str) -> None:
     """Raise StateError when the folder holds anything else than the mirror of the run at `url`."""
     path, file = directory.path, directory.path / REMOTE
     if file.is_file():
-        there = Remote.read(file).url
+        there = RunLocation.read(file).url
         if there != url:
             raise StateError(f"{path} mirrors {there}, not {url}; give another folder with --dir")
         return

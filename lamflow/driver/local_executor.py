@@ -1,4 +1,4 @@
-"""Iterations on this machine: a process of its own for each, with dflow's debug mode inside."""
+"""Rounds on this machine: a process of its own for each, with dflow's debug mode inside."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lamflow.config.schema import Config
+from lamflow.config.schema import DataStudy
 from lamflow.data.cache import default_folder
-from lamflow.data.results import Shape
-from lamflow.data.store import HELDOUT, INDEX, TRAIN
+from lamflow.data.graph import Graph
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.prepare import require_engines
-from lamflow.driver.rundir import OWNER, RunDirectory, full_disk
-from lamflow.driver.shape import KINDS, Machine, Room
+from lamflow.driver.rundir import GRAPH, OWNER, RECORD, RunDirectory, full_disk
 from lamflow.engines import process
 from lamflow.errors import BY_NAME, EngineError, LamflowError, NodeError
+from lamflow.superops.capacity import LocalCapacity
 
 
-class Here:
+class LocalExecutor:
     """Executor on this machine; the run's folder is the store itself."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory
-        self.machine = Machine.here()
+        self.capacity = LocalCapacity.of_this_machine()
         self.workflow = directory.workflow("")
 
     @property
@@ -36,36 +35,30 @@ class Here:
         """See Executor."""
         return False
 
-    @property
-    def room(self) -> Room:
-        """See Executor."""
-        return self.machine
-
     @contextmanager
-    def driving(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """See Executor."""
         with self.directory.lock():
             yield
 
-    def require(self, config: Config) -> None:
+    def check_requirements(self, study: DataStudy) -> None:
         """See Executor."""
-        require_engines(config)
+        require_engines(study)
 
-    def keep(self, files: Iterable[Path]) -> None:
+    def persist(self, files: Iterable[Path]) -> None:
         """See Executor. They last as they are."""
 
-    def begun(self, config: Config, number: int) -> bool:
+    def has_started(self, study: DataStudy, graph: Graph) -> bool:
         """See Executor."""
-        return self._workflow(config, number).is_dir()
+        return self._workflow(study, graph).is_dir()
 
-    def run(self, config: Config, shape: Shape, listener: Listener) -> float:
-        """See Executor. A pod that the machine failed is tried again with what the finished ones have left."""
-        pods = config.pods
-        retries = max(pod.retries for pod in (pods.train, pods.explore, pods.label, pods.small))
+    def run(self, study: DataStudy, graph: Graph, listener: Listener) -> float:
+        """See Executor. A job that the machine failed is tried again with what the finished ones have left."""
+        retries = max(getattr(study.pods, step.resources).retries for step in graph.steps)
         started = time.monotonic()
         for attempt in range(retries + 1):
             try:
-                self._run_once(config, shape, listener)
+                self._run_once(study, graph, listener)
                 break
             except NodeError:
                 if attempt == retries:
@@ -83,62 +76,64 @@ class Here:
                 spans[name] = min(before[0], start), max(before[1], end)
         return spans
 
-    def forget(self, config: Config, number: int) -> None:
-        """See Executor."""
-        shutil.rmtree(self._workflow(config, number), ignore_errors=True)
-        for path in list(self.directory.iteration(number).glob("*")) if number else []:
-            if path.is_file():
-                path.unlink()
-            elif path.name != "queued":  # that came from elsewhere
-                shutil.rmtree(path)
-        for folder in (self.directory.path / "work" / "scratch" / f"{number:03d}").glob("train-*"):
-            shutil.rmtree(folder, ignore_errors=True)  # outputs of labels stay: they may be asked for again
-        for key in (TRAIN, HELDOUT, INDEX):
-            shutil.rmtree(self.directory.path / key / f"{number:03d}", ignore_errors=True)
+    def reset(self, study: DataStudy, graph: Graph) -> None:
+        """See Executor. Raw outputs of labels stay: they may be asked for again."""
+        path = self.directory.path
+        shutil.rmtree(self._workflow(study, graph), ignore_errors=True)
+        for key in graph.written:
+            shutil.rmtree(path / key, ignore_errors=True)
+        for name in (GRAPH, RECORD):
+            (self.directory.round(graph.round) / name).unlink(missing_ok=True)
+        self._delete_scratch(graph)
 
-    def tidy(self, config: Config, number: int) -> None:
+    def clean_up(self, study: DataStudy, graph: Graph) -> None:
         """See Executor. Raw outputs of labels stay."""
-        shutil.rmtree(self._workflow(config, number), ignore_errors=True)
-        for folder in (self.directory.path / "work" / "scratch" / f"{number:03d}").glob("*"):
-            if not folder.name.startswith("label"):
-                shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self._workflow(study, graph), ignore_errors=True)
+        self._delete_scratch(graph)
 
     def publish(self) -> None:
         """See Executor. People look into the folder and ask for the report."""
 
-    def _workflow(self, config: Config, number: int) -> Path:
-        return self.directory.workflow(Shape(number=number).workflow(config.name))
+    def _workflow(self, study: DataStudy, graph: Graph) -> Path:
+        return self.directory.workflow(graph.workflow(study.name))
 
-    def _run_once(self, config: Config, shape: Shape, listener: Listener) -> None:
+    def _scratch(self, graph: Graph) -> Path:
+        return self.directory.path / "work" / "scratch" / f"{graph.round:03d}"
+
+    def _delete_scratch(self, graph: Graph) -> None:
+        for step in graph.steps:
+            if step.resources != "label":
+                for folder in self._scratch(graph).glob(f"{step.name}-*"):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _run_once(self, study: DataStudy, graph: Graph, listener: Listener) -> None:
         path = self.directory.path
         errors, progress = path / "work" / "errors", path / "work" / "progress"
         for folder in (errors, progress):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-        log = path / "work" / f"{shape.number:03d}.log"
+        log = path / "work" / f"{graph.round:03d}.log"
         log.unlink(missing_ok=True)
-        self.workflow = workflow = self._workflow(config, shape.number)
+        self.workflow = workflow = self._workflow(study, graph)
         environment = {
             OWNER: str(path),
-            "LAMFLOW_SCRATCH": str(path / "work" / "scratch" / f"{shape.number:03d}"),
+            "LAMFLOW_SCRATCH": str(self._scratch(graph)),
             "LAMFLOW_ERRORS": str(errors),
             "LAMFLOW_PROGRESS": str(progress),
-            "LAMFLOW_DEVICES": ",".join(self.machine.devices),
+            "LAMFLOW_DEVICES": ",".join(self.capacity.devices),
             "LAMFLOW_LABELS": str(default_folder()),
             "OMP_NUM_THREADS": "1",
         }
-        kinds = [kind for kind in KINDS if isinstance(getattr(config.pods, kind).tasks_per_pod, int)]
-        workers = min(
-            (self.machine.slots(kind, getattr(config.pods, kind)) for kind in kinds), default=self.machine.cores
-        )
-        argv = [sys.executable, "-m", "lamflow.driver.local", str(path), str(shape.number), str(workers)]
+        limits = [step.at_once for step in graph.steps if step.at_once is not None]
+        workers = min(limits, default=self.capacity.cores)
+        argv = [sys.executable, "-m", "lamflow.driver.local_round", str(path), str(graph.round), str(workers)]
         try:
             process.run(
                 argv, cwd=path, log=log, environment=environment,
                 watch=lambda: listener.progress(steps_done(workflow, progress)),
             )  # fmt: skip
         except (EngineError, NodeError) as error:
-            raise _explanation(errors, shape, log) from error
+            raise _explanation(errors, graph, log) from error
 
 
 def steps_done(workflow: Path, progress: Path) -> dict[str, float]:
@@ -165,14 +160,14 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _explanation(errors: Path, shape: Shape, log: Path) -> LamflowError:
+def _explanation(errors: Path, graph: Graph, log: Path) -> LamflowError:
     """The first error that a pod left, or that the machine must have killed a pod."""
     for file in sorted(errors.glob("*.json"), key=lambda path: path.stat().st_mtime):
         found = json.loads(file.read_text())
-        return BY_NAME.get(found["kind"], EngineError)(f"iteration {shape.number}, {file.stem}: {found['message']}")
+        return BY_NAME.get(found["kind"], EngineError)(f"{graph.title}, {file.stem}: {found['message']}")
     if "No space left on device" in process.tail(log, 400):
         return NodeError(full_disk(log.parent.parent))
     return NodeError(
-        f"iteration {shape.number}: a process was killed from outside or the machine failed; {log} has the details, "
+        f"{graph.title}: a process was killed from outside or the machine failed; {log} has the details, "
         "and `lamflow resume` goes on from here"
     )

@@ -1,0 +1,86 @@
+"""Kinds of workflow as settings see them: what an entry point in the group `lamflow.workflows` names.
+
+`workflow:` in a YAML file names the kind. A third party's kind is a peer of the built-in ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from lamflow.errors import InputError
+
+GROUP = "lamflow.workflows"
+DEFAULT = "learning"
+"""The kind of a file that names none."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of workflow: one row.
+
+    name         the word after `workflow:`
+    settings     what a file of this kind may say; a Study
+    next_graph   (study, RunState) -> Graph of the round that comes next, or None when the run has ended
+    round_graph  (study, RunState, number, stage) -> Graph of a round, as if the run came to it in stage number `stage`;
+                 raises InputError for a number that it never comes to
+    stages       (study) -> names of its different rounds after the start
+    gather       (study, graph, folder, finished, Timing) -> record of a round that has been carried out, a Round
+    record       class of these records
+    report       (folder of the run, folder to write to, embedded) -> path of the page; figures lie in it or beside it
+    open_ended   a run that has ended goes on with another round when settings change; otherwise its last round is done
+                 again
+    check_resumable  (study, finished) raises StateError when a run cannot go on with these settings
+    most_rounds  (study) -> rounds after the start, at most
+
+    Functions import what they need when they are called.
+    """
+
+    name: str
+    settings: type[Any]
+    next_graph: Callable[[Any, Any], Any]
+    round_graph: Callable[[Any, Any, int, int], Any]
+    stages: Callable[[Any], list[str]]
+    gather: Callable[[Any, Any, Any, Any, Any], Any]
+    record: type[Any]
+    report: Callable[[Any, Any, bool], Any]
+    open_ended: bool = False
+    check_resumable: Callable[[Any, Any], None] = lambda study, finished: None  # noqa: ARG005
+    most_rounds: Callable[[Any], int] = lambda study: 1  # noqa: ARG005
+
+
+@functools.cache
+def kinds() -> dict[str, Kind]:
+    """Every kind of workflow that is installed, by name.
+
+    Raises InputError for one that does not load, whose name is not that of its entry point, and for a name that two
+    packages claim.
+    """
+    known: dict[str, Kind] = {}
+    owners: dict[str, str] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        owner = point.dist.name if point.dist is not None else point.value
+        try:
+            kind = point.load()
+        except Exception as error:
+            raise InputError(f"workflow {point.name!r} of {owner} does not load: {error}") from error
+        if not isinstance(kind, Kind) or kind.name != point.name:
+            raise InputError(f"workflow {point.name!r} of {owner}: {point.value} is no kind of this name")
+        if point.name in known and known[point.name] is not kind:
+            raise InputError(f"workflow {point.name!r} is claimed by two packages: {owners[point.name]} and {owner}")
+        known[point.name], owners[point.name] = kind, owner
+    return known
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of workflow called `name`. Raises InputError that suggests one where there is none."""
+    known = kinds()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+        raise InputError(f"workflow: there is no kind of workflow {name!r}; {hint}")
+    return known[name]

@@ -1,0 +1,209 @@
+"""The graph of one round as a value: steps with ports, jobs and resources. It is kept with the run as graph.json.
+
+Every list that a graph implies (what a step reads, writes and leaves for reports, which jobs are still to be done, who
+talks to the object store) is asked of it and written down nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from lamflow.data.document import Part, Result
+
+Resources = Literal["train", "explore", "label", "small"]
+"""Sections of `pods:`: what the jobs of a step need."""
+
+
+class Key(Part):
+    """An artifact by its key in the run's store.
+
+    each  job n gets the folder below the key that is called n
+    """
+
+    key: str
+    each: bool = False
+
+
+class Output(Part):
+    """An output parameter of an earlier step: a field of the JSON document that the step leaves as its record."""
+
+    step: str
+    name: str
+
+
+class Condition(Part):
+    """What an output must be for a step to run."""
+
+    output: Output
+    equals: str
+
+
+class EngineUse(Part):
+    """An engine that the jobs of a step run, and the role that it plays there."""
+
+    role: str
+    name: str
+
+
+class Step(Part):
+    """One operation of a round, carried out by one job or by several that share its work.
+
+    op            MODULE:FUNCTION of the operation
+    reads         artifacts by input port
+    parameters    numbers by input port
+    writes        keys of the output artifacts by output port
+    records       keys of the JSON documents that it leaves for drivers and reports, `*` in the place of a job's number;
+                  the fields of the first are the step's output parameters
+    details       keys of other files that drivers and reports read where they are there; `*` may be any text
+    jobs          how many share the work, or the output that says so; then `most_jobs` is their largest number
+    at_once       how many jobs may run at the same time where the work has jobs of a fixed size; None without a limit
+    work          how many units of work (simulations, models, labels) the jobs share, at most
+    resources     section of `pods:` that the jobs go by
+    engines       codes that the jobs run
+    when          the step is left out unless this holds
+    checkpoints   key below which a cluster keeps the scratch folders of the jobs
+    label_cache   key of the label cache in a cluster's object store
+    """
+
+    name: str
+    op: str
+    reads: dict[str, Key] = Field(default_factory=dict)
+    parameters: dict[str, int] = Field(default_factory=dict)
+    writes: dict[str, str]
+    records: list[str] = Field(default_factory=list)
+    details: list[str] = Field(default_factory=list)
+    jobs: int | Output = 1
+    most_jobs: int = 1
+    at_once: int | None = None
+    work: int = 1
+    resources: Resources = "small"
+    engines: list[EngineUse] = Field(default_factory=list)
+    when: Condition | None = None
+    checkpoints: str | None = None
+    label_cache: str | None = None
+
+    @property
+    def talks_to_store(self) -> bool:
+        """On a cluster its jobs open the object store themselves."""
+        return self.checkpoints is not None or self.label_cache is not None
+
+    @property
+    def is_shared(self) -> bool:
+        """Several jobs may share the work."""
+        return isinstance(self.jobs, Output) or self.jobs > 1
+
+
+class Graph(Result):
+    """One round of a run: an iteration of learning, or the only round of another kind of workflow.
+
+    kind       of workflow
+    round      number, from 0
+    name       of the round in names of steps: `iteration-3`, `start`
+    stage      what people call it: the name of the stage, or of what the round does
+    attempt    how often the graph has been submitted to a cluster
+    completed  jobs of each step that an earlier attempt finished
+    outputs    output parameters of finished steps that later steps ask for, as text
+    """
+
+    kind: str
+    round: int
+    name: str
+    stage: str
+    steps: list[Step]
+    attempt: int = 1
+    completed: dict[str, list[int]] = Field(default_factory=dict)
+    outputs: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The round in words."""
+        return self.name.replace("-", " ")
+
+    def step(self, name: str) -> Step:
+        """The step called `name`; KeyError if there is none."""
+        return {step.name: step for step in self.steps}[name]
+
+    def workflow(self, run: str) -> str:
+        """Name of the Workflow that carries the round out."""
+        return f"{run}-{self.round:03d}" + (f"-{self.attempt}" if self.attempt > 1 else "")
+
+    @property
+    def written(self) -> list[str]:
+        """Keys of everything that its steps write, checkpoints included."""
+        keys = [key for step in self.steps for key in step.writes.values()]
+        return list(dict.fromkeys([*keys, *(step.checkpoints for step in self.steps if step.checkpoints)]))
+
+    @property
+    def records(self) -> list[str]:
+        """Patterns of the keys that drivers and reports read, for `fnmatch`."""
+        return list(dict.fromkeys(record for step in self.steps for record in (*step.records, *step.details)))
+
+    def remaining_jobs(self, step: Step) -> list[int] | None:
+        """Jobs of a step that are still to be done; None for all of a number that is not known yet."""
+        if isinstance(step.jobs, Output):
+            return None
+        return [job for job in range(step.jobs) if job not in self.completed.get(step.name, ())]
+
+    def remaining(self) -> list[Step]:
+        """The steps that are still to be done, in their order, with what finished ones have decided written in."""
+        steps = _decided(self.steps, lambda output: self.outputs.get(output.step, {}).get(output.name))
+        return [step for step in steps if self.remaining_jobs(step) != []]
+
+    def again(self, completed: Mapping[str, Sequence[int]], folder: Path) -> Graph:
+        """The next attempt of the round, after one that finished the jobs in `completed` by step.
+
+        What finished steps have decided is read from their records in the run's `folder`.
+        """
+        together = {**self.completed}
+        for name, jobs in completed.items():
+            together[name] = sorted({*self.completed.get(name, ()), *jobs})
+        graph = self.model_copy(update={"attempt": self.attempt + 1, "completed": together})
+        outputs = {step: dict(values) for step, values in self.outputs.items()}
+        for output in self._asked_for():
+            if graph.remaining_jobs(self.step(output.step)) == [] and (value := self.value(output, folder)) is not None:
+                outputs.setdefault(output.step, {})[output.name] = value
+        return graph.model_copy(update={"outputs": outputs})
+
+    def afresh(self) -> Graph:
+        """The next attempt of the round, after one that has left nothing."""
+        return self.model_copy(update={"attempt": self.attempt + 1, "completed": {}, "outputs": {}})
+
+    def _asked_for(self) -> list[Output]:
+        """Outputs that later steps depend on."""
+        conditions = [step.when.output for step in self.steps if step.when is not None]
+        return [*conditions, *(step.jobs for step in self.steps if isinstance(step.jobs, Output))]
+
+    def value(self, output: Output, folder: Path) -> str | None:
+        """An output as text, from the record that its step has left in the run's `folder`; None if there is none."""
+        record = folder / self.step(output.step).records[0]
+        return str(json.loads(record.read_bytes())[output.name]) if record.is_file() else None
+
+    def is_complete(self, folder: Path) -> bool:
+        """Everything that the round leaves for drivers and reports is in the run's `folder`."""
+        steps = _decided(self.steps, lambda output: self.value(output, folder))
+        return all(step.when is None and _has_records(step, folder) for step in steps)
+
+
+def _decided(steps: Sequence[Step], value: Callable[[Output], str | None]) -> list[Step]:
+    """The steps that may still run, given what is known of the outputs; None for what is not."""
+    kept = []
+    for step in steps:
+        known = value(step.when.output) if step.when is not None else None
+        if step.when is not None and known is not None and known != step.when.equals:
+            continue
+        update: dict[str, object] = {} if known is None else {"when": None}
+        jobs = value(step.jobs) if isinstance(step.jobs, Output) else None
+        if jobs is not None:
+            update["jobs"] = int(jobs)
+        kept.append(step.model_copy(update=update))
+    return kept
+
+
+def _has_records(step: Step, folder: Path) -> bool:
+    """Every document that the step must leave is there, at least one where their number is open."""
+    return all(any(folder.glob(record)) for record in step.records)

@@ -1,0 +1,254 @@
+"""Rounds on a cluster: an Argo Workflow each, the store in S3."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lamflow.cluster.retry_policy import RetryPolicy
+from lamflow.cluster.status import Manifest, finished, message, phase, pods
+from lamflow.cluster.waiting import PendingPods
+from lamflow.cluster.workflows import ITERATION_LABEL, Workflows
+from lamflow.config.schema import DataStudy
+from lamflow.data.graph import Graph
+from lamflow.data.store import iteration_key
+from lamflow.driver.executor import Span
+from lamflow.driver.listener import Listener
+from lamflow.driver.local_executor import share_done
+from lamflow.driver.run_location import REMOTE, RunLocation, pull_records, refuse_others
+from lamflow.driver.rundir import FOLDERS, GRAPH, RECORD, RunDirectory
+from lamflow.errors import BY_NAME, ClusterError, EngineError, LamflowError, NodeError, StateError
+from lamflow.flow.kinds import kind_of
+from lamflow.superops.capacity import Capacity, ClusterCapacity
+
+ATTEMPTS = 3
+"""Workflows of a round, one after the other, when machines fail again and again."""
+ENDING = 90.0
+"""s that a Workflow has to end after it was told to: thirty of them are its pods'."""
+ERROR = re.compile(rf"\b({'|'.join(BY_NAME)}): (.*)", re.DOTALL)
+"""How a pod's last word begins; Argo puts the exit status before it."""
+
+
+class ArgoExecutor:
+    """Executor on a cluster.
+
+    comes_back  another driver goes on by itself when this one is ended: it is a pod
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        location: RunLocation,
+        retry: RetryPolicy | None = None,
+        *,
+        comes_back: bool = False,
+    ) -> None:
+        self.directory, self.location = RunDirectory(directory.path.resolve()), location
+        self.capacity: Capacity = ClusterCapacity()
+        self.comes_back = comes_back
+        self.store = location.store(retry)
+        self.workflows = Workflows.of(location.cluster, retry)
+        self.last: Manifest = {}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """See Executor."""
+        refuse_others(self.directory, self.location.url)
+        self.store.check()
+        with self.directory.lock():
+            self.location.save(self.directory.path / REMOTE)
+            self._read()
+            if not self.directory.exists():  # what a preparation that was cut off has left
+                for name in FOLDERS:
+                    shutil.rmtree(self.directory.path / name, ignore_errors=True)
+            yield
+
+    def check_requirements(self, study: DataStudy) -> None:
+        """See Executor. What is missing on the cluster its pods will say."""
+
+    def persist(self, files: Iterable[Path]) -> None:
+        """See Executor."""
+        self.store.push(self.directory.path, files)
+
+    def has_started(self, study: DataStudy, graph: Graph) -> bool:
+        """See Executor."""
+        if not self.directory.has_graph(graph.round):
+            return False
+        begun = self.directory.graph(graph.round)
+        return begun.attempt > 1 or self.workflows.find(begun.workflow(study.name)) is not None
+
+    def run(self, study: DataStudy, graph: Graph, listener: Listener) -> float:
+        """See Executor. Where machines failed, what has not succeeded is tried in another Workflow."""
+        while True:
+            graph = self._submitted(study, graph)
+            if not self.last:
+                self._wait(study, graph, listener)
+            self._read_records(graph)
+            if phase(self.last) == "Succeeded":
+                break
+            error = _explanation(self.last)
+            if not isinstance(error, NodeError) or graph.attempt >= ATTEMPTS:
+                raise error
+            listener.says(f"{error}; trying again what has not succeeded")
+        spans = self.spans().values()
+        return max((end for _, end in spans), default=0.0) - min((start for start, _ in spans), default=0.0)
+
+    def spans(self) -> dict[str, Span]:
+        """See Executor. Of the last attempt."""
+        spans: dict[str, Span] = {}
+        for pod in pods(self.last):
+            if pod.start and pod.end:
+                before = spans.get(pod.step, (pod.start, pod.end))
+                spans[pod.step] = min(before[0], pod.start), max(before[1], pod.end)
+        return spans
+
+    def reset(self, study: DataStudy, graph: Graph) -> None:
+        """See Executor."""
+        for workflow in self.workflows.of_run(study.name):
+            if workflow["metadata"]["labels"].get(ITERATION_LABEL) == str(graph.round):
+                self.workflows.delete(workflow["metadata"]["name"])
+        self._delete_outputs(graph, GRAPH, RECORD, "history/")
+
+    def clean_up(self, study: DataStudy, graph: Graph) -> None:
+        """See Executor."""
+        del study
+        for step in graph.steps:
+            if step.checkpoints is not None:
+                self.store.delete(f"{step.checkpoints}/")
+
+    def publish(self) -> None:
+        """See Executor. The report goes to the store, the table of iterations to Argo's list of Workflows."""
+        from lamflow.reports.tables import iteration_table
+
+        try:
+            study, folder = self.directory.config(), self.directory.path / "report"
+            kind_of(study).report(self.directory.path, folder, False)
+            self.persist(file for file in folder.rglob("*") if file.is_file())
+            self.workflows.describe(study.name, iteration_table(self.directory.iterations()))
+        except Exception as error:  # noqa: BLE001  a report is not worth a run, and a terminal's driver has no Workflow
+            self.workflows.api.retry.say(f"the report was not published: {error}")
+
+    def _read(self, key: str = "") -> None:
+        """Make the folder, below `key`, what the store holds of it. For the driver only, which has the lock."""
+        pull_records(self.directory, self.store, key, exact=True)
+
+    def _read_records(self, graph: Graph) -> None:
+        """Bring what the steps of a round have left for drivers and reports."""
+        self._read(_folder(graph.round))
+        for key in graph.written:
+            if not key.startswith(_folder(graph.round)):
+                self._read(f"{key}/")
+
+    def _wait(self, study: DataStudy, graph: Graph, listener: Listener) -> None:
+        """Watch the Workflow to its end. Raises ClusterError when a pod waits in vain."""
+        name = graph.workflow(study.name)
+        resources: dict[str, str] = {step.name: step.resources for step in graph.steps}
+        pending, told = PendingPods(study.cluster.pending, resources), set[str]()
+        for state in self.workflows.watch(name):
+            self.last = state
+            listener.progress(steps_done(state))
+            for reason in pending.reasons(state):
+                if reason not in told:
+                    told.add(reason)
+                    listener.says(reason)
+            lost = pending.timed_out(state)
+            if lost is not None:
+                self.workflows.stop(name)
+                raise ClusterError(f"Workflow {name} was stopped: {lost}; `lamflow resume` goes on after that")
+
+    def _submitted(self, study: DataStudy, graph: Graph) -> Graph:
+        """The graph whose Workflow carries the round on; it exists then, or `last` says that all is done.
+
+        After a Workflow that failed comes another attempt. One that has vanished is begun again from nothing, unless
+        its results are all there.
+        """
+        from lamflow.flow.workflow import manifest
+
+        self.last = {}
+        name = graph.workflow(study.name)
+        workflow = self.workflows.find(name)
+        if workflow is not None:
+            self.workflows.verify_owner(workflow, manifest(study, graph))
+            if (workflow.get("spec") or {}).get("shutdown"):
+                workflow = self.workflows.wait_until_finished(name, ENDING) or workflow
+            if not finished(workflow) or phase(workflow) == "Succeeded":
+                return graph
+            self._read_records(graph)
+            graph = graph.again(_succeeded(workflow), self.directory.path)
+            if not graph.remaining():
+                self.last = workflow | {"status": {**workflow["status"], "phase": "Succeeded"}}
+                return graph
+            return self._begin(study, graph)
+        self._read_records(graph)
+        if graph.is_complete(self.directory.path):
+            self.last = {"metadata": {"name": name}, "status": {"phase": "Succeeded"}}
+            return graph
+        if graph.attempt > 1 or self._has_outputs(graph):
+            self._delete_outputs(graph)
+            graph = graph.afresh()
+        return self._begin(study, graph)
+
+    def _begin(self, study: DataStudy, graph: Graph) -> Graph:
+        from lamflow.flow.workflow import manifest
+
+        file = self.directory.round(graph.round) / GRAPH
+        graph.save(file)
+        self.persist([file])
+        self.workflows.create_or_get(manifest(study, graph))
+        return graph
+
+    def _has_outputs(self, graph: Graph) -> bool:
+        """A Workflow that is gone has left something of this round."""
+        return any(next(iter(self.store.objects(f"{key}/")), None) is not None for key in graph.written)
+
+    def _delete_outputs(self, graph: Graph, *more: str) -> None:
+        """Delete what the steps of a round wrote, and `more` of its folder; what was prepared for it stays."""
+        for key in [*(f"{key}/" for key in graph.written), *(f"{_folder(graph.round)}{name}" for name in more)]:
+            self.store.delete(key)
+            self._read(key)
+        folder = self.directory.round(graph.round)
+        if more and folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
+            for path in sorted(folder.rglob("*"), reverse=True):
+                path.rmdir()
+            folder.rmdir()
+
+
+def steps_done(workflow: Manifest) -> dict[str, float]:
+    """Share of each step's pods' work that is done, for the steps that have begun."""
+    shares: dict[str, list[float]] = {}
+    for pod in pods(workflow):
+        shares.setdefault(pod.step, []).append(1.0 if pod.phase == "Succeeded" else min(0.99, share_done(pod.progress)))
+    return {step: sum(values) / len(values) for step, values in shares.items()}
+
+
+def _succeeded(workflow: Manifest) -> dict[str, list[int]]:
+    """Numbers of the jobs of each step that have succeeded."""
+    succeeded: dict[str, list[int]] = {}
+    for pod in pods(workflow):
+        if pod.phase == "Succeeded":
+            succeeded.setdefault(pod.step, []).append(pod.number)
+    return succeeded
+
+
+def _explanation(failed: Manifest) -> LamflowError:
+    """Why a Workflow failed: what its first failed pod said last."""
+    name = failed["metadata"]["name"]
+    lost = sorted((pod for pod in pods(failed) if pod.phase in ("Failed", "Error")), key=lambda pod: pod.end)
+    if (failed.get("spec") or {}).get("shutdown"):
+        return StateError(f"Workflow {name} was stopped; `lamflow resume` goes on")
+    if not lost:
+        return NodeError(f"Workflow {name} failed: {message(failed) or phase(failed)}")
+    first = lost[0]
+    where = f"Workflow {name}, {first.step} {first.number}"
+    said = ERROR.search(first.message)
+    if said is not None:
+        return BY_NAME[said[1]](f"{where}: {said[2]}")
+    kind = EngineError if first.exit_code == 2 else NodeError
+    return kind(f"{where}: {first.message or first.phase}; `lamflow logs` has all that it printed")
+
+
+def _folder(number: int) -> str:
+    return f"{iteration_key(number)}/"

@@ -1,0 +1,90 @@
+"""The kinds of workflow that lamflow has, a row each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lamflow.config.kinds import Kind, kind_named
+from lamflow.config.schema import Config, Study, TrainingStudy
+from lamflow.data.graph import Graph
+from lamflow.data.results import Iteration
+from lamflow.errors import StateError
+
+if TYPE_CHECKING:
+    from lamflow.superops.gather import Timing
+    from lamflow.superops.state import RunState
+
+
+def kind_of(study: Study) -> Kind:
+    """The row that a study belongs to."""
+    return kind_named(study.workflow)
+
+
+def _learning_graph(study: Config, state: RunState) -> Graph | None:
+    from lamflow.superops.learning import next_graph
+
+    return next_graph(study, state)
+
+
+def _training_graph(study: TrainingStudy, state: RunState) -> Graph | None:
+    from lamflow.superops.training import next_graph
+
+    return next_graph(study, state)
+
+
+def _learning_round(study: Config, state: RunState, number: int, stage: int) -> Graph:
+    from lamflow.superops.learning import round_graph
+
+    return round_graph(study, state, number, stage)
+
+
+def _training_round(study: TrainingStudy, state: RunState, number: int, stage: int) -> Graph:
+    from lamflow.superops.training import round_graph
+
+    del stage
+    return round_graph(study, state, number)
+
+
+def _one_stage(study: TrainingStudy) -> list[str]:
+    del study
+    return ["train"]
+
+
+def _stage_names(study: Config) -> list[str]:
+    return [stage.name for stage in study.stages]
+
+
+def _gather(
+    study: TrainingStudy, graph: Graph, folder: Path, finished: Sequence[Iteration], timing: Timing
+) -> Iteration:
+    from lamflow.superops.gather import gather
+
+    return gather(study, graph, folder, finished, timing)
+
+
+def _report(run: Path, folder: Path, embedded: bool) -> Path:
+    from lamflow.reports.html import write_pages, write_report
+    from lamflow.reports.source import read_source
+
+    return (write_report if embedded else write_pages)(read_source(run), folder)
+
+
+def _stages_are_known(study: Config, finished: Sequence[Iteration]) -> None:
+    gone = {item.stage for item in finished if item.selected} - {stage.name for stage in study.stages}
+    if gone:
+        raise StateError(f"the run has been through stage {sorted(gone)[0]!r}, which is not in the file")
+
+
+def _iterations(study: Config) -> int:
+    return study.budget.iterations
+
+
+LEARNING = Kind(
+    "learning", Config, _learning_graph, _learning_round, _stage_names, _gather, Iteration, _report,
+    open_ended=True, check_resumable=_stages_are_known, most_rounds=_iterations,
+)  # fmt: skip
+TRAINING = Kind(
+    "training", TrainingStudy, _training_graph, _training_round, _one_stage, _gather, Iteration, _report,
+)  # fmt: skip

@@ -1,0 +1,139 @@
+"""The runtime of a job: gives an operation its inputs, and turns what comes of it into files and an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lamflow.data.cache import Folder, LabelCache
+from lamflow.engines.process import die_with_parent
+from lamflow.errors import EngineError, LamflowError, NodeError
+from lamflow.ops.operation import Context, Operation, load_operation
+
+EXIT_NODE, EXIT_FATAL, EXIT_TERMINATED = 1, 2, 143
+"""Exit statuses of a job: try again, do not, ended by a signal. Argo's retry expression reads them."""
+TERMINATION = Path(os.environ.get("LAMFLOW_TERMINATION_LOG", "/dev/termination-log"))
+"""What a container writes here Kubernetes shows as the reason of its end."""
+TERMINATION_BYTES = 4000
+"""Kubernetes keeps 4096 bytes."""
+
+
+def main(
+    reference: str, *, step: str, root: str, timeout: float, gpus: int, parameters: dict[str, int],
+    labels: LabelCache | None = None,
+) -> NoReturn:  # fmt: skip
+    """Run the operation MODULE:FUNCTION as one job of a step and exit with the status that says whether to try again.
+
+    root  folder of inputs/, outputs/, work/ and scratch/
+    """
+    die_with_parent()
+    pod, pods = parameters.pop("pod"), parameters.pop("pods")
+    name = f"{step}-{pod}"
+    signal.signal(signal.SIGALRM, _out_of_time)
+    signal.setitimer(signal.ITIMER_REAL, timeout)
+    try:
+        gpus = _choose_devices(pod, gpus)
+        operation = load_operation(reference)
+        folder, threads = Path(root).absolute(), int(os.environ.get("OMP_NUM_THREADS", "1"))
+        scratch = Path(os.environ.get("LAMFLOW_SCRATCH", folder / "scratch")) / name
+        context = Context(
+            pod, pods, name, folder / "work", scratch, folder / "outputs",
+            threads=threads, gpus=gpus, timeout=timeout, labels=labels or _labels_here(),
+        )  # fmt: skip
+        _execute(operation, context, folder / "inputs", parameters)
+    except BaseException as error:  # noqa: BLE001  whatever happened, the exit status says it
+        exit_now(report_failure(error, name, timeout))
+    exit_now(0)
+
+
+def _labels_here() -> LabelCache | None:
+    """The label cache of this machine, where a driver has named it."""
+    folder = os.environ.get("LAMFLOW_LABELS")
+    return LabelCache(Folder(Path(folder))) if folder else None
+
+
+def _execute(operation: Operation, context: Context, inputs: Path, parameters: dict[str, int]) -> None:
+    """Give an operation its inputs, and write its output parameters where Argo reads them."""
+    for folder in (context.work, context.out):
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in (context.work, context.scratch, context.out):
+        folder.mkdir(parents=True, exist_ok=True)
+    arguments: dict[str, Any] = dict(parameters)
+    for name, (kind, optional) in operation.inputs.items():
+        if kind is Path:
+            path = inputs / name
+            arguments[name] = None if optional and _is_absent(path) else path
+    result = operation(context, **arguments)
+    for name, kind in operation.outputs.items():
+        if kind is not Path:
+            value = getattr(result, name)
+            text = value if kind is str else json.dumps(value)
+            (context.out / name).write_text(text, encoding="utf-8")
+
+
+def _is_absent(path: Path) -> bool:
+    """Argo leaves an empty folder in the place of an artifact that does not exist."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def exit_now(status: int) -> NoReturn:
+    """End the process at once: everything is on disk, and torch takes seconds to clean up after itself."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+class _OutOfTimeError(BaseException):
+    """The pod's time is over. Not an Exception, so that nothing takes it for the failure of one task."""
+
+
+def _out_of_time(*_: object) -> None:
+    raise _OutOfTimeError
+
+
+def report_failure(error: BaseException, name: str, timeout: float) -> int:
+    """Leave the error where the driver finds it and return the exit status."""
+    if isinstance(error, _OutOfTimeError):
+        error = EngineError(f"{name} took longer than its timeout of {timeout:g} s; see `pods:` in the configuration")
+    elif isinstance(error, OSError):
+        error = NodeError(f"{name}: {error}")
+    if isinstance(error, LamflowError):
+        kind, message = type(error).__name__, str(error)
+    else:
+        kind = "EngineError"
+        message = f"an error that lamflow did not foresee\n{''.join(traceback.format_exception(error)[-6:])}"
+    folder = os.environ.get("LAMFLOW_ERRORS")
+    if folder:
+        with contextlib.suppress(OSError):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            (Path(folder) / f"{name}.json").write_text(json.dumps({"kind": kind, "message": message}), encoding="utf-8")
+    print(message, file=sys.stderr)
+    write_termination_message(f"{kind}: {message}")
+    return EXIT_NODE if isinstance(error, NodeError) else EXIT_FATAL
+
+
+def write_termination_message(text: str) -> None:
+    """Have Kubernetes and Argo show `text` as the reason why this container ended; elsewhere a no-op."""
+    if TERMINATION.exists():
+        with contextlib.suppress(OSError):
+            TERMINATION.write_bytes(text.encode()[:TERMINATION_BYTES])
+
+
+def _choose_devices(pod: int, gpus: int) -> int:
+    """How many GPUs the pod has; on one machine pods take turns on those that the driver named."""
+    if "LAMFLOW_DEVICES" not in os.environ:
+        return gpus
+    devices = [device for device in os.environ.get("LAMFLOW_DEVICES", "").split(",") if device]
+    if devices and gpus:
+        wanted = min(gpus, len(devices))
+        chosen = [devices[(pod * wanted + offset) % len(devices)] for offset in range(wanted)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
+        return wanted
+    return 0

@@ -1,0 +1,109 @@
+"""From the files that the steps of a round have left to the one record of the round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamflow.config.schema import TrainingStudy
+from lamflow.data.dataset import MANIFEST, Manifest
+from lamflow.data.graph import Graph
+from lamflow.data.provenance import versions
+from lamflow.data.results import (
+    NEAR_HULL,
+    Explored,
+    Iteration,
+    Labeled,
+    Merged,
+    ModelResult,
+    Selected,
+    StepTime,
+    Surprise,
+)
+from lamflow.data.store import INDEX, iteration_key
+from lamflow.science.metrics import chosen_variant
+from lamflow.science.tasks import collected, deal
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a round took. spans: when each step ran, in s of one clock; seconds: wall time of the round."""
+
+    spans: Mapping[str, tuple[float, float]]
+    seconds: float
+
+
+def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:
+    """The record of a round of learning whose graph has been carried out, from the run's `folder`."""
+    files = folder / iteration_key(graph.round)
+    models = [ModelResult.read(path) for path in sorted(files.glob("models/*/model.json"), key=_number)]
+    explored = [Explored.read(path) for path in sorted(files.glob("explored/*/explored.json"))]
+    labeled = [Labeled.read(path) for path in sorted(files.glob("labeled/*/labeled.json"), key=_number)]
+    selected_file, merged_file = files / "selected" / "selected.json", files / "merged" / "merged.json"
+    selected = Selected.read(selected_file) if selected_file.is_file() else None
+    trained, held = _frames(folder)
+    busy = _engine_seconds(graph, models, explored, labeled)
+    spans = sorted(timing.spans.items(), key=lambda span: span[1])
+    return Iteration(
+        number=graph.round,
+        stage=graph.stage,
+        models=models,
+        tasks=collected(task for shard in explored for task in shard.tasks),
+        selected=selected,
+        merged=Merged.read(merged_file) if merged_file.is_file() else None,
+        variant=chosen_variant(models, study.train.within),
+        surprises=_surprises(labeled),
+        hull_labels=_hull_labels(selected, labeled),
+        training_frames=trained,
+        heldout_frames=held,
+        labels=(past[-1].labels if past else 0) + sum(len(part.outcomes) for part in labeled),
+        steps=[StepTime(name=name, wall=end - start, engine=busy.get(name, 0.0)) for name, (start, end) in spans],
+        seconds=timing.seconds,
+        versions=versions(),
+    )
+
+
+def _engine_seconds(
+    graph: Graph, models: list[ModelResult], explored: list[Explored], labeled: list[Labeled]
+) -> dict[str, float]:
+    """How long the codes of the slowest job of a step worked, s."""
+    jobs = {step.name: step.jobs for step in graph.steps}
+    pods = jobs.get("train")
+    shares = [deal(len(models), pods, pod) for pod in range(pods)] if isinstance(pods, int) else []
+    return {
+        "train": max((sum(models[index].seconds for index in share) for share in shares), default=0.0),
+        "explore": max((sum(task.seconds for task in shard.tasks) for shard in explored), default=0.0),
+        "label": max((sum(outcome.seconds for outcome in part.outcomes) for part in labeled), default=0.0),
+    }
+
+
+def _surprises(labeled: list[Labeled]) -> list[Surprise]:
+    """What the selection said of frames that were labeled, and how wrong the models really were."""
+    return [
+        Surprise(deviation=outcome.origin.deviation, error=outcome.error)
+        for part in labeled
+        for outcome in part.outcomes
+        if outcome.error is not None and outcome.origin.deviation is not None
+    ]
+
+
+def _hull_labels(selected: Selected | None, labeled: list[Labeled]) -> dict[str, float]:
+    """Energies of the structures that were labeled because they lie near the convex hull."""
+    near = {chosen.hash for chosen in selected.chosen if chosen.rule.startswith(NEAR_HULL)} if selected else set()
+    outcomes = [outcome for part in labeled for outcome in part.outcomes]
+    return {each.hash: each.energy for each in outcomes if each.hash in near and each.energy is not None}
+
+
+def _number(path: Path) -> int:
+    return int(path.parent.name)
+
+
+def _frames(folder: Path) -> tuple[int, int]:
+    """Frames that are trained on, and held out."""
+
+    def count(name: str) -> int:
+        files = (folder / INDEX).glob(f"*/{name}")
+        return sum(len(Manifest.model_validate_json(file.read_bytes()).frames) for file in files)
+
+    return count(MANIFEST), count(f"heldout-{MANIFEST}")

@@ -1,0 +1,130 @@
+"""Rounds of learning: train → explore → select → label → merge, and before them the start: label → merge."""
+
+from __future__ import annotations
+
+from lamflow.config.engines import SearcherSettings, WalkerSettings
+from lamflow.config.schema import Config
+from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
+from lamflow.data.store import INDEX, INPUT, STRUCTURES, iteration_key
+from lamflow.errors import InputError
+from lamflow.ops.explore import explore
+from lamflow.ops.search import propose, relax
+from lamflow.ops.select import select
+from lamflow.science.tasks import PlannedTask, plan_tasks, pods_needed, task_seconds
+from lamflow.superops.state import RunState
+from lamflow.superops.steps import add, committee_engines, label_step, merge_step, start_graph, train_step
+
+
+def next_graph(study: Config, state: RunState) -> Graph | None:
+    """The graph of the round that comes next: the start, then iterations; None when the run has ended."""
+    finished = state.finished
+    if finished and finished[-1].ended is not None and not state.extended:
+        return None
+    return round_graph(study, state, len(finished), next_stage(study, state) if finished else 0)
+
+
+def round_graph(study: Config, state: RunState, number: int, stage: int) -> Graph:
+    """The graph of round `number`, in a stage if it is an iteration. Raises InputError beyond the budget."""
+    if number > study.budget.iterations and not state.extended:
+        raise InputError(f"iteration {number} is beyond the budget of {study.budget.iterations}")
+    return iteration_graph(study, number, stage, state) if number else start_graph(study, state)
+
+
+def next_stage(study: Config, state: RunState) -> int:
+    """Index of the stage that comes next: the same until it has converged or had its iterations."""
+    last = state.finished[-1]
+    if last.selected is None:
+        return 0
+    index = [stage.name for stage in study.stages].index(last.stage)
+    limit = study.stages[index].max_iterations
+    had = sum(iteration.selected is not None and iteration.stage == last.stage for iteration in state.finished)
+    through = limit is not None and had >= limit
+    return min(index + (through or last.selected.decision == "advance"), len(study.stages) - 1)
+
+
+def iteration_graph(study: Config, number: int, stage: int, state: RunState) -> Graph:
+    """One whole iteration of a stage. Any level of a temperature ramp has as many simulations."""
+    planned = plan_tasks(study.stages[stage], state.structures, number, study.seed)
+    label_slots = state.capacity.slots("label", study.pods.label)
+    steps = [
+        train_step(study, number, state),
+        *_explore_steps(study, number, stage, state, planned),
+        *_search_steps(study, number, stage, state, planned),
+        _select_step(number, stage, label_slots, queued=state.queued),
+    ]
+    chosen = Condition(output=Output(step="select", name="decision"), equals="label")
+    batches = Output(step="select", name="batches")
+    steps += [
+        label_step(study, number, batches, work=study.select.limit, slots=label_slots, when=chosen),
+        merge_step(number, labeled=True, given=False, when=chosen),
+    ]
+    return Graph(
+        kind=study.workflow, round=number, name=f"iteration-{number}", stage=study.stages[stage].name, steps=steps
+    )
+
+
+def _explore_steps(study: Config, number: int, stage: int, state: RunState, planned: list[PlannedTask]) -> list[Step]:
+    """Simulations and whole searches, shared by the explore jobs; none if all searches are split."""
+    whole = [task for task in planned if not task.split]
+    if not whole:
+        return []
+    folder, pod = iteration_key(number), study.pods.explore
+    slots = state.capacity.slots("explore", pod)
+    ramps = any(isinstance(group, WalkerSettings) and group.climb is not None for group in study.stages[stage].explore)
+    step = add(
+        "explore", explore, writes={"explored": f"{folder}/explored"},
+        records=[f"{folder}/explored/*/explored.json"],
+        jobs=pods_needed(len(whole), slots, pod.tasks_per_pod, task_seconds(state.finished).get("explore")),
+        at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=len(whole), resources="explore",
+        engines=committee_engines(study, stage),
+        input=Key(key=INPUT), structures=Key(key=STRUCTURES), models=Key(key=f"{folder}/models"),
+        history=Key(key=f"{folder}/history") if ramps else None, iteration=number, stage=stage,
+    )  # fmt: skip
+    return [step]
+
+
+def _search_steps(study: Config, number: int, stage: int, state: RunState, planned: list[PlannedTask]) -> list[Step]:
+    """Searches that are split: for each generation a job that proposes it and jobs that relax it."""
+    searches = [task.settings for task in planned if task.split and isinstance(task.settings, SearcherSettings)]
+    generations = max((settings.generations for settings in searches), default=-1)
+    structures = sum(settings.population for settings in searches)
+    jobs = max(1, min(state.capacity.slots("explore", study.pods.explore), structures))
+    folder, engines = iteration_key(number), committee_engines(study, stage)
+    searching = [EngineUse(role="explore", name=name) for name in {settings.engine: None for settings in searches}]
+    steps: list[Step] = []
+    before, relaxed = None, None
+    for generation in range(1, generations + 2):
+        proposed = Key(key=f"{folder}/searches/{generation}/proposed")
+        steps.append(
+            add(
+                f"propose{generation}", propose, writes={"proposed": proposed.key}, engines=searching,
+                input=Key(key=INPUT), before=before, relaxed=relaxed, iteration=number, stage=stage,
+                generation=generation,
+            )
+        )  # fmt: skip
+        if generation > generations:
+            break
+        before, relaxed = proposed, Key(key=f"{folder}/searches/{generation}/relaxed")
+        steps.append(
+            add(
+                f"relax{generation}", relax, jobs=jobs, work=structures, resources="explore", engines=engines,
+                most_jobs=jobs,
+                writes={"explored": f"{folder}/explored", "relaxed": relaxed.key},
+                records=[f"{folder}/explored/*/explored.json"],
+                input=Key(key=INPUT), models=Key(key=f"{folder}/models"), proposed=proposed, iteration=number,
+                stage=stage, generation=generation,
+            )
+        )  # fmt: skip
+    return steps
+
+
+def _select_step(number: int, stage: int, label_slots: int, *, queued: bool) -> Step:
+    folder = iteration_key(number)
+    return add(
+        "select", select, writes={"selected": f"{folder}/selected"},
+        records=[f"{folder}/selected/selected.json"], details=[f"{folder}/selected/*"],
+        input=Key(key=INPUT), explored=Key(key=f"{folder}/explored"),
+        queued=Key(key=f"{folder}/queued") if queued else None,
+        models=Key(key=f"{folder}/models"), index=Key(key=INDEX), history=Key(key=f"{folder}/history"),
+        iteration=number, stage=stage, pods_at_once=label_slots,
+    )  # fmt: skip

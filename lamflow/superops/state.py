@@ -1,0 +1,31 @@
+"""What the next round of a run depends on beside the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lamflow.data.results import Iteration
+from lamflow.superops.capacity import Capacity
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run between two rounds.
+
+    capacity      how many jobs there is room for
+    finished      records of the rounds that have ended, oldest first
+    structures    how many start structures each set has
+    batches       jobs that label before the first training
+    given         labeled data were brought, and lie in the store
+    extended      settings have changed after the run had ended, and it goes on with them
+    queued        frames from elsewhere lie in the store and wait to be labeled
+    """
+
+    capacity: Capacity
+    finished: Sequence[Iteration] = ()
+    structures: Mapping[str, int] = field(default_factory=dict)
+    batches: int = 0
+    given: bool = False
+    queued: bool = False
+    extended: bool = False

@@ -1,0 +1,115 @@
+"""Steps that several kinds of workflow have, each made in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lamflow.config.schema import Config, DataStudy, TrainingStudy
+from lamflow.data.cache import CACHE
+from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
+from lamflow.data.store import HELDOUT, INDEX, INPUT, TRAIN, iteration_key
+from lamflow.ops.label import label
+from lamflow.ops.merge import merge
+from lamflow.ops.operation import Operation
+from lamflow.ops.train import train
+from lamflow.science.tasks import pods_needed, task_seconds
+from lamflow.superops.state import RunState
+
+
+def add(name: str, operation: Operation, *, writes: dict[str, str], **more: Any) -> Step:
+    """A step of an operation: keywords that are its input ports are wired, the others are fields of the Step.
+
+    Ports that are None are left out. Raises TypeError for a port that is neither, and for one that is missing.
+    """
+    ports = {port: more.pop(port, None) for port in operation.inputs}
+    lacking = [port for port, (_, optional) in operation.inputs.items() if ports[port] is None and not optional]
+    if lacking or set(writes) != set(operation.artifacts):
+        raise TypeError(f"step {name}: {operation.reference} needs {lacking or sorted(operation.artifacts)}")
+    return Step(
+        name=name,
+        op=operation.reference,
+        reads={port: value for port, value in ports.items() if isinstance(value, Key)},
+        parameters={port: value for port, value in ports.items() if isinstance(value, int)},
+        writes=writes,
+        **more,
+    )
+
+
+def start_graph(study: DataStudy, state: RunState) -> Graph:
+    """Label what is labeled first, and write the first data sets."""
+    structures = sum(state.structures.get(name, 0) for names in study.labeled_first.values() for name in names)
+    steps = []
+    if state.batches:
+        slots = state.capacity.slots("label", study.pods.label)
+        steps.append(label_step(study, 0, state.batches, work=structures, slots=slots))
+    steps.append(merge_step(0, labeled=bool(state.batches), given=state.given))
+    return Graph(kind=study.workflow, round=0, name="start", stage="start", steps=steps)
+
+
+def train_step(study: TrainingStudy, number: int, state: RunState) -> Step:
+    """Train the models of a round on all data that there are, and judge them."""
+    folder, pod = iteration_key(number), study.pods.train
+    slots, models = state.capacity.slots("train", pod), study.train.total
+    before = Key(key=f"{iteration_key(number - 1)}/models") if number > 1 else None
+    return add(
+        "train", train, writes={"models": f"{folder}/models"},
+        records=[f"{folder}/models/{index}/model.json" for index in range(models)],
+        details=[f"{folder}/models/*/heldout.npz", f"{folder}/models/*/lcurve.out"],
+        jobs=pods_needed(models, slots, pod.tasks_per_pod, task_seconds(state.finished).get("train")),
+        at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=models, resources="train",
+        engines=[EngineUse(role="train", name=study.train.engine)], checkpoints=f"{folder}/checkpoints",
+        input=Key(key=INPUT), train=Key(key=TRAIN), heldout=Key(key=HELDOUT), previous=before, iteration=number,
+    )  # fmt: skip
+
+
+def label_step(
+    study: DataStudy, number: int, jobs: int | Output, *, work: int, slots: int, when: Condition | None = None
+) -> Step:
+    """One job a batch; how many batches there are select says, or the graph where that is known.
+
+    work   structures to label, at most
+    slots  label jobs that run at once
+    """
+    folder, pod = iteration_key(number), study.pods.label
+    batches = f"{folder}/selected/batches"
+    alone = jobs == 1
+    engines = dict.fromkeys(part.label.engine for part in study.parts if part.label is not None)
+    return add(
+        "label", label, writes={"labeled": f"{folder}/labeled"}, records=[f"{folder}/labeled/*/labeled.json"],
+        jobs=jobs, most_jobs=pods_needed(work, slots, pod.tasks_per_pod) if isinstance(jobs, Output) else jobs,
+        at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=work,
+        resources="label", engines=[EngineUse(role="label", name=engine) for engine in engines], when=when,
+        label_cache=label_cache(study),
+        input=Key(key=INPUT), batch=Key(key=f"{batches}/0") if alone else Key(key=batches, each=True),
+    )  # fmt: skip
+
+
+def merge_step(number: int, *, labeled: bool, given: bool, when: Condition | None = None) -> Step:
+    """Add the labels of a round to the data."""
+    folder, part = iteration_key(number), f"{number:03d}"
+    return add(
+        "merge", merge, when=when,
+        writes={
+            "train": f"{TRAIN}/{part}", "heldout": f"{HELDOUT}/{part}", "known": f"{INDEX}/{part}",
+            "merged": f"{folder}/merged",
+        },
+        records=[f"{folder}/merged/merged.json"], details=[f"{INDEX}/{part}/*manifest.json"],
+        input=Key(key=INPUT), labeled=Key(key=f"{folder}/labeled") if labeled else None,
+        given=Key(key=f"{folder}/given") if given else None, index=Key(key=INDEX) if number else None,
+        iteration=number,
+    )  # fmt: skip
+
+
+def committee_engines(study: Config, stage: int) -> list[EngineUse]:
+    """Engines that explore jobs run: those that explore, the trainer's for its models, and those that teach."""
+    uses = [EngineUse(role="explore", name=group.engine) for group in study.stages[stage].explore]
+    uses.append(EngineUse(role="train", name=study.train.engine))
+    if study.select.score == "teacher":
+        uses += [EngineUse(role="label", name=part.label.engine) for part in study.parts if part.label is not None]
+    return list({(use.role, use.name): use for use in uses}.values())
+
+
+def label_cache(study: DataStudy) -> str | None:
+    """Key of the label cache in a cluster's object store, if any engine of the study wants one."""
+    wanted = any(part.label is not None and part.label.cached for part in study.parts)
+    return f"{study.cluster.prefix}{CACHE}" if study.label_cache and wanted else None
