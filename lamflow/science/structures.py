@@ -13,6 +13,10 @@ from lamflow.config.structures import Crystal, Slab, StructureSet
 from lamflow.data import Frame
 from lamflow.data.frames import Floats
 
+EDGE = 1e-6
+"""Fractions of a cell that are nearer to 0 or 1 are rounding."""
+SAME_DISTANCE, NEIGHBORS = 1e-4, 1.2
+"""Å by which distances may differ, and how far neighbours may be, in smallest distances."""
 TRIED, REACH = 400, 3.0
 """Points that are tried for an interstitial atom, and how far from an atom they may be, in Å."""
 
@@ -56,12 +60,60 @@ def make_copies(sources: Sequence[Frame], settings: StructureSet, seed: int) -> 
 
 
 def _slab(bulk: Frame, slab: Slab) -> Frame:
+    """Layers of a crystal with vacuum above. Raises ValueError for a cut that is not of the crystal."""
     from ase.build import surface
 
     if not bulk.pbc:
         raise ValueError("slab: a surface is cut out of a crystal, and this structure is isolated")
-    atoms = surface(bulk.to_ase(), slab.miller, slab.layers, vacuum=slab.vacuum / 2, periodic=True)
-    return Frame.from_ase(atoms)
+    atoms = _off_the_edges(bulk, slab.miller).to_ase()
+    cut = Frame.from_ase(surface(atoms, slab.miller, slab.layers, vacuum=slab.vacuum / 2, periodic=True))
+    _check_neighbors(cut, bulk, f"slab: miller {slab.miller}")
+    return cut
+
+
+def _off_the_edges(bulk: Frame, miller: Sequence[int]) -> Frame:
+    """The crystal moved along the normal of the planes (hkl) so that no atom lies at the edge of the cut.
+
+    ASE wraps atoms along the normal of a cut that is not periodic there: an atom of the lowest plane that rounding has
+    put below zero would come back in a wrong place.
+    """
+    fractions = np.linalg.solve(bulk.cell.T, bulk.positions.T).T
+    fractions -= np.floor(fractions + EDGE)
+    heights = fractions @ np.asarray(miller, dtype=np.float64)  # in units of the distance of lattice planes
+    heights = np.sort(heights - np.floor(heights + EDGE))
+    gaps = np.diff(np.append(heights, heights[0] + 1))
+    normal = np.linalg.inv(bulk.cell) @ np.asarray(miller, dtype=np.float64)
+    shift = gaps[gaps > EDGE].min(initial=1.0) / 2 * normal / max(float(normal @ normal), EDGE)
+    return replace(bulk, positions=fractions @ bulk.cell + shift)
+
+
+def _check_neighbors(cut: Frame, bulk: Frame, what: str) -> None:
+    """Raise ValueError where atoms that were cut out of a crystal are nearer to others, or to more, than inside it."""
+    nearest, coordination = _neighbors(bulk)
+    closest, most = _neighbors(cut, NEIGHBORS * nearest)
+    if closest < nearest - SAME_DISTANCE or most > coordination:
+        raise ValueError(
+            f"{what}: the cut is not of the crystal: its atoms are {closest:.4f} Å apart and have up to {most} "
+            f"neighbours, inside of the crystal {nearest:.4f} Å and {coordination}; please report this"
+        )
+
+
+def _neighbors(frame: Frame, within: float | None = None) -> tuple[float, int]:
+    """Smallest distance of two atoms in Å, and the largest number of neighbours `within` so many Å.
+
+    Without a number it is NEIGHBORS times the smallest distance.
+    """
+    from ase.neighborlist import neighbor_list
+
+    atoms = frame.to_ase()
+    reach = within or (8 * abs(np.linalg.det(frame.cell)) / frame.natoms) ** (1 / 3)
+    distances = np.zeros(0)
+    while not len(distances):
+        index, distances = neighbor_list("id", atoms, reach)
+        reach *= 1.5
+    shell = within or NEIGHBORS * float(distances.min())
+    index, distances = neighbor_list("id", atoms, shell) if within is None else (index, distances)
+    return float(distances.min()), int(np.bincount(index).max())
 
 
 def _vary(frame: Frame, settings: StructureSet, rng: np.random.Generator) -> Frame:

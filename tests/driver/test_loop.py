@@ -166,7 +166,7 @@ class StopAfter(Listener):
         self.wanted, self.step, self.number = number, step, -1
 
     def begins(self, graph: Graph) -> None:
-        self.number = number
+        self.number = graph.round
 
     def progress(self, done: dict[str, float]) -> None:
         if self.number == self.wanted and done.get(self.step) == 1.0:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from ase.neighborlist import neighbor_list
 from pydantic import ValidationError
 
 from lamflow.config.structures import StructureSet
@@ -48,6 +51,46 @@ def test_a_slab_has_its_layers_and_its_vacuum() -> None:
         assert empty >= 10 - 1e-3
         assert slab.pbc
         assert nearest(slab) == pytest.approx(3.6 / 2**0.5)
+
+
+LATTICES = {
+    "fcc": {"formula": "Cu", "lattice": "fcc", "a": 3.6, "cubic": True},
+    "primitive fcc": {"formula": "Cu", "lattice": "fcc", "a": 3.6, "cubic": False},
+    "bcc": {"formula": "Fe", "lattice": "bcc", "a": 2.87, "cubic": True},
+    "hcp": {"formula": "Mg", "lattice": "hcp", "a": 3.21, "c": 5.21, "cubic": False},
+    "diamond": {"formula": "Si", "lattice": "diamond", "a": 5.43, "cubic": True},
+    "rock salt": {"formula": "NaCl", "lattice": "rocksalt", "a": 5.64, "cubic": True},
+}
+
+
+def environments(frame: Frame, reach: float) -> tuple[float, list[int]]:
+    """Smallest distance, and the numbers of neighbours within `reach` that occur."""
+    index, distances = neighbor_list("id", frame.to_ase(), reach)
+    return float(distances.min()), sorted(set(np.bincount(index, minlength=frame.natoms).tolist()))
+
+
+@pytest.mark.parametrize("lattice", LATTICES)
+@pytest.mark.parametrize("miller", [[1, 0, 0], [1, 1, 0], [1, 1, 1], [2, 1, 1], [3, 1, 0], [-1, 1, 2]])
+@pytest.mark.parametrize("rounding", [0.0, 1e-12, 1e-10, 1e-8])
+def test_a_slab_is_the_crystal_inside_however_numbers_are_rounded(
+    lattice: str, miller: list[int], rounding: float
+) -> None:
+    settings = StructureSet.model_validate(
+        {"name": "x", "crystal": LATTICES[lattice], "slab": {"miller": miller, "layers": 12, "vacuum": 12}}
+    )
+    assert settings.crystal is not None
+    bulk = build_crystal(settings.crystal)
+    rng = np.random.default_rng(len(lattice) + sum(miller))
+    noisy = replace(bulk, positions=bulk.positions + rounding * rng.uniform(-1, 1, bulk.positions.shape))
+    [slab] = make_copies([noisy], settings, 1)
+    reach = 1.2 * environments(bulk, 4.0)[0]
+    nearest, inside = environments(bulk, reach)
+    closest, counts = environments(slab, reach)
+    assert closest == pytest.approx(nearest, abs=1e-6)
+    assert max(counts) == max(inside), "atoms in the middle see what they see in the crystal"
+    assert slab.natoms % 12 == 0
+    empty = slab.cell[2, 2] - np.ptp(slab.positions[:, 2])
+    assert empty == pytest.approx(12, abs=1e-3)
 
 
 def test_vacancies_and_interstitials() -> None:
