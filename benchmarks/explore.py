@@ -68,7 +68,7 @@ def train(root: Path) -> None:
     from lamflow.engines.deepmd.settings import DeepmdTraining
     from lamflow.engines.deepmd.trainer import DeepmdTrainer
     from lamflow.engines.emt import Emt, EmtEvaluator
-    from lamflow.engines.protocol import TrainTask
+    from lamflow.engines.protocol import TrainingJob
 
     emt, frames = EmtEvaluator(Emt()), []
     for temperature, lattice in ((300.0, 3.6), (1200.0, 3.65), (2400.0, 3.75)):
@@ -79,7 +79,7 @@ def train(root: Path) -> None:
     write_dataset(root / "data", items, ["Cu"], "deepmd/npy")
     trainer = DeepmdTrainer(DeepmdTraining.model_validate(TRAINING))
     for index in range(4):
-        task = TrainTask(
+        task = TrainingJob(
             tuple(systems(root / "data")), ("Cu",), index + 1, None, root / str(index), root / f"scratch-{index}", index
         )
         trainer.train(task, lambda _: None)
@@ -101,12 +101,12 @@ def explored(  # noqa: PLR0917  what a run is
     from lamflow.engines.batched import BatchedExploration, BatchedExplorer
     from lamflow.engines.lammps.explorer import LammpsExplorer
     from lamflow.engines.lammps.settings import LammpsExploration
-    from lamflow.engines.protocol import ExploreTask
+    from lamflow.engines.protocol import Simulation
 
     common = {"structures": ["x"], "temperatures": [temperature], "steps": steps, "every": every, "timestep": TIMESTEP}
     condition = {"temperature": temperature}
     stamp = time.monotonic_ns()
-    tasks = [ExploreTask(start, condition, 7 + n, work / f"{stamp}-{n}") for n, start in enumerate(starts)]
+    tasks = [Simulation(start, condition, 7 + n, work / f"{stamp}-{n}") for n, start in enumerate(starts)]
     if engine == "batched":
         made = BatchedExplorer(BatchedExploration.model_validate({"engine": "batched", "ensemble": ensemble, **common}))
         return list(made.explore_all(tasks, committee))

@@ -21,7 +21,7 @@ from lamflow.data.dataset import Item, Origin, task_systems, write_dataset
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.deepmd.trainer import DeepmdTrainer
 from lamflow.engines.emt import Emt, EmtEvaluator
-from lamflow.engines.protocol import TaskData, TrainTask
+from lamflow.engines.protocol import HeadData, TrainingJob
 
 METALS = {"Al": 4.05, "Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52}
 MODEL = {
@@ -59,12 +59,12 @@ def seconds(count: int, steps: int) -> float:
         root = Path(name)
         os.chdir(root)
         by_task = data_of(root / "data", count)
-        tasks = tuple(TaskData(task, tuple(systems)) for task, systems in by_task.items())
+        tasks = tuple(HeadData(task, tuple(systems)) for task, systems in by_task.items())
         settings = DeepmdTraining(
             engine="deepmd", models=1, steps=steps, input={"model": MODEL, "training": {"data": {"batch_size": 1}}}
         )
         systems = tuple(path for paths in by_task.values() for path in paths)
-        task = TrainTask(systems, tuple(METALS), 1, None, root / "out", root / "scratch", tasks=tasks)
+        task = TrainingJob(systems, tuple(METALS), 1, None, root / "out", root / "scratch", heads=tasks)
         with timed() as clock:
             DeepmdTrainer(settings).train(task, lambda _: None)
         return clock.seconds

@@ -28,7 +28,7 @@ from lamflow.engines import registry
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.deepmd.trainer import DeepmdTrainer
 from lamflow.engines.emt import Emt, EmtEvaluator
-from lamflow.engines.protocol import TrainTask
+from lamflow.engines.protocol import TrainingJob
 
 POD = """\
 import sys
@@ -82,7 +82,7 @@ def train_teacher(root: Path) -> Path:
     settings = DeepmdTraining(
         engine="deepmd", models=1, steps=20, input={"model": MODEL, "training": {"data": {"batch_size": 1}}}
     )
-    task = TrainTask(tuple(systems(root / "data")), ("Al", "Cu"), 1, None, root / "teacher", root / "scratch-teacher")
+    task = TrainingJob(tuple(systems(root / "data")), ("Al", "Cu"), 1, None, root / "teacher", root / "scratch-teacher")
     DeepmdTrainer(settings).train(task, lambda _: None)
     return root / "teacher" / "model.pth"
 

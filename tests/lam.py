@@ -12,7 +12,7 @@ from ase.build import bulk
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, write_dataset
 from lamflow.engines.emt import Emt, EmtEvaluator
-from lamflow.engines.protocol import TaskData, TrainTask
+from lamflow.engines.protocol import HeadData, TrainingJob
 
 ELEMENTS = ("Al", "Cu", "Ag")
 LATTICE = {"Al": 4.05, "Cu": 3.61, "Ag": 4.09}
@@ -79,10 +79,10 @@ def data(folder: Path, items: list[Item], elements: tuple[str, ...] = ELEMENTS) 
     return tuple(systems(folder))
 
 
-def training(folder: Path, name: str, systems: tuple[Path, ...], **more: Any) -> TrainTask:
+def training(folder: Path, name: str, systems: tuple[Path, ...], **more: Any) -> TrainingJob:
     """A training in `folder`."""
     given = {"elements": ELEMENTS, "seed": 1, "previous": None, **more}
-    return TrainTask(systems=systems, output=folder / name, scratch=folder / f"{name}-scratch", **given)
+    return TrainingJob(systems=systems, output=folder / name, scratch=folder / f"{name}-scratch", **given)
 
 
 def train_lam(folder: Path, descriptor: dict[str, Any], steps: int) -> Path:
@@ -94,7 +94,7 @@ def train_lam(folder: Path, descriptor: dict[str, Any], steps: int) -> Path:
     aluminium = data(folder / "aluminium", labeled(metal("Al", 16, 2), offset=5.0))
     settings = DeepmdTraining(engine="deepmd", models=1, steps=steps, input=model_input(descriptor))
     task = training(
-        folder, "lam", copper + aluminium, tasks=(TaskData("copper", copper), TaskData("aluminium", aluminium))
+        folder, "lam", copper + aluminium, heads=(HeadData("copper", copper), HeadData("aluminium", aluminium))
     )
     DeepmdTrainer(settings).train(task, lambda share: None)
     return folder / "lam" / "model.pt"

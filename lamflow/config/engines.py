@@ -40,7 +40,7 @@ class EngineSettings(Section):
         """Chemical symbols that the engine can treat with these settings; None for all."""
         return None
 
-    def fixed(self, config: DataStudy) -> Self:
+    def pinned(self, config: DataStudy) -> Self:
         """These settings with what must stay the same during a run written down; asked once, when it is prepared."""
         del config
         return self
@@ -66,17 +66,17 @@ class TrainerSettings(EngineSettings):
     pre-trained one agree more than they should; this keeps them apart."""
 
     @property
-    def total(self) -> int:
+    def n_models(self) -> int:
         """How many models are trained in all."""
         return self.models
 
     @property
-    def hot(self) -> bool:
+    def uses_electronic_temperature(self) -> bool:
         """Models depend on the electronic temperature of a frame."""
         return False
 
     @property
-    def within(self) -> float:
+    def speed_tolerance(self) -> float:
         """Of several architectures the fastest is chosen whose error is at most so many times the best one's."""
         return 1.0
 
@@ -85,8 +85,8 @@ class TrainerSettings(EngineSettings):
         del index
         return False
 
-    def recipe(self, iteration: int, index: int) -> str:
-        """Changes when an iteration trains model `index` in another way although the data are the same."""
+    def input_text(self, iteration: int, index: int) -> str:
+        """What an iteration does with model `index` that neither its data nor these settings say."""
         del iteration, index
         return ""
 
@@ -156,7 +156,7 @@ class WalkerSettings(ExplorerSettings):
         return [condition for condition in self.conditions() if condition["temperature"] == self.ladder[rung]]
 
     @property
-    def ends(self) -> str | None:
+    def final_structures(self) -> str | None:
         """Name of the structure set whose structures runs go to, for engines that follow paths."""
         return None
 
@@ -273,19 +273,19 @@ class SearcherSettings(ExplorerSettings):
 class LabelerSettings(EngineSettings):
     """What every labeler is told."""
 
-    beside_physics: ClassVar[frozenset[str]] = frozenset()
+    nonphysical_keys: ClassVar[frozenset[str]] = frozenset()
     """Settings that change how a label is computed and not what it is."""
     cached: ClassVar[bool] = True
     """Labels are worth keeping for other runs; engines that are as fast as a disk say no."""
 
     @property
-    def hot(self) -> bool:
+    def uses_electronic_temperature(self) -> bool:
         """Labels depend on the electronic temperature of a frame; frames that have one are refused otherwise."""
         return False
 
-    def identity(self) -> dict[str, str]:
-        """What a label depends on beside these settings and the files that they name, for the label cache."""
-        return {}
+    def implementation_hash(self) -> str:
+        """Hash of what a label depends on beside these settings and the files that they name; empty for nothing."""
+        return ""
 
     @property
     def at_once(self) -> int:

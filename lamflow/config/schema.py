@@ -211,7 +211,7 @@ class DataStudy(Study):
         if known is not None and set(self.elements) - known and not self.tasks:
             unknown, listed = ", ".join(sorted(set(self.elements) - known)), ", ".join(sorted(known))
             raise ValueError(f"label: {part.label.engine} cannot treat {unknown}; as set up here it knows {listed}")
-        if not part.label.hot:
+        if not part.label.uses_electronic_temperature:
             self._electrons_are_cold(part, where)
 
     def _electrons_are_cold(self, part: Task, where: str) -> None:
@@ -286,7 +286,7 @@ class Config(TrainingStudy):
     @property
     def measures_speed(self) -> bool:
         """See TrainingStudy."""
-        return self.select.score == "teacher" or self.train.total > self.train.models
+        return self.select.score == "teacher" or self.train.n_models > self.train.models
 
     @model_validator(mode="after")
     def _learning_fits(self) -> Self:
@@ -297,7 +297,7 @@ class Config(TrainingStudy):
             )
         self._searches_fit()
         self._ladders_fit()
-        for stage in self.stages if not self.train.hot else ():
+        for stage in self.stages if not self.train.uses_electronic_temperature else ():
             if any(isinstance(group, DynamicsSettings) and group.electronic_temperatures for group in stage.explore):
                 raise ValueError(
                     f"stages.{stage.name}: electronic_temperatures mean nothing to models that do not learn one; see "
@@ -308,7 +308,7 @@ class Config(TrainingStudy):
                 "budget.forgetting: there are no replay data: no task goes on with a head of the pre-trained model; "
                 "add one that is called like it, without `head`"
             )
-        if self.has_committee and self.train.total < 2:
+        if self.has_committee and self.train.n_models < 2:
             raise ValueError(
                 "train.models: a committee needs two models at least; one is enough with select.score: teacher"
             )
@@ -342,7 +342,11 @@ class Config(TrainingStudy):
         yield from super()._used_structures()
         for stage in self.stages:
             for group in stage.explore:
-                names = [*group.structures, *filter(None, [group.ends])] if isinstance(group, WalkerSettings) else []
+                names = (
+                    [*group.structures, *filter(None, [group.final_structures])]
+                    if isinstance(group, WalkerSettings)
+                    else []
+                )
                 yield from ((f"stages.{stage.name}.explore", name) for name in names)
 
     def _labeler_fits(self, part: Task) -> None:

@@ -30,7 +30,7 @@ from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, w
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.rundir import FOLDERS, RunDirectory
 from lamflow.engines import registry
-from lamflow.engines.protocol import Refuses, SearchTask
+from lamflow.engines.protocol import ChecksFrames, SearchJob
 from lamflow.errors import EngineError, InputError, StateError
 from lamflow.science.filters import REASONS, Limits, refused
 from lamflow.science.structures import build_crystal, make_copies
@@ -101,10 +101,10 @@ def frozen(config: DataStudy, directory: RunDirectory) -> str:
 def _fixed(config: DataStudy) -> DataStudy:
     """With what the label engines want to stay the same during the run."""
 
-    def fixed(part: Any) -> Any:
-        return part.fixed(config) if isinstance(part, LabelerSettings) else None
+    def pinned(part: Any) -> Any:
+        return part.pinned(config) if isinstance(part, LabelerSettings) else None
 
-    return config.model_copy(update={name: rebuilt(getattr(config, name), fixed) for name in ("label", "tasks")})
+    return config.model_copy(update={name: rebuilt(getattr(config, name), pinned) for name in ("label", "tasks")})
 
 
 def fingerprint(config: DataStudy) -> str:
@@ -176,7 +176,7 @@ def _generated(settings: StructureSet, search: ExplorerSettings, seed: int) -> l
         raise InputError(f"structures.{settings.name}.generate: {missing}")
     with tempfile.TemporaryDirectory() as folder:
         own = child_seed(seed, "generate", settings.name)
-        task = SearchTask(Path(folder) / "search", 1, search.conditions()[0], own)
+        task = SearchJob(Path(folder) / "search", 1, search.conditions()[0], own)
         try:
             return registry.searcher(search).propose(task, [])
         except EngineError as error:
@@ -216,13 +216,13 @@ def check_inputs(config: DataStudy) -> list[str]:
     return examine(fetched(config, only_if_here=True))
 
 
-def _refusing(settings: LabelerSettings) -> Refuses | None:
+def _refusing(settings: LabelerSettings) -> ChecksFrames | None:
     """The label engine, if it knows what it refuses; one whose model has not been fetched does not."""
     try:
         labeler = registry.labeler(settings)
     except EngineError:
         return None
-    return labeler if isinstance(labeler, Refuses) else None
+    return labeler if isinstance(labeler, ChecksFrames) else None
 
 
 def _check_labels(config: DataStudy, structures: Mapping[str, list[Frame]]) -> None:
@@ -233,7 +233,7 @@ def _check_labels(config: DataStudy, structures: Mapping[str, list[Frame]]) -> N
             continue
         explored = config.explored_structures(part.name)
         for name in dict.fromkeys([*part.start.label, *part.heldout.label, *explored]):
-            reason = labeler.refusal(structures[name][0]) if name in structures else None
+            reason = labeler.unsupported_reason(structures[name][0]) if name in structures else None
             if reason is not None:
                 raise InputError(f"label: structures.{name} cannot be labeled: {reason}")
 

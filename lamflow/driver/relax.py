@@ -122,7 +122,7 @@ def _newest(directory: RunDirectory, config: Config) -> int:
     last = len(directory.iterations())
     for number in range(last, 0, -1):
         found = list((directory.path / iteration_key(number) / "models").glob("*/model.json"))
-        if len(found) == config.train.total:
+        if len(found) == config.train.n_models:
             return number
     raise StateError(f"{directory.path}: the run has no trained models yet; wait for its first iteration")
 

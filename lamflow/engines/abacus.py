@@ -90,7 +90,7 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
 
     output = "abacus.out"
     results = ("OUT.ABACUS",)
-    heavy = ("OUT.ABACUS/*CHG*", "OUT.ABACUS/*.cube", "OUT.ABACUS/WAVEFUNC*")
+    temporary_files = ("OUT.ABACUS/*CHG*", "OUT.ABACUS/*.cube", "OUT.ABACUS/WAVEFUNC*")
 
     def files(self, settings: Abacus, frame: Frame) -> dict[str, str | Path]:
         """INPUT, STRU, KPT, and the files of pseudopotentials and orbitals."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.util
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -21,7 +23,7 @@ from lamflow.config.engines import DynamicsSettings, Engine, LabelerSettings
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
 from lamflow.data.store import file_hash
-from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure, Model
+from lamflow.engines.protocol import Evaluator, LabelFailure, Model, Simulation
 from lamflow.errors import EngineError, InputError
 from lamflow.units import BAR_IN_EV_PER_A3, EvPerAngstrom
 
@@ -55,7 +57,7 @@ class AseExploration(DynamicsSettings):
         return self
 
     @property
-    def ends(self) -> str | None:
+    def final_structures(self) -> str | None:
         """See WalkerSettings."""
         return self.to
 
@@ -96,7 +98,7 @@ class AseLabels(LabelerSettings):
                 )
         return []
 
-    def identity(self) -> dict[str, str]:
+    def implementation_hash(self) -> str:
         """The package's version, and the files that its arguments name."""
         package, found = self.calculator.split(".")[0], {}
         with contextlib.suppress(PackageNotFoundError):
@@ -104,7 +106,7 @@ class AseLabels(LabelerSettings):
         for name, value in self.arguments.items():
             if isinstance(value, str) and Path(value).is_file():
                 found[name] = file_hash(Path(value))
-        return found
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
     def made(self) -> Calculator:
         """A new calculator. Raises TypeError for what is none, and what importing and making it raise."""
@@ -184,20 +186,20 @@ class AseExplorer:
     def __init__(self, settings: AseExploration) -> None:
         self.settings = settings
 
-    def explore(self, task: ExploreTask, model: Model) -> Trajectory:
+    def explore(self, simulation: Simulation, model: Model) -> Trajectory:
         """See Explorer."""
-        if self.settings.method == "npt" and not task.start.pbc:
+        if self.settings.method == "npt" and not simulation.start.pbc:
             raise EngineError("npt needs a periodic structure; use nvt for an isolated one")
-        if task.start.natoms < 2 and self.settings.method != "relax":
+        if simulation.start.natoms < 2 and self.settings.method != "relax":
             raise EngineError("dynamics needs at least two atoms; give the structure set a supercell")
         if self.settings.method == "neb":
-            return self._band(task, model)
-        atoms = task.start.to_ase()
+            return self._band(simulation, model)
+        atoms = simulation.start.to_ase()
         atoms.calc = EvaluatorCalculator(model)
         kept: list[Frame] = []
         velocities: list[np.ndarray] = []
         steps: list[int] = []
-        dynamics = self._dynamics(atoms, task)
+        dynamics = self._dynamics(atoms, simulation)
 
         def keep() -> None:
             if dynamics.nsteps == 0:
@@ -228,12 +230,12 @@ class AseExplorer:
         moving = np.array(velocities) if velocities and self.settings.method != "relax" else None
         return replace(Trajectory.of(kept, steps, failure), velocities=moving)
 
-    def _band(self, task: ExploreTask, model: Model) -> Trajectory:
+    def _band(self, simulation: Simulation, model: Model) -> Trajectory:
         """A nudged elastic band (G. Henkelman et al., J. Chem. Phys. 113, 9901 (2000)); its images are the frames."""
         from ase.mep import NEB
         from ase.optimize import FIRE
 
-        start, end = task.start, task.end
+        start, end = simulation.start, simulation.end
         if end is None or not np.array_equal(start.numbers, end.numbers) or start.pbc != end.pbc:
             raise EngineError("neb needs two ends with the same atoms in the same order; see `to`")
         images = [start.to_ase() for _ in range(self.settings.images - 1)] + [end.to_ase()]
@@ -264,22 +266,22 @@ class AseExplorer:
             raise EngineError(failure or "the band was not moved")
         return Trajectory.of(kept, steps, failure)
 
-    def _dynamics(self, atoms: Any, task: ExploreTask) -> Any:
+    def _dynamics(self, atoms: Any, simulation: Simulation) -> Any:
         from ase.md.langevin import Langevin
         from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
         from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
         from ase.md.verlet import VelocityVerlet
         from ase.optimize import FIRE
 
-        settings, temperature = self.settings, task.condition.get("temperature", 0.0)
-        pressure = task.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
+        settings, temperature = self.settings, simulation.condition.get("temperature", 0.0)
+        pressure = simulation.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
         step = settings.timestep * 1000 * fs
         if settings.method == "relax":
             from ase.filters import FrechetCellFilter
 
-            system = FrechetCellFilter(atoms, scalar_pressure=pressure) if task.start.pbc else atoms
+            system = FrechetCellFilter(atoms, scalar_pressure=pressure) if simulation.start.pbc else atoms
             return FIRE(system, logfile=None)
-        rng = np.random.RandomState(task.seed % 2**32)
+        rng = np.random.RandomState(simulation.seed % 2**32)
         MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
         Stationary(atoms)
         if settings.method == "nve":

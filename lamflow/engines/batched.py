@@ -13,7 +13,7 @@ from lamflow.config.engines import DynamicsSettings, Engine, Relaxation
 from lamflow.config.seeds import child_seed
 from lamflow.data import Deviations, Frame, Labels, Trajectory
 from lamflow.data.frames import Floats, Ints
-from lamflow.engines.protocol import Evaluator, ExploreTask, Model, Moving, MovingModel
+from lamflow.engines.protocol import BatchSession, Evaluator, Model, SessionModel, Simulation
 from lamflow.errors import EngineError
 from lamflow.science.deviation import deviations
 from lamflow.science.dynamics import Dynamics, Systems
@@ -74,13 +74,13 @@ class _Kept:
 
 
 class OneByOne:
-    """Any models as Moving: every step evaluates frames as if for the first time."""
+    """Any models as BatchSession: every step evaluates frames as if for the first time."""
 
     def __init__(self, models: Sequence[Evaluator], starts: Sequence[Frame]) -> None:
         self.models, self.starts = models, starts
 
     def evaluate(self, positions: Floats, cells: Floats, numbers: Ints, models: int = 1) -> tuple[Floats, ...]:
-        """See Moving. What cannot be evaluated is no number."""
+        """See BatchSession. What cannot be evaluated is no number."""
         starts = [self.starts[number] for number in numbers]
         frames = [
             Frame(start.numbers, own, cell, start.pbc, start.electronic_temperature)
@@ -110,43 +110,45 @@ class BatchedExplorer:
     def __init__(self, settings: BatchedExploration) -> None:
         self.settings = settings
 
-    def explore(self, task: ExploreTask, model: Model) -> Trajectory:
+    def explore(self, simulation: Simulation, model: Model) -> Trajectory:
         """See Explorer."""
-        [found] = self.explore_all([task], [model])
+        [found] = self.explore_all([simulation], [model])
         if not len(found):
             raise EngineError(found.failure or "no frame was kept")
         return found
 
-    def explore_all(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> Iterator[Trajectory]:
+    def explore_all(self, simulations: Sequence[Simulation], committee: Sequence[Model]) -> Iterator[Trajectory]:
         """See BatchExplorer. Systems with the same number of atoms advance together."""
         alike: dict[tuple[int, bool, bool], list[int]] = {}
-        for place, task in enumerate(tasks):
-            start = task.start
+        for place, simulation in enumerate(simulations):
+            start = simulation.start
             alike.setdefault((start.natoms, start.pbc, start.electronic_temperature is None), []).append(place)
         found: dict[int, Trajectory] = {}
         for places in alike.values():
-            mine = [tasks[place] for place in places]
+            mine = [simulations[place] for place in places]
             try:
                 made = self._relax(mine, committee) if self.settings.ensemble == "relax" else self._run(mine, committee)
             except EngineError as error:
-                made = [Trajectory.nothing(task.start, str(error).splitlines()[0], str(error)) for task in mine]
+                made = [
+                    Trajectory.nothing(simulation.start, str(error).splitlines()[0], str(error)) for simulation in mine
+                ]
             found |= zip(places, made, strict=True)
-        yield from (found[place] for place in range(len(tasks)))
+        yield from (found[place] for place in range(len(simulations)))
 
-    def _run(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> list[Trajectory]:
-        settings, starts = self.settings, [task.start for task in tasks]
+    def _run(self, simulations: Sequence[Simulation], committee: Sequence[Model]) -> list[Trajectory]:
+        settings, starts = self.settings, [simulation.start for simulation in simulations]
         if settings.ensemble == "npt" and not starts[0].pbc:
             raise EngineError("npt needs periodic structures; use langevin for isolated ones")
         if starts[0].natoms < 2:
             raise EngineError("dynamics needs at least two atoms; give the structure set a supercell")
-        moving = _moving(committee, starts)
-        dynamics = self._dynamics(tasks)
+        session = _session(committee, starts)
+        dynamics = self._dynamics(simulations)
         systems = _begin(starts, dynamics)
-        kept = [_Kept() for _ in tasks]
+        kept = [_Kept() for _ in simulations]
         volumes = np.abs(np.linalg.det(systems.cells))
 
         def evaluate(positions: Floats, cells: Floats, numbers: Ints) -> tuple[Floats, Floats, Floats]:
-            energies, forces, virials = moving.evaluate(positions, cells, numbers)
+            energies, forces, virials = session.evaluate(positions, cells, numbers)
             return energies[0], forces[0], virials[0]
 
         try:
@@ -160,20 +162,21 @@ class BatchedExplorer:
                 dynamics.step(systems, evaluate)
                 self._drop(systems, kept, step, volumes)
                 if step % settings.every == 0 and len(systems.number):
-                    _keep(systems, kept, step, moving, len(committee))
+                    _keep(systems, kept, step, session, len(committee))
         except EngineError as error:  # what was kept until then is good
             for number in systems.number:
                 kept[int(number)].failure = str(error).splitlines()[0]
         return [own.trajectory(start) for own, start in zip(kept, starts, strict=True)]
 
-    def _dynamics(self, tasks: Sequence[ExploreTask]) -> Dynamics:
+    def _dynamics(self, simulations: Sequence[Simulation]) -> Dynamics:
         settings = self.settings
-        pressures = [task.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3 for task in tasks]
+        temperatures = [simulation.condition["temperature"] for simulation in simulations]
+        seeds = [child_seed(simulation.seed, "dynamics") for simulation in simulations]
+        pressures = [simulation.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3 for simulation in simulations]
         assert settings.ensemble != "relax"  # noqa: S101  see explore_all
         return Dynamics(
-            settings.ensemble, settings.timestep, np.array([task.condition["temperature"] for task in tasks]),
-            [child_seed(task.seed, "dynamics") for task in tasks], np.array(pressures), settings.thermostat_time,
-            settings.barostat_time, settings.compressibility / BAR_IN_EV_PER_A3,
+            settings.ensemble, settings.timestep, np.array(temperatures), seeds, np.array(pressures),
+            settings.thermostat_time, settings.barostat_time, settings.compressibility / BAR_IN_EV_PER_A3,
         )  # fmt: skip
 
     def _drop(self, systems: Systems, kept: Sequence[_Kept], step: int, volumes: Floats) -> None:
@@ -188,27 +191,31 @@ class BatchedExplorer:
             kept[int(number)].failure = f"the run {why} at step {step}"
         systems.keep(np.flatnonzero(good))
 
-    def _relax(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> list[Trajectory]:
+    def _relax(self, simulations: Sequence[Simulation], committee: Sequence[Model]) -> list[Trajectory]:
         """FIRE on atoms and cell of all systems."""
         settings = self.settings
-        pressures = sorted({task.condition.get("pressure", 0.0) for task in tasks})
+        pressures = sorted({simulation.condition.get("pressure", 0.0) for simulation in simulations})
         how = Relaxation(method="fire", steps=settings.steps, fmax=settings.fmax)
         paths: dict[int, Trajectory] = {}
         for pressure in pressures:
-            mine = [place for place, task in enumerate(tasks) if task.condition.get("pressure", 0.0) == pressure]
-            starts = [tasks[place].start for place in mine]
+            mine = [
+                place
+                for place, simulation in enumerate(simulations)
+                if simulation.condition.get("pressure", 0.0) == pressure
+            ]
+            starts = [simulations[place].start for place in mine]
             relaxed = relax(starts, committee[0].evaluate, how, pressure * BAR_IN_EV_PER_A3)
             for place, path in zip(mine, relaxed, strict=True):
                 last = len(path.steps) - 1
                 chosen = np.array(sorted({*range(0, last + 1, settings.every), last}), dtype=np.int64)
                 whole = path.steps.part(chosen)
                 paths[place] = replace(whole, failure=path.failure)
-        return [paths[place] for place in range(len(tasks))]
+        return [paths[place] for place in range(len(simulations))]
 
 
-def _moving(committee: Sequence[Model], starts: Sequence[Frame]) -> Moving:
+def _session(committee: Sequence[Model], starts: Sequence[Frame]) -> BatchSession:
     first: Any = committee[0]
-    made = first.moving(starts, committee[1:]) if isinstance(first, MovingModel) else None
+    made = first.open_session(starts, committee[1:]) if isinstance(first, SessionModel) else None
     return made if made is not None else OneByOne(committee, starts)
 
 
@@ -222,10 +229,10 @@ def _begin(starts: Sequence[Frame], dynamics: Dynamics) -> Systems:
     )  # fmt: skip
 
 
-def _keep(systems: Systems, kept: Sequence[_Kept], step: int, moving: Moving, models: int) -> None:
+def _keep(systems: Systems, kept: Sequence[_Kept], step: int, session: BatchSession, models: int) -> None:
     """Keep a frame of each system, with what all models say of it."""
     if models > 1:
-        energies, forces, virials = moving.evaluate(systems.positions, systems.cells, systems.number, models)
+        energies, forces, virials = session.evaluate(systems.positions, systems.cells, systems.number, models)
     else:
         energies, forces, virials = systems.energies[None], systems.forces[None], systems.virials[None]
     for row, number in enumerate(systems.number):

@@ -97,7 +97,7 @@ class Cp2kLabeler(ProgramLabeler[Cp2k]):
     """Labeler by CP2K."""
 
     output = "cp2k.out"
-    heavy = ("*.wfn*", "*.kp*", "*.restart*")
+    temporary_files = ("*.wfn*", "*.kp*", "*.restart*")
 
     def command(self, settings: Cp2k) -> list[str]:
         """CP2K reads its input by name."""

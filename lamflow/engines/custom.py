@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -23,7 +25,7 @@ from lamflow.errors import InputError
 class Custom(ProgramSettings):
     """Labels by a command of your own that reads and writes formats which dpdata or ASE know."""
 
-    beside_physics = frozenset({"label_timeout", "remedies"})  # here the command is what is computed
+    nonphysical_keys = frozenset({"label_timeout", "remedies"})  # here the command is what is computed
 
     engine: Literal["custom"]
     command: list[str] = Field(min_length=1)
@@ -64,23 +66,22 @@ class Custom(ProgramSettings):
         return self
 
     @property
-    def hot(self) -> bool:
+    def uses_electronic_temperature(self) -> bool:
         """As the user says."""
         return self.electronic_temperature
 
-    def identity(self) -> dict[str, str]:
+    def implementation_hash(self) -> str:
         """The scripts that the command names."""
         words = [Path(word) for word in self.command]
-        return {
-            str(number): file_hash(word) for number, word in enumerate(words) if word.is_absolute() and word.is_file()
-        }
+        found = {index: file_hash(word) for index, word in enumerate(words) if word.is_absolute() and word.is_file()}
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest() if found else ""
 
 
 class CustomLabeler(ProgramLabeler[Custom]):
     """Labeler by a command."""
 
     output = "stdout.log"
-    strict = True
+    require_exit_zero = True
 
     def __init__(self, settings: Custom) -> None:
         super().__init__(settings)
@@ -89,8 +90,8 @@ class CustomLabeler(ProgramLabeler[Custom]):
     def environment(self, settings: Custom, frame: Frame) -> dict[str, str]:
         """The user's variables, and the electronic temperature."""
         heat = frame.electronic_temperature
-        hot = {} if heat is None else {"LAMFLOW_ELECTRONIC_TEMPERATURE": repr(heat)}
-        return {**settings.input.get("environment", {}), **hot}
+        variables = {} if heat is None else {"LAMFLOW_ELECTRONIC_TEMPERATURE": repr(heat)}
+        return {**settings.input.get("environment", {}), **variables}
 
     def files(self, settings: Custom, frame: Frame) -> dict[str, str | Path]:
         """The structure and the user's files."""

@@ -79,7 +79,7 @@ class GaussianLabeler(ProgramLabeler[Gaussian]):
 
     output = "stdout.log"
     results = ("label.log",)
-    heavy = ("*.chk", "Gau-*", "*.rwf")
+    temporary_files = ("*.chk", "Gau-*", "*.rwf")
 
     def command(self, settings: Gaussian) -> list[str]:
         """Gaussian writes label.log for label.gjf."""

@@ -21,7 +21,7 @@ from lamflow.config.engines import Engine, TrainerSettings
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.frames import Floats
 from lamflow.data.io import read_labeled
-from lamflow.engines.protocol import Evaluator, LammpsPotential, Progress, TrainTask
+from lamflow.engines.protocol import Evaluator, LammpsPotential, Progress, TrainingJob
 from lamflow.errors import EngineError
 from lamflow.units import Unit
 
@@ -51,12 +51,12 @@ class PairTrainer:
     def __init__(self, settings: PairTraining) -> None:
         self.settings = settings
 
-    def train(self, task: TrainTask, progress: Progress) -> int:
+    def train(self, job: TrainingJob, progress: Progress) -> int:
         """See Trainer. Leaves pair.json; one step, for there is nothing to iterate."""
         settings = self.settings
-        labeled = [item for system in task.systems for item in read_labeled(system)]
-        drawn = np.random.default_rng(task.seed).integers(len(labeled), size=len(labeled))
-        basis = _Basis(task.elements, settings.cutoff, settings.functions)
+        labeled = [item for system in job.systems for item in read_labeled(system)]
+        drawn = np.random.default_rng(job.seed).integers(len(labeled), size=len(labeled))
+        basis = _Basis(job.elements, settings.cutoff, settings.functions)
         weights = np.bincount(drawn, minlength=len(labeled))
         normal, right = _normal_equations(basis, labeled, weights, settings.energy_weight)
         progress(0.9)
@@ -64,24 +64,24 @@ class PairTrainer:
         coefficients = np.linalg.solve(normal, right)
         if not np.isfinite(coefficients).all():
             raise EngineError("the least-squares fit gave coefficients that are not finite")
-        task.output.mkdir(parents=True, exist_ok=True)
+        job.output.mkdir(parents=True, exist_ok=True)
         document = {
-            "elements": task.elements,
+            "elements": job.elements,
             "cutoff": settings.cutoff,
             "functions": settings.functions,
             "coefficients": coefficients.tolist(),
         }
-        (task.output / MODEL).write_text(json.dumps(document))
+        (job.output / MODEL).write_text(json.dumps(document))
         return 1
 
-    def pretrained(self, task: TrainTask) -> dict[str, Evaluator]:
+    def pretrained(self, job: TrainingJob) -> dict[str, Evaluator]:
         """See Trainer. Nothing is ever pre-trained."""
-        del task
+        del job
         return {}
 
-    def load(self, folder: Path, task: str = "") -> PairModel:
+    def load(self, folder: Path, head: str = "") -> PairModel:
         """See Trainer."""
-        del task
+        del head
         document = json.loads((folder / MODEL).read_text())
         basis = _Basis(tuple(document["elements"]), document["cutoff"], document["functions"])
         return PairModel(basis, np.array(document["coefficients"]))

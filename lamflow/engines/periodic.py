@@ -31,7 +31,7 @@ Spacing = Annotated[
 """Of k points: the same along each reciprocal vector, or one for each."""
 Mesh = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 """Numbers of k points along the reciprocal vectors."""
-ROOM = 5.0
+VACUUM = 5.0
 """Å of vacuum on every side of an isolated system that a code can only treat in a box."""
 
 
@@ -71,7 +71,7 @@ class PeriodicSettings(ProgramSettings):
         return kpoint_grid(frame.cell, spacing)
 
     @property
-    def hot(self) -> bool:
+    def uses_electronic_temperature(self) -> bool:
         """They smear the electrons by Fermi and Dirac."""
         return True
 
@@ -86,7 +86,7 @@ def boxed(frame: Frame) -> Frame:
     if frame.pbc:
         return frame
     low, high = frame.positions.min(axis=0), frame.positions.max(axis=0)
-    return replace(frame, positions=frame.positions - low + ROOM, cell=np.diag(high - low + 2 * ROOM), pbc=True)
+    return replace(frame, positions=frame.positions - low + VACUUM, cell=np.diag(high - low + 2 * VACUUM), pbc=True)
 
 
 def kpoint_grid(cell: Floats, spacing: float | Sequence[float]) -> tuple[int, int, int]:

@@ -25,14 +25,14 @@ from lamflow.errors import EngineError, KilledError, LateError
 from lamflow.units import Second
 
 S = TypeVar("S", bound="ProgramSettings")
-ASKED = "asked.sha256"
+INPUT_HASH = "input.sha256"
 """Hash of the input that an output belongs to."""
 
 
 class ProgramSettings(LabelerSettings):
     """What every code that runs as a program is told."""
 
-    beside_physics: ClassVar[frozenset[str]] = frozenset({"command", "label_timeout", "remedies"})
+    nonphysical_keys: ClassVar[frozenset[str]] = frozenset({"command", "label_timeout", "remedies"})
 
     forbidden: ClassVar[Mapping[str, str]] = {}
     """Keys of the code's input that users may not set, in lower case, and why."""
@@ -123,20 +123,20 @@ def merged(given: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 class ProgramLabeler(ABC, Generic[S]):
     """Labeler by a program that treats one frame at a time. An engine gives `files` and `read`.
 
-    output   file that the program's output and errors go into
-    results  further files and folders that `read` looks at, removed before the program runs again
-    heavy    files and folders that are removed when it has run, as patterns
-    strict   an exit status other than 0 is a failure, whatever the program has written
+    output             file that the program's output and errors go into
+    results            further files and folders that `read` looks at, removed before the program runs again
+    temporary_files    files and folders that are removed when it has run, as patterns
+    require_exit_zero  an exit status other than 0 is a failure, whatever the program has written
     """
 
     output: ClassVar[str]
     results: tuple[str, ...] = ()
-    heavy: ClassVar[tuple[str, ...]] = ()
-    strict: ClassVar[bool] = False
+    temporary_files: ClassVar[tuple[str, ...]] = ()
+    require_exit_zero: ClassVar[bool] = False
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
-        self._recipes: dict[tuple[tuple[str, ...], bool], str] = {}
+        self._input_hashes: dict[tuple[tuple[str, ...], bool], str] = {}
 
     @abstractmethod
     def files(self, settings: S, frame: Frame) -> dict[str, str | Path]:
@@ -165,27 +165,27 @@ class ProgramLabeler(ABC, Generic[S]):
             raise EngineError(missing)
         return [self._label(frame, work / frame.content_hash()) for frame in frames]
 
-    def refusal(self, frame: Frame) -> str | None:
-        """See Refuses."""
+    def unsupported_reason(self, frame: Frame) -> str | None:
+        """See ChecksFrames."""
         try:
             self.files(self.settings, frame)
         except ValueError as error:
             return str(error)
         return None
 
-    def recipe(self, frame: Frame) -> str:
-        """See KeepsRecipes: what the program is told of one atom of each element in a row."""
+    def input_hash(self, frame: Frame) -> str:
+        """See HashesInput: what the program is told of one atom of each element in a row."""
         symbols = tuple(sorted(set(frame.symbols)))
-        known = self._recipes.get((symbols, frame.pbc))
+        known = self._input_hashes.get((symbols, frame.pbc))
         if known is None:
             numbers = np.array([atomic_numbers[symbol] for symbol in symbols])
             row = np.arange(len(symbols))[:, None] * np.array([2.0, 0.0, 0.0])
             probe = Frame(numbers, row, np.diag([2.0 * len(symbols) + 8, 10.0, 10.0]), frame.pbc)
             try:
-                known = self._asked(self.settings, probe, self.files(self.settings, probe))
+                known = self._input_hash(self.settings, probe, self.files(self.settings, probe))
             except ValueError:  # a structure of this size will not do
-                return self._asked(self.settings, frame, self.files(self.settings, frame))
-            self._recipes[symbols, frame.pbc] = known
+                return self._input_hash(self.settings, frame, self.files(self.settings, frame))
+            self._input_hashes[symbols, frame.pbc] = known
         return known
 
     def _label(self, frame: Frame, work: Path) -> Labels | LabelFailure:
@@ -211,8 +211,8 @@ class ProgramLabeler(ABC, Generic[S]):
             files = self.files(settings, frame)
         except ValueError as error:
             return LabelFailure(str(error), kind="refused")
-        asked = self._asked(settings, frame, files)
-        if (folder / ASKED).is_file() and (folder / ASKED).read_text() == asked:
+        input_hash = self._input_hash(settings, frame, files)
+        if (folder / INPUT_HASH).is_file() and (folder / INPUT_HASH).read_text() == input_hash:
             finished = self._read(settings, frame, folder)
             if _is_final(finished):
                 return finished
@@ -221,23 +221,23 @@ class ProgramLabeler(ABC, Generic[S]):
         try:
             trouble = self._run(settings, frame, folder)
         finally:
-            _remove(folder, self.heavy)
+            _remove(folder, self.temporary_files)
         result = self._read(settings, frame, folder)
-        if trouble is not None and self.strict and isinstance(result, Labels):
+        if trouble is not None and self.require_exit_zero and isinstance(result, Labels):
             result = LabelFailure("labels are there, but it failed", process.tail(folder / self.output))
         if _is_final(result):
-            (folder / ASKED).write_text(asked)
+            (folder / INPUT_HASH).write_text(input_hash)
         if isinstance(result, Labels) or trouble is None or result.kind == "unconverged":
             return result
         if isinstance(trouble, LateError):
             return LabelFailure(str(trouble).split(";", 1)[0], result.log, "late")
         return LabelFailure(f"{result.reason}; {str(trouble).partition('; the end of')[0]}", result.log, result.kind)
 
-    def _asked(self, settings: S, frame: Frame, files: Mapping[str, str | Path]) -> str:
+    def _input_hash(self, settings: S, frame: Frame, files: Mapping[str, str | Path]) -> str:
         """Hash of everything that the program is told."""
         contents = {name: _content(file) if isinstance(file, Path) else file for name, file in files.items()}
-        told: list[Any] = [contents, self.environment(settings, frame), settings.identity()]
-        if "command" not in settings.beside_physics:
+        told: list[Any] = [contents, self.environment(settings, frame), settings.implementation_hash()]
+        if "command" not in settings.nonphysical_keys:
             told.append(self.command(settings))
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

@@ -53,12 +53,12 @@ class Labeler(Protocol):
 
 
 @runtime_checkable
-class KeepsRecipes(Protocol):
+class HashesInput(Protocol):
     """A Labeler that can say what it adds to its settings."""
 
-    def recipe(self, frame: Frame) -> str:
+    def input_hash(self, frame: Frame) -> str:
         """Hash of everything that the code is told of such elements beside the structure: lamflow's own defaults,
-        contents and names of files. Labels with another recipe are others, whatever the settings say.
+        contents and names of files. Labels with another hash are others, whatever the settings say.
 
         Raises ValueError for a frame that the code cannot treat.
         """
@@ -66,10 +66,10 @@ class KeepsRecipes(Protocol):
 
 
 @runtime_checkable
-class Refuses(Protocol):
+class ChecksFrames(Protocol):
     """A Labeler that knows what it refuses before anything runs."""
 
-    def refusal(self, frame: Frame) -> str | None:
+    def unsupported_reason(self, frame: Frame) -> str | None:
         """Why the code, as it is set up, cannot treat such a frame; None if it can, or if only pods can tell."""
         ...
 
@@ -84,7 +84,7 @@ class LammpsPotential:
     environment   variables that the process needs
     deviations    what follows the files of several models so that LAMMPS compares them; `{every}` are steps, `{file}`
                   is the table that it writes. None if it cannot
-    hot           what sets an electronic temperature, `{temperature}` in K; None for a model that knows none
+    electronic_temperature  what sets it, `{temperature}` in K; None for a model that knows none
     """
 
     style: str
@@ -93,10 +93,10 @@ class LammpsPotential:
     files: dict[str, Path]
     environment: dict[str, str] = field(default_factory=dict)
     deviations: str | None = None
-    hot: str | None = None
+    electronic_temperature: str | None = None
 
 
-class Moving(Protocol):
+class BatchSession(Protocol):
     """Systems of the same number of atoms that models evaluate again and again while they move."""
 
     def evaluate(self, positions: Floats, cells: Floats, numbers: Ints, models: int = 1) -> tuple[Floats, ...]:
@@ -108,10 +108,10 @@ class Moving(Protocol):
 
 
 @runtime_checkable
-class MovingModel(Protocol):
+class SessionModel(Protocol):
     """A Model that is faster when it keeps what does not change from step to step."""
 
-    def moving(self, starts: Sequence[Frame], others: Sequence[Evaluator]) -> Moving | None:
+    def open_session(self, starts: Sequence[Frame], others: Sequence[Evaluator]) -> BatchSession | None:
         """Systems that begin as `starts`, which have the same number of atoms and boundaries, for this model and
         `others` of its kind. None where that cannot be had."""
         ...
@@ -126,10 +126,10 @@ class Model(Evaluator, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TaskData:
-    """One task of a multi-task training.
+class HeadData:
+    """One head of a multi-task training.
 
-    name     of its head
+    name     of the head
     systems  folders of its data
     weight   how often batches are drawn from it, relative to the others
     head     head of the pre-trained model that it starts from, or RANDOM; None to go on with the head of its own name
@@ -144,7 +144,7 @@ class TaskData:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainTask:
+class TrainingJob:
     """One model to train.
 
     systems    folders of deepmd/npy or deepmd/npy/mixed data
@@ -156,7 +156,7 @@ class TrainTask:
     index      number of the model, from 0
     iteration  1 for the first that trains
     new        those of `systems` that the last iteration added; empty in the first
-    tasks      the systems by task, where one model has several heads
+    heads      the systems by head, where one model has several
     threads    of the process
     gpus       that the training may use
     timeout    s
@@ -171,7 +171,7 @@ class TrainTask:
     index: int = 0
     iteration: int = 1
     new: tuple[Path, ...] = ()
-    tasks: tuple[TaskData, ...] = ()
+    heads: tuple[HeadData, ...] = ()
     threads: int = 1
     gpus: int = 0
     timeout: float = 86400.0
@@ -180,21 +180,21 @@ class TrainTask:
 class Trainer(Protocol):
     """A code that makes models from data."""
 
-    def train(self, task: TrainTask, progress: Progress) -> int:
-        """Train one model into `task.output` and return the number of steps that it took.
+    def train(self, job: TrainingJob, progress: Progress) -> int:
+        """Train one model into `job.output` and return the number of steps that it took.
 
         Raises EngineError with the end of the log when training fails or its loss is not finite.
         """
         ...
 
-    def load(self, folder: Path, task: str = "") -> Model:
-        """The model that `train` left in `folder`, with the head of `task` where it has several."""
+    def load(self, folder: Path, head: str = "") -> Model:
+        """The model that `train` left in `folder`, with its head `head` where it has several."""
         ...
 
-    def pretrained(self, task: TrainTask) -> dict[str, Evaluator]:
-        """The pre-trained models that `task` starts from, by the name of the task, as they are.
+    def pretrained(self, job: TrainingJob) -> dict[str, Evaluator]:
+        """The pre-trained models that `job` starts from, by the name of the head, as they are.
 
-        The name is empty for a model with one task. Nothing for what starts from random weights.
+        The name is empty for a model with one head. Nothing for what starts from random weights.
         """
         ...
 
@@ -236,8 +236,8 @@ class ModelCard:
 
 
 @dataclass(frozen=True, slots=True)
-class ExploreTask:
-    """One run of exploration.
+class Simulation:
+    """One trajectory to run.
 
     start      frame to begin with
     condition  temperature in K, pressure in bar, … as the engine's settings spell them
@@ -256,7 +256,7 @@ class ExploreTask:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchTask:
+class SearchJob:
     """One generation of a structure search.
 
     folder      the search's own: what an earlier generation left there is its memory
@@ -275,10 +275,10 @@ class SearchTask:
 class Searcher(Protocol):
     """A code that proposes crystal structures and learns from how they relax."""
 
-    def propose(self, task: SearchTask, relaxed: Sequence[Relaxed]) -> list[Frame]:
-        """Take what the generation before has relaxed to, in its order, and return the structures of `task.generation`.
+    def propose(self, job: SearchJob, relaxed: Sequence[Relaxed]) -> list[Frame]:
+        """Take what the generation before has relaxed to, in its order, and return the structures of `job.generation`.
 
-        Nothing is returned after the last generation. The same task proposes the same structures, also when it is asked
+        Nothing is returned after the last generation. The same job proposes the same structures, also when it is asked
         again because it was cut off. Raises EngineError when no structure can be made that holds the constraints.
         """
         ...
@@ -309,8 +309,8 @@ class RelaxFolder(Protocol):
 class Explorer(Protocol):
     """A code that visits configurations."""
 
-    def explore(self, task: ExploreTask, model: Model) -> Trajectory:
-        """Run `task` with `model` and return the frames that were written.
+    def explore(self, simulation: Simulation, model: Model) -> Trajectory:
+        """Run `simulation` with `model` and return the frames that were written.
 
         A run that ends early (lost atoms, exploded) returns what it wrote before, with the reason in `failure`.
         Raises EngineError when nothing was written, NodeError when the machine is at fault.
@@ -322,8 +322,8 @@ class Explorer(Protocol):
 class BatchExplorer(Protocol):
     """An Explorer that does many runs better together than one by one."""
 
-    def explore_all(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> Iterator[Trajectory]:
-        """Run `tasks`, and yield the frames of each in the order of the tasks.
+    def explore_all(self, simulations: Sequence[Simulation], committee: Sequence[Model]) -> Iterator[Trajectory]:
+        """Run `simulations`, and yield the frames of each in their order.
 
         The first model of `committee` drives. With more than one, trajectories say what all of them disagree on, and
         what the first predicts, if that costs less on the way than afterwards. A run that ends early yields what it

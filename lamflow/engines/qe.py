@@ -94,7 +94,7 @@ class QeLabeler(ProgramLabeler[QuantumEspresso]):
     """Labeler by pw.x."""
 
     output = "pw.out"
-    heavy = ("out",)
+    temporary_files = ("out",)
 
     def command(self, settings: QuantumEspresso) -> list[str]:
         """pw.x reads its input by name."""

@@ -52,7 +52,11 @@ class Vasp(PeriodicSettings):
     Without `kspacing` and `kpoints` the INCAR must have KSPACING.
     """
 
-    beside_physics = ProgramSettings.beside_physics | {"potcars", "potcar_names", "potcar_sha256"}  # read: see recipe
+    nonphysical_keys = ProgramSettings.nonphysical_keys | {
+        "potcars",
+        "potcar_names",
+        "potcar_sha256",
+    }  # read: see input_hash
     obtained = "VASP is licensed, see vasp.at; load its module or put it on PATH"
 
     engine: Literal["vasp"]
@@ -126,7 +130,7 @@ class Vasp(PeriodicSettings):
             raise InputError(f"label.potcars: {error}") from error
         return [f"label.potcars: there is no folder {folder} here; label pods must have it"] if lacking else []
 
-    def fixed(self, config: DataStudy) -> Self:
+    def pinned(self, config: DataStudy) -> Self:
         """With the hashes of the potentials, where they are on this machine."""
         try:
             hashes = {element: file_hash(self.potcar(element)) for element in config.elements}
@@ -144,7 +148,7 @@ class VaspLabeler(ProgramLabeler[Vasp]):
 
     output = "vasp.out"
     results = ("OUTCAR",)
-    heavy = (
+    temporary_files = (
         "POTCAR",
         "WAVECAR",
         "CHG",
@@ -157,13 +161,13 @@ class VaspLabeler(ProgramLabeler[Vasp]):
         "vaspout.h5",
     )
 
-    def refusal(self, frame: Frame) -> str | None:
-        """See Refuses; without the potentials only pods can tell."""
+    def unsupported_reason(self, frame: Frame) -> str | None:
+        """See ChecksFrames; without the potentials only pods can tell."""
         try:
             here = expand(Path(self.settings.potcars)).exists()
         except ValueError:
             here = False
-        return super().refusal(frame) if here else None
+        return super().unsupported_reason(frame) if here else None
 
     def files(self, settings: Vasp, frame: Frame) -> dict[str, str | Path]:
         """INCAR, POSCAR, POTCAR, and KPOINTS unless the INCAR has KSPACING."""

@@ -34,7 +34,7 @@ class Models:
 
     def __init__(self, config: Config, folder: Path) -> None:
         self.config, self.folder = config, folder
-        results = [ModelResult.read(folder / str(index) / "model.json") for index in range(config.train.total)]
+        results = [ModelResult.read(folder / str(index) / "model.json") for index in range(config.train.n_models)]
         bad = bad_models(results)
         if bad:
             raise EngineError("a model went bad, so nothing was explored:\n  " + "\n  ".join(bad))
@@ -45,7 +45,7 @@ class Models:
         """Every model with the head of `task`."""
         if task not in self.committees:
             trainer = registry.trainer(self.config.train)
-            places = range(self.config.train.total)
+            places = range(self.config.train.n_models)
             self.committees[task] = [trainer.load(self.folder / str(index), task) for index in places]
         return self.committees[task]
 

@@ -73,7 +73,7 @@ def settings_hash(settings: LabelerSettings) -> str:
 
     Files count by their content, and what does not change a label does not count.
     """
-    text = json.dumps(_plain(settings.model_dump(exclude=set(settings.beside_physics))), sort_keys=True)
+    text = json.dumps(_plain(settings.model_dump(exclude=set(settings.nonphysical_keys))), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

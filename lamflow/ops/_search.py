@@ -19,7 +19,7 @@ from lamflow.data.hulls import FoundStructure
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Explored, TaskResult
 from lamflow.engines import registry
-from lamflow.engines.protocol import Model, SearchTask
+from lamflow.engines.protocol import Model, SearchJob
 from lamflow.ops._judge import FOUND, FRAMES, RESULT, Models, Visited, compact, good_frames, judge
 from lamflow.ops.operation import Context
 from lamflow.science.relaxation import RelaxationPath, mean_of, relax
@@ -48,7 +48,7 @@ class Search:
         searcher = registry.searcher(settings)
         relaxed: list[Relaxed] = []
         for generation in range(1, settings.generations + 2):
-            request = SearchTask(memory / EXCHANGE, generation, task.condition, task.seed, context.timeout)
+            request = SearchJob(memory / EXCHANGE, generation, task.condition, task.seed, context.timeout)
             proposed = searcher.propose(request, relaxed)
             if not proposed:
                 break

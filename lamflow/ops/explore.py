@@ -17,7 +17,7 @@ from lamflow.config.schema import Config
 from lamflow.data import Frame, Trajectory
 from lamflow.data.results import Explored, History, TaskResult
 from lamflow.engines import registry
-from lamflow.engines.protocol import BatchExplorer, Explorer, ExploreTask, Model
+from lamflow.engines.protocol import BatchExplorer, Explorer, Model, Simulation
 from lamflow.errors import EngineError
 from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact, good_frames, judge
 from lamflow.ops._read import read_structures
@@ -78,7 +78,7 @@ def _walk(
     models: Models, iteration: int,
 ) -> Iterator[tuple[TaskResult, Visited]]:  # fmt: skip
     """Each task's result, and its good frames with their deviations. Tasks that run better together run together."""
-    turns = {task.number: _turn(config, task, iteration, config.train.total) for task in tasks}
+    turns = {task.number: _turn(config, task, iteration, config.train.n_models) for task in tasks}
     together = sorted(tasks, key=lambda task: (task.group, turns[task.number], task.number))
     for (_, turn), group in itertools.groupby(together, key=lambda task: (task.group, turns[task.number])):
         members = list(group)
@@ -110,18 +110,18 @@ def _turn(config: Config, task: PlannedTask, iteration: int, models: int) -> int
     return (iteration - 1 if shared else task.number) % models
 
 
-def _request(context: Context, task: PlannedTask, starts: Mapping[str, list[Frame]]) -> ExploreTask:
+def _request(context: Context, task: PlannedTask, starts: Mapping[str, list[Frame]]) -> Simulation:
     start, end = starts[task.structure][task.start], None
-    if isinstance(task.settings, WalkerSettings) and task.settings.ends is not None:
-        end = starts[task.settings.ends][task.start % len(starts[task.settings.ends])]
+    if isinstance(task.settings, WalkerSettings) and task.settings.final_structures is not None:
+        end = starts[task.settings.final_structures][task.start % len(starts[task.settings.final_structures])]
     if "electronic_temperature" in task.condition:
         start = replace(start, electronic_temperature=task.condition["electronic_temperature"])
     work = context.work / f"{task.number:05d}"
-    return ExploreTask(start, task.condition, task.seed, work, context.threads, context.timeout, end)
+    return Simulation(start, task.condition, task.seed, work, context.threads, context.timeout, end)
 
 
 def _runs(
-    config: Config, settings: ExplorerSettings, requests: Sequence[ExploreTask], committee: Sequence[Model]
+    config: Config, settings: ExplorerSettings, requests: Sequence[Simulation], committee: Sequence[Model]
 ) -> Iterator[Trajectory]:
     """The trajectory of each request in turn."""
     explorer = registry.explorer(settings)
@@ -132,7 +132,7 @@ def _runs(
         yield _run_one(explorer, request, committee[0])
 
 
-def _run_one(explorer: Explorer, request: ExploreTask, model: Model) -> Trajectory:
+def _run_one(explorer: Explorer, request: Simulation, model: Model) -> Trajectory:
     try:
         return explorer.explore(request, model)
     except EngineError as error:
@@ -140,7 +140,7 @@ def _run_one(explorer: Explorer, request: ExploreTask, model: Model) -> Trajecto
 
 
 def _judged(
-    config: Config, models: Models, name: str, task: PlannedTask, request: ExploreTask, run: Trajectory
+    config: Config, models: Models, name: str, task: PlannedTask, request: Simulation, run: Trajectory
 ) -> tuple[Visited, dict[str, int], str | None, str]:
     """The good frames of a run, how many each filter refused, and why it failed with the end of its log."""
     try:

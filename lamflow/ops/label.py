@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +18,7 @@ from lamflow.data.dataset import Item, write_dataset
 from lamflow.data.frames import Floats
 from lamflow.data.results import Labeled, LabelOutcome
 from lamflow.engines import registry
-from lamflow.engines.protocol import KeepsRecipes, Labeler, LabelFailure
+from lamflow.engines.protocol import HashesInput, Labeler, LabelFailure
 from lamflow.ops._read import settings_hash
 from lamflow.ops.operation import Context, op
 
@@ -41,7 +39,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     """
     config = stored(input, DataStudy)
     given = Batch.read(batch)
-    settings = config.labeler(given.task).fixed(config)
+    settings = config.labeler(given.task).pinned(config)
     labeler, settings_id = registry.labeler(settings), settings_hash(settings)
     cache = context.labels if config.label_cache and settings.cached else None
     answers: dict[int, _Answer] = {}
@@ -50,7 +48,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
         known = cache.get(key, frame) if cache is not None and key else None
         if known is not None:
             answers[place] = _Answer(known, 0.0, cached=True)
-        elif frame.electronic_temperature is not None and not settings.hot:
+        elif frame.electronic_temperature is not None and not settings.uses_electronic_temperature:
             reason = f"{settings.engine} knows no electronic temperature, and the frame has one"
             answers[place] = _Answer(LabelFailure(reason, kind="refused"), 0.0)
     wanted = [place for place in range(len(given.frames)) if place not in answers]
@@ -86,13 +84,13 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
 
 def _cache_key(settings: LabelerSettings, settings_id: str, labeler: Labeler, frame: Frame) -> str | None:
     """Labels of a frame with the same key are the same; None for a frame that will be refused."""
-    if isinstance(labeler, KeepsRecipes):
+    if isinstance(labeler, HashesInput):
         try:
-            own = labeler.recipe(frame)
+            own = labeler.input_hash(frame)
         except ValueError:
             return None
     else:
-        own = hashlib.sha256(json.dumps(settings.identity(), sort_keys=True).encode()).hexdigest()
+        own = settings.implementation_hash()
     return f"{settings_id}-{own[:16]}"
 
 

@@ -13,7 +13,7 @@ from lamflow.config.schema import Config
 from lamflow.data import Relaxed
 from lamflow.data.packed import PackedFrames
 from lamflow.engines import registry
-from lamflow.engines.protocol import SearchTask
+from lamflow.engines.protocol import SearchJob
 from lamflow.ops._judge import Models
 from lamflow.ops._search import EXCHANGE, RELAXED, Search, read_relaxed
 from lamflow.ops.operation import Context, op
@@ -49,7 +49,7 @@ def propose(
         folder = out / str(task.number)
         if before is not None:
             shutil.copytree(before / str(task.number), folder, ignore=shutil.ignore_patterns(PROPOSED))
-        request = SearchTask(folder / EXCHANGE, generation, task.condition, task.seed, context.timeout)
+        request = SearchJob(folder / EXCHANGE, generation, task.condition, task.seed, context.timeout)
         frames = registry.searcher(settings).propose(request, _learned(relaxed, task) if relaxed is not None else [])
         folder.mkdir(parents=True, exist_ok=True)
         PackedFrames.of(frames).save(folder / PROPOSED)

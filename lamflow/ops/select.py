@@ -86,7 +86,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     searched = hulls(config, shards, tasks, stage)
     pool = _Pool.of(found, window, known, tasks)
     results = [ModelResult.read(path) for path in sorted(models.glob("*/model.json"))]
-    variant = chosen_variant(results, config.train.within)
+    variant = chosen_variant(results, config.train.speed_tolerance)
     seen = _seen(deviation, window, tasks, pool)
     rmse = _trajectory_rmse(config, found, tasks, variant, window)
     regrets = regret(past) if searched else None

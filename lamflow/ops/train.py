@@ -20,7 +20,7 @@ from lamflow.data import Frame, Labels
 from lamflow.data.dataset import Item, manifests, read_dataset, resampled, task_systems
 from lamflow.data.results import Errors, ModelResult
 from lamflow.engines import registry
-from lamflow.engines.protocol import Evaluator, Progress, TaskData, Trainer, TrainTask
+from lamflow.engines.protocol import Evaluator, HeadData, Progress, Trainer, TrainingJob
 from lamflow.errors import EngineError
 from lamflow.ops._read import settings_text
 from lamflow.ops.operation import Context, op
@@ -51,12 +51,12 @@ def train(
     known = manifests(train)
     frames = sum(len(manifest.frames) for manifest in known)
     hashes = [record.key for manifest in known for record in manifest.frames]
-    mine = deal(config.train.total, context.pods, context.pod)
+    mine = deal(config.train.n_models, context.pods, context.pod)
     judges = _by_task(item for path in sorted(heldout.iterdir()) if path.is_dir() for item in read_dataset(path))
     for done, index in enumerate(mine):
         output = context.out / "models" / str(index)
         before = previous / str(index) if previous is not None else None
-        data_hash = _hash(config, hashes, config.train.recipe(iteration, index), input)
+        data_hash = _hash(config, hashes, config.train.input_text(iteration, index), input)
         if before is not None and _same(before, data_hash):
             shutil.copytree(before, output, symlinks=False)
             result = ModelResult.read(output / RESULT).model_copy(update={"reused": True, "seconds": 0.0})
@@ -79,7 +79,7 @@ def train(
 
 def _task(
     context: Context, config: TrainingStudy, train: Path, before: Path | None, iteration: int, index: int
-) -> TrainTask:
+) -> TrainingJob:
     """The training of one model: its data by task, its seed, its folders."""
     seed = child_seed(config.seed, "train", iteration, index)
     by_task = task_systems(train)
@@ -92,13 +92,13 @@ def _task(
     newest = train / f"{iteration - 1:03d}"
     explored = config.explored_tasks
     tasks = [
-        TaskData(
+        HeadData(
             part.name, tuple(copies[path] for path in by_task[part.name]), part.weight, part.head,
             part.name in explored or not explored,
         )
         for part in config.tasks
     ]  # fmt: skip
-    return TrainTask(
+    return TrainingJob(
         systems=tuple(copies.values()),
         elements=tuple(config.elements),
         seed=seed,
@@ -108,7 +108,7 @@ def _task(
         index=index,
         iteration=iteration,
         new=tuple(copy for system, copy in copies.items() if iteration > 1 and system.is_relative_to(newest)),
-        tasks=tuple(tasks),
+        heads=tuple(tasks),
         threads=context.threads,
         gpus=context.gpus,
         timeout=context.timeout,
@@ -126,7 +126,7 @@ def _progress(context: Context, done: int, models: int, share: float) -> None:
     context.progress((done + share) / models)
 
 
-def _train_one(trainer: Trainer, task: TrainTask, begun: ModelResult, progress: Progress) -> ModelResult:
+def _train_one(trainer: Trainer, task: TrainingJob, begun: ModelResult, progress: Progress) -> ModelResult:
     """Train one model; a training that fails is a result too, and the next step judges it."""
     started, steps, failed = time.monotonic(), 0, None
     try:
@@ -137,7 +137,7 @@ def _train_one(trainer: Trainer, task: TrainTask, begun: ModelResult, progress: 
 
 
 def _judge(
-    config: TrainingStudy, trainer: Trainer, task: TrainTask, judges: dict[str, list[Item]], result: ModelResult
+    config: TrainingStudy, trainer: Trainer, task: TrainingJob, judges: dict[str, list[Item]], result: ModelResult
 ) -> ModelResult:
     """The model's errors on the held-out data; its predictions are kept for the report's parity plots."""
     started = time.monotonic()
@@ -173,13 +173,13 @@ def _judge(
 
 def _first_that_starts_from_a_model(config: TrainingStudy) -> int | None:
     """The model that the baseline is that of."""
-    return next((index for index in range(config.train.total) if config.train.starts_from_a_model(index)), None)
+    return next((index for index in range(config.train.n_models) if config.train.starts_from_a_model(index)), None)
 
 
 def _before(
     config: TrainingStudy,
     trainer: Trainer,
-    task: TrainTask,
+    task: TrainingJob,
     train: Path,
     judges: dict[str, list[Item]],
     result: ModelResult,
@@ -226,10 +226,10 @@ def _speed(model: Evaluator, frames: Sequence[Frame]) -> float:
     return count * frame.natoms / (time.monotonic() - started)
 
 
-def _hash(config: TrainingStudy, frames: list[str], recipe: str, input: Path) -> str:
+def _hash(config: TrainingStudy, frames: list[str], input_text: str, input: Path) -> str:
     """Changes when the data or the training's settings do."""
     tasks = [(part.name, part.head, part.weight, part.name in config.explored_tasks) for part in config.tasks]
-    text = settings_text(config.train, input) + recipe.replace(f"{input}/", "") + json.dumps(tasks)
+    text = settings_text(config.train, input) + input_text.replace(f"{input}/", "") + json.dumps(tasks)
     text += "".join(config.elements) + "".join(sorted(frames))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -52,7 +52,7 @@ def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iter
         tasks=collected(task for shard in explored for task in shard.tasks),
         selected=selected,
         merged=Merged.read(merged_file) if merged_file.is_file() else None,
-        variant=chosen_variant(models, study.train.within),
+        variant=chosen_variant(models, study.train.speed_tolerance),
         surprises=_surprises(labeled),
         hull_labels=_hull_labels(selected, labeled),
         training_frames=trained,

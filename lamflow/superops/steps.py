@@ -49,7 +49,7 @@ def start_graph(study: DataStudy, state: RunState) -> Graph:
 def train_step(study: TrainingStudy, number: int, state: RunState) -> Step:
     """Train the models of a round on all data that there are, and judge them."""
     folder, pod = iteration_key(number), study.pods.train
-    slots, models = state.capacity.slots("train", pod), study.train.total
+    slots, models = state.capacity.slots("train", pod), study.train.n_models
     before = Key(key=f"{iteration_key(number - 1)}/models") if number > 1 else None
     return add(
         "train", train, writes={"models": f"{folder}/models"},

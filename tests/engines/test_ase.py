@@ -10,14 +10,14 @@ from lamflow.data import Frame, Labels
 from lamflow.engines.ase import AseExploration, AseLabels
 from lamflow.engines.conformance import EvaluatorConformance, LabelerConformance
 from lamflow.engines.emt import Emt
-from lamflow.engines.protocol import Evaluator, ExploreTask, LabelFailure
+from lamflow.engines.protocol import Evaluator, LabelFailure, Simulation
 from lamflow.engines.registry import evaluator, explorer, labeler
 from lamflow.errors import EngineError, InputError
 
 
 def explore(frame: Frame, work: Path, seed: int = 1, condition: dict[str, float] | None = None, **settings: object):  # type: ignore[no-untyped-def]
     made = AseExploration.model_validate({"engine": "ase", "structures": ["x"], "steps": 40, "every": 5, **settings})
-    task = ExploreTask(frame, condition or {"temperature": 600.0}, seed, work)
+    task = Simulation(frame, condition or {"temperature": 600.0}, seed, work)
     return explorer(made).explore(task, evaluator(Emt()))  # type: ignore[arg-type]  # EMT stands in for a model
 
 
@@ -68,7 +68,7 @@ def test_a_model_that_gives_up_costs_no_frame_of_before(copper: list[Frame], tmp
     settings = AseExploration.model_validate(
         {"engine": "ase", "structures": ["x"], "temperatures": [300], "steps": 40, "every": 2, "method": "nve"}
     )
-    task = ExploreTask(copper[0], {"temperature": 300.0}, 1, tmp_path)
+    task = Simulation(copper[0], {"temperature": 300.0}, 1, tmp_path)
     found = explorer(settings).explore(task, Broken())  # type: ignore[arg-type]  # it evaluates, and is no Model otherwise
     assert found.failure == "ASE cannot run this: EngineError: no more"
     assert found.steps.tolist() == [2, 4, 6, 8]
@@ -78,7 +78,7 @@ def test_an_explosion_keeps_what_came_before(copper: list[Frame], tmp_path: Path
     settings = AseExploration.model_validate(
         {"engine": "ase", "structures": ["x"], "temperatures": [300], "steps": 40, "every": 2, "method": "nve"}
     )
-    task = ExploreTask(copper[0], {"temperature": 300.0}, 1, tmp_path)
+    task = Simulation(copper[0], {"temperature": 300.0}, 1, tmp_path)
     found = explorer(settings).explore(task, Explosive())  # type: ignore[arg-type]
     assert found.failure == "the run exploded: an atom feels 1e+03 eV/Å at step 10"
     assert found.steps.tolist() == [2, 4, 6, 8]

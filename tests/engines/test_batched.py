@@ -15,7 +15,7 @@ from lamflow.engines.batched import BatchedExploration, BatchedExplorer
 from lamflow.engines.emt import Emt
 from lamflow.engines.lammps.explorer import LammpsExplorer
 from lamflow.engines.lammps.settings import LammpsExploration
-from lamflow.engines.protocol import BatchExplorer, ExploreTask, Model
+from lamflow.engines.protocol import BatchExplorer, Model, Simulation
 from lamflow.engines.registry import evaluator, explorer
 from lamflow.errors import EngineError
 from lamflow.science.deviation import deviations
@@ -30,9 +30,9 @@ def settings(**more: object) -> BatchedExploration:
     return BatchedExploration.model_validate(given)
 
 
-def tasks(starts: Sequence[Frame], work: Path, **condition: float) -> list[ExploreTask]:
+def tasks(starts: Sequence[Frame], work: Path, **condition: float) -> list[Simulation]:
     given = {"temperature": 300.0, **condition}
-    return [ExploreTask(start, given, 11 + n, work) for n, start in enumerate(starts)]
+    return [Simulation(start, given, 11 + n, work) for n, start in enumerate(starts)]
 
 
 class Shaky:
@@ -117,7 +117,7 @@ def test_what_the_model_cannot_evaluate_ends_alone(copper: list[Frame], tmp_path
 
 def test_relaxation_lowers_the_forces(copper: list[Frame], tmp_path: Path) -> None:
     made = BatchedExplorer(settings(ensemble="relax", temperatures=[], steps=150, every=20))
-    given = [ExploreTask(frame, {}, 1, tmp_path) for frame in copper[:3]]
+    given = [Simulation(frame, {}, 1, tmp_path) for frame in copper[:3]]
     for found in made.explore_all(given, [EMT]):
         [labels] = EMT.evaluate([found.frame(len(found) - 1)])
         assert np.abs(labels.forces).max() < 0.03
@@ -131,7 +131,7 @@ def test_what_makes_no_sense(copper: list[Frame], tmp_path: Path) -> None:
     isolated = replace(copper[0], pbc=False, cell=np.zeros((3, 3)))
     with pytest.raises(EngineError, match="npt needs periodic structures"):
         explorer(settings(ensemble="npt", pressures=[0])).explore(
-            ExploreTask(isolated, {"temperature": 300.0, "pressure": 0.0}, 1, tmp_path), EMT
+            Simulation(isolated, {"temperature": 300.0, "pressure": 0.0}, 1, tmp_path), EMT
         )
 
 
@@ -141,7 +141,7 @@ class TestDeepmd:
     def test_neighbours_that_are_kept_change_nothing(self, committee: list[Model]) -> None:
         """Atoms that move, cells that strain, systems that end: always as a model says that sees the frames anew."""
         rng, starts = np.random.default_rng(3), alloys(12)[1::2]
-        moving = committee[0].moving(starts, committee[1:])  # type: ignore[attr-defined]
+        session = committee[0].open_session(starts, committee[1:])  # type: ignore[attr-defined]
         positions, cells = np.stack([s.positions for s in starts]), np.stack([s.cell for s in starts])
         numbers = np.arange(len(starts))
         for step in range(12):
@@ -150,7 +150,7 @@ class TestDeepmd:
             if step == 6:
                 rows = np.array([0, 2, 3, 5])
                 positions, cells, numbers = positions[rows], cells[rows], numbers[rows]
-            energies, forces, virials = moving.evaluate(positions, cells, numbers, 2)
+            energies, forces, virials = session.evaluate(positions, cells, numbers, 2)
             frames = [Frame(starts[n].numbers, p, c) for n, p, c in zip(numbers, positions, cells, strict=True)]
             for place, model in enumerate(committee):
                 answers = model.evaluate(frames)

@@ -21,7 +21,7 @@ from lamflow.engines.calypso.folder import CalypsoFolder
 from lamflow.engines.calypso.input import CalypsoInput, input_of, parse_toml, settings_of, toml_of
 from lamflow.engines.calypso.settings import CalypsoSearch
 from lamflow.engines.emt import Emt
-from lamflow.engines.protocol import SearchTask
+from lamflow.engines.protocol import SearchJob
 from lamflow.engines.registry import evaluator, searcher
 from lamflow.errors import EngineError, InputError
 from lamflow.science.relaxation import relax
@@ -212,10 +212,10 @@ class TestSettings:
         with pytest.raises(
             EngineError, match=r"no crystal of Cu4 in .* Å³ keeps the smallest distances \(Cu-Cu 2.75 Å\)"
         ):
-            searcher(impossible).propose(SearchTask(tmp_path / "x", 1, {}, 1), [])
+            searcher(impossible).propose(SearchJob(tmp_path / "x", 1, {}, 1), [])
         narrow = settings(ranges={}, formula={"Cu": 3}, formula_units=[1, 1], space_groups=[230, 230])
         with pytest.raises(EngineError, match="no space group from 230 to 230 has Wyckoff positions for Cu3"):
-            searcher(narrow).propose(SearchTask(tmp_path / "x", 1, {}, 1), [])
+            searcher(narrow).propose(SearchJob(tmp_path / "x", 1, {}, 1), [])
 
 
 class TestCrystals:
@@ -266,7 +266,7 @@ def searched(wanted: CalypsoSearch, folder: Path, seed: int = 1) -> list[list[Fr
     """A whole search; the structures of each generation."""
     engine, generations, relaxed = searcher(wanted), [], list[Relaxed]()
     for generation in range(1, wanted.generations + 2):
-        proposed = engine.propose(SearchTask(folder, generation, {}, seed), relaxed)
+        proposed = engine.propose(SearchJob(folder, generation, {}, seed), relaxed)
         if proposed:
             generations.append(proposed)
             relaxed = relaxed_by_emt(proposed)
@@ -301,31 +301,31 @@ class TestSearch:
     def test_a_generation_that_was_cut_off_is_proposed_again(self, tmp_path: Path) -> None:
         whole = searched(settings(), tmp_path / "whole")
         engine, folder = searcher(settings()), tmp_path / "cut"
-        first = engine.propose(SearchTask(folder, 1, {}, 1), [])
+        first = engine.propose(SearchJob(folder, 1, {}, 1), [])
         relaxed = relaxed_by_emt(first)
-        engine.propose(SearchTask(folder, 2, {}, 1), relaxed)
+        engine.propose(SearchJob(folder, 2, {}, 1), relaxed)
         for name in ("POSCAR_4", "POSCAR_5", "generation.done"):  # as if killed while it wrote
             (folder / name).unlink()
         (folder / "generation.done").write_text("1\n")
         (folder / "results" / "pso_ini_2").unlink()
         for number, frame in enumerate(first, 1):
             (folder / f"POSCAR_{number}").write_text(write_poscar(frame))
-        assert same_structures([engine.propose(SearchTask(folder, 2, {}, 1), relaxed)], [whole[1]])
-        again = engine.propose(SearchTask(folder, 2, {}, 1), relaxed)
+        assert same_structures([engine.propose(SearchJob(folder, 2, {}, 1), relaxed)], [whole[1]])
+        again = engine.propose(SearchJob(folder, 2, {}, 1), relaxed)
         assert same_structures([again], [whole[1]])
 
     def test_failed_relaxations_are_recorded_and_never_followed(self, tmp_path: Path) -> None:
         engine, folder = searcher(settings()), tmp_path / "search"
-        first = engine.propose(SearchTask(folder, 1, {}, 1), [])
-        found = engine.propose(SearchTask(folder, 2, {}, 1), [Relaxed(frame, None) for frame in first])
+        first = engine.propose(SearchJob(folder, 1, {}, 1), [])
+        found = engine.propose(SearchJob(folder, 2, {}, 1), [Relaxed(frame, None) for frame in first])
         assert len(found) == 6
         assert f"{SENTINEL:.0f}" in (folder / "results" / "pso_sor_1").read_text()
 
     def test_relaxations_of_another_search(self, tmp_path: Path) -> None:
         engine, folder = searcher(settings()), tmp_path / "search"
-        first = engine.propose(SearchTask(folder, 1, {}, 1), [])
+        first = engine.propose(SearchJob(folder, 1, {}, 1), [])
         with pytest.raises(EngineError, match="6 structures were proposed and 2 have been relaxed"):
-            engine.propose(SearchTask(folder, 2, {}, 1), relaxed_by_emt(first[:2]))
+            engine.propose(SearchJob(folder, 2, {}, 1), relaxed_by_emt(first[:2]))
 
     def test_one_element_and_the_global_swarm(self, tmp_path: Path) -> None:
         wanted = settings(ranges={}, formula={"Cu": 1}, formula_units=[2, 4], swarm="global", generations=2)
@@ -354,11 +354,11 @@ class TestBinary:
         wanted = settings(search="binary", command=calypso, generations=2)
         whole = searched(wanted, tmp_path / "whole")
         engine, folder = searcher(wanted), tmp_path / "cut"
-        first = engine.propose(SearchTask(folder, 1, {}, 1), [])
+        first = engine.propose(SearchJob(folder, 1, {}, 1), [])
         shutil.copytree(folder, tmp_path / "cut.before")
         for name in ("POSCAR_1", "POSCAR_2", "step"):
             (folder / name).write_text("half writ")
-        again = engine.propose(SearchTask(folder, 2, {}, 1), relaxed_by_emt(first))
+        again = engine.propose(SearchJob(folder, 2, {}, 1), relaxed_by_emt(first))
         assert same_structures([again], [whole[1]])
 
     @pytest.mark.parametrize(
@@ -374,9 +374,7 @@ class TestBinary:
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
         with pytest.raises(EngineError, match=message):
-            searcher(settings(search="binary", command=[str(program)])).propose(
-                SearchTask(tmp_path / "s", 1, {}, 1), []
-            )
+            searcher(settings(search="binary", command=[str(program)])).propose(SearchJob(tmp_path / "s", 1, {}, 1), [])
 
     def test_structures_of_another_search_are_refused(self, tmp_path: Path, calypso: list[str]) -> None:
         program = tmp_path / "foreign.x"
@@ -385,12 +383,10 @@ class TestBinary:
         program.write_text(f"#!/bin/sh\nfor i in 1 2 3 4 5 6; do cp {tmp_path}/iron POSCAR_$i; done; echo 1 > step\n")
         program.chmod(0o755)
         with pytest.raises(EngineError, match="atoms of number 26, which are not in the composition"):
-            searcher(settings(search="binary", command=[str(program)])).propose(
-                SearchTask(tmp_path / "s", 1, {}, 1), []
-            )
+            searcher(settings(search="binary", command=[str(program)])).propose(SearchJob(tmp_path / "s", 1, {}, 1), [])
 
     def test_a_binary_that_is_not_there(self, tmp_path: Path) -> None:
         assert os.access(tmp_path, os.W_OK)
         missing = settings(search="binary", command=[str(tmp_path / "calypso.x")])
         with pytest.raises(EngineError, match="search: pso"):
-            searcher(missing).propose(SearchTask(tmp_path / "s", 1, {}, 1), [])
+            searcher(missing).propose(SearchJob(tmp_path / "s", 1, {}, 1), [])

@@ -15,7 +15,7 @@ from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.deepmd.trainer import training_input
 from lamflow.engines.emt import Emt
 from lamflow.engines.lammps.settings import LammpsExploration
-from lamflow.engines.protocol import ExploreTask, Model, TrainTask
+from lamflow.engines.protocol import Model, Simulation, TrainingJob
 from lamflow.engines.registry import evaluator, explorer, trainer
 from lamflow.errors import EngineError
 from lamflow.science.metrics import errors
@@ -36,7 +36,7 @@ SMALL = {
 }  # fmt: skip
 
 
-def task(copper: list[Frame], folder: Path, name: str = "model", previous: Path | None = None) -> TrainTask:
+def task(copper: list[Frame], folder: Path, name: str = "model", previous: Path | None = None) -> TrainingJob:
     if not (folder / "data").is_dir():
         labels = evaluator(Emt()).evaluate(copper)
         items = [
@@ -44,7 +44,7 @@ def task(copper: list[Frame], folder: Path, name: str = "model", previous: Path 
             for frame, label in zip(copper, labels, strict=True)
         ]
         write_dataset(folder / "data", items, ["Cu"], "deepmd/npy")
-    return TrainTask(
+    return TrainingJob(
         systems=tuple(systems(folder / "data")), elements=("Cu",), seed=1, previous=previous,
         output=folder / name, scratch=folder / f"{name}-scratch", iteration=1 if previous is None else 2,
     )  # fmt: skip
@@ -146,7 +146,7 @@ class TestLammps:
             "engine": "lammps", "structures": ["x"], "temperatures": [300], "steps": 40, "every": 10, "timestep": 0.001, **settings
         }  # fmt: skip
         return explorer(LammpsExploration.model_validate(made)).explore(
-            ExploreTask(frame, {"temperature": 300.0, "pressure": 0.0}, 5, work), model
+            Simulation(frame, {"temperature": 300.0, "pressure": 0.0}, 5, work), model
         )
 
     def test_it_runs_the_trained_model(self, model: Model, copper: list[Frame], tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ class TestLammps:
             }
         )  # fmt: skip
         [condition] = settings.conditions()
-        return explorer(settings).explore(ExploreTask(frame, condition, 5, work), model)
+        return explorer(settings).explore(Simulation(frame, condition, 5, work), model)
 
     def test_lost_atoms_keep_the_trajectory_before(self, model: Model, copper: list[Frame], tmp_path: Path) -> None:
         found = self.explore(
@@ -204,7 +204,7 @@ class TestLammps:
                 "template": template,
             }
         )
-        broken = explorer(settings).explore(ExploreTask(copper[0], {"temperature": 300.0}, 5, tmp_path / "b"), model)
+        broken = explorer(settings).explore(Simulation(copper[0], {"temperature": 300.0}, 5, tmp_path / "b"), model)
         assert broken.failure is not None
         assert "ERROR" in broken.failure
         assert 10 in broken.steps
@@ -226,7 +226,7 @@ class TestSettings:
         assert merged["learning_rate"] == {"start_lr": 1}
 
     def test_every_seed_is_its_own(self, tmp_path: Path) -> None:
-        given = TrainTask((tmp_path,), ("Cu",), 9, None, tmp_path, tmp_path)
+        given = TrainingJob((tmp_path,), ("Cu",), 9, None, tmp_path, tmp_path)
         spec = training_input(DeepmdTraining.model_validate(SMALL), given)
         seeds = {spec["model"]["descriptor"]["seed"], spec["model"]["fitting_net"]["seed"], spec["training"]["seed"]}
         assert len(seeds) == 3

@@ -137,12 +137,12 @@ class TestVasp:
         shutil.copytree(potcars, tmp_path / "other")
         (tmp_path / "other" / "Si" / "POTCAR").write_text("SECRET PAW_LDA Si\n")
         for more in ({}, {"input": {"MAGMOM": "2*2.0"}}):
-            recipes = {
-                folder: vasp.VaspLabeler(self.settings(folder, kspacing=0.5, **more)).recipe(frame)
+            hashes = {
+                folder: vasp.VaspLabeler(self.settings(folder, kspacing=0.5, **more)).input_hash(frame)
                 for folder in (potcars, tmp_path / "other")
             }
-            assert len(set(recipes.values())) == 2
-        here, there = (self.settings(folder, kspacing=0.5) for folder in recipes)
+            assert len(set(hashes.values())) == 2
+        here, there = (self.settings(folder, kspacing=0.5) for folder in hashes)
         assert settings_hash(here) == settings_hash(there), "where potentials lie does not matter"
 
     def test_what_is_wrong_is_not_blamed_on_remedies(self, potcars: Path) -> None:
@@ -205,7 +205,7 @@ class TestVasp:
             f"start: {{label: [s]}}\nheldout: {{share: 0.5}}\ntrain: {{engine: pair}}\n"
             f"label: {{engine: vasp, potcars: {potcars}, kspacing: 0.5, command: ['true']}}\n"
         )
-        settings = config.labeler().fixed(config)
+        settings = config.labeler().pinned(config)
         assert isinstance(settings, vasp.Vasp)
         assert len(settings.potcar_sha256["Si"]) == 64
         vasp.VaspLabeler(settings).label([silicon(1)], tmp_path / "work")
@@ -578,13 +578,13 @@ class TestCustom(LabelerConformance):
     def test_another_script_is_asked_again_and_has_another_recipe(self, tmp_path: Path) -> None:
         script, frame = tmp_path / "run.sh", self.good_frames()[0]
         settings = Custom(engine="custom", command=["sh", str(script)], output_file="out.extxyz", remedies={})
-        recipes = set()
+        hashes = set()
         for status in (3, 4):
             script.write_text(f"exit {status}\n")
             [answer] = CustomLabeler(settings).label([frame], tmp_path)
             assert f"exited with {status}" in failed(answer, "incomplete")
-            recipes.add(CustomLabeler(settings).recipe(frame))
-        assert len(recipes) == 2
+            hashes.add(CustomLabeler(settings).input_hash(frame))
+        assert len(hashes) == 2
 
     def test_an_unconverged_try_is_not_paid_again(self, settings: Custom, tmp_path: Path) -> None:
         counted = ["sh", "-c", f"echo >> {tmp_path}/tries; echo no convergence; touch labeled.extxyz"]

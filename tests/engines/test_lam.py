@@ -21,7 +21,7 @@ from lamflow.engines.deepmd.card import chosen_head, reach_of, read_card
 from lamflow.engines.deepmd.input import beginning, training_input, training_steps
 from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining, Phase
 from lamflow.engines.deepmd.trainer import DeepmdTrainer, torchrun
-from lamflow.engines.protocol import TaskData
+from lamflow.engines.protocol import HeadData
 from lamflow.engines.registry import evaluator, labeler
 from lamflow.errors import EngineError, InputError
 from lamflow.science.metrics import errors
@@ -240,10 +240,10 @@ class TestFinetuning:
     def test_several_heads_and_replay(self, lam: Path, tmp_path: Path) -> None:
         copper = data(tmp_path / "copper", labeled(metal("Cu", 10, 1)))
         new = data(tmp_path / "new", labeled(metal("Ag", 10, 5), offset=-3.0))
-        tasks = (TaskData("copper", copper, 0.5), TaskData("silver", new, 1.0, "aluminium", frozen=True),
-                 TaskData("fresh", new, 1.0, "RANDOM"))  # fmt: skip
+        tasks = (HeadData("copper", copper, 0.5), HeadData("silver", new, 1.0, "aluminium", frozen=True),
+                 HeadData("fresh", new, 1.0, "RANDOM"))  # fmt: skip
         trainer = DeepmdTrainer(finetuning(lam, None, steps=120))
-        task = training(tmp_path, "many", copper + new, tasks=tasks)
+        task = training(tmp_path, "many", copper + new, heads=tasks)
         assert set(trainer.pretrained(task)) == {"copper", "silver"}
         trainer.train(task, quiet)
         assert {head.name for head in read_card(task.output / "model.pt").heads} == {"copper", "silver", "fresh"}
@@ -252,7 +252,7 @@ class TestFinetuning:
             assert rmse(trainer.load(task.output, head), frames, -3.0)[1] < 0.5
         assert rmse(trainer.load(task.output, "copper"), metal("Cu", 6, 8))[1] < 1.0
         assert {path.name for path in task.output.glob("*.pth")} == {"model.silver.pth"}
-        again = training(tmp_path, "more", copper + new, tasks=tasks, previous=task.output, iteration=2)
+        again = training(tmp_path, "more", copper + new, heads=tasks, previous=task.output, iteration=2)
         assert trainer.train(again, quiet) == 20
         import torch
 
@@ -455,7 +455,7 @@ class TestPhases:
         made = self.settings(
             models=2, input=model_input(DPA1), variants=[{"name": "one"}, {"name": "two", "input": model_input(DPA2)}]
         )
-        assert made.total == 4
+        assert made.n_models == 4
         assert [made.variant(index) for index in range(4)] == ["one", "one", "two", "two"]
         assert [made.merged_input(index)["model"]["descriptor"]["type"] for index in (1, 2)] == ["se_atten", "dpa2"]
 

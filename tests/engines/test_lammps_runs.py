@@ -16,7 +16,7 @@ from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.emt import Emt
 from lamflow.engines.lammps.explorer import LammpsExplorer, packaged
 from lamflow.engines.lammps.settings import LammpsExploration
-from lamflow.engines.protocol import ExploreTask, Model, TrainTask
+from lamflow.engines.protocol import Model, Simulation, TrainingJob
 from lamflow.engines.registry import evaluator, trainer
 from lamflow.science.deviation import deviations
 from tests.engines.test_deepmd import SMALL
@@ -48,7 +48,7 @@ def train(folder: Path, frames: list[Frame], labels: list[Labels], seed: int, **
         "fitting_net": {"neuron": [16, 16]},
     }}  # fmt: skip
     made = trainer(DeepmdTraining.model_validate({**SMALL, "steps": 150, "phases": [], "input": input, **settings}))
-    task = TrainTask(
+    task = TrainingJob(
         systems=tuple(systems(data)), elements=("Al", "Cu"), seed=seed, previous=None,
         output=folder / f"model-{seed}", scratch=folder / f"scratch-{seed}",
     )  # fmt: skip
@@ -69,9 +69,9 @@ def settings(**more: object) -> LammpsExploration:
     return LammpsExploration.model_validate(given)
 
 
-def tasks(starts: list[Frame], work: Path, **condition: float) -> list[ExploreTask]:
+def tasks(starts: list[Frame], work: Path, **condition: float) -> list[Simulation]:
     given = {"temperature": 300.0, **condition}
-    return [ExploreTask(start, given, 11 + n, work / str(n)) for n, start in enumerate(starts)]
+    return [Simulation(start, given, 11 + n, work / str(n)) for n, start in enumerate(starts)]
 
 
 def test_runs_of_other_atoms_and_boxes_share_a_process(committee: list[Model], tmp_path: Path) -> None:

@@ -10,20 +10,20 @@ from lamflow.data.dataset import Item, Origin, systems, write_dataset
 from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.emt import Emt
 from lamflow.engines.pair import PairTraining
-from lamflow.engines.protocol import Evaluator, TrainTask
+from lamflow.engines.protocol import Evaluator, TrainingJob
 from lamflow.engines.registry import evaluator, trainer
 from lamflow.science.metrics import errors
 
 
 @pytest.fixture
-def task(copper: list[Frame], tmp_path: Path) -> TrainTask:
+def task(copper: list[Frame], tmp_path: Path) -> TrainingJob:
     labels = evaluator(Emt()).evaluate(copper)
     items = [
         Item(LabeledFrame(frame, label), Origin(iteration=0, source=str(n)))
         for n, (frame, label) in enumerate(zip(copper, labels, strict=True))
     ]
     write_dataset(tmp_path / "data", items, ["Cu"], "deepmd/npy")
-    return TrainTask(
+    return TrainingJob(
         systems=tuple(systems(tmp_path / "data")), elements=("Cu",), seed=1, previous=None,
         output=tmp_path / "model", scratch=tmp_path / "scratch",
     )  # fmt: skip
@@ -31,13 +31,13 @@ def task(copper: list[Frame], tmp_path: Path) -> TrainTask:
 
 class TestModel(EvaluatorConformance):
     @pytest.fixture
-    def engine(self, task: TrainTask) -> Evaluator:
+    def engine(self, task: TrainingJob) -> Evaluator:
         made = trainer(PairTraining(engine="pair"))
         made.train(task, lambda share: None)
         return made.load(task.output)
 
 
-def test_it_learns(task: TrainTask, copper: list[Frame]) -> None:
+def test_it_learns(task: TrainingJob, copper: list[Frame]) -> None:
     made = trainer(PairTraining(engine="pair"))
     made.train(task, lambda share: None)
     truth = evaluator(Emt()).evaluate(copper)

@@ -17,7 +17,7 @@ from lamflow.engines.calypso.input import CalypsoInput, input_of, toml_of
 from lamflow.engines.calypso.records import particles, record_proposed, record_relaxed
 from lamflow.engines.calypso.settings import CalypsoSearch
 from lamflow.engines.calypso.swarm import first_generation, next_generation
-from lamflow.engines.protocol import SearchTask
+from lamflow.engines.protocol import SearchJob
 from lamflow.errors import EngineError
 from lamflow.units import BAR_IN_EV_PER_A3
 
@@ -34,21 +34,21 @@ class CalypsoSearcher:
     def __init__(self, settings: CalypsoSearch) -> None:
         self.settings = settings
 
-    def propose(self, task: SearchTask, relaxed: Sequence[Relaxed]) -> list[Frame]:
+    def propose(self, job: SearchJob, relaxed: Sequence[Relaxed]) -> list[Frame]:
         """See Searcher."""
-        exchange = Exchange(task.folder)
-        self._restore(task.folder)
-        if self._done(exchange) != task.generation:
-            if task.generation == 1:
-                self._begin(exchange, task)
+        exchange = Exchange(job.folder)
+        self._restore(job.folder)
+        if self._done(exchange) != job.generation:
+            if job.generation == 1:
+                self._begin(exchange, job)
             else:
-                self._take(exchange, task, relaxed)
+                self._take(exchange, job, relaxed)
             if self.settings.search == "binary":
-                self._run(exchange, task)
+                self._run(exchange, job)
             else:
-                self._evolve(exchange, task)
-            write_whole(task.folder / DONE, f"{task.generation}\n")
-        if task.generation > self.settings.generations:
+                self._evolve(exchange, job)
+            write_whole(job.folder / DONE, f"{job.generation}\n")
+        if job.generation > self.settings.generations:
             return []
         return [exchange.poscar(number) for number in exchange.numbers()]
 
@@ -56,24 +56,24 @@ class CalypsoSearcher:
         file = exchange.folder / DONE
         return int(file.read_text()) if file.is_file() else 0
 
-    def _begin(self, exchange: Exchange, task: SearchTask) -> None:
+    def _begin(self, exchange: Exchange, job: SearchJob) -> None:
         """A folder with CALYPSO's input and nothing else."""
         shutil.rmtree(exchange.folder, ignore_errors=True)
         exchange.results.mkdir(parents=True)
         own = expand(self.settings.input) if self.settings.input is not None else None
         if own is not None and own.suffix == ".toml":
-            text, name = toml_of(self.settings, task.condition, task.seed, own.read_text()), "input.toml"
+            text, name = toml_of(self.settings, job.condition, job.seed, own.read_text()), "input.toml"
         else:
             given = CalypsoInput.parse(own.read_text(), str(own)) if own is not None else None
-            text, name = input_of(self.settings, task.condition, given).text(), "input.dat"
+            text, name = input_of(self.settings, job.condition, given).text(), "input.dat"
         write_whole(exchange.folder / name, text)
         write_whole(exchange.results / f"CALYPSO_{name}", text)
         if self.settings.ranges:
             write_whole(exchange.folder / HULL, "")
 
-    def _take(self, exchange: Exchange, task: SearchTask, relaxed: Sequence[Relaxed]) -> None:
+    def _take(self, exchange: Exchange, job: SearchJob, relaxed: Sequence[Relaxed]) -> None:
         """Put what the generation before has relaxed to beside its structures."""
-        numbers, pressure = exchange.numbers(), task.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
+        numbers, pressure = exchange.numbers(), job.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
         if len(numbers) != len(relaxed):
             raise EngineError(
                 f"{exchange.folder}: {len(numbers)} structures were proposed and {len(relaxed)} have been relaxed; the "
@@ -82,23 +82,23 @@ class CalypsoSearcher:
         for number, found in zip(numbers, relaxed, strict=True):
             exchange.write_relaxed(f"_{number}", found, pressure)
         if self.settings.search == "pso":
-            record_relaxed(exchange, task.generation - 1, relaxed, self.settings.numbers, pressure)
+            record_relaxed(exchange, job.generation - 1, relaxed, self.settings.numbers, pressure)
             if self.settings.ranges:
-                self._write_hull(exchange, task.generation - 1)
+                self._write_hull(exchange, job.generation - 1)
 
-    def _evolve(self, exchange: Exchange, task: SearchTask) -> None:
+    def _evolve(self, exchange: Exchange, job: SearchJob) -> None:
         """lamflow's own next generation."""
-        if task.generation > self.settings.generations:
-            exchange.write_step(task.generation)
+        if job.generation > self.settings.generations:
+            exchange.write_step(job.generation)
             return
-        seed = child_seed(task.seed, "generation", task.generation)
-        if task.generation == 1:
+        seed = child_seed(job.seed, "generation", job.generation)
+        if job.generation == 1:
             frames = first_generation(self.settings, seed)
         else:
-            past = [each for number in range(1, task.generation) for each in particles(exchange, number)]
-            frames = next_generation(self.settings, past, task.generation, seed)
-        record_proposed(exchange, task.generation, frames)
-        exchange.write_generation(frames, task.generation)
+            past = [each for number in range(1, job.generation) for each in particles(exchange, number)]
+            frames = next_generation(self.settings, past, job.generation, seed)
+        record_proposed(exchange, job.generation, frames)
+        exchange.write_generation(frames, job.generation)
 
     def _write_hull(self, exchange: Exchange, last: int) -> None:
         """Qhull's input of all that has been found: share of the second, third, … element and enthalpy in eV/atom."""
@@ -110,7 +110,7 @@ class CalypsoSearcher:
                     rows.append(" ".join(f"{value:.8f}" for value in (*shares, each.enthalpy)))
         write_whole(exchange.folder / HULL, "\n".join([str(len(self.settings.numbers)), str(len(rows)), *rows]) + "\n")
 
-    def _run(self, exchange: Exchange, task: SearchTask) -> None:
+    def _run(self, exchange: Exchange, job: SearchJob) -> None:
         """calypso.x reads what is there and writes the next generation."""
         missing = self.settings.missing()
         if missing is not None:
@@ -122,8 +122,8 @@ class CalypsoSearcher:
         shutil.copytree(folder, partial)
         partial.rename(copy)
         log = folder / "caly.log"
-        process.run(self.settings.command, cwd=folder, log=log, timeout=task.timeout)
-        if task.generation <= self.settings.generations:
+        process.run(self.settings.command, cwd=folder, log=log, timeout=job.timeout)
+        if job.generation <= self.settings.generations:
             self._check(exchange, log)
         shutil.rmtree(copy)
 

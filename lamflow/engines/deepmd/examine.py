@@ -25,7 +25,7 @@ def examine_training(settings: DeepmdTraining, config: DataStudy) -> list[str]:
     warnings: dict[str, None] = {}
     begins = sorted({1, *(phase.from_iteration for phase in settings.phases)})
     for iteration in begins:
-        for phase in (settings.phase(iteration, index) for index in range(settings.total)):
+        for phase in (settings.phase(iteration, index) for index in range(settings.n_models)):
             source = settings.source(phase)
             if phase.start_from == "scratch" or source is None or (phase.start_from == "init" and iteration > 1):
                 continue
@@ -53,7 +53,7 @@ def examine_teacher(settings: DeepmdLabels, config: DataStudy) -> list[str]:
     warnings = []
     train = getattr(config, "train", None)
     if isinstance(train, DeepmdTraining):
-        for index in range(0, train.total, train.models):
+        for index in range(0, train.n_models, train.models):
             cutoff, _ = reach_of(train.merged_input(index)["model"].get("descriptor", {}))
             if cutoff > teacher.receptive_field > 0:
                 which = f" {train.variant(index)!r}" if train.variants else ""
@@ -74,7 +74,7 @@ def _check_input(settings: DeepmdTraining, config: DataStudy) -> None:
     from dargs.dargs import ArgumentError
     from deepmd.utils.argcheck import normalize
 
-    for index in range(0, settings.total, settings.models):
+    for index in range(0, settings.n_models, settings.models):
         spec = settings.merged_input(index)
         if settings.starts_from_a_model(index) and "descriptor" not in spec.get("model", {}):
             continue
@@ -93,7 +93,7 @@ def _check_input(settings: DeepmdTraining, config: DataStudy) -> None:
 
 def _check_committee(settings: DeepmdTraining, config: DataStudy) -> None:
     """Models that are all the same do not disagree about anything."""
-    phases = [settings.phase(1, index) for index in range(settings.total)]
+    phases = [settings.phase(1, index) for index in range(settings.n_models)]
     same = {str(settings.source(phase)) for phase in phases if phase.start_from == "as_is"}
     alike = len(same) == 1 and all(phase.start_from == "as_is" for phase in phases)
     if alike and config.has_committee:

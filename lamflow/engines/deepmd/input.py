@@ -17,7 +17,7 @@ from lamflow.config.seeds import child_seed
 from lamflow.data.curves import CURVE
 from lamflow.engines.deepmd.card import branches, chosen_head, read_definition
 from lamflow.engines.deepmd.settings import DeepmdTraining, Phase
-from lamflow.engines.protocol import TrainTask
+from lamflow.engines.protocol import TrainingJob
 from lamflow.errors import EngineError, InputError
 
 MODEL = "model.pt"
@@ -47,64 +47,64 @@ class Beginning:
         return branches(self.definition or {})
 
 
-def beginning(settings: DeepmdTraining, task: TrainTask) -> Beginning:
-    """What `task` starts from, by the phase that holds for it. Raises EngineError for a model that does not fit."""
-    phase = settings.phase(task.iteration, task.index)
+def beginning(settings: DeepmdTraining, job: TrainingJob) -> Beginning:
+    """What `job` starts from, by the phase that holds for it. Raises EngineError for a model that does not fit."""
+    phase = settings.phase(job.iteration, job.index)
     if phase.start_from == "scratch":
         return Beginning("scratch")
-    if phase.start_from == "init" and task.previous is not None:
-        return Beginning("init", task.previous / MODEL, None, read_definition(task.previous / MODEL))
+    if phase.start_from == "init" and job.previous is not None:
+        return Beginning("init", job.previous / MODEL, None, read_definition(job.previous / MODEL))
     source = settings.source(phase)
     if source is None or source.file is None:
-        raise EngineError(f"iteration {task.iteration}: there is no pre-trained model to {phase.start_from} from")
+        raise EngineError(f"iteration {job.iteration}: there is no pre-trained model to {phase.start_from} from")
     path = expand(source.file)
     try:
         definition = read_definition(path)
         heads = list(branches(definition))
-        head = None if task.tasks else chosen_head(path, heads, source.head, random=phase.start_from == "finetune")
+        head = None if job.heads else chosen_head(path, heads, source.head, random=phase.start_from == "finetune")
     except InputError as error:
         raise EngineError(str(error)) from error
     return Beginning(phase.start_from, path, head, definition)
 
 
-def training_input(settings: DeepmdTraining, task: TrainTask, start: Beginning | None = None) -> Spec:
+def training_input(settings: DeepmdTraining, job: TrainingJob, start: Beginning | None = None) -> Spec:
     """The input of one training: type map, data, seeds, steps and names of files filled in."""
-    start = start or beginning(settings, task)
-    phase = settings.phase(task.iteration, task.index)
-    spec = settings.merged_input(task.index)
-    spec["model"] = (_several_heads if task.tasks else _one_head)(settings, task, start, spec["model"])
+    start = start or beginning(settings, job)
+    phase = settings.phase(job.iteration, job.index)
+    spec = settings.merged_input(job.index)
+    spec["model"] = (_several_heads if job.heads else _one_head)(settings, job, start, spec["model"])
     spec["loss"] = {**spec["loss"], **phase.loss}
     given = spec["training"].pop("training_data", {})  # of a whole input.json
     data = {**spec["training"].pop("data", {})}
     data = {"batch_size": given.get("batch_size", "auto"), **data}
-    steps = training_steps(settings, phase, task, data["batch_size"])
+    steps = training_steps(settings, phase, job, data["batch_size"])
     rate = spec["learning_rate"]
     if phase.start_lr is not None:
         rate["start_lr"] = phase.start_lr
     if rate.get("type", "exp") == "exp":
         rate.setdefault("decay_steps", max(1, steps // 40))
     training = spec["training"]
-    if task.tasks:
-        spec["loss_dict"] = {part.name: spec["loss"] for part in task.tasks}
+    if job.heads:
+        spec["loss_dict"] = {part.name: spec["loss"] for part in job.heads}
         del spec["loss"]
         training["data_dict"] = {
-            part.name: {"training_data": _data(data, part.systems, task.new, phase)} for part in task.tasks
+            part.name: {"training_data": _data(data, part.systems, job.new, phase)} for part in job.heads
         }
-        training["model_prob"] = {part.name: part.weight for part in task.tasks}
+        training["model_prob"] = {part.name: part.weight for part in job.heads}
     else:
-        training["training_data"] = _data(data, task.systems, task.new, phase)
+        training["training_data"] = _data(data, job.systems, job.new, phase)
     training.update(
         numb_steps=steps,
-        seed=child_seed(task.seed, "training"),
-        disp_file=str(task.scratch / CURVE),
-        save_ckpt=str(task.scratch / "model.ckpt"),
+        seed=child_seed(job.seed, "training"),
+        disp_file=str(job.scratch / CURVE),
+        save_ckpt=str(job.scratch / "model.ckpt"),
         save_freq=min(settings.checkpoint_every, steps),
         max_ckpt_keep=2,
     )
     training.setdefault("disp_freq", max(1, steps // 50))
     files = {file.name: str(expand(file)) for file in settings.files}
     spec["model"] = _with_paths(spec["model"], files)
-    for key in ("validation_data", "data_dict") if not task.tasks else ("validation_data",):
+    for key in ("validation_data", "data_dict") if not job.heads else ("validation_data",):
         training.pop(key, None)
     return spec
 
@@ -118,18 +118,18 @@ def _with_paths(value: Any, files: Mapping[str, str]) -> Any:
     return files.get(value, value) if isinstance(value, str) else value
 
 
-def training_steps(settings: DeepmdTraining, phase: Phase, task: TrainTask, batch_size: object) -> int:
+def training_steps(settings: DeepmdTraining, phase: Phase, job: TrainingJob, batch_size: object) -> int:
     """Steps of a training. An epoch is one batch after the other through all frames, shared among the GPUs."""
-    variant = settings.variants[task.index // settings.models].steps if settings.variants else None
+    variant = settings.variants[job.index // settings.models].steps if settings.variants else None
     most = phase.steps or variant or settings.steps
     epochs = phase.epochs or (None if phase.steps else settings.epochs)
     if epochs is None:
         return most
     batches = 0
-    for system in task.systems:
+    for system in job.systems:
         natoms = len((system / "type.raw").read_text().split())
         batches += math.ceil(_frames(system) / _batch(batch_size, natoms))
-    return max(1, min(most, math.ceil(epochs * batches / max(1, task.gpus))))
+    return max(1, min(most, math.ceil(epochs * batches / max(1, job.gpus))))
 
 
 def _frames(system: Path) -> int:
@@ -157,40 +157,40 @@ def _data(data: Spec, systems: Sequence[Path], new: Sequence[Path], phase: Phase
     return made
 
 
-def _one_head(settings: DeepmdTraining, task: TrainTask, start: Beginning, given: Spec) -> Spec:
+def _one_head(settings: DeepmdTraining, job: TrainingJob, start: Beginning, given: Spec) -> Spec:
     if start.how == "init" and start.definition is not None:
         return _copy(start.branches[start.head or next(iter(start.branches))])
     model = _copy(given)
     if start.how == "finetune" and settings.use_pretrain_script:
         model["descriptor"] = _descriptor(start)
         model["fitting_net"] = _fitting(settings, start, start.head, given)
-    model["type_map"] = _type_map(task, start, model["descriptor"])
+    model["type_map"] = _type_map(job, start, model["descriptor"])
     if settings.electronic_temperature:
         model["fitting_net"]["numb_fparam"] = 1
-    _seed(model, task.seed)
+    _seed(model, job.seed)
     return model
 
 
-def _several_heads(settings: DeepmdTraining, task: TrainTask, start: Beginning, given: Spec) -> Spec:
+def _several_heads(settings: DeepmdTraining, job: TrainingJob, start: Beginning, given: Spec) -> Spec:
     """One descriptor and type map for all tasks, a fitting net for each."""
     pretrained = start.definition is not None and (start.how == "init" or settings.use_pretrain_script)
     descriptor = _descriptor(start) if pretrained else given["descriptor"]
-    type_map = _type_map(task, start, descriptor)
+    type_map = _type_map(job, start, descriptor)
     if start.how == "init":
         type_map = list(next(iter(start.branches.values()))["type_map"])
     heads: dict[str, Spec] = {}
-    for part in task.tasks:
+    for part in job.heads:
         head = part.head if start.how == "finetune" else None
         fitting = _fitting(settings, start, head or part.name, given) if pretrained else _copy(given["fitting_net"])
         branch = {"type_map": "type_map", "descriptor": "descriptor", "fitting_net": fitting}
         if settings.electronic_temperature:
             fitting["numb_fparam"] = 1
-        _seed(branch, child_seed(task.seed, part.name))
+        _seed(branch, child_seed(job.seed, part.name))
         if start.how == "finetune" and head is not None:
             branch["finetune_head"] = head
         heads[part.name] = branch
     shared = {"type_map": type_map, "descriptor": descriptor}
-    _seed(shared, task.seed)
+    _seed(shared, job.seed)
     rest = {key: value for key, value in given.items() if key not in ("descriptor", "fitting_net", "type_map")}
     return {**rest, "shared_dict": shared, "model_dict": heads}
 
@@ -213,11 +213,11 @@ def _fitting(settings: DeepmdTraining, start: Beginning, head: str | None, given
     return _copy(first["fitting_net"])
 
 
-def _type_map(task: TrainTask, start: Beginning, descriptor: Spec) -> list[str]:
+def _type_map(job: TrainingJob, start: Beginning, descriptor: Spec) -> list[str]:
     """The user's elements, or the whole type map of a pre-trained model whose descriptor cannot do with fewer."""
     if start.definition is not None and descriptor.get("type") in PER_TYPE:
         return list(next(iter(start.branches.values()))["type_map"])
-    return list(task.elements)
+    return list(job.elements)
 
 
 def _seed(model: Spec, seed: int) -> None:

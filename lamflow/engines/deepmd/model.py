@@ -15,7 +15,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from lamflow.data import Frame, Labels
 from lamflow.data.frames import Ints
-from lamflow.engines.protocol import Evaluator, LammpsPotential, Moving
+from lamflow.engines.protocol import BatchSession, Evaluator, LammpsPotential
 from lamflow.errors import EngineError
 
 
@@ -24,15 +24,21 @@ class DeepmdModel:
 
     frozen  the same model for LAMMPS
     head    of a model that has several
-    hot     it was trained with an electronic temperature
+    uses_electronic_temperature     it was trained with an electronic temperature
     beside  files that it needs beside it in LAMMPS
     """
 
     def __init__(
         self, path: Path, frozen: Path | None = None, head: str | None = None, *,
-        hot: bool = False, beside: Sequence[Path] = (),
+        uses_electronic_temperature: bool = False, beside: Sequence[Path] = (),
     ) -> None:  # fmt: skip
-        self.path, self.frozen, self.head, self.hot, self.beside = path, frozen, head, hot, tuple(beside)
+        self.path, self.frozen, self.head, self.uses_electronic_temperature, self.beside = (
+            path,
+            frozen,
+            head,
+            uses_electronic_temperature,
+            tuple(beside),
+        )
 
     @cached_property
     def _potential(self) -> Any:
@@ -109,16 +115,16 @@ class DeepmdModel:
             raise EngineError(f"{self.path}: the model knows {list(self.elements)}, not {unknown}")
         return types
 
-    def moving(self, starts: Sequence[Frame], others: Sequence[Evaluator]) -> Moving | None:
-        """See MovingModel. Models of another kind or of other elements do without."""
-        from lamflow.engines.deepmd.moving import MovingSystems
+    def open_session(self, starts: Sequence[Frame], others: Sequence[Evaluator]) -> BatchSession | None:
+        """See SessionModel. Models of another kind or of other elements do without."""
+        from lamflow.engines.deepmd.session import DeepmdSession
 
         alike = [model for model in others if isinstance(model, DeepmdModel) and model.elements == self.elements]
         if len(alike) < len(others):
             return None
         types = np.stack([self._types(frame) for frame in starts])
         heat = self._heat(list(starts)).get("fparam")
-        return MovingSystems([self._potential, *(model._potential for model in alike)], types, starts[0].pbc, heat)
+        return DeepmdSession([self._potential, *(model._potential for model in alike)], types, starts[0].pbc, heat)
 
     def lammps(self) -> LammpsPotential:
         """See Model."""
@@ -131,7 +137,7 @@ class DeepmdModel:
             files={self.frozen.name: self.frozen, **{path.name: path for path in self.beside}},
             environment=_plugin_environment(),
             deviations="out_freq {every} out_file {file}",
-            hot="fparam {temperature}" if self.hot else None,
+            electronic_temperature="fparam {temperature}" if self.uses_electronic_temperature else None,
         )
 
 

@@ -131,9 +131,9 @@ class DeepmdTraining(TrainerSettings):
         if self.pretrained is not None and not any(phase.start_from != "scratch" for phase in self.phases):
             raise ValueError("pretrained: no phase starts from it; add phases: [{start_from: finetune}]")
         for number, phase in enumerate(self.phases, start=1):
-            if any(member > self.total for member in phase.members):
-                raise ValueError(f"phases: number {number} is for model {max(phase.members)} of {self.total}")
-        for index in range(self.total):
+            if any(member > self.n_models for member in phase.members):
+                raise ValueError(f"phases: number {number} is for model {max(phase.members)} of {self.n_models}")
+        for index in range(self.n_models):
             for iteration in (1, *(phase.from_iteration for phase in self.phases)):
                 phase = self.phase(iteration, index)
                 needed = phase.start_from in ("finetune", "as_is") or (phase.start_from == "init" and iteration == 1)
@@ -145,7 +145,7 @@ class DeepmdTraining(TrainerSettings):
         return self
 
     @property
-    def total(self) -> int:
+    def n_models(self) -> int:
         """Models of all variants."""
         return self.models * max(1, len(self.variants))
 
@@ -154,11 +154,11 @@ class DeepmdTraining(TrainerSettings):
         return self.variants[index // self.models].name if self.variants else ""
 
     @property
-    def within(self) -> float:
+    def speed_tolerance(self) -> float:
         """See TrainerSettings."""
         return self.choose_within
 
-    def recipe(self, iteration: int, index: int) -> str:
+    def input_text(self, iteration: int, index: int) -> str:
         """See TrainerSettings. More steps on the same data are no other way."""
         phase = self.phase(iteration, index)
         source = self.source(phase)
@@ -199,7 +199,7 @@ class DeepmdTraining(TrainerSettings):
         return 10 + 0.03 * (steps or self.steps)
 
     @property
-    def hot(self) -> bool:
+    def uses_electronic_temperature(self) -> bool:
         """As they are told; a pre-trained model may know one by itself."""
         return self.electronic_temperature or self.pretrained is not None
 
@@ -249,7 +249,7 @@ class DeepmdLabels(LabelerSettings):
     """The teacher: a checkpoint or a frozen model, with `head` where it has several."""
 
     @property
-    def hot(self) -> bool:
+    def uses_electronic_temperature(self) -> bool:
         """Models that know no electronic temperature refuse it themselves."""
         return True
 

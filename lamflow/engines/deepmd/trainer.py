@@ -23,7 +23,7 @@ from lamflow.engines.deepmd.input import MODEL, Beginning, beginning, training_i
 from lamflow.engines.deepmd.model import DeepmdModel
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.process import describe_end, redirected
-from lamflow.engines.protocol import Evaluator, Progress, TrainTask
+from lamflow.engines.protocol import Evaluator, Progress, TrainingJob
 from lamflow.errors import EngineError
 
 FILES = "files"
@@ -36,92 +36,92 @@ class DeepmdTrainer:
     def __init__(self, settings: DeepmdTraining) -> None:
         self.settings = settings
 
-    def train(self, task: TrainTask, progress: Progress) -> int:
+    def train(self, job: TrainingJob, progress: Progress) -> int:
         """See Trainer. Leaves model.pt (checkpoint), model.pth (frozen), input.json, lcurve.out and train.log.
 
-        A frozen model has one head: where there are several, model.TASK.pth is that of a task which is explored.
+        A frozen model has one head: where there are several, model.HEAD.pth is that of a task which is explored.
         """
-        start = beginning(self.settings, task)
+        start = beginning(self.settings, job)
         if start.how == "as_is":
-            return self._take(task, start)
-        scratch, log = task.scratch, task.scratch / "train.log"
-        spec = training_input(self.settings, task, start)
+            return self._take(job, start)
+        scratch, log = job.scratch, job.scratch / "train.log"
+        spec = training_input(self.settings, job, start)
         steps = int(spec["training"]["numb_steps"])
         _prepare_scratch(scratch, spec, start)
-        if task.tasks:
+        if job.heads:
             os.environ.setdefault("NUM_WORKERS", "0")  # DeePMD-kit starts so many processes for each task's data
-        _train(_arguments(scratch, start), task, steps, progress)
+        _train(_arguments(scratch, start), job, steps, progress)
         last = _last_checkpoint(scratch)
         if last is None:
             raise EngineError(f"the training in {scratch} left no checkpoint; {describe_end(log)}")
-        task.output.mkdir(parents=True, exist_ok=True)
+        job.output.mkdir(parents=True, exist_ok=True)
         for file in self.settings.files:
-            (task.output / FILES).mkdir(exist_ok=True)
-            shutil.copyfile(expand(file), task.output / FILES / file.name)
-        shutil.copyfile(last, task.output / MODEL)
-        self._freeze(task, log)
+            (job.output / FILES).mkdir(exist_ok=True)
+            shutil.copyfile(expand(file), job.output / FILES / file.name)
+        shutil.copyfile(last, job.output / MODEL)
+        self._freeze(job, log)
         for name in ("input.json", CURVE, "train.log"):
-            shutil.copyfile(scratch / name, task.output / name)
+            shutil.copyfile(scratch / name, job.output / name)
         return steps
 
-    def load(self, folder: Path, task: str = "") -> DeepmdModel:
+    def load(self, folder: Path, head: str = "") -> DeepmdModel:
         """See Trainer."""
-        frozen, beside = folder / _frozen_name(task), sorted((folder / FILES).glob("*"))
-        hot = self.settings.electronic_temperature
+        frozen, beside = folder / _frozen_name(head), sorted((folder / FILES).glob("*"))
+        heated = self.settings.electronic_temperature
         if beside:  # the checkpoint would look for them where it was trained; a frozen model has them in it
-            return DeepmdModel(frozen, frozen, None, hot=hot, beside=beside)
-        return DeepmdModel(folder / MODEL, frozen, task or None, hot=hot)
+            return DeepmdModel(frozen, frozen, None, uses_electronic_temperature=heated, beside=beside)
+        return DeepmdModel(folder / MODEL, frozen, head or None, uses_electronic_temperature=heated)
 
-    def pretrained(self, task: TrainTask) -> dict[str, Evaluator]:
+    def pretrained(self, job: TrainingJob) -> dict[str, Evaluator]:
         """See Trainer. A head that is new has nothing to be judged by."""
-        start = beginning(self.settings, task)
-        if start.path is None or start.path.is_relative_to(task.previous or task.output):
+        start = beginning(self.settings, job)
+        if start.path is None or start.path.is_relative_to(job.previous or job.output):
             return {}
-        if not task.tasks:
+        if not job.heads:
             return {} if start.head == "RANDOM" else {"": DeepmdModel(start.path, head=start.head)}
         several = start.branches.keys() != {""}
-        heads = {part.name: part.head or part.name for part in task.tasks if part.head != "RANDOM"}
+        heads = {part.name: part.head or part.name for part in job.heads if part.head != "RANDOM"}
         return {name: DeepmdModel(start.path, head=head if several else None) for name, head in heads.items()}
 
-    def _take(self, task: TrainTask, start: Beginning) -> int:
+    def _take(self, job: TrainingJob, start: Beginning) -> int:
         """The pre-trained model itself, its energies shifted to the data if that is wanted."""
-        if task.tasks:
+        if job.heads:
             raise EngineError(
                 "as_is: a pre-trained model has no heads for tasks of this run; fine-tune it, or leave tasks out"
             )
         assert start.path is not None  # noqa: S101  as_is has a model
-        task.output.mkdir(parents=True, exist_ok=True)
-        task.scratch.mkdir(parents=True, exist_ok=True)
-        log, taken = task.scratch / "train.log", task.output / MODEL
+        job.output.mkdir(parents=True, exist_ok=True)
+        job.scratch.mkdir(parents=True, exist_ok=True)
+        log, taken = job.scratch / "train.log", job.output / MODEL
         if start.path.suffix == FROZEN:
             raise EngineError(f"{start.path}: a frozen model cannot be taken as it is; give the checkpoint (.pt)")
         extract_head(start.path, start.head, taken)
-        if self.settings.phase(task.iteration, task.index).shift_energies:
-            listed, shifted = task.scratch / "systems.txt", task.scratch / "shifted.pt"
-            listed.write_text("\n".join(map(str, task.systems)))
+        if self.settings.phase(job.iteration, job.index).shift_energies:
+            listed, shifted = job.scratch / "systems.txt", job.scratch / "shifted.pt"
+            listed.write_text("\n".join(map(str, job.systems)))
             _dp(["change-bias", str(taken), "-f", str(listed), "-o", str(shifted)], log)
             shutil.copyfile(shifted, taken)
-        self._freeze(task, log)
+        self._freeze(job, log)
         return 0
 
-    def _freeze(self, task: TrainTask, log: Path) -> None:
+    def _freeze(self, job: TrainingJob, log: Path) -> None:
         """The model as LAMMPS wants it: one file a head that it may be asked for."""
-        for head in [part.name for part in task.tasks if part.frozen] if task.tasks else [""]:
-            frozen = task.output / _frozen_name(head)
-            _dp(["freeze", "-c", str(task.output / MODEL), "-o", str(frozen), *(["--head", head] if head else [])], log)
+        for head in [part.name for part in job.heads if part.frozen] if job.heads else [""]:
+            frozen = job.output / _frozen_name(head)
+            _dp(["freeze", "-c", str(job.output / MODEL), "-o", str(frozen), *(["--head", head] if head else [])], log)
             if self.settings.compress:
-                compressed = task.output / f"compressed{FROZEN}"
-                script = _compression_input(task, head)
+                compressed = job.output / f"compressed{FROZEN}"
+                script = _compression_input(job, head)
                 _dp(["compress", "-i", str(frozen), "-o", str(compressed), "-t", str(script)], log)
                 compressed.replace(frozen)
 
 
-def _compression_input(task: TrainTask, head: str) -> Path:
-    """Compression looks up the shortest distance in the data of the head, by an input with one task."""
-    systems = next((part.systems for part in task.tasks if part.name == head), task.systems)
-    model = branches(read_definition(task.output / MODEL))[head]
+def _compression_input(job: TrainingJob, head: str) -> Path:
+    """Compression looks up the shortest distance in the data of the head, by an input with one job."""
+    systems = next((part.systems for part in job.heads if part.name == head), job.systems)
+    model = branches(read_definition(job.output / MODEL))[head]
     data = {"systems": [str(system) for system in systems], "batch_size": 1}
-    path = task.scratch / "compress.json"
+    path = job.scratch / "compress.json"
     path.write_text(json.dumps({"model": model, "training": {"training_data": data, "numb_steps": 1}}))
     return path
 
@@ -143,8 +143,8 @@ def extract_head(path: Path, head: str | None, output: Path) -> None:
     torch.save(state, output)
 
 
-def _frozen_name(task: str) -> str:
-    return f"model.{task}{FROZEN}" if task else f"model{FROZEN}"
+def _frozen_name(head: str) -> str:
+    return f"model.{head}{FROZEN}" if head else f"model{FROZEN}"
 
 
 def _arguments(scratch: Path, start: Beginning) -> list[str]:
@@ -191,9 +191,9 @@ def _is_whole(path: Path) -> bool:
     return zipfile.is_zipfile(path)
 
 
-def _train(arguments: list[str], task: TrainTask, steps: int, progress: Progress) -> None:
+def _train(arguments: list[str], job: TrainingJob, steps: int, progress: Progress) -> None:
     """One training, watched by its learning curve. Raises EngineError as soon as its loss is lost."""
-    curve, log = task.scratch / CURVE, task.scratch / "train.log"
+    curve, log = job.scratch / CURVE, job.scratch / "train.log"
 
     def look() -> None:
         found = read_curve(curve)
@@ -203,10 +203,8 @@ def _train(arguments: list[str], task: TrainTask, steps: int, progress: Progress
         if problem:
             raise EngineError(f"{problem}; the last lines of {curve}:\n{last_lines(curve)}")
 
-    if task.gpus > 1:
-        process.run(
-            torchrun(task.gpus, arguments), cwd=task.scratch, log=log, watch=look, poll=1.0, timeout=task.timeout
-        )
+    if job.gpus > 1:
+        process.run(torchrun(job.gpus, arguments), cwd=job.scratch, log=log, watch=look, poll=1.0, timeout=job.timeout)
     else:
         with _watching(look):
             _dp(arguments, log)
@@ -240,7 +238,7 @@ def _dp(arguments: list[str], log: Path) -> None:
 
 
 def _look_elements_up_once() -> None:
-    """DeePMD-kit asks a database for each element of each task, 0.7 s a time."""
+    """DeePMD-kit asks a database for each element of each job, 0.7 s a time."""
     from deepmd.utils import econf_embd
 
     if not hasattr(econf_embd.element, "cache_info"):

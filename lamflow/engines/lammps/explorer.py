@@ -23,10 +23,10 @@ from lamflow.data import Deviations, Frame, Trajectory
 from lamflow.data.frames import Floats
 from lamflow.engines import process
 from lamflow.engines.lammps.dump import Dump, read_deviations, read_dump, write_dump
-from lamflow.engines.lammps.potential import Potential, layered
+from lamflow.engines.lammps.potential import Potential, potential_with_overlays
 from lamflow.engines.lammps.settings import LammpsExploration
 from lamflow.engines.lammps.template import HEAD, RUN, render
-from lamflow.engines.protocol import ExploreTask, Model
+from lamflow.engines.protocol import Model, Simulation
 from lamflow.errors import EngineError
 
 LOG, DEVIATIONS = "lammps.log", "deviations.out"
@@ -41,86 +41,101 @@ class LammpsExplorer:
     def __init__(self, settings: LammpsExploration) -> None:
         self.settings = settings
 
-    def explore(self, task: ExploreTask, model: Model) -> Trajectory:
+    def explore(self, simulation: Simulation, model: Model) -> Trajectory:
         """See Explorer. Raises EngineError when no frame was written."""
-        [found] = self.explore_all([task], [model])
+        [found] = self.explore_all([simulation], [model])
         if not len(found):
             raise EngineError(f"{found.failure}\n{found.log}" if found.log else found.failure or "LAMMPS wrote nothing")
         return found
 
-    def explore_all(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> Iterator[Trajectory]:
-        """See BatchExplorer. Inputs, logs and dumps lie in the tasks' folders until the iteration has finished."""
-        if self.settings.layered:
+    def explore_all(self, simulations: Sequence[Simulation], committee: Sequence[Model]) -> Iterator[Trajectory]:
+        """See BatchExplorer. Inputs, logs and dumps lie in the simulations' folders until the iteration is over."""
+        if self.settings.has_overlays:
             committee = committee[:1]  # the models are compared afterwards, without what lies over them
-        if self.settings.alone:
-            for task in tasks:
+        if self.settings.one_process_per_simulation:
+            for simulation in simulations:
                 try:
-                    yield self._beads(task, committee) if self.settings.beads else self._template(task, committee)
+                    yield (
+                        self._beads(simulation, committee)
+                        if self.settings.beads
+                        else self._template(simulation, committee)
+                    )
                 except EngineError as error:
-                    yield Trajectory.nothing(task.start, str(error).splitlines()[0], str(error))
+                    yield Trajectory.nothing(simulation.start, str(error).splitlines()[0], str(error))
             return
         found: dict[int, Trajectory] = {}
         sharing: dict[tuple[bool, float | None], list[int]] = {}
-        for place, task in enumerate(tasks):
-            sharing.setdefault((task.start.pbc, task.start.electronic_temperature), []).append(place)
+        for place, simulation in enumerate(simulations):
+            sharing.setdefault((simulation.start.pbc, simulation.start.electronic_temperature), []).append(place)
         for places in sharing.values():
             left = list(places)
             while left:
-                for trajectory in self._share([tasks[place] for place in left], committee):
+                for trajectory in self._share([simulations[place] for place in left], committee):
                     found[left.pop(0)] = trajectory
-        yield from (found[place] for place in range(len(tasks)))
+        yield from (found[place] for place in range(len(simulations)))
 
-    def _share(self, tasks: Sequence[ExploreTask], committee: Sequence[Model]) -> list[Trajectory]:
-        """Trajectories of the first runs of `tasks`, up to the one that failed; at least one."""
-        work, elements = tasks[0].work, self._types(tasks)
+    def _share(self, simulations: Sequence[Simulation], committee: Sequence[Model]) -> list[Trajectory]:
+        """Trajectories of the first runs of `simulations`, up to the one that failed; at least one."""
+        work, elements = simulations[0].work, self._types(simulations)
         work.mkdir(parents=True, exist_ok=True)
         try:
-            potential = layered(self.settings, committee, elements, tasks[0].start.electronic_temperature, DEVIATIONS)
+            potential = potential_with_overlays(
+                self.settings, committee, elements, simulations[0].start.electronic_temperature, DEVIATIONS
+            )
         except EngineError as error:
-            return [Trajectory.nothing(task.start, str(error).splitlines()[0], str(error)) for task in tasks]
-        pbc = tasks[0].start.pbc
+            return [
+                Trajectory.nothing(simulation.start, str(error).splitlines()[0], str(error))
+                for simulation in simulations
+            ]
+        pbc = simulations[0].start.pbc
         common = self._common(potential, elements, pbc)
         text = render(HEAD, common)
-        for place, task in enumerate(tasks):
-            write_dump(work / f"start-{place}.dump", _boxed(task.start), elements, tilted=pbc)
+        for place, simulation in enumerate(simulations):
+            write_dump(work / f"start-{place}.dump", _boxed(simulation.start), elements, tilted=pbc)
             names = {"place": place, "structure": f"start-{place}.dump", "trajectory": f"{place}.dump"}
-            text += render(RUN, common | names | self._own(task))
+            text += render(RUN, common | names | self._own(simulation))
         (work / "in.lammps").write_text(text)
-        failure = self._run(work, potential, tasks[0])
+        failure = self._run(work, potential, simulations[0])
         said = (work / LOG).read_text(errors="replace") if (work / LOG).is_file() else ""
         begun, finished = (len(re.findall(rf"^lamflow {word} \d+$", said, re.M)) for word in ("begins", "finished"))
         if begun == 0:
             reason = _reason(work, failure)
-            return [Trajectory.nothing(task.start, reason, process.tail(work / LOG)) for task in tasks]
+            return [
+                Trajectory.nothing(simulation.start, reason, process.tail(work / LOG)) for simulation in simulations
+            ]
         deviations = read_deviations(work / DEVIATIONS)
         found = []
-        for place, task in enumerate(tasks[:begun]):
+        for place, simulation in enumerate(simulations[:begun]):
             own = deviations[place] if place < len(deviations) else None
             failed = place >= finished
-            found.append(_trajectory(work, f"{place}.dump", task, elements, own, failure if failed else None))
+            found.append(_trajectory(work, f"{place}.dump", simulation, elements, own, failure if failed else None))
         return found
 
-    def _template(self, task: ExploreTask, committee: Sequence[Model]) -> Trajectory:
+    def _template(self, simulation: Simulation, committee: Sequence[Model]) -> Trajectory:
         """One run in a process of its own, by the user's input or with PLUMED."""
-        work, elements, settings = task.work, self._types([task]), self.settings
+        work, elements, settings = simulation.work, self._types([simulation]), self.settings
         work.mkdir(parents=True, exist_ok=True)
-        potential = layered(settings, committee, elements, task.start.electronic_temperature, DEVIATIONS)
+        potential = potential_with_overlays(
+            settings, committee, elements, simulation.start.electronic_temperature, DEVIATIONS
+        )
         values = (
-            self._common(potential, elements, task.start.pbc) | {"place": 0, "trajectory": "0.dump"} | self._own(task)
+            self._common(potential, elements, simulation.start.pbc)
+            | {"place": 0, "trajectory": "0.dump"}
+            | self._own(simulation)
         )
         if settings.plumed is not None:
             (work / "plumed.dat").write_bytes(expand(settings.plumed).read_bytes())
             values["plumed"] = "fix             plumed all plumed plumedfile plumed.dat outfile plumed.out"
         if settings.template is None:
-            write_dump(work / "start-0.dump", _boxed(task.start), elements, tilted=task.start.pbc)
+            write_dump(work / "start-0.dump", _boxed(simulation.start), elements, tilted=simulation.start.pbc)
             text = render(HEAD + RUN, values | {"structure": "start-0.dump"})
         else:
-            _write_data(work / "start.lmp", task.start, elements)
+            _write_data(work / "start.lmp", simulation.start, elements)
             text = render(expand(settings.template).read_text(), values | {"structure": "start.lmp"})
         (work / "in.lammps").write_text(text)
         before = {path.name for path in work.iterdir()} - PLUMED
-        failure = self._run(work, potential, task)
-        found = _trajectory(work, "0.dump", task, elements, _last(work / DEVIATIONS), failure)
+        failure = self._run(work, potential, simulation)
+        found = _trajectory(work, "0.dump", simulation, elements, _last(work / DEVIATIONS), failure)
         if settings.plumed is None:
             return found
         own = {LOG, DEVIATIONS, "0.dump", "stdout.log", "in.lammps", "start-0.dump", "start.lmp"}
@@ -128,32 +143,34 @@ class LammpsExplorer:
         made = [path for path in there if path.name not in own | before]
         return replace(found, files=tuple(sorted(made)))
 
-    def _beads(self, task: ExploreTask, committee: Sequence[Model]) -> Trajectory:
+    def _beads(self, simulation: Simulation, committee: Sequence[Model]) -> Trajectory:
         """A path integral: the frames of all beads, one bead after the other."""
-        work, elements, settings = task.work, self._types([task]), self.settings
+        work, elements, settings = simulation.work, self._types([simulation]), self.settings
         work.mkdir(parents=True, exist_ok=True)
-        products = task.start.cell @ task.start.cell.T
+        products = simulation.start.cell @ simulation.start.cell.T
         if settings.ensemble == "npt" and not np.allclose(products, np.diag(np.diag(products))):
             raise EngineError("path integrals at constant pressure need a rectangular cell: LAMMPS scales lengths only")
         file = "deviations.${bead}.out"
-        potential = layered(settings, committee, elements, task.start.electronic_temperature, file)
-        write_dump(work / "start-0.dump", _boxed(task.start), elements, tilted=task.start.pbc)
+        potential = potential_with_overlays(
+            settings, committee, elements, simulation.start.electronic_temperature, file
+        )
+        write_dump(work / "start-0.dump", _boxed(simulation.start), elements, tilted=simulation.start.pbc)
         names = {"place": 0, "structure": "start-0.dump", "trajectory": "${bead}.dump"}
-        own = {**self._own(task), "integrate": self._path_integral(task)}
-        values = self._common(potential, elements, task.start.pbc) | names | own
+        own = {**self._own(simulation), "integrate": self._path_integral(simulation)}
+        values = self._common(potential, elements, simulation.start.pbc) | names | own
         assert settings.beads is not None  # noqa: S101  see explore_all
         text = f"variable        bead uloop {settings.beads} pad\n" + render(HEAD + RUN, values)
         (work / "in.lammps").write_text(text)
-        failure = self._run(work, potential, task)
+        failure = self._run(work, potential, simulation)
         found, width = [], len(str(settings.beads))
         for number in range(1, settings.beads + 1):
             bead = f"{number:0{width}d}"
             deviations = _last(work / file.replace("${bead}", bead))
-            path = _trajectory(work, f"{bead}.dump", task, elements, deviations, failure)
+            path = _trajectory(work, f"{bead}.dump", simulation, elements, deviations, failure)
             found.append(replace(path, velocities=None, forces=None))  # LAMMPS leaves them as those of normal modes
         return _joined(found)
 
-    def _run(self, work: Path, potential: Potential, task: ExploreTask) -> EngineError | None:
+    def _run(self, work: Path, potential: Potential, simulation: Simulation) -> EngineError | None:
         """Run LAMMPS on in.lammps, and return why it failed."""
         for name, source in potential.files.items():
             (work / name).unlink(missing_ok=True)
@@ -165,8 +182,8 @@ class LammpsExplorer:
                 [*argv, "-in", "in.lammps", "-log", LOG, "-screen", "none", *quiet],
                 cwd=work,
                 log=work / "stdout.log",
-                timeout=task.timeout,
-                environment={**environment, "OMP_NUM_THREADS": str(task.threads)},
+                timeout=simulation.timeout,
+                environment={**environment, "OMP_NUM_THREADS": str(simulation.threads)},
             )
         except EngineError as error:
             return error
@@ -198,14 +215,19 @@ class LammpsExplorer:
             "every": self.settings.every,
         }
 
-    def _types(self, tasks: Sequence[ExploreTask]) -> list[str]:
+    def _types(self, simulations: Sequence[Simulation]) -> list[str]:
         """Elements in the order of atom types."""
-        there = {symbol for task in tasks for symbol in task.start.symbols}
+        there = {symbol for simulation in simulations for symbol in simulation.start.symbols}
         return [*self.settings.types, *sorted(there - set(self.settings.types))]
 
-    def _own(self, task: ExploreTask) -> dict[str, Any]:
+    def _own(self, simulation: Simulation) -> dict[str, Any]:
         """Values of one run."""
-        return {**task.condition, "seed": task.seed, "integrate": self._integrate(task.condition), "plumed": ""}
+        return {
+            **simulation.condition,
+            "seed": simulation.seed,
+            "integrate": self._integrate(simulation.condition),
+            "plumed": "",
+        }
 
     def _integrate(self, condition: dict[str, float]) -> str:
         settings = self.settings
@@ -219,11 +241,11 @@ class LammpsExplorer:
         kind = {"npt": "iso", "npt-aniso": "aniso", "npt-tri": "tri"}[settings.ensemble]
         return f"fix             move all npt {thermostat} {kind} {pressure} {pressure} {settings.barostat_time}"
 
-    def _path_integral(self, task: ExploreTask) -> str:
-        settings, condition = self.settings, task.condition
+    def _path_integral(self, simulation: Simulation) -> str:
+        settings, condition = self.settings, simulation.condition
         fix = (
             f"fix             move all pimd/langevin ensemble {settings.ensemble} integrator obabo "
-            f"temp {condition['temperature']} thermostat PILE_L {task.seed} tau {settings.thermostat_time}"
+            f"temp {condition['temperature']} thermostat PILE_L {simulation.seed} tau {settings.thermostat_time}"
         )
         if settings.ensemble == "npt":
             fix += f" barostat BZP iso {condition['pressure']} taup {settings.barostat_time}"
@@ -255,7 +277,7 @@ def _write_data(path: Path, frame: Frame, elements: list[str]) -> None:
 
 
 def _trajectory(
-    work: Path, name: str, task: ExploreTask, elements: list[str], deviations: Floats | None,
+    work: Path, name: str, simulation: Simulation, elements: list[str], deviations: Floats | None,
     failure: EngineError | None,
 ) -> Trajectory:  # fmt: skip
     """The frames of one run that were written, with the reason if there are fewer than wanted."""
@@ -264,20 +286,20 @@ def _trajectory(
         dump = read_dump(work / name)
     except EngineError as error:
         log = process.tail(work / LOG)
-        return Trajectory.nothing(task.start, reason or str(error), f"{error}\n{log}" if log else str(error))
+        return Trajectory.nothing(simulation.start, reason or str(error), f"{error}\n{log}" if log else str(error))
     numbers = np.array([atomic_numbers[element] for element in elements], dtype=np.int64)[dump.types - 1]
     return Trajectory(
         numbers,
         dump.positions,
-        dump.cells if task.start.pbc else np.zeros_like(dump.cells),
+        dump.cells if simulation.start.pbc else np.zeros_like(dump.cells),
         dump.steps,
-        task.start.pbc,
+        simulation.start.pbc,
         reason,
         process.tail(work / LOG) if reason else "",
         velocities=dump.velocities,
         forces=dump.forces,
         deviations=None if deviations is None else _aligned(deviations, dump),
-        electronic_temperature=task.start.electronic_temperature,
+        electronic_temperature=simulation.start.electronic_temperature,
     )
 
 

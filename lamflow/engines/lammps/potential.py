@@ -24,12 +24,16 @@ class Potential:
     environment: dict[str, str]
 
 
-def layered(
-    settings: LammpsExploration, committee: Sequence[Model], elements: list[str], hot: float | None, file: str
+def potential_with_overlays(
+    settings: LammpsExploration,
+    committee: Sequence[Model],
+    elements: list[str],
+    electronic_temperature: float | None,
+    file: str,
 ) -> Potential:
     """The models as pair style, the first one driving, with what lies over it.
 
-    hot   electronic temperature, K
+    electronic_temperature   electronic temperature, K
     file  that the committee's deviations are written into
     Raises EngineError for models that know no electronic temperature, and for overlays of other elements.
     """
@@ -42,10 +46,10 @@ def layered(
     arguments = " ".join([first.style, *names])
     if len(potentials) > 1 and first.deviations is not None:
         arguments += " " + first.deviations.format(every=settings.every, file=file)
-    if hot is not None:
-        if first.hot is None:
+    if electronic_temperature is not None:
+        if first.electronic_temperature is None:
             raise EngineError("these models know no electronic temperature; see train.electronic_temperature")
-        arguments += " " + first.hot.format(temperature=hot)
+        arguments += " " + first.electronic_temperature.format(temperature=electronic_temperature)
     layers = [(arguments, [f"{first.coefficients} {{elements}}"]), *_overlays(settings, elements)]
     types = {element: str(place) for place, element in enumerate(elements, 1)}
     if len(layers) == 1:

@@ -96,12 +96,12 @@ class LammpsExploration(DynamicsSettings):
         return self
 
     @property
-    def layered(self) -> bool:
+    def has_overlays(self) -> bool:
         """Something lies over the model, so LAMMPS's forces are not the model's alone."""
         return bool(self.zbl or self.d3 or self.overlays)
 
     @property
-    def alone(self) -> bool:
+    def one_process_per_simulation(self) -> bool:
         """Each run needs a process of its own."""
         return self.template is not None or self.plumed is not None or self.beads is not None
 

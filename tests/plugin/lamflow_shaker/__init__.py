@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lamflow.config.engines import Engine, WalkerSettings
 from lamflow.data import Frame, Trajectory
-from lamflow.engines.protocol import ExploreTask, Model
+from lamflow.engines.protocol import Model, Simulation
 from lamflow.units import Angstrom
 
 
@@ -18,12 +18,12 @@ class Shaking(WalkerSettings):
 
     engine: Literal["shaker"]
     frames: int = Field(10, ge=1)
-    """How many frames one task makes."""
+    """How many frames one simulation makes."""
     amplitudes: list[Angstrom] = Field(min_length=1)
-    """Largest standard deviations of a coordinate's displacement; each is a task of its own."""
+    """Largest standard deviations of a coordinate's displacement; each is a simulation of its own."""
 
     def conditions(self) -> list[dict[str, float]]:
-        """One task for each amplitude."""
+        """One simulation for each amplitude."""
         return [{"amplitude": amplitude} for amplitude in self.amplitudes]
 
 
@@ -33,11 +33,11 @@ class Shaker:
     def __init__(self, settings: Shaking) -> None:
         self.settings = settings
 
-    def explore(self, task: ExploreTask, model: Model) -> Trajectory:
+    def explore(self, simulation: Simulation, model: Model) -> Trajectory:
         """See lamflow's Explorer."""
-        rng, start, made = np.random.default_rng(task.seed), task.start, []
+        rng, start, made = np.random.default_rng(simulation.seed), simulation.start, []
         for number in range(1, self.settings.frames + 1):
-            scale = task.condition["amplitude"] * number / self.settings.frames
+            scale = simulation.condition["amplitude"] * number / self.settings.frames
             moved = start.positions + rng.normal(scale=scale, size=start.positions.shape)
             frame = Frame(start.numbers, moved, start.cell, start.pbc)
             [labels] = model.evaluate([frame])  # a short step downhill, so that the model has a say

@@ -48,7 +48,7 @@ class _Batch:
     nearby: Any = None
 
 
-class MovingSystems:
+class DeepmdSession:
     """Energies, forces and virials of systems with the same number of atoms, again and again while they move."""
 
     def __init__(self, potentials: Sequence[Any], types: Ints, pbc: bool, heat: Floats | None) -> None:
