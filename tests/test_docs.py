@@ -7,7 +7,7 @@ import typer.main
 from lamflow.cli.app import app
 from lamflow.cli.manual import manual
 from lamflow.config import Config
-from lamflow.config.engines import engines
+from lamflow.config.installed import engines
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

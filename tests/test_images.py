@@ -14,7 +14,7 @@ import pytest
 from dockerfile_parse import DockerfileParser
 
 from lamflow.config import load, parse
-from lamflow.config.engines import engines
+from lamflow.config.installed import engines
 from lamflow.flow.manifest import KINDS, image_of
 from tests.conftest import ROOT, STUDY, examples
 

@@ -9,10 +9,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from lamflow.config.engines import Engine, engines
+from lamflow.config.installed import InstalledEngine, engines
 from lamflow.config.read import unit_of
 
-SECTIONS = {"train": "`train:`", "explore": "an entry of `explore:` in a stage", "label": "`label:`"}
+SECTIONS = {
+    "train": "`train:`",
+    "explore": "an entry of `explore:` in a stage",
+    "search": "an entry of `explore:` in a stage",
+    "label": "`label:`",
+}
 HEAD = """\
 # Engines and their settings
 
@@ -25,9 +30,9 @@ def manual() -> str:
     return "\n".join([HEAD, *(_chapter(engine) for engine in engines().values())])
 
 
-def _chapter(engine: Engine) -> str:
+def _chapter(engine: InstalledEngine) -> str:
     parts = [f"## {engine.name}\n"]
-    for role, (settings, _) in engine.roles.items():
+    for role, settings in ((name, role.settings) for name, role in engine.roles.items()):
         if role in SECTIONS:
             said = " ".join((settings.__doc__ or "").split())
             parts.append(f"In {SECTIONS[role]}: {said}\n")

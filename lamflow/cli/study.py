@@ -90,7 +90,7 @@ def schema(manual: bool) -> None:
 
 def doctor() -> None:
     """A row an engine. Exit status 0 whatever is missing: not everybody needs everything."""
-    from lamflow.config.engines import engines
+    from lamflow.config.installed import engines
 
     table = Table("engine", "plays", "works", "version, or how to install it")
     for engine in engines().values():

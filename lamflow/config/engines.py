@@ -1,30 +1,20 @@
-"""Engines as settings see them: what an entry point in the group `lamflow.engines` names.
-
-A third party's engine is a peer of the built-in ones: its package declares an entry point whose object is an `Engine`.
-"""
+"""What the engines of each role are told: base classes of their settings."""
 
 from __future__ import annotations
 
-import functools
 import itertools
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.metadata import entry_points
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, GetCoreSchemaHandler, model_validator
-from pydantic_core import CoreSchema, core_schema
+from pydantic import Field, model_validator
 
+from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.section import Section
 from lamflow.units import Bar, ElectronKelvin, EvPerAngstrom, Kelvin, Length, Picosecond, Share, Timestep
 
 if TYPE_CHECKING:
     from lamflow.config.schema import DataStudy
-
-Role = Literal["train", "explore", "label", "evaluate"]
-GROUP = "lamflow.engines"
 
 
 class EngineSettings(Section):
@@ -59,6 +49,9 @@ class TrainerSettings(EngineSettings):
 
     multitask: ClassVar[bool] = False
     """The engine trains models with several heads."""
+    offers: ClassVar[frozenset[str]] = frozenset()
+    """Abilities of the models beside evaluating frames, which explorers may need: `lammps` for those that LAMMPS
+    knows, `batched` for those that open sessions."""
     models: int = Field(4, ge=1, le=64)
     """How many models are trained with different seeds. Their disagreement is the measure of what they do not know."""
     bootstrap: bool = False
@@ -79,6 +72,16 @@ class TrainerSettings(EngineSettings):
     def speed_tolerance(self) -> float:
         """Of several architectures the fastest is chosen whose error is at most so many times the best one's."""
         return 1.0
+
+    @property
+    def pretrained_model(self) -> PretrainedModel | None:
+        """The model that every training starts from; None for random weights."""
+        return None
+
+    def evaluator_settings(self, model: PretrainedModel) -> EngineSettings | None:
+        """Settings that play `evaluate` with a model file of this engine; None for an engine without such files."""
+        del model
+        return None
 
     def starts_from_a_model(self, index: int) -> bool:
         """Model `index` begins its first iteration as a pre-trained model that can predict something."""
@@ -102,6 +105,9 @@ class TrainerSettings(EngineSettings):
 
 class ExplorerSettings(EngineSettings):
     """What every explorer is told."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Abilities of models that the engine cannot do without; see `TrainerSettings.offers`."""
 
     task: str | None = None
     """In a run with several tasks, the one whose head explores and whose data get the labels; the first that has a
@@ -279,6 +285,11 @@ class LabelerSettings(EngineSettings):
     """Labels are worth keeping for other runs; engines that are as fast as a disk say no."""
 
     @property
+    def gives_virial(self) -> bool:
+        """Labels of periodic frames have a virial."""
+        return True
+
+    @property
     def uses_electronic_temperature(self) -> bool:
         """Labels depend on the electronic temperature of a frame; frames that have one are refused otherwise."""
         return False
@@ -286,6 +297,15 @@ class LabelerSettings(EngineSettings):
     def implementation_hash(self) -> str:
         """Hash of what a label depends on beside these settings and the files that they name; empty for nothing."""
         return ""
+
+    @classmethod
+    def replaced_file(cls, begun: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+        """Why a run cannot go on, where a file is another one than it `begun` with although its name is the same.
+
+        Both are these settings as a run keeps them. None where all files are the same, or have other names.
+        """
+        del begun, now
+        return None
 
     @property
     def at_once(self) -> int:
@@ -298,60 +318,20 @@ class LabelerSettings(EngineSettings):
         return 1.0
 
 
-@dataclass(frozen=True)
-class Engine:
-    """A code and the roles that it plays.
+class FolderSettings(EngineSettings):
+    """What engines are told that leave structures in a folder, to be relaxed by others."""
 
-    name    the word after `engine:` in a configuration
-    roles   for each role its settings class and a function from those settings to the role's implementation;
-            neither may import the code itself before it is used
-    probe   returns the code's version, or raises an exception that says why it does not work here
-    install what a person types to get the code
-    image   the container image that has the code
-    downloaded  files of models that the engine knows by name and that are on this machine; None if it knows none
-    card    reads what a model file of the engine says about itself; None for an engine without such files
-    folder  a RelaxFolder on a folder of this machine, for `lamflow relax`; None for engines that leave none
-    """
-
-    name: str
-    roles: Mapping[Role, tuple[type[EngineSettings], Callable[[Any], Any]]]
-    probe: Callable[[], str]
-    install: str = "comes with lamflow"
-    image: str = "base"
-    downloaded: Callable[[], dict[str, Path]] | None = None
-    card: Callable[[Path], Any] | None = None
-    folder: Callable[[Path], Any] | None = None
+    folder: Path
+    """Where the structures lie."""
 
 
-@functools.cache
-def engines() -> dict[str, Engine]:
-    """Every engine that can be loaded here, by name. One that cannot is named on standard error and left out."""
-    found: dict[str, Engine] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        try:
-            engine = point.load()
-        except Exception as error:  # noqa: BLE001  a third party's package must not take lamflow down
-            print(f"lamflow: the engine {point.name!r} ({point.value}) does not load: {error}", file=sys.stderr)
-            continue
-        found[engine.name] = engine
-    return found
-
-
-def engine_named(name: str) -> Engine:
-    """The engine called `name`; KeyError if there is none."""
-    return engines()[name]
-
-
-@dataclass(frozen=True)
-class ChosenByEngine:
-    """Marks a field whose settings class is chosen by its key `engine` among the engines that play `role`."""
-
-    role: Role
-
-    def __get_pydantic_core_schema__(self, source: type[EngineSettings], handler: GetCoreSchemaHandler) -> CoreSchema:
-        choices: dict[Any, CoreSchema] = {
-            engine.name: handler.generate_schema(engine.roles[self.role][0])
-            for engine in engines().values()
-            if self.role in engine.roles
-        }
-        return core_schema.tagged_union_schema(choices, discriminator="engine")
+def missing_ability(train: TrainerSettings, explore: ExplorerSettings) -> str | None:
+    """Why models of `train` cannot be explored with `explore`; None if they can."""
+    lacking = sorted(explore.needs - train.offers)
+    if not lacking:
+        return None
+    offered = ", ".join(sorted(train.offers)) or "nothing more than energies, forces and virials"
+    return (
+        f"engine {explore.engine!r} needs models with the ability {', '.join(lacking)}, and those of train.engine "
+        f"{train.engine!r} offer {offered}"
+    )

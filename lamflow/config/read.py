@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from lamflow.config.engines import ChosenByEngine, engines
+from lamflow.config.installed import ChosenByEngine
 from lamflow.config.kinds import DEFAULT, kind_named
 from lamflow.config.schema import Config, Study
 from lamflow.config.section import Section
@@ -266,7 +266,7 @@ def _members(annotation: Any, metadata: list[Any]) -> dict[str, type[Section]]:
     """The sections that a field may hold, by the tag that chooses them."""
     for item in metadata:
         if isinstance(item, ChosenByEngine):
-            return {e.name: e.roles[item.role][0] for e in engines().values() if item.role in e.roles}
+            return dict(item.choices())
     if isinstance(annotation, type) and issubclass(annotation, Section):
         rule = annotation.model_fields.get("rule")
         tag = get_args(rule.annotation)[0] if rule else annotation.__name__

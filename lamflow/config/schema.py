@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from lamflow.config.engines import (
-    ChosenByEngine,
     DynamicsSettings,
     EngineSettings,
     ExplorerSettings,
@@ -16,8 +15,9 @@ from lamflow.config.engines import (
     SearcherSettings,
     TrainerSettings,
     WalkerSettings,
-    engine_named,
+    missing_ability,
 )
+from lamflow.config.installed import ChosenByEngine, engine_named
 from lamflow.config.pods import Cluster, Pods
 from lamflow.config.section import Element, Name, Section
 from lamflow.config.select import AdaptiveWindow, Filters, Select
@@ -30,7 +30,7 @@ class Stage(Section):
     """One step of the exploration. The next stage begins when this one has converged."""
 
     name: Name
-    explore: list[Annotated[ExplorerSettings, ChosenByEngine("explore")]] = Field(min_length=1)
+    explore: list[Annotated[ExplorerSettings, ChosenByEngine("explore", "search")]] = Field(min_length=1)
     max_iterations: int | None = Field(None, ge=1)
     """Go on to the next stage after so many iterations, converged or not."""
 
@@ -296,6 +296,7 @@ class Config(TrainingStudy):
                 "converge.trajectory_force_rmse: only a teacher knows this error; set select.score: teacher"
             )
         self._searches_fit()
+        self._abilities_fit()
         self._ladders_fit()
         for stage in self.stages if not self.train.uses_electronic_temperature else ():
             if any(isinstance(group, DynamicsSettings) and group.electronic_temperatures for group in stage.explore):
@@ -365,6 +366,14 @@ class Config(TrainingStudy):
                 hot = isinstance(group, DynamicsSettings) and group.electronic_temperatures
                 if hot and part.name in self.explored_tasks and self.explored(group) == part.name:
                     raise ValueError(f"{_cold(part, where)}, and stages.{stage.name} explores at some")
+
+    def _abilities_fit(self) -> None:
+        """Explorers find in the models what they need."""
+        for stage in self.stages:
+            for group in stage.explore:
+                problem = missing_ability(self.train, group)
+                if problem:
+                    raise ValueError(f"stages.{stage.name}.explore: {problem}")
 
     def _ladders_fit(self) -> None:
         """Ladders climb by a share of accurate frames that means something."""

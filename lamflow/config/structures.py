@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 from ase.data import atomic_numbers, reference_states
 from pydantic import Field, model_validator
 
-from lamflow.config.engines import ChosenByEngine, ExplorerSettings, SearcherSettings
+from lamflow.config.engines import ExplorerSettings, SearcherSettings
+from lamflow.config.installed import ChosenByEngine
 from lamflow.config.section import Element, InputFiles, Name, Section
 from lamflow.units import Angstrom, ElectronKelvin, Length, Share
 
@@ -78,7 +79,7 @@ class StructureSet(Section):
     format: str | None = None
     """Name of the format, for files whose name does not tell: ASE's names first, then dpdata's, or `pymatgen`."""
     crystal: Crystal | None = None
-    generate: Annotated[ExplorerSettings, ChosenByEngine("explore")] | None = None
+    generate: Annotated[ExplorerSettings, ChosenByEngine("explore", "search")] | None = None
     """Random structures: the first generation of a structure search, `population` of them."""
     slab: Slab | None = None
     supercell: Supercell = [1, 1, 1]

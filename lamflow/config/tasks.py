@@ -6,7 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from lamflow.config.engines import ChosenByEngine, LabelerSettings
+from lamflow.config.engines import LabelerSettings
+from lamflow.config.installed import ChosenByEngine
 from lamflow.config.pretrained import RANDOM
 from lamflow.config.section import InputFiles, Name, Section
 

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from lamflow.config.engines import engine_named
+from lamflow.config.installed import engine_named
 from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.schema import TrainingStudy
 from lamflow.config.section import expand
@@ -128,16 +128,11 @@ def _labeled(config: TrainingStudy) -> dict[str, list[Item]]:
 
 def card_of(path: Path) -> ModelCard:
     """What the model file at `path` says about itself. Raises InputError for a file that no engine knows."""
-    from lamflow.config.engines import engines
-
-    cards = [engine.card for engine in engines().values() if engine.card is not None]
-    if not cards:
-        raise InputError("no engine that is installed here has model files")
-    return cast(ModelCard, cards[0](path))
+    return cast(ModelCard, registry.read_card(path))
 
 
 def _own(config: TrainingStudy, head: str | None) -> PretrainedModel:
-    source: PretrainedModel | None = getattr(config.train, "pretrained", None)
+    source = config.train.pretrained_model
     if source is None:
         raise InputError("there is no model to judge: give train.pretrained in the file, or --model PATH")
     head = head or (None if config.tasks else source.head)
@@ -151,8 +146,8 @@ def _heads(config: TrainingStudy, source: PretrainedModel, path: Path) -> dict[s
 
     A task whose head is new has none. Raises InputError where no task has any.
     """
-    card = engine_named(config.train.engine).card
-    known = [head.name for head in card(path).heads] if card is not None else [""]
+    card = registry.read_card(path, config.train.engine)
+    known = [head.name for head in card.heads] if card is not None else [""]
     if not config.tasks:
         return {"": source.head}
     found: dict[str, str | None] = {}
@@ -168,10 +163,10 @@ def _heads(config: TrainingStudy, source: PretrainedModel, path: Path) -> dict[s
 
 def _evaluator(config: TrainingStudy, source: PretrainedModel) -> Evaluator:
     """The model with the head that was chosen."""
-    settings = engine_named(config.train.engine).roles.get("evaluate")
+    settings = config.train.evaluator_settings(source)
     if settings is None:
         raise InputError(f"engine {config.train.engine!r} has no models that can be judged by themselves")
-    return registry.evaluator(settings[0].model_validate({"engine": config.train.engine, "model": source}))
+    return registry.evaluator(settings)
 
 
 def _labels(items: Sequence[Item]) -> list[Labels]:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lamflow.config.engines import LabelerSettings
+from lamflow.config.installed import engine_named
 from lamflow.config.kinds import Kind
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph
@@ -218,15 +220,11 @@ def _same_files(directory: RunDirectory, now: list[Any], begun: list[Any]) -> No
     """Raise StateError when licensed files that are only known by their hashes are others under the same name."""
     for new, old in zip(now, begun, strict=False):
         ours, theirs = new.get("label") or {}, old.get("label") or {}
-        if ours.get("potcars") != theirs.get("potcars") or ours.get("potcar_names") != theirs.get("potcar_names"):
-            continue
-        known = theirs.get("potcar_sha256") or {}
-        for element, digest in (ours.get("potcar_sha256") or {}).items():
-            if known.get(element, digest) != digest:
-                raise StateError(
-                    f"{directory.path}: the POTCAR of {element} is not the one that the run began with: "
-                    f"its SHA-256 was {known[element][:12]}…, now it is {digest[:12]}…"
-                )
+        labels = engine_named(ours["engine"]).roles["label"].settings if ours else LabelerSettings
+        if issubclass(labels, LabelerSettings) and ours.get("engine") == theirs.get("engine"):
+            problem = labels.replaced_file(theirs, ours)
+            if problem:
+                raise StateError(f"{directory.path}: {problem}")
 
 
 def _record(directory: RunDirectory, executor: Executor, state: str, message: str) -> Run:

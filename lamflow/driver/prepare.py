@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.config.engines import ExplorerSettings, LabelerSettings
+from lamflow.config.installed import engine_packages
 from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand, rebuilt
 from lamflow.config.seeds import child_seed
@@ -24,7 +25,7 @@ from lamflow.data.batch import Batch, Role
 from lamflow.data.dataset import Item, Origin, write_dataset
 from lamflow.data.io import read_labeled, read_structures
 from lamflow.data.packed import PackedFrames
-from lamflow.data.provenance import versions
+from lamflow.data.provenance import PACKAGES, versions
 from lamflow.data.results import Run
 from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, write_whole
 from lamflow.driver.pretrained import fetched
@@ -69,7 +70,7 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int) -> None:
         name=config.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         fingerprint=fingerprint(config),
-        versions=versions(),
+        versions=versions((*PACKAGES, *engine_packages())),
         state="running",
     ).save(directory.record)
     (directory.path / PREPARING).unlink()

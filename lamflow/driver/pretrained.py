@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from lamflow.config.engines import engines
 from lamflow.config.pods import Cluster
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand, rebuilt
 from lamflow.data.store import file_hash
+from lamflow.engines import registry
 from lamflow.errors import InputError, OutageError
 
 NAMES = "LAMFLOW_MODELS"
@@ -70,11 +70,7 @@ def model_list() -> Mapping[str, PretrainedModel]:
 
 def downloaded() -> dict[str, Path]:
     """Models that an engine knows by name and has downloaded already."""
-    found: dict[str, Path] = {}
-    for engine in engines().values():
-        if engine.downloaded is not None:
-            found |= engine.downloaded()
-    return found
+    return registry.downloaded_models()
 
 
 def _fetched(model: PretrainedModel, cluster: Cluster, only_if_here: bool) -> PretrainedModel:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from lamflow.config import stored
-from lamflow.config.engines import Engine, Relaxation, engines
+from lamflow.config.engines import Relaxation
+from lamflow.config.installed import engines
 from lamflow.config.schema import Config
 from lamflow.config.select import FixedWindow
 from lamflow.data import Frame
@@ -18,7 +19,7 @@ from lamflow.data.document import Result
 from lamflow.data.results import Explored, TaskResult
 from lamflow.data.store import INPUT, QUEUE, iteration_key
 from lamflow.driver.rundir import RunDirectory
-from lamflow.engines.protocol import RelaxFolder
+from lamflow.engines import registry
 from lamflow.errors import InputError, StateError
 from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact
 from lamflow.ops._search import judge_paths, relax_by
@@ -68,17 +69,17 @@ class Request:
     queue: bool = True
 
 
-def folder_engine(name: str | None) -> Engine:
+def folder_engine(name: str | None) -> str:
     """The engine whose folders can be relaxed; the only one if none is named. Raises InputError."""
-    known = {engine.name: engine for engine in engines().values() if engine.folder is not None}
+    known = [engine.name for engine in engines().values() if "relax" in engine.roles]
     if name is None and len(known) == 1:
-        return next(iter(known.values()))
-    if name not in known:
+        return known[0]
+    if name is None or name not in known:
         raise InputError(f"--engine {name}: structures to relax are left by {', '.join(sorted(known)) or 'no engine'}")
-    return known[name]
+    return name
 
 
-def relax_folder(run: Path, folder: Path, engine: Engine, request: Request) -> RelaxedFolder:
+def relax_folder(run: Path, folder: Path, engine: str, request: Request) -> RelaxedFolder:
     """Relax everything in `folder` with the newest models of `run` and leave the results as `engine` expects them.
 
     A structure that explodes is left as a failure. Frames that the models do not know wait in the run's folder, and
@@ -88,8 +89,7 @@ def relax_folder(run: Path, folder: Path, engine: Engine, request: Request) -> R
     directory = RunDirectory(run.resolve())
     directory.run()
     config = stored(directory.path / INPUT)
-    assert engine.folder is not None  # noqa: S101  folder_engine has looked
-    there: RelaxFolder = engine.folder(folder)
+    there = registry.relax_folder(engine, folder)
     structures = there.structures()
     for name, frame in structures:
         foreign = sorted(set(frame.symbols) - set(config.elements))

@@ -10,11 +10,12 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from pydantic import Field, JsonValue, model_validator
 
-from lamflow.config.engines import Engine
 from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
 from lamflow.engines import process
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.program import ProgramLabeler, on_path
 from lamflow.engines.protocol import LabelFailure
@@ -177,7 +178,18 @@ def _word(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _example(folder: Path) -> Example:
+    pseudopotential, orbital = folder / "Si.upf", folder / "Si.orb"
+    pseudopotential.write_text("<UPF>")
+    orbital.write_text("")
+    settings = {"pseudopotentials": {"Si": pseudopotential}, "ecutwfc": 20, "kspacing": 1.1}
+    return Example(settings, silicon_frames(), unavailable="ABACUS's potential of Si does not come with it")
+
+
 ENGINE = Engine(
-    "abacus", {"label": (Abacus, AbacusLabeler)}, on_path("abacus"), install="conda install -c conda-forge abacus",
+    "abacus",
+    on_path("abacus"),
+    install="conda install -c conda-forge abacus",
     image="label-abacus",
-)  # fmt: skip
+    label=Role(Abacus, AbacusLabeler, example=_example),
+)

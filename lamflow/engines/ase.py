@@ -19,10 +19,12 @@ from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from ase.units import fs
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
-from lamflow.config.engines import DynamicsSettings, Engine, LabelerSettings
+from lamflow.config.engines import DynamicsSettings, LabelerSettings
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
 from lamflow.data.store import file_hash
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example
 from lamflow.engines.protocol import Evaluator, LabelFailure, Model, Simulation
 from lamflow.errors import EngineError, InputError
 from lamflow.units import BAR_IN_EV_PER_A3, EvPerAngstrom
@@ -309,12 +311,22 @@ def _probe() -> str:
     return f"ASE {ase.__version__}"
 
 
+def _lennard_jones(folder: Path) -> Example:
+    del folder
+    arguments = {"sigma": 2.3, "epsilon": 0.1, "rc": 5.0, "smooth": True}
+    return Example({"calculator": "ase.calculators.lj.LennardJones", "arguments": arguments})
+
+
+def _dynamics(folder: Path) -> Example:
+    del folder
+    return Example({"structures": ["x"], "method": "langevin", "temperatures": [300], "steps": 20, "every": 5})
+
+
 ENGINE = Engine(
     "ase",
-    {
-        "explore": (AseExploration, AseExplorer),
-        "label": (AseLabels, CalculatorEvaluator),
-        "evaluate": (AseLabels, CalculatorEvaluator),
-    },
     _probe,
+    packages=("ase",),
+    explore=Role(AseExploration, AseExplorer, example=_dynamics),
+    label=Role(AseLabels, CalculatorEvaluator, example=_lennard_jones),
+    evaluate=Role(AseLabels, CalculatorEvaluator, example=_lennard_jones),
 )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from ase.data import atomic_masses
 
-from lamflow.config.engines import DynamicsSettings, Engine, Relaxation
+from lamflow.config.engines import DynamicsSettings, Relaxation
 from lamflow.config.seeds import child_seed
 from lamflow.data import Deviations, Frame, Labels, Trajectory
 from lamflow.data.frames import Floats, Ints
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example
 from lamflow.engines.protocol import BatchSession, Evaluator, Model, SessionModel, Simulation
 from lamflow.errors import EngineError
 from lamflow.science.deviation import deviations
@@ -250,4 +253,9 @@ def _probe() -> str:
     return "comes with lamflow; batches are fast with DeePMD models"
 
 
-ENGINE = Engine("batched", {"explore": (BatchedExploration, BatchedExplorer)}, _probe)
+def _example(folder: Path) -> Example:
+    del folder
+    return Example({"structures": ["x"], "temperatures": [300], "steps": 20, "every": 5})
+
+
+ENGINE = Engine("batched", _probe, explore=Role(BatchedExploration, BatchedExplorer, example=_example))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -10,10 +11,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from lamflow.config.engines import Engine
 from lamflow.config.section import Element, InputFolder, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.frames import Floats
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example, hydrogen_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.program import ProgramLabeler, merged, on_path
 from lamflow.engines.protocol import LabelFailure
@@ -255,10 +257,20 @@ def _stress(text: str) -> Floats | None:
     return np.array(rows, dtype=np.float64) * PRESSURE[head[-1].group(1)]
 
 
+def _example(folder: Path) -> Example:
+    del folder
+    program = next((name for name in ("cp2k", "cp2k.psmp") if shutil.which(name)), "cp2k")
+    settings = {
+        "cutoff": 120, "rel_cutoff": 30, "basis": {"H": "SZV-MOLOPT-SR-GTH"}, "potentials": {"H": "GTH-PBE-q1"},
+        "command": [program], "input": {"FORCE_EVAL": {"DFT": {"SCF": {"EPS_SCF": 1e-6}}}},
+    }  # fmt: skip
+    return Example(settings, hydrogen_frames())
+
+
 ENGINE = Engine(
     "cp2k",
-    {"label": (Cp2k, Cp2kLabeler)},
     on_path("cp2k"),
     install="apt-get install cp2k cp2k-data",
     image="label-cp2k",
+    label=Role(Cp2k, Cp2kLabeler, example=_example),
 )

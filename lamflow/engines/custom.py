@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from lamflow.config.engines import Engine
 from lamflow.config.section import InputFolder, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.io import read_labeled, write_structure
 from lamflow.data.store import file_hash
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example
 from lamflow.engines.program import ProgramLabeler, ProgramSettings
 from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.species import aligned
@@ -124,4 +126,20 @@ def _probe() -> str:
     return "a command of the user"
 
 
-ENGINE = Engine("custom", {"label": (Custom, CustomLabeler)}, _probe, install="your own", image="base")
+EXAMPLE = """\
+from ase.calculators.emt import EMT
+from ase.io import read, write
+
+atoms = read("POSCAR")
+atoms.calc = EMT()
+atoms.get_stress(), atoms.get_forces()
+write("labeled.extxyz", atoms)
+"""
+
+
+def _example(folder: Path) -> Example:
+    (folder / "label.py").write_text(EXAMPLE)
+    return Example({"command": [sys.executable, "label.py"], "files": [folder / "label.py"]})
+
+
+ENGINE = Engine("custom", _probe, install="your own", label=Role(Custom, CustomLabeler, example=_example))

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from lamflow.config.engines import Engine, LabelerSettings
+from lamflow.config.engines import LabelerSettings
 from lamflow.data import Frame, Labels
 from lamflow.data.io import labels_from_ase
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example
 from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import EngineError
 
@@ -75,4 +77,10 @@ def _probe() -> str:
     return f"ASE {ase.__version__}"
 
 
-ENGINE = Engine("emt", {"label": (Emt, EmtEvaluator), "evaluate": (Emt, EmtEvaluator)}, _probe)
+ENGINE = Engine(
+    "emt",
+    _probe,
+    packages=("ase",),
+    label=Role(Emt, EmtEvaluator, example=lambda _: Example()),
+    evaluate=Role(Emt, EmtEvaluator, example=lambda _: Example()),
+)

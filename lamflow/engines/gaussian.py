@@ -9,10 +9,11 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, JsonValue, model_validator
 
-from lamflow.config.engines import Engine
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
 from lamflow.engines import process
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example, hydrogen_frames
 from lamflow.engines.program import ProgramLabeler, ProgramSettings, on_path
 from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.species import aligned
@@ -167,7 +168,15 @@ def _gave_up(text: str) -> bool:
     return bool(ran_out) and re.search(r"l508\.exe.*SCF Done", after, re.S) is None
 
 
+def _example(folder: Path) -> Example:
+    del folder
+    return Example({"keywords": "hf/sto-3g"}, [frame for frame in hydrogen_frames() if not frame.pbc])
+
+
 ENGINE = Engine(
-    "gaussian", {"label": (Gaussian, GaussianLabeler)}, on_path("g16"), install="licensed: see gaussian.com",
+    "gaussian",
+    on_path("g16"),
+    install="licensed: see gaussian.com",
     image="label-gaussian",
-)  # fmt: skip
+    label=Role(Gaussian, GaussianLabeler, example=_example),
+)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, JsonValue
 
-from lamflow.config.engines import Engine
 from lamflow.data import FailureKind, Frame, Labels
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.program import ProgramLabeler, on_path
 from lamflow.engines.protocol import LabelFailure
@@ -122,4 +125,17 @@ class GpawLabeler(ProgramLabeler[Gpaw]):
         return Labels(float(answer["energy"]), np.array(answer["forces"], dtype=np.float64), virial)
 
 
-ENGINE = Engine("gpaw", {"label": (Gpaw, GpawLabeler)}, on_path("gpaw"), install="pip install gpaw", image="label-gpaw")
+def _example(folder: Path) -> Example:
+    del folder
+    missing = None if importlib.util.find_spec("gpaw") else "GPAW is not installed here; pip install gpaw"
+    settings = {"cutoff": 300, "kspacing": 1.1, "command": [sys.executable]}
+    return Example(settings, silicon_frames()[:1], unavailable=missing)
+
+
+ENGINE = Engine(
+    "gpaw",
+    on_path("gpaw"),
+    install="pip install gpaw",
+    image="label-gpaw",
+    label=Role(Gpaw, GpawLabeler, example=_example),
+)

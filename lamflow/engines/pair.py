@@ -17,10 +17,12 @@ import numpy as np
 from ase.data import atomic_numbers
 from pydantic import Field
 
-from lamflow.config.engines import Engine, TrainerSettings
+from lamflow.config.engines import TrainerSettings
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.frames import Floats
 from lamflow.data.io import read_labeled
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example
 from lamflow.engines.protocol import Evaluator, LammpsPotential, Progress, TrainingJob
 from lamflow.errors import EngineError
 from lamflow.units import Unit
@@ -180,4 +182,4 @@ def _probe() -> str:
     return "built in"
 
 
-ENGINE = Engine("pair", {"train": (PairTraining, PairTrainer)}, _probe)
+ENGINE = Engine("pair", _probe, train=Role(PairTraining, PairTrainer, example=lambda _: Example({"functions": 8})))

@@ -12,11 +12,12 @@ import numpy as np
 from ase.data import atomic_numbers
 from pydantic import Field, JsonValue, model_validator
 
-from lamflow.config.engines import Engine
 from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.engines import process
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.program import ProgramLabeler, on_path
 from lamflow.engines.protocol import LabelFailure
@@ -199,10 +200,18 @@ def read_output(output: Path, frame: Frame, conv_thr: float) -> Labels | LabelFa
     return aligned(LabeledFrame(Frame.from_ase(atoms), labels_from_ase(atoms)), boxed(frame))
 
 
+def _example(folder: Path) -> Example:
+    del folder
+    file = Path("/usr/share/espresso/pseudo/Si.pbe-rrkj.UPF")
+    missing = None if file.is_file() else f"{file} is missing: apt-get install quantum-espresso-data"
+    settings = {"pseudopotentials": {"Si": file}, "ecutwfc": 12, "kspacing": 1.1}
+    return Example(settings, silicon_frames(), unavailable=missing)
+
+
 ENGINE = Engine(
     "qe",
-    {"label": (QuantumEspresso, QeLabeler)},
     on_path("pw.x"),
     install="apt-get install quantum-espresso",
     image="label-qe",
+    label=Role(QuantumEspresso, QeLabeler, example=_example),
 )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
-from lamflow.config.engines import EngineSettings, Role, engine_named
-from lamflow.engines.protocol import Evaluator, Explorer, Labeler, Searcher, Trainer
+from lamflow.config.engines import EngineSettings
+from lamflow.config.installed import RoleName, engine_named, engines
+from lamflow.engines.engine import Engine
+from lamflow.engines.protocol import Evaluator, Explorer, Labeler, ModelCard, RelaxFolder, Searcher, Trainer
+from lamflow.errors import InputError
 
 
 def trainer(settings: EngineSettings) -> Trainer:
@@ -19,8 +23,8 @@ def explorer(settings: EngineSettings) -> Explorer:
 
 
 def searcher(settings: EngineSettings) -> Searcher:
-    """The searcher that `settings` describe: an engine that explores without start structures."""
-    return cast(Searcher, _build("explore", settings))
+    """The searcher that `settings` describe."""
+    return cast(Searcher, _build("search", settings))
 
 
 def labeler(settings: EngineSettings) -> Labeler:
@@ -33,5 +37,41 @@ def evaluator(settings: EngineSettings) -> Evaluator:
     return cast(Evaluator, _build("evaluate", settings))
 
 
-def _build(role: Role, settings: EngineSettings) -> Any:
-    return engine_named(settings.engine).roles[role][1](settings)
+def relax_folder(engine: str, folder: Path) -> RelaxFolder:
+    """The structures that `engine` has left in `folder`."""
+    settings = engine_named(engine).roles["relax"].settings.model_validate({"engine": engine, "folder": folder})
+    return cast(RelaxFolder, _build("relax", settings))
+
+
+def downloaded_models() -> dict[str, Path]:
+    """Files of models that engines know by name and have downloaded already."""
+    files: dict[str, Path] = {}
+    for engine in engines().values():
+        if isinstance(engine, Engine) and engine.downloaded is not None:
+            files |= engine.downloaded()
+    return files
+
+
+def read_card(path: Path, engine: str | None = None) -> ModelCard | None:
+    """What the model file at `path` says about itself, as `engine` reads it, or any engine that knows such files.
+
+    None for an engine without model files. Raises InputError, with each engine's reason, for a file that none can read.
+    """
+    chosen = [engine_named(engine)] if engine is not None else engines().values()
+    readers = {item.name: item.card for item in chosen if isinstance(item, Engine) and item.card is not None}
+    if not readers:
+        if engine is None:
+            raise InputError("no engine that is installed here has model files")
+        return None
+    reasons = []
+    for read in readers.values():
+        try:
+            return read(path)
+        except InputError as error:
+            reasons.append(str(error))
+    raise InputError("; ".join(reasons))
+
+
+def _build(role: RoleName, settings: EngineSettings) -> Any:
+    make: Any = engine_named(settings.engine).roles[role].make
+    return make(settings)

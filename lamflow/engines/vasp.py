@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from pydantic import Field, JsonValue, model_validator
 
-from lamflow.config.engines import Engine
 from lamflow.config.section import Element, InputFile, MountedFolder, expand
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.data.store import file_hash
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.program import ProgramLabeler, ProgramSettings, on_path
 from lamflow.engines.protocol import LabelFailure
@@ -137,6 +138,20 @@ class Vasp(PeriodicSettings):
         except ValueError:
             return self
         return self.model_copy(update={"potcar_sha256": {**hashes, **self.potcar_sha256}})
+
+    @classmethod
+    def replaced_file(cls, begun: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+        """See LabelerSettings. Licensed potentials are only known by their hashes."""
+        if any(begun.get(key) != now.get(key) for key in ("potcars", "potcar_names")):
+            return None
+        known = begun.get("potcar_sha256") or {}
+        for element, digest in (now.get("potcar_sha256") or {}).items():
+            if known.get(element, digest) != digest:
+                return (
+                    f"the POTCAR of {element} is not the one that the run began with: its SHA-256 was "
+                    f"{known[element][:12]}…, now it is {digest[:12]}…"
+                )
+        return None
 
     def seconds(self, natoms: int) -> float:
         """As one node takes."""
@@ -296,6 +311,17 @@ def _number(value: Any) -> float:
         return float(np.nan)
 
 
+def _example(folder: Path) -> Example:
+    (folder / "potcars" / "Si").mkdir(parents=True)
+    (folder / "potcars" / "Si" / "POTCAR").write_text("a licensed file\n")
+    settings = {"potcars": folder / "potcars", "kspacing": 1.1}
+    return Example(settings, silicon_frames(), unavailable="potentials of VASP are licensed")
+
+
 ENGINE = Engine(
-    "vasp", {"label": (Vasp, VaspLabeler)}, on_path("vasp_std"), install="licensed: see vasp.at", image="label-vasp"
+    "vasp",
+    on_path("vasp_std"),
+    install="licensed: see vasp.at",
+    image="label-vasp",
+    label=Role(Vasp, VaspLabeler, example=_example),
 )

@@ -9,7 +9,7 @@ from typing import Any
 import dflow
 from dflow import Workflow
 
-from lamflow.config.engines import engine_named
+from lamflow.config.installed import engine_named
 from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Step
@@ -125,7 +125,7 @@ def image_of(config: DataStudy, step: Step) -> str:
     pod: Pod = getattr(config.pods, step.resources)
     if pod.image:
         return pod.image
-    images = sorted({engine_named(use.name).image for use in step.engines} - {"base"}) or ["base"]
+    images = sorted({engine_named(use.name).image_of(use.role) for use in step.engines} - {"base"}) or ["base"]
     if len(images) > 1:
         names = ", ".join(dict.fromkeys(use.name for use in step.engines))
         raise InputError(

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamflow.config.installed import engine_packages
 from lamflow.config.schema import TrainingStudy
 from lamflow.data.dataset import MANIFEST, Manifest
 from lamflow.data.graph import Graph
-from lamflow.data.provenance import versions
+from lamflow.data.provenance import PACKAGES, versions
 from lamflow.data.results import (
     NEAR_HULL,
     Explored,
@@ -60,7 +61,7 @@ def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iter
         labels=(past[-1].labels if past else 0) + sum(len(part.outcomes) for part in labeled),
         steps=[StepTime(name=name, wall=end - start, engine=busy.get(name, 0.0)) for name, (start, end) in spans],
         seconds=timing.seconds,
-        versions=versions(),
+        versions=versions((*PACKAGES, *engine_packages())),
     )
 
 

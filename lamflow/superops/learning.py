@@ -90,7 +90,7 @@ def _search_steps(study: Config, number: int, stage: int, state: RunState, plann
     structures = sum(settings.population for settings in searches)
     jobs = max(1, min(state.capacity.slots("explore", study.pods.explore), structures))
     folder, engines = iteration_key(number), committee_engines(study, stage)
-    searching = [EngineUse(role="explore", name=name) for name in {settings.engine: None for settings in searches}]
+    searching = [EngineUse(role="search", name=name) for name in {settings.engine: None for settings in searches}]
     steps: list[Step] = []
     before, relaxed = None, None
     for generation in range(1, generations + 2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lamflow.config.engines import SearcherSettings
 from lamflow.config.schema import Config, DataStudy, TrainingStudy
 from lamflow.data.cache import CACHE
 from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
@@ -102,7 +103,10 @@ def merge_step(number: int, *, labeled: bool, given: bool, when: Condition | Non
 
 def committee_engines(study: Config, stage: int) -> list[EngineUse]:
     """Engines that explore jobs run: those that explore, the trainer's for its models, and those that teach."""
-    uses = [EngineUse(role="explore", name=group.engine) for group in study.stages[stage].explore]
+    uses = [
+        EngineUse(role="search" if isinstance(group, SearcherSettings) else "explore", name=group.engine)
+        for group in study.stages[stage].explore
+    ]
     uses.append(EngineUse(role="train", name=study.train.engine))
     if study.select.score == "teacher":
         uses += [EngineUse(role="label", name=part.label.engine) for part in study.parts if part.label is not None]

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from lamflow.config.engines import Engine
-from lamflow.engines.calypso.settings import CalypsoSearch
+from lamflow.engines.calypso.settings import CalypsoFolderSettings, CalypsoSearch
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example, copper_frames
+from lamflow.engines.protocol import RelaxFolder, Searcher
 
 
-def _searcher(settings: CalypsoSearch) -> Any:
+def _searcher(settings: CalypsoSearch) -> Searcher:
     from lamflow.engines.calypso.searcher import CalypsoSearcher
 
     return CalypsoSearcher(settings)
 
 
-def _folder(path: Path) -> Any:
+def _folder(settings: CalypsoFolderSettings) -> RelaxFolder:
     from lamflow.engines.calypso.folder import CalypsoFolder
 
-    return CalypsoFolder(path)
+    return CalypsoFolder(settings.folder)
 
 
 def _probe() -> str:
@@ -27,10 +28,26 @@ def _probe() -> str:
     return probe()
 
 
+def _search_example(folder: Path) -> Example:
+    del folder
+    return Example(
+        {"ranges": {"Cu": [0, 4], "Au": [0, 4]}, "max_atoms": 4, "population": 4, "generations": 2, "similarity": 0.0}
+    )
+
+
+def _folder_example(folder: Path) -> Example:
+    from lamflow.engines.calypso.exchange import Exchange
+
+    frames = copper_frames()[:2]
+    Exchange(folder / "generation").write_generation(frames, 1)
+    return Example({"folder": folder / "generation"}, frames)
+
+
 ENGINE = Engine(
     "calypso",
-    {"explore": (CalypsoSearch, _searcher)},
     _probe,
     install='pip install "lamflow[calypso]"',
-    folder=_folder,
+    packages=("pyxtal",),
+    search=Role(CalypsoSearch, _searcher, example=_search_example),
+    relax=Role(CalypsoFolderSettings, _folder, example=_folder_example),
 )

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from ase.data import atomic_numbers, covalent_radii, reference_states
 from pydantic import Field, StringConstraints, model_validator
 
-from lamflow.config.engines import SearcherSettings
+from lamflow.config.engines import FolderSettings, SearcherSettings
 from lamflow.config.section import Element, InputFile
 from lamflow.units import Length, Share
 
@@ -186,3 +186,9 @@ def _crystal_volume(number: int) -> float | None:
 def formula(counts: dict[str, int]) -> str:
     """Chemical formula of a cell, like `Al2Cu`."""
     return "".join(f"{element}{count if count > 1 else ''}" for element, count in counts.items())
+
+
+class CalypsoFolderSettings(FolderSettings):
+    """A folder that CALYPSO has left structures in."""
+
+    engine: Literal["calypso"]

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lamflow.config.engines import Engine
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example
+from lamflow.engines.protocol import ModelCard, Trainer
+
+if TYPE_CHECKING:
+    from lamflow.engines.deepmd.teacher import DeepmdTeacher
 from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining
 
 
-def _trainer(settings: DeepmdTraining) -> Any:
+def _trainer(settings: DeepmdTraining) -> Trainer:
     from lamflow.engines.deepmd.trainer import DeepmdTrainer
 
     return DeepmdTrainer(settings)
 
 
-def _teacher(settings: DeepmdLabels) -> Any:
+def _teacher(settings: DeepmdLabels) -> DeepmdTeacher:
     from lamflow.engines.deepmd.teacher import DeepmdTeacher
 
     return DeepmdTeacher(settings)
 
 
-def _card(path: Path) -> Any:
+def _card(path: Path) -> ModelCard:
     from lamflow.engines.deepmd.card import read_card
 
     return read_card(path)
@@ -45,16 +50,50 @@ def _probe() -> str:
     return f"DeePMD-kit {version('deepmd-kit')}, torch {version('torch')}"
 
 
+SMALL: dict[str, Any] = {
+    "model": {
+        "descriptor": {
+            "type": "se_e2_a",
+            "sel": [60],
+            "rcut": 4.8,
+            "rcut_smth": 0.5,
+            "neuron": [2, 4],
+            "axis_neuron": 2,
+        },
+        "fitting_net": {"neuron": [8]},
+    },
+    "training": {"data": {"batch_size": 1}},
+}
+"""An input whose model is trained in a second."""
+
+
+def _training_example(folder: Path) -> Example:
+    del folder
+    return Example({"models": 1, "steps": 20, "checkpoint_every": 10, "input": SMALL}, force_tolerance=5e-3)
+
+
+def _teacher_example(folder: Path) -> Example:
+    """A teacher that is trained for this purpose."""
+    from lamflow.engines.example import trained
+
+    example = _training_example(folder)
+    settings = DeepmdTraining.model_validate({"engine": "deepmd", **example.settings})
+    missing = settings.missing()
+    if missing is not None:
+        return Example({"model": {"file": folder / "model.pt"}}, unavailable=missing)
+    model = trained(_trainer(settings), example.frames, folder) / "model.pt"
+    return Example({"model": {"file": model}}, force_tolerance=5e-3)
+
+
 ENGINE = Engine(
     "deepmd",
-    {
-        "train": (DeepmdTraining, _trainer),
-        "label": (DeepmdLabels, _teacher),
-        "evaluate": (DeepmdLabels, _teacher),
-    },
     _probe,
     install='pip install "lamflow[deepmd]"',
     image="deepmd-cuda",
+    packages=("deepmd-kit", "torch"),
+    train=Role(DeepmdTraining, _trainer, example=_training_example),
+    label=Role(DeepmdLabels, _teacher, example=_teacher_example),
+    evaluate=Role(DeepmdLabels, _teacher, example=_teacher_example),
     card=_card,
     downloaded=_downloaded,
 )

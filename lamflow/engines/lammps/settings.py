@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -54,6 +54,8 @@ class Overlay(Section):
 
 class LammpsExploration(DynamicsSettings):
     """Molecular dynamics by LAMMPS: a run for every start structure and condition, many in one process."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"lammps"})
 
     engine: Literal["lammps"]
     ensemble: Ensemble = "nvt"

@@ -1,0 +1,40 @@
+"""An engine: a code with the roles that it plays, typed so that only what keeps a role's promise can play it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamflow.config.engines import (
+    EngineSettings,
+    ExplorerSettings,
+    FolderSettings,
+    LabelerSettings,
+    SearcherSettings,
+    TrainerSettings,
+)
+from lamflow.config.installed import InstalledEngine, Role
+from lamflow.engines.protocol import Evaluator, Explorer, Labeler, ModelCard, RelaxFolder, Searcher, Trainer
+
+__all__ = ["Engine", "Role"]
+
+
+@dataclass(frozen=True)
+class Engine(InstalledEngine):
+    """A code and the roles that it plays; see InstalledEngine for the other fields.
+
+    train, explore, search, label, evaluate, relax  None for roles that it does not play
+    downloaded  files of models that the engine knows by name and that are on this machine; None if it knows none
+    card        reads what a model file of the engine says about itself, raises InputError for a file that is none;
+                None for an engine without such files
+    """
+
+    train: Role[TrainerSettings, Trainer] | None = None
+    explore: Role[ExplorerSettings, Explorer] | None = None
+    search: Role[SearcherSettings, Searcher] | None = None
+    label: Role[LabelerSettings, Labeler] | None = None
+    evaluate: Role[EngineSettings, Evaluator] | None = None
+    relax: Role[FolderSettings, RelaxFolder] | None = None
+    downloaded: Callable[[], dict[str, Path]] | None = None
+    card: Callable[[Path], ModelCard] | None = None
