@@ -40,7 +40,6 @@ def by_lamflow(count: int, folder: Path) -> float:
     """Seconds of a one-step workflow."""
     import dflow
     from dflow import Steps, Workflow
-
     from lamflow.superops.step import Place, step
 
     cores = len(os.sched_getaffinity(0))

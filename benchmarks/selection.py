@@ -29,8 +29,8 @@ from lamflow.config.select import FixedWindow
 from lamflow.data import Trajectory
 from lamflow.data.results import Errors, Explored, History, ModelResult, TaskResult
 from lamflow.engines.lammps.dump import read_dump
-from lamflow.ops.operation import Context
 from lamflow.ops.explore import _compact
+from lamflow.ops.operation import Context
 from lamflow.ops.select import select
 from lamflow.science import filters
 from lamflow.science.select import Window, adaptive_window, sample

@@ -193,7 +193,7 @@ def test_an_index_of_dflow_that_a_kill_has_cut_off_is_made_anew(study: Path, tmp
 
 def test_a_potcar_that_was_swapped_ends_the_run(tmp_path: Path) -> None:
     def label(digest: str) -> list[dict[str, object]]:
-        return [{"label": {"potcars": "pp", "potcar_names": {}, "potcar_sha256": {"Al": digest}}}]
+        return [{"label": {"engine": "vasp", "potcars": "pp", "potcar_names": {}, "potcar_sha256": {"Al": digest}}}]
 
     _same_files(RunDirectory(tmp_path), label("a"), label("a"))
     with pytest.raises(StateError, match="the POTCAR of Al is not the one that the run began with"):
