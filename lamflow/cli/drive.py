@@ -31,7 +31,7 @@ def run_file(file: Path, folder: Path | None, redo: bool) -> None:
     path = folder or study.folder
     if located(str(path)).remote is not None:
         raise StateError(f"{path} belongs to a run on a cluster; give another folder with --dir")
-    with _interruptible(path), terminal(study.config) as listener:
+    with interruptible(path), terminal(study.config) as listener:
         record = loop.run(study.config, path, listener, redo=redo)
     _finish(path, record)
 
@@ -45,7 +45,7 @@ def train_file(file: Path, folder: Path | None, redo: bool) -> None:
     study = load(file)
     config = as_training(study.config)
     path = folder or study.folder.with_name(f"{study.folder.name}-train")
-    with _interruptible(path), terminal(config) as listener:
+    with interruptible(path), terminal(config) as listener:
         record = loop.run(config, path, listener, redo=redo)
     _finish(path, record)
 
@@ -87,7 +87,7 @@ def resume(run: str, drive_here: bool) -> None:
         raise InputError(f"{run} is a run of this machine; --drive-here is for runs on a cluster")
     directory = RunDirectory(found.path)
     directory.run()
-    with _interruptible(found.path), terminal(directory.config()) as listener:
+    with interruptible(found.path), terminal(directory.config()) as listener:
         record = loop.resume(found.path, listener)
     _finish(found.path, record)
 
@@ -100,7 +100,7 @@ def watch(run: str) -> None:
     found = located(run)
     path, place = found.on_a_cluster()
     found.mirrored()
-    with _interruptible(path, "looks no longer; the run goes on"), terminal(RunDirectory(path).config()) as listener:
+    with interruptible(path, "looks no longer; the run goes on"), terminal(RunDirectory(path).config()) as listener:
         record = follow(path, place, listener)
     _finish(path, record)
     if record.state in ("failed", "stopped"):
@@ -168,7 +168,7 @@ def _drive_here(found: Located, *, redo: bool = False, file: Path | None = None)
         mirror(directory, executor.store)
         config = directory.config()
     driver_that_rests(executor.workflows, config)
-    with _interruptible(path), terminal(config) as listener:
+    with interruptible(path), terminal(config) as listener:
         if file is not None:
             record = loop.run(config, path, listener, executor, redo=redo)
         else:
@@ -177,7 +177,7 @@ def _drive_here(found: Located, *, redo: bool = False, file: Path | None = None)
 
 
 @contextmanager
-def _interruptible(path: Path, words: str = "stopped") -> Iterator[None]:
+def interruptible(path: Path, words: str = "stopped") -> Iterator[None]:
     """Leave with a word about how to go on when a person or `lamflow stop` ends the run."""
     try:
         yield

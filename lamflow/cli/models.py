@@ -8,24 +8,38 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lamflow.data.results import SystemErrors
+from lamflow.cli.drive import interruptible
+from lamflow.data.results import Evaluation, SystemErrors
+from lamflow.errors import InputError
 
 
 def evaluate(file: Path, model: Path | None, head: str | None, to: Path | None) -> None:
     """A table of errors by system, and a page with parity plots."""
+    from lamflow.cli.terminal import terminal
     from lamflow.config import load
-    from lamflow.config.schema import TrainingStudy
-    from lamflow.driver.evaluate import evaluate as judge
-    from lamflow.reports.evaluation import write_evaluation
+    from lamflow.config.schema import DataStudy
+    from lamflow.driver import loop
+    from lamflow.driver.prepare import examine
+    from lamflow.driver.pretrained import fetched
+    from lamflow.driver.rundir import RunDirectory
+    from lamflow.driver.study import RunResult, as_evaluation
 
-    config = load(file, TrainingStudy)
-    evaluated = judge(config, model, head)
+    study = as_evaluation(fetched(load(file, DataStudy)), model, head)
+    for warning in examine(study):
+        print(f"warning: {warning}")
+    folder = to or Path("runs") / f"{study.name}-evaluate"
+    with interruptible(folder), terminal(study) as listener:
+        loop.run(study, folder, listener)
+    [evaluation] = [
+        record for record in RunDirectory(folder).iterations() if isinstance(record, Evaluation) and record.judgement
+    ]
+    assert evaluation.judgement is not None  # noqa: S101  others are left out
     console = Console()
-    console.print(f"[bold]{escape(evaluated.found.model)}[/]")
-    console.print(_systems(evaluated.found.systems))
-    folder = to or Path("runs") / f"{config.name}-evaluate"
-    target = write_evaluation(evaluated.found, evaluated.energies, evaluated.forces, folder)
-    print(f"report  {target}")
+    console.print(f"[bold]{escape(evaluation.model)}[/]")
+    console.print(_systems(evaluation.judgement.systems))
+    if evaluation.judgement.unjudged:
+        print(f"{evaluation.judgement.unjudged} frames were not judged: the model has no head for them")
+    print(f"report  {RunResult(folder).report()}")
 
 
 def _systems(systems: list[SystemErrors]) -> Table:
@@ -60,9 +74,11 @@ def list_models() -> None:
 
 def show(path: Path) -> None:
     """A row a head."""
-    from lamflow.driver.evaluate import card_of
+    from lamflow.engines.registry import read_card
 
-    card = card_of(path)
+    card = read_card(path)
+    if card is None:
+        raise InputError("no engine that is installed here has model files")
     console = Console()
     console.print(
         f"[bold]{escape(str(path))}[/]: {card.kind}, {card.size / 1e6:.2f} MB\nsha256 {card.sha256}", highlight=False

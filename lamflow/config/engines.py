@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -25,6 +25,24 @@ class EngineSettings(Section):
     def missing(self) -> str | None:
         """What is not installed here that these settings need, and how to get it; None if nothing."""
         return None
+
+    @property
+    def title(self) -> str:
+        """What is judged in words, where the engine is: its name, or its model's."""
+        return self.engine
+
+    @property
+    def model_file(self) -> Path | None:
+        """File of the model that these settings name; None for engines without one."""
+        return None
+
+    def for_heads(self, names: Sequence[str]) -> Self | None:
+        """These settings with the first of the heads called `names` that their model has.
+
+        None for a model that has heads and none of these; an engine without heads knows all data.
+        """
+        del names
+        return self
 
     def known_elements(self) -> set[str] | None:
         """Chemical symbols that the engine can treat with these settings; None for all."""

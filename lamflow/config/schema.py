@@ -116,7 +116,9 @@ class DataStudy(Study):
         """The tasks; a run without any has one part, whose name is empty."""
         if self.tasks:
             return self.tasks
-        own: dict[str, Any] = {"start": self.start, "heldout": self.heldout, "label": self.label}
+        start = self.start or Start.model_construct(data=[], label=[], format=None)
+        heldout = self.heldout or Heldout.model_construct(data=[], label=[], format=None, share=0.0)
+        own: dict[str, Any] = {"start": start, "heldout": heldout, "label": self.label, "head": None, "weight": 1.0}
         return [Task.model_construct(name="", **own)]
 
     def part(self, name: str) -> Task:
@@ -142,6 +144,11 @@ class DataStudy(Study):
     def explored_tasks(self) -> list[str]:
         """The tasks that are explored, in the order of the file."""
         return []
+
+    @property
+    def trains(self) -> bool:
+        """Models are trained, so that every head needs data to train on and others to be judged by."""
+        return False
 
     @property
     def engines(self) -> list[EngineSettings]:
@@ -229,6 +236,11 @@ class TrainingStudy(DataStudy):
     train: Annotated[TrainerSettings, ChosenByEngine("train")]
 
     @property
+    def trains(self) -> bool:
+        """See DataStudy."""
+        return True
+
+    @property
     def measures_speed(self) -> bool:
         """How fast models are is of interest, and measured."""
         return True
@@ -242,6 +254,29 @@ class TrainingStudy(DataStudy):
         super()._tasks_fit()
         if self.tasks and not self.train.multitask:
             raise ValueError(f"tasks: engine {self.train.engine!r} trains one task only")
+
+
+class EvaluationStudy(DataStudy):
+    """An engine is judged on the labeled data."""
+
+    workflow: str = "evaluation"
+    evaluate: Annotated[EngineSettings, ChosenByEngine("evaluate")]
+    """What is judged: a trained model, or any other engine that evaluates frames in milliseconds."""
+
+    @property
+    def engines(self) -> list[EngineSettings]:
+        """See DataStudy."""
+        return [self.evaluate]
+
+    def evaluator(self, name: str) -> EngineSettings | None:
+        """Settings that judge the data of a task; None where the model has no head for it."""
+        part = self.part(name)
+        names = [name, *filter(None, [part.head])] if name else []
+        return self.evaluate.for_heads(names) if names else self.evaluate
+
+    def _tasks_fit(self) -> None:
+        if not self.tasks and self.start is None and self.heldout is None:
+            raise ValueError("heldout: give the labeled data to judge on, as heldout or start")
 
 
 class Config(TrainingStudy):

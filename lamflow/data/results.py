@@ -319,17 +319,39 @@ class SystemErrors(Part):
     """Of the model's own energies, eV/atom."""
 
 
-class Evaluation(Result):
-    """A model judged on labeled data as it is."""
+class Judgement(Result):
+    """An engine judged on labeled data as it is."""
 
-    model: str
-    sha256: str
     shift: dict[str, dict[str, float]]
     """Energy of an atom of each element, in eV, that was added to the predictions, by task."""
     systems: list[SystemErrors]
     overall: dict[str, Errors]
     """Of each task over all held-out systems."""
     seconds: float
+    unjudged: int = 0
+    """Frames of heads that the engine's model does not have."""
+
+
+class Evaluation(Iteration):
+    """The record of a round of an evaluation: the start, or the judgement."""
+
+    engine: str = ""
+    model: str = ""
+    """What was judged, in words."""
+    sha256: str = ""
+    """Of the model's file, if there is one."""
+    judgement: Judgement | None = None
+
+    @property
+    def ended(self) -> str | None:
+        """See Round."""
+        if self.judgement is None:
+            return None
+        rows = [
+            f"{name + ': ' if name else ''}{found.force_rmse:.4f} eV/Å"
+            for name, found in self.judgement.overall.items()
+        ]
+        return f"{self.model} is judged: force RMSE {', '.join(rows)}"
 
 
 def first_baseline(iterations: Sequence[Iteration]) -> dict[str, Errors]:
@@ -346,6 +368,8 @@ class History(Result):
 class Run(Result):
     """run.json: what a run is. Its progress is in the iterations' own records."""
 
+    workflow: str = "learning"
+    """Kind of workflow."""
     name: str
     created: str
     fingerprint: str

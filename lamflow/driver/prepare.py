@@ -67,6 +67,7 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int) -> None:
             write_dataset(start / "given" / role, items, config.elements, config.data_format)
     _write_batches(label_jobs(config, structures, slots), start / "selected" / "batches")
     Run(
+        workflow=config.workflow,
         name=config.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         fingerprint=fingerprint(config),

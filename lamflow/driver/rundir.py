@@ -16,6 +16,7 @@ from typing import IO
 import psutil
 
 from lamflow.config import stored
+from lamflow.config.kinds import kind_named
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph
 from lamflow.data.results import Iteration, Run
@@ -74,7 +75,8 @@ class RunDirectory:
     def iterations(self) -> list[Iteration]:
         """Records of the finished iterations, oldest first."""
         records = sorted(self.path.glob(f"iterations/*/{RECORD}"))
-        return [Iteration.read(record) for record in records]
+        record: type[Iteration] = kind_named(self.run().workflow).record if records else Iteration
+        return [record.read(file) for file in records]
 
     def store_files(self) -> list[Path]:
         """Every file of the store."""

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamflow.config.installed import engine_named
+from lamflow.config.kinds import kind_named
+from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.read import load as load_config
 from lamflow.config.read import stored
-from lamflow.config.schema import DataStudy, LabelBudget, TrainingStudy
+from lamflow.config.schema import DataStudy, EvaluationStudy, LabelBudget, TrainingStudy
+from lamflow.config.tasks import Task
 from lamflow.data.dataset import Item, read_dataset
 from lamflow.data.results import Iteration, Run
 from lamflow.data.store import HELDOUT, INPUT, TRAIN, iteration_key
@@ -19,7 +23,7 @@ from lamflow.driver.prepare import check_inputs
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines import registry
 from lamflow.engines.protocol import Model
-from lamflow.errors import StateError
+from lamflow.errors import InputError, StateError
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,8 @@ class RunResult:
 
     def report(self, folder: Path | None = None) -> Path:
         """Write report.html and report.json, beside the run if no folder is given, and return the first's path."""
-        from lamflow.reports.html import write_report
-        from lamflow.reports.source import read_source
-
-        return write_report(read_source(self.path), folder or self.path)
+        page: Path = kind_named(self.run.workflow).report(self.path, folder or self.path, True)
+        return page
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,53 @@ def as_training(study: DataStudy) -> TrainingStudy:
     kept = {name: getattr(study, name) for name in TrainingStudy.model_fields if name not in ("workflow", "budget")}
     budget = LabelBudget(labels=study.budget.labels, failed_labels=study.budget.failed_labels)
     return TrainingStudy.model_construct(workflow="training", budget=budget, **kept)
+
+
+def as_evaluation(study: DataStudy, model: Path | None = None, head: str | None = None) -> EvaluationStudy:
+    """A study as one that judges its pre-trained model, or the file `model`, on its labeled data.
+
+    Structure sets are labeled for this by engines that take milliseconds, others are left out. Raises InputError when
+    there is no model or no data.
+    """
+    if isinstance(study, EvaluationStudy) and model is None and head is None:
+        return study
+    if not isinstance(study, TrainingStudy):
+        raise InputError("--model, --head: the file says itself what is judged; change its section `evaluate`")
+    source = PretrainedModel(file=model.absolute()) if model is not None else study.train.pretrained_model
+    if source is None:
+        raise InputError("there is no model to judge: give train.pretrained in the file, or --model PATH")
+    head = head or (None if study.tasks or model is not None else source.head)
+    if head == RANDOM:
+        raise InputError("a RANDOM head predicts nothing before it is trained; name a head with --head")
+    settings = study.train.evaluator_settings(source.model_copy(update={"head": head}))
+    if settings is None:
+        raise InputError(f"engine {study.train.engine!r} has no models that can be judged by themselves")
+    parts = [_judged_data(part) for part in study.parts]
+    kept = {name: getattr(study, name) for name in DataStudy.model_fields if name != "workflow"}
+    if study.tasks:
+        kept["tasks"] = parts
+    else:
+        kept |= {"start": parts[0].start, "heldout": parts[0].heldout}
+    evaluation = EvaluationStudy.model_construct(workflow="evaluation", evaluate=settings, **kept)
+    if not any(part.start.data or part.heldout.data or part.start.label or part.heldout.label for part in parts):
+        raise InputError(
+            "there are no labeled data to judge on: give start.data or heldout.data; structure sets "
+            "are labeled for this by engines like deepmd, ase and emt only"
+        )
+    if study.tasks and all(evaluation.evaluator(part.name) is None for part in parts):
+        raise InputError(f"{settings.title}: the model has no head for any task of this file; name one with --head")
+    return evaluation
+
+
+def _judged_data(part: Task) -> Task:
+    """A part of a study with what is cheap to label, nothing held out."""
+    cheap = part.label is not None and "evaluate" in engine_named(part.label.engine).roles
+    update: dict[str, object] = {}
+    for role in ("start", "heldout"):
+        data = getattr(part, role)
+        update[role] = data.model_copy(update={"label": data.label if cheap else []})
+    update["heldout"] = update["heldout"].model_copy(update={"share": 0.0})  # type: ignore[attr-defined]
+    return part.model_copy(update=update)
 
 
 def load(file: str | Path) -> Study:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamflow.config.kinds import Kind, kind_named
-from lamflow.config.schema import Config, Study, TrainingStudy
+from lamflow.config.schema import Config, EvaluationStudy, Study, TrainingStudy
 from lamflow.data.graph import Graph
-from lamflow.data.results import Iteration
+from lamflow.data.results import Evaluation, Iteration
 from lamflow.errors import StateError
 
 if TYPE_CHECKING:
@@ -81,10 +81,46 @@ def _iterations(study: Config) -> int:
     return study.budget.iterations
 
 
+def _evaluation_graph(study: EvaluationStudy, state: RunState) -> Graph | None:
+    from lamflow.superops.evaluation import next_graph
+
+    return next_graph(study, state)
+
+
+def _evaluation_round(study: EvaluationStudy, state: RunState, number: int, stage: int) -> Graph:
+    from lamflow.superops.evaluation import round_graph
+
+    del stage
+    return round_graph(study, state, number)
+
+
+def _evaluation_stage(study: EvaluationStudy) -> list[str]:
+    del study
+    return ["evaluate"]
+
+
+def _gather_evaluation(
+    study: EvaluationStudy, graph: Graph, folder: Path, finished: Sequence[Evaluation], timing: Timing
+) -> Evaluation:
+    from lamflow.superops.gather import gather_evaluation
+
+    return gather_evaluation(study, graph, folder, finished, timing)
+
+
+def _report_evaluation(run: Path, folder: Path, embedded: bool) -> Path:
+    from lamflow.reports.evaluation import write_evaluation
+
+    return write_evaluation(run, folder, embedded=embedded)
+
+
 LEARNING = Kind(
     "learning", Config, _learning_graph, _learning_round, _stage_names, _gather, Iteration, _report,
     open_ended=True, check_resumable=_stages_are_known, most_rounds=_iterations,
 )  # fmt: skip
 TRAINING = Kind(
     "training", TrainingStudy, _training_graph, _training_round, _one_stage, _gather, Iteration, _report,
+)  # fmt: skip
+EVALUATION = Kind(
+    "evaluation", EvaluationStudy, _evaluation_graph, _evaluation_round, _evaluation_stage, _gather_evaluation,
+    Evaluation, _report_evaluation,
 )  # fmt: skip

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lamflow.data.frames import Floats
+import numpy as np
+
 from lamflow.data.results import Evaluation, SystemErrors
+from lamflow.data.store import iteration_key
 from lamflow.reports.figures import parity, png
-from lamflow.reports.html import embedded, page
+from lamflow.reports.html import embedded as embedded_images
+from lamflow.reports.html import page
 
 COLUMNS = (
     "task", "system", "data", "frames", "atoms", "force RMSE (eV/Å)", "force MAE (eV/Å)", "size of forces (eV/Å)",
@@ -26,18 +29,27 @@ def system_row(system: SystemErrors) -> list[str]:
     ]  # fmt: skip
 
 
-def write_evaluation(found: Evaluation, energies: Floats, forces: Floats, folder: Path) -> Path:
-    """Write evaluation.html and evaluation.json into `folder` and return the path of the first.
+def write_evaluation(run: Path, folder: Path, *, embedded: bool = True) -> Path:
+    """Write the page of the evaluation in folder `run`, and evaluation.json, into `folder`; returns the page's path.
 
-    energies  (F, 2)  predicted and reference energies, eV/atom
-    forces    (K, 2)  predicted and reference force components, eV/Å
+    The figure lies in the page evaluation.html, or beside index.html where it is not `embedded`. Raises StateError for
+    an evaluation that has not come to its end.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found.save(folder / "evaluation.json")
-    images = embedded({"parity": png(parity(energies, forces))})
-    target = folder / "evaluation.html"
+    evaluation = Evaluation.read(run / iteration_key(1) / "result.json")
+    assert evaluation.judgement is not None  # noqa: S101  the record of round 1 has one
+    (folder / "evaluation.json").write_text(evaluation.judgement.model_dump_json(indent=1), encoding="utf-8")
+    with np.load(run / iteration_key(1) / "evaluation" / "parity.npz", allow_pickle=False) as arrays:
+        figure = png(parity(arrays["energies"], arrays["forces"]))
+    if embedded:
+        images, target = embedded_images({"parity": figure}), folder / "evaluation.html"
+    else:
+        (folder / "parity.png").write_bytes(figure)
+        images, target = {"parity": "parity.png"}, folder / "index.html"
     target.write_text(
-        page("evaluation.html.jinja", found=found, columns=COLUMNS, images=images,
-             rows=[system_row(system) for system in found.systems], text_columns=("task", "system", "data"))
+        page("evaluation.html.jinja", found=evaluation, columns=COLUMNS, images=images,
+             rows=[system_row(system) for system in evaluation.judgement.systems],
+             text_columns=("task", "system", "data")),
+        encoding="utf-8",
     )  # fmt: skip
     return target

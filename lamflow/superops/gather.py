@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lamflow.config.installed import engine_packages
-from lamflow.config.schema import TrainingStudy
+from lamflow.config.schema import EvaluationStudy, TrainingStudy
 from lamflow.data.dataset import MANIFEST, Manifest
 from lamflow.data.graph import Graph
 from lamflow.data.provenance import PACKAGES, versions
 from lamflow.data.results import (
     NEAR_HULL,
+    Evaluation,
     Explored,
     Iteration,
+    Judgement,
     Labeled,
     Merged,
     ModelResult,
@@ -22,7 +24,7 @@ from lamflow.data.results import (
     StepTime,
     Surprise,
 )
-from lamflow.data.store import INDEX, iteration_key
+from lamflow.data.store import INDEX, file_hash, iteration_key
 from lamflow.science.metrics import chosen_variant
 from lamflow.science.tasks import collected, deal
 
@@ -36,7 +38,28 @@ class Timing:
 
 
 def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:
-    """The record of a round of learning whose graph has been carried out, from the run's `folder`."""
+    """The record of a round of learning or training that has been carried out, from the run's `folder`."""
+    iteration = _gathered(graph, folder, past, timing)
+    return iteration.model_copy(update={"variant": chosen_variant(iteration.models, study.train.speed_tolerance)})
+
+
+def gather_evaluation(
+    study: EvaluationStudy, graph: Graph, folder: Path, past: Sequence[Evaluation], timing: Timing
+) -> Evaluation:
+    """The record of a round of an evaluation that has been carried out, from the run's `folder`."""
+    file = folder / iteration_key(graph.round) / "evaluation" / "evaluation.json"
+    model = study.evaluate.model_file
+    return Evaluation(
+        **dict(_gathered(graph, folder, past, timing)),
+        engine=study.evaluate.engine,
+        model=study.evaluate.title,
+        sha256=file_hash(model) if model is not None else "",
+        judgement=Judgement.read(file) if file.is_file() else None,
+    )
+
+
+def _gathered(graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:
+    """What the steps of a round have left, whatever its kind."""
     files = folder / iteration_key(graph.round)
     models = [ModelResult.read(path) for path in sorted(files.glob("models/*/model.json"), key=_number)]
     explored = [Explored.read(path) for path in sorted(files.glob("explored/*/explored.json"))]
@@ -53,7 +76,6 @@ def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iter
         tasks=collected(task for shard in explored for task in shard.tasks),
         selected=selected,
         merged=Merged.read(merged_file) if merged_file.is_file() else None,
-        variant=chosen_variant(models, study.train.speed_tolerance),
         surprises=_surprises(labeled),
         hull_labels=_hull_labels(selected, labeled),
         training_frames=trained,

@@ -14,10 +14,10 @@ import yaml
 
 from lamflow.config import Config
 from lamflow.data.dataset import manifests
-from lamflow.driver.evaluate import evaluate
+from lamflow.data.results import Evaluation, Judgement
 from lamflow.driver.loop import run
 from lamflow.driver.rundir import RunDirectory
-from lamflow.driver.study import RunResult
+from lamflow.driver.study import RunResult, as_evaluation
 from tests.lam import DPA1, model_input, train_lam
 
 pytestmark = [pytest.mark.deepmd, pytest.mark.slow]
@@ -132,9 +132,19 @@ def test_a_replayed_head_is_watched_and_forgetting_stops_the_run(lam: Path, tmp_
     assert record.state == "ended"
     assert "the models forget copper: its held-out force RMSE was" in record.message
     assert "more than 1 times (budget.forgetting)" in record.message
-    before, after = evaluate(config).found, evaluate(config, tmp_path / "run/iterations/001/models/0/model.pt").found
+    before = judged(config, tmp_path / "before")
+    after = judged(config, tmp_path / "after", tmp_path / "run/iterations/001/models/0/model.pt")
     assert before.overall["silver"].force_rmse == pytest.approx(first.baseline["silver"].force_rmse, rel=1e-4)
     assert after.overall["silver"].force_rmse == pytest.approx(first.models[0].tasks["silver"].force_rmse, rel=1e-4)
+
+
+def judged(config: Config, folder: Path, model: Path | None = None) -> Judgement:
+    """What an evaluation of a study's model, or of a file, comes to."""
+    run(as_evaluation(config, model), folder)
+    last = RunDirectory(folder).iterations()[-1]
+    assert isinstance(last, Evaluation)
+    assert last.judgement is not None
+    return last.judgement
 
 
 def test_distillation_needs_no_committee(lam: Path, tmp_path: Path) -> None:
@@ -189,7 +199,7 @@ def test_train_and_evaluate_from_the_command_line(lam: Path, tmp_path: Path) -> 
     (tmp_path / "once.yaml").write_text(yaml.safe_dump(raw))
     done = lamflow("train", "once.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "the models are trained; there is nothing to explore" in done.stdout
+    assert "the models are trained" in done.stdout
     [_, trained] = RunDirectory(tmp_path / "runs" / "once-train").iterations()
     assert trained.selected is None
     assert trained.models[0].speed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -271,6 +272,30 @@ class DeepmdLabels(LabelerSettings):
     def missing(self) -> str | None:
         """DeePMD-kit and torch."""
         return _missing()
+
+    @property
+    def title(self) -> str:
+        """See EngineSettings."""
+        return f"{self.model.file or self.model.url or self.model.s3}" + (
+            f", head {self.model.head}" if self.model.head else ""
+        )
+
+    @property
+    def model_file(self) -> Path | None:
+        """See EngineSettings."""
+        return expand(self.model.file) if self.model.file else None
+
+    def for_heads(self, names: Sequence[str]) -> Self | None:
+        """See EngineSettings. A head that the settings name stays."""
+        from lamflow.engines.deepmd.card import read_card
+
+        if self.model.head is not None or self.model_file is None:
+            return self
+        known = [head.name for head in read_card(self.model_file).heads]
+        if known == [""]:
+            return self
+        head = next((name for name in names if name in known), None)
+        return None if head is None else self.model_copy(update={"model": self.model.model_copy(update={"head": head})})
 
     def examine(self, config: DataStudy) -> list[str]:
         """Head and elements of the teacher, and whether it sees as far as its students."""

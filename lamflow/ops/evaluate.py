@@ -1,0 +1,190 @@
+"""Judge an engine on labeled data: predictions by jobs that share the frames, then errors system by system."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lamflow.config import stored
+from lamflow.config.schema import EvaluationStudy
+from lamflow.data import Labels
+from lamflow.data.dataset import Item, read_dataset
+from lamflow.data.document import Result
+from lamflow.data.frames import Floats
+from lamflow.data.results import Errors, Judgement, SystemErrors
+from lamflow.engines import registry
+from lamflow.errors import EngineError
+from lamflow.ops.operation import Context, op
+from lamflow.science.metrics import energy_shift, errors, parity_points, shifted
+from lamflow.science.tasks import deal
+
+PREDICTIONS, RECORD, JUDGEMENT, PARITY = "predictions.npz", "predictions.json", "evaluation.json", "parity.npz"
+
+
+class Predicted(Result):
+    """What one job has predicted. frames: of all, in the order of the data; seconds: that the engine took"""
+
+    frames: list[int]
+    seconds: float
+
+
+class Predictions(NamedTuple):
+    """predictions: a folder for each job with its frames' numbers, energies, forces and virials."""
+
+    predictions: Path
+
+
+class Judged(NamedTuple):
+    """evaluation: evaluation.json and parity.npz; the number is what Argo's UI shows, eV/Å."""
+
+    evaluation: Path
+    force_rmse: float
+
+
+@op
+def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Predictions:
+    """Predict frames pod, pod + pods, … of all labeled data."""
+    study = stored(input, EvaluationStudy)
+    items = [item for _, item in labeled_items(train, heldout)]
+    mine = list(deal(len(items), context.pods, context.pod))
+    started, answers = time.monotonic(), dict[int, Labels]()
+    for head in dict.fromkeys(items[index].origin.task for index in mine):
+        settings = study.evaluator(head)
+        if settings is None:
+            continue
+        frames = [index for index in mine if items[index].origin.task == head]
+        labels = registry.evaluator(settings).evaluate([items[index].labeled.frame for index in frames])
+        answers |= dict(zip(frames, labels, strict=True))
+    folder = context.out / "predictions" / str(context.pod)
+    folder.mkdir(parents=True)
+    known = sorted(answers)
+    missing = np.full((3, 3), np.nan)
+    np.savez(
+        folder / PREDICTIONS,
+        energies=np.array([answers[index].energy for index in known]),
+        forces=np.concatenate([np.zeros((0, 3)), *(answers[index].forces for index in known)]),
+        virials=np.array([missing if (v := answers[index].virial) is None else v for index in known]).reshape(-1, 3, 3),
+    )
+    Predicted(frames=known, seconds=time.monotonic() - started).save(folder / RECORD)
+    return Predictions(context.out / "predictions")
+
+
+@op
+def judge(context: Context, *, input: Path, train: Path, heldout: Path, predictions: Path) -> Judged:
+    """Compare the predictions of all jobs with the labels.
+
+    The energies are shifted to the start data of each head, as fine-tuning would begin.
+    """
+    study = stored(input, EvaluationStudy)
+    items = labeled_items(train, heldout)
+    answers, seconds = _read(predictions, [item for _, item in items])
+    judged: dict[str, _Head] = {}
+    for part in study.parts:
+        frames = [index for index, (_, item) in enumerate(items) if item.origin.task == part.name and index in answers]
+        if frames:
+            mine = [(items[index][0], items[index][1], answers[index]) for index in frames]
+            judged[part.name] = _judge_head(part.name, mine, study.elements)
+    if not judged:
+        raise EngineError("no head of the model fits any of the labeled data, so nothing was judged")
+    folder = context.out / "evaluation"
+    folder.mkdir(parents=True)
+    np.savez(
+        folder / PARITY,
+        energies=np.concatenate([head.energies for head in judged.values()]),
+        forces=np.concatenate([head.forces for head in judged.values()]),
+    )
+    judgement = Judgement(
+        shift={name: head.shift for name, head in judged.items()},
+        systems=[system for head in judged.values() for system in head.systems],
+        overall={name: head.overall for name, head in judged.items()},
+        seconds=seconds,
+        unjudged=len(items) - len(answers),
+    )
+    judgement.save(folder / JUDGEMENT)
+    return Judged(folder, next(iter(judged.values())).overall.force_rmse)
+
+
+def labeled_items(train: Path, heldout: Path) -> list[tuple[str, Item]]:
+    """Every labeled frame with what it is for, `train` or `heldout`, in a fixed order."""
+    return [
+        (role, item)
+        for role, folder in (("train", train), ("heldout", heldout))
+        for part in sorted(path for path in folder.iterdir() if path.is_dir())
+        for item in read_dataset(part)
+    ]
+
+
+def _read(predictions: Path, items: Sequence[Item]) -> tuple[dict[int, Labels], float]:
+    """Predictions of all jobs by the number of the frame, and the time that they took together in s."""
+    answers: dict[int, Labels] = {}
+    seconds = 0.0
+    for folder in sorted(predictions.iterdir()):
+        record = Predicted.read(folder / RECORD)
+        seconds += record.seconds
+        with np.load(folder / PREDICTIONS, allow_pickle=False) as arrays:
+            energies, forces, virials = arrays["energies"], arrays["forces"], arrays["virials"]
+        ends = np.cumsum([items[index].labeled.frame.natoms for index in record.frames])
+        for row, index in enumerate(record.frames):
+            begin = int(ends[row]) - items[index].labeled.frame.natoms
+            virial = None if np.isnan(virials[row]).all() else virials[row]
+            answers[index] = Labels(float(energies[row]), forces[begin : int(ends[row])], virial)
+    return answers, seconds
+
+
+@dataclass(frozen=True, eq=False)
+class _Head:
+    """What is found for one head. energies (F, 2) in eV/atom and forces (K, 2) in eV/Å: predicted and reference"""
+
+    shift: dict[str, float]
+    systems: list[SystemErrors]
+    overall: Errors
+    energies: Floats
+    forces: Floats
+
+
+def _judge_head(name: str, answers: Sequence[tuple[str, Item, Labels]], elements: Sequence[str]) -> _Head:
+    """Errors of the predictions of one head; energies are shifted to those of the start, if there are any."""
+    roles = {role for role, _, _ in answers}
+    base = [answer for answer in answers if answer[0] == ("train" if "train" in roles else "heldout")]
+    frames = [item.labeled.frame for _, item, _ in base]
+    shift = energy_shift([labels for _, _, labels in base], _labels(base), frames, elements)
+    moved = [(role, item, shifted(labels, item.labeled.frame, shift)) for role, item, labels in answers]
+    shown = [answer for answer in moved if answer[0] == ("heldout" if "heldout" in roles else "train")]
+    energies, forces = parity_points([labels for _, _, labels in shown], _labels(shown))
+    overall = errors([labels for _, _, labels in shown], _labels(shown))
+    return _Head(shift, _by_system(name, answers, moved), overall, energies, forces)
+
+
+def _labels(answers: Sequence[tuple[str, Item, Labels]]) -> list[Labels]:
+    """The labels that predictions are compared with."""
+    return [item.labeled.labels for _, item, _ in answers]
+
+
+def _by_system(
+    name: str, answers: Sequence[tuple[str, Item, Labels]], moved: Sequence[tuple[str, Item, Labels]]
+) -> list[SystemErrors]:
+    """Errors of the frames of each composition of each file."""
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for index, (role, item, _) in enumerate(answers):
+        formula = item.labeled.frame.to_ase().get_chemical_formula()
+        source = item.origin.source.rsplit("#", 1)[0].rsplit(":", 1)[0]
+        groups.setdefault((role, source, formula), []).append(index)
+    rows = []
+    for (role, source, formula), members in sorted(groups.items(), key=lambda group: (group[0][0] != "train", group)):
+        true = _labels([answers[index] for index in members])
+        rows.append(
+            SystemErrors(
+                task=name,
+                name=f"{Path(source).name} {formula}",
+                role="start" if role == "train" else "heldout",
+                natoms=answers[members[0]][1].labeled.frame.natoms,
+                errors=errors([moved[index][2] for index in members], true),
+                unshifted_energy_rmse=errors([answers[index][2] for index in members], true).energy_rmse,
+            )
+        )
+    return rows

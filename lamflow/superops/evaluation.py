@@ -1,0 +1,44 @@
+"""Rounds of an evaluation: what is labeled first, then one engine on all labeled data."""
+
+from __future__ import annotations
+
+from lamflow.config.schema import EvaluationStudy
+from lamflow.data.graph import EngineUse, Graph, Key
+from lamflow.data.store import HELDOUT, INPUT, TRAIN, iteration_key
+from lamflow.errors import InputError
+from lamflow.ops.evaluate import evaluate, judge
+from lamflow.superops.state import RunState
+from lamflow.superops.steps import add, start_graph
+
+FRAMES_PER_JOB = 200
+"""A job that evaluates fewer frames is not worth its start."""
+
+
+def next_graph(study: EvaluationStudy, state: RunState) -> Graph | None:
+    """The graph of the round that comes next: the start, then the evaluation; None when the run has ended."""
+    return round_graph(study, state, len(state.finished)) if len(state.finished) <= 1 else None
+
+
+def round_graph(study: EvaluationStudy, state: RunState, number: int) -> Graph:
+    """The graph of round 0 or 1. Raises InputError for another number."""
+    if number > 1:
+        raise InputError(f"round {number}: an evaluation has the start, round 0, and the evaluation, round 1")
+    if not number:
+        return start_graph(study, state)
+    folder, data = iteration_key(1), {"train": Key(key=TRAIN), "heldout": Key(key=HELDOUT)}
+    frames = sum(item.training_frames + item.heldout_frames for item in state.finished[:1])
+    jobs = max(1, min(state.capacity.slots("explore", study.pods.explore), -(-frames // FRAMES_PER_JOB)))
+    predictions = f"{folder}/predictions"
+    steps = [
+        add(
+            "evaluate", evaluate, writes={"predictions": predictions}, resources="explore", jobs=jobs, most_jobs=jobs,
+            records=[f"{predictions}/*/predictions.json"], work=max(1, frames),
+            engines=[EngineUse(role="evaluate", name=study.evaluate.engine)], input=Key(key=INPUT), **data,
+        ),
+        add(
+            "judge", judge, writes={"evaluation": f"{folder}/evaluation"},
+            records=[f"{folder}/evaluation/evaluation.json"], details=[f"{folder}/evaluation/parity.npz"],
+            input=Key(key=INPUT), predictions=Key(key=predictions), **data,
+        ),
+    ]  # fmt: skip
+    return Graph(kind=study.workflow, round=1, name="evaluation", stage="evaluate", steps=steps)
