@@ -16,6 +16,8 @@ from lamflow.data import Frame
 from tests.stand_ins.kubernetes import Kubernetes, kubernetes_server
 from tests.stand_ins.s3 import ACCESS, SECRET, S3Server, s3_server
 
+pytest_plugins = ["lamflow.engines.pytest_plugin"]
+
 ROOT = Path(__file__).parent.parent
 MISSING = {
     "cp2k": None if shutil.which("cp2k.psmp") else "CP2K is missing: apt-get install cp2k cp2k-data",

@@ -60,7 +60,8 @@ class PairTrainer:
         drawn = np.random.default_rng(job.seed).integers(len(labeled), size=len(labeled))
         basis = _Basis(job.elements, settings.cutoff, settings.functions)
         weights = np.bincount(drawn, minlength=len(labeled))
-        normal, right = _normal_equations(basis, labeled, weights, settings.energy_weight)
+        with np.errstate(over="ignore", invalid="ignore"):  # coefficients that are no numbers are found below
+            normal, right = _normal_equations(basis, labeled, weights, settings.energy_weight)
         progress(0.9)
         normal += settings.ridge * np.trace(normal) / len(normal) * np.eye(len(normal))
         coefficients = np.linalg.solve(normal, right)
@@ -98,8 +99,11 @@ class PairModel:
     def evaluate(self, frames: Sequence[Frame]) -> list[Labels]:
         """See Evaluator."""
         labels = []
-        for frame in frames:
-            energy, forces, virial = self.basis.derivatives(frame)
+        for index, frame in enumerate(frames):
+            try:
+                energy, forces, virial = self.basis.derivatives(frame)
+            except EngineError as error:
+                raise EngineError(f"frame {index}: {error}") from error
             labels.append(
                 Labels(
                     float(energy @ self.coefficients),

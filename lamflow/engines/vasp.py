@@ -314,7 +314,7 @@ def _number(value: Any) -> float:
 def _example(folder: Path) -> Example:
     (folder / "potcars" / "Si").mkdir(parents=True)
     (folder / "potcars" / "Si" / "POTCAR").write_text("a licensed file\n")
-    settings = {"potcars": folder / "potcars", "kspacing": 1.1}
+    settings = {"potcars": str(folder / "potcars"), "kspacing": 1.1}
     return Example(settings, silicon_frames(), unavailable="potentials of VASP are licensed")
 
 

@@ -65,11 +65,23 @@ class DeepmdModel:
         """See Evaluator. Frames with the same number of atoms are evaluated together, whatever their elements."""
         alike: dict[tuple[int, bool], list[int]] = {}
         for index, frame in enumerate(frames):
+            reason = self._unsupported(frame)
+            if reason:
+                raise EngineError(f"frame {index}: {reason}")
             alike.setdefault((frame.natoms, frame.pbc), []).append(index)
         labels: dict[int, Labels] = {}
         for members in alike.values():
             labels |= zip(members, self._evaluate_alike([frames[i] for i in members]), strict=True)
         return [labels[index] for index in range(len(frames))]
+
+    def _unsupported(self, frame: Frame) -> str | None:
+        """Why the model cannot evaluate a frame; None if it can."""
+        try:
+            self._types(frame)
+            self._heat([frame])
+        except EngineError as error:
+            return str(error)
+        return None
 
     def _evaluate_alike(self, frames: list[Frame]) -> list[Labels]:
         pbc, types = frames[0].pbc, np.stack([self._types(frame) for frame in frames])

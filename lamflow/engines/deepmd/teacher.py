@@ -31,4 +31,7 @@ class DeepmdTeacher(DeepmdModel):
     def label(self, frames: Sequence[Frame], work: Path) -> list[Labels | LabelFailure]:
         """See Labeler. It needs no files."""
         del work
-        return list(self.evaluate(frames))
+        reasons = [self._unsupported(frame) for frame in frames]
+        good = self.evaluate([frame for frame, reason in zip(frames, reasons, strict=True) if reason is None])
+        labels = iter(good)
+        return [next(labels) if reason is None else LabelFailure(reason, kind="refused") for reason in reasons]

@@ -30,10 +30,10 @@ def _probe() -> str:
 
 
 ENDS_EARLY = """\
-{{ structure }}
+units metal
+atom_style atomic
+read_data {{ structure }}
 {{ potential }}
-timestep {{ timestep }}
-velocity all create {{ temperature }} {{ seed }}
 fix 1 all nve
 dump 1 all custom {{ every }} {{ trajectory }} id type x y z
 run 10

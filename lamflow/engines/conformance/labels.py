@@ -1,7 +1,8 @@
-"""Tests that every engine inherits. An engine's own test gives the fixture `engine` and little else."""
+"""What every engine must hold that gives energies, forces and virials: evaluators and labelers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from lamflow.data import Frame, Labels
-from lamflow.engines.protocol import Evaluator, Labeler
+from lamflow.engines.example import copper_frames
+from lamflow.engines.protocol import Evaluator, Labeler, LabelFailure
+from lamflow.errors import EngineError
 
 STEP = 1e-4
 """Displacement in Å, and strain, of the finite differences."""
+LAWRENCIUM = 103
 
 
 class EvaluatorConformance:
@@ -22,31 +26,28 @@ class EvaluatorConformance:
     """eV/Å"""
     virial_tolerance = 1e-2
     """eV"""
+    has_virial = True
+    """Labels of periodic frames have a virial."""
 
     def frames(self) -> list[Frame]:
         """Small frames that the engine knows, of two sizes."""
-        from ase.build import bulk
-
-        rng = np.random.default_rng(3)
-        made = []
-        for repeat in ((2, 2, 2), (2, 2, 1), (2, 2, 2)):
-            atoms = bulk("Cu", "fcc", a=3.6, cubic=True).repeat(repeat)
-            atoms.positions += rng.normal(scale=0.08, size=atoms.positions.shape)
-            atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.uniform(-0.03, 0.03, (3, 3))), scale_atoms=True)
-            made.append(Frame.from_ase(atoms))
-        return made
+        return copper_frames()
 
     def test_shapes_and_finite(self, engine: Evaluator) -> None:
         frames = self.frames()
         for frame, labels in zip(frames, engine.evaluate(frames), strict=True):
             assert labels.problem(frame) is None
+            assert_virial(frame, labels, self.has_virial)
 
     def test_batching_changes_nothing(self, engine: Evaluator) -> None:
         frames = self.frames()
         one_by_one = [engine.evaluate([frame])[0] for frame in frames]
-        for alone, together in zip(one_by_one, engine.evaluate(frames), strict=True):
-            assert abs(alone.energy - together.energy) < 1e-4 * max(1.0, abs(alone.energy))
-            np.testing.assert_allclose(alone.forces, together.forces, atol=self.force_tolerance)
+        for single, together in zip(one_by_one, engine.evaluate(frames), strict=True):
+            assert abs(single.energy - together.energy) < 1e-4 * max(1.0, abs(single.energy))
+            np.testing.assert_allclose(single.forces, together.forces, atol=self.force_tolerance)
+            assert (single.virial is None) == (together.virial is None)
+            if single.virial is not None and together.virial is not None:
+                np.testing.assert_allclose(single.virial, together.virial, atol=self.virial_tolerance)
 
     def test_inputs_are_not_modified(self, engine: Evaluator) -> None:
         frames = self.frames()
@@ -57,10 +58,19 @@ class EvaluatorConformance:
     def test_nothing_in_nothing_out(self, engine: Evaluator) -> None:
         assert engine.evaluate([]) == []
 
+    def test_a_frame_that_cannot_be_evaluated_is_an_engine_error(self, engine: Evaluator) -> None:
+        frames = [*self.frames(), foreign_frame(self.frames()[0])]
+        try:
+            labels = engine.evaluate(frames)
+        except EngineError as error:
+            assert re.search(rf"\bframe {len(frames) - 1}\b", str(error)), f"which frame it was is not said: {error}"
+        else:
+            assert labels[-1].problem(frames[-1]) is None
+
     def test_forces_are_minus_the_gradient(self, engine: Evaluator) -> None:
         frame = self.frames()[0]
         [labels] = engine.evaluate([frame])
-        for atom, axis in ((0, 0), (3, 1), (frame.natoms - 1, 2)):
+        for atom, axis in ((0, 0), (min(3, frame.natoms - 1), 1), (frame.natoms - 1, 2)):
             low, high = engine.evaluate([_displaced(frame, atom, axis, -STEP), _displaced(frame, atom, axis, STEP)])
             slope = (high.energy - low.energy) / (2 * STEP)
             assert abs(labels.forces[atom, axis] + slope) < self.force_tolerance * max(1.0, abs(slope))
@@ -69,7 +79,7 @@ class EvaluatorConformance:
         frame = self.frames()[0]
         [labels] = engine.evaluate([frame])
         if labels.virial is None:
-            return
+            return  # that it should be there is said by another test
         for row, column in ((0, 0), (1, 1), (0, 2)):
             low, high = engine.evaluate([_strained(frame, row, column, -STEP), _strained(frame, row, column, STEP)])
             slope = (high.energy - low.energy) / (2 * STEP)
@@ -78,17 +88,55 @@ class EvaluatorConformance:
 
 
 class LabelerConformance:
-    """What any Labeler must hold. Subclasses define the fixture `engine` and `good_frames`."""
+    """What any Labeler must hold. Subclasses define the fixture `engine`, and `good_frames` if Cu does not suit."""
+
+    has_virial = True
+    """Labels of periodic frames have a virial."""
+    knows_every_element = True
+    """No element is refused by the settings; the code itself may still fail."""
 
     def good_frames(self) -> Sequence[Frame]:
         """Frames that the engine can label."""
-        return EvaluatorConformance().frames()[:2]
+        return copper_frames()[:2]
 
     def test_every_frame_gets_a_good_label(self, engine: Labeler, tmp_path: Path) -> None:
         frames = self.good_frames()
         for frame, labels in zip(frames, engine.label(frames, tmp_path), strict=True):
             assert isinstance(labels, Labels), labels
             assert labels.problem(frame) is None
+            assert_virial(frame, labels, self.has_virial)
+
+    def test_a_foreign_element_is_a_failure_and_stops_no_other_frame(self, engine: Labeler, tmp_path: Path) -> None:
+        good = self.good_frames()[0]
+        first, foreign, last = engine.label([good, foreign_frame(good), good], tmp_path)
+        assert isinstance(first, Labels), first
+        assert isinstance(last, Labels), last
+        np.testing.assert_allclose(first.forces, last.forces, atol=1e-6)
+        if isinstance(foreign, LabelFailure):
+            assert foreign.reason
+        else:
+            assert self.knows_every_element, "a frame with an element that the settings do not know got labels"
+
+    def test_frames_are_not_modified_and_files_lie_below_work(self, engine: Labeler, tmp_path: Path) -> None:
+        good = self.good_frames()[0]
+        before = good.content_hash()
+        (tmp_path / "work").mkdir()
+        engine.label([good], tmp_path / "work")
+        assert good.content_hash() == before
+        assert [path.name for path in tmp_path.iterdir()] == ["work"]
+
+
+def assert_virial(frame: Frame, labels: Labels, expected: bool) -> None:
+    """Periodic frames have a virial unless the engine says that it has none."""
+    if frame.pbc and expected:
+        assert labels.virial is not None, "a periodic frame has no virial, and gives_virial of the settings is true"
+
+
+def foreign_frame(frame: Frame) -> Frame:
+    """The frame with lawrencium, which no code knows, as its last atom."""
+    numbers = frame.numbers.copy()
+    numbers[-1] = LAWRENCIUM
+    return replace(frame, numbers=numbers)
 
 
 def virial_traces(
