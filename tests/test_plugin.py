@@ -83,6 +83,18 @@ def test_it_runs_in_the_loop(environment: Path, tmp_path: Path) -> None:
     assert "shake" in status
 
 
+def test_it_keeps_the_promises_of_an_explorer(environment: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            environment / "python", "-m", "pytest", "-q", "-p", "lamflow.engines.pytest_plugin", "-p", "no:cacheprovider",
+            "--lamflow-engine", "shaker",
+        ],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout, "four promises of an explorer, and that it has an example"
+
+
 def test_without_it_the_engine_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     done = subprocess.run(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from lamflow.config.engines import Engine, WalkerSettings
+from lamflow.config.engines import WalkerSettings
 from lamflow.data import Frame, Trajectory
+from lamflow.engines.engine import Engine, Role
+from lamflow.engines.example import Example
 from lamflow.engines.protocol import Model, Simulation
+from lamflow.errors import EngineError
 from lamflow.units import Angstrom
 
 
@@ -40,12 +44,25 @@ class Shaker:
             scale = simulation.condition["amplitude"] * number / self.settings.frames
             moved = start.positions + rng.normal(scale=scale, size=start.positions.shape)
             frame = Frame(start.numbers, moved, start.cell, start.pbc)
-            [labels] = model.evaluate([frame])  # a short step downhill, so that the model has a say
+            try:
+                [labels] = model.evaluate([frame])  # a short step downhill, so that the model has a say
+            except EngineError as error:
+                if not made:
+                    raise
+                return Trajectory.of(made, list(range(1, len(made) + 1)), str(error))
             step = np.clip(0.05 * labels.forces, -0.05, 0.05)
             made.append(Frame(start.numbers, moved + step, start.cell, start.pbc))
         return Trajectory.of(made, list(range(1, len(made) + 1)))
 
 
+def _example(folder: Path) -> Example:
+    del folder
+    return Example({"structures": ["x"], "frames": 12, "amplitudes": [0.1]})
+
+
 ENGINE = Engine(
-    "shaker", {"explore": (Shaking, Shaker)}, probe=lambda: "lamflow-shaker 1.0", install="pip install lamflow-shaker"
+    "shaker",
+    probe=lambda: "lamflow-shaker 1.0",
+    install="pip install lamflow-shaker",
+    explore=Role(Shaking, Shaker, example=_example),
 )
