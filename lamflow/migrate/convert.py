@@ -82,7 +82,6 @@ def migrate(file: Path, target: Path, machine: Path | None = None, source: Sourc
     except (TypeError, ValueError, AttributeError, LookupError) as error:
         why = f"{notes.at}: not what {TITLES[kind]} takes there, or near it ({error})"
         raise InputError(f"{file}: {why}; mend the file and migrate again") from error
-    _only_what_is_labeled(made, notes)
     keys.finish()
     machines.finish()
     comments = sum(key.startswith("_") for key in _all_keys(raw))
@@ -113,15 +112,6 @@ def _lines_of(message: str, text: str) -> str:
     lines = text.splitlines()
     numbers = [int(number) for number in re.findall(r"line (\d+)", message)]
     return "\n".join(f"  {number}: {lines[number - 1].strip()}" for number in numbers if 0 < number <= len(lines))
-
-
-def _only_what_is_labeled(made: Spec, notes: Notes) -> None:
-    """Type maps of a whole periodic table become the elements that the label engine has potentials for."""
-    label = made.get("label")
-    known = label.get("pseudopotentials", label.get("basis")) if isinstance(label, dict) else None
-    if known and set(made["elements"]) - set(known):
-        made["elements"] = [element for element in made["elements"] if element in known]
-        notes.add("changed", "(type map)", "elements", "those that the label engine has potentials for")
 
 
 def recognised(raw: Spec, file: Path) -> Source:

@@ -6,12 +6,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from lamflow.migrate.commands import lammps_command
+from lamflow.migrate.dpgen2_training import trained
 from lamflow.migrate.fp import fp_engine
-from lamflow.migrate.keys import Keys, is_comment
+from lamflow.migrate.keys import Keys, Notes, is_comment
 from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.selection import dpgen2_filters, filters, pick
+from lamflow.migrate.structures import with_format
 from lamflow.migrate.task_groups import group
-from lamflow.migrate.training import training
-from lamflow.migrate.translate import FORMATS, check_masses, heldout, lammps_command, listed, symbols
+from lamflow.migrate.translate import TENTH, heldout, listed
+from lamflow.migrate.typemap import check_masses, of_study, symbols, without_elements
 
 SITE = (
     "dflow_config",
@@ -31,7 +35,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     del machines
     inputs, train, explore, fp = (keys.section(name) for name in ("inputs", "train", "explore", "fp"))
     elements = symbols(listed(inputs.take("type_map", to="elements")), keys.notes, "inputs.type_map")
-    place.elements = elements
+    place.elements = place.type_map = elements
     check_masses(inputs, elements)
     made: Spec = {"name": keys.take("name", to="name"), "elements": elements}
     structures = configurations(explore, place, elements)
@@ -40,21 +44,19 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
         made["data_format"] = "deepmd/npy/mixed"
     made["structures"] = structures
     label = fp_engine(fp, place, elements)
+    data = [*parts["start"].get("data", []), *parts["heldout"].get("data", [])]
+    elements = place.elements = of_study(elements, label, structures, data, place, keys.notes)
+    made["elements"] = elements
+    without_elements(structures, elements)
     distilled = train.take("type", default="dp") == "dp-dist"
     made["train"] = trained(train, inputs, place, elements)
     made |= _tasks(inputs, parts, label, place) if inputs.raw.get("multitask") else {**parts, "label": label}
-    stages, converge, window = _explored(keys, explore, place, structures)
+    stages, converge, made["select"] = _explored(keys, explore, place, structures)
     made["stages"] = stages
-    made["select"] = {"window": window, "limit": int(fp.take("task_max", to="select.limit", default=10))}
+    made["select"] |= {"limit": int(fp.take("task_max", to="select.limit", default=10))}
     if distilled:
         made["train"] |= {"models": 1}
-        made["select"]["score"] = "teacher"
-        keys.notes.add(
-            "changed",
-            "train.type = 'dp-dist'",
-            "select.score",
-            "frames are chosen by the student's true error against the teacher",
-        )
+        made["select"] |= {"score": "teacher", "window": as_errors(made["select"]["window"], keys.notes)}
     made["converge"] = converge
     count = sum(stage.get("max_iterations", 10) for stage in stages)
     made["budget"] = {"iterations": count + 1}
@@ -89,7 +91,7 @@ def _tasks(inputs: Keys, parts: Spec, label: Spec, place: Place) -> Spec:
     made = []
     for name, item in several.items():
         own, held = _systems(item, place), _systems(valid.get(name), place)
-        kept: Spec = {"data": held} if held else {"share": 0.1}
+        kept: Spec = {"data": held} if held else dict(TENTH)
         start = {"data": own} if own else parts["start"]
         made.append({"name": name, "start": start, "heldout": kept, **({"label": label} if name == head else {})})
     if not made:
@@ -120,10 +122,8 @@ def configurations(explore: Keys, place: Place, elements: Sequence[str]) -> list
         files = [
             path for item in listed(own.take("files", to="structures: files")) for path in place.files(prefix, item)
         ]
-        format = own.take("fmt", to="structures: format", default="auto")
         spec: Spec = {"name": f"conf-{number}", "files": files or [place.path("confs")]}
-        if format not in ("auto", None):
-            spec["format"] = FORMATS.get(str(format), str(format))
+        spec = with_format(spec, own.take("fmt", to="structures: format", default="auto"), place, own.notes)
         if own.take("remove_pbc"):
             own.notes.add("lost", own.name("remove_pbc"), why="give files without a cell, in extxyz for example")
         made.append(spec)
@@ -168,87 +168,6 @@ def _alloys(own: Keys, number: int, elements: Sequence[str]) -> list[Spec]:
     return made
 
 
-def trained(train: Keys, inputs: Keys, place: Place, elements: Sequence[str]) -> Spec:
-    """The training."""
-    config = train.section("config")
-    made: Spec = {"engine": "deepmd", "models": int(train.take("numb_models", to="train.models", default=4))}
-    scripts = listed(train.take("template_script", to="train.input"))
-    if len(scripts) > 1:
-        train.notes.add(
-            "changed", "train.template_script", "train.input", "the first of several is taken; see train.variants"
-        )
-    made |= training(scripts[0] if scripts else {}, "train.template_script", place, train.notes, elements)
-    backend = config.take("impl", "backend", default="tensorflow")
-    if backend != "pytorch":
-        train.notes.add(
-            "changed",
-            "train.config.impl",
-            "train.engine",
-            f"{backend} becomes PyTorch; models of other backends cannot go on",
-        )
-    files = [place.path(file) for file in listed(train.take("optional_files", to="train.files"))]
-    if files:
-        made["files"] = files
-    if inputs.take("use_ele_temp", to="train.electronic_temperature"):
-        made["electronic_temperature"] = True
-    first = listed(
-        train.take("init_models_paths", "training_iter0_model_path", "student_model_path", to="train.pretrained")
-    )
-    train.lose("init_models_uri", "student_model_uri", why="give a file, or train.pretrained.s3")
-    tuned = inputs.take("do_finetune", to="train.phases")
-    config.lose("init_model_with_finetune", "multitask", "command", "train_args", "split_last_iter_valid_ratio")
-    head = re.search(
-        r"--model-branch\s+(\S+)", str(config.take("finetune_args", to="train.pretrained.head", default="") or "")
-    )
-    head_name = head.group(1) if head else config.take("head", to="train.pretrained.head")
-    policy = str(config.take("init_model_policy", to="train.phases", default="no"))
-    phases: list[Spec] = []
-    if first and (tuned or policy != "no"):
-        made["pretrained"] = {"file": place.path(first[0]), **({"head": head_name} if head_name and tuned else {})}
-        phases.append({"from_iteration": 1, "start_from": "finetune" if tuned else "init"})
-        if len(set(first)) > 1:
-            train.notes.add(
-                "changed", "train.init_models_paths", "train.pretrained", "all models start from the first one"
-            )
-    elif first:
-        train.notes.add("lost", "train.init_models_paths", why="init_model_policy is 'no'")
-    elif tuned:
-        train.notes.add("lost", "inputs.do_finetune", why="no model is named")
-    if policy != "no" or tuned:
-        phases.append(_again(config, policy))
-    for key in ("old_ratio", "numb_steps", "stop_batch", "start_lr", "start_pref_e", "start_pref_f", "start_pref_v"):
-        config.lose(
-            f"init_model_{key}", why="init_model_policy is 'no'"
-        ) if f"init_model_{key}" not in config.used else None
-    if phases:
-        made["phases"] = phases
-    return made
-
-
-def _again(config: Keys, policy: str) -> Spec:
-    """How models go on with those of the iteration before."""
-    phase: Spec = {"from_iteration": 2, "start_from": "init"}
-    names: tuple[tuple[str, str, type], ...] = (
-        ("init_model_numb_steps", "steps", int),
-        ("init_model_stop_batch", "steps", int),
-        ("init_model_start_lr", "start_lr", float),
-        ("init_model_old_ratio", "old_data_share", float),
-    )
-    for key, name, kind in names:
-        value = config.take(key, to=f"train.phases.{name}")
-        if value is not None:
-            phase[name] = kind(value)
-    loss = {f"start_pref_{x}": config.take(f"init_model_start_pref_{x}", to="train.phases.loss") for x in "efv"}
-    chosen = {name: float(value) for name, value in loss.items() if value is not None}
-    if chosen:
-        phase["loss"] = chosen
-    if policy.startswith("old_data_larger_than"):
-        config.notes.add(
-            "changed", "train.config.init_model_policy", "train.phases", f"{policy}: from the second iteration on"
-        )
-    return phase
-
-
 def _explored(keys: Keys, explore: Keys, place: Place, structures: list[Spec]) -> tuple[list[Spec], Spec, Spec]:
     notes = keys.notes
     kind = explore.take("type", default="lmp")
@@ -269,10 +188,9 @@ def _explored(keys: Keys, explore: Keys, place: Place, structures: list[Spec]) -
     most = int(explore.take("max_numb_iter", to="stages.max_iterations", default=10))
     explore.lose("fatal_at_max", why="the next stage follows")
     explore.lose("output_nopbc", why="frames stay as they were explored")
-    converge, window = _convergence(explore.section("convergence"))
-    for number, raw in enumerate(listed(explore.take("filters"))):
-        own = explore.enter(raw, f"filters[{number}]")
-        own.lose(*own.raw, why="see select.filters")
+    converge, select = _convergence(explore.section("convergence"))
+    sections = [explore.enter(raw, f"filters[{number}]") for number, raw in enumerate(listed(explore.take("filters")))]
+    select["filters"] = filters(notes, "dpgen2", dpgen2_filters(sections))
     made = []
     for number, groups in enumerate(listed(explore.take("stages", to="stages"))):
         entries = []
@@ -283,28 +201,53 @@ def _explored(keys: Keys, explore: Keys, place: Place, structures: list[Spec]) -
             made.append({"name": f"stage-{number}", "max_iterations": most, "explore": entries})
     if not made:
         notes.add("lost", f"explore.type = {kind!r}", why="no stage could be translated: models are trained once")
-    return made, converge, window
+    return made, converge, select
 
 
 def _convergence(own: Keys) -> tuple[Spec, Spec]:
+    """The sections `converge` and `select` of dpgen2's convergence."""
     kind = str(own.take("type", to="select.window.rule", default="fixed-levels"))
-    high = own.take("level_f_hi", to="select.window.high", default=0.5)
+    high = float(own.take("level_f_hi", to="select.window.high", default=0.5))
     for key in ("level_v_lo", "level_v_hi", "numb_candi_v", "rate_candi_v"):
-        own.lose(key, why="the window looks at one deviation: see select.by")
+        own.lose(key, why="the window looks at one deviation: see select")
+    select: Spec = {"pick": pick(kind, str(own.take("candi_sel_prob", default="uniform")), own.notes)}
     if kind == "adaptive-lower":
-        window = {
+        checked = int(own.take("n_checked_steps", default=2))
+        tolerance = float(own.take("conv_tolerance", default=0.05))
+        why = f"a change of {tolerance:g} eV/Å at most there, of {tolerance:.0%} of the level here"
+        own.notes.add("changed", own.name("conv_tolerance"), "select.window.settled", why)
+        why = f"{checked} levels there, the {max(1, checked - 1)} changes between them here"
+        own.notes.add("changed", own.name("n_checked_steps"), "select.window.over", why)
+        select["window"] = {
             "rule": "adaptive",
-            "high": float(high),
+            "high": high,
             "candidates": int(own.take("numb_candi_f", to="select.window.candidates", default=200)),
             "share": float(own.take("rate_candi_f", to="select.window.share", default=0.01)),
-            "settled": float(own.take("conv_tolerance", to="select.window.settled", default=0.05)),
-            "over": int(own.take("n_checked_steps", to="select.window.over", default=2)),
+            "settled": min(1.0, tolerance),
+            "over": max(1, checked - 1),
         }
-        own.lose("candi_sel_prob", why="see select.pick")
-        return {}, window
-    low = own.take("level_f_lo", to="select.window.low", default=0.05)
-    accurate = float(own.take("conv_accuracy", to="converge.accurate", default=0.9))
-    return {"accurate": accurate}, {"rule": "fixed", "low": float(low), "high": float(high)}
+        return {}, select
+    low = float(own.take("level_f_lo", to="select.window.low", default=0.05))
+    select["window"] = {"rule": "fixed", "low": low, "high": high}
+    return {"accurate": float(own.take("conv_accuracy", to="converge.accurate", default=0.9))}, select
+
+
+def as_errors(window: Spec, notes: Notes) -> Spec:
+    """A window of dp-dist: the deviation of teacher and student, a standard deviation of two, is half of the error."""
+    why = "frames are chosen by the student's true error against the teacher"
+    notes.add("changed", "train.type = 'dp-dist'", "select.score", why)
+    errors = {key: round(2 * value, 10) if key in ("low", "high") else value for key, value in window.items()}
+    notes.items[:] = [note for note in notes.items if note.to not in ("select.window.low", "select.window.high")]
+    for key in ("low", "high"):
+        if key in window:
+            why = (
+                f"{window[key]:g} eV/Å there is the standard deviation of teacher and student, half of the error of "
+                f"{errors[key]:g} eV/Å that is looked at here"
+            )
+            notes.add(
+                "changed", f"explore.convergence.level_f_{'lo' if key == 'low' else 'hi'}", f"select.window.{key}", why
+            )
+    return errors
 
 
 def pods(keys: Keys) -> Spec:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from lamflow.migrate.commands import lammps_command
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.searches import search
+from lamflow.migrate.structures import starts
 from lamflow.migrate.templates import revised
-from lamflow.migrate.translate import lammps_command, listed, pressed
+from lamflow.migrate.translate import listed, pressed
 
 
 def stages(keys: Keys, machine: Keys, place: Place, structures: list[Spec]) -> list[Spec]:
@@ -110,10 +112,13 @@ def _walks(keys: Keys, own: Keys, place: Place, known: dict[str, Spec], number: 
     own.lose("task_min", "fp_task_max", "times", "calypso_path")
     for level in ("model_devi_f_trust_lo", "model_devi_f_trust_hi", "model_devi_v_trust_lo", "model_devi_v_trust_hi"):
         own.lose(level, why="one window holds for the whole run")
+    if keys.raw.get("use_ele_temp") and not base.get("electronic_temperatures"):
+        why = "models learn an electronic temperature, and this job's temps name none: give electronic_temperatures"
+        keys.notes.add("changed", own.name("temps"), "stages: electronic_temperatures", why)
     groups = []
     for name in _systems(own, known):
-        count = len(known[name]["files"])
-        groups.append({**base, "structures": [name], **({"starts": count} if count > 1 else {})})
+        number_of = starts([name], known, place, keys.notes, f"sys_configs: {name.removeprefix('sys-')}")
+        groups.append({**base, "structures": [name], **({"starts": number_of} if (number_of or 1) > 1 else {})})
     return groups
 
 
@@ -137,16 +142,16 @@ def _ensemble(keys: Keys, own: Keys) -> Spec:
 
 def _times(keys: Keys, own: Keys) -> Spec:
     made = {}
-    for key, name in (("taut", "thermostat_time"), ("taup", "barostat_time")):
-        value = own.take(key, to=f"stages: {name}", default=keys.take(f"model_devi_{key}"))
-        if value is not None:
-            made[name] = float(value)
+    for key, name, default in (("taut", "thermostat_time", 0.1), ("taup", "barostat_time", 0.5)):
+        general = keys.take(f"model_devi_{key}", default=default)
+        made[name] = float(own.take(key, to=f"stages: {name}", default=general))
     return made
 
 
 def _dispersion(keys: Keys) -> Spec:
     d3 = keys.raw.get("lmp_d3")
-    if not isinstance(d3, dict) or not d3.get("enable", True):
+    if not isinstance(d3, dict) or not d3.get("enable", False):
+        keys.lose("lmp_d3", why="it is not enabled")
         return {}
     keys.take("lmp_d3", to="stages: d3")
     names = {"zero": "original", "original": "original", "bj": "bj", "zerom": "zerom", "bjm": "bjm"}

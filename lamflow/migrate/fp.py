@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lamflow.migrate import labels
+from lamflow.migrate.commands import command
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
-from lamflow.migrate.translate import command
 
 
 def fp_engine(fp: Keys, place: Place, elements: Sequence[str]) -> Spec:
@@ -21,7 +21,7 @@ def fp_engine(fp: Keys, place: Place, elements: Sequence[str]) -> Spec:
     fp.lose("extra_output_files", "prep_config")
     made = _engine(kind, inputs, run, place, elements, fp)
     if text and made["engine"] not in ("deepmd", "ase"):
-        made["command"] = command(text)
+        made["command"] = command(text, made["engine"])
     return made
 
 

@@ -11,9 +11,12 @@ from lamflow.migrate import dpgen2
 from lamflow.migrate.fp import fp_engine
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.selection import filters
+from lamflow.migrate.structures import with_format
 from lamflow.migrate.task_groups import group
 from lamflow.migrate.training import training
-from lamflow.migrate.translate import FORMATS, check_masses, heldout, listed, symbols
+from lamflow.migrate.translate import heldout, listed
+from lamflow.migrate.typemap import check_masses, of_study, symbols
 
 CALCULATORS = {
     "mattersim": "mattersim.forcefield.MatterSimCalculator",
@@ -37,7 +40,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     elements = symbols(listed(inputs.take("type_map", to="elements")), notes, "inputs.type_map") or _elements(
         structures, place, keys
     )
-    place.elements = elements
+    place.elements = place.type_map = elements
     check_masses(inputs, elements)
     start = _start(inputs, task, place, structures, notes)
     model = inputs.take(
@@ -60,6 +63,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     file = place.path(listed(model)[0])
     fp = keys.section("fp")
     label = _label(keys, fp, distilled, file, place, elements)
+    elements = place.elements = of_study(elements, label, structures, start.get("data", []), place, notes)
     made: Spec = {"name": keys.take("name", to="name"), "elements": elements, "structures": structures, "start": start}
     data = start.get("data", [])
     made["heldout"] = heldout(structures, notes, data)
@@ -93,9 +97,7 @@ def _structures(keys: Keys, inputs: Keys, place: Place) -> list[Spec]:
     made: list[Spec] = []
     for number, item in enumerate(listed(raw.take("confs_paths", "files", to="structures"))):
         spec: Spec = {"name": f"conf-{number}", "files": place.files(prefix, item)}
-        if format and format not in ("auto", "extxyz"):
-            spec["format"] = FORMATS.get(str(format), str(format))
-        made.append(spec)
+        made.append(with_format(spec, None if format == "extxyz" else format, place, keys.notes))
     for number, how in enumerate(listed(generation.take("pert_generation", to="structures: copies, strain, rattle"))):
         own = generation.enter(how, f"pert_generation[{number}]")
         index = own.take("conf_idx", default="default")
@@ -270,7 +272,7 @@ def _stages(keys: Keys, explored: Keys, task: Keys, structures: list[Spec], plac
             entries += (
                 [_walk(own, structures)]
                 if kind == "ase"
-                else group(own, place, structures, f"stage-{number}-{index}", [], kind)
+                else group(own, place, structures, f"stage-{number}-{index}", [], kind, pressure_unit="GPa")
             )
         if entries:
             made.append({"name": f"stage-{number}", "explore": entries})
@@ -333,6 +335,7 @@ def _select(keys: Keys, fp: Keys, explored: Keys, distilled: bool) -> Spec:
         "window": {"rule": "adaptive", "high": 5.0, "candidates": int(limit), "share": 0.0},
         "pick": "diverse",
     }
+    made["filters"] = filters(keys.notes, "PFD-kit", {})
     if distilled:
         made["score"] = "teacher"
     keys.notes.add(

@@ -18,7 +18,8 @@ class Place:
 
     missing   files that are named and not there
     written   files that belong to the new one, by name
-    elements  the type map, once it is known
+    elements  the models' elements, once they are known
+    type_map  the file's type map, of which `elements` may be a part
     """
 
     source: Path
@@ -26,6 +27,7 @@ class Place:
     missing: list[str] = field(default_factory=list)
     written: dict[str, str] = field(default_factory=dict)
     elements: list[str] = field(default_factory=list)
+    type_map: list[str] = field(default_factory=list)
 
     def path(self, *parts: Any) -> str:
         """A file's path as the new file says it."""

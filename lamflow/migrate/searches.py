@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, Literal
 
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Spec
@@ -19,8 +19,16 @@ NEEDLESS = (
 """What lamflow's own search does not ask for, or not of this kind of search."""
 
 
-def search(own: Keys) -> list[Spec]:
-    """The group; nothing where the search is described in an input.dat only."""
+BAR: dict[str, float] = {"kbar": 1e3, "GPa": 1e4}
+RELAXATION = {"fmax": 0.01, "steps": 1000}
+"""Of DP-GEN, dpgen2 and PFD-kit where nothing is said: eV/Å, and most steps."""
+
+
+def search(own: Keys, unit: Literal["kbar", "GPa"] = "kbar") -> list[Spec]:
+    """The group; nothing where the search is described in an input.dat only.
+
+    unit  of the pressure: kbar in DP-GEN and dpgen2, as in CALYPSO, GPa in PFD-kit
+    """
     names = listed(own.take("NameOfAtoms", "name_of_atoms", to="stages: formula"))
     if not names:
         own.lose(*own.raw, why="without names of atoms the search is in an input.dat: give engine calypso with `input`")
@@ -38,13 +46,12 @@ def search(own: Keys) -> list[Spec]:
         **_composition(own, names),
         **_distances(own, names),
     }
-    pressures = listed(own.take("PSTRESS", "pressure", to="stages: pressures", why="kbar became bar", default=[0.001]))
-    made["pressures"] = [1000.0 * float(pressure) for pressure in pressures]
-    fmax = _one(own, "fmax", to="stages: relax.fmax")
-    steps = _one(own, "opt_step", to="stages: relax.steps")
-    relax: Spec = {name: kind(value) for name, kind, value in (("fmax", float, fmax), ("steps", int, steps)) if value}
-    if relax:
-        made["relax"] = relax
+    why = f"{unit} became bar"
+    pressures = listed(own.take("PSTRESS", "pressure", to="stages: pressures", why=why, default=[0.001]))
+    made["pressures"] = [round(BAR[unit] * float(pressure), 6) for pressure in pressures]
+    fmax = _one(own, "fmax", to="stages: relax.fmax", default=RELAXATION["fmax"])
+    steps = _one(own, "opt_step", to="stages: relax.steps", default=RELAXATION["steps"])
+    made["relax"] = {"fmax": float(fmax), "steps": int(steps)}
     if is_true(_one(own, "Split", "split", to="stages: mode", default=False)):
         made["mode"] = "split"
     groups = listed(own.take("Spec_space_group", "SpeSpaceGroup", "spec_space_group", to="stages: space_groups"))

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.searches import search
+from lamflow.migrate.structures import starts
 from lamflow.migrate.templates import revised
 from lamflow.migrate.translate import listed, pressed
 
 
-def group(own: Keys, place: Place, structures: list[Spec], name: str, lmp: list[str], kind: str) -> list[Spec]:
-    """One task group as entries of `explore`."""
+def group(
+    own: Keys,
+    place: Place,
+    structures: list[Spec],
+    name: str,
+    lmp: list[str],
+    kind: str,
+    *,
+    pressure_unit: Literal["kbar", "GPa"] = "kbar",
+) -> list[Spec]:
+    """One task group as entries of `explore`. pressure_unit: of CALYPSO's keys."""
     known = [item["name"] for item in structures]
     chosen = [
         n
@@ -18,11 +30,10 @@ def group(own: Keys, place: Place, structures: list[Spec], name: str, lmp: list[
         for n in known
         if n == f"conf-{index}" or n.startswith(f"conf-{index}-")
     ]
-    count = own.take("n_sample", to="stages: starts")
     if kind.startswith("calypso") or "name_of_atoms" in own:
         own.used |= {"conf_idx", "n_sample"}
         own.lose("type")
-        return search(own)
+        return search(own, pressure_unit)
     if kind.startswith("diffcsp"):
         own.lose(*own.raw, why="there is no engine diffcsp")
         return []
@@ -31,8 +42,7 @@ def group(own: Keys, place: Place, structures: list[Spec], name: str, lmp: list[
         own.lose(*own.raw, why="run your shell commands first, and give their result as a template")
         return []
     base: Spec = {"engine": "lammps", "structures": chosen or known[:1]}
-    if count:
-        base["starts"] = int(count)
+    base |= sampled(own, base["structures"], {item["name"]: item for item in structures}, place)
     every = int(own.take("trj_freq", "t_freq", "traj_freq", to="stages: every", default=10))
     if type_of == "lmp-template":
         given = {
@@ -66,6 +76,14 @@ def group(own: Keys, place: Place, structures: list[Spec], name: str, lmp: list[
     return [base]
 
 
+def sampled(own: Keys, names: list[str], known: dict[str, Spec], place: Place) -> Spec:
+    """`starts`: as many as n_sample draws, over again where there are fewer; each structure once without n_sample."""
+    count = own.take("n_sample", to="stages: starts")
+    if count is None:
+        count = starts(names, known, place, own.notes, own.name("conf_idx"))
+    return {"starts": int(count)} if count else {}
+
+
 def _md(own: Keys, every: int) -> Spec:
     name = str(own.take("ens", "ensemble", to="stages: ensemble", default="nve")).lower()
     made = pressed(own, name)
@@ -77,12 +95,16 @@ def _md(own: Keys, every: int) -> Spec:
         "timestep": float(own.take("dt", to="stages: timestep", default=0.001)),
         "every": every,
     }
-    for key, to in (("tau_t", "thermostat_time"), ("tau_p", "barostat_time")):
-        if key in own:
-            made[to] = float(own.take(key, to=f"stages: {to}"))
+    for key, to, default in (("tau_t", "thermostat_time", 0.05), ("tau_p", "barostat_time", 0.5)):
+        made[to] = float(own.take(key, to=f"stages: {to}", default=default))
     heat = own.take("ele_temp_f", to="stages: electronic_temperatures")
+    if heat is None:
+        why = "a parameter of each atom there, of the whole frame here"
+        heat = own.take("ele_temp_a", to="stages: electronic_temperatures", why=why)
     if heat:
         made["electronic_temperatures"] = [float(t) for t in listed(heat)]
     own.lose("relative_f_epsilon", "relative_v_epsilon", why="see select.by")
-    own.lose("no_pbc", "use_clusters", "pka_e", "neidelay", "ele_temp_a")
+    own.lose("no_pbc", why="give structures without a cell")
+    own.lose("use_clusters", why="clusters are not cut out of periodic frames")
+    own.lose("pka_e", "neidelay", why="give a template for it")
     return made

@@ -17,8 +17,21 @@ NAMED_FILES = (
 )  # fmt: skip
 
 
-def training(raw: Any, where: str, place: Place, notes: Notes, elements: Sequence[str]) -> Spec:
-    """DeePMD-kit's input, of version 1, 2 or 3, as `train` has it: `steps` and `input`."""
+def training(
+    raw: Any,
+    where: str,
+    place: Place,
+    notes: Notes,
+    elements: Sequence[str],
+    *,
+    heat: bool = False,
+    follows: bool = False,
+) -> Spec:
+    """DeePMD-kit's input, of version 1, 2 or 3, as `train` has it: `steps` and `input`.
+
+    heat     models learn an electronic temperature
+    follows  lists of an entry for each element go by the input's own type map instead of the run's
+    """
     if isinstance(raw, str):
         text = place.read(raw)
         if text is None:
@@ -29,7 +42,7 @@ def training(raw: Any, where: str, place: Place, notes: Notes, elements: Sequenc
         except ValueError as error:
             raise InputError(f"{raw}: not JSON: {error}") from error
     keys = Keys(without_comments(raw), where, notes)
-    made: Spec = {"model": _model(keys, elements)}
+    made: Spec = {"model": _model(keys, elements, heat, place.type_map if not follows else None)}
     for name in ("learning_rate", "loss", "optimizer", "validating"):
         given = keys.take(name, to=f"train.input.{name}", default={})
         if given:
@@ -49,20 +62,62 @@ def training(raw: Any, where: str, place: Place, notes: Notes, elements: Sequenc
     return {"steps": int(steps), **({"checkpoint_every": int(every)} if every else {}), "input": made}
 
 
-def _model(keys: Keys, elements: Sequence[str]) -> Spec:
-    """The section `model` without what the run says: type map and seeds."""
+def _model(keys: Keys, elements: Sequence[str], heat: bool, run_map: Sequence[str] | None) -> Spec:
+    """The section `model` without what the run says: type map and seeds.
+
+    run_map  the type map that lists of an entry for each element go by; the input's own if None
+    """
     model = dict(keys.take("model", to="train.input.model", default={}))
-    given = model.pop("type_map", None)
-    if given is not None and list(given) != list(elements):
+    own_map = model.pop("type_map", None)
+    if own_map is not None and list(own_map) != list(elements):
         keys.notes.add("changed", keys.name("model.type_map"), "elements", "the type map of the run is taken")
+    type_map = list(run_map if run_map is not None else own_map or elements)
     for part in ("descriptor", "fitting_net"):
-        if isinstance(model.get(part), dict) and "seed" in model[part]:
-            model[part] = {key: value for key, value in model[part].items() if key != "seed"}
+        if not isinstance(model.get(part), dict):
+            continue
+        section = dict(model[part])
+        if section.pop("seed", None) is not None:
             keys.notes.add("changed", keys.name(f"model.{part}.seed"), "seed", EVERY_SEED)
-        for dead in DEAD.intersection(model[part] if isinstance(model.get(part), dict) else ()):
-            model[part] = {key: value for key, value in model[part].items() if key != dead}
+        for dead in sorted(DEAD.intersection(section)):
+            del section[dead]
             keys.notes.add("lost", keys.name(f"model.{part}.{dead}"), why="DeePMD-kit 3 does not know it")
+        for name in ("sel", "atom_ener"):
+            section |= _in_order(section.get(name), name, type_map, elements, keys.name(f"model.{part}"), keys.notes)
+        if part == "fitting_net":
+            _check_parameters(section, heat, keys.name("model.fitting_net"), keys.notes)
+        model[part] = section
     return model
+
+
+def _in_order(
+    values: Any, name: str, type_map: Sequence[str], elements: Sequence[str], where: str, notes: Notes
+) -> Spec:
+    """A list of an entry for each element, in the order of the run's elements; empty where there is nothing to do."""
+    if not isinstance(values, list) or list(type_map) == list(elements):
+        return {}
+    if len(values) != len(type_map) or not set(elements) <= set(type_map):
+        why = f"{len(values)} numbers for the types {' '.join(type_map[:5])}: check that they fit {' '.join(elements)}"
+        notes.add("changed", f"{where}.{name}", "train.input.model", why)
+        return {}
+    by_element = dict(zip(type_map, values, strict=True))
+    notes.add("changed", f"{where}.{name}", "train.input.model", f"brought into the order {' '.join(elements)}")
+    return {name: [by_element[element] for element in elements]}
+
+
+def _check_parameters(section: Spec, heat: bool, where: str, notes: Notes) -> None:
+    """Take numbers of frame and atom parameters out: lamflow knows the electronic temperature alone."""
+    for name in ("numb_fparam", "numb_aparam"):
+        count = section.pop(name, 0)
+        if not count:
+            continue
+        if heat and name == "numb_fparam" and count == 1:
+            notes.add("translated", f"{where}.{name} = 1", "train.electronic_temperature")
+        elif heat:
+            why = f"{count} becomes one parameter of the frame, its electronic temperature"
+            notes.add("changed", f"{where}.{name}", "train.electronic_temperature", why)
+        else:
+            why = "the one parameter that models learn here is the frame's electronic temperature"
+            notes.add("lost", f"{where}.{name} = {count}", why=f"{why}; see train.electronic_temperature")
 
 
 def _training_section(section: Keys) -> Spec:

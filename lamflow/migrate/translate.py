@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Sequence
 from typing import Any
-
-from ase.data import atomic_masses, atomic_numbers
 
 from lamflow.migrate.keys import Keys, Notes
 from lamflow.migrate.place import Spec
 
-FORMATS = {"vasp/poscar": "vasp", "poscar": "vasp", "POSCAR": "vasp", "vasp/contcar": "vasp"}
-"""dpdata's names of formats that ASE knows as well."""
+TENTH: Spec = {"share": 0.1}
+"""Held-out data of which nothing is said: a tenth of the start data."""
 ENSEMBLES = {
     "npt-i": "npt",
     "npt-iso": "npt",
@@ -45,73 +41,23 @@ def one_of_several(value: Any, notes: Notes, key: str, to: str) -> float | None:
     return min(numbers)
 
 
-def symbols(given: Sequence[Any], notes: Notes, key: str) -> list[str]:
-    """Chemical symbols of a type map; names of other kinds, like those of force fields, become their element."""
-    found = []
-    for item in given:
-        name = str(item)
-        candidates = [name, name[:2].capitalize(), name[:1].upper()]
-        if name[:2].upper() in ("HW", "OW"):  # of water
-            candidates = [name[:1].upper()]
-        symbol = next((each for each in candidates if each in atomic_numbers and each != "X"), None)
-        if symbol != name:
-            notes.add("changed", f"{key}: {name}", "elements", f"types are elements in lamflow: {symbol or 'left out'}")
-        if symbol and symbol not in found:
-            found.append(symbol)
-    return found
-
-
-def check_masses(keys: Keys, elements: Sequence[str]) -> None:
-    """lamflow takes every element's own mass; say where the file does not."""
-    masses = keys.take("mass_map")
-    if isinstance(masses, list):
-        other = [
-            f"{element} {mass:g} u"
-            for element, mass in zip(elements, masses, strict=False)
-            if abs(float(mass) / atomic_masses[atomic_numbers[element]] - 1) > 0.05
-        ]
-        if other:
-            keys.notes.add(
-                "lost", keys.name("mass_map"), why=f"every element has its own mass; given were {', '.join(other)}"
-            )
-        else:
-            keys.notes.add("translated", keys.name("mass_map"), "nothing: every element has its own mass")
-
-
-def command(text: Any) -> list[str]:
-    """A command as lamflow starts it: a list, or a shell where the text needs one, which passes arguments on."""
-    text = str(text).strip()
-    text = re.sub(r"\s*2>&1|\s*[12]?>>?\s*\S+|\s*<\s*\S+|\s*\|\|.*$", "", text).strip()
-    if re.search(r"[;&|`$<>]|\bsource\b|\bulimit\b", text):
-        return ["bash", "-c", f'{text} "$@"', "bash"]
-    words = shlex.split(text)
-    return ["env", *words] if words and re.fullmatch(r"\w+=\S*", words[0]) else words
-
-
-def lammps_command(text: Any) -> list[str]:
-    """LAMMPS's command without the arguments that lamflow gives; empty for plain `lmp`, which lamflow finds."""
-    words = command(text)
-    if words[:1] == ["bash"]:
-        return words
-    kept: list[str] = []
-    skip = 0
-    for word in words:
-        if skip:
-            skip -= 1
-        elif word in ("-i", "-in", "-log", "-screen"):
-            skip = 1
-        elif word in ("-v", "-var"):
-            skip = 2
-        else:
-            kept.append(word)
-    return [] if kept in (["lmp"], ["lmp_serial"], []) else kept
+def heat_of_models(keys: Keys) -> bool:
+    """Models learn an electronic temperature: of the frame (1) there as here, or of each atom (2)."""
+    kind = int(keys.take("use_ele_temp", default=0))
+    name, to = keys.name("use_ele_temp"), "train.electronic_temperature"
+    if kind == 1:
+        keys.notes.add("translated", f"{name} = 1", to)
+    elif kind:
+        why = "a parameter of each atom (aparam) there, one of the whole frame (fparam) here; data need fparam.npy"
+        keys.notes.add("changed", f"{name} = {kind}", to, why)
+    return bool(kind)
 
 
 def heldout(structures: list[Spec], notes: Notes, data: Sequence[str]) -> Spec:
     """Held-out data, which these programs do not have: whole files where there are several, new labels otherwise."""
     if len(data) > 1:
         notes.add("changed", "(validation)", "heldout", "models are judged on a tenth of the files of the start data")
-        return {"share": 0.1}
+        return dict(TENTH)
     if structures:
         first = next((item for item in structures if "files" in item or "crystal" in item), structures[0])
         made = {key: value for key, value in first.items() if key in ("files", "format", "crystal", "supercell")}
@@ -125,7 +71,7 @@ def heldout(structures: list[Spec], notes: Notes, data: Sequence[str]) -> Spec:
         )
         return {"label": ["heldout"]}
     notes.add("changed", "(validation)", "heldout", "the start data are one file: split it, or give heldout.data")
-    return {"share": 0.1}
+    return dict(TENTH)
 
 
 def pressed(own: Keys, name: str) -> Spec:

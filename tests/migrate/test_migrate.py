@@ -20,9 +20,9 @@ from lamflow.engines.emt import Emt
 from lamflow.engines.registry import evaluator
 from lamflow.errors import InputError
 from lamflow.migrate import Migration, migrate
+from lamflow.migrate.commands import command, lammps_command
 from lamflow.migrate.labels import cp2k_sections
 from lamflow.migrate.templates import lammps_template
-from lamflow.migrate.translate import command, lammps_command
 from tests.engines.test_lammps_runs import alloys
 
 TRAINING = {
@@ -276,7 +276,7 @@ def test_dpgen2(place: Path) -> None:
     assert second["structures"] == ["conf-1"]
     assert second["variables"] == {"V_TEMP": [300], "V_NSTEPS": [200]}
     window = config.select.window.model_dump()
-    assert window == {"rule": "adaptive", "high": 0.6, "candidates": 50, "share": 0.1, "settled": 0.01, "over": 3}
+    assert window == {"rule": "adaptive", "high": 0.6, "candidates": 50, "share": 0.1, "settled": 0.01, "over": 2}
     assert config.budget.iterations == 7
     assert config.pods.explore.tasks_per_pod == 4
     assert config.pods.explore.gpus == 2

@@ -1,0 +1,136 @@
+"""DP-GEN's fp_style as a label engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lamflow.migrate import labels
+from lamflow.migrate.commands import command
+from lamflow.migrate.keys import Keys, is_comment
+from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.translate import listed
+
+FOREIGN = {"siesta": ("siesta/output", "siesta"), "pwmat": ("pwmat/movement", "PWmat"), "cpx": ("qe/cp/traj", "cp.x")}
+
+
+def label(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> Spec:
+    """The label engine of `fp_style`."""
+    style = str(keys.take("fp_style", to="label.engine", default="vasp"))
+    text = machine.take("command", "fp_command", to="label.command")
+    folder, files = keys.take("fp_pp_path"), listed(keys.take("fp_pp_files"))
+    named = {element: str(Path(str(folder or "."), str(file))) for element, file in zip(elements, files, strict=False)}
+    for element in elements[len(files) :] if files else ():
+        keys.notes.add(
+            "changed", "fp_pp_files", "label", f"{element} has none: {len(files)} files for {len(elements)} types"
+        )
+    for file in files[len(elements) :]:
+        keys.notes.add("lost", f"fp_pp_files: {file}", why=f"there are {len(elements)} types")
+    for key in ("fp_pp_path", "fp_pp_files"):
+        if key in keys:
+            keys.notes.add("translated", key, "label: potentials")
+    made = _styled(keys, style, named, place, elements)
+    words = command(text, made["engine"]) if text else []
+    if words:
+        made["command"] = words
+    elif made["engine"] == "custom":
+        keys.notes.add("changed", "(command)", "label.command", "none is known: `your-code` stands for it")
+    return made
+
+
+def _styled(keys: Keys, style: str, named: dict[str, str], place: Place, elements: Sequence[str]) -> Spec:
+    given = keys.section("user_fp_params" if "user_fp_params" in keys else "fp_params")
+    if style == "vasp":
+        made: Spec = {
+            "engine": "vasp",
+            **(labels.potcars(named, place) if named else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}),
+        }
+        incar = keys.take("fp_incar", to="label.incar")
+        made |= {"incar": place.path(incar)} if incar else labels.vasp_keys(given)
+        spacing = keys.take("fp_aniso_kspacing", to="label.kspacing")
+        if spacing:
+            made["kspacing"] = [float(item) for item in spacing]
+        return made
+    if style == "pwscf":
+        return labels.qe_input(given, {element: place.path(file) for element, file in named.items()})
+    if style == "cp2k":
+        external = keys.take("external_input_path", to="label")
+        body = place.read(external) if external else None
+        if external and body is None:
+            keys.notes.add(
+                "changed",
+                "external_input_path",
+                "label",
+                "the file is not here: cutoff, basis sets and potentials are guesses",
+            )
+        raw = labels.cp2k_sections(body) if body else given.raw
+        given.used |= set(given.raw)
+        return labels.cp2k_input(raw, "external_input_path" if external else given.where, elements, place, keys.notes)
+    if style == "abacus":
+        return _abacus(keys, given, named, place, elements)
+    if style == "gaussian":
+        keys.lose(
+            "use_clusters",
+            "cluster_cutoff",
+            "cluster_cutoff_hard",
+            "cluster_minify",
+            "fp_cluster_vacuum",
+            why="clusters are not cut out of periodic frames: explore isolated structures",
+        )
+        if "sys_configs" in keys:
+            keys.notes.add(
+                "changed",
+                "(structures)",
+                "structures",
+                "Gaussian labels isolated systems only: as long as the structures are periodic every label is refused",
+            )
+        return labels.gaussian_input(given)
+    if style == "custom":
+        names = {
+            "input_fn": "input_file",
+            "input_fmt": "input_format",
+            "output_fn": "output_file",
+            "output_fmt": "output_format",
+        }
+        return {
+            "engine": "custom",
+            "command": ["your-code"],
+            **{to: given.take(key, to=f"label.{to}") for key, to in names.items() if key in given},
+        }
+    given.lose(*(key for key in given.raw if not is_comment(key)), why=f"written for {style}")
+    output, code = FOREIGN.get(style, ("extxyz", style))
+    keys.notes.add(
+        "lost",
+        f"fp_style = {style!r}",
+        why=f"there is no engine for it: `custom` is put in; write a script that runs {code}",
+    )
+    files = [place.path(file) for file in named.values()]
+    return {
+        "engine": "custom",
+        "command": ["your-code"],
+        "output_format": output,
+        "output_file": "output",
+        **({"files": files} if files else {}),
+    }
+
+
+def _abacus(keys: Keys, given: Keys, named: dict[str, str], place: Place, elements: Sequence[str]) -> Spec:
+    made: Spec = {"pseudopotentials": {element: place.path(file) for element, file in named.items()}}
+    folder = keys.raw.get("fp_pp_path") or "."
+    orbitals = listed(keys.take("fp_orb_files", to="label.orbitals"))
+    if orbitals:
+        made["orbitals"] = {
+            element: place.path(folder, file) for element, file in zip(elements, orbitals, strict=False)
+        }
+    incar = keys.take("fp_incar", to="label.input")
+    text = place.read(incar) if incar and not given.raw else None
+    if text is not None:
+        given = keys.enter(labels.abacus_text(text), "fp_incar")
+    if "k_points" in keys:
+        given.raw = {**given.raw, "k_points": keys.take("k_points", to="label.kpoints")}
+    mesh = keys.take("fp_kpt_file", to="label.kpoints")
+    body = place.read(mesh) if mesh else None
+    if body is not None:
+        given.raw = {**given.raw, "k_points": body.split("\n")[3].split()[:3]}
+    keys.lose("fp_dpks_descriptor", why="DeePKS is not offered")
+    return labels.abacus_input(given, made)
