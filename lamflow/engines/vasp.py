@@ -28,8 +28,9 @@ from lamflow.units import BOLTZMANN
 if TYPE_CHECKING:
     from lamflow.config.schema import DataStudy
 
-FIXED: dict[str, tuple[int, ...]] = {"NSW": (0,), "IBRION": (-1,), "ISIF": (2, 3)}
-"""Tags that must have one of these values, for a label is one single point with its stress."""
+FIXED: dict[str, tuple[int, ...]] = {"NSW": (0,), "IBRION": (-1, 0, 1, 2, 3), "ISIF": (2, 3)}
+"""Tags that must have one of these values, for a label is one single point with its stress. Without ionic steps these
+values of IBRION all mean a single point; the others compute force constants whatever NSW is."""
 DEFAULTS: dict[str, Any] = {"NSW": 0, "IBRION": -1, "ISIF": 2, "LWAVE": False, "LCHARG": False}
 REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
     "unconverged": [

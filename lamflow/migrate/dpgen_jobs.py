@@ -117,7 +117,7 @@ def _walks(keys: Keys, own: Keys, place: Place, known: dict[str, Spec], number: 
         keys.notes.add("changed", own.name("temps"), "stages: electronic_temperatures", why)
     groups = []
     for name in _systems(own, known):
-        number_of = starts([name], known, place, keys.notes, f"sys_configs: {name.removeprefix('sys-')}")
+        number_of = starts([name], known, place, keys.notes, f"sys_configs[{name.removeprefix('sys-')}]")
         groups.append({**base, "structures": [name], **({"starts": number_of} if (number_of or 1) > 1 else {})})
     return groups
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lamflow.migrate import labels
+from lamflow.migrate import cp2k, labels, vasp
 from lamflow.migrate.commands import command
 from lamflow.migrate.keys import Keys, is_comment
 from lamflow.migrate.place import Place, Spec
@@ -41,31 +41,11 @@ def label(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> S
 def _styled(keys: Keys, style: str, named: dict[str, str], place: Place, elements: Sequence[str]) -> Spec:
     given = keys.section("user_fp_params" if "user_fp_params" in keys else "fp_params")
     if style == "vasp":
-        made: Spec = {
-            "engine": "vasp",
-            **(labels.potcars(named, place) if named else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}),
-        }
-        incar = keys.take("fp_incar", to="label.incar")
-        made |= {"incar": place.path(incar)} if incar else labels.vasp_keys(given)
-        spacing = keys.take("fp_aniso_kspacing", to="label.kspacing")
-        if spacing:
-            made["kspacing"] = [float(item) for item in spacing]
-        return made
+        return _vasp(keys, given, named, place)
     if style == "pwscf":
         return labels.qe_input(given, {element: place.path(file) for element, file in named.items()})
     if style == "cp2k":
-        external = keys.take("external_input_path", to="label")
-        body = place.read(external) if external else None
-        if external and body is None:
-            keys.notes.add(
-                "changed",
-                "external_input_path",
-                "label",
-                "the file is not here: cutoff, basis sets and potentials are guesses",
-            )
-        raw = labels.cp2k_sections(body) if body else given.raw
-        given.used |= set(given.raw)
-        return labels.cp2k_input(raw, "external_input_path" if external else given.where, elements, place, keys.notes)
+        return _cp2k(keys, given, place, elements)
     if style == "abacus":
         return _abacus(keys, given, named, place, elements)
     if style == "gaussian":
@@ -112,6 +92,39 @@ def _styled(keys: Keys, style: str, named: dict[str, str], place: Place, element
         "output_file": "output",
         **({"files": files} if files else {}),
     }
+
+
+def _vasp(keys: Keys, given: Keys, named: dict[str, str], place: Place) -> Spec:
+    """An INCAR, or tags as keys."""
+    made: Spec = {"engine": "vasp"}
+    made |= vasp.potcars(named, place) if named else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
+    incar = keys.take("fp_incar", to="label.incar")
+    if incar:
+        made |= vasp.incar(incar, keys, "fp_incar", place, spaced="fp_aniso_kspacing" in keys)
+        given.lose(*(key for key in given.raw if not is_comment(key)), why="there is an fp_incar, which is taken")
+    else:
+        made |= vasp.vasp_keys(given)
+    spacing = keys.take("fp_aniso_kspacing", to="label.kspacing")
+    if spacing:
+        made["kspacing"] = [float(item) for item in spacing]
+    return made
+
+
+def _cp2k(keys: Keys, given: Keys, place: Place, elements: Sequence[str]) -> Spec:
+    """An input file, sections as keys, or the keys of before there were sections."""
+    external = keys.take("external_input_path", to="label")
+    body = place.read(external) if external else None
+    if external and body is None:
+        why = "the file is not here: cutoff, basis sets and potentials are guesses"
+        keys.notes.add("changed", "external_input_path", "label", why)
+    where = "external_input_path" if external else given.where
+    if not external and any(key in given for key in cp2k.OLD_KEYS):
+        raw = cp2k.old_sections(given, place)
+        given.lose(*(key for key in given.raw if not is_comment(key)), why="no key of DP-GEN's old form")
+    else:
+        raw = cp2k.cp2k_sections(body) if body else given.raw
+        given.used |= set(given.raw)
+    return cp2k.cp2k_input(raw, where, elements, place, keys.notes)
 
 
 def _abacus(keys: Keys, given: Keys, named: dict[str, str], place: Place, elements: Sequence[str]) -> Spec:

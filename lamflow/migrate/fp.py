@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lamflow.migrate import labels
+from lamflow.migrate import cp2k, labels, vasp
 from lamflow.migrate.commands import command
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
@@ -30,11 +30,11 @@ def _engine(kind: str, inputs: Keys, run: Keys, place: Place, elements: Sequence
         files = {element: str(file) for element, file in (inputs.take("pp_files", to="label.potcars") or {}).items()}
         made: Spec = {
             "engine": "vasp",
-            **(labels.potcars(files, place) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}),
+            **(vasp.potcars(files, place) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}),
         }
         incar = inputs.take("incar", to="label.incar")
         if incar:
-            made["incar"] = place.path(incar)
+            made |= vasp.incar(incar, inputs, "incar", place, spaced=True)
         spacing = inputs.take("kspacing", to="label.kspacing", default=0.2)
         made["kspacing"] = [float(item) for item in spacing] if isinstance(spacing, list) else float(spacing)
         made["gamma"] = bool(inputs.take("kgamma", to="label.gamma", default=True))
@@ -55,9 +55,7 @@ def _engine(kind: str, inputs: Keys, run: Keys, place: Place, elements: Sequence
                 "label",
                 "the file is not here: cutoff, basis sets and potentials are guesses",
             )
-        return labels.cp2k_input(
-            labels.cp2k_sections(body or ""), "fp.inputs_config.inp_file", elements, place, fp.notes
-        )
+        return cp2k.cp2k_input(cp2k.cp2k_sections(body or ""), "fp.inputs_config.inp_file", elements, place, fp.notes)
     if kind == "fpop_abacus":
         potentials = inputs.take("pp_files", to="label.pseudopotentials") or {}
         made = {"pseudopotentials": {element: place.path(file) for element, file in potentials.items()}}

@@ -109,8 +109,7 @@ def starts(names: Sequence[str], known: dict[str, Spec], place: Place, notes: No
     counts = [count(known[name], place) for name in names]
     numbers = [number for number in counts if number is not None]
     if len(numbers) < len(counts):
-        missing = [name for name, number in zip(names, counts, strict=True) if number is None]
-        why = f"every structure of {', '.join(missing)} is explored there; they are not here to be counted: give starts"
+        why = "every structure is explored there; these files are not here to be counted: give starts"
         notes.add("changed", key, "stages: starts", why)
         return None
     return sum(numbers)

@@ -82,7 +82,11 @@ def of_study(
     if len(elements) < WHOLE_TABLE:
         return elements
     present = elements_of(structures, place) | {element for path in data for element in _elements_below(path, place)}
-    return narrowed(elements, present, notes, "structures and data have")
+    elements = narrowed(elements, present, notes, "structures and data have")
+    for key in ("pseudopotentials", "potcar_names", "basis", "potentials", "orbitals"):
+        if key in label:
+            label[key] = {element: value for element, value in label[key].items() if element in elements}
+    return elements
 
 
 def _elements_below(path: str, place: Place) -> set[str]:

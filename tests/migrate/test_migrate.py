@@ -21,7 +21,7 @@ from lamflow.engines.registry import evaluator
 from lamflow.errors import InputError
 from lamflow.migrate import Migration, migrate
 from lamflow.migrate.commands import command, lammps_command
-from lamflow.migrate.labels import cp2k_sections
+from lamflow.migrate.cp2k import cp2k_sections
 from lamflow.migrate.templates import lammps_template
 from tests.engines.test_lammps_runs import alloys
 
