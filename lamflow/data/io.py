@@ -36,7 +36,7 @@ def read_structures(path: Path, format: str | None = None) -> list[Frame]:
 
 
 def _structures(path: Path, format: str | None) -> list[Frame]:
-    if path.is_dir() or (format and format != PYMATGEN and not _ase_knows(format)):
+    if path.is_dir() or _is_hdf5(path) or (format and format != PYMATGEN and not _ase_knows(format)):
         return [_frame_of(system, index, path) for system in _dpdata_systems(path, format, labeled=False)
                 for index in range(system.get_nframes())]  # fmt: skip
     frames = []
@@ -63,7 +63,7 @@ def read_labeled(path: Path, format: str | None = None) -> list[LabeledFrame]:
     Raises InputError for what cannot be read, and for a frame whose labels are missing, not finite, or of the
     wrong shape.
     """
-    if path.is_dir() or (format and not _ase_knows(format)):
+    if path.is_dir() or _is_hdf5(path) or (format and not _ase_knows(format)):
         labeled = [
             _labeled_frame_of(system, index, path)
             for system in _dpdata_systems(path, format, labeled=True)
@@ -214,6 +214,8 @@ def _dpdata_systems(path: Path, format: str | None, labeled: bool) -> list[Any]:
         if not folders:
             raise InputError(f"{path}: no deepmd/npy data below this folder (no type.raw)")
         sources = [(folder, _npy_format(folder)) for folder in folders]
+    elif _is_hdf5(path) and format in (None, "deepmd/hdf5"):
+        sources = [(Path(f"{path}#{group}"), "deepmd/hdf5") for group in _hdf5_groups(path)]
     else:
         sources = [(path, format or "auto")]
     systems = []
@@ -232,6 +234,30 @@ def _dpdata_systems(path: Path, format: str | None, labeled: bool) -> list[Any]:
         except Exception as error:
             raise InputError(f"{source}: dpdata cannot read it as {fmt}: {type(error).__name__}: {error}") from error
     return systems
+
+
+def _is_hdf5(path: Path) -> bool:
+    return path.suffix in (".hdf5", ".h5")
+
+
+def _hdf5_groups(path: Path) -> list[str]:
+    """Groups of DeePMD-kit's systems in an HDF5 file, those that hold a type.raw. Raises InputError."""
+    import h5py
+
+    groups: list[str] = []
+
+    def visit(name: str, item: Any) -> None:
+        if name.rsplit("/", 1)[-1] == "type.raw" and isinstance(item, h5py.Dataset):
+            groups.append(f"/{name[: -len('type.raw')]}".rstrip("/"))
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(visit)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as HDF5: {error}") from error
+    if not groups:
+        raise InputError(f"{path}: no deepmd/hdf5 data in this file (no type.raw)")
+    return sorted(groups)
 
 
 def _add_heat(system: Any, folder: Path) -> None:

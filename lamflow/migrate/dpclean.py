@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-import re
-
+from lamflow.errors import InputError
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.training import training
-from lamflow.migrate.translate import listed
+from lamflow.migrate.translate import TENTH, branch, data_files, listed
 
 
 def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     """A run of dpclean: models that are trained once on all of its data."""
     del machines
     train = keys.section("train")
+    operation = str(train.take("op", default="dpclean.dp.RunDPTrain"))
+    if operation.split(".")[1:2] not in (["dp"], ["dp_pt"]):
+        raise InputError(f"train.op = {operation!r}: only DeePMD-kit trains models here")
     params = train.take("params", to="train", default={})
-    elements = listed((params.get("model") or {}).get("type_map")) or ["H"]
+    elements = listed((params.get("model") or {}).get("type_map"))
+    if not elements:
+        raise InputError(
+            "train.params.model.type_map: there is none, so nobody knows which elements the models are for"
+        )
     train.notes.add("translated", "train.params.model.type_map", "elements")
-    data = [place.path(item) for item in listed(keys.take("dataset", to="start.data")) if "://" not in str(item)]
-    held = [place.path(item) for item in listed(keys.take("valid_data", to="heldout.data")) if "://" not in str(item)]
+    data, held = (
+        data_files(keys, key, [item for item in listed(keys.take(key, to=to)) if "://" not in str(item)], place)
+        for key, to in (("dataset", "start.data"), ("valid_data", "heldout.data"))
+    )
     for key in ("dataset", "valid_data"):
         if any("://" in str(item) for item in listed(keys.raw.get(key))):
             keys.notes.add("lost", key, why="data at an address: download them, and name the files")
     made: Spec = {"name": keys.take("name", to="name"), "elements": elements}
     made["start"] = {"data": data or [place.path("dataset")]}
-    made["heldout"] = {"data": held} if held else {"share": 0.1}
+    made["heldout"] = {"data": held} if held else dict(TENTH)
     spec: Spec = {"engine": "deepmd", "models": 1}
     spec |= training(params, "train.params", place, keys.notes, elements)
     backend = (train.raw.get("optional_args") or {}).get("backend", keys.take("backend", default="pt"))
     train.take("optional_args")
     if backend != "pt":
         keys.notes.add("changed", "train.optional_args.backend", "train.engine", f"{backend} becomes PyTorch")
-    operation = str(train.take("op", default="dpclean.dp.RunDPTrain"))
-    if "dp" not in operation.split(".")[1:2][0:1] and ".dp" not in operation:
-        keys.notes.add("lost", f"train.op = {operation!r}", why="only DeePMD-kit trains models here")
     model = keys.take("pretrained_model", "finetune_model", to="train.pretrained")
     if model and "://" not in str(model):
-        head = re.search(
-            r"--model-branch\s+(\S+)", str(train.take("finetune_args", to="train.pretrained.head", default=""))
-        )
-        spec["pretrained"] = {"file": place.path(model), **({"head": head.group(1)} if head else {})}
+        head = branch(train.take("finetune_args", to="train.pretrained.head"))
+        spec["pretrained"] = {"file": place.path(model), **({"head": head} if head else {})}
         spec["phases"] = [{"from_iteration": 1, "start_from": "finetune"}]
     elif model:
         keys.notes.add(

@@ -11,7 +11,7 @@ from lamflow.migrate.keys import Keys, is_comment
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.selection import bad_box, filters
 from lamflow.migrate.structures import with_format
-from lamflow.migrate.translate import heldout, listed, one_of_several
+from lamflow.migrate.translate import data_files, heldout, listed, one_of_several
 from lamflow.migrate.typemap import check_masses, of_study, symbols
 
 SIMPLIFY = (
@@ -29,8 +29,10 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     elements = symbols(listed(keys.take("type_map", to="elements")), keys.notes, "type_map")
     place.elements = place.type_map = elements
     check_masses(keys, elements)
-    systems = listed(keys.take("init_data_sys", to="start.data")) or listed(keys.take("pick_data", to="start.data"))
-    data = [path for item in systems for path in place.files(keys.take("init_data_prefix"), item)]
+    systems = listed(keys.take("init_data_sys", to="start.data"))
+    data = data_files(keys, "init_data_sys", systems, place, keys.take("init_data_prefix"))
+    if not data:
+        data = data_files(keys, "pick_data", listed(keys.take("pick_data", to="start.data")), place)
     structures = _structures(keys, place)
     made: Spec = {"elements": elements}
     train, explore, fp = (machines.section(name) for name in ("train", "model_devi", "fp"))

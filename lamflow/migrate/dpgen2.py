@@ -14,7 +14,7 @@ from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.selection import dpgen2_filters, filters, pick
 from lamflow.migrate.structures import with_format
 from lamflow.migrate.task_groups import group
-from lamflow.migrate.translate import TENTH, heldout, listed
+from lamflow.migrate.translate import TENTH, data_files, heldout, listed
 from lamflow.migrate.typemap import check_masses, of_study, symbols, without_elements
 
 SITE = (
@@ -67,9 +67,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
 
 def _data(inputs: Keys, place: Place, structures: list[Spec]) -> Spec:
     prefix = inputs.take("init_data_prefix", to="start.data: paths")
-    data = [
-        path for item in listed(inputs.take("init_data_sys", to="start.data")) for path in place.files(prefix, item)
-    ]
+    data = data_files(inputs, "init_data_sys", listed(inputs.take("init_data_sys", to="start.data")), place, prefix)
     inputs.lose("init_data_uri", "valid_data_uri", "multi_init_data_uri", "multi_valid_data_uri", why="give files")
     valid = listed(inputs.take("valid_data_sys", to="heldout.data"))
     before = inputs.take("valid_data_prefix", to="heldout.data: paths")
@@ -78,7 +76,7 @@ def _data(inputs: Keys, place: Place, structures: list[Spec]) -> Spec:
         inputs.notes.add("changed", "inputs.init_data_sys", "start.data", "it is empty: name your labeled data")
     start: Spec = {"data": data} if data else {"label": [structures[0]["name"]]}
     if valid:
-        return {"start": start, "heldout": {"data": [path for item in valid for path in place.files(before, item)]}}
+        return {"start": start, "heldout": {"data": data_files(inputs, "valid_data_sys", valid, place, before)}}
     return {"start": start, "heldout": heldout(structures, inputs.notes, data)}
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.training import training
-from lamflow.migrate.translate import heat_of_models, listed
+from lamflow.migrate.translate import branch, heat_of_models, listed
 
 CONTINUED: tuple[tuple[tuple[str, ...], str, type, float], ...] = (
     (("init_model_numb_steps", "init_model_stop_batch"), "steps", int, 400_000),
@@ -90,8 +89,7 @@ def started(sources: list[Spec], begin: Spec, models: int, head: Any = None) -> 
 
 def _head(config: Keys) -> Any:
     arguments = str(config.take("finetune_args", to="train.pretrained.head", default="") or "")
-    branch = re.search(r"--model-branch\s+(\S+)", arguments)
-    return branch.group(1) if branch else config.take("head", to="train.pretrained.head")
+    return branch(arguments) or config.take("head", to="train.pretrained.head")
 
 
 def _continued(config: Keys, policy: str) -> Spec:

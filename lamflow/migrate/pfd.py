@@ -15,7 +15,7 @@ from lamflow.migrate.selection import filters
 from lamflow.migrate.structures import with_format
 from lamflow.migrate.task_groups import group
 from lamflow.migrate.training import training
-from lamflow.migrate.translate import heldout, listed
+from lamflow.migrate.translate import branch, data_files, heldout, listed
 from lamflow.migrate.typemap import check_masses, of_study, symbols
 
 CALCULATORS = {
@@ -148,9 +148,8 @@ def _elements(structures: list[Spec], place: Place, keys: Keys) -> list[str]:
 
 def _start(inputs: Keys, task: Keys, place: Place, structures: list[Spec], notes: Any) -> Spec:
     prefix = inputs.take("init_data_prefix", to="start.data: paths")
-    data = [
-        path for item in listed(inputs.take("init_data_sys", to="start.data")) for path in place.files(prefix, item)
-    ]
+    systems = listed(inputs.take("init_data_sys", to="start.data"))
+    data = data_files(inputs, "init_data_sys", systems, place, prefix)
     first = inputs.section("init_fp_confs")
     before, files = first.take("prefix"), listed(first.take("confs_paths", "files", to="start.label"))
     first.lose("fmt", "confs_uri")
@@ -219,8 +218,8 @@ def _train(keys: Keys, distilled: bool, file: str, place: Place, elements: list[
         elements,
     )
     arguments = str(config.take("finetune_args", to="train.pretrained.head", default="") or "")
-    branch = re.search(r"--model-branch\s+(\S+)", arguments)
-    head = branch.group(1) if branch else config.take("head", to="train.pretrained.head")
+    named = branch(arguments)
+    head = named or config.take("head", to="train.pretrained.head")
     if not distilled:
         made["pretrained"] = {"file": file, **({"head": head} if head else {})}
         made["phases"] = [{"from_iteration": 1, "start_from": "finetune"}]
@@ -231,7 +230,7 @@ def _train(keys: Keys, distilled: bool, file: str, place: Place, elements: list[
         made["files"] = files
     train.lose("numb_models", "init_models_paths", "init_models_uri", "comment")
     config.lose("command", "train_args", "finetune_mode", "mixed_type", "multitask", "init_model_policy")
-    if branch:
+    if named:
         config.lose("head", why="finetune_args names one")
     return made
 

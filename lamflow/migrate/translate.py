@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from lamflow.migrate.keys import Keys, Notes
-from lamflow.migrate.place import Spec
+from lamflow.migrate.place import Place, Spec
 
 TENTH: Spec = {"share": 0.1}
 """Held-out data of which nothing is said: a tenth of the start data."""
@@ -39,6 +40,24 @@ def one_of_several(value: Any, notes: Notes, key: str, to: str) -> float | None:
     else:
         notes.add("translated", key, to)
     return min(numbers)
+
+
+def data_files(keys: Keys, key: str, items: Sequence[Any], place: Place, prefix: Any = None) -> list[str]:
+    """Paths of labeled data. An HDF5 file is named once, whatever groups of it are: all of them are read."""
+    paths: list[str] = []
+    for item in items:
+        name, _, group = str(item).partition("#")
+        if group:
+            why = "all systems in this file are read, not those groups alone that are named"
+            keys.notes.add("changed", f"{keys.name(key)}: {name}", "start.data", why)
+        paths += [path for path in place.files(prefix, name) if path not in paths or not group]
+    return paths
+
+
+def branch(arguments: Any) -> str | None:
+    """The head that DeePMD-kit's arguments of fine-tuning name."""
+    match = re.search(r"(?:--model-branch[\s=]+|(?<!\S)-m\s+)(\S+)", str(arguments or ""))
+    return match[1] if match else None
 
 
 def heat_of_models(keys: Keys) -> bool:
