@@ -12,8 +12,9 @@ from typing import Any, Literal
 import yaml
 
 from lamflow.config import parse
+from lamflow.config.schema import Study
 from lamflow.errors import InputError
-from lamflow.migrate import dpclean, dpgen, dpgen2, pfd
+from lamflow.migrate import autotest, dpclean, dpgen, dpgen2, dpgen_init, pfd
 from lamflow.migrate.keys import Keys, Kind, Notes, is_comment
 from lamflow.migrate.place import Place, Spec
 
@@ -88,7 +89,7 @@ def migrate(file: Path, target: Path, machine: Path | None = None, source: Sourc
     if comments:
         notes.add("lost", f"{comments} comments (keys that begin with _)")
     stem = file.absolute().parent.name if file.stem.lower() in ("param", "input", "config") else file.stem
-    spec = {"name": _name(made.pop("name", None) or stem), **made}
+    spec = _of_kind({"name": _name(made.pop("name", None) or stem), **made})
     body = yaml.dump(spec, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
     text = f"{_head(file, kind, notes, place.missing)}\n{body}"
     for name, content in place.written.items():
@@ -99,12 +100,21 @@ def migrate(file: Path, target: Path, machine: Path | None = None, source: Sourc
         for name, content in place.written.items():  # the grammar looks into templates
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text(content)
-        parse(text, name=f"what was made of {file}", root=target.absolute(), files=False)
+        parse(text, f"what was made of {file}", target.absolute(), Study, files=False)
     except InputError as error:
         for name in set(place.written) - before:
             (target / name).unlink(missing_ok=True)
         raise InputError(f"{error}\n{_lines_of(str(error), text)}") from error
     return Migration(text, kind, notes, place.missing, place.written)
+
+
+def _of_kind(spec: Spec) -> Spec:
+    """The study as its kind of workflow has it: without stages models are trained once, and nothing is selected."""
+    if spec.get("stages"):
+        return spec
+    kept = {key: value for key, value in spec.items() if key not in ("name", "stages", "select", "converge")}
+    budget = {key: value for key, value in kept.pop("budget", {}).items() if key != "iterations"}
+    return {"name": spec["name"], "workflow": "training", **kept, **({"budget": budget} if budget else {})}
 
 
 def _lines_of(message: str, text: str) -> str:
@@ -114,26 +124,37 @@ def _lines_of(message: str, text: str) -> str:
     return "\n".join(f"  {number}: {lines[number - 1].strip()}" for number in numbers if 0 < number <= len(lines))
 
 
+MACHINES = ({"train", "model_devi", "fp"}, {"deepmd_path"}, {"fp_command"}, {"train_machine"}, {"fp_machine"})
+"""Keys of which every machine.json has some."""
+
+
 def recognised(raw: Spec, file: Path) -> Source:
     """The program that a file was written for. Raises InputError for none of them."""
+    keys = set(raw)
     if "explore_style" in raw or "train_style" in raw:
         raise InputError(
             f"{file}: an input of dpgen2 0.0.5 or before, which was flat; bring it into the sections inputs, train, "
             "explore and fp of later versions first"
         )
-    if "model_devi_jobs" in raw or "fp_style" in raw or "default_training_param" in raw:
+    if (
+        keys & {"model_devi_jobs", "fp_style", "default_training_param"}
+        or dpgen_init.is_init(raw)
+        or autotest.is_autotest(raw)
+    ):
         return "dpgen"
     if "dataset" in raw or ("ratio_init" in raw and "select" in raw):
         return "dpclean"
     inputs = raw.get("inputs")
     inputs = inputs if isinstance(inputs, dict) else {}
     models = ("base_model_path", "teacher_model", "teacher_model_path", "pretrain_model_path", "base_model_uri")
-    if "task" in raw or "conf_generation" in raw or "exploration" in raw or any(key in inputs for key in models):
+    if keys & {"task", "conf_generation", "exploration"} or any(key in inputs for key in models):
         return "pfd"
     if "inputs" in raw and "explore" in raw:
         return "dpgen2"
-    if {"train", "model_devi", "fp"} <= set(raw) and "inputs" not in raw:
+    if any(names <= keys for names in MACHINES) and "inputs" not in raw:
         raise InputError(f"{file}: this is a machine.json; give param.json, and this file with --machine")
+    if {"model", "training"} <= keys:
+        raise InputError(f"{file}: an input of DeePMD-kit alone; name it as train.input_file of a study")
     raise InputError(
         f"{file}: not recognised as a file of DP-GEN, dpgen2, PFD-kit or dpclean; its keys are "
         f"{', '.join(sorted(raw)[:12])}; say which it is with --from"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lamflow.migrate import autotest, dpgen_init
 from lamflow.migrate.dpgen_jobs import stages as stages_of
 from lamflow.migrate.dpgen_labels import label as label_engine
 from lamflow.migrate.dpgen_training import trained
@@ -25,7 +26,13 @@ SIMPLIFY = (
 
 
 def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
-    """A run of DP-GEN: every entry of model_devi_jobs is one iteration of a stage of its own."""
+    """A run of DP-GEN: every entry of model_devi_jobs is one iteration of a stage of its own.
+
+    Files of its init_bulk, init_surf and autotest become studies that label structures.
+    """
+    for is_of_kind, converted in ((dpgen_init.is_init, dpgen_init.convert), (autotest.is_autotest, autotest.convert)):
+        if is_of_kind(keys.raw):
+            return converted(keys, machines, place)
     elements = symbols(listed(keys.take("type_map", to="elements")), keys.notes, "type_map")
     place.elements = place.type_map = elements
     check_masses(keys, elements)
@@ -40,7 +47,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
         old = {"command": machines.take(command_key), "group_size": machines.take(f"{prefix}_group_size")}
         section.raw = {**{key: value for key, value in old.items() if value is not None}, **section.raw}  # before 0.10
     label = label_engine(keys, fp, place, elements)
-    elements = place.elements = of_study(elements, label, structures, data, place, keys.notes)
+    elements = place.elements = of_study(keys, elements, label, structures, data, place)
     made["elements"] = elements
     stages = stages_of(keys, explore, place, structures)
     used = {name for stage in stages for group in stage["explore"] for name in group.get("structures", [])}

@@ -45,7 +45,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     made["structures"] = structures
     label = fp_engine(fp, place, elements)
     data = [*parts["start"].get("data", []), *parts["heldout"].get("data", [])]
-    elements = place.elements = of_study(elements, label, structures, data, place, keys.notes)
+    elements = place.elements = of_study(keys, elements, label, structures, data, place)
     made["elements"] = elements
     without_elements(structures, elements)
     distilled = train.take("type", default="dp") == "dp-dist"

@@ -63,7 +63,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     file = place.path(listed(model)[0])
     fp = keys.section("fp")
     label = _label(keys, fp, distilled, file, place, elements)
-    elements = place.elements = of_study(elements, label, structures, start.get("data", []), place, notes)
+    elements = place.elements = of_study(keys, elements, label, structures, start.get("data", []), place)
     made: Spec = {"name": keys.take("name", to="name"), "elements": elements, "structures": structures, "start": start}
     data = start.get("data", [])
     made["heldout"] = heldout(structures, notes, data)

@@ -70,22 +70,46 @@ def narrowed(elements: list[str], named: Iterable[str], notes: Notes, who: str) 
 
 
 def of_study(
-    elements: list[str], label: Spec, structures: Sequence[Spec], data: Sequence[str], place: Place, notes: Notes
+    keys: Keys, elements: list[str], label: Spec, structures: Sequence[Spec], data: Sequence[str], place: Place
 ) -> list[str]:
     """The elements of a type map that a study is about.
 
-    Those that the label engine has potentials for; of a whole periodic table, where it names none, those of the
-    structures and data that are here.
+    Those that the label engine has potentials for and that structures are searched of; of a whole periodic table,
+    where none are named, those of the structures and data that are here.
     """
+    notes = keys.notes
     potentials = label.get("pseudopotentials") or label.get("potcar_names") or label.get("basis") or {}
-    elements = narrowed(elements, potentials, notes, "the label engine has potentials for")
+    searched = _searched(keys.raw)
+    elements = narrowed(
+        elements, {*potentials, *searched} if potentials else (), notes, "the label engine has potentials for"
+    )
     if len(elements) < WHOLE_TABLE:
         return elements
-    present = elements_of(structures, place) | {element for path in data for element in _elements_below(path, place)}
+    present = (
+        searched
+        | elements_of(structures, place)
+        | {element for path in data for element in _elements_below(path, place)}
+    )
     elements = narrowed(elements, present, notes, "structures and data have")
     for key in ("pseudopotentials", "potcar_names", "basis", "potentials", "orbitals"):
         if key in label:
             label[key] = {element: value for element, value in label[key].items() if element in elements}
+    return elements
+
+
+def _searched(raw: Any) -> set[str]:
+    """Elements that a search by CALYPSO names."""
+    if isinstance(raw, list):
+        return {element for item in raw for element in _searched(item)}
+    if not isinstance(raw, dict):
+        return set()
+    elements: set[str] = set()
+    for key, value in raw.items():
+        if key in ("name_of_atoms", "NameOfAtoms"):
+            slots = value if isinstance(value, list) else [value]
+            elements |= {str(atom) for slot in slots for atom in (slot if isinstance(slot, list) else [slot])}
+        else:
+            elements |= _searched(value)
     return elements
 
 
