@@ -155,8 +155,8 @@ def distribution(run: Trajectory, edges: Floats) -> Floats:
     """The radial distribution function of a run's frames, by minimum images up to half of the shortest height."""
     counts, frames = np.zeros(len(edges) - 1), len(run)
     for positions, cell in zip(run.positions, run.cells, strict=True):
-        shares = (positions[:, None] - positions[None]) @ np.linalg.inv(cell)
-        away = np.linalg.norm((shares - np.round(shares)) @ cell, axis=-1)
+        fractions = (positions[:, None] - positions[None]) @ np.linalg.inv(cell)
+        away = np.linalg.norm((fractions - np.round(fractions)) @ cell, axis=-1)
         counts += np.histogram(away[np.triu_indices(len(positions), 1)], edges)[0]
     natoms, volume = len(run.numbers), abs(float(np.linalg.det(run.cells[0])))
     shells = 4 / 3 * np.pi * (edges[1:] ** 3 - edges[:-1] ** 3)

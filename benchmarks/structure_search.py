@@ -40,9 +40,9 @@ SEARCHES = {
 
 @dataclass(frozen=True)
 class GroundState:
-    """A corner of the hull: share of gold, energy in eV/atom, and where it was enumerated."""
+    """A corner of the hull: fraction of gold, energy in eV/atom, and where it was enumerated."""
 
-    share: float
+    fraction: float
     energy: float
     space_group: int
     parent: str
@@ -65,11 +65,11 @@ def ground_states() -> list[GroundState]:
     heights = above_hull(np.stack([1 - gold, gold], axis=1), energies)
     found: dict[float, GroundState] = {}
     for place in np.argsort(energies):
-        share = round(float(gold[place]), 6)
-        if heights[place] < 1e-9 and share not in found:
+        fraction = round(float(gold[place]), 6)
+        if heights[place] < 1e-9 and fraction not in found:
             number = space_group(paths[place].frame)
-            found[share] = GroundState(share, float(energies[place]), number, parents[place])
-    return [found[share] for share in sorted(found)]
+            found[fraction] = GroundState(fraction, float(energies[place]), number, parents[place])
+    return [found[fraction] for fraction in sorted(found)]
 
 
 def relaxations_needed(states: list[GroundState], seed: int, most: int, **settings: object) -> int | None:
@@ -90,11 +90,11 @@ def relaxations_needed(states: list[GroundState], seed: int, most: int, **settin
         for number, (frame, path) in enumerate(zip(frames, relax(frames, evaluate, search.relax), strict=True), 1):
             energy = None if path.failure else path.labels.energy / frame.natoms
             past.append(Particle(generation, number, frame, path.frame, energy))
-            share = (frame.numbers == atomic_numbers[ELEMENTS[1]]).mean()
+            fraction = (frame.numbers == atomic_numbers[ELEMENTS[1]]).mean()
             missing = [
                 state
                 for state in missing
-                if energy is None or abs(state.share - share) > 1e-6 or energy > state.energy + NEAR
+                if energy is None or abs(state.fraction - fraction) > 1e-6 or energy > state.energy + NEAR
             ]
             if not missing:
                 return len(past)
@@ -125,7 +125,7 @@ def main() -> None:
                 "each": " ".join("-" if count is None else str(count) for count in needed),
             }
         )
-    shown = ", ".join(f"{state.share:g} Au: space group {state.space_group} on {state.parent}" for state in states)
+    shown = ", ".join(f"{state.fraction:g} Au: space group {state.space_group} on {state.parent}" for state in states)
     rows += [row for row in published(__file__) if row["search"] not in given.only]
     publish(__file__, f"Relaxations until the ground states of Cu-Au are found ({shown})", rows)
 

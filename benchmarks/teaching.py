@@ -44,7 +44,7 @@ name: teaching
 elements: [Al, Cu]
 start: {label: [cu]}
 structures: [{name: cu, crystal: {formula: Cu, lattice: fcc, a: 3.6}}]
-heldout: {share: 0.1}
+heldout: {fraction: 0.1}
 train: {engine: pair, models: 2}
 label: {engine: deepmd, model: {file: FILE}}
 """

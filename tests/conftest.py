@@ -78,7 +78,7 @@ structures:
      strain: 0.02, rattle: 0.05}
   - {name: crystal, crystal: {formula: Cu, lattice: fcc, a: 3.6, cubic: true}, supercell: [2, 2, 1], copies: 3}
 start: {label: [rattled]}
-heldout: {share: 0.2}
+heldout: {fraction: 0.2}
 train: {engine: pair, models: 3, functions: 8}
 stages:
   - name: warm

@@ -96,5 +96,5 @@ def train_lam(folder: Path, descriptor: dict[str, Any], steps: int) -> Path:
     task = training(
         folder, "lam", copper + aluminium, heads=(HeadData("copper", copper), HeadData("aluminium", aluminium))
     )
-    DeepmdTrainer(settings).train(task, lambda share: None)
+    DeepmdTrainer(settings).train(task, lambda fraction: None)
     return folder / "lam" / "model.pt"

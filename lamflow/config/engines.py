@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.section import Section
-from lamflow.units import Bar, ElectronKelvin, EvPerAngstrom, Kelvin, Length, Picosecond, Share, Timestep
+from lamflow.units import Bar, ElectronKelvin, EvPerAngstrom, Fraction, Kelvin, Length, Picosecond, Timestep
 
 if TYPE_CHECKING:
     from lamflow.config.schema import DataStudy
@@ -144,10 +144,10 @@ class ExplorerSettings(EngineSettings):
 class Climb(Section):
     """How `temperatures` become a ladder: explored one after the other, in the order of the list."""
 
-    safe: Share = 0.95
-    """Go on to the next temperature when at least this share of the frames is accurate."""
-    failed: Share = 0.5
-    """Go back to the one before when at least this share of the frames lies above the window, or of the runs failed."""
+    safe: Fraction = 0.95
+    """Go on to the next temperature when at least this fraction of the frames is accurate."""
+    failed: Fraction = 0.5
+    """Go back to the one before when at least this fraction of the frames is above the window or of the runs failed."""
 
 
 class WalkerSettings(ExplorerSettings):

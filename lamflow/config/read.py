@@ -24,6 +24,11 @@ from lamflow.units import Unit
 
 Loc = tuple[str | int, ...]
 S = TypeVar("S", bound=Study)
+RENAMED = {
+    "old_data_fraction": "old_data_fraction",
+    "fraction": "fraction",
+}
+"""Keys of earlier versions and what they are called now."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -211,6 +216,8 @@ def _message(error: dict[str, Any], section: type[Section] | None, unit: str) ->
 
 
 def _suggestion(word: str, known: list[str]) -> str:
+    if RENAMED.get(word) in known:
+        return f"; it is called {RENAMED[word]!r} now"
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 

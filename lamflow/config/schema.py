@@ -23,7 +23,7 @@ from lamflow.config.section import Element, Name, Section
 from lamflow.config.select import AdaptiveWindow, Filters, Select
 from lamflow.config.structures import StructureSet
 from lamflow.config.tasks import Heldout, Start, Task
-from lamflow.units import EvPerAngstrom, EvPerAtom, Share
+from lamflow.units import EvPerAngstrom, EvPerAtom, Fraction
 
 
 class Stage(Section):
@@ -38,8 +38,8 @@ class Stage(Section):
 class Converge(Section):
     """When a stage is done. Decided before labels are paid for; all conditions that are given must hold."""
 
-    accurate: Share = 0.95
-    """Share of the explored frames whose deviation is below the window."""
+    accurate: Fraction = 0.95
+    """Fraction of the explored frames whose deviation is below the window."""
     heldout_force_rmse: EvPerAngstrom | None = None
     """Mean of the models' force RMSE on the held-out data must be at most this before the last stage, and the run, is
     done."""
@@ -60,8 +60,8 @@ class LabelBudget(Section):
 
     labels: int | None = Field(None, ge=1)
     """Most labels of the run together, those before the first training included."""
-    failed_labels: Share = 0.2
-    """Stop when more than this share of a round's labels failed; below it they are counted and left out."""
+    failed_labels: Fraction = 0.2
+    """Stop when more than this fraction of a round's labels failed; below it they are counted and left out."""
 
 
 class Budget(LabelBudget):
@@ -411,11 +411,11 @@ class Config(TrainingStudy):
                     raise ValueError(f"stages.{stage.name}.explore: {problem}")
 
     def _ladders_fit(self) -> None:
-        """Ladders climb by a share of accurate frames that means something."""
+        """Ladders climb by a fraction of accurate frames that means something."""
         for stage in self.stages if isinstance(self.select.window, AdaptiveWindow) else ():
             if any(isinstance(group, WalkerSettings) and group.climb for group in stage.explore):
                 raise ValueError(
-                    f"stages.{stage.name}: climb goes by the share of accurate frames, which means nothing with an "
+                    f"stages.{stage.name}: climb goes by the fraction of accurate frames, which means nothing with an "
                     "adaptive window; set select.window.rule: fixed"
                 )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lamflow.config.section import Section
-from lamflow.units import Degree, EvPerAngstrom, Share
+from lamflow.units import Degree, EvPerAngstrom, Fraction
 
 Deviation = Literal["force_max", "force_mean", "force_min", "force_max_relative", "virial_max", "energy"]
 
@@ -39,11 +39,11 @@ class AdaptiveWindow(Section):
     """Frames above this are likely unphysical and are dropped."""
     candidates: int = Field(200, ge=1)
     """At least so many frames are candidates."""
-    share: Share = 0.01
-    """At least this share of all frames are candidates."""
-    settled: Share = 0.05
-    """A stage is done when the smallest deviation among the candidates has changed by less than this share in each of
-    the last `over` iterations. With this window `converge.accurate` has no meaning and is not looked at."""
+    fraction: Fraction = 0.01
+    """At least this fraction of all frames are candidates."""
+    settled: Fraction = 0.05
+    """A stage is done when the smallest deviation among the candidates has changed by less than this fraction in each
+    of the last `over` iterations. With this window `converge.accurate` has no meaning and is not looked at."""
     over: int = Field(2, ge=1)
 
 
@@ -60,8 +60,8 @@ Window = Annotated[
 class Filters(Section):
     """Frames that no first-principles code should see. Each dropped frame is counted with its reason."""
 
-    min_distance: Share = 0.55
-    """Smallest distance allowed, as a share of the sum of the two covalent radii."""
+    min_distance: Fraction = 0.55
+    """Smallest distance allowed, as a fraction of the sum of the two covalent radii."""
     max_length_ratio: float = Field(5.0, ge=1)
     """Largest ratio of the longest to the shortest cell vector."""
     min_angle: Degree = 25.0
@@ -96,8 +96,8 @@ class Select(Section):
     pool: int = Field(1000, ge=1)
     """Most candidates that one pod sends on, drawn at random from all of its candidates."""
     filters: Filters = Filters()
-    max_failed: Share = 0.5
-    """Stop with the reasons when more than this share of the explore tasks failed outright."""
+    max_failed: Fraction = 0.5
+    """Stop with the reasons when more than this fraction of the explore tasks failed outright."""
 
     @property
     def unit(self) -> str:

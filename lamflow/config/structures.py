@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from lamflow.config.engines import ExplorerSettings, SearcherSettings
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.section import Element, InputFiles, Name, Section
-from lamflow.units import Angstrom, ElectronKelvin, Length, Share
+from lamflow.units import Angstrom, ElectronKelvin, Fraction, Length
 
 Supercell = Annotated[list[Annotated[int, Field(ge=1, le=50)]], Field(min_length=3, max_length=3)]
 ONE_ATOM_LATTICES = ("fcc", "bcc", "hcp", "sc", "diamond")
@@ -85,8 +85,8 @@ class StructureSet(Section):
     supercell: Supercell = [1, 1, 1]
     scale: list[Annotated[float, Field(gt=0.1, lt=10)]] = Field([1.0], min_length=1)
     """Factors of the cell's lengths; `copies` are made at each."""
-    composition: dict[Element, Share] = Field(default_factory=dict)
-    """Random alloy: every site gets one of these elements with this share."""
+    composition: dict[Element, Fraction] = Field(default_factory=dict)
+    """Random alloy: every site gets one of these elements with this fraction."""
     vacancies: int = Field(0, ge=0)
     """Atoms that are taken out of each copy, drawn at random."""
     interstitials: dict[Element, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)
@@ -95,8 +95,8 @@ class StructureSet(Section):
     """Of the electrons, for models that learn one."""
     copies: int = Field(1, ge=1, le=100_000)
     """How many structures to make from each one read or built."""
-    strain: Share = 0.0
-    """Largest random strain of a copy's cell, as a share of its lengths; shear included."""
+    strain: Fraction = 0.0
+    """Largest random strain of a copy's cell, as a fraction of its lengths; shear included."""
     rattle: Angstrom = 0.0
     """Standard deviation of the random displacement of each coordinate in a copy."""
 
@@ -107,5 +107,5 @@ class StructureSet(Section):
         if self.generate is not None and not isinstance(self.generate, SearcherSettings):
             raise ValueError(f"generate: {self.generate.engine} begins with structures and proposes none itself")
         if self.composition and abs(sum(self.composition.values()) - 1) > 1e-6:
-            raise ValueError(f"the shares of composition add up to {sum(self.composition.values()):g}, not to 1")
+            raise ValueError(f"the fractions of composition add up to {sum(self.composition.values()):g}, not to 1")
         return self

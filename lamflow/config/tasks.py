@@ -40,13 +40,13 @@ class Heldout(Section):
     format: str | None = None
     label: list[Name] = Field(default_factory=list)
     """Structure sets that are labeled for this purpose before the first iteration."""
-    share: float = Field(0.0, ge=0, le=0.9)
-    """Share of the start data that is held out: whole files, and single start structures, so that nothing leaks."""
+    fraction: float = Field(0.0, ge=0, le=0.9)
+    """Fraction of the start data that is held out: whole files, and single start structures, so that nothing leaks."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not (self.data or self.label or self.share):
-            raise ValueError("empty: give data, label or share; models are judged on it before they explore")
+        if not (self.data or self.label or self.fraction):
+            raise ValueError("empty: give data, label or fraction; models are judged on it before they explore")
         return self
 
 

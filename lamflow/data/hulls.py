@@ -53,8 +53,8 @@ class HullEntry(Part):
     hash: str
 
     @property
-    def shares(self) -> dict[str, float]:
-        """Share of each element among the atoms."""
+    def fractions(self) -> dict[str, float]:
+        """Fraction of each element among the atoms."""
         total = sum(self.counts.values())
         return {element: count / total for element, count in self.counts.items()}
 

@@ -127,12 +127,12 @@ class GroupSeen(Part):
     failed_runs: int
 
     @property
-    def accurate_share(self) -> float:
+    def accurate_fraction(self) -> float:
         """Of the frames."""
         return self.accurate / self.frames if self.frames else 0.0
 
     @property
-    def failed_share(self) -> float:
+    def failed_fraction(self) -> float:
         """Of the frames or of the runs, whichever is larger."""
         frames = self.failed / self.frames if self.frames else 1.0
         return max(frames, self.failed_runs / self.runs if self.runs else 0.0)
@@ -173,8 +173,8 @@ class Selected(Result):
     converged: bool = False
 
     @property
-    def accurate_share(self) -> float:
-        """Accurate frames as a share of the frames that passed the filters."""
+    def accurate_fraction(self) -> float:
+        """Accurate frames as a fraction of the frames that passed the filters."""
         return self.accurate / self.frames if self.frames else 0.0
 
 

@@ -51,7 +51,7 @@ class Lines(Listener):
         if iteration.force_rmse is not None:
             words.append(f"held-out force RMSE {iteration.force_rmse:.4f} eV/Å")
         if iteration.selected is not None:
-            words.append(f"{iteration.selected.accurate_share:.1%} of {iteration.selected.frames} frames accurate")
+            words.append(f"{iteration.selected.accurate_fraction:.1%} of {iteration.selected.frames} frames accurate")
         words.append(f"{iteration.labels} labels, {iteration.training_frames} frames to train on")
         self.says("; ".join(words))
 

@@ -76,6 +76,8 @@ def write_outputs(directory: RunDirectory, outputs: Path) -> None:
         last = iterations[-1]
         (outputs / "labels").write_text(str(last.labels))
         (outputs / "force_rmse").write_text("" if last.force_rmse is None else f"{last.force_rmse:.4f}")
-        (outputs / "accurate_share").write_text("" if last.selected is None else f"{last.selected.accurate_share:.4f}")
+        (outputs / "accurate_fraction").write_text(
+            "" if last.selected is None else f"{last.selected.accurate_fraction:.4f}"
+        )
     if (directory.path / "report").is_dir():
         shutil.copytree(directory.path / "report", outputs / "report", dirs_exist_ok=True)

@@ -248,8 +248,8 @@ def _check_start(config: DataStudy, given: dict[str, list[Item]]) -> None:
         raise InputError(f"start.data and heldout.data share {shared} frames; held-out data must never be trained on")
     for part in config.parts:
         origins = {item.origin.group for item in given["train"] if item.origin.task == part.name}
-        if part.heldout.share and not part.start.label and len(origins) < 2:
-            where = f"tasks.{part.name}.heldout.share" if part.name else "heldout.share"
+        if part.heldout.fraction and not part.start.label and len(origins) < 2:
+            where = f"tasks.{part.name}.heldout.fraction" if part.name else "heldout.fraction"
             raise InputError(
                 f"{where}: all start data lie in one file, and a file is held out whole so that nothing leaks; "
                 "split it into independent files, or give heldout.data or heldout.label"

@@ -24,7 +24,7 @@ from lamflow.science.relaxation import relax
 from lamflow.units import BAR_IN_EV_PER_A3, EvPerAngstrom, PerBar
 
 COLLAPSED = 0.1
-"""Share of its volume below which a system is none any more."""
+"""Fraction of its volume below which a system is none any more."""
 
 
 class BatchedExploration(DynamicsSettings):

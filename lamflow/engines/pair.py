@@ -38,7 +38,7 @@ class PairTraining(TrainerSettings):
     functions: int = Field(16, ge=2)
     """Basis functions of each pair of elements, evenly spaced from 1 Å to the cutoff."""
     ridge: float = Field(1e-6, gt=0)
-    """Regularisation, as a share of the mean of the normal matrix's diagonal."""
+    """Regularisation, as a fraction of the mean of the normal matrix's diagonal."""
     energy_weight: float = Field(10.0, gt=0)
     """Weight of an energy per atom in eV, relative to a force component in eV/Å."""
 

@@ -11,7 +11,7 @@ from lamflow.data import Attempt, FailureKind, Frame, Labels, Relaxed, Trajector
 from lamflow.data.frames import Floats, Ints
 
 Progress = Callable[[float], None]
-"""Takes the share of the work that is done, 0 to 1."""
+"""Takes the fraction of the work that is done, 0 to 1."""
 
 
 @runtime_checkable

@@ -39,7 +39,7 @@ FORBIDDEN = {
 INDEXED = re.compile(r"(?P<key>\w+)\((?P<of>\w+)\)")
 """A key of one species, like hubbard_u(Fe)."""
 POLARISED = "starting_magnetization"
-"""Share of its valence electrons by which a species is polarised where the cycle begins; ASE writes it by atom."""
+"""Fraction of its valence electrons by which a species is polarised where the cycle begins; ASE writes it by atom."""
 REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
     "unconverged": [
         {"electrons": {"electron_maxstep": 200, "mixing_beta": 0.3}},

@@ -91,10 +91,10 @@ def aligned(found: LabeledFrame, frame: Frame) -> Labels | LabelFailure:
         if np.abs(stretch - 1).max() > SAME_CELL:
             return LabelFailure("the output is of another structure: its cell is another one", kind="invalid")
         rotation = left @ right
-        shares = np.linalg.solve(found.frame.cell.T, found.frame.positions.T).T
-        shares -= np.linalg.solve(frame.cell.T, frame.positions[order].T).T
-        shares -= shares[0]  # some codes shift the origin
-        away = (shares - np.round(shares)) @ frame.cell
+        fractions = np.linalg.solve(found.frame.cell.T, found.frame.positions.T).T
+        fractions -= np.linalg.solve(frame.cell.T, frame.positions[order].T).T
+        fractions -= fractions[0]  # some codes shift the origin
+        away = (fractions - np.round(fractions)) @ frame.cell
     away -= away.mean(axis=0)
     if np.abs(away).max() > SAME:
         return LabelFailure("the output is of another structure: its atoms are elsewhere", kind="invalid")

@@ -167,7 +167,7 @@ def _complete_pod(template: dict[str, Any], config: DataStudy, graph: Graph | No
     if config.cluster.display_names:
         template["annotations"] = {"workflows.argoproj.io/display-name": _display_name(graph, step)}
     if step.name == "select":
-        template["metrics"] = {"prometheus": [_figure(config, name) for name in ("force_rmse", "accurate_share")]}
+        template["metrics"] = {"prometheus": [_figure(config, name) for name in ("force_rmse", "accurate_fraction")]}
     optional = {
         "volumes": volumes, "nodeSelector": pod.node_selector, "tolerations": pod.tolerations, "affinity": pod.affinity
     }  # fmt: skip
@@ -241,7 +241,10 @@ def _metrics(config: DataStudy, what: str) -> list[dict[str, Any]]:
 
 def _figure(config: DataStudy, name: str) -> Mapping[str, Any]:
     """A Prometheus gauge of an output parameter of the select step."""
-    helps = {"force_rmse": "Held-out force RMSE of the committee, eV/A", "accurate_share": "Accurate explored frames"}
+    helps = {
+        "force_rmse": "Held-out force RMSE of the committee, eV/A",
+        "accurate_fraction": "Accurate explored frames",
+    }
     return {
         "name": f"lamflow_{name}", "help": helps[name], "labels": [{"key": "run", "value": config.name}],
         "when": "{{status}} == Succeeded", "gauge": {"value": f"{{{{outputs.parameters.{name}}}}}", "realtime": False},

@@ -21,7 +21,7 @@ SCRIPT = """\
 from lamflow.driver.pod import main
 main({url!r}, "/tmp/run", "/tmp/outputs")
 """
-FIGURES = ("state", "force_rmse", "accurate_share", "labels")
+FIGURES = ("state", "force_rmse", "accurate_fraction", "labels")
 """What the driver's pod says at its end, for Argo's UI."""
 
 

@@ -127,8 +127,8 @@ def _select(keys: Keys, stages: Sequence[Spec]) -> Spec:
     if keys.take("model_devi_adapt_trust_lo", to="select.window.rule"):
         window = {"rule": "adaptive", "high": window["high"]}
         window["candidates"] = int(keys.take("model_devi_numb_candi_f", to="select.window.candidates", default=10))
-        share = float(keys.take("model_devi_perc_candi_f", to="select.window.share", default=0.0))
-        window["share"] = share / 100
+        share = float(keys.take("model_devi_perc_candi_f", to="select.window.fraction", default=0.0))
+        window["fraction"] = share / 100
     elif low >= high:
         window["high"] = low * 2 or 0.1
         notes.add("changed", "model_devi_f_trust_hi", "select.window.high", "it was not above the lower level")

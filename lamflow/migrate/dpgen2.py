@@ -220,7 +220,7 @@ def _convergence(own: Keys) -> tuple[Spec, Spec]:
             "rule": "adaptive",
             "high": high,
             "candidates": int(own.take("numb_candi_f", to="select.window.candidates", default=200)),
-            "share": float(own.take("rate_candi_f", to="select.window.share", default=0.01)),
+            "fraction": float(own.take("rate_candi_f", to="select.window.fraction", default=0.01)),
             "settled": min(1.0, tolerance),
             "over": max(1, checked - 1),
         }

@@ -13,7 +13,7 @@ from lamflow.migrate.translate import branch, heat_of_models, listed
 CONTINUED: tuple[tuple[tuple[str, ...], str, type, float], ...] = (
     (("init_model_numb_steps", "init_model_stop_batch"), "steps", int, 400_000),
     (("init_model_start_lr",), "start_lr", float, 1e-4),
-    (("init_model_old_ratio",), "old_data_share", float, 0.9),
+    (("init_model_old_ratio",), "old_data_fraction", float, 0.9),
     (("init_model_start_pref_e",), "loss.start_pref_e", float, 0.1),
     (("init_model_start_pref_f",), "loss.start_pref_f", float, 100.0),
     (("init_model_start_pref_v",), "loss.start_pref_v", float, 0.0),

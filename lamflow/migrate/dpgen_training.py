@@ -97,13 +97,13 @@ def _continued(keys: Keys, reused: bool) -> Spec:
         phase["start_lr"] = float(rate)
     share = keys.take("training_reuse_old_ratio", default="auto")
     if isinstance(share, int | float):
-        phase["old_data_share"] = float(share)
-        keys.notes.add("translated", keys.name("training_reuse_old_ratio"), f"{to}.old_data_share")
+        phase["old_data_fraction"] = float(share)
+        keys.notes.add("translated", keys.name("training_reuse_old_ratio"), f"{to}.old_data_fraction")
     else:
         _, _, weight = str(share).partition(":")
         why = (
             f"every new frame counts {weight or 10} times an old one there, in proportion to the frames here: give "
-            "train.phases.old_data_share a number"
+            "train.phases.old_data_fraction a number"
         )
         keys.notes.add("lost", f"{keys.name('training_reuse_old_ratio')} = {share!r}", why=why)
     loss = {}

@@ -331,7 +331,7 @@ def _select(keys: Keys, fp: Keys, explored: Keys, distilled: bool) -> Spec:
     limit = section.take("max_sel", to="select.limit", default=fp.take("task_max", to="select.limit", default=100))
     made: Spec = {
         "limit": int(limit),
-        "window": {"rule": "adaptive", "high": 5.0, "candidates": int(limit), "share": 0.0},
+        "window": {"rule": "adaptive", "high": 5.0, "candidates": int(limit), "fraction": 0.0},
         "pick": "diverse",
     }
     made["filters"] = filters(keys.notes, "PFD-kit", {})

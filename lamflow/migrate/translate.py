@@ -9,7 +9,7 @@ from typing import Any
 from lamflow.migrate.keys import Keys, Notes
 from lamflow.migrate.place import Place, Spec
 
-TENTH: Spec = {"share": 0.1}
+TENTH: Spec = {"fraction": 0.1}
 """Held-out data of which nothing is said: a tenth of the start data."""
 ENSEMBLES = {
     "npt-i": "npt",

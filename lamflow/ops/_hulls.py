@@ -74,8 +74,8 @@ def _hull(task: str, condition: dict[str, float], found: list[_Candidate], setti
     numbers = [atomic_numbers[element] for element in elements]
     good = [each for each in found if each.record.failed is None]
     enthalpies = np.array([each.record.energy + pressure * each.record.volume for each in good])
-    shares = np.array([[(each.frame.numbers == number).mean() for number in numbers] for each in good])
-    heights = above_hull(shares.reshape(-1, len(numbers)), enthalpies)
+    fractions = np.array([[(each.frame.numbers == number).mean() for number in numbers] for each in good])
+    heights = above_hull(fractions.reshape(-1, len(numbers)), enthalpies)
     kept: list[tuple[int, Floats]] = []
     duplicates = 0
     for place in np.argsort(heights, kind="stable"):
@@ -138,11 +138,11 @@ def change(before: Sequence[Hull], now: Sequence[Hull]) -> float | None:
 def _change(before: Hull, now: Hull) -> float | None:
     elements = now.elements
     corners = np.unique(
-        np.round(np.concatenate([_shares(hull.corners, elements) for hull in (before, now)]), 9), axis=0
+        np.round(np.concatenate([_fractions(hull.corners, elements) for hull in (before, now)]), 9), axis=0
     )
     levels = []
     for hull in (before, now):
-        reference = _shares(hull.entries, elements), np.array([entry.enthalpy for entry in hull.entries])
+        reference = _fractions(hull.entries, elements), np.array([entry.enthalpy for entry in hull.entries])
         levels.append(-above_hull(corners, np.zeros(len(corners)), reference))
     moved = levels[1] - levels[0]
     inside = np.isfinite(moved)
@@ -174,13 +174,13 @@ def regret(past: Sequence[Iteration]) -> float | None:
         mine = {entry.hash for entry in hull.corners}
         if not known:
             continue
-        heights = above_hull(_shares([entry for entry, _ in known], hull.elements), np.array([e for _, e in known]))
+        heights = above_hull(_fractions([entry for entry, _ in known], hull.elements), np.array([e for _, e in known]))
         found = [float(height) for (entry, _), height in zip(known, heights, strict=True) if entry.hash in mine]
         if found:
             worst = max(found) if worst is None else max(worst, *found)
     return worst
 
 
-def _shares(entries: Sequence[HullEntry], elements: Sequence[str]) -> Floats:
-    rows = [[entry.shares.get(element, 0.0) for element in elements] for entry in entries]
+def _fractions(entries: Sequence[HullEntry], elements: Sequence[str]) -> Floats:
+    rows = [[entry.fractions.get(element, 0.0) for element in elements] for entry in entries]
     return np.array(rows, dtype=np.float64).reshape(-1, len(elements))

@@ -69,8 +69,8 @@ def explore(
     return Explorations(out)
 
 
-def _progress(context: Context, done: int, tasks: int, share: float) -> None:
-    context.progress((done + share) / tasks)
+def _progress(context: Context, done: int, tasks: int, fraction: float) -> None:
+    context.progress((done + fraction) / tasks)
 
 
 def _walk(

@@ -113,15 +113,15 @@ def _judge(config: DataStudy, outcomes: list[LabelOutcome]) -> list[LabelOutcome
 
 
 def _split(config: DataStudy, train: list[Item], heldout: list[Item], iteration: int) -> tuple[list[Item], list[Item]]:
-    """Hold out whole origins of the start data of each task as its `heldout.share` says."""
+    """Hold out whole origins of the start data of each task as its `heldout.fraction` says."""
     for part in config.parts if iteration == 0 else []:
-        if not part.heldout.share:
+        if not part.heldout.fraction:
             continue
         groups = [item.origin.group for item in train if item.origin.task == part.name]
-        held = heldout_groups(groups, part.heldout.share, child_seed(config.seed, "heldout", part.name))
+        held = heldout_groups(groups, part.heldout.fraction, child_seed(config.seed, "heldout", part.name))
         if not held:
             raise InputError(
-                "heldout.share: all start data have one origin, so none of it can be held out without leaking; "
+                "heldout.fraction: all start data have one origin, so none of it can be held out without leaking; "
                 "give heldout.data or heldout.label"
             )
         out = [item.origin.task == part.name and item.origin.group in held for item in train]

@@ -95,10 +95,10 @@ def _searches(config: Config, iteration: int, stage: int) -> Iterator[tuple[Plan
 
 
 def _learned(relaxed: Path, task: PlannedTask) -> list[Relaxed]:
-    """The whole generation, in its order, from the shares of all pods."""
+    """The whole generation, in its order, from what all pods have relaxed."""
     pods = sorted((path for path in relaxed.iterdir() if path.is_dir()), key=lambda path: int(path.name))
-    shares = [read_relaxed(pod / f"{task.number}.npz") for pod in pods if (pod / f"{task.number}.npz").is_file()]
+    parts = [read_relaxed(pod / f"{task.number}.npz") for pod in pods if (pod / f"{task.number}.npz").is_file()]
     placed: dict[int, Relaxed] = {}
-    for pod, share in enumerate(shares):
-        placed |= dict(zip(deal(sum(map(len, shares)), len(pods), pod), share, strict=True))
+    for pod, part in enumerate(parts):
+        placed |= dict(zip(deal(sum(map(len, parts)), len(pods), pod), part, strict=True))
     return [placed[number] for number in sorted(placed)]

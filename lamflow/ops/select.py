@@ -54,7 +54,7 @@ class Selection(NamedTuple):
     selected: Path
     decision: str
     batches: int
-    accurate_share: float
+    accurate_fraction: float
     candidates: int
     labels: int
     force_rmse: float
@@ -107,7 +107,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
         stages=len(config.stages),
         stage_iteration=1 + len(here),
         stage_limit=config.stages[stage].max_iterations,
-        accurate_share=seen.accurate_share,
+        accurate_fraction=seen.accurate_fraction,
         candidates=len(chosen),
         force_rmse=[*_rmse(here), mean_force_rmse(results, variant) or np.nan],
         labels=labels,
@@ -129,7 +129,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     seen = seen.model_copy(update={**outcome, "reason": decision.reason, "converged": decision.converged})
     seen.save(folder / RESULT)
     return Selection(
-        folder, decision.action, count, seen.accurate_share, seen.candidates, len(chosen), now.force_rmse[-1]
+        folder, decision.action, count, seen.accurate_fraction, seen.candidates, len(chosen), now.force_rmse[-1]
     )
 
 
@@ -251,7 +251,7 @@ def _window(config: Config, deviation: Floats) -> Window:
     settings = config.select.window
     if isinstance(settings, FixedWindow):
         return Window(settings.low, settings.high)
-    return adaptive_window(deviation, settings.high, settings.candidates, settings.share)
+    return adaptive_window(deviation, settings.high, settings.candidates, settings.fraction)
 
 
 def _rmse(past: list[Iteration]) -> list[float]:

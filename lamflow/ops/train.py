@@ -122,8 +122,8 @@ def _by_task(items: Iterable[Item]) -> dict[str, list[Item]]:
     return found
 
 
-def _progress(context: Context, done: int, models: int, share: float) -> None:
-    context.progress((done + share) / models)
+def _progress(context: Context, done: int, models: int, fraction: float) -> None:
+    context.progress((done + fraction) / models)
 
 
 def _train_one(trainer: Trainer, task: TrainingJob, begun: ModelResult, progress: Progress) -> ModelResult:

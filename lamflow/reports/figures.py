@@ -29,7 +29,7 @@ def figures(source: Source) -> dict[str, bytes]:
         "learning": _learning_curve,
         "tasks": _tasks,
         "students": _students,
-        "shares": _shares,
+        "fractions": _fractions,
         "deviation": _deviation,
         "calibration": _calibration,
         "hull": lambda source: search.hull_figure(source.iterations),
@@ -185,7 +185,7 @@ def _color(place: int) -> str:
     return PALETTE[place % len(PALETTE)]
 
 
-def _shares(source: Source) -> Any:
+def _fractions(source: Source) -> Any:
     """What the committee said of the explored frames, iteration by iteration."""
     learned = source.learned
     if source.learning is None or not learned:
@@ -193,14 +193,14 @@ def _shares(source: Source) -> Any:
     figure, axes = subplots(1, width=8.4, height=2.6)
     axis, left = axes[0, 0], np.zeros(len(learned))
     for name, color in (("accurate", GREEN), ("candidates", ORANGE), ("failed", RED)):
-        share = np.array([getattr(it.selected, name) / max(1, it.selected.frames) for it in learned if it.selected])
-        axis.barh(range(len(learned)), share, left=left, color=color, label=name, height=0.7)
-        left = left + share
+        fraction = np.array([getattr(it.selected, name) / max(1, it.selected.frames) for it in learned if it.selected])
+        axis.barh(range(len(learned)), fraction, left=left, color=color, label=name, height=0.7)
+        left = left + fraction
     axis.axvline(source.learning.converge.accurate, color="black", linestyle="--", linewidth=1)
     axis.set_yticks(range(len(learned)), [f"{it.number} · {it.stage}" for it in learned])
     axis.invert_yaxis()
     axis.set_xlim(0, 1)
-    axis.set_xlabel("share of the explored frames (dashed: wanted accurate)", fontsize=9)
+    axis.set_xlabel("fraction of the explored frames (dashed: wanted accurate)", fontsize=9)
     axis.legend(fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 

@@ -40,7 +40,7 @@ SECTIONS = (
         "One mark a model; the architecture that is chosen is the fastest that is good enough (train.choose_within).",
     ),
     (
-        "shares",
+        "fractions",
         "What the models know",
         "Explored frames by their deviation, or their error against the teacher: below, inside and above the window.",
     ),
@@ -162,7 +162,7 @@ def _cards(source: Source) -> list[tuple[str, str]]:
     if last.variant:
         cards.append((last.variant, "chosen architecture"))
     if last.selected is not None:
-        cards.append((f"{last.selected.accurate_share:.1%}", "of explored frames accurate"))
+        cards.append((f"{last.selected.accurate_fraction:.1%}", "of explored frames accurate"))
     searched = search.newest(source.iterations)
     if searched is not None and searched.selected is not None:
         states = sum(len(hull.corners) for hull in searched.selected.hulls)

@@ -97,26 +97,26 @@ def _binary(axis: Any, hull: Hull, known: list[tuple[HullEntry, float]]) -> None
     for name, color, marker, entries in drawn:
         if not entries:
             continue
-        shares = np.array([entry.shares.get(second, 0.0) for entry, _ in entries])
+        fractions = np.array([entry.fractions.get(second, 0.0) for entry, _ in entries])
         values = np.array([value for _, value in entries])
-        formed = 1000 * (values - _reference(shares, values))
-        axis.plot(shares, formed, marker, color=color, alpha=0.5, markersize=4, label=f"by the {name}")
+        formed = 1000 * (values - _reference(fractions, values))
+        axis.plot(fractions, formed, marker, color=color, alpha=0.5, markersize=4, label=f"by the {name}")
         corners = np.flatnonzero(_heights_of([entry for entry, _ in entries], values, hull.elements) < 1e-6)
-        corners = corners[np.argsort(shares[corners])]
-        axis.plot(shares[corners], formed[corners], "-", color=color, linewidth=1.2, label=f"hull by the {name}")
+        corners = corners[np.argsort(fractions[corners])]
+        axis.plot(fractions[corners], formed[corners], "-", color=color, linewidth=1.2, label=f"hull by the {name}")
     axis.axhline(0, color=GREY, linewidth=0.6)
-    axis.set_xlabel(f"share of {second}", fontsize=9)
+    axis.set_xlabel(f"fraction of {second}", fontsize=9)
     axis.set_ylabel("formation enthalpy (meV/atom)", fontsize=9)
     axis.set_xlim(-0.02, 1.02)
 
 
-def _reference(shares: Floats, values: Floats) -> Floats:
+def _reference(fractions: Floats, values: Floats) -> Floats:
     """The line between the lowest structures at both ends."""
-    ends = [shares.min(), shares.max()]
-    lowest = [float(values[shares == end].min()) for end in ends]
+    ends = [fractions.min(), fractions.max()]
+    lowest = [float(values[fractions == end].min()) for end in ends]
     if ends[0] == ends[1]:
         return np.full(len(values), lowest[0])
-    return np.asarray(lowest[0] + (shares - ends[0]) / (ends[1] - ends[0]) * (lowest[1] - lowest[0]))
+    return np.asarray(lowest[0] + (fractions - ends[0]) / (ends[1] - ends[0]) * (lowest[1] - lowest[0]))
 
 
 def _heights(axis: Any, hull: Hull, known: list[tuple[HullEntry, float]]) -> None:
@@ -138,8 +138,8 @@ def _heights(axis: Any, hull: Hull, known: list[tuple[HullEntry, float]]) -> Non
 
 
 def _heights_of(entries: Sequence[HullEntry], values: Floats, elements: Sequence[str]) -> Floats:
-    shares = np.array([[entry.shares.get(element, 0.0) for element in elements] for entry in entries])
-    return above_hull(shares.reshape(-1, len(elements)), values)
+    fractions = np.array([[entry.fractions.get(element, 0.0) for element in elements] for entry in entries])
+    return above_hull(fractions.reshape(-1, len(elements)), values)
 
 
 def reduced(entry: HullEntry) -> str:

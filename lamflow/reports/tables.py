@@ -33,7 +33,7 @@ def iteration_row(iteration: Iteration) -> list[str]:
     then = "train"
     if selected is not None:
         found = [
-            str(selected.frames), f"{selected.accurate_share:.1%}", str(selected.candidates), str(selected.failed)
+            str(selected.frames), f"{selected.accurate_fraction:.1%}", str(selected.candidates), str(selected.failed)
         ]  # fmt: skip
         then = ACTIONS[selected.decision]
     elif iteration.number:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 PLATEAU_IMPROVEMENT = 0.02
-"""A held-out error that falls by less than this share has not improved."""
+"""A held-out error that falls by less than this fraction has not improved."""
 
 
 @dataclass(frozen=True)
 class Rules:
     """What convergence means and where the budget ends; see the sections `converge`, `budget` and `window`.
 
-    settled, over  for adaptive windows: the lower level changed by less than this share over so many iterations
+    settled, over  for adaptive windows: the lower level changed by less than this fraction over so many iterations
     """
 
     accurate: float
@@ -38,7 +38,7 @@ class Standing:
     stage, stages    place of the stage, and how many there are
     stage_iteration  how many iterations this stage has had, this one included
     stage_limit      most iterations of the stage, or None
-    accurate_share   of the explored frames
+    accurate_fraction   of the explored frames
     candidates       frames that would be labeled
     force_rmse       held-out force RMSE of the stage's iterations, this one last, eV/Å
     labels           paid for so far
@@ -55,7 +55,7 @@ class Standing:
     stages: int
     stage_iteration: int
     stage_limit: int | None
-    accurate_share: float
+    accurate_fraction: float
     candidates: int
     force_rmse: Sequence[float]
     labels: int
@@ -104,8 +104,8 @@ def _stage_is_done(now: Standing, rules: Rules) -> tuple[bool, str]:
     last = now.stage == now.stages - 1
     error = now.force_rmse[-1] if now.force_rmse else None
     if now.levels is None:
-        parts = [f"{now.accurate_share:.1%} accurate (wanted {rules.accurate:.1%})"]
-        done = now.accurate_share >= rules.accurate
+        parts = [f"{now.accurate_fraction:.1%} accurate (wanted {rules.accurate:.1%})"]
+        done = now.accurate_fraction >= rules.accurate
     else:
         parts = [f"the window's lower level is {now.levels[-1]:.3g} after {len(now.levels)} iterations of the stage"]
         done = _has_settled(now.levels, rules)
@@ -130,7 +130,7 @@ def _stage_is_done(now: Standing, rules: Rules) -> tuple[bool, str]:
 
 
 def _has_settled(levels: Sequence[float], rules: Rules) -> bool:
-    """Each of the last `over` changes of the level was a small share of it."""
+    """Each of the last `over` changes of the level was a small fraction of it."""
     if len(levels) <= rules.over:
         return False
     lately = levels[-rules.over - 1 :]

@@ -26,7 +26,7 @@ REASONS = (
 class Limits:
     """What a frame must hold.
 
-    min_distance      share of the sum of the two covalent radii (Cordero et al., Dalton Trans. 2832 (2008))
+    min_distance      fraction of the sum of the two covalent radii (Cordero et al., Dalton Trans. 2832 (2008))
     max_length_ratio  of the longest to the shortest cell vector
     min_angle         between two cell vectors, °
     volume_per_atom   range, Å³

@@ -8,31 +8,31 @@ from scipy.optimize import linprog
 from lamflow.data.frames import Floats
 
 
-def above_hull(shares: Floats, enthalpies: Floats, reference: tuple[Floats, Floats] | None = None) -> Floats:
+def above_hull(fractions: Floats, enthalpies: Floats, reference: tuple[Floats, Floats] | None = None) -> Floats:
     """How far each entry lies above the convex hull, (n,) in eV/atom.
 
-    shares      (n, k) share of each of k elements in n entries; rows add up to 1
+    fractions   (n, k) fraction of each of k elements in n entries; rows add up to 1
     enthalpies  (n,) eV/atom
-    reference   shares and enthalpies of the entries that span the hull; the entries themselves if absent
+    reference   fractions and enthalpies of the entries that span the hull; the entries themselves if absent
 
     The hull at a composition is the lowest enthalpy of any mixture of entries with that composition, a linear program;
     so pure elements need not be among the entries. An entry outside of what the reference spans gets NaN.
     """
-    known, values = reference if reference is not None else (shares, enthalpies)
+    known, values = reference if reference is not None else (fractions, enthalpies)
     best: dict[tuple[float, ...], float] = {}
-    for share, value in zip(np.round(known, 9).tolist(), values.tolist(), strict=True):
-        key = tuple(share)
+    for fraction, value in zip(np.round(known, 9).tolist(), values.tolist(), strict=True):
+        key = tuple(fraction)
         if np.isfinite(value) and value < best.get(key, np.inf):
             best[key] = value
     if not best:
-        return np.full(len(shares), np.nan)
+        return np.full(len(fractions), np.nan)
     corners, costs = np.array(list(best)), np.array(list(best.values()))
     levels: dict[tuple[float, ...], float] = {}
-    found = np.full(len(shares), np.nan)
-    for place, share in enumerate(np.round(shares, 9)):
-        key = tuple(share.tolist())
+    found = np.full(len(fractions), np.nan)
+    for place, fraction in enumerate(np.round(fractions, 9)):
+        key = tuple(fraction.tolist())
         if key not in levels:
-            mix = linprog(costs, A_eq=corners.T, b_eq=share, bounds=(0, None), method="highs")
+            mix = linprog(costs, A_eq=corners.T, b_eq=fraction, bounds=(0, None), method="highs")
             levels[key] = float(mix.fun) if mix.success else np.nan
         found[place] = enthalpies[place] - levels[key]
     return found

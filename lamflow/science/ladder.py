@@ -30,8 +30,8 @@ def moved(stage: Stage, now: Sequence[int], seen: Sequence[GroupSeen]) -> list[i
         own = next((item for item in seen if item.group == place), None)
         if own is None or not ladder or not isinstance(group, WalkerSettings) or group.climb is None:
             continue
-        if own.failed_share >= group.climb.failed:
+        if own.failed_fraction >= group.climb.failed:
             found[place] = max(0, now[place] - 1)
-        elif own.accurate_share >= group.climb.safe:
+        elif own.accurate_fraction >= group.climb.safe:
             found[place] = min(len(ladder) - 1, now[place] + 1)
     return found

@@ -209,8 +209,8 @@ class _Fire:
         if velocity is None:
             velocity = np.zeros_like(force)
         elif float((force * velocity).sum()) > 0:
-            share = self.mixing[place] * np.linalg.norm(velocity) / max(float(np.linalg.norm(force)), 1e-300)
-            velocity = (1 - self.mixing[place]) * velocity + share * force
+            fraction = self.mixing[place] * np.linalg.norm(velocity) / max(float(np.linalg.norm(force)), 1e-300)
+            velocity = (1 - self.mixing[place]) * velocity + fraction * force
             if self.downhill[place] > 5:
                 self.dt[place] = min(1.1 * self.dt[place], 1.0)
                 self.mixing[place] *= 0.99

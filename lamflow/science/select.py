@@ -29,14 +29,14 @@ class Window:
         return accurate, candidates, len(deviation) - accurate - candidates
 
 
-def adaptive_window(deviation: Floats, high: float, candidates: int, share: float) -> Window:
+def adaptive_window(deviation: Floats, high: float, candidates: int, fraction: float) -> Window:
     """The window whose candidates are the most uncertain frames below `high`.
 
-    At least `candidates` of them, and at least `share` of all frames, as far as there are so many below `high`;
+    At least `candidates` of them, and at least `fraction` of all frames, as far as there are so many below `high`;
     `low` is the smallest deviation among them. Frames whose deviation is not a number count, and are never candidates.
     """
     below = deviation[deviation < high]
-    wanted = min(len(below), max(candidates, int(np.ceil(share * len(deviation)))))
+    wanted = min(len(below), max(candidates, int(np.ceil(fraction * len(deviation)))))
     if wanted == 0:
         return Window(high, high)
     return Window(float(np.partition(below, len(below) - wanted)[len(below) - wanted]), high)

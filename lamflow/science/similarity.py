@@ -73,12 +73,12 @@ def distance(first: Floats, second: Floats) -> float:
 
 def same(first: tuple[Frame, Floats], second: tuple[Frame, Floats], tolerance: float) -> bool:
     """Two crystals with their bond matrices have one composition and are alike."""
-    if _shares(first[0]) != _shares(second[0]):
+    if _fractions(first[0]) != _fractions(second[0]):
         return False
     return distance(first[1], second[1]) < tolerance
 
 
-def _shares(frame: Frame) -> dict[int, float]:
+def _fractions(frame: Frame) -> dict[int, float]:
     numbers, counts = np.unique(frame.numbers, return_counts=True)
     return {int(number): round(int(count) / frame.natoms, 9) for number, count in zip(numbers, counts, strict=True)}
 

@@ -155,8 +155,8 @@ def _gap(positions: Floats, cell: Floats, pbc: bool, rng: np.random.Generator) -
 
 
 def _occupation(composition: dict[str, float], sites: int) -> list[int]:
-    """Atomic numbers for `sites` sites; whole numbers of atoms as close to the shares as they can be."""
-    exact = {element: share * sites for element, share in composition.items()}
+    """Atomic numbers for `sites` sites; whole numbers of atoms as close to the fractions as they can be."""
+    exact = {element: fraction * sites for element, fraction in composition.items()}
     whole = {element: int(value) for element, value in exact.items()}
     by_remainder = sorted(exact, key=lambda element: whole[element] - exact[element])
     for element in by_remainder[: sites - sum(whole.values())]:

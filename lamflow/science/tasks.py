@@ -104,24 +104,24 @@ def deal(count: int, pods: int, pod: int) -> range:
     return range(pod, count, pods)
 
 
-def collected(shares: Iterable[TaskResult]) -> list[TaskResult]:
+def collected(partial: Iterable[TaskResult]) -> list[TaskResult]:
     """Tasks in their order; what several pods say of one task is added up."""
     tasks: dict[int, TaskResult] = {}
-    for share in sorted(shares, key=lambda task: task.number):
-        before = tasks.get(share.number)
+    for result in sorted(partial, key=lambda task: task.number):
+        before = tasks.get(result.number)
         if before is not None:
             dropped = Counter(before.dropped)
-            dropped.update(share.dropped)
-            share = share.model_copy(  # noqa: PLW2901  the sum takes its place
+            dropped.update(result.dropped)
+            result = result.model_copy(  # noqa: PLW2901  the sum takes its place
                 update={
-                    "frames": before.frames + share.frames,
+                    "frames": before.frames + result.frames,
                     "dropped": dict(dropped),
-                    "failed": before.failed or share.failed,
-                    "log": before.log or share.log,
-                    "seconds": before.seconds + share.seconds,
+                    "failed": before.failed or result.failed,
+                    "log": before.log or result.log,
+                    "seconds": before.seconds + result.seconds,
                 }
             )
-        tasks[share.number] = share
+        tasks[result.number] = result
     return list(tasks.values())
 
 

@@ -46,7 +46,7 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("every: 4", "every: 400", "every (400) is more than steps (40): no frame would be kept"),
         ("name: tiny", "name: Tiny Run", "name"),
         ("formula: Cu", "formula: CuAu", "formula 'CuAu' does not fit fcc"),
-        ("heldout: {share: 0.2}", "heldout: {}", "heldout: empty: give data, label or share"),
+        ("heldout: {fraction: 0.2}", "heldout: {}", "heldout: empty: give data, label or fraction"),
         ("temperatures: [300, 900], ", "", "temperatures are needed by method langevin"),
         ("label: [rattled]", "data: [nowhere.extxyz]", "no such file"),
         ("elements: [Cu]", "elements: [Cu, Fe]", "emt cannot treat Fe"),
@@ -57,7 +57,7 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("models: 3", "models: 1", "train.models: a committee needs two models at least"),
         (
             "seed: 3",
-            "seed: 3\ntasks: [{name: a, start: {label: [rattled]}, heldout: {share: 0.2}}]",
+            "seed: 3\ntasks: [{name: a, start: {label: [rattled]}, heldout: {fraction: 0.2}}]",
             "start: with tasks this belongs into a task",
         ),
         (
@@ -78,7 +78,12 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("temperatures: [300, 900]", "temperatures: [300, -9]", "-9 K: input should be greater than or equal to 0 K"),
         ("converge: {accurate: 0.999}", "converge:", "converge: must be a mapping of keys to values"),
         ("rule: fixed", "rule: fixd", "rule 'fixd' is not known here; did you mean 'fixed'?"),
-        ("heldout: {share: 0.2}", "heldout: {share: 1.0}", "heldout.share: 1.0"),
+        ("heldout: {fraction: 0.2}", "heldout: {fraction: 1.0}", "heldout.fraction: 1.0"),
+        (
+            "heldout: {fraction: 0.2}",
+            "heldout: {share: 0.2}",
+            "heldout.share: no such key; it is called 'fraction' now",
+        ),
         ("limit: 6", "limit: 6\n  filters: {volume_per_atom: [200, 2]}", "[200, 2] Å³ must be a range"),
         ("label: [rattled]", "label: [nobody]", "line 8    start.label: there is no structure set 'nobody'"),
     ],

@@ -84,10 +84,15 @@ def test_five_tasks_from_scratch_and_new_labels_go_to_the_explored_one(tmp_path:
     lj = {"engine": "ase", "calculator": "ase.calculators.lj.LennardJones",
           "arguments": {"sigma": 2.3, "epsilon": 0.1, "rc": 5.0, "smooth": True}}  # fmt: skip
     tasks: list[dict[str, object]] = [
-        {"name": symbol, "start": {"label": [symbol.lower()]}, "heldout": {"share": 0.25}, "label": {"engine": "emt"}}
+        {
+            "name": symbol,
+            "start": {"label": [symbol.lower()]},
+            "heldout": {"fraction": 0.25},
+            "label": {"engine": "emt"},
+        }
         for symbol in metals
     ]
-    tasks.append({"name": "Cu_LJ", "start": {"label": ["cu"]}, "heldout": {"share": 0.25}, "label": lj})
+    tasks.append({"name": "Cu_LJ", "start": {"label": ["cu"]}, "heldout": {"fraction": 0.25}, "label": lj})
     structures = [crystal(symbol, a, symbol.lower(), 8) for symbol, a in metals.items()]
     config = study(
         "many", {"input": model_input(DPA1), "steps": 300, "models": 2}, elements=list(metals), tasks=tasks,
@@ -116,7 +121,7 @@ def test_a_replayed_head_is_watched_and_forgetting_stops_the_run(lam: Path, tmp_
     tasks = [
         {"name": "silver", "head": "copper", "start": {"label": ["rattled"]}, "heldout": {"label": ["unseen"]},
          "label": {"engine": "emt"}},
-        {"name": "copper", "weight": 0.001, "start": {"label": ["cu"]}, "heldout": {"share": 0.5}, "label": {"engine": "emt"}},
+        {"name": "copper", "weight": 0.001, "start": {"label": ["cu"]}, "heldout": {"fraction": 0.5}, "label": {"engine": "emt"}},
     ]  # fmt: skip
     structures = [
         crystal("Ag", 4.09, "rattled", 8), crystal("Ag", 4.09, "unseen", 4), crystal("Ag", 4.09, "start", 2, 0),

@@ -325,7 +325,7 @@ def test_one_file_cannot_be_split_and_must_not_be_both(study: Path, tmp_path: Pa
     study.write_text(text)
     with pytest.raises(InputError, match="all start data lie in one file"):
         lamflow.load(study).check()
-    study.write_text(text.replace("heldout: {share: 0.2}", "heldout: {data: [cu.extxyz]}"))
+    study.write_text(text.replace("heldout: {fraction: 0.2}", "heldout: {data: [cu.extxyz]}"))
     with pytest.raises(InputError, match=r"start.data and heldout.data share \d+ frames"):
         lamflow.load(study).check()
 

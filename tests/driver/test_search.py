@@ -147,8 +147,8 @@ def test_what_an_interrupted_search_had_done_is_not_done_again(
     search = _search.Search(config, task, config.stages[0].explore[0], models, tmp_path / "work")  # type: ignore[arg-type]
     context = Context(0, 1, "explore-0", tmp_path / "work", tmp_path / "scratch", tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
-        search.run(context, tmp_path / "out" / "first", lambda share: None)
-    search.run(context, tmp_path / "out" / "second", lambda share: None)
+        search.run(context, tmp_path / "out" / "first", lambda fraction: None)
+    search.run(context, tmp_path / "out" / "second", lambda fraction: None)
     assert done == [1, 0, 2]
     for generation in (1, 2):
         mine = Explored.read(tmp_path / "out" / "second" / f"0-{generation}" / "explored.json").found

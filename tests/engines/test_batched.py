@@ -179,10 +179,10 @@ class TestDeepmd:
             tasks([start], tmp_path, temperature=0.0), committee[:1]
         )
         assert theirs.failure is None, theirs.log
-        shares = [
+        runs = [
             np.linalg.solve(cell.T, (a - a[0]).T).T for run in (ours, theirs) for a, cell in zip(run.positions, run.cells, strict=True)
         ]  # fmt: skip
-        for mine, other in zip(shares[:3], shares[3:], strict=True):
+        for mine, other in zip(runs[:3], runs[3:], strict=True):
             away = mine - other
             assert np.abs(away - np.round(away)).max() < 2e-4
         energies = [labels.energy for labels in committee[0].evaluate(list(ours))]

@@ -69,8 +69,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one small trained model."""
     pytest.importorskip("deepmd", reason='DeePMD-kit is missing: pip install "lamflow[deepmd]"')
     folder = tmp_path_factory.mktemp("deepmd")
-    shares: list[float] = []
-    steps = trainer(DeepmdTraining.model_validate(SMALL)).train(task(frames(), folder), shares.append)
+    fractions: list[float] = []
+    steps = trainer(DeepmdTraining.model_validate(SMALL)).train(task(frames(), folder), fractions.append)
     assert steps == 200
     return folder
 
@@ -109,7 +109,7 @@ class TestTraining:
             (given.scratch / name).write_bytes(text.replace(b"model-scratch", b"again-scratch"))
         spec = training_input(DeepmdTraining.model_validate(SMALL), given)
         (given.scratch / "input.json").write_text(json.dumps(spec, indent=1, sort_keys=True))
-        made.train(given, lambda share: None)
+        made.train(given, lambda fraction: None)
         curve = np.loadtxt(given.output / "lcurve.out")
         assert curve[0, 0] >= 100, "the first hundred steps were done again"
 
@@ -117,21 +117,21 @@ class TestTraining:
         made = trainer(DeepmdTraining.model_validate(SMALL))
         before = errors(made.load(trained / "model").evaluate(copper), evaluator(Emt()).evaluate(copper))
         given = task(frames(), trained, "next", previous=trained / "model")
-        assert made.train(given, lambda share: None) == 20
+        assert made.train(given, lambda fraction: None) == 20
         after = errors(made.load(given.output).evaluate(copper), evaluator(Emt()).evaluate(copper))
         assert after.force_rmse < 2 * before.force_rmse
 
     def test_bad_input_shows_the_end_of_the_log(self, tmp_path: Path) -> None:
         wrong = {**SMALL, "input": {**SMALL["input"], "learning_rate": {"type": "nonsense"}}}  # type: ignore[dict-item]
         with pytest.raises(EngineError, match=r"dp --pt train failed.*nonsense"):
-            trainer(DeepmdTraining.model_validate(wrong)).train(task(frames(), tmp_path), lambda share: None)
+            trainer(DeepmdTraining.model_validate(wrong)).train(task(frames(), tmp_path), lambda fraction: None)
 
     def test_compressed_models_say_the_same(self, trained: Path, copper: list[Frame]) -> None:
         from lamflow.engines.deepmd.model import DeepmdModel
 
         made = trainer(DeepmdTraining.model_validate({**SMALL, "compress": True}))
         given = task(frames(), trained, "small", previous=trained / "model")
-        made.train(given, lambda share: None)
+        made.train(given, lambda fraction: None)
         whole = made.load(given.output).evaluate(copper)
         compressed = DeepmdModel(given.output / "model.pth").evaluate(copper)
         for one, other in zip(whole, compressed, strict=True):

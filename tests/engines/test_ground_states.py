@@ -33,5 +33,5 @@ def test_the_enumeration_is_exhaustive() -> None:
 
 def test_the_search_finds_every_ground_state(benchmark: ModuleType) -> None:
     states = benchmark.ground_states()
-    assert [(state.share, state.space_group) for state in states] == [(0.0, 194), (0.25, 139), (0.5, 51), (1.0, 225)]
+    assert [(state.fraction, state.space_group) for state in states] == [(0.0, 194), (0.25, 139), (0.5, 51), (1.0, 225)]
     assert benchmark.relaxations_needed(states, seed=8, most=120) is not None

@@ -89,11 +89,11 @@ class TestVasp:
         failed(vasp.read_outcar(put("vasp-5.4.4-unfinished.OUTCAR", "OUTCAR"), silicon(1)), "incomplete")
         failed(vasp.read_outcar(tmp_path / "none", silicon(1)), "incomplete")
 
-    @pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.95, 0.99])
-    def test_a_cut_off_outcar_never_gives_labels(self, put: Put, share: float) -> None:
+    @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.8, 0.95, 0.99])
+    def test_a_cut_off_outcar_never_gives_labels(self, put: Put, fraction: float) -> None:
         path = put("vasp-6.2.0-converged.OUTCAR", "OUTCAR")
         frame, text = self.frame_of(path), path.read_text()
-        path.write_text(text[: int(share * len(text))])
+        path.write_text(text[: int(fraction * len(text))])
         failed(vasp.read_outcar(path, frame), "incomplete")
 
     def test_an_outcar_of_another_structure_is_refused(self, put: Put) -> None:
@@ -202,7 +202,7 @@ class TestVasp:
         """Nothing of a POTCAR outlives the run, and another POTCAR than at first is refused."""
         config = parse(
             "name: x\nelements: [Si]\nstructures: [{name: s, crystal: {formula: Si, lattice: diamond}}]\n"
-            f"start: {{label: [s]}}\nheldout: {{share: 0.5}}\ntrain: {{engine: pair}}\n"
+            f"start: {{label: [s]}}\nheldout: {{fraction: 0.5}}\ntrain: {{engine: pair}}\n"
             f"label: {{engine: vasp, potcars: {potcars}, kspacing: 0.5, command: ['true']}}\n"
         )
         settings = config.labeler().pinned(config)
@@ -219,7 +219,7 @@ class TestVasp:
     def test_a_missing_potcar_is_found_before_the_run(self, potcars: Path) -> None:
         text = (
             "name: x\nelements: [Si, O]\nstructures: [{name: s, crystal: {formula: Si, lattice: diamond}}]\n"
-            "start: {label: [s]}\nheldout: {share: 0.5}\ntrain: {engine: pair}\n"
+            "start: {label: [s]}\nheldout: {fraction: 0.5}\ntrain: {engine: pair}\n"
             f"label: {{engine: vasp, potcars: {potcars}, kspacing: 0.5}}\n"
         )
         config = parse(text)
@@ -261,11 +261,11 @@ class TestAbacus:
         put("abacus-3.10.0-no-forces.log", abacus.LOG)
         failed(abacus.read_output(tmp_path, self.frame(put)), "incomplete")
 
-    @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-    def test_a_cut_off_log_never_gives_labels(self, put: Put, tmp_path: Path, share: float) -> None:
+    @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
+    def test_a_cut_off_log_never_gives_labels(self, put: Put, tmp_path: Path, fraction: float) -> None:
         path, frame = put("abacus-3.4.0-converged.log", abacus.LOG), self.frame(put)
         text = path.read_text()
-        path.write_text(text[: int(share * len(text))])
+        path.write_text(text[: int(fraction * len(text))])
         labeler = abacus.AbacusLabeler(abacus.Abacus.model_construct(remedies={}))
         failed(labeler._read(labeler.settings, frame, tmp_path), "incomplete")
 

@@ -65,8 +65,8 @@ def rmse(model: object, frames: list[Frame], offset: float = 0.0) -> tuple[float
     return found.force_rmse, found.energy_rmse
 
 
-def quiet(share: float) -> None:
-    del share
+def quiet(fraction: float) -> None:
+    del fraction
 
 
 class TestCard:
@@ -382,7 +382,7 @@ class TestExamination:
             examine(config_of(train={"phases": [], "input_file": tmp_path / "input.json"}))
 
     def test_tasks_say_where_they_start(self, lam: Path) -> None:
-        start = {"start": {"label": ["rattled"]}, "heldout": {"share": 0.2}, "label": {"engine": "emt"}}
+        start = {"start": {"label": ["rattled"]}, "heldout": {"fraction": 0.2}, "label": {"engine": "emt"}}
         raw = {**yaml.safe_load(STUDY), "train": {"engine": "deepmd", "models": 2, "pretrained": {"file": lam},
                "phases": [{"start_from": "finetune"}]}}  # fmt: skip
         for key in ("start", "heldout", "label"):
@@ -442,7 +442,8 @@ class TestPhases:
     def test_old_and_new_data_in_a_stated_share(self, tmp_path: Path) -> None:
         old, new = silver(tmp_path), data(tmp_path / "new", labeled(metal("Cu", 3, 1)))
         settings = self.settings(
-            phases=[{"old_data_share": 0.25, "loss": {"start_pref_f": 5.0}, "start_lr": 0.1}], input=model_input(DPA1)
+            phases=[{"old_data_fraction": 0.25, "loss": {"start_pref_f": 5.0}, "start_lr": 0.1}],
+            input=model_input(DPA1),
         )
         task = training(tmp_path, "x", new + old, new=new, iteration=1)
         spec = training_input(settings, task)

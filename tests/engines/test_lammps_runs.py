@@ -53,7 +53,7 @@ def train(folder: Path, frames: list[Frame], labels: list[Labels], seed: int, **
         output=folder / f"model-{seed}", scratch=folder / f"scratch-{seed}",
     )  # fmt: skip
     with contextlib.chdir(folder):  # DeePMD-kit leaves files in the current directory
-        made.train(task, lambda share: None)
+        made.train(task, lambda fraction: None)
     return made.load(task.output)
 
 

@@ -33,13 +33,13 @@ class TestModel(EvaluatorConformance):
     @pytest.fixture
     def engine(self, task: TrainingJob) -> Evaluator:
         made = trainer(PairTraining(engine="pair"))
-        made.train(task, lambda share: None)
+        made.train(task, lambda fraction: None)
         return made.load(task.output)
 
 
 def test_it_learns(task: TrainingJob, copper: list[Frame]) -> None:
     made = trainer(PairTraining(engine="pair"))
-    made.train(task, lambda share: None)
+    made.train(task, lambda fraction: None)
     truth = evaluator(Emt()).evaluate(copper)
     found = errors(made.load(task.output).evaluate(copper), truth)
     assert found.force_rmse < 0.25 * found.force_size

@@ -94,7 +94,7 @@ def test_settings_that_would_label_something_else(given: dict[str, object], expe
 
 
 def test_species_are_told_apart_in_every_order(tmp_path: Path) -> None:
-    """Two pseudopotentials of the same name, a key of one species, and moments as the share of its valence electrons."""
+    """Two pseudopotentials of the same name, a key of one species, and moments as the fraction of its valence electrons."""
     for element, electrons in (("Si", 4), ("O", 6)):
         (tmp_path / element).mkdir()
         (tmp_path / element / "pbe.upf").write_text(f'<PP_HEADER z_valence="{electrons}.0"/>')
@@ -113,8 +113,8 @@ def test_species_are_told_apart_in_every_order(tmp_path: Path) -> None:
         assert [f"starting_magnetization({place})", "=", "0.5"] in words
         assert "(3)" not in str(made["pw.in"])
     own = {"nspin": 2, "Starting_Magnetization(O)": 0.3}
-    by_share = settings.model_copy(update={"magnetic_moments": {}, "input": {"system": own}})
-    text = str(QeLabeler(by_share).files(by_share, frame)["pw.in"]).lower().split()
+    by_fraction = settings.model_copy(update={"magnetic_moments": {}, "input": {"system": own}})
+    text = str(QeLabeler(by_fraction).files(by_fraction, frame)["pw.in"]).lower().split()
     assert text[text.index("starting_magnetization(1)") + 2] == "0.3"
     with pytest.raises(ValueError, match=r"label.pseudopotentials: there is none for Fe"):
         QeLabeler(settings).files(settings, Frame(np.array([26]), np.zeros((1, 3)), np.eye(3) * 5))

@@ -277,7 +277,7 @@ def test_dpgen2(place: Path) -> None:
     assert second["structures"] == ["conf-1"]
     assert second["variables"] == {"V_TEMP": [300], "V_NSTEPS": [200]}
     window = config.select.window.model_dump()
-    assert window == {"rule": "adaptive", "high": 0.6, "candidates": 50, "share": 0.1, "settled": 0.01, "over": 2}
+    assert window == {"rule": "adaptive", "high": 0.6, "candidates": 50, "fraction": 0.1, "settled": 0.01, "over": 2}
     assert config.budget.iterations == 7
     assert config.pods.explore.tasks_per_pod == 4
     assert config.pods.explore.gpus == 2

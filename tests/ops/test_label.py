@@ -23,7 +23,7 @@ name: {name}
 elements: [Cu, H]
 structures: [{{name: s, crystal: {{formula: Cu, lattice: fcc}}}}]
 start: {{label: [s]}}
-heldout: {{share: 0.5}}
+heldout: {{fraction: 0.5}}
 train: {{engine: pair}}
 label: {label}
 """

@@ -25,7 +25,7 @@ class Out(NamedTuple):
     files: Path
     count: int
     word: str
-    share: float
+    fraction: float
 
 
 @op
@@ -83,7 +83,7 @@ def call(name: str, root: Path, timeout: float = 60, **parameters: int) -> subpr
 
 def test_signs_come_from_the_types() -> None:
     assert good.inputs == {"first": (Path, False), "second": (Path, True), "number": (int, False)}
-    assert good.outputs == {"files": Path, "count": int, "word": str, "share": float}
+    assert good.outputs == {"files": Path, "count": int, "word": str, "fraction": float}
 
 
 def test_it_is_a_dflow_op_template_without_secrets_or_pickles() -> None:
@@ -95,7 +95,7 @@ def test_it_is_a_dflow_op_template_without_secrets_or_pickles() -> None:
     assert set(template.inputs.artifacts) == {"first", "second"}
     assert template.inputs.artifacts["second"].optional
     assert {"pod", "pods", "number"} <= set(template.inputs.parameters)
-    assert set(template.outputs.parameters) == {"count", "word", "share"}
+    assert set(template.outputs.parameters) == {"count", "word", "fraction"}
     assert template.outputs.artifacts["files"].save[0].key == "a/b"
     for word in ("pickle", "secret", "token", "password"):
         assert word not in template.script

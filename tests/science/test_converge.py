@@ -10,7 +10,7 @@ from lamflow.science.converge import Rules, Standing, decide
 
 RULES = Rules(accurate=0.9, heldout_force_rmse=0.05, plateau=None, iterations=5, labels=100)
 NOW = Standing(
-    iteration=2, stage=0, stages=2, stage_iteration=1, stage_limit=None, accurate_share=0.5, candidates=10,
+    iteration=2, stage=0, stages=2, stage_iteration=1, stage_limit=None, accurate_fraction=0.5, candidates=10,
     force_rmse=[0.2, 0.1], labels=40,
 )  # fmt: skip
 
@@ -19,15 +19,15 @@ NOW = Standing(
     ("change", "action", "converged", "reason"),
     [
         ({}, "label", False, "50.0% accurate"),
-        ({"accurate_share": 0.95}, "advance", False, "the stage has converged"),
-        ({"accurate_share": 0.95, "stage": 1}, "label", False, "held-out force RMSE 0.1000 eV/Å (wanted 0.05 eV/Å)"),
-        ({"accurate_share": 0.95, "stage": 1, "force_rmse": [0.2, 0.04]}, "stop", True, "converged"),
+        ({"accurate_fraction": 0.95}, "advance", False, "the stage has converged"),
+        ({"accurate_fraction": 0.95, "stage": 1}, "label", False, "held-out force RMSE 0.1000 eV/Å (wanted 0.05 eV/Å)"),
+        ({"accurate_fraction": 0.95, "stage": 1, "force_rmse": [0.2, 0.04]}, "stop", True, "converged"),
         ({"iteration": 5}, "stop", False, "budget of 5 iterations"),
         ({"labels": 100}, "stop", False, "budget of 100 labels"),
         ({"candidates": 0}, "advance", False, "nothing new"),
         ({"candidates": 0, "stage": 1}, "stop", False, "nothing new"),
         ({"stage": 1, "stage_limit": 1}, "stop", False, "the last stage has had its 1 iterations"),
-        ({"iteration": 5, "accurate_share": 0.95, "stage": 1, "force_rmse": [0.04]}, "stop", True, "converged"),
+        ({"iteration": 5, "accurate_fraction": 0.95, "stage": 1, "force_rmse": [0.04]}, "stop", True, "converged"),
     ],
 )
 def test_decisions(change: dict[str, object], action: str, converged: bool, reason: str) -> None:
@@ -43,7 +43,7 @@ def test_a_plateau_ends_a_stage() -> None:
 
 
 def test_an_adaptive_window_is_done_when_its_level_has_settled() -> None:
-    now = replace(NOW, accurate_share=0.99)
+    now = replace(NOW, accurate_fraction=0.99)
     assert decide(replace(now, levels=[0.3]), RULES).action == "label"
     assert decide(replace(now, levels=[0.3, 0.2, 0.199]), RULES).action == "label"
     assert decide(replace(now, levels=[0.3, 0.2, 0.199, 0.198]), RULES).action == "advance"
@@ -57,7 +57,7 @@ def test_an_adaptive_window_is_done_when_its_level_has_settled() -> None:
         stages=st.just(2),
         stage_iteration=st.integers(1, 5),
         stage_limit=st.none() | st.integers(1, 4),
-        accurate_share=st.floats(0, 1),
+        accurate_fraction=st.floats(0, 1),
         candidates=st.integers(0, 5),
         force_rmse=st.lists(st.floats(0.01, 1), min_size=1, max_size=6),
         labels=st.integers(0, 120),
@@ -73,7 +73,9 @@ def test_no_label_is_paid_for_beyond_the_budget(now: Standing) -> None:
 
 
 def test_forgetting_ends_a_run_whatever_else_holds() -> None:
-    now = replace(NOW, accurate_share=0.99, stage=1, force_rmse=[0.01], forgotten="the models forget Domains_Alloy: …")
+    now = replace(
+        NOW, accurate_fraction=0.99, stage=1, force_rmse=[0.01], forgotten="the models forget Domains_Alloy: …"
+    )
     found = decide(now, RULES)
     assert (found.action, found.converged) == ("stop", False)
     assert "forget Domains_Alloy" in found.reason
@@ -81,7 +83,7 @@ def test_forgetting_ends_a_run_whatever_else_holds() -> None:
 
 def test_students_are_done_when_their_own_trajectories_are_good() -> None:
     rules = replace(RULES, trajectory_force_rmse=0.1, heldout_force_rmse=None)
-    now = replace(NOW, accurate_share=0.99, stage=1, trajectory_rmse=0.2)
+    now = replace(NOW, accurate_fraction=0.99, stage=1, trajectory_rmse=0.2)
     assert decide(now, rules).action == "label"
     found = decide(replace(now, trajectory_rmse=0.05), rules)
     assert found.converged

@@ -9,14 +9,14 @@ from lamflow.science.hull import above_hull
 
 
 def test_a_binary_hull_by_hand() -> None:
-    shares = np.array([[1, 0], [0, 1], [0.5, 0.5], [0.5, 0.5], [0.75, 0.25]])
-    found = above_hull(shares, np.array([0.0, 1.0, -1.0, 0.0, 0.0]))
+    fractions = np.array([[1, 0], [0, 1], [0.5, 0.5], [0.5, 0.5], [0.75, 0.25]])
+    found = above_hull(fractions, np.array([0.0, 1.0, -1.0, 0.0, 0.0]))
     assert found == pytest.approx([0, 0, 0, 1.0, 0.5])
 
 
 def test_end_members_may_be_compounds() -> None:
-    shares = np.array([[0.5, 0.5], [0.25, 0.75], [0.4, 0.6]])
-    found = above_hull(shares, np.array([0.0, 0.0, 0.3]))
+    fractions = np.array([[0.5, 0.5], [0.25, 0.75], [0.4, 0.6]])
+    found = above_hull(fractions, np.array([0.0, 0.0, 0.3]))
     assert found == pytest.approx([0, 0, 0.3])
 
 

@@ -24,12 +24,12 @@ def test_every_frame_is_accurate_candidate_or_failed(deviation: np.ndarray, low:
 
 @given(deviation_arrays, st.floats(0.1, 2), st.integers(1, 20), st.floats(0, 0.5))
 def test_an_adaptive_window_holds_as_many_as_wanted(
-    deviation: np.ndarray, high: float, wanted: int, share: float
+    deviation: np.ndarray, high: float, wanted: int, fraction: float
 ) -> None:
-    window = adaptive_window(deviation, high, wanted, share)
+    window = adaptive_window(deviation, high, wanted, fraction)
     found = window.candidates(deviation)
     below = int((deviation < high).sum())
-    assert len(found) >= min(below, max(wanted, int(np.ceil(share * len(deviation)))))
+    assert len(found) >= min(below, max(wanted, int(np.ceil(fraction * len(deviation)))))
     outside = np.setdiff1d(np.flatnonzero(deviation < high), found)
     if len(found) and len(outside):
         assert deviation[outside].max() < deviation[found].min()

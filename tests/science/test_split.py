@@ -7,9 +7,9 @@ from lamflow.science.split import heldout_groups
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=60), st.floats(0.01, 0.99), st.integers(0, 99))
-def test_groups_are_held_out_whole_and_never_all(groups: list[str], share: float, seed: int) -> None:
-    held = heldout_groups(groups, share, seed)
-    assert held == heldout_groups(groups, share, seed)
+def test_groups_are_held_out_whole_and_never_all(groups: list[str], fraction: float, seed: int) -> None:
+    held = heldout_groups(groups, fraction, seed)
+    assert held == heldout_groups(groups, fraction, seed)
     if len(set(groups)) < 2:
         assert held == set()
     else:

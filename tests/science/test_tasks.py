@@ -19,17 +19,17 @@ def task_result(number: int, **more: object) -> TaskResult:
 def test_every_task_is_dealt_out_once(count: int, pods: int) -> None:
     dealt = [number for pod in range(pods) for number in deal(count, pods, pod)]
     assert sorted(dealt) == list(range(count))
-    shares = [task_result(number) for pod in range(pods) for number in deal(count, pods, pod)]
-    assert [task.number for task in collected(shares)] == list(range(count))
+    partial = [task_result(number) for pod in range(pods) for number in deal(count, pods, pod)]
+    assert [task.number for task in collected(partial)] == list(range(count))
 
 
-def test_shares_of_one_task_are_added_up() -> None:
-    shares = [
+def test_partial_results_of_one_task_are_added_up() -> None:
+    partial = [
         task_result(1, frames=3, dropped={"atoms too close": 2}),
         task_result(0),
         task_result(1, frames=4, dropped={"atoms too close": 1}, failed="it broke"),
     ]
-    first, second = collected(shares)
+    first, second = collected(partial)
     assert (first.number, first.frames) == (0, 0)
     assert (second.frames, second.dropped, second.failed) == (7, {"atoms too close": 3}, "it broke")
 

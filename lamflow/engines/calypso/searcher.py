@@ -101,13 +101,13 @@ class CalypsoSearcher:
         exchange.write_generation(frames, job.generation)
 
     def _write_hull(self, exchange: Exchange, last: int) -> None:
-        """Qhull's input of all that has been found: share of the second, third, … element and enthalpy in eV/atom."""
+        """Qhull's input of all structures so far: fraction of the second, third, … element and enthalpy in eV/atom."""
         rows = []
         for generation in range(1, last + 1):
             for each in particles(exchange, generation):
                 if each.enthalpy is not None:
-                    shares = [(each.frame.numbers == number).mean() for number in self.settings.numbers[1:]]
-                    rows.append(" ".join(f"{value:.8f}" for value in (*shares, each.enthalpy)))
+                    fractions = [(each.frame.numbers == number).mean() for number in self.settings.numbers[1:]]
+                    rows.append(" ".join(f"{value:.8f}" for value in (*fractions, each.enthalpy)))
         write_whole(exchange.folder / HULL, "\n".join([str(len(self.settings.numbers)), str(len(rows)), *rows]) + "\n")
 
     def _run(self, exchange: Exchange, job: SearchJob) -> None:

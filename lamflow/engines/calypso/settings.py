@@ -12,14 +12,14 @@ from pydantic import Field, StringConstraints, model_validator
 
 from lamflow.config.engines import FolderSettings, SearcherSettings
 from lamflow.config.section import Element, InputFile
-from lamflow.units import Length, Share
+from lamflow.units import Fraction, Length
 
 Count = Annotated[int, Field(ge=1, le=200)]
 Range = tuple[Annotated[int, Field(ge=0, le=200)], Annotated[int, Field(ge=0, le=200)]]
 Volume = Annotated[float, Field(gt=0)]
 Pair = Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]?-[A-Z][a-z]?$")]
 DENSEST = math.pi / math.sqrt(18)
-"""Share of space that equal spheres fill at most."""
+"""Fraction of space that equal spheres fill at most."""
 MANY = 20_000
 """More compositions than this are not a search any more."""
 
@@ -41,22 +41,22 @@ class CalypsoSearch(SearcherSettings):
     volumes: dict[Element, Volume] = Field(default_factory=dict)
     """Volume of an atom of each element in Å³; estimated for those that are absent."""
     min_distance: float = Field(0.7, gt=0, lt=2)
-    """Smallest distance of two atoms as a share of the sum of their covalent radii."""
+    """Smallest distance of two atoms as a fraction of the sum of their covalent radii."""
     distances: dict[Pair, Length] = Field(default_factory=dict)
     """Smallest distances in Å of pairs like `Al-Cu`, where `min_distance` will not do."""
     space_groups: tuple[Annotated[int, Field(ge=1, le=230)], Annotated[int, Field(ge=1, le=230)]] = (2, 230)
     """First and last space group of the random structures."""
-    pso_ratio: Share = 0.6
-    """Share of each generation that the swarm makes; the others are new random structures."""
-    exchange: Share = 0.5
-    """Share of the swarm's structures that are made by exchanging or replacing elements in a superlattice of one of the
-    best, which no move of a swarm does; 0 is CALYPSO's own algorithm."""
+    pso_ratio: Fraction = 0.6
+    """Fraction of each generation that the swarm makes; the others are new random structures."""
+    exchange: Fraction = 0.5
+    """Fraction of the swarm's structures that are made by exchanging or replacing elements in a superlattice of one of
+    the best, which no move of a swarm does; 0 is CALYPSO's own algorithm."""
     swarm: Literal["local", "global"] = "local"
     """`local`: each structure is drawn to the most alike of the `leaders`; `global`: all to the best one."""
     leaders: int = Field(4, ge=1)
     """Best structures that draw the others in a local swarm."""
-    penalty: Share = 0.4
-    """The worst share of a generation is not followed up but replaced."""
+    penalty: Fraction = 0.4
+    """The worst fraction of a generation is not followed up but replaced."""
     command: list[str] = Field(["calypso.x"], min_length=1)
     """How CALYPSO is started, for `search: binary`."""
     input: InputFile | None = None

@@ -32,7 +32,7 @@ FASTEST = 0.1
 LENGTHS, ANGLES = (0.6, 1.7), (40.0, 140.0)
 """How much a cell's length may change in one move, and the angles in ° that it may have."""
 FLATTEST = 0.1
-"""Smallest volume of a cell as a share of the product of its lengths."""
+"""Smallest volume of a cell as a fraction of the product of its lengths."""
 TRIES = 30
 """Moves or random structures that are tried before one that is much like another is taken."""
 IMPOSSIBLE = 3
@@ -96,16 +96,16 @@ class Seen:
 def ranking(settings: CalypsoSearch, past: Sequence[Particle]) -> Floats:
     """Fitness of each particle, (n,) in eV/atom above the hull of all of them; infinite for failures."""
     numbers = np.array(settings.numbers)
-    shares = np.array([(each.frame.numbers[:, None] == numbers).mean(axis=0) for each in past]).reshape(
+    fractions = np.array([(each.frame.numbers[:, None] == numbers).mean(axis=0) for each in past]).reshape(
         -1, len(numbers)
     )
     enthalpies = np.array([np.inf if each.enthalpy is None else each.enthalpy for each in past])
-    found = above_hull(shares, enthalpies)
+    found = above_hull(fractions, enthalpies)
     return np.where(np.isfinite(found), found, np.inf)
 
 
 def _parents(settings: CalypsoSearch, past: Sequence[Particle]) -> list[Particle]:
-    """The best structures of all generations, each once: as many as a generation has, less the share of the worst.
+    """The best structures of all generations, each once: as many as a generation has, less the worst.
 
     The best of every ratio of the elements come first, then the second, and so on, the nearest to the hull first.
     """

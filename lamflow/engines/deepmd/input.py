@@ -151,9 +151,9 @@ def _data(data: Spec, systems: Sequence[Path], new: Sequence[Path], phase: Phase
     """The section of one data set. What the last iteration labeled comes last."""
     old, added = [path for path in systems if path not in new], [path for path in systems if path in new]
     made = {**data, "systems": [str(system) for system in (*old, *added)]}
-    if phase.old_data_share is not None and old and added:
-        share, count = phase.old_data_share, len(old)
-        made["auto_prob"] = f"prob_sys_size;0:{count}:{share:g};{count}:{count + len(added)}:{1 - share:g}"
+    if phase.old_data_fraction is not None and old and added:
+        fraction, count = phase.old_data_fraction, len(old)
+        made["auto_prob"] = f"prob_sys_size;0:{count}:{fraction:g};{count}:{count + len(added)}:{1 - fraction:g}"
     return made
 
 

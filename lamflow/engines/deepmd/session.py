@@ -163,8 +163,8 @@ class DeepmdSession:
             nearby = torch.cat([nearby, filler], dim=-1)
         own = torch.gather(inside, 1, image[:, :, None].expand(-1, -1, 3))
         if self.pbc:
-            shares = torch.linalg.solve(cells.transpose(1, 2), (extended - own).transpose(1, 2)).transpose(1, 2)
-            batch.away = torch.round(shares)
+            fractions = torch.linalg.solve(cells.transpose(1, 2), (extended - own).transpose(1, 2)).transpose(1, 2)
+            batch.away = torch.round(fractions)
         else:
             batch.away = torch.zeros_like(extended)
         batch.origin, batch.cells = positions.clone(), cells.clone()

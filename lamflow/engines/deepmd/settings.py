@@ -14,7 +14,7 @@ from lamflow.config.engines import LabelerSettings, TrainerSettings
 from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.section import InputFile, Name, Section, expand
 from lamflow.errors import InputError
-from lamflow.units import Share
+from lamflow.units import Fraction
 
 if TYPE_CHECKING:
     from lamflow.config.schema import DataStudy
@@ -59,9 +59,9 @@ class Phase(Section):
     """Learning rate to begin with; that of `input` if absent."""
     loss: dict[str, float] = Field(default_factory=dict)
     """Prefactors of the loss that differ from `input`, like `start_pref_f`."""
-    old_data_share: Share | None = None
-    """Share of the batches that come from the data of earlier iterations, the rest from what the last one labeled; in
-    proportion to the frames if absent."""
+    old_data_fraction: Fraction | None = None
+    """Fraction of the batches that come from the data of earlier iterations, the rest from what the last one labeled;
+    in proportion to the frames if absent."""
     shift_energies: bool = True
     """With `as_is`: fit the energy of each element to the data. Forces stay as they are."""
 

@@ -265,8 +265,8 @@ def _boxed(frame: Frame) -> Frame:
     if not frame.pbc:
         middle = 0.5 * (frame.positions.min(axis=0) + frame.positions.max(axis=0))
         return replace(frame, positions=frame.positions - middle + ISOLATED_BOX / 2, cell=np.eye(3) * ISOLATED_BOX)
-    shares = np.linalg.solve(frame.cell.T, frame.positions.T).T
-    return replace(frame, positions=(shares - np.floor(shares)) @ frame.cell)
+    fractions = np.linalg.solve(frame.cell.T, frame.positions.T).T
+    return replace(frame, positions=(fractions - np.floor(fractions)) @ frame.cell)
 
 
 def _write_data(path: Path, frame: Frame, elements: list[str]) -> None:
