@@ -141,10 +141,10 @@ class ExplorerSettings(EngineSettings):
         return 60.0
 
 
-class Climb(Section):
-    """How `temperatures` become a ladder: explored one after the other, in the order of the list."""
+class Ramp(Section):
+    """How `temperatures` become a temperature ramp: explored one after the other, in the order of the list."""
 
-    safe: Fraction = 0.95
+    advance_at: Fraction = 0.95
     """Go on to the next temperature when at least this fraction of the frames is accurate."""
     failed: Fraction = 0.5
     """Go back to the one before when at least this fraction of the frames is above the window or of the runs failed."""
@@ -158,26 +158,28 @@ class WalkerSettings(ExplorerSettings):
     starts: int = Field(1, ge=1)
     """How many start structures each condition gets in an iteration, drawn without repetition while there are any."""
 
-    climb: Climb | None = None
-    """Explore the first of `temperatures` only, and climb to the next by itself when that one is safe. A stage is not
-    done before it has reached the last."""
+    ramp: Ramp | None = None
+    """Explore the first of `temperatures` only, and go on to the next by itself when enough of its frames are accurate.
+    A stage is not done before it has reached the last."""
 
     @model_validator(mode="after")
-    def _has_a_ladder(self) -> Self:
-        if self.climb is not None and len(self.ladder) < 2:
-            raise ValueError("climb: a ladder needs at least two temperatures")
+    def _has_a_ramp(self) -> Self:
+        if self.ramp is not None and len(self.ramp_temperatures) < 2:
+            raise ValueError("ramp: a temperature ramp needs at least two temperatures")
         return self
 
     @property
-    def ladder(self) -> list[float]:
+    def ramp_temperatures(self) -> list[float]:
         """The temperatures in their order, K."""
         return list(dict.fromkeys(c["temperature"] for c in self.conditions() if "temperature" in c))
 
-    def conditions_at(self, rung: int) -> list[dict[str, float]]:
-        """The conditions that are explored when a ladder stands at a rung; all of them without one."""
-        if self.climb is None:
+    def conditions_at(self, level: int) -> list[dict[str, float]]:
+        """The conditions that are explored at a level of the temperature ramp; all of them without a ramp."""
+        if self.ramp is None:
             return self.conditions()
-        return [condition for condition in self.conditions() if condition["temperature"] == self.ladder[rung]]
+        return [
+            condition for condition in self.conditions() if condition["temperature"] == self.ramp_temperatures[level]
+        ]
 
     @property
     def final_structures(self) -> str | None:

@@ -25,8 +25,10 @@ from lamflow.units import Unit
 Loc = tuple[str | int, ...]
 S = TypeVar("S", bound=Study)
 RENAMED = {
-    "old_data_fraction": "old_data_fraction",
-    "fraction": "fraction",
+    "old_data_share": "old_data_fraction",
+    "share": "fraction",
+    "climb": "ramp",
+    "safe": "advance_at",
 }
 """Keys of earlier versions and what they are called now."""
 

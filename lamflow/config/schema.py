@@ -332,7 +332,7 @@ class Config(TrainingStudy):
             )
         self._searches_fit()
         self._abilities_fit()
-        self._ladders_fit()
+        self._ramps_fit()
         for stage in self.stages if not self.train.uses_electronic_temperature else ():
             if any(isinstance(group, DynamicsSettings) and group.electronic_temperatures for group in stage.explore):
                 raise ValueError(
@@ -410,12 +410,12 @@ class Config(TrainingStudy):
                 if problem:
                     raise ValueError(f"stages.{stage.name}.explore: {problem}")
 
-    def _ladders_fit(self) -> None:
-        """Ladders climb by a fraction of accurate frames that means something."""
+    def _ramps_fit(self) -> None:
+        """Ramps advance by a fraction of accurate frames that means something."""
         for stage in self.stages if isinstance(self.select.window, AdaptiveWindow) else ():
-            if any(isinstance(group, WalkerSettings) and group.climb for group in stage.explore):
+            if any(isinstance(group, WalkerSettings) and group.ramp for group in stage.explore):
                 raise ValueError(
-                    f"stages.{stage.name}: climb goes by the fraction of accurate frames, which means nothing with an "
+                    f"stages.{stage.name}: ramp goes by the fraction of accurate frames, which means nothing with an "
                     "adaptive window; set select.window.rule: fixed"
                 )
 

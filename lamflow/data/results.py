@@ -119,7 +119,7 @@ class GroupSeen(Part):
 
     group: int
     temperature: float | None = None
-    """That its ladder stood at, K."""
+    """Of the level that its temperature ramp was at, K."""
     frames: int
     accurate: int
     failed: int
@@ -167,8 +167,8 @@ class Selected(Result):
     """Of the models on the frames that they explored themselves against the teacher, eV/Å."""
     chosen: list[Chosen]
     batches: int
-    decision: Literal["label", "climb", "advance", "stop"]
-    """Label and go on; go on without labels, on another rung of a ladder or in the next stage; or end the run."""
+    decision: Literal["label", "ramp", "advance", "stop"]
+    """Label and go on; go on without labels, at another level of a ramp or in the next stage; or end the run."""
     reason: str
     converged: bool = False
 

@@ -23,7 +23,7 @@ from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact, good_fr
 from lamflow.ops._read import read_structures
 from lamflow.ops._search import Search
 from lamflow.ops.operation import Context, op
-from lamflow.science.ladder import rungs
+from lamflow.science.ramp import ramp_levels
 from lamflow.science.tasks import PlannedTask, deal, plan_tasks
 
 
@@ -39,14 +39,14 @@ def explore(
 ) -> Explorations:
     """Run tasks pod, pod + pods, … of the iteration, except for searches that are split.
 
-    history  of the run, where a ladder asks for it
+    history  of the run, where a temperature ramp asks for it
     """
     config = stored(input)
     past = History.read(history / "history.json").iterations if history is not None else []
     committees = Models(config, models)
     starts = read_structures(structures)
     sizes = {name: len(frames) for name, frames in starts.items()}
-    planned = plan_tasks(config.stages[stage], sizes, iteration, config.seed, rungs(config.stages[stage], past))
+    planned = plan_tasks(config.stages[stage], sizes, iteration, config.seed, ramp_levels(config.stages[stage], past))
     tasks = [task for task in planned if not task.split]
     mine = [tasks[place] for place in deal(len(tasks), context.pods, context.pod)]
     out = context.out / "explored"

@@ -35,12 +35,12 @@ from lamflow.data.results import (
 from lamflow.ops._hulls import Found, change, hulls, regret
 from lamflow.ops._judge import FRAMES, good_frames
 from lamflow.ops._judge import RESULT as SHARE
-from lamflow.ops._ladders import climbing, fallen_back, groups_seen, require_frames
+from lamflow.ops._ramps import fallen_back, groups_seen, ramp_status, require_frames
 from lamflow.ops._read import Known, read_index
 from lamflow.ops.operation import Context, op
 from lamflow.science.converge import Rules, Standing, decide
-from lamflow.science.ladder import moved, rungs
 from lamflow.science.metrics import chosen_variant
+from lamflow.science.ramp import next_levels, ramp_levels
 from lamflow.science.select import Window, adaptive_window, limited, pick
 from lamflow.science.tasks import collected, deal, pods_needed, share_of, task_seconds
 
@@ -71,9 +71,9 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     shards = sorted(path.parent for path in explored.glob(f"*/{SHARE}"))
     found = [ExploredFrames.load(path / FRAMES) for path in shards]
     stage_settings = config.stages[stage]
-    standing = rungs(stage_settings, past)
+    levels = ramp_levels(stage_settings, past)
     tasks = {task.number: task for task in collected(t for path in shards for t in Explored.read(path / SHARE).tasks)}
-    fallen = fallen_back(config, stage_settings, standing, tasks, found)
+    fallen = fallen_back(config, stage_settings, levels, tasks, found)
     if fallen is not None:
         fallen.save(context.out / "selected" / RESULT)
         (context.out / "selected" / "batches").mkdir()
@@ -91,7 +91,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     rmse = _trajectory_rmse(config, found, tasks, variant, window)
     regrets = regret(past) if searched else None
     away = change(_last_hulls(past), [each.hull for each in searched])
-    groups = groups_seen(stage_settings, standing, tasks, found, window)
+    groups = groups_seen(stage_settings, levels, tasks, found, window)
     update = {"groups": groups, "hulls": [each.hull for each in searched], "hull_change": away, "hull_regret": regrets}
     seen = seen.model_copy(update={**update, "trajectory_force_rmse": rmse})
     name = config.stages[stage].name
@@ -116,7 +116,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
         forgotten=_forgotten(config, past, results),
         hull_change=away,
         hull_regret=regrets,
-        climbing=climbing(stage_settings, standing, moved(stage_settings, standing, groups)),
+        ramping=ramp_status(stage_settings, levels, next_levels(stage_settings, levels, groups)),
     )
     decision = decide(now, _rules(config))
     if decision.action != "label":

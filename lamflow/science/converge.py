@@ -46,7 +46,7 @@ class Standing:
     forgotten        what the models forget more of than is allowed, or None
     hull_change      of the searches' convex hulls since the iteration before, eV/atom; None if there is none to compare
     hull_regret      of the models' last labeled ground states by the labels, eV/atom; None before any is labeled
-    climbing         a ladder that has not reached its last temperature, in words; empty if there is none
+    ramping          a temperature ramp that has not reached its last temperature, in words; empty if there is none
     levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
     """
 
@@ -64,14 +64,14 @@ class Standing:
     forgotten: str | None = None
     hull_change: float | None = None
     hull_regret: float | None = None
-    climbing: str = ""
+    ramping: str = ""
 
 
 @dataclass(frozen=True)
 class Decision:
     """What to do next, and why."""
 
-    action: Literal["label", "climb", "advance", "stop"]
+    action: Literal["label", "ramp", "advance", "stop"]
     reason: str
     converged: bool = False
 
@@ -81,8 +81,8 @@ def decide(now: Standing, rules: Rules) -> Decision:
     if now.forgotten is not None:
         return Decision("stop", now.forgotten)
     done, why = _stage_is_done(now, rules)
-    if now.climbing:
-        done, why = False, f"{why}; {now.climbing}"
+    if now.ramping:
+        done, why = False, f"{why}; {now.ramping}"
     last = now.stage == now.stages - 1
     if done and last:
         return Decision("stop", f"converged: {why}", converged=True)
@@ -96,7 +96,7 @@ def decide(now: Standing, rules: Rules) -> Decision:
         return Decision("stop", f"the last stage has had its {now.stage_limit} iterations; {why}")
     if now.candidates == 0:
         text = f"nothing new was found that could be labeled; {why}"
-        return Decision("climb" if now.climbing else "stop" if last else "advance", text)
+        return Decision("ramp" if now.ramping else "stop" if last else "advance", text)
     return Decision("label", why)
 
 

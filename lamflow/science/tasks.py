@@ -50,12 +50,12 @@ class PlannedTask:
 
 
 def plan_tasks(
-    stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int, rungs: Sequence[int] = ()
+    stage: Stage, sizes: Mapping[str, int], iteration: int, seed: int, levels: Sequence[int] = ()
 ) -> list[PlannedTask]:
     """Every explore task of an iteration, in a fixed order.
 
     sizes  how many structures each set has
-    rungs  where each group's ladder stands, see science.ladder; the first temperature if it is empty
+    levels  of each group's temperature ramp, see science.ramp; the first temperature if it is empty
 
     A search is one task for each condition and repeat. In other groups each condition gets `starts` structures of each
     of its sets; those of a set are drawn in one seeded order that goes on from iteration to iteration and begins again
@@ -79,7 +79,7 @@ def plan_tasks(
         for structure in settings.structures:
             size = sizes[structure]
             order = np.random.default_rng(child_seed(seed, "starts", structure)).permutation(size)
-            for condition in settings.conditions_at(rungs[group] if rungs else 0):
+            for condition in settings.conditions_at(levels[group] if levels else 0):
                 for _ in range(settings.starts):
                     place = drawn.get(structure, 0)
                     drawn[structure] = place + 1

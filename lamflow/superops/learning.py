@@ -70,7 +70,7 @@ def _explore_steps(study: Config, number: int, stage: int, state: RunState, plan
         return []
     folder, pod = iteration_key(number), study.pods.explore
     slots = state.capacity.slots("explore", pod)
-    ramps = any(isinstance(group, WalkerSettings) and group.climb is not None for group in study.stages[stage].explore)
+    ramps = any(isinstance(group, WalkerSettings) and group.ramp is not None for group in study.stages[stage].explore)
     step = add(
         "explore", explore, writes={"explored": f"{folder}/explored"},
         records=[f"{folder}/explored/*/explored.json"],

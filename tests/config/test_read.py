@@ -140,8 +140,8 @@ def test_units_of_values_of_two_kinds(tmp_path: Path) -> None:
     assert "label.magnetic_moments.Cu: 'x' μB" in said
 
 
-def test_a_ladder_climbs_by_a_fixed_window(tmp_path: Path) -> None:
-    text = STUDY.replace("temperatures: [300, 900]", "temperatures: [300, 900], climb: {}")
+def test_a_ramp_advances_by_a_fixed_window(tmp_path: Path) -> None:
+    text = STUDY.replace("temperatures: [300, 900]", "temperatures: [300, 900], ramp: {}")
     text = text.replace("{rule: fixed, low: 0.001, high: 2.0}", "{rule: adaptive, high: 2.0}")
     assert "which means nothing with an adaptive window" in problems(text, tmp_path)
 

@@ -1,4 +1,4 @@
-"""A ladder of temperatures in a whole run."""
+"""A temperature ramp in a whole run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def temperatures(folder: Path, **change: str) -> list[set[float]]:
-    text = STUDY.replace("temperatures: [300, 900]", "temperatures: [300, 600, 900], climb: {safe: 0.6}")
+    text = STUDY.replace("temperatures: [300, 900]", "temperatures: [300, 600, 900], ramp: {advance_at: 0.6}")
     for old, new in change.items():
         text = text.replace(f"{old}: ", f"{new}: ")
     text = text.replace("budget: {iterations: 2}", "budget: {iterations: 4}").replace("high: 2.0", "high: 4.0")
@@ -26,12 +26,12 @@ def temperatures(folder: Path, **change: str) -> list[set[float]]:
     return [{task.condition["temperature"] for task in iteration.tasks} for iteration in done if iteration.tasks]
 
 
-def test_a_run_climbs_and_is_not_done_before_the_top(tmp_path: Path) -> None:
+def test_a_run_ramps_and_is_not_done_before_the_top(tmp_path: Path) -> None:
     seen = temperatures(tmp_path)
     assert seen[0] == {300}
     assert all(len(step) == 1 for step in seen)
     order = [next(iter(step)) for step in seen]
-    assert order == sorted(order), "it is safe everywhere here"
+    assert order == sorted(order), "nothing fails in this study"
     last = RunDirectory(tmp_path / "run").iterations()[-1]
     assert last.selected is not None
     assert last.selected.groups[0].temperature == order[-1]
@@ -39,5 +39,5 @@ def test_a_run_climbs_and_is_not_done_before_the_top(tmp_path: Path) -> None:
     for iteration, temperature in zip(RunDirectory(tmp_path / "run").iterations()[1:], order, strict=True):
         assert iteration.selected is not None
         if temperature < 900:
-            assert f"a ladder at {temperature:g} K of 900 K" in iteration.selected.reason
+            assert f"a temperature ramp at {temperature:g} K of 900 K" in iteration.selected.reason
             assert not iteration.selected.converged

@@ -1,4 +1,4 @@
-"""Ladders of temperatures: up when safe, back when everything fails."""
+"""Temperature ramps: on when frames are accurate, back when everything fails."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pydantic import ValidationError
 from lamflow.config.engines import WalkerSettings
 from lamflow.config.schema import Stage
 from lamflow.data.results import GroupSeen
-from lamflow.science.ladder import moved, steps_of
+from lamflow.science.ramp import next_levels, ramp_temperatures
 from lamflow.science.tasks import plan_tasks
 
 
 def stage(**more: object) -> Stage:
-    group = {"engine": "ase", "structures": ["x"], "temperatures": [300, 600, 900], "steps": 10, "climb": {}, **more}
+    group = {"engine": "ase", "structures": ["x"], "temperatures": [300, 600, 900], "steps": 10, "ramp": {}, **more}
     other = {"engine": "ase", "structures": ["x"], "temperatures": [300, 600], "steps": 10}
     return Stage.model_validate({"name": "s", "explore": [group, other]})
 
@@ -23,7 +23,7 @@ def seen(accurate: int, failed: int, failed_runs: int = 0) -> list[GroupSeen]:
 
 
 @pytest.mark.parametrize(
-    ("rung", "what", "then"),
+    ("level", "what", "then"),
     [
         (0, seen(96, 0), 1),
         (0, seen(90, 0), 0),
@@ -34,20 +34,20 @@ def seen(accurate: int, failed: int, failed_runs: int = 0) -> list[GroupSeen]:
         (0, seen(0, 100, failed_runs=4), 0),
     ],
 )
-def test_where_a_ladder_goes(rung: int, what: list[GroupSeen], then: int) -> None:
-    assert moved(stage(), [rung, 0], what) == [then, 0]
+def test_where_a_ramp_goes(level: int, what: list[GroupSeen], then: int) -> None:
+    assert next_levels(stage(), [level, 0], what) == [then, 0]
 
 
-def test_a_rung_explores_its_temperature_only() -> None:
+def test_a_level_explores_its_temperature_only() -> None:
     made = stage()
-    assert steps_of(made) == [[300, 600, 900], []]
-    for rung, temperature in enumerate((300, 600, 900)):
-        tasks = plan_tasks(made, {"x": 5}, 1, 1, [rung, 0])
+    assert ramp_temperatures(made) == [[300, 600, 900], []]
+    for level, temperature in enumerate((300, 600, 900)):
+        tasks = plan_tasks(made, {"x": 5}, 1, 1, [level, 0])
         assert [task.condition["temperature"] for task in tasks] == [temperature, 300, 600]
     assert plan_tasks(made, {"x": 5}, 1, 1)[0].condition == {"temperature": 300}
 
 
-def test_a_ladder_keeps_other_conditions() -> None:
+def test_a_ramp_keeps_other_conditions() -> None:
     made = stage(method="npt", pressures=[0, 1000])
     assert isinstance(made.explore[0], WalkerSettings)
     assert made.explore[0].conditions_at(1) == [
@@ -55,6 +55,6 @@ def test_a_ladder_keeps_other_conditions() -> None:
     ]  # fmt: skip
 
 
-def test_one_temperature_is_no_ladder() -> None:
-    with pytest.raises(ValidationError, match="a ladder needs at least two temperatures"):
+def test_one_temperature_is_no_ramp() -> None:
+    with pytest.raises(ValidationError, match="a temperature ramp needs at least two temperatures"):
         stage(temperatures=[300])
