@@ -147,7 +147,7 @@ def _selection(iteration: Iteration, record: FrameRecord, select: Select, deviat
         lines.append(f"replica   structure {task.structure}:{task.start}{condition}, seed {task.seed}")
     if selected is not None:
         window = f"{selected.low:.4g} to {selected.high:.4g} {select.unit}"
-        lines.append(f"score     {select.by} {deviation:.4f} {select.unit} in the window {window}")
+        lines.append(f"score     {select.metric} {deviation:.4f} {select.unit} in the window {window}")
     if chosen is not None:
         lines.append(f"rule      {chosen.rule}")
     return lines

@@ -27,7 +27,10 @@ S = TypeVar("S", bound=Study)
 RENAMED = {
     "old_data_share": "old_data_fraction",
     "share": "fraction",
+    "by": "metric",
     "climb": "ramp",
+    "hull_change": "hull_shift",
+    "hull_regret": "ground_state_error",
     "safe": "advance_at",
 }
 """Keys of earlier versions and what they are called now."""

@@ -46,9 +46,9 @@ class Converge(Section):
     trajectory_force_rmse: EvPerAngstrom | None = None
     """Force RMSE against the teacher on the frames that the models explored themselves must be at most this; needs
     `select.score: teacher`."""
-    hull_change: EvPerAtom | None = None
+    hull_shift: EvPerAtom | None = None
     """For structure searches: since the iteration before the convex hull must have changed by at most this."""
-    hull_regret: EvPerAtom | None = None
+    ground_state_error: EvPerAtom | None = None
     """For structure searches: by their labels, the ground states that the models found an iteration ago must lie at
     most this far above the hull of all labeled structures."""
     plateau: int | None = Field(None, ge=2)
@@ -359,7 +359,7 @@ class Config(TrainingStudy):
             foreign = sorted(set(group.elements) - set(self.elements))
             if foreign:
                 raise ValueError(f"{where}: {foreign[0]} is not in elements {self.elements}")
-        for key in ("hull_change", "hull_regret"):
+        for key in ("hull_shift", "ground_state_error"):
             if getattr(self.converge, key) is not None and not any(where.startswith("stages") for where, _ in searches):
                 raise ValueError(f"converge.{key}: no stage searches structures, so there is no convex hull")
 

@@ -84,9 +84,9 @@ class Select(Section):
     score: Literal["committee", "teacher"] = "committee"
     """What the window looks at: how far the models of the committee disagree, or the true error of the model that
     explored. The latter evaluates every explored frame with the label engine, a teacher that costs milliseconds."""
-    by: Deviation = "force_max"
-    """Of the forces (largest, mean or smallest over the atoms; relative to the force's size plus 1 eV/Å), of the virial
-    per atom in eV, or of the energy per atom in eV."""
+    metric: Deviation = "force_max"
+    """What the deviation is of: the forces (largest, mean or smallest over the atoms; relative to the force's size plus
+    1 eV/Å), the virial per atom in eV, or the energy per atom in eV."""
     limit: int = Field(50, ge=1)
     """Most frames labeled in one iteration."""
     per_group: int | None = Field(None, ge=1)
@@ -102,4 +102,4 @@ class Select(Section):
     @property
     def unit(self) -> str:
         """Of the deviation and of the window's levels."""
-        return {"force_max_relative": "", "virial_max": "eV/atom", "energy": "eV/atom"}.get(self.by, "eV/Å")
+        return {"force_max_relative": "", "virial_max": "eV/atom", "energy": "eV/atom"}.get(self.metric, "eV/Å")

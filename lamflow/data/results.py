@@ -159,9 +159,9 @@ class Selected(Result):
     """By explore group."""
     hulls: list[Hull] = Field(default_factory=list)
     """What structure searches have found."""
-    hull_change: float | None = None
+    hull_shift: float | None = None
     """Largest change of the hull since the iteration before, eV/atom."""
-    hull_regret: float | None = None
+    ground_state_error: float | None = None
     """How far, by the labels, what the models took for ground states an iteration ago lies above the hull, eV/atom."""
     trajectory_force_rmse: float | None = None
     """Of the models on the frames that they explored themselves against the teacher, eV/Å."""
@@ -205,7 +205,7 @@ class Labeled(Result):
     role: Literal["train", "heldout"] = "train"
 
 
-class Surprise(Part):
+class CalibrationPoint(Part):
     """One labeled frame: what the selection said of it, and how large the error of the models really was.
 
     deviation  in the unit of the window
@@ -272,7 +272,7 @@ class Iteration(Round):
     merged: Merged | None = None
     variant: str = ""
     """The architecture that is chosen, where several are tried."""
-    surprises: list[Surprise] = Field(default_factory=list)
+    calibration: list[CalibrationPoint] = Field(default_factory=list)
     """How wrong the models were about the frames that were labeled."""
     hull_labels: dict[str, float] = Field(default_factory=dict)
     """Energies by the labels, in eV, of structures near the convex hull, by the hash of their frames."""

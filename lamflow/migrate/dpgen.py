@@ -134,12 +134,12 @@ def _select(keys: Keys, stages: Sequence[Spec]) -> Spec:
         notes.add("changed", "model_devi_f_trust_hi", "select.window.high", "it was not above the lower level")
     for level in ("model_devi_v_trust_lo", "model_devi_v_trust_hi"):
         value = keys.raw.get(level)
-        keys.lose(level, why="" if value in (None, 1e10) else "the window looks at one deviation: see select.by")
+        keys.lose(level, why="" if value in (None, 1e10) else "the window looks at one deviation: see select.metric")
     made: Spec = {"window": window}
-    if keys.take("use_relative", to="select.by"):
-        made["by"] = "force_max_relative"
-        if float(keys.take("epsilon", to="select.by", default=1.0)) != 1.0:
-            notes.add("changed", "epsilon", "select.by", "1 eV/Å is added to the size of the force")
+    if keys.take("use_relative", to="select.metric"):
+        made["metric"] = "force_max_relative"
+        if float(keys.take("epsilon", to="select.metric", default=1.0)) != 1.0:
+            notes.add("changed", "epsilon", "select.metric", "1 eV/Å is added to the size of the force")
     keys.lose("epsilon", "use_relative_v", "epsilon_v", why="only the force's deviation can be relative")
     keys.lose("model_devi_f_avg_relative", why="force_max_relative divides by each atom's own force")
     most = int(keys.take("fp_task_max", to="select.per_group", default=50))

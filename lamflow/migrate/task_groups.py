@@ -103,7 +103,7 @@ def _md(own: Keys, every: int) -> Spec:
         heat = own.take("ele_temp_a", to="stages: electronic_temperatures", why=why)
     if heat:
         made["electronic_temperatures"] = [float(t) for t in listed(heat)]
-    own.lose("relative_f_epsilon", "relative_v_epsilon", why="see select.by")
+    own.lose("relative_f_epsilon", "relative_v_epsilon", why="see select.metric")
     own.lose("no_pbc", why="give structures without a cell")
     own.lose("use_clusters", why="clusters are not cut out of periodic frames")
     own.lose("pka_e", "neidelay", why="give a template for it")

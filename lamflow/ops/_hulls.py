@@ -153,7 +153,7 @@ def _change(before: Hull, now: Hull) -> float | None:
     return float(np.abs(moved).max())
 
 
-def regret(past: Sequence[Iteration]) -> float | None:
+def ground_state_error(past: Sequence[Iteration]) -> float | None:
     """How far, by the labels, the last labeled ground states of the models lie above the labels' own hull, eV/atom.
 
     None when no ground state has been labeled.

@@ -122,13 +122,13 @@ def _is_scored(config: Config, trajectory: Trajectory) -> bool:
     """The explorer has evaluated the committee on every frame, and what the window looks at is among it."""
     if config.select.score == "teacher" or trajectory.deviations is None or trajectory.forces is None:
         return False
-    return not bool(np.isnan(getattr(trajectory.deviations, config.select.by)).all()) or not len(trajectory)
+    return not bool(np.isnan(getattr(trajectory.deviations, config.select.metric)).all()) or not len(trajectory)
 
 
 def _scored(config: Config, number: int, trajectory: Trajectory) -> Visited:
     assert trajectory.deviations is not None  # noqa: S101  see _is_scored
     assert trajectory.forces is not None  # noqa: S101
-    deviation = getattr(trajectory.deviations, config.select.by)
+    deviation = getattr(trajectory.deviations, config.select.metric)
     return Visited(number, trajectory, trajectory.forces, deviation, np.full(len(trajectory), np.nan))
 
 
@@ -147,7 +147,7 @@ def _judged(config: Config, number: int, trajectory: Trajectory, answers: list[l
     if by_teacher:
         error = np.sqrt(np.mean((forces[0] - forces[1]) ** 2, axis=(1, 2)))
     predicted = forces[0] if by_teacher else forces.mean(axis=0)
-    return Visited(number, trajectory, predicted, getattr(found, config.select.by), error)
+    return Visited(number, trajectory, predicted, getattr(found, config.select.metric), error)
 
 
 def compact(config: Config, visited: Sequence[Visited], *seed_of: int) -> ExploredFrames:

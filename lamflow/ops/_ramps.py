@@ -65,13 +65,9 @@ def ramp_status(stage: Stage, levels: list[int], following: list[int]) -> str:
         if temperatures and level < len(temperatures) - 1:
             verb = "stays" if next_level == level else "goes on to" if next_level > level else "goes back to"
             target = "" if next_level == level else f" {temperatures[next_level]:g} K"
-            descriptions.append(
-                f"a temperature ramp at {temperatures[level]:g} K of {temperatures[-1]:g} K {verb}{target}"
-            )
+            descriptions.append(f"{begin} of {temperatures[-1]:g} K {verb}{target}")
         elif temperatures and next_level < level:
-            descriptions.append(
-                f"a temperature ramp at {temperatures[level]:g} K goes back to {temperatures[next_level]:g} K"
-            )
+            descriptions.append(f"{begin} goes back to {temperatures[next_level]:g} K")
     return "; ".join(descriptions)
 
 

@@ -32,7 +32,7 @@ from lamflow.data.results import (
     first_baseline,
     mean_force_rmse,
 )
-from lamflow.ops._hulls import Found, change, hulls, regret
+from lamflow.ops._hulls import Found, change, ground_state_error, hulls
 from lamflow.ops._judge import FRAMES, good_frames
 from lamflow.ops._judge import RESULT as SHARE
 from lamflow.ops._ramps import fallen_back, groups_seen, ramp_status, require_frames
@@ -89,10 +89,15 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     variant = chosen_variant(results, config.train.speed_tolerance)
     seen = _seen(deviation, window, tasks, pool)
     rmse = _trajectory_rmse(config, found, tasks, variant, window)
-    regrets = regret(past) if searched else None
+    error = ground_state_error(past) if searched else None
     away = change(_last_hulls(past), [each.hull for each in searched])
     groups = groups_seen(stage_settings, levels, tasks, found, window)
-    update = {"groups": groups, "hulls": [each.hull for each in searched], "hull_change": away, "hull_regret": regrets}
+    update = {
+        "groups": groups,
+        "hulls": [each.hull for each in searched],
+        "hull_shift": away,
+        "ground_state_error": error,
+    }
     seen = seen.model_copy(update={**update, "trajectory_force_rmse": rmse})
     name = config.stages[stage].name
     here = [item for item in past if item.selected is not None and item.stage == name]
@@ -114,8 +119,8 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
         levels=_levels(config, here, window),
         trajectory_rmse=rmse,
         forgotten=_forgotten(config, past, results),
-        hull_change=away,
-        hull_regret=regrets,
+        hull_shift=away,
+        ground_state_error=error,
         ramping=ramp_status(stage_settings, levels, next_levels(stage_settings, levels, groups)),
     )
     decision = decide(now, _rules(config))
@@ -271,8 +276,8 @@ def _rules(config: Config) -> Rules:
         trajectory_force_rmse=config.converge.trajectory_force_rmse,
         heldout_force_rmse=config.converge.heldout_force_rmse,
         plateau=config.converge.plateau,
-        hull_change=config.converge.hull_change,
-        hull_regret=config.converge.hull_regret,
+        hull_shift=config.converge.hull_shift,
+        ground_state_error=config.converge.ground_state_error,
         iterations=config.budget.iterations,
         labels=config.budget.labels,
         **adaptive,

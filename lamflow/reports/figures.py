@@ -129,7 +129,7 @@ def _students(source: Source) -> Any:
 
 def _calibration(source: Source) -> Any:
     """What the selection said of the labeled frames against the true error of the models that said it."""
-    points = np.array([[s.deviation, s.error] for it in source.iterations for s in it.surprises]).reshape(-1, 2)
+    points = np.array([[s.deviation, s.error] for it in source.iterations for s in it.calibration]).reshape(-1, 2)
     points = points[(points > 0).all(axis=1)]
     if source.learning is None or len(points) < FEWEST_POINTS or source.learning.select.score == "teacher":
         return None
@@ -178,7 +178,7 @@ def _loss(source: Source) -> Any:
 def _score_name(select: Select) -> str:
     """What the window looks at, with its unit."""
     what = "deviation" if select.score == "committee" else "error"
-    return f"{select.by.replace('_', ' ')} {what} ({select.unit})".replace(" ()", "")
+    return f"{select.metric.replace('_', ' ')} {what} ({select.unit})".replace(" ()", "")
 
 
 def _color(place: int) -> str:

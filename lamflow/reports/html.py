@@ -167,8 +167,10 @@ def _cards(source: Source) -> list[tuple[str, str]]:
     if searched is not None and searched.selected is not None:
         states = sum(len(hull.corners) for hull in searched.selected.hulls)
         cards.append((str(states), "ground states found"))
-        if searched.selected.hull_regret is not None:
-            cards.append((f"{1000 * searched.selected.hull_regret:.1f} meV/atom", "regret by the labels"))
+        if searched.selected.ground_state_error is not None:
+            cards.append(
+                (f"{1000 * searched.selected.ground_state_error:.1f} meV/atom", "ground-state error by the labels")
+            )
     if last.selected is not None and last.selected.trajectory_force_rmse is not None:
         cards.append((f"{last.selected.trajectory_force_rmse:.4f} eV/Å", "against the teacher on own trajectories"))
     cached = sum(iteration.merged.cached for iteration in source.iterations if iteration.merged)

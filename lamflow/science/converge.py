@@ -26,8 +26,8 @@ class Rules:
     settled: float = 0.05
     over: int = 2
     trajectory_force_rmse: float | None = None
-    hull_change: float | None = None
-    hull_regret: float | None = None
+    hull_shift: float | None = None
+    ground_state_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Standing:
     labels           paid for so far
     trajectory_rmse  force RMSE against the teacher on the frames explored now, eV/Å; None without a teacher
     forgotten        what the models forget more of than is allowed, or None
-    hull_change      of the searches' convex hulls since the iteration before, eV/atom; None if there is none to compare
-    hull_regret      of the models' last labeled ground states by the labels, eV/atom; None before any is labeled
+    hull_shift       of the searches' convex hulls since the iteration before, eV/atom; None if there is none to compare
+    ground_state_error  of the models' last labeled ground states by the labels, eV/atom; None before any is labeled
     ramping          a temperature ramp that has not reached its last temperature, in words; empty if there is none
     levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
     """
@@ -62,8 +62,8 @@ class Standing:
     levels: Sequence[float] | None = None
     trajectory_rmse: float | None = None
     forgotten: str | None = None
-    hull_change: float | None = None
-    hull_regret: float | None = None
+    hull_shift: float | None = None
+    ground_state_error: float | None = None
     ramping: str = ""
 
 
@@ -117,8 +117,8 @@ def _stage_is_done(now: Standing, rules: Rules) -> tuple[bool, str]:
         parts.append(f"force RMSE on their own trajectories {now.trajectory_rmse:.4f} eV/Å (wanted {wanted:g} eV/Å)")
         done = done and now.trajectory_rmse <= wanted
     for what, limit, found in (
-        ("change of the hull", rules.hull_change, now.hull_change),
-        ("regret by the labels", rules.hull_regret, now.hull_regret),
+        ("shift of the hull", rules.hull_shift, now.hull_shift),
+        ("ground-state error by the labels", rules.ground_state_error, now.ground_state_error),
     ):
         if limit is not None:
             shown = "not known" if found is None else f"{1000 * found:.1f} meV/atom"

@@ -13,6 +13,7 @@ from lamflow.data.graph import Graph
 from lamflow.data.provenance import PACKAGES, versions
 from lamflow.data.results import (
     NEAR_HULL,
+    CalibrationPoint,
     Evaluation,
     Explored,
     Iteration,
@@ -22,7 +23,6 @@ from lamflow.data.results import (
     ModelResult,
     Selected,
     StepTime,
-    Surprise,
 )
 from lamflow.data.store import INDEX, file_hash, iteration_key
 from lamflow.science.metrics import chosen_variant
@@ -76,7 +76,7 @@ def _gathered(graph: Graph, folder: Path, past: Sequence[Iteration], timing: Tim
         tasks=collected(task for shard in explored for task in shard.tasks),
         selected=selected,
         merged=Merged.read(merged_file) if merged_file.is_file() else None,
-        surprises=_surprises(labeled),
+        calibration=_calibration(labeled),
         hull_labels=_hull_labels(selected, labeled),
         training_frames=trained,
         heldout_frames=held,
@@ -101,10 +101,10 @@ def _engine_seconds(
     }
 
 
-def _surprises(labeled: list[Labeled]) -> list[Surprise]:
+def _calibration(labeled: list[Labeled]) -> list[CalibrationPoint]:
     """What the selection said of frames that were labeled, and how wrong the models really were."""
     return [
-        Surprise(deviation=outcome.origin.deviation, error=outcome.error)
+        CalibrationPoint(deviation=outcome.origin.deviation, error=outcome.error)
         for part in labeled
         for outcome in part.outcomes
         if outcome.error is not None and outcome.origin.deviation is not None

@@ -164,3 +164,23 @@ def test_models_must_learn_the_electronic_temperature_that_is_explored(tmp_path:
     text = STUDY.replace("temperatures: [300, 900]", "temperatures: [300], electronic_temperatures: [9000]")
     text = text.replace("{engine: emt}", "{engine: custom, command: [x], electronic_temperature: true}")
     assert "see train.electronic_temperature" in problems(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("every: 4", "every: 4, climb: {safe: 0.9}", "stages.0.explore.0.climb: no such key; it is called 'ramp' now"),
+        ("every: 4", "every: 4, ramp: {safe: 0.9}", "ramp.safe: no such key; it is called 'advance_at' now"),
+        ("limit: 6", "limit: 6\n  by: energy", "select.by: no such key; it is called 'metric' now"),
+        (
+            "{accurate: 0.999}",
+            "{hull_change: 0.01}",
+            "converge.hull_change: no such key; it is called 'hull_shift' now",
+        ),
+        ("{accurate: 0.999}", "{hull_regret: 0.01}", "hull_regret: no such key; it is called 'ground_state_error' now"),
+    ],
+)
+def test_keys_of_earlier_versions_say_what_they_are_called_now(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    assert message in problems(STUDY.replace(old, new), tmp_path)

@@ -67,8 +67,8 @@ def test_fine_tuning_begins_with_a_zero_shot_baseline(lam: Path, tmp_path: Path)
     assert second.models[0].steps == 20
     assert first.baseline[""].force_rmse > (first.force_rmse or 9)
     assert second.baseline == {}
-    assert len(first.surprises) == 4
-    assert all(surprise.error > 0 for surprise in first.surprises)
+    assert len(first.calibration) == 4
+    assert all(point.error > 0 for point in first.calibration)
     kept = json.loads((tmp_path / "run" / "input" / "config.json").read_text())["train"]["pretrained"]["file"]
     assert kept.startswith("files/"), "the model travels with the run"
     inputs = [json.loads((folder / "input.json").read_text()) for folder in RunResult(tmp_path / "run").model_folders]
@@ -76,7 +76,7 @@ def test_fine_tuning_begins_with_a_zero_shot_baseline(lam: Path, tmp_path: Path)
     assert inputs[0]["training"]["training_data"]["systems"] != inputs[1]["training"]["training_data"]["systems"]
     page = RunResult(tmp_path / "run").report().read_text()
     assert "zero-shot, before fine-tuning" in page
-    assert "Does the window mean anything?" in page or len(first.surprises) < 5
+    assert "Does the window mean anything?" in page or len(first.calibration) < 5
 
 
 def test_five_tasks_from_scratch_and_new_labels_go_to_the_explored_one(tmp_path: Path) -> None:
@@ -179,9 +179,9 @@ def test_distillation_needs_no_committee(lam: Path, tmp_path: Path) -> None:
     assert first.selected is not None
     assert first.selected.trajectory_force_rmse is not None
     assert first.selected.decision == "label"
-    for chosen, surprise in zip(sorted(c.origin.deviation or 0 for c in first.selected.chosen),
-                                sorted(s.error for s in first.surprises), strict=True):  # fmt: skip
-        assert surprise == pytest.approx(chosen, abs=1e-3), "the window sees true errors"
+    for chosen, error in zip(sorted(c.origin.deviation or 0 for c in first.selected.chosen),
+                                sorted(s.error for s in first.calibration), strict=True):  # fmt: skip
+        assert error == pytest.approx(chosen, abs=1e-3), "the window sees true errors"
     speeds = {model.variant: model.speed or 0 for model in second.models}
     assert second.variant == max(speeds, key=lambda name: speeds[name])
     assert "on their own trajectories" in record.message

@@ -48,7 +48,7 @@ stages:
           relax: {{steps: 15}}, mode: merge}}
 select: {{window: {{low: 0.05, high: 20.0}}, limit: 10}}
 label: {{engine: emt}}
-converge: {{accurate: 1.0, hull_change: 0.001, hull_regret: 0.001}}
+converge: {{accurate: 1.0, hull_shift: 0.001, ground_state_error: 0.001}}
 budget: {{iterations: 2}}
 pods: {{train: {{parallel: 1}}, label: {{parallel: 1}}}}
 """
@@ -80,8 +80,8 @@ class TestLoop:
             assert [each.structures for each in hull.generations] == [5, 5]
             assert hull.corners
             assert hull.entries == sorted(hull.entries, key=lambda entry: entry.above_hull)
-        assert (first.hull_change, first.hull_regret) == (None, None)
-        assert second.hull_regret is not None
+        assert (first.hull_shift, first.ground_state_error) == (None, None)
+        assert second.ground_state_error is not None
         near = [chosen for chosen in first.chosen if chosen.rule.startswith("near the convex hull")]
         assert 3 <= len(near) <= 6
         record = RunDirectory(merged).iterations()[1]
@@ -266,7 +266,7 @@ class TestHulls:
         assert _hulls.change([self.made(0.0)], []) is None
         assert _hulls.change([hull(entry({"Cu": 1}, 0.0))], [self.made(0.0)]) is None
 
-    def test_regret_is_what_the_labels_say_of_the_models_ground_states(self) -> None:
+    def test_the_ground_state_error_is_what_the_labels_say_of_the_models_ground_states(self) -> None:
         models = hull(
             entry({"Cu": 1}, 0.0, name="cu"), entry({"Au": 1}, 0.0, name="au"),
             entry({"Cu": 1, "Au": 1}, -0.1, name="wrong"), entry({"Cu": 1, "Au": 1}, -0.09, 0.01, name="right"),
@@ -279,8 +279,8 @@ class TestHulls:
         past = Iteration(
             number=1, stage="s", selected=found, hull_labels=labels, training_frames=1, heldout_frames=1, labels=4
         )
-        assert _hulls.regret([past]) == pytest.approx(0.03)
-        assert _hulls.regret([past.model_copy(update={"hull_labels": {}})]) is None
+        assert _hulls.ground_state_error([past]) == pytest.approx(0.03)
+        assert _hulls.ground_state_error([past.model_copy(update={"hull_labels": {}})]) is None
 
 
 @pytest.mark.parametrize(
