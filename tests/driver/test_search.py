@@ -86,7 +86,7 @@ class TestLoop:
         assert 3 <= len(near) <= 6
         record = RunDirectory(merged).iterations()[1]
         assert set(record.hull_labels) == {chosen.hash for chosen in near}
-        assert "change of the hull" in second.reason
+        assert "shift of the hull" in second.reason
 
     def test_pressure_is_in_the_enthalpy(self, merged: Path) -> None:
         free, pressed = selected(merged, 2).hulls
