@@ -117,7 +117,7 @@ class DataStudy(Study):
         if self.tasks:
             return self.tasks
         start = self.start or Start.model_construct(data=[], label=[], format=None)
-        heldout = self.heldout or Heldout.model_construct(data=[], label=[], format=None, share=0.0)
+        heldout = self.heldout or Heldout.model_construct(data=[], label=[], format=None, fraction=0.0)
         own: dict[str, Any] = {"start": start, "heldout": heldout, "label": self.label, "head": None, "weight": 1.0}
         return [Task.model_construct(name="", **own)]
 

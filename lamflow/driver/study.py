@@ -168,7 +168,7 @@ def _judged_data(part: Task) -> Task:
     for role in ("start", "heldout"):
         data = getattr(part, role)
         update[role] = data.model_copy(update={"label": data.label if cheap else []})
-    update["heldout"] = update["heldout"].model_copy(update={"share": 0.0})  # type: ignore[attr-defined]
+    update["heldout"] = update["heldout"].model_copy(update={"fraction": 0.0})  # type: ignore[attr-defined]
     return part.model_copy(update=update)
 
 

@@ -105,7 +105,7 @@ def _surfaces(keys: Keys, place: Place, atoms: list[str]) -> list[Spec]:
     keys.lose("z_min", why="layer_numb is given")
     why = "each slab has one vacuum, the largest"
     keys.lose("vacuum_min", "vacuum_resol", "vacuum_numb", "mid_point", "head_ratio", why=why)
-    specs = []
+    specs: list[Spec] = []
     for miller in listed(keys.take("millers", to="structures: slab.miller")):
         name = "surface-" + "".join(str(abs(int(n))) for n in miller)
         names = [spec["name"] for spec in specs]

@@ -91,7 +91,7 @@ def _converted(text: str, values: dict[str, list[Any]], keys: Keys, where: str, 
     variables = used & set(_numbers(values))
     for key in sorted(used - variables):
         if len(values[key]) == 1:
-            text = re.sub(rf"{re.escape(key)}\b", lambda _, word=str(values[key][0]): word, text)
+            text = _with_value(text, key, str(values[key][0]))
             notes.add("translated", f"{where}.{key}", f"template: {values[key][0]}")
         else:
             why = "several texts: values of a template's placeholders are numbers in lamflow; write a template for each"
@@ -148,7 +148,7 @@ def _plumed(keys: Keys, where: str, place: Place, name: str) -> str:
     text = place.read(source) or ""
     single = [key for key, items in values.items() if len(items) == 1 and re.search(rf"{re.escape(key)}\b", text)]
     for key in single:
-        text = re.sub(rf"{re.escape(key)}\b", lambda _, word=str(values[key][0]): word, text)
+        text = _with_value(text, key, str(values[key][0]))
     left = sorted(set(values) - set(single))
     why = f"{', '.join(left)} in it is not replaced: write the values" if left else ""
     target = f"{name}.plumed" if single else place.path(source)
@@ -159,3 +159,8 @@ def _plumed(keys: Keys, where: str, place: Place, name: str) -> str:
         )
     keys.notes.add("changed" if why else "translated", f"{where}.plm", "plumed", why)
     return target
+
+
+def _with_value(text: str, key: str, value: str) -> str:
+    """`text` with every word `key` replaced by a value, whatever characters that has."""
+    return re.sub(rf"{re.escape(key)}\b", lambda _: value, text)
