@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -67,6 +68,13 @@ def copper() -> list[Frame]:
 def examples() -> list[Path]:
     """Every workflow file that a user would run; the golden manifests beside them are not."""
     return [file for file in sorted((ROOT / "workflows").glob("*/*.yaml")) if not file.name.endswith(".golden.yaml")]
+
+
+def require_pseudopotentials(file: Path) -> None:
+    """Skip a test whose workflow names pseudopotentials of a package that is not installed here."""
+    for path in re.findall(r"/usr/share/espresso/\S+?\.UPF", file.read_text()):
+        if not Path(path).is_file():
+            pytest.skip(f"{path} is missing: apt-get install quantum-espresso-data")
 
 
 STUDY = """\

@@ -32,7 +32,7 @@ def pods(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("file", examples(), ids=lambda file: file.stem)
 def test_every_workflow_renders_to_its_golden_manifest(file: Path) -> None:
     golden = yaml.safe_load(file.with_suffix(".golden.yaml").read_text())
-    assert render(load(file, DataStudy), 1) == golden, "run `make golden` and read the difference"
+    assert render(load(file, DataStudy, files=False), 1) == golden, "run `make golden` and read the difference"
 
 
 HERA = """

@@ -11,7 +11,7 @@ from lamflow.driver.loop import run
 from lamflow.driver.plan import plan
 from lamflow.driver.prepare import check_inputs
 from lamflow.driver.rundir import RunDirectory
-from tests.conftest import ROOT, examples
+from tests.conftest import ROOT, examples, require_pseudopotentials
 
 DPGEN = ROOT / "workflows" / "dpgen"
 
@@ -25,8 +25,7 @@ def replaced(text: str, *pairs: tuple[str, str]) -> str:
 
 @pytest.mark.parametrize("file", examples(), ids=lambda file: file.stem)
 def test_every_workflow_loads_and_names_its_schema(file: Path) -> None:
-    if "/usr/share/espresso" in file.read_text() and not Path("/usr/share/espresso").is_dir():
-        pytest.skip("the pseudopotential is missing: apt-get install quantum-espresso-data")
+    require_pseudopotentials(file)
     load(file)
     first = file.read_text().splitlines()[0]
     assert first == "# yaml-language-server: $schema=../../lamflow.schema.json"
@@ -35,8 +34,7 @@ def test_every_workflow_loads_and_names_its_schema(file: Path) -> None:
 @pytest.mark.deepmd
 @pytest.mark.parametrize("file", examples(), ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_every_workflow_is_good_and_can_be_planned(file: Path) -> None:
-    if "/usr/share/espresso" in file.read_text() and not Path("/usr/share/espresso").is_dir():
-        pytest.skip("the pseudopotential is missing: apt-get install quantum-espresso-data")
+    require_pseudopotentials(file)
     config = load(file)
     warnings = check_inputs(config)
     assert all("not fetched yet" in warning for warning in warnings)
