@@ -54,33 +54,34 @@ class Kind:
 
 
 @functools.cache
-def kinds() -> dict[str, Kind]:
-    """Every kind of workflow that is installed, by name.
-
-    Raises InputError for one that does not load, whose name is not that of its entry point, and for a name that two
-    packages claim.
-    """
-    known: dict[str, Kind] = {}
+def kinds() -> dict[str, Kind | str]:
+    """Every kind of workflow that is installed, by name; for one that cannot be used, the reason."""
+    known: dict[str, Kind | str] = {}
     owners: dict[str, str] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         owner = point.dist.name if point.dist is not None else point.value
+        if point.name in owners and owners[point.name] != owner:
+            known[point.name] = f"it is claimed by two packages, {owners[point.name]} and {owner}; uninstall one"
+            continue
+        owners[point.name] = owner
         try:
             kind = point.load()
-        except Exception as error:
-            raise InputError(f"workflow {point.name!r} of {owner} does not load: {error}") from error
-        if not isinstance(kind, Kind) or kind.name != point.name:
-            raise InputError(f"workflow {point.name!r} of {owner}: {point.value} is no kind of this name")
-        if point.name in known and known[point.name] is not kind:
-            raise InputError(f"workflow {point.name!r} is claimed by two packages: {owners[point.name]} and {owner}")
-        known[point.name], owners[point.name] = kind, owner
+        except Exception as error:  # noqa: BLE001  a third party's package must not take lamflow down
+            known[point.name] = f"{point.value} of {owner} does not load: {error}"
+            continue
+        fits = isinstance(kind, Kind) and kind.name == point.name
+        known[point.name] = kind if fits else f"{point.value} of {owner} is no kind of this name"
     return known
 
 
 def kind_named(name: str) -> Kind:
-    """The kind of workflow called `name`. Raises InputError that suggests one where there is none."""
+    """The kind of workflow called `name`. Raises InputError where there is none, and for one that cannot be used."""
     known = kinds()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
         raise InputError(f"workflow: there is no kind of workflow {name!r}; {hint}")
-    return known[name]
+    kind = known[name]
+    if isinstance(kind, str):
+        raise InputError(f"workflow {name!r} cannot be used: {kind}")
+    return kind
