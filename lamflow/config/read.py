@@ -74,7 +74,7 @@ def load(file: str | Path, kind: type[Any] = Config, *, files: bool = True) -> A
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"{path}: cannot be read: {reason}") from error
-    return parse(text, str(path), path.parent.absolute(), kind, files=files)
+    return parse(text, str(path), path.parent.absolute(), kind=kind, files=files)
 
 
 @overload
@@ -109,9 +109,9 @@ def _first(error: ValidationError) -> str:
 @overload
 def parse(text: str, name: str = ..., root: Path | None = ..., *, files: bool = ...) -> Config: ...
 @overload
-def parse(text: str, name: str, root: Path | None, kind: type[S], *, files: bool = ...) -> S: ...
+def parse(text: str, name: str = ..., root: Path | None = ..., *, kind: type[S], files: bool = ...) -> S: ...
 def parse(
-    text: str, name: str = "configuration", root: Path | None = None, kind: type[Any] = Config, *, files: bool = True
+    text: str, name: str = "configuration", root: Path | None = None, *, kind: type[Any] = Config, files: bool = True
 ) -> Any:
     """The study in `text`; paths in it are relative to `root`. See `load`."""
     lines, problems = _lines(text)
