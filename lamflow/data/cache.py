@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from lamflow.data import fields as table
 from lamflow.data.frames import Frame, Labels
 from lamflow.errors import LamflowError
 
@@ -70,23 +71,17 @@ class LabelCache:
             if content is None:
                 return None
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                arrays = dict(stored)
-            energy, sorted_forces = float(arrays["energy"]), arrays["forces"]
+                values = {row.name: stored[row.name] for row in table.label_fields() if row.name in stored}
+            inverse = np.argsort(_order(frame), kind="stable")
+            labels = Labels.of(values, frame.natoms).reordered(inverse)
         except (OSError, LamflowError, LookupError, ValueError, TypeError, EOFError, BadZipFile) as error:
             self._tell("read", error)
             return None
-        if sorted_forces.shape != frame.positions.shape:
-            return None
-        forces = np.empty_like(sorted_forces)
-        forces[_order(frame)] = sorted_forces
-        labels = Labels(energy, forces, arrays.get("virial"))
         return None if labels.problem(frame) else labels
 
     def put(self, settings: str, frame: Frame, labels: Labels, about: dict[str, Any]) -> None:
         """Keep labels, and what is to be known `about` them."""
-        arrays: dict[str, Any] = {"energy": labels.energy, "forces": labels.forces[_order(frame)]}
-        if labels.virial is not None:
-            arrays["virial"] = labels.virial
+        arrays: dict[str, Any] = dict(labels.reordered(_order(frame)).fields)
         content = io.BytesIO()
         np.savez(content, about=np.array(json.dumps(about)), **arrays)
         try:

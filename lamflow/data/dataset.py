@@ -14,18 +14,22 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict
 
-from lamflow.data.frames import LabeledFrame, Labels
-from lamflow.data.io import HEAT
+from lamflow.data.frames import LabeledFrame
+from lamflow.data import fields as table
+from lamflow.data.npy import read_system
+from lamflow.data.walk import folders_with
 from lamflow.errors import InputError
 
 Format = Literal["deepmd/npy", "deepmd/npy/mixed"]
 MANIFEST = "manifest.json"
+DPDATA_WRITES = ("energies", "forces", "virials")
+"""Fields that dpdata writes itself; the others are written beside them."""
 
 
 class Origin(BaseModel):
@@ -145,7 +149,7 @@ def manifests(path: Path) -> list[Manifest]:
 
 def systems(path: Path) -> list[Path]:
     """Folders of the systems in a data set, or in every data set of a folder of them, in a fixed order."""
-    folders = sorted({found.parent for found in path.glob("**/type.raw")})
+    folders = folders_with(path, "type.raw")
     if not folders:
         raise InputError(f"{path}: no data: there is no type.raw below this folder")
     return folders
@@ -189,10 +193,10 @@ def resampled(systems: Sequence[Path], folder: Path, seed: int) -> dict[Path, Pa
 
 def read_dataset(path: Path) -> list[Item]:
     """Every frame of the data set at `path`, in the order of its manifest."""
-    from lamflow.data.io import read_labeled
-
     manifest = read_manifest(path)
-    loaded = {system: read_labeled(path / system) for system in {record.system for record in manifest.frames}}
+    loaded = {
+        system: read_system(path / system, labeled=True) for system in {record.system for record in manifest.frames}
+    }
     return [Item(loaded[record.system][record.index], record.origin) for record in manifest.frames]
 
 
@@ -204,22 +208,17 @@ def _ordered(labeled: LabeledFrame, elements: Sequence[str], origin: Origin) -> 
         raise InputError(f"{origin.source}: {', '.join(unknown)} is not in elements {list(elements)}")
     rank = {atomic_numbers[symbol]: place for place, symbol in enumerate(elements)}
     order = np.argsort([rank[number] for number in frame.numbers], kind="stable")
-    return LabeledFrame(
-        replace(frame, numbers=frame.numbers[order], positions=frame.positions[order]),
-        Labels(labels.energy, labels.forces[order], labels.virial),
-    )
+    return LabeledFrame(frame.reordered(order), replace(labels.reordered(order), attempts=()))
 
 
 def _group_name(labeled: LabeledFrame, elements: Sequence[str]) -> str:
     """Formula, with what must not be mixed with others: isolated systems, frames without a virial, hot electrons."""
     symbols = labeled.frame.symbols
     formula = "".join(f"{e}{symbols.count(e)}" for e in elements if e in symbols)
-    return (
-        formula
-        + ("" if labeled.frame.pbc else "-isolated")
-        + ("" if labeled.labels.virial is not None else "-novirial")
-        + ("" if labeled.frame.electronic_temperature is None else "-hot")
-    )
+    present = {**labeled.frame.fields, **labeled.labels.fields}
+    rows = sorted(table.TABLE, key=lambda row: row.owner == "frame")  # as folders have been called: -novirial-hot
+    suffixes = (row.with_suffix if row.name in present else row.without_suffix for row in rows)
+    return formula + ("" if labeled.frame.pbc else "-isolated") + "".join(suffixes)
 
 
 def _write_system(path: Path, name: str, items: list[Item], elements: Sequence[str], format: Format) -> str:
@@ -229,19 +228,19 @@ def _write_system(path: Path, name: str, items: list[Item], elements: Sequence[s
     frames = [item.labeled.frame for item in items]
     labels = [item.labeled.labels for item in items]
     types = np.array([list(elements).index(symbol) for symbol in frames[0].symbols])
-    data = {
+    data: dict[str, Any] = {
         "atom_names": list(elements),
         "atom_numbs": [int((types == place).sum()) for place in range(len(elements))],
         "atom_types": types,
         "orig": np.zeros(3),
         "coords": np.stack([frame.positions for frame in frames]),
         "cells": np.stack([frame.cell if frame.pbc else 100.0 * np.eye(3) for frame in frames]),
-        "energies": np.array([label.energy for label in labels]),
-        "forces": np.stack([label.forces for label in labels]),
     }
-    virials = [label.virial for label in labels if label.virial is not None]
-    if virials:
-        data["virials"] = np.stack(virials)
+    present = {**frames[0].fields, **labels[0].fields}
+    rows = [row for row in table.TABLE if row.name in present]
+    stacked = {row.name: np.stack([{**f.fields, **l.fields}[row.name] for f, l in zip(frames, labels, strict=True)])
+               for row in rows}  # fmt: skip
+    data.update({row.dpdata: stacked[row.name] for row in rows if row.dpdata in DPDATA_WRITES})
     if not frames[0].pbc:
         data["nopbc"] = True
     system = dpdata.LabeledSystem(data=data)
@@ -254,7 +253,8 @@ def _write_system(path: Path, name: str, items: list[Item], elements: Sequence[s
         mixed = dpdata.MultiSystems(system, type_map=list(elements))
         mixed.to("deepmd/npy/mixed", str(folder), set_size=max(len(items), 1), prec=np.float64)
         written = next(folder.glob("**/type.raw")).parent
-    if frames[0].electronic_temperature is not None:
-        heat = np.array([[frame.electronic_temperature] for frame in frames], dtype=np.float64)
-        np.save(next(written.glob("set.*")) / HEAT, heat, allow_pickle=False)
+    for row in rows:
+        if row.dpdata not in DPDATA_WRITES:
+            flat = stacked[row.name].reshape(len(items), -1)
+            np.save(next(written.glob("set.*")) / f"{row.deepmd}.npy", flat, allow_pickle=False)
     return str(written.relative_to(path))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -14,7 +15,10 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-Floats = NDArray[np.float64]
+from lamflow.data import fields as table
+from lamflow.data.fields import ELECTRONIC_TEMPERATURE, ENERGY, FORCES, VIRIAL, Fields, Floats
+from lamflow.data.problems import frame_problem, label_problem, stress_of, virial_of
+
 Ints = NDArray[np.int64]
 
 FailureKind = Literal["unconverged", "stopped", "incomplete", "late", "refused", "invalid"]
@@ -28,8 +32,6 @@ refused      the code, as it is set up, cannot treat such a frame
 invalid      what it wrote are no finite numbers, or is of another structure
 """
 
-HEAT = "electronic_temperature"
-"""What ASE's Atoms call it in their info, K."""
 HASH_DECIMALS = 6
 """Positions that agree to 10⁻⁶ Å are the same frame."""
 
@@ -42,14 +44,18 @@ class Frame:
     positions  (N, 3)  Å
     cell       (3, 3)  Å, one lattice vector a row; zeros for an isolated system
     pbc                periodic in all three directions, or in none
-    electronic_temperature  of the electrons, K; None where they are in their ground state
+    fields             the other inputs of models, by name: see data/fields.py
     """
 
     numbers: Ints
     positions: Floats
     cell: Floats
     pbc: bool = True
-    electronic_temperature: float | None = None
+    fields: Fields = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.fields:
+            object.__setattr__(self, "fields", table.checked(self.fields, self.natoms, "frame"))
 
     @property
     def natoms(self) -> int:
@@ -61,8 +67,34 @@ class Frame:
         """Chemical symbols of the atoms."""
         return [chemical_symbols[number] for number in self.numbers]
 
+    @property
+    def volume(self) -> float:
+        """Of the cell, Å³."""
+        return abs(float(np.linalg.det(self.cell)))
+
+    @property
+    def electronic_temperature(self) -> float | None:
+        """Of the electrons, K; None where they are in their ground state."""
+        value = self.fields.get(ELECTRONIC_TEMPERATURE)
+        return None if value is None else float(value)
+
+    def with_fields(self, **values: Any) -> Frame:
+        """The frame with these fields changed; None takes one away."""
+        return replace(self, fields={**self.fields, **values})
+
+    def reordered(self, order: Ints) -> Frame:
+        """The frame with its atoms in another order."""
+        return replace(
+            self, numbers=self.numbers[order], positions=self.positions[order],
+            fields=table.reordered(self.fields, order),
+        )  # fmt: skip
+
+    def problem(self) -> str | None:
+        """Why this is no frame that can be labeled, or None."""
+        return frame_problem(self.numbers, self.positions, self.cell, self.pbc, self.fields)
+
     def content_hash(self) -> str:
-        """The same for frames with the same atoms, positions and cell to 10⁻⁶ Å, whatever their labels.
+        """The same for frames with the same atoms, positions, cell (to 10⁻⁶ Å) and hashed fields, whatever their labels.
 
         The order of the elements does not matter, for data sets sort atoms by element; that of an element's atoms does.
         """
@@ -71,24 +103,30 @@ class Frame:
         for array in (self.positions[order], self.cell if self.pbc else np.zeros((3, 3))):
             rounded = np.round(np.asarray(array, dtype=np.float64), HASH_DECIMALS) + 0.0  # -0.0 becomes 0.0
             digest.update(np.ascontiguousarray(rounded, dtype="<f8").tobytes())
-        if self.electronic_temperature is not None:
-            digest.update(f"{self.electronic_temperature:.6f} K".encode())
+        values = table.reordered(self.fields, order)
+        for row in table.frame_fields():
+            if row.hashed and row.name in values:
+                digest.update(row.digest(values[row.name]))
         return digest.hexdigest()[:32]
 
     def to_ase(self) -> Atoms:
-        """A copy as ASE's Atoms."""
+        """A copy as ASE's Atoms; fields are in its info and arrays."""
         cell = self.cell if self.pbc else None
         atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=cell, pbc=self.pbc)
-        if self.electronic_temperature is not None:
-            atoms.info[HEAT] = self.electronic_temperature
+        for name, value in self.fields.items():
+            row = table.field(name)
+            if row.per == "atom":
+                atoms.set_array(row.ase, value.copy())
+            else:
+                atoms.info[row.ase] = value.copy() if row.shape else float(value)
         return atoms
 
     @classmethod
     def from_ase(cls, atoms: Atoms) -> Frame:
         """A copy of ASE's Atoms.
 
-        Raises ValueError for a system that is periodic in some directions only, and for a periodic one without a
-        three-dimensional cell.
+        Raises ValueError for a system that is periodic in some directions only, for a periodic one without a
+        three-dimensional cell, and for a field of another shape.
         """
         pbc = bool(atoms.pbc.any())
         if pbc and not atoms.pbc.all():
@@ -99,11 +137,15 @@ class Frame:
         cell = np.array(atoms.cell.array, dtype=np.float64) if pbc else np.zeros((3, 3))
         if pbc and abs(np.linalg.det(cell)) < 1e-8:
             raise ValueError("a periodic system needs three cell vectors that span a volume")
-        heat = atoms.info.get(HEAT)
+        values = {}
+        for row in table.frame_fields():
+            place = atoms.arrays if row.per == "atom" else atoms.info
+            name = next((name for name in (row.ase, *row.extxyz) if name in place), None)
+            if name is not None:
+                values[row.name] = place[name]
         return cls(
-            np.array(atoms.numbers, dtype=np.int64), np.array(atoms.positions, dtype=np.float64), cell, pbc,
-            None if heat is None else float(heat),
-        )  # fmt: skip
+            np.array(atoms.numbers, dtype=np.int64), np.array(atoms.positions, dtype=np.float64), cell, pbc, values
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,24 +170,53 @@ class Labels:
     forces    (N, 3)  eV/Å
     virial    (3, 3)  eV, positive under compression; None if the engine has none
     attempts  tries that it took, the last one these labels; empty for engines that try once
+    others            further fields of labels by name: see data/fields.py
     """
 
     energy: float
     forces: Floats
     virial: Floats | None = None
     attempts: tuple[Attempt, ...] = ()
+    others: Fields = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.others:
+            object.__setattr__(self, "others", table.checked(self.others, len(self.forces), "labels"))
+
+    @property
+    def fields(self) -> Fields:
+        """Every label by the name of its field, energy, forces and virial among them."""
+        first: dict[str, Floats] = {ENERGY: np.asarray(self.energy, dtype=np.float64), FORCES: self.forces}
+        return {**first, **({} if self.virial is None else {VIRIAL: self.virial}), **self.others}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], natoms: int) -> Labels:
+        """Labels of a frame of `natoms` atoms by the names of their fields; None is none.
+
+        Raises KeyError for a required field that is missing and ValueError for one of another shape.
+        """
+        missing = [row.name for row in table.label_fields() if row.required and values.get(row.name) is None]
+        if missing:
+            raise KeyError(missing[0])
+        arrays = dict(table.checked(values, natoms, "labels"))
+        return cls(float(arrays.pop(ENERGY)), arrays.pop(FORCES), arrays.pop(VIRIAL, None), others=arrays)
+
+    @classmethod
+    def from_stress(cls, energy: float, forces: Floats, stress: Floats | None, volume: float) -> Labels:
+        """Labels with the virial of a stress (6,) or (3, 3) in eV/Å³, positive under tension as in ASE."""
+        return cls(energy, forces, None if stress is None else virial_of(stress, volume))
+
+    def stress(self, volume: float) -> Floats | None:
+        """The stress (3, 3) in a cell of `volume` Å³, eV/Å³, positive under tension as in ASE; None without a virial."""
+        return None if self.virial is None else stress_of(self.virial, volume)
+
+    def reordered(self, order: Ints) -> Labels:
+        """The labels of the same frame with its atoms in another order."""
+        return replace(self, forces=self.forces[order], others=table.reordered(self.others, order))
 
     def problem(self, frame: Frame) -> str | None:
         """Why these labels cannot be used for `frame`, or None. Every label of every engine passes here."""
-        if self.forces.shape != frame.positions.shape:
-            return f"the forces have shape {self.forces.shape} for {frame.natoms} atoms"
-        if not np.isfinite(self.energy):
-            return f"the energy is {self.energy} eV"
-        if not np.isfinite(self.forces).all():
-            return f"{int((~np.isfinite(self.forces)).any(axis=1).sum())} atoms have a force that is not finite"
-        if self.virial is not None and (self.virial.shape != (3, 3) or not np.isfinite(self.virial).all()):
-            return "the virial is not a finite 3 by 3 matrix"
-        return None
+        return label_problem(self.fields, frame.natoms, frame.pbc) or frame.problem()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,7 +257,7 @@ class Deviations:
 
     def part(self, frames: Ints) -> Deviations:
         """Those of the frames with these numbers."""
-        return Deviations(**{item.name: getattr(self, item.name)[frames] for item in fields(self)})
+        return Deviations(**{item.name: getattr(self, item.name)[frames] for item in dataclasses.fields(self)})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,8 +272,8 @@ class Trajectory:
     velocities  (F, N, 3)  Å/ps; None where there are none
     forces      (F, N, 3)  eV/Å, by the model that explored, and `deviations` of the committee: from explorers that
                            evaluate it on their way; None for the others
-    electronic_temperature  of all frames, K
-    files                   that the explorer has written and that are kept with the run, PLUMED's for example
+    fields                 of the frames by name, (F, …) each
+    files                  that the explorer has written and that are kept with the run, PLUMED's for example
     """
 
     numbers: Ints
@@ -211,11 +282,11 @@ class Trajectory:
     steps: Ints
     pbc: bool = True
     failure: str | None = None
-    log: str = field(default="", repr=False)
+    log: str = dataclasses.field(default="", repr=False)
     velocities: Floats | None = None
     forces: Floats | None = None
     deviations: Deviations | None = None
-    electronic_temperature: float | None = None
+    fields: Fields = dataclasses.field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
@@ -223,7 +294,8 @@ class Trajectory:
 
     def frame(self, index: int) -> Frame:
         """One configuration."""
-        return Frame(self.numbers, self.positions[index], self.cells[index], self.pbc, self.electronic_temperature)
+        values = {name: value[index] for name, value in self.fields.items()}
+        return Frame(self.numbers, self.positions[index], self.cells[index], self.pbc, values)
 
     def __iter__(self) -> Iterator[Frame]:
         return (self.frame(index) for index in range(len(self)))
@@ -235,8 +307,13 @@ class Trajectory:
             velocities=None if self.velocities is None else self.velocities[frames],
             forces=None if self.forces is None else self.forces[frames],
             deviations=None if self.deviations is None else self.deviations.part(frames),
-            electronic_temperature=self.electronic_temperature,
+            fields={name: value[frames] for name, value in self.fields.items()},
         )  # fmt: skip
+
+    @property
+    def electronic_temperature(self) -> float | None:
+        """Of the first frame, K; explorers keep it."""
+        return self.frame(0).electronic_temperature if len(self) else None
 
     @classmethod
     def of(cls, frames: list[Frame], steps: list[int], failure: str | None = None) -> Trajectory:
@@ -249,7 +326,7 @@ class Trajectory:
             np.array(steps, dtype=np.int64),
             first.pbc,
             failure,
-            electronic_temperature=first.electronic_temperature,
+            fields={name: np.stack([frame.fields[name] for frame in frames]) for name in first.fields},
         )
 
     @classmethod

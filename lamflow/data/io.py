@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 
+from lamflow.data import fields as table
+from lamflow.data.ase_labels import ase_with_labels, labels_from_ase
 from lamflow.data.frames import Frame, LabeledFrame, Labels
+from lamflow.data.gate import Reading, admit
+from lamflow.data.npy import FORMATS, read_system, systems_below
+from lamflow.data.steps import XYZ, count_xyz, format_of, steps_of
 from lamflow.errors import InputError
 
+__all__ = [
+    "labels_from_ase",
+    "read_labeled",
+    "read_source",
+    "read_structures",
+    "write_extxyz",
+    "write_structure",
+]
+
 PYMATGEN = "pymatgen"
-HEAT = "fparam.npy"
-"""DeePMD-kit's frame parameter (F, 1): here always the electronic temperature in K."""
+UNNAMED = re.compile(r"Type_\d+")
+"""What dpdata calls atoms of which a file tells only a number."""
 
 
-def read_structures(path: Path, format: str | None = None) -> list[Frame]:
-    """Every structure in `path`, without labels. Raises InputError that names the file and the reason."""
-    frames = _structures(path, format)
+def read_structures(path: Path, format: str | None = None, types: Sequence[str] = ()) -> list[Frame]:
+    """Every structure in `path`, without labels; `types` are the elements of a file that has only numbers for them.
+
+    Raises InputError that names the file and the reason.
+    """
+    frames = _structures(path, format, types)
     if not frames:
         raise InputError(f"{path}: there is no structure in it")
     for number, frame in enumerate(frames):
@@ -35,21 +52,14 @@ def read_structures(path: Path, format: str | None = None) -> list[Frame]:
     return frames
 
 
-def _structures(path: Path, format: str | None) -> list[Frame]:
-    if path.is_dir() or _is_hdf5(path) or (format and format != PYMATGEN and not _ase_knows(format)):
-        return [_frame_of(system, index, path) for system in _dpdata_systems(path, format, labeled=False)
-                for index in range(system.get_nframes())]  # fmt: skip
+def _structures(path: Path, format: str | None, types: Sequence[str]) -> list[Frame]:
+    if path.is_dir() and (format is None or format in FORMATS):
+        return [frame for system in systems_below(path, format) for frame in read_system(system, labeled=False)]  # type: ignore[misc]
+    if path.is_dir() or (format and format != PYMATGEN and not _ase_knows(format)):
+        system = _dpdata_system(path, format, labeled=False)
+        return [_frame_of(system, index, path, types) for index in range(system.get_nframes())]
     frames = []
-    try:
-        images = _pymatgen_read(path) if format == PYMATGEN else _ase_read(path, format)
-    except InputError as by_ase:
-        if format is not None or importlib.util.find_spec(PYMATGEN) is None:
-            raise
-        try:
-            images = _pymatgen_read(path)
-        except InputError:
-            raise by_ase from None
-    for number, atoms in enumerate(images):
+    for number, atoms in enumerate(_images(path, format)):
         try:
             frames.append(Frame.from_ase(atoms))
         except ValueError as error:
@@ -57,27 +67,83 @@ def _structures(path: Path, format: str | None) -> list[Frame]:
     return frames
 
 
-def read_labeled(path: Path, format: str | None = None) -> list[LabeledFrame]:
-    """Every labeled frame in `path`: a folder of deepmd/npy data, or a file that dpdata or ASE reads.
+def _images(path: Path, format: str | None) -> list[Atoms]:
+    """Structures by ASE, or by pymatgen where ASE does not know the format."""
+    if format == PYMATGEN:
+        return _pymatgen_read(path)
+    known = format is not None or format_of(path, format) != ""
+    try:
+        return _ase_read(path, format)
+    except InputError:
+        if known or importlib.util.find_spec(PYMATGEN) is None:
+            raise
+        try:
+            return _pymatgen_read(path)
+        except InputError:
+            pass
+        raise
 
-    Raises InputError for what cannot be read, and for a frame whose labels are missing, not finite, or of the
-    wrong shape.
+
+def read_labeled(path: Path, format: str | None = None, keys: Mapping[str, str] | None = None) -> list[LabeledFrame]:
+    """Every labeled frame in `path`: see `read_source`."""
+    return read_source(path, format, keys).frames
+
+
+def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] | None = None) -> Reading:
+    """The labeled frames in `path`, a folder of deepmd/npy data or a file that dpdata or ASE reads, through the gate.
+
+    keys  names under which a file has its labels, by the names of lamflow
+
+    Steps whose self-consistent cycle did not converge are left out and counted. Raises InputError for what cannot be
+    read, for a frame that cannot be used, and when a reader loses frames.
     """
-    if path.is_dir() or _is_hdf5(path) or (format and not _ase_knows(format)):
-        labeled = [
-            _labeled_frame_of(system, index, path)
-            for system in _dpdata_systems(path, format, labeled=True)
-            for index in range(system.get_nframes())
-        ]
+    left_out, notes, index = 0, tuple[str, ...](), list[int]()
+    if path.is_dir() and (format is None or format in FORMATS):
+        frames: list[LabeledFrame] = []
+        for system in systems_below(path, format):
+            frames += read_system(system, labeled=True)  # type: ignore[arg-type]
+    elif path.is_dir() or (format and not _ase_knows(format)):
+        frames = _by_dpdata(path, format)
+        steps = steps_of(path, format or "") if path.is_file() else None
+        if steps is not None and len(steps.converged) > len(frames):
+            left_out = len(steps.converged) - len(frames)
+            notes = (f"{left_out} of {len(steps.converged)} steps are left out: {_why(len(steps.unconverged))}",)
     else:
-        labeled = [_labeled_of(atoms, number, path) for number, atoms in enumerate(_ase_read(path, format))]
-    if not labeled:
-        raise InputError(f"{path}: there is no labeled frame in it")
-    for number, item in enumerate(labeled):
-        problem = item.labels.problem(item.frame)
-        if problem:
-            raise InputError(f"{path}: frame {number}: {problem}")
-    return labeled
+        frames, index, left_out, notes = _by_ase(path, format, keys or {})
+    if not frames:
+        raise InputError(f"{path}: there is no labeled frame in it" + (f": {notes[0]}" if notes else ""))
+    index = index or list(range(len(frames)))
+    admit(frames, path, index)
+    return Reading(path, frames, index, left_out, notes)
+
+
+def _why(unconverged: int) -> str:
+    return f"the SCF cycle of {unconverged} did not converge" if unconverged else "they are not complete"
+
+
+def _by_ase(
+    path: Path, format: str | None, keys: Mapping[str, str]
+) -> tuple[list[LabeledFrame], list[int], int, tuple[str, ...]]:
+    """Labeled frames by ASE, their numbers in the file, how many steps were left out, and why."""
+    images = _ase_read(path, format)
+    steps = steps_of(path, format_of(path, format))
+    unconverged = set(steps.unconverged) if steps is not None else set()
+    index = [number for number in range(len(images)) if number not in unconverged]
+    frames = [_labeled_of(images[number], number, path, keys) for number in index]
+    total = max(len(images), len(steps.converged) if steps is not None else 0)
+    left_out = total - len(frames)
+    if not left_out:
+        return frames, index, 0, ()
+    return frames, index, left_out, (f"{left_out} of {total} steps are left out: {_why(len(unconverged))}",)
+
+
+def _labeled_of(atoms: Atoms, number: int, path: Path, keys: Mapping[str, str]) -> LabeledFrame:
+    try:
+        return LabeledFrame(Frame.from_ase(atoms), labels_from_ase(atoms, keys))
+    except LookupError as error:
+        raise InputError(f"{path}: frame {number} {error.args[0]}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: frame {number}: {error}") from error
 
 
 def write_structure(path: Path, frame: Frame, format: str) -> None:
@@ -98,43 +164,10 @@ def write_structure(path: Path, frame: Frame, format: str) -> None:
 
 
 def write_extxyz(path: Path, labeled: Sequence[LabeledFrame]) -> None:
-    """Labeled frames as extended XYZ with energy (eV), forces (eV/Å) and stress (eV/Å³, ASE's sign)."""
+    """Labeled frames as extended XYZ with energy (eV), forces (eV/Å), stress (eV/Å³, ASE's sign) and all other fields."""
     from ase.io import write
 
-    images = []
-    for item in labeled:
-        atoms = item.frame.to_ase()
-        results: dict[str, Any] = {"energy": item.labels.energy, "forces": item.labels.forces}
-        if item.labels.virial is not None and item.frame.pbc:
-            results["stress"] = _stress(item.labels.virial, atoms.get_volume())
-        atoms.calc = SinglePointCalculator(atoms, **results)
-        images.append(atoms)
-    write(path, images, format="extxyz")
-
-
-def labels_from_ase(atoms: Atoms) -> Labels:
-    """The results that `atoms` carries. Raises KeyError when energy or forces are missing.
-
-    The energy is the one whose derivative the forces are: ASE's free energy where it is given.
-    """
-    results = atoms.calc.results if atoms.calc is not None else {}
-    energy = results.get("free_energy", results.get("energy"))
-    if energy is None:
-        raise KeyError("energy")
-    virial = None
-    if "stress" in results and atoms.pbc.any():
-        from ase.stress import voigt_6_to_full_3x3_stress
-
-        stress = np.asarray(results["stress"], dtype=np.float64)
-        full = voigt_6_to_full_3x3_stress(stress) if stress.shape == (6,) else stress.reshape(3, 3)
-        virial = -full * atoms.get_volume()
-    return Labels(float(energy), np.array(results["forces"], dtype=np.float64), virial)
-
-
-def _stress(virial: np.ndarray, volume: float) -> np.ndarray:
-    from ase.stress import full_3x3_to_voigt_6_stress
-
-    return np.asarray(full_3x3_to_voigt_6_stress(-virial / volume))
+    write(path, [ase_with_labels(item) for item in labeled], format="extxyz")
 
 
 def _ase_knows(format: str) -> bool:
@@ -147,11 +180,19 @@ def _ase_read(path: Path, format: str | None) -> list[Atoms]:
     from ase.io import read
 
     _check_symbols(path, format)
+    kind = format_of(path, format)
+    expected = count_xyz(path) if kind in XYZ and path.is_file() else None
     try:
         images = read(path, index=":", format=format)
     except Exception as error:
+        if isinstance(error, KeyError) and str(error.args[0]).isalpha():
+            raise InputError(
+                f"{path}: {error.args[0]!r} is not a chemical symbol; write the element that it stands for (D is H)"
+            ) from error
         hint = "" if format else "; if its name does not tell the format, give `format:`"
         raise InputError(f"{path}: cannot be read: {type(error).__name__}: {error}{hint}") from error
+    if expected is not None and len(images) != expected:
+        raise InputError(f"{path}: it holds {expected} frames, and as {kind} {len(images)} are read")
     return list(images)
 
 
@@ -188,116 +229,52 @@ def _pymatgen_read(path: Path) -> list[Atoms]:
     )
 
 
-def _labeled_of(atoms: Atoms, number: int, path: Path) -> LabeledFrame:
-    if atoms.calc is None and "energy" not in atoms.info:
-        raise InputError(f"{path}: frame {number} has no labels; labeled data need an energy and forces")
-    try:
-        virial = atoms.info.get("virial", atoms.info.get("virials"))
-        labels = labels_from_ase(atoms)
-        if labels.virial is None and virial is not None and atoms.pbc.any():
-            labels = Labels(labels.energy, labels.forces, np.asarray(virial, dtype=np.float64).reshape(3, 3))
-        return LabeledFrame(Frame.from_ase(atoms), labels)
-    except KeyError as error:
-        raise InputError(f"{path}: frame {number} has no {error.args[0]}; labeled data need both energy and forces") \
-            from error  # fmt: skip
-    except ValueError as error:
-        raise InputError(f"{path}: frame {number}: {error}") from error
+def _by_dpdata(path: Path, format: str | None) -> list[LabeledFrame]:
+    system = _dpdata_system(path, format, labeled=True)
+    return [_labeled_frame_of(system, index, path) for index in range(system.get_nframes())]
 
 
-def _dpdata_systems(path: Path, format: str | None, labeled: bool) -> list[Any]:
-    """dpdata systems in a file or below a folder; a folder's systems are the folders that hold a type.raw."""
+def _dpdata_system(path: Path, format: str | None, labeled: bool) -> Any:
+    """The dpdata system in a file or folder of another format than deepmd/npy."""
     import dpdata
 
     kind = dpdata.LabeledSystem if labeled else dpdata.System
-    if path.is_dir() and format is None:
-        folders = sorted(found.parent for found in path.rglob("type.raw"))
-        if not folders:
-            raise InputError(f"{path}: no deepmd/npy data below this folder (no type.raw)")
-        sources = [(folder, _npy_format(folder)) for folder in folders]
-    elif _is_hdf5(path) and format in (None, "deepmd/hdf5"):
-        sources = [(Path(f"{path}#{group}"), "deepmd/hdf5") for group in _hdf5_groups(path)]
-    else:
-        sources = [(path, format or "auto")]
-    systems = []
-    for source, fmt in sources:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                if fmt == "deepmd/npy/mixed":
-                    loaded = dpdata.MultiSystems()
-                    loaded.load_systems_from_file(str(source), fmt=fmt, labeled=labeled)
-                    systems += list(loaded)
-                    _add_heat(systems[-1], Path(source))
-                else:
-                    systems.append(kind(str(source), fmt=fmt))
-                    _add_heat(systems[-1], Path(source))
-        except Exception as error:
-            raise InputError(f"{source}: dpdata cannot read it as {fmt}: {type(error).__name__}: {error}") from error
-    return systems
-
-
-def _is_hdf5(path: Path) -> bool:
-    return path.suffix in (".hdf5", ".h5")
-
-
-def _hdf5_groups(path: Path) -> list[str]:
-    """Groups of DeePMD-kit's systems in an HDF5 file, those that hold a type.raw. Raises InputError."""
-    import h5py
-
-    groups: list[str] = []
-
-    def visit(name: str, item: Any) -> None:
-        if name.rsplit("/", 1)[-1] == "type.raw" and isinstance(item, h5py.Dataset):
-            groups.append(f"/{name[: -len('type.raw')]}".rstrip("/"))
-
     try:
-        with h5py.File(path) as file:
-            file.visititems(visit)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as HDF5: {error}") from error
-    if not groups:
-        raise InputError(f"{path}: no deepmd/hdf5 data in this file (no type.raw)")
-    return sorted(groups)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return kind(str(path), fmt=format or "auto")
+    except Exception as error:
+        raise InputError(f"{path}: dpdata cannot read it as {format}: {type(error).__name__}: {error}") from error
 
 
-def _add_heat(system: Any, folder: Path) -> None:
-    """The electronic temperatures that lie beside the frames, which dpdata does not know."""
-    files = sorted(folder.glob(f"set.*/{HEAT}")) if folder.is_dir() else []
-    if files:
-        heat = np.concatenate([np.load(file, allow_pickle=False) for file in files])
-        if heat.shape != (system.get_nframes(), 1):
-            raise ValueError(
-                f"{HEAT} has shape {heat.shape} for {system.get_nframes()} frames; one number a frame is known"
-            )
-        system.data[HEAT] = heat[:, 0]
-
-
-def _npy_format(folder: Path) -> str:
-    mixed = next(folder.glob("set.*/real_atom_types.npy"), None)
-    return "deepmd/npy/mixed" if mixed else "deepmd/npy"
-
-
-def _frame_of(system: Any, index: int, path: Path) -> Frame:
-    from ase.data import atomic_numbers
-
-    try:
-        numbers = np.array([atomic_numbers[name] for name in system["atom_names"]], dtype=np.int64)
-    except KeyError as error:
-        raise InputError(f"{path}: {error.args[0]!r} is not a chemical symbol; give the data a type_map.raw") from error
+def _frame_of(system: Any, index: int, path: Path, types: Sequence[str] = ()) -> Frame:
+    names = [str(name) for name in system["atom_names"]]
+    if types and all(UNNAMED.fullmatch(name) for name in names):
+        if len(names) > len(types):
+            raise InputError(f"{path}: it has {len(names)} types of atoms, and the elements are {list(types)}")
+        names = list(types[: len(names)])
+    unknown = [name for name in names if not atomic_numbers.get(name)]
+    if unknown:
+        hint = "give the data a type_map.raw" if UNNAMED.fullmatch(unknown[0]) else "write the element it stands for"
+        raise InputError(f"{path}: {unknown[0]!r} is not a chemical symbol; {hint}")
+    numbers = np.array([atomic_numbers[name] for name in names], dtype=np.int64)
     pbc = not system.nopbc
     cell = np.array(system["cells"][index], dtype=np.float64) if pbc else np.zeros((3, 3))
-    heat = float(system.data[HEAT][index]) if HEAT in system.data else None
-    return Frame(numbers[system["atom_types"]], np.array(system["coords"][index], dtype=np.float64), cell, pbc, heat)
+    positions = np.array(system["coords"][index], dtype=np.float64)
+    values = {row.name: system[row.dpdata][index] for row in table.frame_fields() if row.dpdata in system.data}
+    try:
+        return Frame(numbers[system["atom_types"]], positions, cell, pbc, values)
+    except ValueError as error:
+        raise InputError(f"{path}: frame {index}: {error}") from error
 
 
 def _labeled_frame_of(system: Any, index: int, path: Path) -> LabeledFrame:
-    for needed in ("energies", "forces"):
-        if needed not in system.data:
-            raise InputError(f"{path}: frame {index} has no {needed}; labeled data need both energies and forces")
-    virial = system["virials"][index] if "virials" in system.data else None
-    labels = Labels(
-        float(system["energies"][index]),
-        np.array(system["forces"][index], dtype=np.float64),
-        None if virial is None else np.array(virial, dtype=np.float64),
-    )
-    return LabeledFrame(_frame_of(system, index, path), labels)
+    for row in table.label_fields():
+        if row.required and row.dpdata not in system.data:
+            raise InputError(f"{path}: frame {index} has no {row.dpdata}; labeled data need both energies and forces")
+    frame = _frame_of(system, index, path)
+    values = {row.name: system[row.dpdata][index] for row in table.label_fields() if row.dpdata in system.data}
+    try:
+        return LabeledFrame(frame, Labels.of(values, frame.natoms))
+    except ValueError as error:
+        raise InputError(f"{path}: frame {index}: {error}") from error

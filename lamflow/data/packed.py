@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lamflow.data.frames import Floats, Frame, Ints
+from lamflow.data import fields as table
+from lamflow.data.fields import Field, Fields, Floats
+from lamflow.data.frames import Frame, Ints
+
+ARRAYS = ("natoms", "numbers", "positions", "cells", "pbc")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +26,7 @@ class PackedFrames:
     positions  (ΣN, 3)    Å
     cells      (C, 3, 3)  Å
     pbc        (C,)       periodic or isolated
-    electronic_temperature  (C,)  K; NaN where electrons are in their ground state
+    fields                fields of frames by name, (C, …) or (ΣN, …); NaN where a frame has none
     """
 
     natoms: Ints
@@ -30,7 +34,7 @@ class PackedFrames:
     positions: Floats
     cells: Floats
     pbc: NDArray[np.bool_]
-    electronic_temperature: Floats
+    fields: Fields
 
     @classmethod
     def of(cls, frames: Sequence[Frame]) -> PackedFrames:
@@ -41,10 +45,7 @@ class PackedFrames:
             positions=np.concatenate([np.zeros((0, 3)), *(frame.positions for frame in frames)]),
             cells=np.array([frame.cell for frame in frames], dtype=np.float64).reshape(-1, 3, 3),
             pbc=np.array([frame.pbc for frame in frames], dtype=bool),
-            electronic_temperature=np.array(
-                [np.nan if frame.electronic_temperature is None else frame.electronic_temperature for frame in frames],
-                dtype=np.float64,
-            ),
+            fields={row.name: _packed(row, frames) for row in table.frame_fields()},
         )
 
     def __len__(self) -> int:
@@ -54,11 +55,10 @@ class PackedFrames:
         ends = np.cumsum(self.natoms)
         for index, (end, natoms) in enumerate(zip(ends, self.natoms, strict=True)):
             atoms = slice(int(end - natoms), int(end))
-            hot = float(self.electronic_temperature[index])
-            yield Frame(
-                self.numbers[atoms], self.positions[atoms], self.cells[index], bool(self.pbc[index]),
-                None if np.isnan(hot) else hot,
-            )  # fmt: skip
+            values = {name: value[atoms if table.field(name).per == "atom" else index]
+                      for name, value in self.fields.items()}  # fmt: skip
+            present = {name: value for name, value in values.items() if not np.isnan(value).all()}
+            yield Frame(self.numbers[atoms], self.positions[atoms], self.cells[index], bool(self.pbc[index]), present)
 
     def split(self, values: Floats) -> list[Floats]:
         """Values (ΣN, …) of all atoms, frame by frame."""
@@ -66,7 +66,7 @@ class PackedFrames:
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """The arrays by name."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**{name: getattr(self, name) for name in ARRAYS}, **self.fields}
 
     def save(self, path: Path) -> None:
         """Write as an uncompressed .npz file without pickles."""
@@ -81,5 +81,16 @@ class PackedFrames:
 
     @classmethod
     def among(cls, stored: Mapping[str, NDArray[Any]]) -> PackedFrames:
-        """The frames whose `arrays` are among others."""
-        return cls(**{item.name: stored[item.name] for item in fields(cls)})
+        """The frames whose `arrays` are among others; fields that were unknown when they were stored are missing."""
+        values = {row.name: stored[row.name] for row in table.frame_fields() if row.name in stored}
+        return cls(**{name: stored[name] for name in ARRAYS}, fields=values)
+
+
+def _packed(row: Field, frames: Sequence[Frame]) -> Floats:
+    """The values of one field, NaN where a frame has none."""
+    shape = (-1, *row.shape)
+    values = [
+        np.asarray(frame.fields.get(row.name, np.full(row.full_shape(frame.natoms), np.nan))).reshape(shape)
+        for frame in frames
+    ]
+    return np.concatenate([np.zeros((0, *row.shape)), *values])

@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from lamflow.data.walk import files_below
+
 INPUT, STRUCTURES, QUEUE = "input", "structures", "queue"
 TRAIN, HELDOUT, INDEX = "data/train", "data/heldout", "data/index"
 
@@ -37,9 +39,9 @@ def file_hash(path: Path) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """Hash of a file's content, or of all files below a folder."""
+    """Hash of a file's content, or of all files below a folder, links followed."""
     digest = hashlib.sha256()
-    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+    files = files_below(path) if path.is_dir() else [path]
     for file in files:
         digest.update(bytes.fromhex(file_hash(file)))
     return digest.hexdigest()[:16]

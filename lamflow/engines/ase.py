@@ -22,6 +22,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 from lamflow.config.engines import DynamicsSettings, LabelerSettings
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
+from lamflow.data.problems import stress_of, voigt
 from lamflow.data.store import file_hash
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example
@@ -134,8 +135,7 @@ class EvaluatorCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         [labels] = self.evaluator.evaluate([Frame.from_ase(self.atoms)])
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces}
         if labels.virial is not None:
-            stress = -labels.virial / self.atoms.get_volume()
-            self.results["stress"] = stress.flat[[0, 4, 8, 5, 2, 1]]
+            self.results["stress"] = voigt(stress_of(labels.virial, self.atoms.get_volume()))
 
 
 class CalculatorEvaluator:

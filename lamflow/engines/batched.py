@@ -13,6 +13,7 @@ from ase.data import atomic_masses
 from lamflow.config.engines import DynamicsSettings, Relaxation
 from lamflow.config.seeds import child_seed
 from lamflow.data import Deviations, Frame, Labels, Trajectory
+from lamflow.data.fields import repeated
 from lamflow.data.frames import Floats, Ints
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example
@@ -72,7 +73,7 @@ class _Kept:
         return Trajectory(
             start.numbers, np.stack(self.positions), np.stack(self.cells), np.array(self.steps, dtype=np.int64),
             start.pbc, self.failure, velocities=np.stack(self.velocities), forces=forces.mean(axis=0),
-            deviations=found, electronic_temperature=start.electronic_temperature,
+            deviations=found, fields=repeated(start.fields, len(self.steps)),
         )  # fmt: skip
 
 
@@ -86,7 +87,7 @@ class OneByOne:
         """See BatchSession. What cannot be evaluated is no number."""
         starts = [self.starts[number] for number in numbers]
         frames = [
-            Frame(start.numbers, own, cell, start.pbc, start.electronic_temperature)
+            Frame(start.numbers, own, cell, start.pbc, start.fields)
             for start, own, cell in zip(starts, positions, cells, strict=True)
         ]
         answers = [_evaluated(model, frames) for model in self.models[:models]]

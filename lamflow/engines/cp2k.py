@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from lamflow.config.section import Element, InputFolder, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.frames import Floats
+from lamflow.data.problems import virial_of
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, hydrogen_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
@@ -231,7 +232,7 @@ def read_output(path: Path, frame: Frame) -> Labels | LabelFailure:
     stress = _stress(text)
     virial = None
     if stress is not None and frame.pbc:
-        virial = stress * abs(float(np.linalg.det(frame.cell)))
+        virial = virial_of(-stress, frame.volume)
     return Labels(float(energies[-1]) * HARTREE, forces, virial)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field, JsonValue
 
 from lamflow.data import FailureKind, Frame, Labels
+from lamflow.data.problems import virial_of
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
@@ -121,7 +122,7 @@ class GpawLabeler(ProgramLabeler[Gpaw]):
             return LabelFailure(f"the SCF cycle did not converge: {answer['unconverged']}", kind="unconverged")
         virial = None
         if "stress" in answer:
-            virial = -np.array(answer["stress"], dtype=np.float64) * abs(float(np.linalg.det(frame.cell)))
+            virial = virial_of(answer["stress"], frame.volume)
         return Labels(float(answer["energy"]), np.array(answer["forces"], dtype=np.float64), virial)
 
 

@@ -6,7 +6,6 @@ import itertools
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -115,7 +114,7 @@ def _request(context: Context, task: PlannedTask, starts: Mapping[str, list[Fram
     if isinstance(task.settings, WalkerSettings) and task.settings.final_structures is not None:
         end = starts[task.settings.final_structures][task.start % len(starts[task.settings.final_structures])]
     if "electronic_temperature" in task.condition:
-        start = replace(start, electronic_temperature=task.condition["electronic_temperature"])
+        start = start.with_fields(electronic_temperature=task.condition["electronic_temperature"])
     work = context.work / f"{task.number:05d}"
     return Simulation(start, task.condition, task.seed, work, context.threads, context.timeout, end)
 

@@ -110,7 +110,7 @@ class _State:
             return np.vstack([forces, np.zeros((3, 3))])
         if self.labels.virial is None:
             raise EngineError("the model gives no virial, so the cell cannot be relaxed; set relax.cell to false")
-        virial = self.labels.virial - pressure * abs(np.linalg.det(frame.cell)) * np.eye(3)
+        virial = self.labels.virial - pressure * frame.volume * np.eye(3)
         virial = 0.5 * (virial + virial.T)
         return np.vstack([forces, np.linalg.solve(self.deformation, virial.T).T / natoms])
 

@@ -49,7 +49,7 @@ def make_copies(sources: Sequence[Frame], settings: StructureSet, seed: int) -> 
         if settings.vacancies >= whole.natoms:
             raise ValueError(f"{settings.vacancies} vacancies in a structure of {whole.natoms} atoms leave nothing")
         if settings.electronic_temperature is not None:
-            whole = replace(whole, electronic_temperature=settings.electronic_temperature)
+            whole = whole.with_fields(electronic_temperature=settings.electronic_temperature)
         for place, factor in enumerate(settings.scale):
             scaled = replace(whole, positions=whole.positions * factor, cell=whole.cell * factor)
             for copy in range(settings.copies):

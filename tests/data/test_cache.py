@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,8 @@ def cache(tmp_path: Path) -> LabelCache:
 
 def labels(natoms: int, seed: int = 1) -> Labels:
     rng = np.random.default_rng(seed)
-    return Labels(-3.25, rng.normal(size=(natoms, 3)), rng.normal(size=(3, 3)))
+    forces, virial = rng.normal(size=(natoms, 3)), rng.normal(size=(3, 3))
+    return Labels(-3.25, forces, virial + virial.T)
 
 
 FRAME = Frame(np.array([8, 1, 8, 1]), np.random.default_rng(2).uniform(0, 4, (4, 3)), 4 * np.eye(3))
@@ -48,7 +48,7 @@ def test_the_order_of_the_elements_does_not_matter(cache: LabelCache) -> None:
 
 def test_hot_electrons_are_another_label(cache: LabelCache) -> None:
     cache.put("s", FRAME, labels(4), {})
-    assert cache.get("s", replace(FRAME, electronic_temperature=5000.0)) is None
+    assert cache.get("s", FRAME.with_fields(electronic_temperature=5000.0)) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04"])

@@ -34,9 +34,8 @@ def items(rng: np.random.Generator) -> list[Item]:
         ]
     ):
         atoms = Atoms(symbols, positions=rng.uniform(0, 5, (len(Atoms(symbols)), 3)), cell=np.eye(3) * 6, pbc=pbc)
-        labels = Labels(
-            float(rng.normal()), rng.normal(size=(len(atoms), 3)), rng.normal(size=(3, 3)) if virial else None
-        )
+        energy, forces, tensor = float(rng.normal()), rng.normal(size=(len(atoms), 3)), rng.normal(size=(3, 3))
+        labels = Labels(energy, forces, tensor + tensor.T if virial else None)
         origin = Origin(iteration=2, source=f"task {number}", step=number, deviation=0.1 * number)
         made.append(Item(LabeledFrame(Frame.from_ase(atoms), labels), origin))
     return made

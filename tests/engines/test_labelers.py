@@ -459,7 +459,7 @@ class TestCp2k(LabelerConformance):
     def test_hot_electrons(self, tmp_path: Path) -> None:
         from dataclasses import replace
 
-        hot = replace(hydrogen(), electronic_temperature=20_000.0)
+        hot = hydrogen().with_fields(electronic_temperature=20_000.0)
         settings = cp2k.Cp2k.model_validate({**HYDROGEN, "basis": {"H": "DZVP-MOLOPT-SR-GTH"}})
         cold_labels, hot_labels = cp2k.Cp2kLabeler(settings).label([hydrogen(), hot], tmp_path)
         assert isinstance(cold_labels, Labels)
@@ -645,7 +645,7 @@ def test_hot_electrons_are_smeared(tmp_path: Path) -> None:
     """Each code's own words for a Fermi-Dirac distribution at a temperature."""
     from dataclasses import replace
 
-    hot = replace(silicon(1), electronic_temperature=11604.5)
+    hot = silicon(1).with_fields(electronic_temperature=11604.5)
     (tmp_path / "Si").mkdir()
     (tmp_path / "Si" / "POTCAR").write_text("fake\n")
     (tmp_path / "Si.upf").touch()

@@ -215,20 +215,20 @@ def test_files_that_plumed_writes_are_kept(committee: list[Model], tmp_path: Pat
 def test_models_that_know_an_electronic_temperature(tmp_path: Path) -> None:
     """Labels whose energy falls with the temperature; the model learns it and LAMMPS hands it over."""
     frames = alloys(12)
-    hot = [replace(frame, electronic_temperature=1000.0 * (1 + n % 4)) for n, frame in enumerate(frames)]
+    hot = [frame.with_fields(electronic_temperature=1000.0 * (1 + n % 4)) for n, frame in enumerate(frames)]
     labels = [
         replace(label, energy=label.energy - 0.5e-3 * (frame.electronic_temperature or 0) * frame.natoms)
         for frame, label in zip(hot, evaluator(Emt()).evaluate(frames), strict=True)
     ]
     model = train(tmp_path, hot, labels, 1, electronic_temperature=True, steps=400)
-    cold, warm = model.evaluate([replace(frames[0], electronic_temperature=t) for t in (1000.0, 4000.0)])
+    cold, warm = model.evaluate([frames[0].with_fields(electronic_temperature=t) for t in (1000.0, 4000.0)])
     assert warm.energy < cold.energy - 0.5 * 0.5e-3 * 3000 * frames[0].natoms
     from lamflow.errors import EngineError
 
     with pytest.raises(EngineError, match="needs an electronic temperature"):
         model.evaluate(frames[:1])
     [found] = LammpsExplorer(settings(ensemble="nve", steps=1, every=1)).explore_all(
-        tasks([replace(frames[0], electronic_temperature=4000.0)], tmp_path / "run", electronic_temperature=4000.0), [model]
+        tasks([frames[0].with_fields(electronic_temperature=4000.0)], tmp_path / "run", electronic_temperature=4000.0), [model]
     )  # fmt: skip
     assert found.electronic_temperature == 4000.0
     assert found.forces is not None

@@ -18,6 +18,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from lamflow.data import Frame, Labels, Relaxed
 from lamflow.data.frames import Floats, Ints
+from lamflow.data.problems import stress_of, virial_of
 from lamflow.data.store import write_whole
 from lamflow.errors import EngineError
 
@@ -152,11 +153,11 @@ def write_outcar(frame: Frame, labels: Labels | None, pressure: float = 0.0) -> 
     order = by_element(frame.numbers)
     numbers = frame.numbers[order]
     kinds = list(dict.fromkeys(numbers.tolist()))
-    volume = abs(float(np.linalg.det(frame.cell)))
+    volume = frame.volume
     energy = SENTINEL if labels is None else labels.energy
     forces = np.zeros((frame.natoms, 3)) if labels is None else labels.forces[order]
     virial = np.zeros((3, 3)) if labels is None or labels.virial is None else labels.virial
-    stress = virial / volume * EV_PER_A3_IN_KILOBAR
+    stress = -stress_of(virial, volume) * EV_PER_A3_IN_KILOBAR
     excess = float(np.trace(stress)) / 3 - pressure * EV_PER_A3_IN_KILOBAR
     enthalpy = energy if labels is None else energy + pressure * volume
     voigt = stress[[0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 2, 0]]
@@ -211,7 +212,7 @@ def read_outcar(text: str) -> tuple[Frame, Labels | None]:
     if stresses:
         xx, yy, zz, xy, yz, zx = (float(word) for word in stresses[-1].split())
         stress = np.array([[xx, xy, zx], [xy, yy, yz], [zx, yz, zz]])
-        virial = stress * abs(np.linalg.det(cell)) / EV_PER_A3_IN_KILOBAR
+        virial = virial_of(-stress / EV_PER_A3_IN_KILOBAR, frame.volume)
     return frame, Labels(energy, table[:, 3:6].copy(), virial)
 
 

@@ -20,6 +20,7 @@ from ase.data import atomic_masses, atomic_numbers
 
 from lamflow.config.section import expand
 from lamflow.data import Deviations, Frame, Trajectory
+from lamflow.data.fields import repeated
 from lamflow.data.frames import Floats
 from lamflow.engines import process
 from lamflow.engines.lammps.dump import Dump, read_deviations, read_dump, write_dump
@@ -299,7 +300,7 @@ def _trajectory(
         velocities=dump.velocities,
         forces=dump.forces,
         deviations=None if deviations is None else _aligned(deviations, dump),
-        electronic_temperature=simulation.start.electronic_temperature,
+        fields=repeated(simulation.start.fields, len(dump.steps)),
     )
 
 
@@ -351,4 +352,5 @@ def _joined(parts: Sequence[Trajectory]) -> Trajectory:
     return replace(
         whole[0], positions=joined("positions"), cells=joined("cells"), steps=joined("steps"),
         velocities=joined("velocities"), forces=joined("forces"), deviations=deviations,
+        fields={name: np.concatenate([part.fields[name] for part in whole]) for name in whole[0].fields},
     )  # fmt: skip

@@ -1,0 +1,137 @@
+"""What the files of many steps say of themselves, found without the readers: how many frames, and which converged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamflow.errors import InputError
+
+XYZ = ("extxyz", "xyz")
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Ionic steps of an output: for each, whether its self-consistent cycle converged."""
+
+    converged: tuple[bool, ...]
+
+    @property
+    def unconverged(self) -> list[int]:
+        """Numbers of the steps that are no labels, the first one 0."""
+        return [number for number, converged in enumerate(self.converged) if not converged]
+
+
+def format_of(path: Path, format: str | None) -> str:
+    """The format that was given, or ASE's guess; empty when it has none."""
+    if format is not None or not path.is_file():
+        return format or ""
+    from ase.io.formats import UnknownFileTypeError, filetype
+
+    try:
+        return str(filetype(str(path)))
+    except (UnknownFileTypeError, OSError, UnicodeDecodeError, EOFError):
+        return ""
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    """The lines of a text file, also of a compressed one."""
+    from ase.io.formats import open_with_compression
+
+    with open_with_compression(str(path), "rt") as stream:
+        yield from stream
+
+
+def count_xyz(path: Path) -> int:
+    """How many frames an (extended) XYZ file holds.
+
+    Raises InputError that names the line where a reader would stop: an empty one, one that is no number of atoms, or
+    the end of the file within a frame.
+    """
+    frames, missing, comment, empty = 0, 0, False, 0
+    for number, line in enumerate(lines_of(path), start=1):
+        words = line.split()
+        if comment:
+            comment = False
+        elif missing:
+            if not words:
+                raise InputError(f"{path}, line {number}: empty, where frame {frames - 1} lacks {missing} atoms")
+            missing -= 1
+        elif not words:
+            empty = empty or number
+        elif words[0].startswith("VEC"):
+            continue
+        elif empty:
+            raise InputError(f"{path}, line {empty}: empty, and readers lose the frames after it; remove the line")
+        elif not words[0].isdigit():
+            raise InputError(
+                f"{path}, line {number}: cannot be read: the number of atoms of frame {frames} should be here"
+            )
+        else:
+            frames, missing, comment = frames + 1, int(words[0]), True
+    if missing or comment:
+        raise InputError(f"{path}: frame {frames - 1} is cut off: {missing} atoms are missing at the end of the file")
+    return frames
+
+
+def steps_of(path: Path, format: str) -> Steps | None:
+    """The steps of an output of VASP, Quantum ESPRESSO or CP2K; None for other formats."""
+    if format in ("vasp-out", "vasp/outcar", "outcar"):
+        return _outcar(path)
+    if format in ("vasp-xml", "vasp/xml", "xml"):
+        return _vasprun(path)
+    if format == "espresso-out":
+        return _espresso(path)
+    return None
+
+
+def _outcar(path: Path) -> Steps:
+    """VASP 6 says "EDIFF is reached" of a cycle that converged; VASP 5 says it of a cycle that ran out of steps, too."""
+    old, limit, step, cycle, reached = False, 0, 0, 0, False
+    converged = []
+    for number, line in enumerate(lines_of(path)):
+        if number < 20 and (head := re.match(r"\s*vasp\.(\d+)\.", line)):
+            old = int(head[1]) < 6
+        elif not limit and (nelm := re.search(r"\bNELM\s*=\s*(\d+)", line)):
+            limit = int(nelm[1])
+        elif iteration := re.match(r"-+ Iteration\s+(\d+)\(\s*(\d+)", line):
+            if int(iteration[1]) != step:
+                reached = False
+            step, cycle = int(iteration[1]), int(iteration[2])
+        elif "aborting loop because EDIFF is reached" in line:
+            reached = True
+        elif line.startswith("  FREE ENERGIE OF THE ION-ELECTRON SYSTEM"):
+            converged.append(reached and not (old and limit and cycle >= limit))
+    return Steps(tuple(converged))
+
+
+def _vasprun(path: Path) -> Steps:
+    """A cycle of NELM steps counts as unconverged: the file does not say more."""
+    limit, cycles, inside = 0, 0, False
+    converged = []
+    for line in lines_of(path):
+        if not limit and (nelm := re.search(r'name="NELM"[^>]*>\s*(\d+)', line)):
+            limit = int(nelm[1])
+        elif "<calculation" in line:
+            cycles, inside = 0, True
+        elif "<scstep" in line and inside:
+            cycles += 1
+        elif "</calculation" in line:
+            converged.append(not limit or cycles < limit)
+            inside = False
+    return Steps(tuple(converged))
+
+
+def _espresso(path: Path) -> Steps:
+    """pw.x says of each cycle whether convergence has been achieved; its energy is marked by '!'."""
+    reached, converged = True, []
+    for line in lines_of(path):
+        if "convergence has been achieved" in line:
+            reached = True
+        elif "convergence NOT achieved" in line:
+            reached = False
+        elif line.startswith("     Forces acting on atoms"):
+            converged.append(reached)
+    return Steps(tuple(converged))
