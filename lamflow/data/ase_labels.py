@@ -18,7 +18,7 @@ from lamflow.data.problems import virial_of, voigt
 STRESS, FREE_ENERGY = "stress", "free_energy"
 AGREE = 1e-3
 """A stress and a virial that differ by less, relative to the largest component, are the same."""
-MAPPED = (*(ENERGY, FORCES, VIRIAL), STRESS)
+MAPPED = (ENERGY, FORCES, VIRIAL, STRESS)
 
 
 def labels_from_ase(atoms: Atoms, keys: Mapping[str, str] | None = None) -> Labels:
@@ -51,7 +51,7 @@ def labels_from_ase(atoms: Atoms, keys: Mapping[str, str] | None = None) -> Labe
 
 
 def ase_with_labels(item: LabeledFrame) -> Atoms:
-    """A labeled frame as Atoms with a calculator that holds its results; fields that ASE does not know are beside it."""
+    """A labeled frame as Atoms with its results in a calculator; fields that ASE does not know lie beside it."""
     atoms = item.frame.to_ase()
     results: dict[str, Any] = {}
     for name, value in item.labels.fields.items():
@@ -79,7 +79,7 @@ def _carried(atoms: Atoms) -> dict[str, Any]:
 
 def _candidates(carried: Mapping[str, Any]) -> str:
     """The names of what may be the missing labels, with the setting that says so."""
-    hints = {}
+    hints: dict[str, str] = {}
     for row in table.label_fields():
         for word in (row.name.rstrip("s"), STRESS if row.name == VIRIAL else row.name):
             for name in carried:

@@ -20,9 +20,9 @@ import numpy as np
 from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict
 
-from lamflow.data.frames import LabeledFrame
 from lamflow.data import fields as table
-from lamflow.data.npy import read_system
+from lamflow.data.frames import LabeledFrame
+from lamflow.data.npy import read_labeled_frames
 from lamflow.data.walk import folders_with
 from lamflow.errors import InputError
 
@@ -194,9 +194,8 @@ def resampled(systems: Sequence[Path], folder: Path, seed: int) -> dict[Path, Pa
 def read_dataset(path: Path) -> list[Item]:
     """Every frame of the data set at `path`, in the order of its manifest."""
     manifest = read_manifest(path)
-    loaded = {
-        system: read_system(path / system, labeled=True) for system in {record.system for record in manifest.frames}
-    }
+    names = {record.system for record in manifest.frames}
+    loaded = {name: read_labeled_frames(path / name) for name in names}
     return [Item(loaded[record.system][record.index], record.origin) for record in manifest.frames]
 
 
@@ -236,10 +235,9 @@ def _write_system(path: Path, name: str, items: list[Item], elements: Sequence[s
         "coords": np.stack([frame.positions for frame in frames]),
         "cells": np.stack([frame.cell if frame.pbc else 100.0 * np.eye(3) for frame in frames]),
     }
-    present = {**frames[0].fields, **labels[0].fields}
-    rows = [row for row in table.TABLE if row.name in present]
-    stacked = {row.name: np.stack([{**f.fields, **l.fields}[row.name] for f, l in zip(frames, labels, strict=True)])
-               for row in rows}  # fmt: skip
+    rows = [row for row in table.TABLE if row.name in {**frames[0].fields, **labels[0].fields}]
+    values = [{**frame.fields, **label.fields} for frame, label in zip(frames, labels, strict=True)]
+    stacked = {row.name: np.stack([value[row.name] for value in values]) for row in rows}
     data.update({row.dpdata: stacked[row.name] for row in rows if row.dpdata in DPDATA_WRITES})
     if not frames[0].pbc:
         data["nopbc"] = True

@@ -1,7 +1,7 @@
 """The table of fields: what a frame and its labels may carry beside atoms, positions and cell.
 
-A field is a row. Packing, splitting, hashing, grouping and the conversions to and from deepmd, ASE, extended XYZ and dpdata
-go over the table, so a new field is a new row and nothing else.
+A field is a row. Packing, splitting, hashing, grouping and the conversions to and from deepmd, ASE, extended XYZ and
+dpdata go over the table, so a new field is a new row and nothing else.
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from lamflow.data import fields as table
-from lamflow.data.fields import ELECTRONIC_TEMPERATURE, ENERGY, FORCES, VIRIAL, Fields, Floats
+from lamflow.data.fields import ELECTRONIC_TEMPERATURE, ENERGY, FORCES, VIRIAL, Fields
 from lamflow.data.problems import frame_problem, label_problem, stress_of, virial_of
 
+Floats = table.Floats
 Ints = NDArray[np.int64]
 
 FailureKind = Literal["unconverged", "stopped", "incomplete", "late", "refused", "invalid"]
@@ -94,7 +95,7 @@ class Frame:
         return frame_problem(self.numbers, self.positions, self.cell, self.pbc, self.fields)
 
     def content_hash(self) -> str:
-        """The same for frames with the same atoms, positions, cell (to 10⁻⁶ Å) and hashed fields, whatever their labels.
+        """The same for frames with the same atoms, positions, cell (to 10⁻⁶ Å) and hashed fields, whatever the labels.
 
         The order of the elements does not matter, for data sets sort atoms by element; that of an element's atoms does.
         """
@@ -207,7 +208,7 @@ class Labels:
         return cls(energy, forces, None if stress is None else virial_of(stress, volume))
 
     def stress(self, volume: float) -> Floats | None:
-        """The stress (3, 3) in a cell of `volume` Å³, eV/Å³, positive under tension as in ASE; None without a virial."""
+        """The stress (3, 3) in a cell of `volume` Å³, in eV/Å³, with ASE's sign; None without a virial."""
         return None if self.virial is None else stress_of(self.virial, volume)
 
     def reordered(self, order: Ints) -> Labels:

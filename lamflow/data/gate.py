@@ -1,7 +1,7 @@
 """The gate for labeled frames that come together: what a single frame cannot show.
 
-What is wrong with one frame or its labels, `Labels.problem` says; every door asks it, and this module for all frames of a
-source.
+What is wrong with one frame or its labels, `Labels.problem` says; every door asks it, and this module for all frames
+of a source.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def admit(frames: Sequence[LabeledFrame], path: Path, index: Sequence[int] | Non
     same = same_labels(frames)
     if same is not None:
         raise InputError(
-            f"{path}: frames {numbers[same[0]]} and {numbers[same[1]]} are different structures with the same labels to "
-            f"{DIGITS} digits: whoever read them has taken one label twice"
+            f"{path}: frames {numbers[same[0]]} and {numbers[same[1]]} are different structures with the same labels "
+            f"to {DIGITS} digits: whoever read them has taken one label twice"
         )
 
 

@@ -18,7 +18,7 @@ from lamflow.data import fields as table
 from lamflow.data.ase_labels import ase_with_labels, labels_from_ase
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.data.gate import Reading, admit
-from lamflow.data.npy import FORMATS, read_system, systems_below
+from lamflow.data.npy import FORMATS, read_frames, read_labeled_frames, systems_below
 from lamflow.data.steps import XYZ, count_xyz, format_of, steps_of
 from lamflow.errors import InputError
 
@@ -54,7 +54,7 @@ def read_structures(path: Path, format: str | None = None, types: Sequence[str] 
 
 def _structures(path: Path, format: str | None, types: Sequence[str]) -> list[Frame]:
     if path.is_dir() and (format is None or format in FORMATS):
-        return [frame for system in systems_below(path, format) for frame in read_system(system, labeled=False)]  # type: ignore[misc]
+        return [frame for system in systems_below(path, format) for frame in read_frames(system)]
     if path.is_dir() or (format and format != PYMATGEN and not _ase_knows(format)):
         system = _dpdata_system(path, format, labeled=False)
         return [_frame_of(system, index, path, types) for index in range(system.get_nframes())]
@@ -101,7 +101,7 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
     if path.is_dir() and (format is None or format in FORMATS):
         frames: list[LabeledFrame] = []
         for system in systems_below(path, format):
-            frames += read_system(system, labeled=True)  # type: ignore[arg-type]
+            frames += read_labeled_frames(system)
     elif path.is_dir() or (format and not _ase_knows(format)):
         frames = _by_dpdata(path, format)
         steps = steps_of(path, format or "") if path.is_file() else None
@@ -164,7 +164,7 @@ def write_structure(path: Path, frame: Frame, format: str) -> None:
 
 
 def write_extxyz(path: Path, labeled: Sequence[LabeledFrame]) -> None:
-    """Labeled frames as extended XYZ with energy (eV), forces (eV/Å), stress (eV/Å³, ASE's sign) and all other fields."""
+    """Labeled frames as extended XYZ: energy (eV), forces (eV/Å), stress (eV/Å³, ASE's sign) and all other fields."""
     from ase.io import write
 
     write(path, [ase_with_labels(item) for item in labeled], format="extxyz")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from lamflow.data import fields as table
-from lamflow.data.fields import Field, Floats
+from lamflow.data.fields import Field, Fields, Floats
 from lamflow.data.frames import Frame, Ints, LabeledFrame, Labels
 from lamflow.data.walk import folders_with
 from lamflow.errors import InputError
@@ -42,63 +43,103 @@ def systems_below(folder: Path, format: str | None = None) -> list[Path]:
     return systems
 
 
-def read_system(system: Path, labeled: bool) -> list[LabeledFrame] | list[Frame]:
-    """Every frame of one system, in the order on disk. Raises InputError that names the file and what is wrong in it."""
+def read_frames(system: Path) -> list[Frame]:
+    """Every frame of one system, in the order on disk. Raises InputError that names the file and its fault."""
+    return [frame for part in _sets(system, labeled=False) for frame in _frames(part)]
+
+
+def read_labeled_frames(system: Path) -> list[LabeledFrame]:
+    """Every labeled frame of one system: see `read_frames`."""
+    return [item for part in _sets(system, labeled=True) for item in _labeled(part)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Set:
+    """The arrays of one set: F frames of at most N atoms.
+
+    kinds      (F, N)     atomic numbers; -1 for atoms that only fill a frame up
+    positions  (F, N, 3)  Å
+    cells      (F, 3, 3)  Å
+    inputs, labels        values (F, …) by field
+    """
+
+    folder: Path
+    pbc: bool
+    kinds: Ints
+    positions: Floats
+    cells: Floats
+    inputs: Fields
+    labels: Fields
+
+
+def _sets(system: Path, labeled: bool) -> list[_Set]:
     elements, types = _elements(system), _types(system)
-    if len(types) and not 0 <= types.min() <= types.max() < len(elements):
-        raise InputError(f"{system / 'type.raw'}: types go from 0 to {len(elements) - 1}, and one is another")
-    sets = sorted(path for path in system.glob("set.*") if path.is_dir())
-    if not sets:
+    folders = sorted(path for path in system.glob("set.*") if path.is_dir())
+    if not folders:
         raise InputError(f"{system}: there is no set.* in it, so it holds no frames")
-    frames: list[Any] = []
-    for folder in sets:
-        frames += _read_set(folder, elements, types, not (system / "nopbc").exists(), labeled)
-    return frames
+    pbc = not (system / "nopbc").exists()
+    sets = []
+    for folder in folders:
+        file = folder / "coord.npy"
+        coordinates = _array(file, real=False)
+        number, natoms = len(coordinates), len(types)
+        positions = _shaped(file, coordinates, (number, natoms, 3)).astype(np.float64)
+        kinds = _kinds(folder, elements, types, number)
+        inputs = _values(folder, table.frame_fields(), number, natoms)
+        labels = _values(folder, table.label_fields(), number, natoms) if labeled else {}
+        sets.append(_Set(folder, pbc, kinds, positions, _cells(folder, number, pbc), inputs, labels))
+    return sets
 
 
-def _read_set(folder: Path, elements: Ints, types: Ints, pbc: bool, labeled: bool) -> list[Any]:
-    coordinates = _array(folder / "coord.npy", real=False)
-    number, natoms = len(coordinates), len(types)
-    positions = _shaped(folder / "coord.npy", coordinates, (number, natoms, 3))
-    cells = _cells(folder, number, pbc)
-    kinds = _kinds(folder, elements, types, number)
-    inputs = {row.name: _values(folder, row, number, natoms) for row in table.frame_fields()}
-    outputs = {row.name: _values(folder, row, number, natoms) for row in table.label_fields()} if labeled else {}
-    frames: list[Any] = []
-    for index in range(number):
-        real = np.flatnonzero(kinds[index] >= 0)
+def _frames(part: _Set) -> Iterator[Frame]:
+    for index, kinds in enumerate(part.kinds):
+        atoms = np.flatnonzero(kinds >= 0)
+        values = _of_frame(part.inputs, index, atoms)
+        yield Frame(kinds[atoms], part.positions[index][atoms], part.cells[index], part.pbc, values)
 
-        def chosen(values: dict[str, Floats | None], index: int = index, real: Ints = real) -> dict[str, Floats]:
-            return {
-                name: value[index][real] if table.field(name).per == "atom" else value[index]
-                for name, value in values.items()
-                if value is not None
-            }
 
-        frame = Frame(kinds[index][real], positions[index][real], cells[index], pbc, chosen(inputs))
-        if not labeled:
-            frames.append(frame)
-            continue
+def _labeled(part: _Set) -> Iterator[LabeledFrame]:
+    for index, frame in enumerate(_frames(part)):
+        atoms = np.flatnonzero(part.kinds[index] >= 0)
         try:
-            frames.append(LabeledFrame(frame, Labels.of(chosen(outputs), frame.natoms)))
+            labels = Labels.of(_of_frame(part.labels, index, atoms), frame.natoms)
         except KeyError as error:
-            file = {"energy": "energies"}.get(error.args[0], error.args[0])
+            name = table.field(error.args[0]).dpdata
             raise InputError(
-                f"{folder}: frame {index} has no {file}; labeled data need both energies and forces"
+                f"{part.folder}: frame {index} has no {name}; labeled data need both energies and forces"
             ) from None
-    return frames
+        yield LabeledFrame(frame, labels)
 
 
-def _elements(system: Path) -> Ints:
-    """Atomic numbers by type."""
+def _of_frame(values: Fields, index: int, atoms: Ints) -> Fields:
+    return {
+        name: value[index][atoms] if table.field(name).per == "atom" else value[index] for name, value in values.items()
+    }
+
+
+def _elements(system: Path) -> list[str]:
+    """The names of types, of which those that occur must be elements."""
     file = system / "type_map.raw"
     names = file.read_text(errors="replace").split() if file.is_file() else []
     if not names:
         raise InputError(f"{system}: it does not say which elements its types are; give the data a type_map.raw")
-    for name in names:
-        if name not in atomic_numbers or not atomic_numbers[name]:
-            raise InputError(f"{file}: {name!r} is not a chemical symbol; write the element that it stands for")
-    return np.array([atomic_numbers[name] for name in names], dtype=np.int64)
+    return names
+
+
+def _numbers(system: Path, elements: Sequence[str], types: Ints) -> Ints:
+    """Atomic numbers of types, -1 for virtual atoms. Raises InputError for a type that is no element."""
+    for kind in np.unique(types):
+        if not VIRTUAL <= kind < len(elements):
+            raise InputError(
+                f"{system}: atoms have types 0 to {len(elements) - 1}, as type_map.raw says, and one is {kind}"
+            )
+        if kind >= 0 and not atomic_numbers.get(elements[kind]):
+            raise InputError(
+                f"{system / 'type_map.raw'}: {elements[kind]!r} is not a chemical symbol; write the element that it "
+                "stands for (D is H)"
+            )
+    numbers = np.array([atomic_numbers.get(name, 0) for name in elements], dtype=np.int64)
+    return np.where(types == VIRTUAL, VIRTUAL, numbers[types])
 
 
 def _types(system: Path) -> Ints:
@@ -109,18 +150,15 @@ def _types(system: Path) -> Ints:
         raise InputError(f"{file}: {error}; types are whole numbers") from None
 
 
-def _kinds(folder: Path, elements: Ints, types: Ints, number: int) -> Ints:
+def _kinds(folder: Path, elements: Sequence[str], types: Ints, number: int) -> Ints:
     """Atomic numbers (F, N) of every frame; -1 for atoms that only fill it up."""
     file = folder / f"{TYPES}.npy"
     if not file.is_file():
-        return np.broadcast_to(elements[types], (number, len(types)))
+        return np.broadcast_to(_numbers(folder.parent, elements, types), (number, len(types)))
     given = _array(file, real=False)
     if given.dtype.kind == "f" and not (given == np.round(given)).all():
         raise InputError(f"{file}: types are whole numbers")
-    given = _shaped(file, given, (number, len(types))).astype(np.int64)
-    if given.size and not VIRTUAL <= given.min() <= given.max() < len(elements):
-        raise InputError(f"{file}: types go from 0 to {len(elements) - 1}, and one is another")
-    return np.where(given == VIRTUAL, VIRTUAL, elements[given])
+    return _numbers(folder.parent, elements, _shaped(file, given, (number, len(types))).astype(np.int64))
 
 
 def _cells(folder: Path, number: int, pbc: bool) -> Floats:
@@ -132,12 +170,15 @@ def _cells(folder: Path, number: int, pbc: bool) -> Floats:
     return _shaped(file, _array(file, real=False), (number, 3, 3)).astype(np.float64)
 
 
-def _values(folder: Path, row: Field, number: int, natoms: int) -> Floats | None:
-    """Values (F, …) of a field, None without its file."""
-    file = folder / f"{row.deepmd}.npy"
-    if not file.is_file():
-        return None
-    return _shaped(file, _array(file, real=row.owner == "labels"), (number, *row.full_shape(natoms))).astype(np.float64)
+def _values(folder: Path, rows: Iterable[Field], number: int, natoms: int) -> Fields:
+    """Values (F, …) of the fields whose files are there."""
+    values = {}
+    for row in rows:
+        file = folder / f"{row.deepmd}.npy"
+        if file.is_file():
+            array = _array(file, real=row.owner == "labels")
+            values[row.name] = _shaped(file, array, (number, *row.full_shape(natoms))).astype(np.float64)
+    return values
 
 
 def _array(file: Path, real: bool) -> NDArray[Any]:

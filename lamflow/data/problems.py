@@ -18,12 +18,14 @@ ASYMMETRY_PER_ATOM = 0.01
 """eV/atom; a virial in single precision is not symmetric to better than this."""
 VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Place of each component of a (3, 3) tensor in the six numbers xx, yy, zz, yz, xz, xy."""
-CHUNK = 256
-"""Atoms whose distances to all others are computed at once."""
+MIN_VOLUME = 0.1
+"""Å³ an atom; nothing on earth is denser."""
+FEW = 40
+"""Atoms of which all pairs are looked at."""
 
 
 def virial_of(stress: Any, volume: float) -> Floats:
-    """The virial (3, 3) in eV, positive under compression, of a stress (6,) or (3, 3) in eV/Å³, positive under tension."""
+    """The virial (3, 3) in eV, positive under compression, of a stress (6,) or (3, 3) in eV/Å³ with ASE's sign."""
     given = np.asarray(stress, dtype=np.float64)
     full = given[VOIGT] if given.shape == (6,) else given.reshape(3, 3)
     return np.asarray(-full * volume)
@@ -43,44 +45,67 @@ def frame_problem(numbers: NDArray[np.int64], positions: Floats, cell: Floats, p
     """Why N atoms in a cell are no frame that can be labeled, or None."""
     if not len(numbers):
         return "it has no atoms"
+    return _not_finite(numbers, positions, cell, pbc, values) or _too_close(positions, cell, pbc)
+
+
+def _not_finite(numbers: NDArray[np.int64], positions: Floats, cell: Floats, pbc: bool, values: Fields) -> str | None:
     if (numbers < 1).any() or (numbers > 118).any():
         return f"{int(numbers[(numbers < 1) | (numbers > 118)][0])} is not the atomic number of an element"
     if not np.isfinite(positions).all():
         return f"{int((~np.isfinite(positions)).any(axis=1).sum())} atoms have a position that is not finite"
     if not np.isfinite(cell).all():
         return "its cell is not finite"
-    if pbc and abs(np.linalg.det(cell)) < 1e-6:
-        return "it is periodic, and its cell vectors span no volume"
+    volume = abs(float(np.linalg.det(cell)))
+    if pbc and volume < MIN_VOLUME * len(numbers):
+        return f"it is periodic, and its cell has {volume:.3g} Å³ for {len(numbers)} atoms; lengths are in Å"
     for name, value in values.items():
         if not np.isfinite(value).all():
             return f"its {name} is not finite"
     if values.get(ELECTRONIC_TEMPERATURE, 0.0) < 0:
         return f"its electronic temperature is {float(values[ELECTRONIC_TEMPERATURE]):g} K"
-    pair = closest_pair(positions, cell, pbc)
-    if pair is not None:
-        distance, first, second = pair
-        return f"atoms {first} and {second} are {distance:.3f} Å apart, which is on top of each other"
     return None
+
+
+def _too_close(positions: Floats, cell: Floats, pbc: bool) -> str | None:
+    pair = closest_pair(positions, cell, pbc)
+    if pair is None:
+        return None
+    distance, first, second = pair
+    return f"atoms {first} and {second} are {distance:.3f} Å apart, which is on top of each other"
 
 
 def closest_pair(
     positions: Floats, cell: Floats, pbc: bool, below: float = MIN_DISTANCE
 ) -> tuple[float, int, int] | None:
     """The smallest distance in Å and its two atoms if it is less than `below`, which is small beside the cell."""
-    natoms, best = len(positions), (below, -1, -1)
+    natoms = len(positions)
+    if natoms < 2:
+        return None
     scaled = np.linalg.solve(cell.T, positions.T).T if pbc else positions
-    for begin in range(0, natoms, CHUNK):
-        vectors = scaled[begin : begin + CHUNK, None] - scaled[None]
-        if pbc:
-            vectors = (vectors - np.round(vectors)) @ cell
-        squares = (vectors**2).sum(axis=2)
-        rows = np.arange(len(squares))
-        squares[rows, begin + rows] = np.inf
-        smallest = int(squares.argmin())
-        distance = float(np.sqrt(squares.flat[smallest]))
-        if distance < best[0]:
-            best = (distance, begin + smallest // natoms, smallest % natoms)
-    return best if best[1] >= 0 else None
+    if natoms <= FEW:
+        first, second = np.triu_indices(natoms, 1)
+    else:
+        first, second = _near(
+            scaled, below * float(np.linalg.norm(np.linalg.inv(cell), axis=0).max()) if pbc else below, pbc
+        )
+    if not len(first):
+        return None
+    vectors = scaled[first] - scaled[second]
+    if pbc:
+        vectors = (vectors - np.round(vectors)) @ cell
+    squares = (vectors**2).sum(axis=1)
+    smallest = int(squares.argmin())
+    distance = float(np.sqrt(squares[smallest]))
+    return (distance, int(first[smallest]), int(second[smallest])) if distance < below else None
+
+
+def _near(scaled: Floats, radius: float, pbc: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of atoms closer than `radius` in fractions of the cell, or in Å of an isolated system."""
+    from scipy.spatial import cKDTree
+
+    wrapped = (scaled % 1.0) % 1.0 if pbc else scaled  # a tiny negative fraction becomes 1 at first
+    pairs = cKDTree(wrapped, boxsize=1.0 if pbc else None).query_pairs(radius, output_type="ndarray")
+    return pairs[:, 0], pairs[:, 1]
 
 
 def label_problem(values: Fields, natoms: int, pbc: bool) -> str | None:

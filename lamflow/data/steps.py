@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from lamflow.data.problems import MAX_ASYMMETRY
 from lamflow.errors import InputError
 
 XYZ = ("extxyz", "xyz")
+SMALLEST_STRESS = 1e-3
+"""eV/Å³; components below are noise of the code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ def count_xyz(path: Path) -> int:
         words = line.split()
         if comment:
             comment = False
+            _check_tensors(path, number, line)
         elif missing:
             if not words:
                 raise InputError(f"{path}, line {number}: empty, where frame {frames - 1} lacks {missing} atoms")
@@ -76,6 +82,24 @@ def count_xyz(path: Path) -> int:
     return frames
 
 
+def _check_tensors(path: Path, number: int, line: str) -> None:
+    """Raise InputError for a stress or virial of nine numbers that is not symmetric; readers would make it so."""
+    for name, text in re.findall(r'\b(stress|virial)="([^"]*)"', line):
+        words = text.replace("{", " ").replace("}", " ").split()
+        try:
+            tensor = np.array([float(word) for word in words])
+        except ValueError:
+            continue
+        if tensor.size != 9:
+            continue
+        tensor = tensor.reshape(3, 3)
+        asymmetry = np.abs(tensor - tensor.T).max()
+        if asymmetry > MAX_ASYMMETRY * np.abs(tensor).max() + SMALLEST_STRESS:
+            raise InputError(
+                f"{path}, line {number}: the {name} is not symmetric: two components differ by {asymmetry:.3g}"
+            )
+
+
 def steps_of(path: Path, format: str) -> Steps | None:
     """The steps of an output of VASP, Quantum ESPRESSO or CP2K; None for other formats."""
     if format in ("vasp-out", "vasp/outcar", "outcar"):
@@ -88,7 +112,7 @@ def steps_of(path: Path, format: str) -> Steps | None:
 
 
 def _outcar(path: Path) -> Steps:
-    """VASP 6 says "EDIFF is reached" of a cycle that converged; VASP 5 says it of a cycle that ran out of steps, too."""
+    """VASP 6 says "EDIFF is reached" of a cycle that converged; VASP 5 also of one that ran out of steps."""
     old, limit, step, cycle, reached = False, 0, 0, 0, False
     converged = []
     for number, line in enumerate(lines_of(path)):

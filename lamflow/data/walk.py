@@ -12,11 +12,11 @@ def files_below(folder: Path) -> list[Path]:
     above: dict[str, frozenset[str]] = {str(folder): frozenset()}
     for name, subfolders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(name)
-        outer = above.pop(name, frozenset())
+        outer = above.pop(str(Path(name)), frozenset())
         if real in outer:  # a link to a folder that this one lies in
             subfolders.clear()
             continue
-        above.update({os.path.join(name, inner): outer | {real} for inner in subfolders})
+        above.update({str(Path(name) / inner): outer | {real} for inner in subfolders})
         files += [Path(name) / file for file in names]
     return sorted(path for path in files if path.is_file())
 

@@ -457,7 +457,6 @@ class TestCp2k(LabelerConformance):
         assert "An invalid potential type <NOPE>" in failed(answer, "stopped")
 
     def test_hot_electrons(self, tmp_path: Path) -> None:
-        from dataclasses import replace
 
         hot = hydrogen().with_fields(electronic_temperature=20_000.0)
         settings = cp2k.Cp2k.model_validate({**HYDROGEN, "basis": {"H": "DZVP-MOLOPT-SR-GTH"}})
@@ -643,7 +642,6 @@ def test_k_points_along_each_vector() -> None:
 
 def test_hot_electrons_are_smeared(tmp_path: Path) -> None:
     """Each code's own words for a Fermi-Dirac distribution at a temperature."""
-    from dataclasses import replace
 
     hot = silicon(1).with_fields(electronic_temperature=11604.5)
     (tmp_path / "Si").mkdir()
