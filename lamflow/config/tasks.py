@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -15,6 +15,9 @@ TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{
 """Letters, digits, '-' and '_', at most 60: heads of public models are called like `Domains_Alloy`."""
 
 
+LabelName = Literal["energy", "forces", "virial", "stress"]
+
+
 class Start(Section):
     """The labeled data that the first models are trained on."""
 
@@ -22,6 +25,8 @@ class Start(Section):
     """Labeled data that exist: deepmd/npy folders, extxyz, OUTCAR, ASE databases, any format of dpdata."""
     format: str | None = None
     """dpdata's or ASE's name of the format, for files whose name does not tell."""
+    keys: dict[LabelName, str] = Field(default_factory=dict)
+    """Names under which extended XYZ files and ASE databases have their labels, e.g. `{energy: REF_energy}`."""
     label: list[Name] = Field(default_factory=list)
     """Structure sets that are labeled before the first iteration."""
 
@@ -38,6 +43,7 @@ class Heldout(Section):
     data: InputFiles = Field(default_factory=list)
     """Labeled data that exist, as in `start`."""
     format: str | None = None
+    keys: dict[LabelName, str] = Field(default_factory=dict)
     label: list[Name] = Field(default_factory=list)
     """Structure sets that are labeled for this purpose before the first iteration."""
     fraction: float = Field(0.0, ge=0, le=0.9)
