@@ -51,9 +51,15 @@ class Origin(BaseModel):
 
     @property
     def group(self) -> str:
-        """Frames of one group are never split between training and held-out data: those of a file belong together,
-        start structures were drawn one by one."""
+        """Frames of one group are not split between training and held-out data, but in blocks of a long trajectory:
+        those of a file belong together, start structures were drawn one by one."""
         return f"{self.iteration}/{self.source.rsplit('#', 1)[0]}"
+
+    @property
+    def place(self) -> int:
+        """Number of a frame in its group, by which neighbours on a trajectory are told."""
+        number = self.source.rpartition("#")[2] if "#" in self.source else ""
+        return int(number) if number.isdigit() else 0
 
 
 class FrameRecord(BaseModel):

@@ -10,7 +10,8 @@ from lamflow.config.schema import Config, DataStudy, TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.graph import Graph, Resources, Step
 from lamflow.data.results import Iteration
-from lamflow.driver.prepare import frames_of, label_jobs, start_items
+from lamflow.driver.prepare import frames_of, label_jobs
+from lamflow.driver.start_data import start_items
 from lamflow.flow.kinds import kind_of
 from lamflow.science.tasks import PlannedTask, plan_tasks
 from lamflow.superops.capacity import Capacity, LocalCapacity

@@ -22,18 +22,20 @@ from lamflow.config.structures import StructureSet
 from lamflow.config.tasks import Heldout, Start
 from lamflow.data import Frame, Trajectory
 from lamflow.data.batch import Batch, Role
-from lamflow.data.dataset import Item, Origin, write_dataset
-from lamflow.data.io import read_labeled, read_structures
+from lamflow.data.dataset import Origin, write_dataset
+from lamflow.data.io import read_structures
 from lamflow.data.packed import PackedFrames
 from lamflow.data.provenance import PACKAGES, versions
 from lamflow.data.results import Run
 from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, write_whole
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.rundir import FOLDERS, RunDirectory
+from lamflow.driver.start_data import check_start, read_start
 from lamflow.engines import registry
 from lamflow.engines.protocol import ChecksFrames, SearchJob
 from lamflow.errors import EngineError, InputError, StateError
 from lamflow.science.filters import REASONS, Limits, refused
+from lamflow.science.plausibility import GIVEN, GivenData
 from lamflow.science.structures import build_crystal, make_copies
 from lamflow.science.tasks import deal, pods_needed, share_of
 
@@ -51,9 +53,10 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int) -> None:
     """
     structures = {settings.name: frames_of(settings, config) for settings in config.structures}
     _check_labels(config, structures)
-    given = start_items(config)
-    _check_start(config, given)
-    for warning in examine(config):
+    data = read_start(config)
+    check_start(config, data, structures)
+    summary = data.summary()
+    for warning in [*summary.warnings, *examine(config)]:
         print(f"lamflow: {warning}", file=sys.stderr)
     _check_budget(config, structures)
     _make_room(directory)
@@ -62,9 +65,10 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int) -> None:
     for name, frames in structures.items():
         PackedFrames.of(frames).save(directory.path / STRUCTURES / f"{name}.npz")
     start = directory.path / iteration_key(0)
-    for role, items in given.items():
+    for role, items in data.items.items():
         if items:
             write_dataset(start / "given" / role, items, config.elements, config.data_format)
+            summary.save(start / "given" / GIVEN)
     _write_batches(label_jobs(config, structures, slots), start / "selected" / "batches")
     Run(
         workflow=config.workflow,
@@ -117,7 +121,10 @@ def fingerprint(config: DataStudy) -> str:
     for section in plain["structures"]:
         section.pop("files", None)
     for part in config.parts:
-        start, heldout = (data.model_dump(mode="json", exclude={"data"}) for data in (part.start, part.heldout))
+        start, heldout = (
+            data.model_dump(mode="json", exclude={"data"} if data.keys else {"data", "keys"})
+            for data in (part.start, part.heldout)
+        )
         plain[f"data of {part.name}"] = [start, heldout]
     plain["files"] = [content_hash(file) for file in files]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
@@ -140,7 +147,11 @@ def frames_of(settings: StructureSet, config: DataStudy) -> list[Frame]:
         elif settings.generate is not None:
             sources = _random_structures(settings, config)
         else:
-            sources = [frame for file in settings.files for frame in read_structures(expand(file), settings.format)]
+            sources = [
+                frame
+                for file in settings.files
+                for frame in read_structures(expand(file), settings.format, config.elements)
+            ]
     except ValueError as error:
         raise InputError(f"structures.{settings.name}: {error}") from error
     limits = Limits(**config.filters.model_dump())
@@ -206,16 +217,32 @@ def examine(config: DataStudy) -> list[str]:
     return warnings
 
 
-def check_inputs(config: DataStudy) -> list[str]:
-    """Read every file of structures, data and models that is here, and return warnings.
+@dataclass(frozen=True)
+class Inspection:
+    """What a study was given, and what a person should know of it."""
+
+    given: GivenData
+    warnings: list[str]
+
+
+def inspect_inputs(config: DataStudy) -> Inspection:
+    """Read every file of structures, data and models that is here.
 
     Crystals are built only for label engines that refuse some structures. Raises InputError for what cannot be used.
     """
     built = any(_refusing(settings) for settings in labelers(config))
     sets = [each for each in config.structures if each.files or (built and each.crystal is not None)]
-    _check_labels(config, {settings.name: frames_of(settings, config) for settings in sets})
-    _check_start(config, start_items(config))
-    return examine(fetched(config, only_if_here=True))
+    structures = {settings.name: frames_of(settings, config) for settings in sets}
+    _check_labels(config, structures)
+    data = read_start(config)
+    check_start(config, data, structures)
+    given = data.summary()
+    return Inspection(given, [*given.warnings, *examine(fetched(config, only_if_here=True))])
+
+
+def check_inputs(config: DataStudy) -> list[str]:
+    """Read every file that is here, and return warnings: see `inspect_inputs`."""
+    return inspect_inputs(config).warnings
 
 
 def _refusing(settings: LabelerSettings) -> ChecksFrames | None:
@@ -238,39 +265,6 @@ def _check_labels(config: DataStudy, structures: Mapping[str, list[Frame]]) -> N
             reason = labeler.unsupported_reason(structures[name][0]) if name in structures else None
             if reason is not None:
                 raise InputError(f"label: structures.{name} cannot be labeled: {reason}")
-
-
-def _check_start(config: DataStudy, given: dict[str, list[Item]]) -> None:
-    """Raise InputError when the start data cannot be split, or are the held-out data."""
-    held = {item.key for item in given["heldout"]}
-    shared = sum(item.key in held for item in given["train"])
-    if shared:
-        raise InputError(f"start.data and heldout.data share {shared} frames; held-out data must never be trained on")
-    for part in config.parts:
-        origins = {item.origin.group for item in given["train"] if item.origin.task == part.name}
-        if part.heldout.fraction and not part.start.label and len(origins) < 2:
-            where = f"tasks.{part.name}.heldout.fraction" if part.name else "heldout.fraction"
-            raise InputError(
-                f"{where}: all start data lie in one file, and a file is held out whole so that nothing leaks; "
-                "split it into independent files, or give heldout.data or heldout.label"
-            )
-
-
-def start_items(config: DataStudy) -> dict[str, list[Item]]:
-    """Labeled data that the user brought, for training and held out. Raises InputError."""
-    found: dict[str, list[Item]] = {"train": [], "heldout": []}
-    for part in config.parts:
-        for role, section in (("train", part.start), ("heldout", part.heldout)):
-            for file in section.data:
-                for number, labeled in enumerate(read_labeled(expand(file), section.format)):
-                    foreign = sorted(set(labeled.frame.symbols) - set(config.elements))
-                    if foreign:
-                        raise InputError(
-                            f"{file}: frame {number}: {', '.join(foreign)} is not in elements {config.elements}"
-                        )
-                    origin = Origin(iteration=0, source=f"{file}#{number}", task=part.name)
-                    found[role].append(Item(labeled, origin))
-    return found
 
 
 @dataclass(frozen=True)

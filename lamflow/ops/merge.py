@@ -15,7 +15,8 @@ from lamflow.data.results import Labeled, LabelOutcome, Merged
 from lamflow.errors import EngineError, InputError
 from lamflow.ops._read import DESCRIPTORS, descriptors, read_index
 from lamflow.ops.operation import Context, op
-from lamflow.science.split import heldout_groups
+from lamflow.science.plausibility import GIVEN, GivenData
+from lamflow.science.split import blocks, heldout_groups
 
 RESULT = "merged.json"
 
@@ -54,6 +55,7 @@ def merge(
         for role in items:
             if (given / role).is_dir():
                 items[role] += read_dataset(given / role)
+    repeated = GivenData.read(given / GIVEN).repeated if given is not None and (given / GIVEN).is_file() else 0
     train, heldout = _split(config, items["train"], items["heldout"], iteration)
     known = read_index(index, iteration).hashes
     heldout, twice = _new(heldout, known)
@@ -64,7 +66,7 @@ def merge(
     added, held = _write(out, config, train, heldout)
     seconds = sum(outcome.seconds for outcome in outcomes)
     result = Merged(
-        added=added, heldout=held, duplicates=twice + again, failed=failed, seconds=seconds,
+        added=added, heldout=held, duplicates=twice + again + repeated, failed=failed, seconds=seconds,
         labels=len(outcomes) - len(failed), cached=sum(outcome.cached for outcome in outcomes),
         remedied=[outcome for outcome in outcomes if outcome.failed is None and len(outcome.attempts) > 1],
     )  # fmt: skip
@@ -117,17 +119,27 @@ def _split(config: DataStudy, train: list[Item], heldout: list[Item], iteration:
     for part in config.parts if iteration == 0 else []:
         if not part.heldout.fraction:
             continue
-        groups = [item.origin.group for item in train if item.origin.task == part.name]
-        held = heldout_groups(groups, part.heldout.fraction, child_seed(config.seed, "heldout", part.name))
+        own = [item for item in train if item.origin.task == part.name]
+        fraction = part.heldout.fraction
+        groups = blocks([item.origin.group for item in own], [item.origin.place for item in own], fraction)
+        kinds = [_kinds(item) for item in own]
+        held = heldout_groups(groups, fraction, child_seed(config.seed, "heldout", part.name), kinds)
         if not held:
             raise InputError(
-                "heldout.fraction: all start data have one origin, so none of it can be held out without leaking; "
-                "give heldout.data or heldout.label"
+                "heldout.fraction: all start data have one origin, or hold out all frames of an element, so none of it "
+                "can be held out; give heldout.data or heldout.label"
             )
-        out = [item.origin.task == part.name and item.origin.group in held for item in train]
-        heldout = heldout + [item for item, is_out in zip(train, out, strict=True) if is_out]
-        train = [item for item, is_out in zip(train, out, strict=True) if not is_out]
+        out = {item.origin.source for item, group in zip(own, groups, strict=True) if group in held}
+        is_out = [item.origin.task == part.name and item.origin.source in out for item in train]
+        heldout = heldout + [item for item, held_out in zip(train, is_out, strict=True) if held_out]
+        train = [item for item, held_out in zip(train, is_out, strict=True) if not held_out]
     return train, heldout
+
+
+def _kinds(item: Item) -> list[str]:
+    """What must not vanish from the training data: the elements of a frame, and its composition."""
+    symbols = sorted(item.labeled.frame.symbols)
+    return [*dict.fromkeys(symbols), f"composition {' '.join(symbols)}"]
 
 
 def _new(items: list[Item], known: set[str]) -> tuple[list[Item], int]:

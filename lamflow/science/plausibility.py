@@ -10,11 +10,13 @@ import numpy as np
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
-from lamflow.data.document import Part
+from lamflow.data.document import Part, Result
 from lamflow.data.fields import label_fields
 from lamflow.data.frames import Floats, Frame, LabeledFrame
 from lamflow.units import BOHR, EV_PER_A3_IN_GPA, HARTREE
 
+GIVEN = "summary.json"
+"""File beside given data that holds `GivenData`."""
 MEASURED = 200
 """Frames of a source, spread evenly, in which distances are measured."""
 CUTOFF = 4.0
@@ -57,6 +59,17 @@ class SourceSummary(Part):
     """Å; None where atoms are further apart than 4 Å."""
     missing: dict[str, int]
     """Frames that lack a label, by its name."""
+    warnings: list[str]
+
+
+class GivenData(Result):
+    """What a study was given as labeled data."""
+
+    sources: list[SourceSummary]
+    repeated: int
+    """Frames that repeat the structure of another and are left out."""
+    conflicts: int
+    """How many of them have another energy."""
     warnings: list[str]
 
 
@@ -167,9 +180,7 @@ def _pressure_warnings(labeled: Sequence[LabeledFrame], pressures: Floats) -> li
         return []
     usual = float(np.median(np.abs(pressures)))
     if usual > HUGE_PRESSURE:
-        return [
-            f"half of the pressures are beyond {usual:.3g} GPa: the stress may be in kbar or GPa; eV/Å³ are needed"
-        ]
+        return [f"half of the pressures are beyond {usual:.3g} GPa: the stress may be in kbar or GPa; eV/Å³ are needed"]
     periodic = [item for item in labeled if item.labels.virial is not None and item.frame.pbc]
     numbers = Counter(item.frame.to_ase().get_chemical_formula() for item in periodic)
     formula, count = numbers.most_common(1)[0]

@@ -1,0 +1,136 @@
+"""The labeled data that a study begins with: read once, through the gate, with what a person should know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lamflow.config.schema import DataStudy, TrainingStudy
+from lamflow.config.section import expand
+from lamflow.config.tasks import Heldout, Start
+from lamflow.data import Frame
+from lamflow.data.dataset import Item, Origin, frame_key
+from lamflow.data.gate import Reading, Repeats, repeats
+from lamflow.data.io import read_source
+from lamflow.errors import InputError
+from lamflow.science.plausibility import GivenData, reference_warnings, summarize
+from lamflow.science.split import blocks
+
+
+@dataclass(frozen=True, eq=False)
+class StartData:
+    """Labeled frames of the user's, for training and held out, and the source of each."""
+
+    items: dict[str, list[Item]]
+    sources: list[tuple[str, str, str, Reading]]
+    """Role, head, name in the file, and what was read."""
+
+    def summary(self) -> GivenData:
+        """What the sources look like, and what is to be said of them."""
+        summaries, warnings = [], []
+        for role, head, name, reading in self.sources:
+            summary = summarize(reading.frames, name).model_copy(
+                update={"role": role, "head": head, "left_out": reading.left_out}
+            )
+            summaries.append(summary)
+            warnings += [f"{name}: {text}" for text in (*reading.notes, *summary.warnings)]
+        repeated = {role: self._repeats(role) for role in self.items}
+        warnings += [f"{_where(role)}: {text}" for role, found in repeated.items() if (text := found.says())]
+        return GivenData(
+            sources=summaries,
+            repeated=sum(found.repeated for found in repeated.values()),
+            conflicts=sum(found.conflicts for found in repeated.values()),
+            warnings=[*warnings, *reference_warnings(summaries)],
+        )
+
+    def _repeats(self, role: str) -> Repeats:
+        items = self.items[role]
+        return repeats([item.key for item in items], [item.labeled for item in items])
+
+
+def start_items(study: DataStudy) -> dict[str, list[Item]]:
+    """Labeled data that the user brought, for training and held out. Raises InputError."""
+    return read_start(study).items
+
+
+def read_start(study: DataStudy) -> StartData:
+    """Read every file of `start.data` and `heldout.data`. Raises InputError for what cannot be used."""
+    data = StartData({"train": [], "heldout": []}, [])
+    for part in study.parts:
+        for role, section in (("train", part.start), ("heldout", part.heldout)):
+            for file in section.data:
+                reading = read_source(expand(file), section.format, section.keys)
+                _check_frames(study, str(file), reading)
+                data.sources.append((role, part.name, str(file), reading))
+                data.items[role] += [
+                    Item(labeled, Origin(iteration=0, source=f"{file}#{number}", task=part.name))
+                    for number, labeled in zip(reading.index, reading.frames, strict=True)
+                ]
+    return data
+
+
+def check_start(study: DataStudy, data: StartData, structures: Mapping[str, Sequence[Frame]]) -> None:
+    """Raise InputError when the start data cannot be split, or are the held-out data.
+
+    structures  those that are labeled first, as far as they have been built
+    """
+    _check_shared(study, data, structures)
+    for part in study.parts:
+        items = [item for item in data.items["train"] if item.origin.task == part.name]
+        groups = blocks(
+            [item.origin.group for item in items], [item.origin.place for item in items], part.heldout.fraction
+        )
+        if part.heldout.fraction and not part.start.label and len(set(groups)) < 2:
+            where = f"tasks.{part.name}.heldout.fraction" if part.name else "heldout.fraction"
+            raise InputError(
+                f"{where}: all start data lie in one file, and a file is held out whole so that nothing leaks; "
+                "split it into independent files, or give heldout.data or heldout.label"
+            )
+
+
+def _check_shared(study: DataStudy, data: StartData, structures: Mapping[str, Sequence[Frame]]) -> None:
+    """Raise InputError when a frame is both trained on and held out."""
+    held = {item.key for item in data.items["heldout"]}
+    shared = sum(item.key in held for item in data.items["train"])
+    if shared:
+        raise InputError(f"start.data and heldout.data share {shared} frames; held-out data must never be trained on")
+    for part in study.parts:
+        both = set(part.start.label) & set(part.heldout.label)
+        if both:
+            raise InputError(
+                f"start.label and heldout.label share {', '.join(sorted(both))}; held-out data must never be trained on"
+            )
+        first = _keys(part.start, part.name, data, "train", structures)
+        shared = len(first & _keys(part.heldout, part.name, data, "heldout", structures))
+        if shared:
+            raise InputError(
+                f"start and heldout share {shared} structures, labeled or to be labeled; held-out data must never be "
+                "trained on"
+            )
+
+
+def _keys(
+    section: Start | Heldout, head: str, data: StartData, role: str, structures: Mapping[str, Sequence[Frame]]
+) -> set[str]:
+    keys = {item.key for item in data.items[role] if item.origin.task == head}
+    frames = [frame for name in section.label for frame in structures.get(name, ())]
+    return keys | {frame_key(frame.content_hash(), head) for frame in frames}
+
+
+def _check_frames(study: DataStudy, file: str, reading: Reading) -> None:
+    """Raise InputError for frames that the models of the study cannot be trained on."""
+    hot = not isinstance(study, TrainingStudy) or study.train.uses_electronic_temperature
+    for number, labeled in zip(reading.index, reading.frames, strict=True):
+        foreign = sorted(set(labeled.frame.symbols) - set(study.elements))
+        if foreign:
+            raise InputError(f"{file}: frame {number}: {', '.join(foreign)} is not in elements {study.elements}")
+        temperature = labeled.frame.electronic_temperature
+        if temperature is not None and not hot:
+            raise InputError(
+                f"{file}: frame {number} has an electronic temperature ({temperature:g} K), which the models do not "
+                "learn; see train.electronic_temperature"
+            )
+
+
+def _where(role: str) -> str:
+    return "start.data" if role == "train" else "heldout.data"
