@@ -12,6 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from lamflow.errors import InputError
+from lamflow.science.plausibility import GivenData
+
+SHOWN = 3
+"""Formulas that a row of data names."""
 
 
 def init(name: str) -> None:
@@ -33,12 +37,43 @@ def check(file: Path, *, files: bool = True) -> None:
     """Everything that can be known without running, or without the files either."""
     from lamflow.config import load
     from lamflow.config.schema import DataStudy
-    from lamflow.driver.prepare import check_inputs
+    from lamflow.driver.prepare import inspect_inputs
 
     config = load(file, DataStudy, files=files)
-    for warning in check_inputs(config) if files else []:
-        print(f"warning: {warning}")
+    if files:
+        inspection = inspect_inputs(config)
+        if inspection.given.sources:
+            Console().print(data_table(inspection.given))
+        for warning in inspection.warnings:
+            print(f"warning: {warning}")
     print(f"{file}: good")
+
+
+def data_table(given: GivenData) -> Table:
+    """A row for each source of labeled data."""
+    table = Table(
+        "data", "frames", "formulas", "atoms", "eV/atom", "max |F| eV/Å", "pressure GPa", "nearest Å", "lacking"
+    )
+    for row in given.sources:
+        formulas = list(row.formulas)
+        more = f" and {len(formulas) - SHOWN} more" if len(formulas) > SHOWN else ""
+        table.add_row(
+            escape(row.source) + (" (held out)" if row.role == "heldout" else ""),
+            f"{row.frames}" + (f" ({row.left_out} left out)" if row.left_out else ""),
+            ", ".join(formulas[:SHOWN]) + more,
+            _range(row.natoms, "d"),
+            _range(row.energy, ".4f"),
+            f"{row.max_force:.3g}",
+            "" if row.pressure is None else _range(row.pressure, ".3g"),
+            "> 4" if row.smallest_distance is None else f"{row.smallest_distance:.2f}",
+            ", ".join(f"{name} ({count})" for name, count in row.missing.items()),
+        )
+    return table
+
+
+def _range(values: tuple[float, float], form: str) -> str:
+    low, high = (format(value, form) for value in values)
+    return low if low == high else f"{low} to {high}"
 
 
 def plan(file: Path, folder: Path | None) -> None:

@@ -81,7 +81,7 @@ def closest_pair(
     natoms = len(positions)
     if natoms < 2:
         return None
-    scaled = np.linalg.solve(cell.T, positions.T).T if pbc else positions
+    scaled: Floats = np.asarray(np.linalg.solve(cell.T, positions.T).T if pbc else positions, dtype=np.float64)
     if natoms <= FEW:
         first, second = np.triu_indices(natoms, 1)
     else:

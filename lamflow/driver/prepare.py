@@ -147,11 +147,8 @@ def frames_of(settings: StructureSet, config: DataStudy) -> list[Frame]:
         elif settings.generate is not None:
             sources = _random_structures(settings, config)
         else:
-            sources = [
-                frame
-                for file in settings.files
-                for frame in read_structures(expand(file), settings.format, config.elements)
-            ]
+            files = [(expand(file), settings.format) for file in settings.files]
+            sources = [frame for file, kind in files for frame in read_structures(file, kind, config.elements)]
     except ValueError as error:
         raise InputError(f"structures.{settings.name}: {error}") from error
     limits = Limits(**config.filters.model_dump())

@@ -59,7 +59,7 @@ def read_start(study: DataStudy) -> StartData:
     for part in study.parts:
         for role, section in (("train", part.start), ("heldout", part.heldout)):
             for file in section.data:
-                reading = read_source(expand(file), section.format, section.keys)
+                reading = read_source(expand(file), section.format, {**section.keys})
                 _check_frames(study, str(file), reading)
                 data.sources.append((role, part.name, str(file), reading))
                 data.items[role] += [
