@@ -42,33 +42,36 @@ def check(file: Path, *, files: bool = True) -> None:
     config = load(file, DataStudy, files=files)
     if files:
         inspection = inspect_inputs(config)
-        if inspection.given.sources:
-            Console().print(data_table(inspection.given))
+        for line in data_lines(inspection.given):
+            print(line)
         for warning in inspection.warnings:
             print(f"warning: {warning}")
     print(f"{file}: good")
 
 
-def data_table(given: GivenData) -> Table:
-    """A row for each source of labeled data."""
-    table = Table(
-        "data", "frames", "formulas", "atoms", "eV/atom", "max |F| eV/Å", "pressure GPa", "nearest Å", "lacking"
-    )
+def data_lines(given: GivenData) -> list[str]:
+    """Two lines for each source of labeled data: what it holds, and the numbers that show mistakes."""
+    lines = []
     for row in given.sources:
-        formulas = list(row.formulas)
-        more = f" and {len(formulas) - SHOWN} more" if len(formulas) > SHOWN else ""
-        table.add_row(
-            escape(row.source) + (" (held out)" if row.role == "heldout" else ""),
-            f"{row.frames}" + (f" ({row.left_out} left out)" if row.left_out else ""),
-            ", ".join(formulas[:SHOWN]) + more,
-            _range(row.natoms, "d"),
-            _range(row.energy, ".4f"),
-            f"{row.max_force:.3g}",
-            "" if row.pressure is None else _range(row.pressure, ".3g"),
-            "> 4" if row.smallest_distance is None else f"{row.smallest_distance:.2f}",
-            ", ".join(f"{name} ({count})" for name, count in row.missing.items()),
+        names = list(row.formulas)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        path = Path(row.source)
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        lines.append(
+            f"{shown}: {row.frames} frames" + (f" ({row.left_out} left out)" if row.left_out else "")
+            + (", held out" if row.role == "heldout" else "") + (f", head {row.head}" if row.head else "")
+            + f"; {', '.join(names[:SHOWN])}{more}; {_range(row.natoms, 'd')} atoms"
+        )  # fmt: skip
+        distance = "over 4" if row.smallest_distance is None else f"{row.smallest_distance:.2f}"
+        pressure = "no virial" if row.pressure is None else f"pressure {_range(row.pressure, '.3g')} GPa"
+        lacking = ", ".join(
+            f"{count} without {name}" for name, count in row.missing.items() if row.pressure is not None
         )
-    return table
+        lines.append(
+            f"  energy {_range(row.energy, '.4f')} eV/atom; forces up to {row.max_force:.3g} eV/Å; {pressure}; "
+            f"atoms {distance} Å apart at least" + (f"; {lacking}" if lacking else "")
+        )
+    return lines
 
 
 def _range(values: tuple[float, float], form: str) -> str:

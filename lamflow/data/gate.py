@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lamflow.data.frames import Frame, LabeledFrame
+from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.errors import InputError
 
 DIGITS = 12
@@ -52,12 +52,12 @@ class Repeats:
     difference: float = 0.0
     example: tuple[int, int] = (0, 0)
 
-    def says(self) -> str | None:
-        """What a person should know of them, or None without any."""
+    def says(self, names: Sequence[str]) -> str | None:
+        """What a person should know of them, with the names of the frames; None without any."""
         if not self.repeated:
             return None
-        first, second = self.example
-        text = f"{self.repeated} frames repeat the structure of another and are left out (frames {first} and {second})"
+        first, second = (names[number] for number in self.example)
+        text = f"{self.repeated} frames repeat the structure of another and are left out ({second} that of {first})"
         if not self.conflicts:
             return text
         return (
@@ -73,28 +73,31 @@ def admit(frames: Sequence[LabeledFrame], path: Path, index: Sequence[int] | Non
         problem = item.labels.problem(item.frame)
         if problem:
             raise InputError(f"{path}: frame {number}: {problem}")
-    same = same_labels(frames)
-    if same is not None:
-        raise InputError(
-            f"{path}: frames {numbers[same[0]]} and {numbers[same[1]]} are different structures with the same labels "
-            f"to {DIGITS} digits: whoever read them has taken one label twice"
-        )
+    seen = SeenLabels()
+    for number, item in zip(numbers, frames, strict=True):
+        problem = seen.problem(item.frame, item.labels)
+        if problem:
+            raise InputError(f"{path}: frame {number}: {problem}")
 
 
-def same_labels(frames: Sequence[LabeledFrame]) -> tuple[int, int] | None:
-    """Two frames that differ and have the same labels to 12 digits, or None.
+class SeenLabels:
+    """Labels that came through one door, to tell when one of them was given for another structure, too.
 
     Single atoms, the same structure given twice, and one that was only shifted have the same labels by right.
     """
-    seen: dict[tuple[int, bytes], int] = {}
-    for number, item in enumerate(frames):
-        if item.frame.natoms < 2:
-            continue
-        key = item.frame.natoms, f"{item.labels.energy:.{DIGITS - 1}e}".encode() + _digits(item.labels.forces)
-        first = seen.setdefault(key, number)
-        if first != number and not _shifted(frames[first].frame, item.frame):
-            return first, number
-    return None
+
+    def __init__(self) -> None:
+        self.frames: dict[tuple[int, bytes], Frame] = {}
+
+    def problem(self, frame: Frame, labels: Labels) -> str | None:
+        """Why `labels` are those of an earlier, different frame, or None; they are remembered."""
+        if frame.natoms < 2:
+            return None
+        key = frame.natoms, f"{labels.energy:.{DIGITS - 1}e}".encode() + _digits(labels.forces)
+        earlier = self.frames.setdefault(key, frame)
+        if earlier is frame or _shifted(earlier, frame):
+            return None
+        return f"its labels are those of another structure to {DIGITS} digits: one label was read twice"
 
 
 def repeats(keys: Sequence[str], frames: Sequence[LabeledFrame]) -> Repeats:

@@ -98,10 +98,13 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
     read, for a frame that cannot be used, and when a reader loses frames.
     """
     left_out, notes, index = 0, tuple[str, ...](), list[int]()
-    if path.is_dir() and (format is None or format in FORMATS):
+    by_array = path.is_dir() and (format is None or format in FORMATS)
+    if by_array:
         frames: list[LabeledFrame] = []
         for system in systems_below(path, format):
-            frames += read_labeled_frames(system)
+            members = read_labeled_frames(system)
+            admit(members, system)
+            frames += members
     elif path.is_dir() or (format and not _ase_knows(format)):
         frames = _by_dpdata(path, format)
         steps = steps_of(path, format or "") if path.is_file() else None
@@ -113,7 +116,8 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
     if not frames:
         raise InputError(f"{path}: there is no labeled frame in it" + (f": {notes[0]}" if notes else ""))
     index = index or list(range(len(frames)))
-    admit(frames, path, index)
+    if not by_array:
+        admit(frames, path, index)
     return Reading(path, frames, index, left_out, notes)
 
 

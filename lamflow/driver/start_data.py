@@ -35,7 +35,9 @@ class StartData:
             summaries.append(summary)
             warnings += [f"{name}: {text}" for text in (*reading.notes, *summary.warnings)]
         repeated = {role: self._repeats(role) for role in self.items}
-        warnings += [f"{_where(role)}: {text}" for role, found in repeated.items() if (text := found.says())]
+        for role, found in repeated.items():
+            text = found.says([item.origin.source for item in self.items[role]])
+            warnings += [f"{_where(role)}: {text}"] if text else []
         return GivenData(
             sources=summaries,
             repeated=sum(found.repeated for found in repeated.values()),
@@ -59,7 +61,9 @@ def read_start(study: DataStudy) -> StartData:
     for part in study.parts:
         for role, section in (("train", part.start), ("heldout", part.heldout)):
             for file in section.data:
-                reading = read_source(expand(file), section.format, {**section.keys})
+                reading = read_source(
+                    expand(file), section.format, {str(name): key for name, key in section.keys.items()}
+                )
                 _check_frames(study, str(file), reading)
                 data.sources.append((role, part.name, str(file), reading))
                 data.items[role] += [

@@ -16,6 +16,7 @@ from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.batch import Batch
 from lamflow.data.dataset import Item, write_dataset
 from lamflow.data.frames import Floats
+from lamflow.data.gate import SeenLabels
 from lamflow.data.results import Labeled, LabelOutcome
 from lamflow.engines import registry
 from lamflow.engines.protocol import HashesInput, Labeler, LabelFailure
@@ -43,6 +44,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     labeler, settings_id = registry.labeler(settings), settings_hash(settings)
     cache = context.labels if config.label_cache and settings.cached else None
     answers: dict[int, _Answer] = {}
+    seen = SeenLabels()
     for place, frame in enumerate(given.frames):
         key = _cache_key(settings, settings_id, labeler, frame)
         known = cache.get(key, frame) if cache is not None and key else None
@@ -58,7 +60,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
         found = labeler.label([given.frames[place] for place in together], context.scratch)
         seconds = (time.monotonic() - started) / len(together)
         for place, answer in zip(together, found, strict=True):
-            passed = _passed(given.frames[place], answer)
+            passed = _passed(given.frames[place], answer, seen)
             answers[place] = _Answer(passed, seconds)
             key = _cache_key(settings, settings_id, labeler, given.frames[place])
             if cache is not None and key and isinstance(passed, Labels):
@@ -118,9 +120,9 @@ def _outcome(given: Batch, place: int, settings: str, found: _Answer) -> LabelOu
     return LabelOutcome(hash=given.frames[place].content_hash(), origin=origin, **about)
 
 
-def _passed(frame: Frame, answer: Labels | LabelFailure) -> Labels | LabelFailure:
+def _passed(frame: Frame, answer: Labels | LabelFailure, seen: SeenLabels) -> Labels | LabelFailure:
     """The gate that every label passes, whatever the code."""
-    problem = answer.problem(frame) if isinstance(answer, Labels) else None
+    problem = (answer.problem(frame) or seen.problem(frame, answer)) if isinstance(answer, Labels) else None
     return LabelFailure(problem, kind="invalid") if problem else answer
 
 
