@@ -319,6 +319,7 @@ PARTS  Total        4.80838     4.67337     6.08988    -0.48226    -0.50947    -
 
  VOLUME and BASIS-vectors are now :
  -----------------------------------------------------------------------------
+  energy-cutoff  :      400.00
   volume of cell :       46.6560
       direct lattice vectors                 reciprocal lattice vectors
     3.600000000  0.000000000  0.000000000    0.277777778  0.000000000  0.000000000
