@@ -7,6 +7,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lamflow.data import fields as table
 from lamflow.data.ase_labels import ase_with_labels, labels_from_ase
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.data.gate import Reading, admit
+from lamflow.data.hdf5 import is_hdf5, unpacked
 from lamflow.data.npy import FORMATS, read_frames, read_labeled_frames, systems_below
 from lamflow.data.steps import XYZ, count_xyz, format_of, steps_of
 from lamflow.errors import InputError
@@ -53,6 +55,9 @@ def read_structures(path: Path, format: str | None = None, types: Sequence[str] 
 
 
 def _structures(path: Path, format: str | None, types: Sequence[str]) -> list[Frame]:
+    if is_hdf5(path, format):
+        with unpacked(path) as systems:
+            return [frame for system in systems.values() for frame in read_frames(system)]
     if path.is_dir() and (format is None or format in FORMATS):
         return [frame for system in systems_below(path, format) for frame in read_frames(system)]
     if path.is_dir() or (format and format != PYMATGEN and not _ase_knows(format)):
@@ -98,13 +103,9 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
     read, for a frame that cannot be used, and when a reader loses frames.
     """
     left_out, notes, index = 0, tuple[str, ...](), list[int]()
-    by_array = path.is_dir() and (format is None or format in FORMATS)
+    by_array = is_hdf5(path, format) or (path.is_dir() and (format is None or format in FORMATS))
     if by_array:
-        frames: list[LabeledFrame] = []
-        for system in systems_below(path, format):
-            members = read_labeled_frames(system)
-            admit(members, system)
-            frames += members
+        frames = _by_array(path, format)
     elif path.is_dir() or (format and not _ase_knows(format)):
         frames = _by_dpdata(path, format)
         steps = steps_of(path, format or "") if path.is_file() else None
@@ -119,6 +120,18 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
     if not by_array:
         admit(frames, path, index)
     return Reading(path, frames, index, left_out, notes)
+
+
+def _by_array(path: Path, format: str | None) -> list[LabeledFrame]:
+    """Labeled frames of deepmd/npy folders, and of the same in an HDF5 file, each system through the gate."""
+    frames: list[LabeledFrame] = []
+    with unpacked(path) if is_hdf5(path, format) else nullcontext() as groups:
+        systems = {str(system): system for system in systems_below(path, format)} if groups is None else groups
+        for name, system in systems.items():
+            members = read_labeled_frames(system)
+            admit(members, Path(name))
+            frames += members
+    return frames
 
 
 def _why(unconverged: int) -> str:

@@ -11,7 +11,7 @@ import pytest
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.dataset import Item, Origin, write_dataset
 from lamflow.data.gate import SeenLabels, repeats
-from lamflow.data.io import read_labeled, read_source, write_extxyz
+from lamflow.data.io import read_labeled, read_source, read_structures, write_extxyz
 from lamflow.engines.emt import Emt, EmtEvaluator
 from lamflow.errors import InputError
 
@@ -385,3 +385,29 @@ def test_an_output_without_any_converged_step(tmp_path: Path) -> None:
         InputError, match="no labeled frame in it: 1 of 1 steps are left out: the SCF cycle of 1 did not"
     ):
         read_labeled(path)
+
+
+def test_hdf5_files_hold_systems_like_folders(system: Path, labeled: list[LabeledFrame], tmp_path: Path) -> None:
+    import dpdata
+    import h5py
+
+    path = tmp_path / "cu.hdf5"
+    dpdata.LabeledSystem(str(system), fmt="deepmd/npy").to("deepmd/hdf5", f"{path}#/one")
+    with h5py.File(path, "a") as file:
+        file["one/set.000/fparam.npy"] = np.arange(6.0).reshape(6, 1)
+    for format in (None, "deepmd/hdf5"):
+        frames = read_labeled(path, format)
+        assert [item.frame.electronic_temperature for item in frames] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+        for one, other in zip(labeled, frames, strict=True):
+            np.testing.assert_allclose(one.labels.forces, other.labels.forces, atol=1e-6)
+    assert len(read_structures(path)) == 6
+    with h5py.File(path, "a") as file:
+        file["one/set.000/force.npy"][0, 0] = np.nan
+    with pytest.raises(InputError, match=r"cu.hdf5#/one: frame 0: 1 atoms have a force that is not finite"):
+        read_labeled(path)
+
+
+def test_a_file_that_is_no_hdf5(tmp_path: Path) -> None:
+    (tmp_path / "x.hdf5").write_text("nothing")
+    with pytest.raises(InputError, match="cannot be read as HDF5"):
+        read_labeled(tmp_path / "x.hdf5")

@@ -57,7 +57,7 @@ def training(folder: Path, start: str, heldout: str) -> Path:
 def test_two_files_of_one_element_each_are_both_learned(tmp_path: Path) -> None:
     written(tmp_path / "cu.extxyz", rattled("Cu", 20, 1))
     written(tmp_path / "al.extxyz", rattled("Al", 20, 2))
-    study = training(tmp_path, "cu.extxyz, al.extxyz", "share: 0.1")
+    study = training(tmp_path, "cu.extxyz, al.extxyz", "fraction: 0.1")
     result = lamflow.load(study).run(tmp_path / "run")
     held, trained = result.data(heldout=True), result.data()
     assert len(held) + len(trained) == 40
@@ -69,7 +69,7 @@ def test_two_files_of_one_element_each_are_both_learned(tmp_path: Path) -> None:
 
 def test_a_long_file_is_held_out_in_blocks(tmp_path: Path) -> None:
     written(tmp_path / "cu.extxyz", rattled("Cu", 40, 1))
-    given = inspect_inputs(load(training(tmp_path, "cu.extxyz", "share: 0.2"), DataStudy)).given
+    given = inspect_inputs(load(training(tmp_path, "cu.extxyz", "fraction: 0.2"), DataStudy)).given
     assert [source.frames for source in given.sources] == [40]
 
 
@@ -78,7 +78,7 @@ def test_repeats_and_conflicts_are_said_and_counted(tmp_path: Path, capsys: pyte
     first = items[0]
     other = LabeledFrame(first.frame, Labels(first.labels.energy + 2.0, first.labels.forces, first.labels.virial))
     write_extxyz(tmp_path / "cu.extxyz", [*items, other, items[1]])
-    study = training(tmp_path, "cu.extxyz", "share: 0.2")
+    study = training(tmp_path, "cu.extxyz", "fraction: 0.2")
     check(study)
     out = capsys.readouterr().out
     assert "start.data: 2 frames repeat the structure of another" in out
@@ -111,7 +111,7 @@ def test_labels_by_other_names(tmp_path: Path) -> None:
     written(file, rattled("Cu", 24, 1))
     text = file.read_text().replace("energy=", "REF_energy=").replace(":forces:R:3", ":REF_forces:R:3")
     file.write_text(text)
-    study = training(tmp_path, "cu.extxyz", "share: 0.2")
+    study = training(tmp_path, "cu.extxyz", "fraction: 0.2")
     with pytest.raises(InputError, match=r"say keys: \{energy: REF_energy, forces: REF_forces\}"):
         check(study)
     mapped = "{data: [cu.extxyz], keys: {energy: REF_energy, forces: REF_forces}}"
@@ -128,11 +128,11 @@ def test_models_that_learn_no_electronic_temperature(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"frame 0 has an electronic temperature \(9000 K\).*train.electronic_temperature"
     ):
-        check(training(tmp_path, "cu.extxyz", "share: 0.2"))
+        check(training(tmp_path, "cu.extxyz", "fraction: 0.2"))
 
 
 def test_what_is_labeled_to_train_is_not_held_out(study: Path) -> None:
-    study.write_text(study.read_text().replace("heldout: {share: 0.2}", "heldout: {label: [rattled]}"))
+    study.write_text(study.read_text().replace("heldout: {fraction: 0.2}", "heldout: {label: [rattled]}"))
     with pytest.raises(InputError, match=r"start\.label and heldout\.label share rattled"):
         check(study)
 
@@ -140,7 +140,9 @@ def test_what_is_labeled_to_train_is_not_held_out(study: Path) -> None:
 def test_sets_that_build_the_same_structures(study: Path, tmp_path: Path) -> None:
     again = "  - {name: again, crystal: {formula: Cu, lattice: fcc, a: 3.6, cubic: true}, supercell: [2, 2, 1]}\nstart:"
     text = study.read_text().replace("start:", again, 1)
-    study.write_text(text.replace("label: [rattled]", "label: [again]").replace("{share: 0.2}", "{label: [crystal]}"))
+    study.write_text(
+        text.replace("label: [rattled]", "label: [again]").replace("{fraction: 0.2}", "{label: [crystal]}")
+    )
     with pytest.raises(InputError, match="start and heldout share 1 structures"):
         lamflow.load(study).run(tmp_path / "run")
 
