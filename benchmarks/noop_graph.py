@@ -17,7 +17,7 @@ from measure import publish, timed
 
 from lamflow.config.pods import Pod
 from lamflow.ops.operation import Context, op
-from lamflow.science.tasks import deal
+from lamflow.policy.jobs import indices_of_job
 
 
 class Done(NamedTuple):
@@ -31,7 +31,7 @@ def noop(context: Context, *, count: int) -> Done:
     """Do nothing, `count` times over all pods, and say so."""
     folder = context.out / "tasks"
     folder.mkdir()
-    for number in deal(count, context.pods, context.pod):
+    for number in indices_of_job(count, context.pods, context.pod):
         (folder / f"{number:06d}").write_text("done")
     return Done(folder)
 

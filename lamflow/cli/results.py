@@ -17,7 +17,7 @@ from lamflow.data.store import HELDOUT, INDEX, INPUT, TRAIN, iteration_key
 from lamflow.driver.rundir import RunDirectory
 from lamflow.driver.study import RunResult, opened
 from lamflow.errors import InputError, StateError
-from lamflow.ops._read import settings_hash
+from lamflow.ops.read import settings_hash
 
 
 def status(run: str) -> None:

@@ -13,7 +13,7 @@ from lamflow.data.results import Iteration
 from lamflow.driver.prepare import frames_of, label_jobs
 from lamflow.driver.start_data import start_items
 from lamflow.flow.kinds import kind_of
-from lamflow.science.tasks import PlannedTask, plan_tasks
+from lamflow.policy.simulations import PlannedSimulation, plan_simulations
 from lamflow.superops.capacity import Capacity, LocalCapacity
 from lamflow.superops.state import RunState
 
@@ -149,14 +149,14 @@ def _stage(
     return PlannedStage(name, list(rows.values()), bool(measured))
 
 
-def _atoms(task: PlannedTask, structures: Mapping[str, Sequence[Frame]]) -> int:
+def _atoms(task: PlannedSimulation, structures: Mapping[str, Sequence[Frame]]) -> int:
     """Atoms of a simulation's or a search's frames, at most."""
     if isinstance(task.settings, SearcherSettings):
         return task.settings.natoms
     return structures[task.structure][0].natoms
 
 
-def _units(task: PlannedTask) -> int:
+def _units(task: PlannedSimulation) -> int:
     """Units of work that jobs share: the relaxations of a search that is split, anything else whole."""
     if task.split and isinstance(task.settings, SearcherSettings):
         return task.settings.population * task.settings.generations
@@ -171,7 +171,7 @@ def _guesses(study: DataStudy, index: int, structures: Mapping[str, Sequence[Fra
     atoms = max((frames[0].natoms for frames in structures.values()), default=1)
     if isinstance(study, Config):
         sizes = {name: len(frames) for name, frames in structures.items()}
-        tasks = plan_tasks(study.stages[index], sizes, 1, study.seed)
+        tasks = plan_simulations(study.stages[index], sizes, 1, study.seed)
         sizes_of_tasks = [
             task.settings.natoms
             if isinstance(task.settings, SearcherSettings)

@@ -34,10 +34,10 @@ from lamflow.driver.start_data import check_start, read_start
 from lamflow.engines import registry
 from lamflow.engines.protocol import ChecksFrames, SearchJob
 from lamflow.errors import EngineError, InputError, StateError
+from lamflow.policy.jobs import indices_of_job, jobs_needed, proportional_jobs
+from lamflow.policy.structures import build_crystal, make_copies
 from lamflow.science.filters import REASONS, Limits, refused
 from lamflow.science.plausibility import GIVEN, GivenData
-from lamflow.science.structures import build_crystal, make_copies
-from lamflow.science.tasks import deal, pods_needed, share_of
 
 SETTINGS, PREPARING = "config.json", "preparing"
 GENERATED: dict[tuple[int, str, str], list[Frame]] = {}
@@ -282,8 +282,10 @@ def label_jobs(study: DataStudy, structures: Mapping[str, Sequence[Frame]], slot
             for name in names
             for index, frame in enumerate(structures[name])
         ]
-        count = pods_needed(len(chosen), share_of(slots, len(chosen), total), study.pods.label.tasks_per_pod)
-        jobs += [LabelJob(role, [chosen[index] for index in deal(len(chosen), count, job)]) for job in range(count)]
+        count = jobs_needed(len(chosen), proportional_jobs(slots, len(chosen), total), study.pods.label.tasks_per_pod)
+        jobs += [
+            LabelJob(role, [chosen[index] for index in indices_of_job(len(chosen), count, job)]) for job in range(count)
+        ]
     return jobs
 
 

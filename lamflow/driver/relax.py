@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from lamflow.config import stored
 from lamflow.config.engines import Relaxation
 from lamflow.config.installed import engines
 from lamflow.config.schema import Config
-from lamflow.config.select import FixedWindow
 from lamflow.data import Frame
 from lamflow.data.document import Result
 from lamflow.data.results import Explored, TaskResult
@@ -21,8 +21,10 @@ from lamflow.data.store import INPUT, QUEUE, iteration_key
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines import registry
 from lamflow.errors import InputError, StateError
-from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact
-from lamflow.ops._search import judge_paths, relax_by
+from lamflow.ops.committees import FRAMES, RESULT, Committees
+from lamflow.policy.committee import ScoredFrames, pack_candidates
+from lamflow.policy.relaxations import relax_with, score_paths
+from lamflow.policy.windows import window_rule
 from lamflow.science.relaxation import RelaxationPath
 from lamflow.units import BAR_IN_EV_PER_A3
 
@@ -98,12 +100,12 @@ def relax_folder(run: Path, folder: Path, engine: str, request: Request) -> Rela
                 f"{folder}: structure {name}: the models of {run} know {config.elements}, not {foreign[0]}"
             )
     number = _newest(directory, config)
-    models = Models(config, directory.round(number) / "models")
+    models = Committees(config, directory.round(number) / "models")
     task = request.task or next(iter(config.explored_tasks), config.parts[0].name)
     pressure = request.pressure if request.pressure is not None else there.pressure or 0.0
     fmax = request.fmax or there.fmax or request.settings.fmax
     settings = request.settings.model_copy(update={"fmax": fmax})
-    paths = relax_by(models.committee(task), [frame for _, frame in structures], settings, pressure)
+    paths = relax_with(models.committee(task), [frame for _, frame in structures], settings, pressure)
     for (name, _), path in zip(structures, paths, strict=True):
         there.leave(name, path.relaxed, pressure)
     last = next((item.selected for item in reversed(directory.iterations()) if item.selected), None)
@@ -128,19 +130,19 @@ def _newest(directory: RunDirectory, config: Config) -> int:
 
 
 def _judged(  # noqa: PLR0917  all that a judgement needs
-    config: Config, models: Models, task: str, structures: list[tuple[str, Frame]], paths: list[RelaxationPath],
+    config: Config, models: Committees, task: str, structures: list[tuple[str, Frame]], paths: list[RelaxationPath],
     pressure: float, settled: float,
-) -> list[tuple[RelaxedStructure, Visited]]:  # fmt: skip
+) -> list[tuple[RelaxedStructure, ScoredFrames]]:  # fmt: skip
     """What is said of each structure, and the frames of its path that the models do not know.
 
     settled  lower level of the last iteration's window, for windows that adapt
     """
-    window = config.select.window
-    low, high = (window.low if isinstance(window, FixedWindow) else settled), window.high
-    judged, ends, _ = judge_paths(config, models, task, 0, paths, PATH_FRAMES, Path())
+    window = window_rule(config.select.window).levels_after(settled)
+    score_all = partial(models.score, task, 0, work=Path())
+    scored, ends, _ = score_paths(config.select, paths, PATH_FRAMES, score_all)
     made = []
-    for (name, _), path, visited, end in zip(structures, paths, judged, ends, strict=True):
-        kept = np.flatnonzero((visited.deviation >= low) & (visited.deviation < high))
+    for (name, _), path, visited, end in zip(structures, paths, scored, ends, strict=True):
+        kept = window.candidates(visited.deviation)
         volume = abs(float(np.linalg.det(path.frame.cell)))
         deviation = float(end.deviation[0])
         one = RelaxedStructure(
@@ -148,11 +150,11 @@ def _judged(  # noqa: PLR0917  all that a judgement needs
             enthalpy=None if path.failure else path.labels.energy + pressure * BAR_IN_EV_PER_A3 * volume,
             deviation=deviation if np.isfinite(deviation) else None, uncertain=len(kept), failed=path.failure,
         )  # fmt: skip
-        made.append((one, visited.part(kept)))
+        made.append((one, visited.subset(kept)))
     return made
 
 
-def _queue(directory: RunDirectory, config: Config, task: str, folder: Path, visited: list[Visited]) -> None:
+def _queue(directory: RunDirectory, config: Config, task: str, folder: Path, visited: list[ScoredFrames]) -> None:
     """Leave the frames in the run's folder, whole or not at all."""
     frames = sum(len(each.trajectory) for each in visited)
     if not frames:
@@ -161,7 +163,7 @@ def _queue(directory: RunDirectory, config: Config, task: str, folder: Path, vis
     partial, target = directory.path / QUEUE / f".{name}", directory.path / QUEUE / name
     partial.mkdir(parents=True)
     try:
-        compact(config, visited, 0).save(partial / FRAMES)
+        pack_candidates(config, visited, 0).save(partial / FRAMES)
         result = TaskResult(
             number=0, name=f"relax {folder.resolve().name}", group="", structure="", start=0, condition={}, task=task,
             seed=0, frames=frames,

@@ -100,7 +100,7 @@ def migrate(file: Path, target: Path, machine: Path | None = None, source: Sourc
         for name, content in place.written.items():  # the grammar looks into templates
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text(content)
-        parse(text, f"what was made of {file}", target.absolute(), Study, files=False)
+        parse(text, f"what was made of {file}", target.absolute(), kind=Study, files=False)
     except InputError as error:
         for name in set(place.written) - before:
             (target / name).unlink(missing_ok=True)

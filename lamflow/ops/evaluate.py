@@ -20,8 +20,8 @@ from lamflow.data.results import Errors, Judgement, SystemErrors
 from lamflow.engines import registry
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
+from lamflow.policy.jobs import indices_of_job
 from lamflow.science.metrics import energy_shift, errors, parity_points, shifted
-from lamflow.science.tasks import deal
 
 PREDICTIONS, RECORD, JUDGEMENT, PARITY = "predictions.npz", "predictions.json", "evaluation.json", "parity.npz"
 
@@ -51,7 +51,7 @@ def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Pr
     """Predict frames pod, pod + pods, … of all labeled data."""
     study = stored(input, EvaluationStudy)
     items = [item for _, item in labeled_items(train, heldout)]
-    mine = list(deal(len(items), context.pods, context.pod))
+    mine = list(indices_of_job(len(items), context.pods, context.pod))
     started, answers = time.monotonic(), dict[int, Labels]()
     for head in dict.fromkeys(items[index].origin.task for index in mine):
         settings = study.evaluator(head)

@@ -1,4 +1,4 @@
-"""Explore this pod's share of the tasks, evaluate the committee where the trajectories are, keep what matters."""
+"""Explore this job's part of the simulations, score frames where the trajectories are, keep what matters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,16 +19,18 @@ from lamflow.data.results import Explored, History, TaskResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import BatchExplorer, Explorer, Model, Simulation
 from lamflow.errors import EngineError
-from lamflow.ops._judge import FRAMES, RESULT, Models, Visited, compact, good_frames, judge
-from lamflow.ops._read import read_structures
-from lamflow.ops._search import Search
+from lamflow.ops.committees import FRAMES, RESULT, Committees
 from lamflow.ops.operation import Context, op
-from lamflow.science.ramp import ramp_levels
-from lamflow.science.tasks import PlannedTask, deal, plan_tasks
+from lamflow.ops.read import read_structures
+from lamflow.ops.searches import Search
+from lamflow.policy.committee import ScoredFrames, good_frames, pack_candidates
+from lamflow.policy.jobs import indices_of_job
+from lamflow.policy.ramps import ramp_levels
+from lamflow.policy.simulations import PlannedSimulation, plan_simulations
 
 
 class Explorations(NamedTuple):
-    """explored: one folder a pod, and one a generation of each search, with results and one compact file of frames."""
+    """explored: one folder a job, and one a generation of each search, with results and one compact file of frames."""
 
     explored: Path
 
@@ -36,115 +39,139 @@ class Explorations(NamedTuple):
 def explore(
     context: Context, *, input: Path, structures: Path, models: Path, history: Path | None, iteration: int, stage: int
 ) -> Explorations:
-    """Run tasks pod, pod + pods, … of the iteration, except for searches that are split.
+    """Run simulations pod, pod + pods, … of the iteration, except for searches that are split.
 
     history  of the run, where a temperature ramp asks for it
     """
-    config = stored(input)
+    study, output = stored(input), context.out / "explored"
     past = History.read(history / "history.json").iterations if history is not None else []
-    committees = Models(config, models)
-    starts = read_structures(structures)
+    starts, levels = read_structures(structures), ramp_levels(study.stages[stage], past)
     sizes = {name: len(frames) for name, frames in starts.items()}
-    planned = plan_tasks(config.stages[stage], sizes, iteration, config.seed, ramp_levels(config.stages[stage], past))
-    tasks = [task for task in planned if not task.split]
-    mine = [tasks[place] for place in deal(len(tasks), context.pods, context.pod)]
-    out = context.out / "explored"
-    done = 0
-    for task in mine:
-        if isinstance(task.settings, SearcherSettings):
-            search = Search(config, task, task.settings, committees, context.work)
-            search.run(context, out, partial(_progress, context, done, len(mine)))
-            done += 1
-    found: list[tuple[TaskResult, Visited]] = []
-    walks = [task for task in mine if not isinstance(task.settings, SearcherSettings)]
-    for each in _walk(context, config, walks, starts, committees, iteration):
-        found.append(each)
-        _progress(context, done + len(found), len(mine), 0.0)
-    found.sort(key=lambda pair: pair[0].number)
-    folder = out / str(context.pod)
+    planned = plan_simulations(study.stages[stage], sizes, iteration, study.seed, levels)
+    whole = [simulation for simulation in planned if not simulation.split]
+    assigned = [whole[index] for index in indices_of_job(len(whole), context.pods, context.pod)]
+    explorer = _Exploration(context, study, Committees(study, models), starts, iteration)
+    searches = [simulation for simulation in assigned if isinstance(simulation.settings, SearcherSettings)]
+    for done, simulation in enumerate(searches):
+        explorer.search(simulation, output, partial(_progress, context, done, len(assigned)))
+    explored: list[tuple[TaskResult, ScoredFrames]] = []
+    for pair in explorer.run([simulation for simulation in assigned if simulation not in searches]):
+        explored.append(pair)
+        _progress(context, len(searches) + len(explored), len(assigned), 0.0)
+    explored.sort(key=lambda pair: pair[0].number)
+    folder = output / str(context.pod)
     folder.mkdir(parents=True, exist_ok=True)
-    compact(config, [visited for _, visited in found], iteration, context.pod).save(folder / FRAMES)
-    Explored(tasks=[result for result, _ in found]).save(folder / RESULT)
-    return Explorations(out)
+    scored = [frames for _, frames in explored]
+    pack_candidates(study, scored, iteration, context.pod).save(folder / FRAMES)
+    Explored(tasks=[result for result, _ in explored]).save(folder / RESULT)
+    return Explorations(output)
 
 
-def _progress(context: Context, done: int, tasks: int, fraction: float) -> None:
-    context.progress((done + fraction) / tasks)
+def _progress(context: Context, done: int, total: int, fraction: float) -> None:
+    context.progress((done + fraction) / total)
 
 
-def _walk(
-    context: Context, config: Config, tasks: Sequence[PlannedTask], starts: Mapping[str, list[Frame]],
-    models: Models, iteration: int,
-) -> Iterator[tuple[TaskResult, Visited]]:  # fmt: skip
-    """Each task's result, and its good frames with their deviations. Tasks that run better together run together."""
-    turns = {task.number: _turn(config, task, iteration, config.train.n_models) for task in tasks}
-    together = sorted(tasks, key=lambda task: (task.group, turns[task.number], task.number))
-    for (_, turn), group in itertools.groupby(together, key=lambda task: (task.group, turns[task.number])):
-        members = list(group)
-        name = config.explored(members[0].settings)
-        whole = models.committee(name)
-        committee = [*whole[turn:], *whole[:turn]]
-        requests = [_request(context, task, starts) for task in members]
+@dataclass(frozen=True, eq=False)
+class _Exploration:
+    """What all simulations of a job have in common. starts: structures by the name of their set."""
+
+    context: Context
+    study: Config
+    committees: Committees
+    starts: Mapping[str, list[Frame]]
+    iteration: int
+
+    def search(self, planned: PlannedSimulation, output: Path, progress: partial[None]) -> None:
+        """A whole structure search."""
+        assert isinstance(planned.settings, SearcherSettings)  # noqa: S101  explore has looked
+        search = Search(self.study, planned, planned.settings, self.committees, self.context.work)
+        search.run(self.context, output, progress)
+
+    def run(self, planned: Sequence[PlannedSimulation]) -> Iterator[tuple[TaskResult, ScoredFrames]]:
+        """Result and good frames of each simulation; those that run better together run together."""
+        turns = {simulation.number: self._turn(simulation) for simulation in planned}
+
+        def batch(simulation: PlannedSimulation) -> tuple[int, int]:
+            return simulation.group, turns[simulation.number]
+
+        ordered = sorted(planned, key=lambda simulation: (*batch(simulation), simulation.number))
+        for (_, turn), group in itertools.groupby(ordered, key=batch):
+            yield from self._run_together(list(group), turn)
+
+    def _turn(self, planned: PlannedSimulation) -> int:
+        """Which model drives a simulation: they take turns. Those that share a program share the model."""
+        committee = self.study.select.score == "committee"
+        shared = committee and isinstance(registry.explorer(planned.settings), BatchExplorer)
+        return (self.iteration - 1 if shared else planned.number) % self.study.train.n_models
+
+    def _run_together(
+        self, planned: Sequence[PlannedSimulation], turn: int
+    ) -> Iterator[tuple[TaskResult, ScoredFrames]]:
+        """Simulations of one group that the same model drives."""
+        head = self.study.explored(planned[0].settings)
+        models = self.committees.committee(head)
+        requests = [self._request(simulation) for simulation in planned]
         clock = time.monotonic()
-        runs = _runs(config, members[0].settings, requests, committee)
-        for task, request, run in zip(members, requests, runs, strict=True):
-            visited, dropped, failed, log = _judged(config, models, name, task, request, run)
-            for file in run.files:
-                kept = context.out / "explored" / str(context.pod) / "files" / f"{task.number:05d}"
-                kept.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, kept / file.name)
+        trajectories = _trajectories(
+            planned[0].settings, requests, [*models[turn:], *models[:turn]], self.study.select.score
+        )
+        for simulation, request, trajectory in zip(planned, requests, trajectories, strict=True):
+            scored, result = self._score(simulation, request, trajectory, head, turn)
+            self._keep_files(simulation, trajectory)
             now = time.monotonic()
-            result = TaskResult(
-                number=task.number, name=task.name, group=f"{task.group}", structure=task.structure, start=task.start,
-                condition=task.condition, task=name, model=turn, seed=task.seed, frames=len(visited.trajectory),
-                dropped=dropped, failed=failed, log=log, seconds=now - clock,
-            )  # fmt: skip
+            yield result.model_copy(update={"seconds": now - clock}), scored
             clock = now
-            yield result, visited
+
+    def _request(self, planned: PlannedSimulation) -> Simulation:
+        """What the engine is told."""
+        settings, start, end = planned.settings, self.starts[planned.structure][planned.start], None
+        if isinstance(settings, WalkerSettings) and settings.final_structures is not None:
+            finals = self.starts[settings.final_structures]
+            end = finals[planned.start % len(finals)]
+        if "electronic_temperature" in planned.condition:
+            start = start.with_fields(electronic_temperature=planned.condition["electronic_temperature"])
+        context, work = self.context, self.context.work / f"{planned.number:05d}"
+        return Simulation(start, planned.condition, planned.seed, work, context.threads, context.timeout, end)
+
+    def _score(
+        self, planned: PlannedSimulation, request: Simulation, trajectory: Trajectory, head: str, turn: int
+    ) -> tuple[ScoredFrames, TaskResult]:
+        """The good frames of a trajectory with their scores, and what is recorded of it."""
+        failure, log, dropped = trajectory.failure, trajectory.log, dict[str, int]()
+        try:
+            good, dropped = good_frames(self.study.select.filters, trajectory)
+            [scored] = self.committees.score(head, planned.number, [good], request.work)
+        except EngineError as error:
+            scored, dropped = ScoredFrames.none(planned.number, request.start), {}
+            failure, log = str(error).splitlines()[0], str(error)
+        return scored, TaskResult(
+            number=planned.number, name=planned.name, group=f"{planned.group}", structure=planned.structure,
+            start=planned.start, condition=planned.condition, task=head, model=turn, seed=planned.seed,
+            frames=len(scored), dropped=dropped, failed=failure, log=log,
+        )  # fmt: skip
+
+    def _keep_files(self, planned: PlannedSimulation, trajectory: Trajectory) -> None:
+        """Files that an engine wants to be kept."""
+        folder = self.context.out / "explored" / str(self.context.pod) / "files" / f"{planned.number:05d}"
+        for file in trajectory.files:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / file.name)
 
 
-def _turn(config: Config, task: PlannedTask, iteration: int, models: int) -> int:
-    """Which model drives a task: they take turns. Tasks that share a program share the model that drives it."""
-    shared = config.select.score == "committee" and isinstance(registry.explorer(task.settings), BatchExplorer)
-    return (iteration - 1 if shared else task.number) % models
-
-
-def _request(context: Context, task: PlannedTask, starts: Mapping[str, list[Frame]]) -> Simulation:
-    start, end = starts[task.structure][task.start], None
-    if isinstance(task.settings, WalkerSettings) and task.settings.final_structures is not None:
-        end = starts[task.settings.final_structures][task.start % len(starts[task.settings.final_structures])]
-    if "electronic_temperature" in task.condition:
-        start = start.with_fields(electronic_temperature=task.condition["electronic_temperature"])
-    work = context.work / f"{task.number:05d}"
-    return Simulation(start, task.condition, task.seed, work, context.threads, context.timeout, end)
-
-
-def _runs(
-    config: Config, settings: ExplorerSettings, requests: Sequence[Simulation], committee: Sequence[Model]
+def _trajectories(
+    settings: ExplorerSettings, requests: Sequence[Simulation], committee: Sequence[Model], score: str
 ) -> Iterator[Trajectory]:
     """The trajectory of each request in turn."""
     explorer = registry.explorer(settings)
     if isinstance(explorer, BatchExplorer):
-        yield from explorer.explore_all(requests, committee if config.select.score == "committee" else committee[:1])
+        yield from explorer.explore_all(requests, committee if score == "committee" else committee[:1])
         return
     for request in requests:
-        yield _run_one(explorer, request, committee[0])
+        yield _trajectory(explorer, request, committee[0])
 
 
-def _run_one(explorer: Explorer, request: Simulation, model: Model) -> Trajectory:
+def _trajectory(explorer: Explorer, request: Simulation, model: Model) -> Trajectory:
     try:
         return explorer.explore(request, model)
     except EngineError as error:
         return Trajectory.nothing(request.start, str(error).splitlines()[0], str(error))
-
-
-def _judged(
-    config: Config, models: Models, name: str, task: PlannedTask, request: Simulation, run: Trajectory
-) -> tuple[Visited, dict[str, int], str | None, str]:
-    """The good frames of a run, how many each filter refused, and why it failed with the end of its log."""
-    try:
-        good, dropped = good_frames(config, run)
-        [visited] = judge(config, models, name, task.number, [good], request.work)
-    except EngineError as error:
-        return Visited.nothing(task.number, request.start), {}, str(error).splitlines()[0], str(error)
-    return visited, dropped, run.failure, run.log

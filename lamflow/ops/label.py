@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,20 +16,21 @@ from lamflow.config.engines import LabelerSettings
 from lamflow.config.schema import DataStudy
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.batch import Batch
+from lamflow.data.cache import LabelCache
 from lamflow.data.dataset import Item, write_dataset
 from lamflow.data.frames import Floats
 from lamflow.data.gate import SeenLabels
 from lamflow.data.results import Labeled, LabelOutcome
 from lamflow.engines import registry
 from lamflow.engines.protocol import HashesInput, Labeler, LabelFailure
-from lamflow.ops._read import settings_hash
 from lamflow.ops.operation import Context, op
+from lamflow.ops.read import settings_hash
 
 RESULT = "labeled.json"
 
 
 class Labeling(NamedTuple):
-    """labeled: one folder a pod, with the outcome of every frame and the good ones as a data set."""
+    """labeled: one folder a job, with the outcome of every frame and the good ones as a data set."""
 
     labeled: Path
 
@@ -38,92 +41,107 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
 
     What somebody has paid for already comes from the label cache, and every new label goes there at once.
     """
-    config = stored(input, DataStudy)
-    given = Batch.read(batch)
-    settings = config.labeler(given.task).pinned(config)
-    labeler, settings_id = registry.labeler(settings), settings_hash(settings)
-    cache = context.labels if config.label_cache and settings.cached else None
-    answers: dict[int, _Answer] = {}
-    seen = SeenLabels()
-    for place, frame in enumerate(given.frames):
-        key = _cache_key(settings, settings_id, labeler, frame)
-        known = cache.get(key, frame) if cache is not None and key else None
-        if known is not None:
-            answers[place] = _Answer(known, 0.0, cached=True)
-        elif frame.electronic_temperature is not None and not settings.uses_electronic_temperature:
-            reason = f"{settings.engine} knows no electronic temperature, and the frame has one"
-            answers[place] = _Answer(LabelFailure(reason, kind="refused"), 0.0)
-    wanted = [place for place in range(len(given.frames)) if place not in answers]
-    for first in range(0, len(wanted), settings.at_once):
-        together = wanted[first : first + settings.at_once]
-        started = time.monotonic()
-        found = labeler.label([given.frames[place] for place in together], context.scratch)
-        seconds = (time.monotonic() - started) / len(together)
-        for place, answer in zip(together, found, strict=True):
-            passed = _passed(given.frames[place], answer, seen)
-            answers[place] = _Answer(passed, seconds)
-            key = _cache_key(settings, settings_id, labeler, given.frames[place])
-            if cache is not None and key and isinstance(passed, Labels):
-                about = {
-                    "engine": settings.engine,
-                    "run": config.name,
-                    "seconds": seconds,
-                    "lamflow": version("lamflow"),
-                }
-                cache.put(key, given.frames[place], passed, about)
-        context.progress(len(answers) / len(given.frames))
-    outcomes, good = [], []
-    for place, frame in enumerate(given.frames):
-        outcome, labels = _outcome(given, place, settings_id, answers[place]), answers[place].answer
+    study = stored(input, DataStudy)
+    frames = Batch.read(batch)
+    settings = study.labeler(frames.task).pinned(study)
+    cache = context.labels if study.label_cache and settings.cached else None
+    labeling = _Labeling(study.name, settings, settings_hash(settings), registry.labeler(settings), cache)
+    answers = {index: answer for index, frame in enumerate(frames.frames) if (answer := labeling.known(frame))}
+    waiting = [index for index in range(len(frames.frames)) if index not in answers]
+    for first in range(0, len(waiting), settings.at_once):
+        indices = waiting[first : first + settings.at_once]
+        labeled = labeling.label([frames.frames[index] for index in indices], context.scratch)
+        answers.update(zip(indices, labeled, strict=True))
+        context.progress(len(answers) / len(frames.frames))
+    outcomes, items = [], []
+    for index, frame in enumerate(frames.frames):
+        outcome, labels = _outcome(frames, index, labeling.settings_id, answers[index]), answers[index].labels
         outcomes.append(outcome)
         if isinstance(labels, Labels):
-            good.append(Item(LabeledFrame(frame, labels), outcome.origin))
+            items.append(Item(LabeledFrame(frame, labels), outcome.origin))
     folder = context.out / "labeled" / str(context.pod)
-    write_dataset(folder / "data", good, config.elements, "deepmd/npy")
-    Labeled(outcomes=outcomes, role=given.role).save(folder / RESULT)
+    write_dataset(folder / "data", items, study.elements, "deepmd/npy")
+    Labeled(outcomes=outcomes, role=frames.role).save(folder / RESULT)
     return Labeling(context.out / "labeled")
-
-
-def _cache_key(settings: LabelerSettings, settings_id: str, labeler: Labeler, frame: Frame) -> str | None:
-    """Labels of a frame with the same key are the same; None for a frame that will be refused."""
-    if isinstance(labeler, HashesInput):
-        try:
-            own = labeler.input_hash(frame)
-        except ValueError:
-            return None
-    else:
-        own = settings.implementation_hash()
-    return f"{settings_id}-{own[:16]}"
 
 
 class _Answer(NamedTuple):
     """What the engine said of a frame, and what it cost, in s."""
 
-    answer: Labels | LabelFailure
+    labels: Labels | LabelFailure
     seconds: float
     cached: bool = False
 
 
-def _outcome(given: Batch, place: int, settings: str, found: _Answer) -> LabelOutcome:
+@dataclass(frozen=True, eq=False)
+class _Labeling:
+    """A label engine with its cache; `run` is named beside labels that are kept, `seen` are labels of before."""
+
+    run: str
+    settings: LabelerSettings
+    settings_id: str
+    labeler: Labeler
+    cache: LabelCache | None
+    seen: SeenLabels = field(default_factory=SeenLabels)
+
+    def known(self, frame: Frame) -> _Answer | None:
+        """What can be said of a frame without computing anything."""
+        key = self._key(frame)
+        labels = self.cache.get(key, frame) if self.cache is not None and key else None
+        if labels is not None:
+            return _Answer(labels, 0.0, cached=True)
+        if frame.electronic_temperature is not None and not self.settings.uses_electronic_temperature:
+            reason = f"{self.settings.engine} knows no electronic temperature, and the frame has one"
+            return _Answer(LabelFailure(reason, kind="refused"), 0.0)
+        return None
+
+    def label(self, frames: Sequence[Frame], scratch: Path) -> list[_Answer]:
+        """Answers of the engine, good ones kept in the cache."""
+        started = time.monotonic()
+        answers = self.labeler.label(frames, scratch)
+        seconds = (time.monotonic() - started) / len(frames)
+        checked = [_checked(frame, answer, self.seen) for frame, answer in zip(frames, answers, strict=True)]
+        for frame, labels in zip(frames, checked, strict=True):
+            key = self._key(frame)
+            if self.cache is not None and key and isinstance(labels, Labels):
+                about = {
+                    "engine": self.settings.engine, "run": self.run, "seconds": seconds, "lamflow": version("lamflow")
+                }  # fmt: skip
+                self.cache.put(key, frame, labels, about)
+        return [_Answer(labels, seconds) for labels in checked]
+
+    def _key(self, frame: Frame) -> str | None:
+        """Labels of a frame with the same key are the same; None for a frame that will be refused."""
+        if isinstance(self.labeler, HashesInput):
+            try:
+                input_hash = self.labeler.input_hash(frame)
+            except ValueError:
+                return None
+        else:
+            input_hash = self.settings.implementation_hash()
+        return f"{self.settings_id}-{input_hash[:16]}"
+
+
+def _outcome(batch: Batch, index: int, settings: str, answer: _Answer) -> LabelOutcome:
     """The record of one label."""
-    origin = given.origins[place].model_copy(update={"settings": settings})
-    answer = found.answer
-    about: dict[str, Any] = {"seconds": found.seconds, "cached": found.cached}
-    if len(answer.attempts) > 1:
-        about["attempts"] = list(answer.attempts)
-    if isinstance(answer, LabelFailure):
-        about.update(failed=answer.reason, kind=answer.kind, log=answer.log)
+    origin = batch.origins[index].model_copy(update={"settings": settings})
+    labels = answer.labels
+    about: dict[str, Any] = {"seconds": answer.seconds, "cached": answer.cached}
+    if len(labels.attempts) > 1:
+        about["attempts"] = list(labels.attempts)
+    if isinstance(labels, LabelFailure):
+        about.update(failed=labels.reason, kind=labels.kind, log=labels.log)
     else:
-        about["energy"] = answer.energy
-        if given.forces is not None:
-            about["error"] = _largest_error(given.forces[place], answer)
-    return LabelOutcome(hash=given.frames[place].content_hash(), origin=origin, **about)
+        about["energy"] = labels.energy
+        if batch.forces is not None:
+            about["error"] = _largest_error(batch.forces[index], labels)
+    return LabelOutcome(hash=batch.frames[index].content_hash(), origin=origin, **about)
 
 
-def _passed(frame: Frame, answer: Labels | LabelFailure, seen: SeenLabels) -> Labels | LabelFailure:
+def _checked(frame: Frame, labels: Labels | LabelFailure, seen: SeenLabels) -> Labels | LabelFailure:
     """The gate that every label passes, whatever the code."""
-    problem = (answer.problem(frame) or seen.problem(frame, answer)) if isinstance(answer, Labels) else None
-    return LabelFailure(problem, kind="invalid") if problem else answer
+    problem = (labels.problem(frame) or seen.problem(frame, labels)) if isinstance(labels, Labels) else None
+    return LabelFailure(problem, kind="invalid") if problem else labels
 
 
 def _largest_error(predicted: Floats, labels: Labels) -> float:

@@ -14,10 +14,11 @@ from lamflow.data import Relaxed
 from lamflow.data.packed import PackedFrames
 from lamflow.engines import registry
 from lamflow.engines.protocol import SearchJob
-from lamflow.ops._judge import Models
-from lamflow.ops._search import EXCHANGE, RELAXED, Search, read_relaxed
+from lamflow.ops.committees import Committees
 from lamflow.ops.operation import Context, op
-from lamflow.science.tasks import PlannedTask, deal, plan_tasks
+from lamflow.ops.searches import EXCHANGE, RELAXED, Search, read_relaxed
+from lamflow.policy.jobs import indices_of_job
+from lamflow.policy.simulations import PlannedSimulation, plan_simulations
 
 PROPOSED = "proposed.npz"
 
@@ -29,7 +30,7 @@ class Proposals(NamedTuple):
 
 
 class Relaxations(NamedTuple):
-    """explored: one folder for each search that this pod had a share of; relaxed: what the searches learn from it."""
+    """explored: one folder for each search that this job had a part of; relaxed: what the searches learn from it."""
 
     explored: Path
     relaxed: Path
@@ -41,16 +42,16 @@ def propose(
     generation: int,
 ) -> Proposals:  # fmt: skip
     """Have every split search take what its last generation relaxed to and propose the next."""
-    config = stored(input)
+    study = stored(input)
     out = context.out / "proposed"
-    for task, settings in _searches(config, iteration, stage):
+    for planned, settings in _searches(study, iteration, stage):
         if generation > settings.generations + 1:
             continue
-        folder = out / str(task.number)
+        folder = out / str(planned.number)
         if before is not None:
-            shutil.copytree(before / str(task.number), folder, ignore=shutil.ignore_patterns(PROPOSED))
-        request = SearchJob(folder / EXCHANGE, generation, task.condition, task.seed, context.timeout)
-        frames = registry.searcher(settings).propose(request, _learned(relaxed, task) if relaxed is not None else [])
+            shutil.copytree(before / str(planned.number), folder, ignore=shutil.ignore_patterns(PROPOSED))
+        job = SearchJob(folder / EXCHANGE, generation, planned.condition, planned.seed, context.timeout)
+        frames = registry.searcher(settings).propose(job, _learned(relaxed, planned) if relaxed is not None else [])
         folder.mkdir(parents=True, exist_ok=True)
         PackedFrames.of(frames).save(folder / PROPOSED)
     out.mkdir(parents=True, exist_ok=True)
@@ -61,25 +62,25 @@ def propose(
 def relax(
     context: Context, *, input: Path, models: Path, proposed: Path, iteration: int, stage: int, generation: int
 ) -> Relaxations:
-    """Relax this pod's share of the generation of every split search."""
-    config = stored(input)
-    committees = Models(config, models)
+    """Relax this job's part of the generation of every split search."""
+    study = stored(input)
+    committees = Committees(study, models)
     explored, relaxed = context.out / "explored", context.out / "relaxed"
     for folder in (explored, relaxed):
         folder.mkdir(parents=True)
     work = [
-        (task, settings, list(enumerate(PackedFrames.load(proposed / str(task.number) / PROPOSED), 1)))
-        for task, settings in _searches(config, iteration, stage)
+        (planned, settings, list(enumerate(PackedFrames.load(proposed / str(planned.number) / PROPOSED), 1)))
+        for planned, settings in _searches(study, iteration, stage)
         if generation <= settings.generations
     ]
-    for done, (task, settings, frames) in enumerate(work):
-        mine = [frames[place] for place in deal(len(frames), context.pods, context.pod)]
-        if mine:
-            folder = explored / f"{task.number}-{generation}-{context.pod}"
-            Search(config, task, settings, committees, context.work).relax(generation, mine, folder)
-            kept = relaxed / str(context.pod) / f"{task.number}.npz"
-            kept.parent.mkdir(exist_ok=True)
-            (folder / RELAXED).rename(kept)
+    for done, (planned, settings, frames) in enumerate(work):
+        assigned = [frames[index] for index in indices_of_job(len(frames), context.pods, context.pod)]
+        if assigned:
+            folder = explored / f"{planned.number}-{generation}-{context.pod}"
+            Search(study, planned, settings, committees, context.work).relax(generation, assigned, folder)
+            target = relaxed / str(context.pod) / f"{planned.number}.npz"
+            target.parent.mkdir(exist_ok=True)
+            (folder / RELAXED).rename(target)
         context.progress((done + 1) / len(work))
     for folder in (explored, relaxed):
         if not any(folder.iterdir()):  # some stores keep no empty folder
@@ -87,18 +88,18 @@ def relax(
     return Relaxations(explored, relaxed)
 
 
-def _searches(config: Config, iteration: int, stage: int) -> Iterator[tuple[PlannedTask, SearcherSettings]]:
-    sizes = {structures.name: 1 for structures in config.structures}  # only the numbers of other tasks depend on these
-    for task in plan_tasks(config.stages[stage], sizes, iteration, config.seed):
-        if task.split and isinstance(task.settings, SearcherSettings):
-            yield task, task.settings
+def _searches(study: Config, iteration: int, stage: int) -> Iterator[tuple[PlannedSimulation, SearcherSettings]]:
+    sizes = {structures.name: 1 for structures in study.structures}  # only the numbers of other tasks depend on these
+    for planned in plan_simulations(study.stages[stage], sizes, iteration, study.seed):
+        if planned.split and isinstance(planned.settings, SearcherSettings):
+            yield planned, planned.settings
 
 
-def _learned(relaxed: Path, task: PlannedTask) -> list[Relaxed]:
-    """The whole generation, in its order, from what all pods have relaxed."""
+def _learned(relaxed: Path, planned: PlannedSimulation) -> list[Relaxed]:
+    """The whole generation, in its order, from what all jobs have relaxed."""
     pods = sorted((path for path in relaxed.iterdir() if path.is_dir()), key=lambda path: int(path.name))
-    parts = [read_relaxed(pod / f"{task.number}.npz") for pod in pods if (pod / f"{task.number}.npz").is_file()]
-    placed: dict[int, Relaxed] = {}
+    parts = [read_relaxed(pod / f"{planned.number}.npz") for pod in pods if (pod / f"{planned.number}.npz").is_file()]
+    ordered: dict[int, Relaxed] = {}
     for pod, part in enumerate(parts):
-        placed |= dict(zip(deal(sum(map(len, parts)), len(pods), pod), part, strict=True))
-    return [placed[number] for number in sorted(placed)]
+        ordered |= dict(zip(indices_of_job(sum(map(len, parts)), len(pods), pod), part, strict=True))
+    return [ordered[number] for number in sorted(ordered)]

@@ -1,4 +1,4 @@
-"""Train this pod's share of the committee and judge each model on the held-out data."""
+"""Train this job's part of the committee and judge each model on the held-out data."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from lamflow.data.results import Errors, ModelResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator, HeadData, Progress, Trainer, TrainingJob
 from lamflow.errors import EngineError
-from lamflow.ops._read import settings_text
 from lamflow.ops.operation import Context, op
+from lamflow.ops.read import settings_text
+from lamflow.policy.jobs import indices_of_job
+from lamflow.policy.structures import enlarged
 from lamflow.science.metrics import energy_shift, errors, parity_points, shifted
-from lamflow.science.structures import enlarged
-from lamflow.science.tasks import deal
 
 RESULT, PREDICTIONS = "model.json", "heldout.npz"
 SHIFT_FRAMES = 500
@@ -46,61 +46,61 @@ def train(
     context: Context, *, input: Path, train: Path, heldout: Path, previous: Path | None, iteration: int
 ) -> Trained:
     """Train models pod, pod + pods, … of the committee."""
-    config = stored(input, TrainingStudy)
-    trainer = registry.trainer(config.train)
+    study = stored(input, TrainingStudy)
+    trainer = registry.trainer(study.train)
     known = manifests(train)
     frames = sum(len(manifest.frames) for manifest in known)
     hashes = [record.key for manifest in known for record in manifest.frames]
-    mine = deal(config.train.n_models, context.pods, context.pod)
-    judges = _by_task(item for path in sorted(heldout.iterdir()) if path.is_dir() for item in read_dataset(path))
-    for done, index in enumerate(mine):
+    indices = indices_of_job(study.train.n_models, context.pods, context.pod)
+    heldout_items = _by_head(item for path in sorted(heldout.iterdir()) if path.is_dir() for item in read_dataset(path))
+    for done, index in enumerate(indices):
         output = context.out / "models" / str(index)
         before = previous / str(index) if previous is not None else None
-        data_hash = _hash(config, hashes, config.train.input_text(iteration, index), input)
-        if before is not None and _same(before, data_hash):
+        data_hash = _hash(study, hashes, study.train.input_text(iteration, index), input)
+        if before is not None and _is_current(before, data_hash):
             shutil.copytree(before, output, symlinks=False)
             result = ModelResult.read(output / RESULT).model_copy(update={"reused": True, "seconds": 0.0})
             result.save(output / RESULT)
             continue
-        task = _task(context, config, train.resolve(), before, iteration, index)
+        job = _job(context, study, train.resolve(), before, iteration, index)
         result = ModelResult(
-            index=index, variant=config.train.variant(index), seed=task.seed, data_hash=data_hash,
+            index=index, variant=study.train.variant(index), seed=job.seed, data_hash=data_hash,
             training_frames=frames, steps=0, seconds=0.0,
         )  # fmt: skip
-        if iteration == 1 and index == _first_that_starts_from_a_model(config):
-            result = _before(config, trainer, task, train, judges, result)
+        if iteration == 1 and index == _first_that_starts_from_a_model(study):
+            result = _baseline(study, trainer, job, train, heldout_items, result)
         if not result.failed:
-            result = _train_one(trainer, task, result, partial(_progress, context, done, len(mine)))
+            result = _train_one(trainer, job, result, partial(_progress, context, done, len(indices)))
         if not result.failed:
-            result = _judge(config, trainer, task, judges, result)
+            result = _judged(study, trainer, job, heldout_items, result)
         result.save(output / RESULT)
     return Trained(context.out / "models")
 
 
-def _task(
-    context: Context, config: TrainingStudy, train: Path, before: Path | None, iteration: int, index: int
+def _job(
+    context: Context, study: TrainingStudy, train: Path, before: Path | None, iteration: int, index: int
 ) -> TrainingJob:
-    """The training of one model: its data by task, its seed, its folders."""
-    seed = child_seed(config.seed, "train", iteration, index)
-    by_task = task_systems(train)
-    systems = [system for part in config.parts for system in by_task.get(part.name, [])]
+    """The training of one model: its data by head, its seed, its folders."""
+    seed = child_seed(study.seed, "train", iteration, index)
+    by_head = task_systems(train)
+    systems = [system for head in study.parts for system in by_head.get(head.name, [])]
     copies = {system: system for system in systems}
-    if config.train.bootstrap:
-        for name, own in by_task.items():
+    if study.train.bootstrap:
+        for name, own_systems in by_head.items():
             sample = context.scratch / f"{index}-sample" / (name or "all")
-            copies |= resampled(own, sample, child_seed(seed, "bootstrap", name))
+            copies |= resampled(own_systems, sample, child_seed(seed, "bootstrap", name))
     newest = train / f"{iteration - 1:03d}"
-    explored = config.explored_tasks
-    tasks = [
+    explored = study.explored_tasks
+    heads = [
         HeadData(
-            part.name, tuple(copies[path] for path in by_task[part.name]), part.weight, part.head,
-            part.name in explored or not explored,
+            head.name, tuple(copies[path] for path in by_head[head.name]), head.weight, head.head,
+            head.name in explored or not explored,
         )
-        for part in config.tasks
+        for head in study.tasks
     ]  # fmt: skip
     return TrainingJob(
         systems=tuple(copies.values()),
-        elements=tuple(config.elements),
+        elements=tuple(study.elements),
         seed=seed,
         previous=before,
         output=context.out / "models" / str(index),
@@ -108,80 +108,82 @@ def _task(
         index=index,
         iteration=iteration,
         new=tuple(copy for system, copy in copies.items() if iteration > 1 and system.is_relative_to(newest)),
-        heads=tuple(tasks),
+        heads=tuple(heads),
         threads=context.threads,
         gpus=context.gpus,
         timeout=context.timeout,
     )
 
 
-def _by_task(items: Iterable[Item]) -> dict[str, list[Item]]:
-    found: dict[str, list[Item]] = {}
+def _by_head(items: Iterable[Item]) -> dict[str, list[Item]]:
+    by_head: dict[str, list[Item]] = {}
     for item in items:
-        found.setdefault(item.origin.task, []).append(item)
-    return found
+        by_head.setdefault(item.origin.task, []).append(item)
+    return by_head
 
 
 def _progress(context: Context, done: int, models: int, fraction: float) -> None:
     context.progress((done + fraction) / models)
 
 
-def _train_one(trainer: Trainer, task: TrainingJob, begun: ModelResult, progress: Progress) -> ModelResult:
+def _train_one(trainer: Trainer, job: TrainingJob, result: ModelResult, progress: Progress) -> ModelResult:
     """Train one model; a training that fails is a result too, and the next step judges it."""
     started, steps, failed = time.monotonic(), 0, None
     try:
-        steps = trainer.train(task, progress)
+        steps = trainer.train(job, progress)
     except EngineError as error:
         failed = str(error)
-    return begun.model_copy(update={"steps": steps, "seconds": time.monotonic() - started, "failed": failed})
+    return result.model_copy(update={"steps": steps, "seconds": time.monotonic() - started, "failed": failed})
 
 
-def _judge(
-    config: TrainingStudy, trainer: Trainer, task: TrainingJob, judges: dict[str, list[Item]], result: ModelResult
+def _judged(
+    study: TrainingStudy, trainer: Trainer, job: TrainingJob, heldout_items: dict[str, list[Item]], result: ModelResult
 ) -> ModelResult:
     """The model's errors on the held-out data; its predictions are kept for the report's parity plots."""
     started = time.monotonic()
-    counted = config.explored_tasks or list(judges)
+    counted = study.explored_tasks or list(heldout_items)
     predicted: dict[str, list[Labels]] = {}
     speed = None
-    wanted = config.measures_speed
+    wanted = study.measures_speed
     try:
-        for name, items in judges.items():
-            model = trainer.load(task.output, name)
+        for name, items in heldout_items.items():
+            model = trainer.load(job.output, name)
             predicted[name] = model.evaluate([item.labeled.frame for item in items])
             if name == counted[0] and wanted:
                 speed = _speed(model, [item.labeled.frame for item in items])
     except EngineError as error:
         return result.model_copy(update={"failed": str(error)})
-    items = [item for name in counted for item in judges[name]]
+    items = [item for name in counted for item in heldout_items[name]]
     answers = [labels for name in counted for labels in predicted[name]]
     reference = [item.labeled.labels for item in items]
     energies, forces = parity_points(answers, reference)
-    np.savez(task.output / PREDICTIONS, energy=energies, force=forces)
-    found = errors(answers, reference)
+    np.savez(job.output / PREDICTIONS, energy=energies, force=forces)
+    measured = errors(answers, reference)
     by_task = {
-        name: errors(predicted[name], [item.labeled.labels for item in items]) for name, items in judges.items() if name
+        name: errors(predicted[name], [item.labeled.labels for item in items])
+        for name, items in heldout_items.items()
+        if name
     }
     update = {
-        "errors": found, "tasks": by_task, "speed": speed,
+        "errors": measured, "tasks": by_task, "speed": speed,
         "seconds": result.seconds + time.monotonic() - started,
     }  # fmt: skip
-    if not np.isfinite(found.force_rmse):
+    if not np.isfinite(measured.force_rmse):
         update = {"failed": "its forces on the held-out data are not finite", "seconds": update["seconds"]}
     return result.model_copy(update=update)
 
 
-def _first_that_starts_from_a_model(config: TrainingStudy) -> int | None:
+def _first_that_starts_from_a_model(study: TrainingStudy) -> int | None:
     """The model that the baseline is that of."""
-    return next((index for index in range(config.train.n_models) if config.train.starts_from_a_model(index)), None)
+    return next((index for index in range(study.train.n_models) if study.train.starts_from_a_model(index)), None)
 
 
-def _before(
-    config: TrainingStudy,
+def _baseline(
+    study: TrainingStudy,
     trainer: Trainer,
-    task: TrainingJob,
+    job: TrainingJob,
     train: Path,
-    judges: dict[str, list[Item]],
+    heldout_items: dict[str, list[Item]],
     result: ModelResult,
 ) -> ModelResult:  # fmt: skip
     """With the errors of the pre-trained model before any training: zero-shot, its energies shifted to the data.
@@ -191,12 +193,12 @@ def _before(
     baseline: dict[str, Errors] = {}
     systems = task_systems(train)
     try:
-        for name, model in trainer.pretrained(task).items():
-            items = judges[name]
+        for name, model in trainer.pretrained(job).items():
+            items = heldout_items[name]
             frames, reference = [item.labeled.frame for item in items], [item.labeled.labels for item in items]
             predicted = model.evaluate(frames)
-            if not name or config.part(name).head is not None:
-                shift = _shift(model, systems[name], config.elements, child_seed(config.seed, "shift"))
+            if not name or study.part(name).head is not None:
+                shift = _shift(model, systems[name], study.elements, child_seed(study.seed, "shift"))
                 predicted = [shifted(labels, frame, shift) for labels, frame in zip(predicted, frames, strict=True)]
             baseline[name] = errors(predicted, reference)
     except EngineError as error:
@@ -210,8 +212,8 @@ def _shift(model: Evaluator, systems: Sequence[Path], elements: Sequence[str], s
 
     labeled = [item for system in systems for item in read_labeled(system)]
     drawn = np.random.default_rng(seed).permutation(len(labeled))[:SHIFT_FRAMES]
-    frames = [labeled[place].frame for place in drawn]
-    return energy_shift(model.evaluate(frames), [labeled[place].labels for place in drawn], frames, elements)
+    frames = [labeled[index].frame for index in drawn]
+    return energy_shift(model.evaluate(frames), [labeled[index].labels for index in drawn], frames, elements)
 
 
 def _speed(model: Evaluator, frames: Sequence[Frame]) -> float:
@@ -226,15 +228,15 @@ def _speed(model: Evaluator, frames: Sequence[Frame]) -> float:
     return count * frame.natoms / (time.monotonic() - started)
 
 
-def _hash(config: TrainingStudy, frames: list[str], input_text: str, input: Path) -> str:
+def _hash(study: TrainingStudy, frames: list[str], input_text: str, input: Path) -> str:
     """Changes when the data or the training's settings do."""
-    tasks = [(part.name, part.head, part.weight, part.name in config.explored_tasks) for part in config.tasks]
-    text = settings_text(config.train, input) + input_text.replace(f"{input}/", "") + json.dumps(tasks)
-    text += "".join(config.elements) + "".join(sorted(frames))
+    tasks = [(head.name, head.head, head.weight, head.name in study.explored_tasks) for head in study.tasks]
+    text = settings_text(study.train, input) + input_text.replace(f"{input}/", "") + json.dumps(tasks)
+    text += "".join(study.elements) + "".join(sorted(frames))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _same(before: Path, data_hash: str) -> bool:
+def _is_current(before: Path, data_hash: str) -> bool:
     """The model of the iteration before was made from the very same data and settings, and is good."""
     result = ModelResult.read(before / RESULT)
     return result.data_hash == data_hash and not result.failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from ase.data import atomic_numbers
 
 from lamflow.data import Frame
 from lamflow.data.frames import Floats, Ints
@@ -30,19 +31,26 @@ def descriptor(frame: Frame, elements: Sequence[int]) -> Floats:
               per atom and bin, weighted by a cosine that vanishes at CUTOFF: it changes little when the frame does
     """
     centers = np.linspace(1.0, CUTOFF, BINS)
-    place = {number: index for index, number in enumerate(elements)}
-    types = np.array([place[number] for number in frame.numbers])
+    index_of = {number: index for index, number in enumerate(elements)}
+    types = np.array([index_of[number] for number in frame.numbers])
     size = len(elements)
-    found = np.zeros((size, size, BINS))
+    counts = np.zeros((size, size, BINS))
     for _, distances in pair_distances(frame.positions[None], frame.cell[None], frame.pbc, CUTOFF):
         first, second, image = np.nonzero(distances[0] < CUTOFF)
         distance = distances[0][first, second, image]
         weight = 0.5 * (np.cos(np.pi * distance / CUTOFF) + 1)
         smeared = weight[:, None] * np.exp(-0.5 * ((distance[:, None] - centers) / WIDTH) ** 2)
-        np.add.at(found, (types[first], types[second]), smeared)
-    pairs = [found[i, j] + (found[j, i] if i != j else 0) for i in range(size) for j in range(i, size)]
+        np.add.at(counts, (types[first], types[second]), smeared)
+    pairs = [counts[i, j] + (counts[j, i] if i != j else 0) for i in range(size) for j in range(i, size)]
     volume = abs(np.linalg.det(frame.cell)) / frame.natoms if frame.pbc else 0.0
     return np.concatenate([np.concatenate(pairs) / frame.natoms, [volume / 10.0]])
+
+
+def descriptors(frames: Sequence[Frame], elements: Sequence[str]) -> Floats:
+    """Descriptors (C, D) of frames of the elements of a type map, which are chemical symbols."""
+    numbers = [atomic_numbers[element] for element in elements]
+    values = np.array([descriptor(frame, numbers) for frame in frames])
+    return values.reshape(len(frames), descriptor_length(len(numbers)))
 
 
 def farthest_points(candidates: Floats, known: Floats, limit: int) -> Ints:
@@ -73,9 +81,9 @@ def _squared_to_nearest(candidates: Floats, known: Floats) -> Floats:
     if not len(known):
         return np.asarray(((candidates - candidates.mean(axis=0)) ** 2).sum(axis=1))
     nearest = np.full(len(candidates), np.inf)
-    own = (candidates**2).sum(axis=1)
+    lengths = (candidates**2).sum(axis=1)
     for start in range(0, len(known), 1000):
         block = known[start : start + 1000]
-        squared = own[:, None] + (block**2).sum(axis=1)[None] - 2 * candidates @ block.T
+        squared = lengths[:, None] + (block**2).sum(axis=1)[None] - 2 * candidates @ block.T
         nearest = np.minimum(nearest, squared.min(axis=1))
     return np.asarray(np.maximum(nearest, 0.0))

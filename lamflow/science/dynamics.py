@@ -111,15 +111,15 @@ class Dynamics:
     def velocities(self, masses: Floats) -> Floats:
         """Random velocities (B, N, 3) in Å/ps of each system's temperature, without motion of the whole."""
         noise = np.stack([rng.normal(size=(masses.shape[1], 3)) for rng in self._random])
-        made = noise * np.sqrt(BOLTZMANN * self.temperature[:, None, None] * ACCELERATION / masses[:, :, None])
-        made -= np.einsum("bn,bnx->bx", masses, made)[:, None] / masses.sum(axis=1)[:, None, None]
-        kinetic = 0.5 / ACCELERATION * np.einsum("bn,bnx->b", masses, made**2)
+        velocities = noise * np.sqrt(BOLTZMANN * self.temperature[:, None, None] * ACCELERATION / masses[:, :, None])
+        velocities -= np.einsum("bn,bnx->bx", masses, velocities)[:, None] / masses.sum(axis=1)[:, None, None]
+        kinetic = 0.5 / ACCELERATION * np.einsum("bn,bnx->b", masses, velocities**2)
         wanted = 0.5 * self.freedom(masses.shape[1]) * BOLTZMANN * self.temperature
         scale = np.sqrt(np.divide(wanted, kinetic, out=np.zeros_like(wanted), where=kinetic > 0))
-        return np.asarray(made * scale[:, None, None])
+        return np.asarray(velocities * scale[:, None, None])
 
     def step(self, systems: Systems, evaluate: Evaluate) -> None:
-        """One step of all systems, in place."""
+        """One step of all systems, in position."""
         half, masses = 0.5 * self.timestep, systems.masses[:, :, None]
         if self.ensemble == "nvt":
             self._thermostat(systems)
@@ -160,13 +160,13 @@ class Dynamics:
 
     def _thermostat(self, systems: Systems) -> None:
         """Half a step of the Nosé-Hoover chains, which scales the velocities."""
-        here, half = systems.number, 0.5 * self.timestep
-        heat = BOLTZMANN * self.temperature[here]
+        rows, half = systems.number, 0.5 * self.timestep
+        heat = BOLTZMANN * self.temperature[rows]
         freedom = self.freedom(systems.positions.shape[1])
         mass = np.repeat((heat * self.thermostat_time**2)[:, None], CHAIN, axis=1)
         mass[:, 0] *= freedom
         mass = np.maximum(mass, 1e-300)
-        place, speed = self._chain[here], self._chain_velocity[here]
+        position, speed = self._chain[rows], self._chain_velocity[rows]
         kinetic = 2 * systems.kinetic
 
         def force(link: int) -> Floats:
@@ -182,23 +182,23 @@ class Dynamics:
         scale = np.exp(-half * speed[:, 0])
         systems.velocities = systems.velocities * scale[:, None, None]
         kinetic = kinetic * scale**2
-        place += half * speed
+        position += half * speed
         for link in range(last):
             damp = np.exp(-0.25 * half * speed[:, link + 1])
             speed[:, link] = damp * (damp * speed[:, link] + 0.5 * half * force(link))
         speed[:, last] += 0.5 * half * force(last)
-        self._chain[here], self._chain_velocity[here] = place, speed
+        self._chain[rows], self._chain_velocity[rows] = position, speed
 
     def conserved(self, systems: Systems) -> Floats:
         """What nve and nvt conserve (B,), eV."""
-        here = systems.number
+        rows = systems.number
         total = systems.energies + systems.kinetic
         if self.ensemble != "nvt":
             return np.asarray(total)
-        heat = BOLTZMANN * self.temperature[here]
+        heat = BOLTZMANN * self.temperature[rows]
         freedom = self.freedom(systems.positions.shape[1])
         mass = np.repeat((heat * self.thermostat_time**2)[:, None], CHAIN, axis=1)
         mass[:, 0] *= freedom
-        stored = 0.5 * (mass * self._chain_velocity[here] ** 2).sum(axis=1)
-        work = freedom * heat * self._chain[here, 0] + heat * self._chain[here, 1:].sum(axis=1)
+        stored = 0.5 * (mass * self._chain_velocity[rows] ** 2).sum(axis=1)
+        work = freedom * heat * self._chain[rows, 0] + heat * self._chain[rows, 1:].sum(axis=1)
         return np.asarray(total + stored + work)

@@ -28,11 +28,11 @@ def above_hull(fractions: Floats, enthalpies: Floats, reference: tuple[Floats, F
         return np.full(len(fractions), np.nan)
     corners, costs = np.array(list(best)), np.array(list(best.values()))
     levels: dict[tuple[float, ...], float] = {}
-    found = np.full(len(fractions), np.nan)
-    for place, fraction in enumerate(np.round(fractions, 9)):
+    heights = np.full(len(fractions), np.nan)
+    for index, fraction in enumerate(np.round(fractions, 9)):
         key = tuple(fraction.tolist())
         if key not in levels:
             mix = linprog(costs, A_eq=corners.T, b_eq=fraction, bounds=(0, None), method="highs")
             levels[key] = float(mix.fun) if mix.success else np.nan
-        found[place] = enthalpies[place] - levels[key]
-    return found
+        heights[index] = enthalpies[index] - levels[key]
+    return heights

@@ -8,12 +8,7 @@ import numpy as np
 
 from lamflow.data import Frame, Labels
 from lamflow.data.frames import Floats
-from lamflow.data.results import Errors, ModelResult
-
-OUTLIER = 5.0
-"""A model whose error is so many times the median is not of the same kind as the others."""
-AT_REST = 0.05
-"""eV/Å; held-out data with smaller forces than this cannot tell whether a model predicts forces at all."""
+from lamflow.data.results import Errors
 
 
 def errors(predicted: Sequence[Labels], reference: Sequence[Labels]) -> Errors:
@@ -58,57 +53,12 @@ def energy_shift(
     not occur is not shifted. It is what changing the bias of a model does.
     """
     symbols = [frame.symbols for frame in frames]
-    counts = np.array([[own.count(element) for element in elements] for own in symbols], dtype=np.float64)
+    counts = np.array([[atoms.count(element) for element in elements] for atoms in symbols], dtype=np.float64)
     missing = np.array([r.energy - p.energy for p, r in zip(predicted, reference, strict=True)])
-    found, *_ = np.linalg.lstsq(counts, missing, rcond=1e-8)
-    return dict(zip(elements, map(float, found), strict=True))
+    shift, *_ = np.linalg.lstsq(counts, missing, rcond=1e-8)
+    return dict(zip(elements, map(float, shift), strict=True))
 
 
 def shifted(labels: Labels, frame: Frame, shift: Mapping[str, float]) -> Labels:
     """`labels` of `frame` with an energy added for each atom."""
     return Labels(labels.energy + sum(shift.get(symbol, 0.0) for symbol in frame.symbols), labels.forces, labels.virial)
-
-
-def chosen_variant(results: Sequence[ModelResult], within: float) -> str:
-    """The fastest architecture whose held-out force RMSE is at most `within` times the best one's.
-
-    Models of one architecture count by their means. Empty where only one was tried or nothing was measured.
-    """
-    measured: dict[str, list[tuple[float, float]]] = {}
-    for result in results:
-        if result.variant and result.errors and result.speed and not result.failed:
-            measured.setdefault(result.variant, []).append((result.errors.force_rmse, result.speed))
-    means = {name: np.mean(values, axis=0) for name, values in measured.items()}
-    if not means:
-        return ""
-    best = min(error for error, _ in means.values())
-    return max((name for name, (error, _) in means.items() if error <= within * best), key=lambda name: means[name][1])
-
-
-def bad_models(results: Sequence[ModelResult]) -> list[str]:
-    """Why each model that must not explore must not, one line a model; empty when all are good.
-
-    A model is bad when its training failed or its errors are not finite, when it is no better than predicting no
-    force at all, or when its held-out force error is more than OUTLIER times the median of those of its architecture.
-    """
-    reasons = []
-    for result in results:
-        alike = [other for other in results if other.variant == result.variant]
-        judged = [other.errors.force_rmse for other in alike if other.errors and not other.failed]
-        median = float(np.median(judged)) if judged else np.nan
-        name = f"model {result.index + 1} of {len(results)}"
-        if result.failed:
-            reasons.append(f"{name}: its training failed: {result.failed}")
-        elif result.errors is None:
-            reasons.append(f"{name}: it was not judged on the held-out data")
-        elif result.errors.force_rmse > max(result.errors.force_size, AT_REST):
-            reasons.append(
-                f"{name}: its held-out force RMSE is {result.errors.force_rmse:.3g} eV/Å, more than the "
-                f"{result.errors.force_size:.3g} eV/Å of predicting no force at all; train longer"
-            )
-        elif result.errors.force_rmse > OUTLIER * median:
-            reasons.append(
-                f"{name}: its held-out force RMSE is {result.errors.force_rmse:.3g} eV/Å, "
-                f"{result.errors.force_rmse / median:.1f} times the committee's median"
-            )
-    return reasons

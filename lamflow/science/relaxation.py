@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
-from lamflow.config.engines import Relaxation
 from lamflow.data import Frame, Labels, Relaxed, Trajectory
 from lamflow.data.frames import Floats, Ints
 from lamflow.errors import EngineError
@@ -15,12 +15,34 @@ from lamflow.errors import EngineError
 Evaluate = Callable[[Sequence[Frame]], list[Labels]]
 EXPLODED = 1e4
 """eV/Å; a force or a stress on the cell beyond this is no longer physics."""
-SWELL = 8.0
+LARGEST_VOLUME_RATIO = 8.0
 """A structure whose volume has grown or shrunk by more than this has fallen apart or collapsed."""
 MEMORY = 20
 """Steps that L-BFGS remembers."""
 STIFFNESS = 70.0
 """eV/Å², the guess of every second derivative that L-BFGS begins with."""
+
+
+class RelaxationSettings(Protocol):
+    """How structures are relaxed.
+
+    method    `lbfgs` or `fire`
+    steps     of a relaxation, at most
+    fmax      it ends when no force on an atom or, divided by the number of atoms, on the cell is larger, eV/Å
+    cell      the cell is relaxed too
+    max_step  longest move of an atom in one step, Å
+    """
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def fmax(self) -> float: ...
+    @property
+    def cell(self) -> bool: ...
+    @property
+    def max_step(self) -> float: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +78,13 @@ def mean_of(models: Sequence[Evaluate]) -> Evaluate:
         answers = [model(frames) for model in models]
         return [
             Labels(
-                float(np.mean([labels.energy for labels in each])),
-                np.mean([labels.forces for labels in each], axis=0),
+                float(np.mean([labels.energy for labels in opinions])),
+                np.mean([labels.forces for labels in opinions], axis=0),
                 None
-                if any(labels.virial is None for labels in each)
-                else np.mean([lab.virial for lab in each], axis=0),
+                if any(labels.virial is None for labels in opinions)
+                else np.mean([labels.virial for labels in opinions], axis=0),
             )
-            for each in zip(*answers, strict=True)
+            for opinions in zip(*answers, strict=True)
         ]
 
     return evaluate
@@ -118,7 +140,7 @@ class _State:
 def relax(
     starts: Sequence[Frame],
     evaluate: Evaluate,
-    settings: Relaxation,
+    settings: RelaxationSettings,
     pressure: float = 0.0,
 ) -> list[RelaxationPath]:
     """Relax every structure under `pressure` in eV/Å³; answers are in the order given.
@@ -129,12 +151,12 @@ def relax(
     states = [_State(start, frames=[start]) for start in starts]
     stepper = (_Fire if settings.method == "fire" else _Lbfgs)(len(states), settings.max_step)
     for step in range(settings.steps + 1):
-        active = [place for place, state in enumerate(states) if state.active]
+        active = [index for index, state in enumerate(states) if state.active]
         if not active:
             break
         _label(states, active, evaluate)
-        for place in active:
-            state = states[place]
+        for index in active:
+            state = states[index]
             if state.failure is not None:
                 continue
             gradient = state.gradient(pressure, settings.cell)
@@ -143,7 +165,7 @@ def relax(
             state.converged = state.failure is None and largest <= settings.fmax
             if state.active and step < settings.steps:
                 coordinates = state.coordinates()
-                state.move(coordinates + stepper.step(place, coordinates, gradient))
+                state.move(coordinates + stepper.step(index, coordinates, gradient))
     if states and all(state.labels is None for state in states):
         raise EngineError(f"no structure could be evaluated; the first one: {states[0].failure}")
     return [_result(state) for state in states]
@@ -159,14 +181,14 @@ def _result(state: _State) -> RelaxationPath:
 
 def _label(states: list[_State], active: list[int], evaluate: Evaluate) -> None:
     """Evaluate the last configuration of each active structure; in one batch unless one of them cannot be."""
-    frames = [states[place].frames[-1] for place in active]
+    frames = [states[index].frames[-1] for index in active]
     try:
         answers: list[Labels | None] = list(evaluate(frames))
     except EngineError:
-        answers = [_one(states[place], evaluate) for place in active]
-    for place, labels in zip(active, answers, strict=True):
+        answers = [_one(states[index], evaluate) for index in active]
+    for index, labels in zip(active, answers, strict=True):
         if labels is not None:
-            states[place].labels = labels
+            states[index].labels = labels
 
 
 def _one(state: _State, evaluate: Evaluate) -> Labels | None:
@@ -188,7 +210,7 @@ def _trouble(state: _State, largest: float) -> str | None:
         return f"it exploded: a force of {largest:.3g} eV/Å at step {steps}"
     if frame.pbc:
         ratio = abs(float(np.linalg.det(state.deformation)))
-        if not 1 / SWELL < ratio < SWELL:
+        if not 1 / LARGEST_VOLUME_RATIO < ratio < LARGEST_VOLUME_RATIO:
             return f"it fell apart: its volume is {ratio:.2g} times that of the start at step {steps}"
     return None
 
@@ -202,26 +224,26 @@ class _Fire:
         self.dt, self.mixing = np.full(count, 0.1), np.full(count, 0.1)
         self.downhill: Ints = np.zeros(count, dtype=np.int64)
 
-    def step(self, place: int, coordinates: Floats, force: Floats) -> Floats:
-        """The move of structure `place`."""
+    def step(self, index: int, coordinates: Floats, force: Floats) -> Floats:
+        """The move of structure `index`."""
         del coordinates
-        velocity = self.velocity[place]
+        velocity = self.velocity[index]
         if velocity is None:
             velocity = np.zeros_like(force)
         elif float((force * velocity).sum()) > 0:
-            fraction = self.mixing[place] * np.linalg.norm(velocity) / max(float(np.linalg.norm(force)), 1e-300)
-            velocity = (1 - self.mixing[place]) * velocity + fraction * force
-            if self.downhill[place] > 5:
-                self.dt[place] = min(1.1 * self.dt[place], 1.0)
-                self.mixing[place] *= 0.99
-            self.downhill[place] += 1
+            weight = self.mixing[index] * np.linalg.norm(velocity) / max(float(np.linalg.norm(force)), 1e-300)
+            velocity = (1 - self.mixing[index]) * velocity + weight * force
+            if self.downhill[index] > 5:
+                self.dt[index] = min(1.1 * self.dt[index], 1.0)
+                self.mixing[index] *= 0.99
+            self.downhill[index] += 1
         else:
             velocity = np.zeros_like(force)
-            self.mixing[place], self.downhill[place] = 0.1, 0
-            self.dt[place] *= 0.5
-        velocity = velocity + self.dt[place] * force
-        self.velocity[place] = velocity
-        return _limited(self.dt[place] * velocity, self.max_step)
+            self.mixing[index], self.downhill[index] = 0.1, 0
+            self.dt[index] *= 0.5
+        velocity = velocity + self.dt[index] * force
+        self.velocity[index] = velocity
+        return _limited(self.dt[index] * velocity, self.max_step)
 
 
 class _Lbfgs:
@@ -232,9 +254,9 @@ class _Lbfgs:
         self.pairs: list[list[tuple[Floats, Floats]]] = [[] for _ in range(count)]
         self.before: list[tuple[Floats, Floats] | None] = [None] * count
 
-    def step(self, place: int, coordinates: Floats, force: Floats) -> Floats:
-        """The move of structure `place`."""
-        pairs, before = self.pairs[place], self.before[place]
+    def step(self, index: int, coordinates: Floats, force: Floats) -> Floats:
+        """The move of structure `index`."""
+        pairs, before = self.pairs[index], self.before[index]
         if before is not None:
             moved, change = coordinates - before[0], before[1] - force
             if float((moved * change).sum()) > 1e-10:  # else the curvature is negative: forget what was learnt
@@ -242,7 +264,7 @@ class _Lbfgs:
                 del pairs[:-MEMORY]
             else:
                 pairs.clear()
-        self.before[place] = coordinates, force
+        self.before[index] = coordinates, force
         direction, factors = force.copy(), []
         for moved, change in reversed(pairs):
             factor = float((moved * direction).sum() / (moved * change).sum())

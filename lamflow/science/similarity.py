@@ -57,13 +57,13 @@ def bond_matrix(frame: Frame, elements: Sequence[int]) -> Floats:
     polar = np.arccos(np.clip(vector[:, 2] / length, -1, 1))
     # (l, m, bonds), m from 0 to l and then from -l to -1, zeros where |m| > l
     harmonics = sph_harm_y_all(max(ORDERS), max(ORDERS), polar, np.arctan2(vector[:, 1], vector[:, 0]))[list(ORDERS)]
-    found = []
-    for place, one in enumerate(numbers):
-        for other in numbers[place:]:
-            mine = near & (low == one) & (high == other)
-            moments = (harmonics[:, :, mine] * weight[mine]).sum(axis=2) / max(1, int(mine.sum()))
-            found.append(np.sqrt(4 * np.pi / (2 * np.array(ORDERS) + 1) * (np.abs(moments) ** 2).sum(axis=1)))
-    return np.concatenate(found)
+    invariants = []
+    for index, one in enumerate(numbers):
+        for other in numbers[index:]:
+            pair = near & (low == one) & (high == other)
+            moments = (harmonics[:, :, pair] * weight[pair]).sum(axis=2) / max(1, int(pair.sum()))
+            invariants.append(np.sqrt(4 * np.pi / (2 * np.array(ORDERS) + 1) * (np.abs(moments) ** 2).sum(axis=1)))
+    return np.concatenate(invariants)
 
 
 def distance(first: Floats, second: Floats) -> float:

@@ -13,7 +13,6 @@ from lamflow.data.graph import Graph
 from lamflow.data.provenance import PACKAGES, versions
 from lamflow.data.results import (
     NEAR_HULL,
-    CalibrationPoint,
     Evaluation,
     Explored,
     Iteration,
@@ -25,8 +24,9 @@ from lamflow.data.results import (
     StepTime,
 )
 from lamflow.data.store import INDEX, file_hash, iteration_key
-from lamflow.science.metrics import chosen_variant
-from lamflow.science.tasks import collected, deal
+from lamflow.policy.calibration import calibration_points
+from lamflow.policy.jobs import indices_of_job, merge_partial
+from lamflow.policy.models import chosen_variant
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def _gathered(graph: Graph, folder: Path, past: Sequence[Iteration], timing: Tim
         number=graph.round,
         stage=graph.stage,
         models=models,
-        tasks=collected(task for shard in explored for task in shard.tasks),
+        tasks=merge_partial(task for shard in explored for task in shard.tasks),
         selected=selected,
         merged=Merged.read(merged_file) if merged_file.is_file() else None,
-        calibration=_calibration(labeled),
+        calibration=calibration_points(outcome for part in labeled for outcome in part.outcomes),
         hull_labels=_hull_labels(selected, labeled),
         training_frames=trained,
         heldout_frames=held,
@@ -93,22 +93,12 @@ def _engine_seconds(
     """How long the codes of the slowest job of a step worked, s."""
     jobs = {step.name: step.jobs for step in graph.steps}
     pods = jobs.get("train")
-    shares = [deal(len(models), pods, pod) for pod in range(pods)] if isinstance(pods, int) else []
+    shares = [indices_of_job(len(models), pods, pod) for pod in range(pods)] if isinstance(pods, int) else []
     return {
         "train": max((sum(models[index].seconds for index in share) for share in shares), default=0.0),
         "explore": max((sum(task.seconds for task in shard.tasks) for shard in explored), default=0.0),
         "label": max((sum(outcome.seconds for outcome in part.outcomes) for part in labeled), default=0.0),
     }
-
-
-def _calibration(labeled: list[Labeled]) -> list[CalibrationPoint]:
-    """What the selection said of frames that were labeled, and how wrong the models really were."""
-    return [
-        CalibrationPoint(deviation=outcome.origin.deviation, error=outcome.error)
-        for part in labeled
-        for outcome in part.outcomes
-        if outcome.error is not None and outcome.origin.deviation is not None
-    ]
 
 
 def _hull_labels(selected: Selected | None, labeled: list[Labeled]) -> dict[str, float]:

@@ -10,7 +10,8 @@ from lamflow.errors import InputError
 from lamflow.ops.explore import explore
 from lamflow.ops.search import propose, relax
 from lamflow.ops.select import select
-from lamflow.science.tasks import PlannedTask, plan_tasks, pods_needed, task_seconds
+from lamflow.policy.jobs import jobs_needed, seconds_per_unit
+from lamflow.policy.simulations import PlannedSimulation, plan_simulations
 from lamflow.superops.state import RunState
 from lamflow.superops.steps import add, committee_engines, label_step, merge_step, start_graph, train_step
 
@@ -44,7 +45,7 @@ def next_stage(study: Config, state: RunState) -> int:
 
 def iteration_graph(study: Config, number: int, stage: int, state: RunState) -> Graph:
     """One whole iteration of a stage. Any level of a temperature ramp has as many simulations."""
-    planned = plan_tasks(study.stages[stage], state.structures, number, study.seed)
+    planned = plan_simulations(study.stages[stage], state.structures, number, study.seed)
     label_slots = state.capacity.slots("label", study.pods.label)
     steps = [
         train_step(study, number, state),
@@ -63,7 +64,9 @@ def iteration_graph(study: Config, number: int, stage: int, state: RunState) -> 
     )
 
 
-def _explore_steps(study: Config, number: int, stage: int, state: RunState, planned: list[PlannedTask]) -> list[Step]:
+def _explore_steps(
+    study: Config, number: int, stage: int, state: RunState, planned: list[PlannedSimulation]
+) -> list[Step]:
     """Simulations and whole searches, shared by the explore jobs; none if all searches are split."""
     whole = [task for task in planned if not task.split]
     if not whole:
@@ -74,7 +77,7 @@ def _explore_steps(study: Config, number: int, stage: int, state: RunState, plan
     step = add(
         "explore", explore, writes={"explored": f"{folder}/explored"},
         records=[f"{folder}/explored/*/explored.json"],
-        jobs=pods_needed(len(whole), slots, pod.tasks_per_pod, task_seconds(state.finished).get("explore")),
+        jobs=jobs_needed(len(whole), slots, pod.tasks_per_pod, seconds_per_unit(state.finished).get("explore")),
         at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=len(whole), resources="explore",
         engines=committee_engines(study, stage),
         input=Key(key=INPUT), structures=Key(key=STRUCTURES), models=Key(key=f"{folder}/models"),
@@ -83,7 +86,9 @@ def _explore_steps(study: Config, number: int, stage: int, state: RunState, plan
     return [step]
 
 
-def _search_steps(study: Config, number: int, stage: int, state: RunState, planned: list[PlannedTask]) -> list[Step]:
+def _search_steps(
+    study: Config, number: int, stage: int, state: RunState, planned: list[PlannedSimulation]
+) -> list[Step]:
     """Searches that are split: for each generation a job that proposes it and jobs that relax it."""
     searches = [task.settings for task in planned if task.split and isinstance(task.settings, SearcherSettings)]
     generations = max((settings.generations for settings in searches), default=-1)

@@ -13,7 +13,7 @@ from lamflow.ops.label import label
 from lamflow.ops.merge import merge
 from lamflow.ops.operation import Operation
 from lamflow.ops.train import train
-from lamflow.science.tasks import pods_needed, task_seconds
+from lamflow.policy.jobs import jobs_needed, seconds_per_unit
 from lamflow.superops.state import RunState
 
 
@@ -56,7 +56,7 @@ def train_step(study: TrainingStudy, number: int, state: RunState) -> Step:
         "train", train, writes={"models": f"{folder}/models"},
         records=[f"{folder}/models/{index}/model.json" for index in range(models)],
         details=[f"{folder}/models/*/heldout.npz", f"{folder}/models/*/lcurve.out"],
-        jobs=pods_needed(models, slots, pod.tasks_per_pod, task_seconds(state.finished).get("train")),
+        jobs=jobs_needed(models, slots, pod.tasks_per_pod, seconds_per_unit(state.finished).get("train")),
         at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=models, resources="train",
         engines=[EngineUse(role="train", name=study.train.engine)], checkpoints=f"{folder}/checkpoints",
         input=Key(key=INPUT), train=Key(key=TRAIN), heldout=Key(key=HELDOUT), previous=before, iteration=number,
@@ -77,7 +77,7 @@ def label_step(
     engines = dict.fromkeys(part.label.engine for part in study.parts if part.label is not None)
     return add(
         "label", label, writes={"labeled": f"{folder}/labeled"}, records=[f"{folder}/labeled/*/labeled.json"],
-        jobs=jobs, most_jobs=pods_needed(work, slots, pod.tasks_per_pod) if isinstance(jobs, Output) else jobs,
+        jobs=jobs, most_jobs=jobs_needed(work, slots, pod.tasks_per_pod) if isinstance(jobs, Output) else jobs,
         at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=work,
         resources="label", engines=[EngineUse(role="label", name=engine) for engine in engines], when=when,
         label_cache=label_cache(study),

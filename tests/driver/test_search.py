@@ -13,19 +13,18 @@ import pytest
 from lamflow.config import parse, stored
 from lamflow.config.engines import Relaxation
 from lamflow.data import Frame
-from lamflow.data.hulls import Hull, HullEntry
-from lamflow.data.results import Explored, Iteration, Selected
+from lamflow.data.results import Explored, Selected
 from lamflow.driver.loop import run
 from lamflow.driver.relax import Request, folder_engine, relax_folder
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.calypso.exchange import SENTINEL, read_outcar, write_poscar
 from lamflow.errors import InputError, StateError
-from lamflow.ops import _hulls, _search
-from lamflow.ops._judge import Models
+from lamflow.ops.committees import Committees
 from lamflow.ops.operation import Context
+from lamflow.ops.searches import Search
+from lamflow.policy.simulations import plan_simulations
 from lamflow.reports.html import write_report
 from lamflow.reports.source import read_source
-from lamflow.science.tasks import plan_tasks
 from lamflow.units import BAR_IN_EV_PER_A3
 from tests.driver.test_remote import Place, frames_of, place  # noqa: F401  a fixture
 
@@ -129,12 +128,12 @@ def test_what_an_interrupted_search_had_done_is_not_done_again(
     merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = stored(merged / "input")
-    [task, *_] = plan_tasks(config.stages[0], {"random": 1, "unseen": 1}, 2, config.seed)
-    models = Models(config, merged / "iterations" / "002" / "models")
+    [task, *_] = plan_simulations(config.stages[0], {"random": 1, "unseen": 1}, 2, config.seed)
+    models = Committees(config, merged / "iterations" / "002" / "models")
     done: list[int] = []
-    relax = _search.Search.relax
+    relax = Search.relax
 
-    def interrupted(self: _search.Search, generation: int, proposed: Sequence[tuple[int, Frame]], folder: Path) -> None:
+    def interrupted(self: Search, generation: int, proposed: Sequence[tuple[int, Frame]], folder: Path) -> None:
         if generation == 2 and done == [1]:
             done.append(0)
             folder.mkdir(parents=True)
@@ -143,8 +142,8 @@ def test_what_an_interrupted_search_had_done_is_not_done_again(
         done.append(generation)
         relax(self, generation, proposed, folder)
 
-    monkeypatch.setattr(_search.Search, "relax", interrupted)
-    search = _search.Search(config, task, config.stages[0].explore[0], models, tmp_path / "work")  # type: ignore[arg-type]
+    monkeypatch.setattr(Search, "relax", interrupted)
+    search = Search(config, task, config.stages[0].explore[0], models, tmp_path / "work")  # type: ignore[arg-type]
     context = Context(0, 1, "explore-0", tmp_path / "work", tmp_path / "scratch", tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
         search.run(context, tmp_path / "out" / "first", lambda fraction: None)
@@ -224,63 +223,6 @@ class TestRelax:
         (folder / "POSCAR_2").unlink()
         with pytest.raises(StateError, match="no trained models yet"):
             relax_folder(tmp_path / "early", folder, folder_engine(None), request)
-
-
-def entry(formula: dict[str, int], enthalpy: float, above: float = 0.0, name: str = "") -> HullEntry:
-    return HullEntry(
-        search=0, generation=1, number=1, formula="x", counts=formula, energy=enthalpy, enthalpy=enthalpy, volume=10.0,
-        above_hull=above, space_group=225, hash=name or f"{formula}{enthalpy}",
-    )  # fmt: skip
-
-
-def hull(*entries: HullEntry) -> Hull:
-    return Hull(
-        condition={"pressure": 0.0}, elements=["Cu", "Au"], entries=list(entries), generations=[], structures=9,
-        failed=0, unfinished=0, duplicates=0,
-    )  # fmt: skip
-
-
-class TestHulls:
-    ENDS = ({"Cu": 1}, {"Au": 1})
-
-    def made(self, middle: float, shift: tuple[float, float] = (0.0, 0.0)) -> Hull:
-        copper, gold = shift
-        return hull(
-            entry({"Cu": 1}, copper), entry({"Au": 1}, gold), entry({"Cu": 1, "Au": 1}, middle + (copper + gold) / 2)
-        )
-
-    def test_a_shift_that_is_linear_in_the_composition_is_no_change(self) -> None:
-        assert _hulls.change([self.made(-0.1)], [self.made(-0.1, (0.5, -0.3))]) == pytest.approx(0.0, abs=1e-9)
-
-    def test_a_deeper_compound_is_a_change(self) -> None:
-        found = _hulls.change([self.made(-0.1)], [self.made(-0.13)])
-        assert found is not None
-        assert 0.01 < found <= 0.03
-
-    def test_one_composition_is_compared_as_it_is(self) -> None:
-        one, other = (hull(entry({"Cu": 1, "Au": 1}, value)) for value in (-0.1, -0.15))
-        assert _hulls.change([one], [other]) == pytest.approx(0.05)
-
-    def test_without_a_counterpart_nothing_is_said(self) -> None:
-        assert _hulls.change([], [self.made(0.0)]) is None
-        assert _hulls.change([self.made(0.0)], []) is None
-        assert _hulls.change([hull(entry({"Cu": 1}, 0.0))], [self.made(0.0)]) is None
-
-    def test_the_ground_state_error_is_what_the_labels_say_of_the_models_ground_states(self) -> None:
-        models = hull(
-            entry({"Cu": 1}, 0.0, name="cu"), entry({"Au": 1}, 0.0, name="au"),
-            entry({"Cu": 1, "Au": 1}, -0.1, name="wrong"), entry({"Cu": 1, "Au": 1}, -0.09, 0.01, name="right"),
-        )  # fmt: skip
-        plain = {"frames": 1, "accurate": 1, "candidates": 0, "failed": 0, "dropped": {}, "low": 0, "high": 1}
-        found = Selected.model_validate(
-            {**plain, "chosen": [], "batches": 1, "decision": "label", "reason": "", "hulls": [models]}
-        )
-        labels = {"cu": 0.0, "au": 0.0, "wrong": -0.10, "right": -0.16}  # eV a cell of two atoms
-        past = Iteration(
-            number=1, stage="s", selected=found, hull_labels=labels, training_frames=1, heldout_frames=1, labels=4
-        )
-        assert _hulls.ground_state_error([past]) == pytest.approx(0.03)
-        assert _hulls.ground_state_error([past.model_copy(update={"hull_labels": {}})]) is None
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from lamflow.engines.protocol import Labeler, LabelFailure
 from lamflow.engines.qe import QuantumEspresso
 from lamflow.engines.species import aligned, by_species
 from lamflow.errors import InputError, NodeError
-from lamflow.ops._read import settings_hash
+from lamflow.ops.read import settings_hash
 from lamflow.units import BOLTZMANN
 from tests.engines.test_qe import silicon
 

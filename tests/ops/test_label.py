@@ -14,9 +14,9 @@ from lamflow.data.batch import Batch
 from lamflow.data.cache import Folder, LabelCache
 from lamflow.data.dataset import Origin
 from lamflow.data.results import Labeled
-from lamflow.ops._read import settings_hash
 from lamflow.ops.label import RESULT, label
 from lamflow.ops.operation import Context
+from lamflow.ops.read import settings_hash
 
 RUN = """\
 name: {name}

@@ -1,26 +1,23 @@
-"""What more than one OP reads: the configuration, structures, and what is known already."""
+"""What more than one OP reads: structures, what is known already, and settings as text."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers
 
 from lamflow.config.engines import LabelerSettings
-from lamflow.config.schema import DataStudy
 from lamflow.config.section import Section, expand
 from lamflow.data import Frame
 from lamflow.data.dataset import MANIFEST, Manifest
 from lamflow.data.frames import Floats
 from lamflow.data.packed import PackedFrames
 from lamflow.data.store import content_hash
-from lamflow.science.diversity import descriptor, descriptor_length
+from lamflow.policy.candidates import KnownData
 
 DESCRIPTORS = "descriptors.npy"
 
@@ -30,25 +27,10 @@ def read_structures(folder: Path) -> dict[str, list[Frame]]:
     return {path.stem: list(PackedFrames.load(path)) for path in sorted(folder.glob("*.npz"))}
 
 
-def descriptors(frames: list[Frame], config: DataStudy) -> Floats:
-    """Descriptors (C, D) of frames."""
-    numbers = [atomic_numbers[element] for element in config.elements]
-    made = np.array([descriptor(frame, numbers) for frame in frames])
-    return made.reshape(len(frames), descriptor_length(len(numbers)))
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """The data of earlier iterations: keys of all frames, descriptors (K, D) of those that are trained on."""
-
-    hashes: set[str]
-    descriptors: Floats
-
-
-def read_index(folder: Path | None, before: int, tasks: Sequence[str] = ()) -> Known:
+def read_index(folder: Path | None, before: int, heads: Sequence[str] = ()) -> KnownData:
     """Everything that iterations earlier than `before` added; what a try of this one left does not count.
 
-    Descriptors are those of `tasks` if there are any: what another level of theory knows is news to these.
+    Descriptors are those of `heads` if there are any: what another level of theory knows is news to these.
     """
     hashes: set[str] = set()
     parts: list[Floats] = []
@@ -57,10 +39,10 @@ def read_index(folder: Path | None, before: int, tasks: Sequence[str] = ()) -> K
         for manifest in entry.glob(f"*{MANIFEST}"):
             hashes |= {record.key for record in Manifest.model_validate_json(manifest.read_bytes()).frames}
         for file in sorted(entry.glob(f"*{DESCRIPTORS}")):
-            stored = np.load(file, allow_pickle=False)
-            if len(stored) and (not any(tasks) or file.name.removesuffix(DESCRIPTORS) in tasks):
-                parts.append(stored)
-    return Known(hashes, np.concatenate(parts) if parts else np.zeros((0, 0)))
+            descriptors = np.load(file, allow_pickle=False)
+            if len(descriptors) and (not any(heads) or file.name.removesuffix(DESCRIPTORS) in heads):
+                parts.append(descriptors)
+    return KnownData(hashes, np.concatenate(parts) if parts else np.zeros((0, 0)))
 
 
 def settings_text(settings: Section, input: Path) -> str:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from lamflow.config.structures import StructureSet
 from lamflow.data import Frame
-from lamflow.science.structures import build_crystal, make_copies
+from lamflow.policy.structures import build_crystal, make_copies
 
 CRYSTAL = {"formula": "Cu", "lattice": "fcc", "a": 3.6, "cubic": True}
 

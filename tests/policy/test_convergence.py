@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamflow.science.converge import Rules, Standing, decide
+from lamflow.policy.convergence import ConvergenceCriteria, LoopState, next_action
 
-RULES = Rules(accurate=0.9, heldout_force_rmse=0.05, plateau=None, iterations=5, labels=100)
-NOW = Standing(
+CRITERIA = ConvergenceCriteria(accurate=0.9, heldout_force_rmse=0.05, plateau=None, iterations=5, labels=100)
+STATE = LoopState(
     iteration=2, stage=0, stages=2, stage_iteration=1, stage_limit=None, accurate_fraction=0.5, candidates=10,
     force_rmse=[0.2, 0.1], labels=40,
 )  # fmt: skip
@@ -31,27 +31,27 @@ NOW = Standing(
     ],
 )
 def test_decisions(change: dict[str, object], action: str, converged: bool, reason: str) -> None:
-    found = decide(replace(NOW, **change), RULES)  # type: ignore[arg-type]
+    found = next_action(replace(STATE, **change), CRITERIA)  # type: ignore[arg-type]
     assert (found.action, found.converged) == (action, converged)
     assert reason in found.reason
 
 
 def test_a_plateau_ends_a_stage() -> None:
-    rules = replace(RULES, plateau=2)
-    assert decide(replace(NOW, stage=1, force_rmse=[0.2, 0.1, 0.1, 0.099]), rules).action == "stop"
-    assert decide(replace(NOW, stage=1, force_rmse=[0.2, 0.1, 0.1, 0.05]), rules).action == "label"
+    rules = replace(CRITERIA, plateau=2)
+    assert next_action(replace(STATE, stage=1, force_rmse=[0.2, 0.1, 0.1, 0.099]), rules).action == "stop"
+    assert next_action(replace(STATE, stage=1, force_rmse=[0.2, 0.1, 0.1, 0.05]), rules).action == "label"
 
 
 def test_an_adaptive_window_is_done_when_its_level_has_settled() -> None:
-    now = replace(NOW, accurate_fraction=0.99)
-    assert decide(replace(now, levels=[0.3]), RULES).action == "label"
-    assert decide(replace(now, levels=[0.3, 0.2, 0.199]), RULES).action == "label"
-    assert decide(replace(now, levels=[0.3, 0.2, 0.199, 0.198]), RULES).action == "advance"
+    now = replace(STATE, accurate_fraction=0.99)
+    assert next_action(replace(now, levels=[0.3]), CRITERIA).action == "label"
+    assert next_action(replace(now, levels=[0.3, 0.2, 0.199]), CRITERIA).action == "label"
+    assert next_action(replace(now, levels=[0.3, 0.2, 0.199, 0.198]), CRITERIA).action == "advance"
 
 
 @given(
     st.builds(
-        Standing,
+        LoopState,
         iteration=st.integers(1, 9),
         stage=st.integers(0, 1),
         stages=st.just(2),
@@ -63,28 +63,28 @@ def test_an_adaptive_window_is_done_when_its_level_has_settled() -> None:
         labels=st.integers(0, 120),
     )
 )
-def test_no_label_is_paid_for_beyond_the_budget(now: Standing) -> None:
-    found = decide(now, RULES)
-    if now.iteration >= RULES.iterations or now.labels >= (RULES.labels or 0):
+def test_no_label_is_paid_for_beyond_the_budget(now: LoopState) -> None:
+    found = next_action(now, CRITERIA)
+    if now.iteration >= CRITERIA.iterations or now.labels >= (CRITERIA.labels or 0):
         assert found.action == "stop"
     if found.action == "label":
         assert now.candidates > 0
-    assert found == decide(now, RULES)
+    assert found == next_action(now, CRITERIA)
 
 
 def test_forgetting_ends_a_run_whatever_else_holds() -> None:
     now = replace(
-        NOW, accurate_fraction=0.99, stage=1, force_rmse=[0.01], forgotten="the models forget Domains_Alloy: …"
+        STATE, accurate_fraction=0.99, stage=1, force_rmse=[0.01], forgotten="the models forget Domains_Alloy: …"
     )
-    found = decide(now, RULES)
+    found = next_action(now, CRITERIA)
     assert (found.action, found.converged) == ("stop", False)
     assert "forget Domains_Alloy" in found.reason
 
 
 def test_students_are_done_when_their_own_trajectories_are_good() -> None:
-    rules = replace(RULES, trajectory_force_rmse=0.1, heldout_force_rmse=None)
-    now = replace(NOW, accurate_fraction=0.99, stage=1, trajectory_rmse=0.2)
-    assert decide(now, rules).action == "label"
-    found = decide(replace(now, trajectory_rmse=0.05), rules)
+    rules = replace(CRITERIA, trajectory_force_rmse=0.1, heldout_force_rmse=None)
+    now = replace(STATE, accurate_fraction=0.99, stage=1, trajectory_rmse=0.2)
+    assert next_action(now, rules).action == "label"
+    found = next_action(replace(now, trajectory_rmse=0.05), rules)
     assert found.converged
     assert "on their own trajectories 0.0500 eV/Å (wanted 0.1 eV/Å)" in found.reason

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from lamflow.config.engines import WalkerSettings
 from lamflow.config.schema import Stage
 from lamflow.data.results import GroupSeen
-from lamflow.science.ramp import next_levels, ramp_temperatures
-from lamflow.science.tasks import plan_tasks
+from lamflow.policy.ramps import next_levels, ramp_temperatures
+from lamflow.policy.simulations import plan_simulations
 
 
 def stage(**more: object) -> Stage:
@@ -42,9 +42,9 @@ def test_a_level_explores_its_temperature_only() -> None:
     made = stage()
     assert ramp_temperatures(made) == [[300, 600, 900], []]
     for level, temperature in enumerate((300, 600, 900)):
-        tasks = plan_tasks(made, {"x": 5}, 1, 1, [level, 0])
+        tasks = plan_simulations(made, {"x": 5}, 1, 1, [level, 0])
         assert [task.condition["temperature"] for task in tasks] == [temperature, 300, 600]
-    assert plan_tasks(made, {"x": 5}, 1, 1)[0].condition == {"temperature": 300}
+    assert plan_simulations(made, {"x": 5}, 1, 1)[0].condition == {"temperature": 300}
 
 
 def test_a_ramp_keeps_other_conditions() -> None:

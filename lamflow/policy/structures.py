@@ -17,7 +17,7 @@ EDGE = 1e-6
 """Fractions of a cell that are nearer to 0 or 1 are rounding."""
 SAME_DISTANCE, NEIGHBORS = 1e-4, 1.2
 """Å by which distances may differ, and how far neighbours may be, in smallest distances."""
-TRIED, REACH = 400, 3.0
+TRIAL_POINTS, REACH = 400, 3.0
 """Points that are tried for an interstitial atom, and how far from an atom they may be, in Å."""
 
 
@@ -32,7 +32,7 @@ def build_crystal(crystal: Crystal) -> Frame:
     return Frame.from_ase(atoms)
 
 
-ROOM = 0.7
+MIN_GAP = 0.7
 """Å; an interstitial atom that is nearer to another one than this is none."""
 
 
@@ -41,7 +41,7 @@ def make_copies(sources: Sequence[Frame], settings: StructureSet, seed: int) -> 
 
     Raises ValueError for a source that cannot be treated so.
     """
-    made = []
+    copies: list[Frame] = []
     for number, source in enumerate(sources):
         whole = _slab(source, settings.slab) if settings.slab is not None else source
         if whole.pbc:
@@ -50,13 +50,13 @@ def make_copies(sources: Sequence[Frame], settings: StructureSet, seed: int) -> 
             raise ValueError(f"{settings.vacancies} vacancies in a structure of {whole.natoms} atoms leave nothing")
         if settings.electronic_temperature is not None:
             whole = whole.with_fields(electronic_temperature=settings.electronic_temperature)
-        for place, factor in enumerate(settings.scale):
+        for index, factor in enumerate(settings.scale):
             scaled = replace(whole, positions=whole.positions * factor, cell=whole.cell * factor)
             for copy in range(settings.copies):
-                name = number if place == 0 else f"{number}x{place}"
+                name = number if index == 0 else f"{number}x{index}"
                 rng = np.random.default_rng(child_seed(seed, "structures", settings.name, name, copy))
-                made.append(_vary(scaled, settings, rng))
-    return made
+                copies.append(_vary(scaled, settings, rng))
+    return copies
 
 
 def _slab(bulk: Frame, slab: Slab) -> Frame:
@@ -138,20 +138,20 @@ def _vary(frame: Frame, settings: StructureSet, rng: np.random.Generator) -> Fra
 
 def _gap(positions: Floats, cell: Floats, pbc: bool, rng: np.random.Generator) -> Floats:
     """Of random points near the atoms the one that is farthest from all of them."""
-    near = positions[rng.integers(len(positions), size=TRIED)]
-    direction = rng.normal(size=(TRIED, 3))
-    points = near + direction / np.linalg.norm(direction, axis=1)[:, None] * rng.uniform(0.5, REACH, (TRIED, 1))
-    away = points[:, None] - positions[None]
+    near = positions[rng.integers(len(positions), size=TRIAL_POINTS)]
+    direction = rng.normal(size=(TRIAL_POINTS, 3))
+    points = near + direction / np.linalg.norm(direction, axis=1)[:, None] * rng.uniform(0.5, REACH, (TRIAL_POINTS, 1))
+    vectors = points[:, None] - positions[None]
     if pbc:
         from ase.geometry import find_mic
 
-        away = find_mic(away.reshape(-1, 3), cell)[0].reshape(away.shape)
-    room = np.linalg.norm(away, axis=-1).min(axis=1)
-    if room.max() < ROOM:
+        vectors = find_mic(vectors.reshape(-1, 3), cell)[0].reshape(vectors.shape)
+    clearance = np.linalg.norm(vectors, axis=-1).min(axis=1)
+    if clearance.max() < MIN_GAP:
         raise ValueError(
-            f"there is no room for another interstitial: the widest gap that was found is {room.max():.2f} Å"
+            f"there is no room for another interstitial: the widest gap that was found is {clearance.max():.2f} Å"
         )
-    return np.asarray(points[room.argmax()])
+    return np.asarray(points[clearance.argmax()])
 
 
 def _occupation(composition: dict[str, float], sites: int) -> list[int]:

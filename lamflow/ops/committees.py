@@ -1,0 +1,57 @@
+"""The models of a run with the head that a simulation needs, and its teacher, loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from lamflow.config.schema import Config
+from lamflow.data import Frame, Labels, Trajectory
+from lamflow.data.results import ModelResult
+from lamflow.engines import registry
+from lamflow.engines.protocol import Labeler, Model
+from lamflow.errors import EngineError
+from lamflow.policy.committee import ScoredFrames, score
+from lamflow.policy.models import bad_models
+
+RESULT, FRAMES, FOUND = "explored.json", "frames.npz", "found.npz"
+"""What a job that explores leaves: its results, the candidates, and the structures that a search has found."""
+
+
+class Committees:
+    """The committee and the teacher of each head. Raises EngineError that names the bad models."""
+
+    def __init__(self, study: Config, folder: Path) -> None:
+        self.study, self.folder = study, folder
+        results = [ModelResult.read(folder / str(index) / "model.json") for index in range(study.train.n_models)]
+        problems = bad_models(results)
+        if problems:
+            raise EngineError("a model went bad, so nothing was explored:\n  " + "\n  ".join(problems))
+        self._committees: dict[str, list[Model]] = {}
+        self._teachers: dict[str, Labeler] = {}
+
+    def committee(self, head: str) -> list[Model]:
+        """Every model with the head called `head`."""
+        if head not in self._committees:
+            trainer = registry.trainer(self.study.train)
+            indices = range(self.study.train.n_models)
+            self._committees[head] = [trainer.load(self.folder / str(index), head) for index in indices]
+        return self._committees[head]
+
+    def teach(self, head: str, work: Path, frames: Sequence[Frame]) -> list[Labels]:
+        """What is true for `head`; a frame that its teacher cannot label has labels that are no numbers."""
+        if head not in self._teachers:
+            self._teachers[head] = registry.labeler(self.study.labeler(head))
+        answers = self._teachers[head].label(frames, work)
+        return [
+            answer if isinstance(answer, Labels) else Labels(np.nan, np.full((frame.natoms, 3), np.nan))
+            for frame, answer in zip(frames, answers, strict=True)
+        ]
+
+    def score(self, head: str, number: int, trajectories: Sequence[Trajectory], work: Path) -> list[ScoredFrames]:
+        """Scores of what simulation `number` has visited with `head`; `work` is a folder that nobody keeps."""
+        teacher = partial(self.teach, head, work)
+        return score(self.study.select, number, trajectories, self.committee(head), teacher)

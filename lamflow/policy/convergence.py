@@ -1,0 +1,165 @@
+"""When to label, when to go on to the next stage, and when to stop. Decided before labels are paid for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lamflow.config.schema import Config
+
+PLATEAU_IMPROVEMENT = 0.02
+"""A held-out error that falls by less than this fraction has not improved."""
+
+
+@dataclass(frozen=True)
+class ConvergenceCriteria:
+    """What convergence means and where the budget ends; see the sections `converge`, `budget` and `window`.
+
+    settled, over  for adaptive windows: the lower level changed by less than this fraction over so many iterations
+    """
+
+    accurate: float
+    heldout_force_rmse: float | None
+    plateau: int | None
+    iterations: int
+    labels: int | None
+    settled: float = 0.05
+    over: int = 2
+    trajectory_force_rmse: float | None = None
+    hull_shift: float | None = None
+    ground_state_error: float | None = None
+
+    @classmethod
+    def of(cls, study: Config) -> ConvergenceCriteria:
+        """What the sections of a study say."""
+        converge, budget, window = study.converge, study.budget, study.select.window
+        return cls(
+            accurate=converge.accurate,
+            heldout_force_rmse=converge.heldout_force_rmse,
+            plateau=converge.plateau,
+            iterations=budget.iterations,
+            labels=budget.labels,
+            trajectory_force_rmse=converge.trajectory_force_rmse,
+            hull_shift=converge.hull_shift,
+            ground_state_error=converge.ground_state_error,
+            **window.model_dump(include={"settled", "over"}),
+        )
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """Where a run stands after an exploration.
+
+    iteration        number of this iteration, 1 for the first that explores
+    stage, stages    index of the stage, and how many there are
+    stage_iteration  how many iterations this stage has had, this one included
+    stage_limit      most iterations of the stage, or None
+    accurate_fraction   of the explored frames
+    candidates       frames that would be labeled
+    force_rmse       held-out force RMSE of the stage's iterations, this one last, eV/Å
+    labels           paid for so far
+    trajectory_rmse  force RMSE against the teacher on the frames explored now, eV/Å; None without a teacher
+    forgotten        what the models forget more of than is allowed, or None
+    hull_shift       of the searches' convex hulls since the iteration before, eV/atom; None if there is none to compare
+    ground_state_error  of the models' last labeled ground states by the labels, eV/atom; None before any is labeled
+    ramping          a temperature ramp that has not reached its last temperature, in words; empty if there is none
+    levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
+    """
+
+    iteration: int
+    stage: int
+    stages: int
+    stage_iteration: int
+    stage_limit: int | None
+    accurate_fraction: float
+    candidates: int
+    force_rmse: Sequence[float]
+    labels: int
+    levels: Sequence[float] | None = None
+    trajectory_rmse: float | None = None
+    forgotten: str | None = None
+    hull_shift: float | None = None
+    ground_state_error: float | None = None
+    ramping: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do next, and why."""
+
+    action: Literal["label", "ramp", "advance", "stop"]
+    reason: str
+    converged: bool = False
+
+
+def next_action(state: LoopState, criteria: ConvergenceCriteria) -> Decision:
+    """The next action after an exploration. Pure: the same state gives the same decision."""
+    if state.forgotten is not None:
+        return Decision("stop", state.forgotten)
+    done, why = _stage_is_done(state, criteria)
+    if state.ramping:
+        done, why = False, f"{why}; {state.ramping}"
+    last = state.stage == state.stages - 1
+    if done and last:
+        return Decision("stop", f"converged: {why}", converged=True)
+    if state.iteration >= criteria.iterations:
+        return Decision("stop", f"the budget of {criteria.iterations} iterations is used up; {why}")
+    if criteria.labels is not None and state.labels >= criteria.labels:
+        return Decision("stop", f"the budget of {criteria.labels} labels is used up; {why}")
+    if done:
+        return Decision("advance", f"the stage has converged: {why}")
+    if last and state.stage_limit is not None and state.stage_iteration >= state.stage_limit:
+        return Decision("stop", f"the last stage has had its {state.stage_limit} iterations; {why}")
+    if state.candidates == 0:
+        text = f"nothing new was found that could be labeled; {why}"
+        return Decision("ramp" if state.ramping else "stop" if last else "advance", text)
+    return Decision("label", why)
+
+
+def _stage_is_done(state: LoopState, criteria: ConvergenceCriteria) -> tuple[bool, str]:
+    """Whether everything that is asked of a stage holds, and the values in words."""
+    last = state.stage == state.stages - 1
+    if state.levels is None:
+        reasons = [f"{state.accurate_fraction:.1%} accurate (wanted {criteria.accurate:.1%})"]
+        done = state.accurate_fraction >= criteria.accurate
+    else:
+        level, count = state.levels[-1], len(state.levels)
+        reasons = [f"the window's lower level is {level:.3g} after {count} iterations of the stage"]
+        done = _has_settled(state.levels, criteria)
+    error = state.force_rmse[-1] if state.force_rmse else None
+    if last and criteria.heldout_force_rmse is not None and error is not None:
+        reasons.append(f"held-out force RMSE {error:.4f} eV/Å (wanted {criteria.heldout_force_rmse:g} eV/Å)")
+        done = done and error <= criteria.heldout_force_rmse
+    wanted, measured = criteria.trajectory_force_rmse, state.trajectory_rmse
+    if wanted is not None and measured is not None:
+        reasons.append(f"force RMSE on their own trajectories {measured:.4f} eV/Å (wanted {wanted:g} eV/Å)")
+        done = done and measured <= wanted
+    for name, limit, value in (
+        ("shift of the hull", criteria.hull_shift, state.hull_shift),
+        ("ground-state error by the labels", criteria.ground_state_error, state.ground_state_error),
+    ):
+        if limit is not None:
+            shown = "not known" if value is None else f"{1000 * value:.1f} meV/atom"
+            reasons.append(f"{name} {shown} (wanted {1000 * limit:g} meV/atom)")
+            done = done and value is not None and value <= limit
+    if not done and criteria.plateau is not None and _has_stalled(state.force_rmse, criteria.plateau):
+        return True, f"{reasons[-1]}; no improvement of the held-out force RMSE over {criteria.plateau} iterations"
+    return done, ", ".join(reasons)
+
+
+def _has_settled(levels: Sequence[float], criteria: ConvergenceCriteria) -> bool:
+    """Each of the last `over` changes of the level was a small fraction of it."""
+    if len(levels) <= criteria.over:
+        return False
+    recent = levels[-criteria.over - 1 :]
+    return all(abs(new - old) <= criteria.settled * abs(old) for old, new in itertools.pairwise(recent))
+
+
+def _has_stalled(errors: Sequence[float], window: int) -> bool:
+    """The best of the last `window` errors is no better than the best before them."""
+    if len(errors) <= window:
+        return False
+    before, recent = min(errors[:-window]), min(errors[-window:])
+    return recent > before * (1 - PLATEAU_IMPROVEMENT)

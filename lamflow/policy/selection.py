@@ -1,0 +1,156 @@
+"""The decision of an iteration: what was seen, which frames are labeled, and what the run does next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lamflow.config.schema import Config
+from lamflow.data.explored import ExploredFrames
+from lamflow.data.frames import Floats
+from lamflow.data.results import Iteration, ModelResult, Selected, TaskResult, mean_force_rmse
+from lamflow.policy.candidates import (
+    CandidatePool,
+    ChosenFrame,
+    KnownData,
+    choose_frames,
+    choose_near_hull,
+    frames_allowed,
+)
+from lamflow.policy.convergence import ConvergenceCriteria, LoopState, next_action
+from lamflow.policy.hulls import HullStructures, ground_state_error, hull_shift, last_hulls
+from lamflow.policy.models import chosen_variant, forgotten_head
+from lamflow.policy.ramps import groups_seen, next_levels, ramp_levels, ramp_status
+from lamflow.policy.windows import Window, window_rule
+
+HISTOGRAM_BINS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Exploration:
+    """What all jobs of an iteration have explored.
+
+    results   of simulations and searches by their numbers
+    explored  frames, by job
+    hulls     of structure searches
+    known     data of earlier iterations
+    models    results of the models that explored
+    """
+
+    iteration: int
+    stage: int
+    past: Sequence[Iteration]
+    results: Mapping[int, TaskResult]
+    explored: Sequence[ExploredFrames]
+    hulls: Sequence[HullStructures]
+    known: KnownData
+    models: Sequence[ModelResult]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What is decided: the record without the number of its batches, the frames to label, the held-out error."""
+
+    record: Selected
+    frames: list[ChosenFrame]
+    force_rmse: float
+
+
+def select_frames(study: Config, exploration: Exploration) -> Choice:
+    """Which frames are labeled and what the run does next; no frames unless it labels."""
+    deviation = np.concatenate([part.deviation for part in exploration.explored])
+    window = window_rule(study.select.window).levels(deviation)
+    pool = CandidatePool.of(exploration.explored, window, exploration.known, exploration.results)
+    record = _seen(study, exploration, deviation, window, pool)
+    chosen = _choose(study, exploration, pool)
+    state = _state(study, exploration, record, window, len(chosen))
+    decision = next_action(state, ConvergenceCriteria.of(study))
+    if decision.action != "label":
+        chosen = []
+    outcome = {
+        "chosen": [item.why for item in chosen], "decision": decision.action, "reason": decision.reason,
+        "converged": decision.converged,
+    }  # fmt: skip
+    return Choice(record.model_copy(update=outcome), chosen, state.force_rmse[-1])
+
+
+def _choose(study: Config, exploration: Exploration, pool: CandidatePool) -> list[ChosenFrame]:
+    """Structures near a hull first, then the window's candidates."""
+    past, results = exploration.past, exploration.results
+    limit = frames_allowed(study, past[-1].labels if past else 0)
+    near = choose_near_hull(study, exploration.hulls, exploration.known, results, limit, exploration.iteration)
+    taken = {item.why.hash for item in near}
+    return [*near, *choose_frames(study, pool, results, limit - len(near), exploration.iteration, taken)]
+
+
+def _seen(study: Config, exploration: Exploration, deviation: Floats, window: Window, pool: CandidatePool) -> Selected:
+    """What was explored, before anything is decided."""
+    stage, results = study.stages[exploration.stage], exploration.results
+    accurate, candidates, failed = window.counts(deviation)
+    dropped: Counter[str] = Counter()
+    for result in results.values():
+        dropped.update(result.dropped)
+    histogram, edges = _histogram(deviation, window)
+    hulls = [item.hull for item in exploration.hulls]
+    return Selected(
+        frames=len(deviation), accurate=accurate, candidates=candidates, failed=failed, dropped=dict(dropped),
+        low=window.low, high=window.high, known=pool.repeated, histogram=histogram, edges=edges,
+        groups=groups_seen(stage, ramp_levels(stage, exploration.past), results, exploration.explored, window),
+        hulls=hulls, hull_shift=hull_shift(last_hulls(exploration.past), hulls),
+        ground_state_error=ground_state_error(exploration.past) if hulls else None,
+        trajectory_force_rmse=_trajectory_rmse(study, exploration, window),
+        chosen=[], batches=0, decision="stop", reason="",
+    )  # fmt: skip
+
+
+def _histogram(deviation: Floats, window: Window) -> tuple[list[int], list[float]]:
+    """Counts of deviations, and the edges of the bins."""
+    finite = deviation[np.isfinite(deviation)]
+    top = min(1.5 * window.high, max(2 * window.low, 1.05 * float(finite.max(initial=0.0)))) or 1.0
+    edges = np.linspace(0, top, HISTOGRAM_BINS + 1)
+    histogram, _ = np.histogram(np.minimum(finite, top), bins=edges)
+    return histogram.tolist(), edges.tolist()
+
+
+def _state(study: Config, exploration: Exploration, seen: Selected, window: Window, chosen: int) -> LoopState:
+    """Where the run stands, with so many frames that would be labeled."""
+    stage, past = study.stages[exploration.stage], exploration.past
+    earlier = [item for item in past if item.selected is not None and item.stage == stage.name]
+    variant = chosen_variant(exploration.models, study.train.speed_tolerance)
+    rmse = mean_force_rmse(exploration.models, variant) or np.nan
+    lower = [*(item.selected.low for item in earlier if item.selected), window.low]
+    levels = ramp_levels(stage, past)
+    return LoopState(
+        iteration=exploration.iteration,
+        stage=exploration.stage,
+        stages=len(study.stages),
+        stage_iteration=1 + len(earlier),
+        stage_limit=stage.max_iterations,
+        accurate_fraction=seen.accurate_fraction,
+        candidates=chosen,
+        force_rmse=[*(item.force_rmse for item in earlier if item.force_rmse is not None), rmse],
+        labels=past[-1].labels if past else 0,
+        levels=lower if window_rule(study.select.window).adapts else None,
+        trajectory_rmse=seen.trajectory_force_rmse,
+        forgotten=forgotten_head(study, past, exploration.models),
+        hull_shift=seen.hull_shift,
+        ground_state_error=seen.ground_state_error,
+        ramping=ramp_status(stage, levels, next_levels(stage, levels, seen.groups)),
+    )
+
+
+def _trajectory_rmse(study: Config, exploration: Exploration, window: Window) -> float | None:
+    """Force RMSE against the teacher on the frames below the window's end that models of an architecture explored."""
+    variant = chosen_variant(exploration.models, study.train.speed_tolerance)
+    of_variant = {
+        number: not variant or study.train.variant(result.model) == variant
+        for number, result in exploration.results.items()
+    }
+    error = np.concatenate([part.error for part in exploration.explored])
+    deviation = np.concatenate([part.deviation for part in exploration.explored])
+    counted = np.array([of_variant[int(number)] for part in exploration.explored for number in part.task], dtype=bool)
+    errors = error[counted & np.isfinite(error) & (deviation < window.high)]
+    return float(np.sqrt(np.mean(errors**2))) if len(errors) else None

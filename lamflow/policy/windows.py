@@ -1,0 +1,119 @@
+"""Window rules: between which deviations a frame is worth a label. A new rule is a row of WINDOW_RULES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from lamflow.config.select import AdaptiveWindow, FixedWindow
+from lamflow.config.select import Window as WindowSettings
+from lamflow.data.frames import Floats, Ints
+from lamflow.policy.pick import sample
+
+
+@dataclass(frozen=True)
+class Window:
+    """Candidates are the frames with low ≤ deviation < high; below is accurate, above (or not a number) has failed."""
+
+    low: float
+    high: float
+
+    def candidates(self, deviation: Floats) -> Ints:
+        """Indices of the candidates among deviations (F,)."""
+        return np.flatnonzero((deviation >= self.low) & (deviation < self.high))
+
+    def counts(self, deviation: Floats) -> tuple[int, int, int]:
+        """How many frames are accurate, candidates, and failed."""
+        accurate = int(np.count_nonzero(deviation < self.low))
+        candidates = int(np.count_nonzero(deviation < self.high)) - accurate
+        return accurate, candidates, len(deviation) - accurate - candidates
+
+
+class WindowRule(Protocol):
+    """Where the levels of a window come from."""
+
+    @property
+    def adapts(self) -> bool:
+        """The lower level follows the deviations, so that the fraction of accurate frames says nothing."""
+        ...
+
+    def levels(self, deviation: Floats) -> Window:
+        """The window for the deviations (F,) of all frames of an iteration."""
+        ...
+
+    def levels_after(self, low: float) -> Window:
+        """The window for single frames after an iteration whose lower level was `low`."""
+        ...
+
+    def preselect(self, deviation: Floats, limit: int, seed: int) -> Ints:
+        """Indices among deviations (F,) of the frames of one job that could be candidates once all jobs are seen."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedRule:
+    """Two levels that stay as they are."""
+
+    settings: FixedWindow
+    adapts: bool = False
+
+    def levels(self, deviation: Floats) -> Window:
+        """See WindowRule."""
+        del deviation
+        return Window(self.settings.low, self.settings.high)
+
+    def levels_after(self, low: float) -> Window:
+        """See WindowRule."""
+        del low
+        return Window(self.settings.low, self.settings.high)
+
+    def preselect(self, deviation: Floats, limit: int, seed: int) -> Ints:
+        """At most `limit` of the candidates, drawn at random. See WindowRule."""
+        window = Window(self.settings.low, self.settings.high)
+        return sample(window.candidates(deviation), limit, seed)
+
+
+@dataclass(frozen=True)
+class AdaptiveRule:
+    """The most uncertain frames below a fixed upper level."""
+
+    settings: AdaptiveWindow
+    adapts: bool = True
+
+    def levels(self, deviation: Floats) -> Window:
+        """The window with as many candidates as the settings ask for, as far as there are so many below `high`.
+
+        `low` is the smallest deviation among them. Frames whose deviation is not a number count, and are never
+        candidates.
+        """
+        high = self.settings.high
+        below = deviation[deviation < high]
+        wanted = max(self.settings.candidates, int(np.ceil(self.settings.fraction * len(deviation))))
+        count = min(len(below), wanted)
+        if count == 0:
+            return Window(high, high)
+        rank = len(below) - count
+        return Window(float(np.partition(below, rank)[rank]), high)
+
+    def levels_after(self, low: float) -> Window:
+        """See WindowRule."""
+        return Window(low, self.settings.high)
+
+    def preselect(self, deviation: Floats, limit: int, seed: int) -> Ints:
+        """The most uncertain frames, in their order. See WindowRule."""
+        del seed
+        below = np.flatnonzero(deviation < self.settings.high)
+        count = max(limit, self.settings.candidates)
+        return np.sort(below[np.argsort(-deviation[below], kind="stable")][:count])
+
+
+WINDOW_RULES: Mapping[str, Callable[[Any], WindowRule]] = {"fixed": FixedRule, "adaptive": AdaptiveRule}
+"""By `select.window.rule`."""
+
+
+def window_rule(settings: WindowSettings) -> WindowRule:
+    """The rule that a `select.window` section names."""
+    return WINDOW_RULES[settings.rule](settings)

@@ -1,0 +1,44 @@
+"""Descriptors of frames, and the frames that differ most."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lamflow.data import Frame
+from lamflow.science.diversity import descriptor, farthest_points
+
+
+@given(st.integers(0, 30), st.integers(0, 10), st.integers(0, 12), st.integers(0, 1000))
+def test_farthest_points_are_distinct_and_each_is_the_farthest(count: int, known: int, limit: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    candidates, old = rng.normal(size=(count, 3)), rng.normal(size=(known, 3))
+    picked = farthest_points(candidates, old, limit)
+    assert len(set(picked.tolist())) == len(picked) == min(count, limit)
+    taken = [*old]
+    for index in picked:
+        if taken:
+            nearest = [min(float(np.linalg.norm(c - t)) for t in taken) for c in candidates]
+            for earlier in picked[: list(picked).index(index)]:
+                nearest[earlier] = -1
+            assert nearest[index] >= max(nearest) - 1e-6
+        taken.append(candidates[index])
+
+
+def test_what_is_known_already_is_not_picked() -> None:
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
+    assert farthest_points(points, np.zeros((0, 2)), 4).tolist() == [0, 1]
+    assert farthest_points(points, points[:1], 4).tolist() == [1]
+
+
+def test_the_descriptor_ignores_order_translation_and_rotation(copper: list[Frame]) -> None:
+    frame = copper[0]
+    rng = np.random.default_rng(0)
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    order = rng.permutation(frame.natoms)
+    moved = Frame(frame.numbers[order], (frame.positions[order] + 0.7) @ rotation, frame.cell @ rotation)
+    np.testing.assert_allclose(descriptor(frame, [29]), descriptor(moved, [29]), atol=1e-8)
+    doubled = Frame.from_ase(frame.to_ase().repeat((2, 1, 1)))
+    np.testing.assert_allclose(descriptor(frame, [29]), descriptor(doubled, [29]), atol=1e-8)
+    assert np.abs(descriptor(frame, [29]) - descriptor(copper[1], [29])).max() > 1e-3
