@@ -1,4 +1,4 @@
-"""What an engine promises, with shapes and units. A code may play any of the four roles."""
+"""What an engine promises, with shapes and units. A code may play several of the six roles."""
 
 from __future__ import annotations
 

@@ -97,16 +97,6 @@ def test_settings_that_make_no_sense(settings: dict[str, object], expected: str)
         AseExploration.model_validate({"engine": "ase", "structures": ["x"], "steps": 40, **settings})
 
 
-class TestCalculator(EvaluatorConformance, LabelerConformance):
-    """Any calculator of ASE is a labeler and a teacher."""
-
-    @pytest.fixture
-    def engine(self) -> Evaluator:
-        arguments = {"sigma": 2.3, "epsilon": 0.1, "rc": 5.0, "smooth": True}
-        made = {"engine": "ase", "calculator": "ase.calculators.lj.LennardJones", "arguments": arguments}
-        return evaluator(AseLabels.model_validate(made))
-
-
 class TestXtb(EvaluatorConformance, LabelerConformance):
     """xTB, a calculator of another package: tight binding by tblite."""
 

@@ -87,7 +87,11 @@ def package(folder: Path, name: str, entry: str, code: str) -> dict[str, str]:
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n")
     (about / "entry_points.txt").write_text(f"[lamflow.engines]\n{entry} = {name}:ENGINE\n")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "OMP_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def check(study: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -114,7 +118,8 @@ class TestInstalled:
         study.write_text(STUDY.replace("label: {engine: emt}", "label: {engine: shattered}"))
         done = check(study, environment)
         assert done.returncode == 2
-        assert "line 19" in done.stderr
+        line = STUDY[: STUDY.index("label: {engine")].count("\n") + 1
+        assert f"line {line} " in done.stderr
         assert (
             "engine 'shattered' cannot be used here: shattered:ENGINE of shattered 1.5 does not load: " in done.stderr
         )

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, systems, write_dataset
-from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.deepmd.trainer import training_input
 from lamflow.engines.emt import Emt
@@ -78,15 +77,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model(trained: Path) -> Model:
     return trainer(DeepmdTraining.model_validate(SMALL)).load(trained / "model")
-
-
-@pytest.mark.deepmd
-class TestModel(EvaluatorConformance):
-    force_tolerance = 5e-3  # its default precision is single for the network's inner layers
-
-    @pytest.fixture
-    def engine(self, model: Model) -> Model:
-        return model
 
 
 @pytest.mark.deepmd

@@ -428,13 +428,10 @@ def test_cp2k_gets_the_spin_and_the_functional_that_are_asked_for() -> None:
 
 
 @pytest.mark.cp2k
-class TestCp2k(LabelerConformance):
+class TestCp2k:
     @pytest.fixture
     def engine(self) -> Labeler:
         return cp2k.Cp2kLabeler(cp2k.Cp2k.model_validate(HYDROGEN))
-
-    def good_frames(self) -> list[Frame]:
-        return [hydrogen(), hydrogen(pbc=False)]
 
     def test_the_virial_is_the_strain_derivative(self, engine: Labeler, tmp_path: Path) -> None:
         stated, derived = virial_traces(engine, hydrogen, tmp_path)
@@ -470,13 +467,10 @@ GPAW = {"engine": "gpaw", "cutoff": 300, "kspacing": 1.1, "command": [sys.execut
 
 
 @pytest.mark.gpaw
-class TestGpaw(LabelerConformance):
+class TestGpaw:
     @pytest.fixture
     def engine(self) -> Labeler:
         return GpawLabeler(Gpaw.model_validate(GPAW))
-
-    def good_frames(self) -> list[Frame]:
-        return [silicon(1)]
 
     def test_the_virial_is_the_strain_derivative(self, engine: Labeler, tmp_path: Path) -> None:
         stated, derived = virial_traces(engine, lambda strain: silicon(1, strain), tmp_path)

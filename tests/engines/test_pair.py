@@ -7,10 +7,9 @@ import pytest
 
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, systems, write_dataset
-from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.emt import Emt
 from lamflow.engines.pair import PairTraining
-from lamflow.engines.protocol import Evaluator, TrainingJob
+from lamflow.engines.protocol import TrainingJob
 from lamflow.engines.registry import evaluator, trainer
 from lamflow.science.metrics import errors
 
@@ -27,14 +26,6 @@ def task(copper: list[Frame], tmp_path: Path) -> TrainingJob:
         systems=tuple(systems(tmp_path / "data")), elements=("Cu",), seed=1, previous=None,
         output=tmp_path / "model", scratch=tmp_path / "scratch",
     )  # fmt: skip
-
-
-class TestModel(EvaluatorConformance):
-    @pytest.fixture
-    def engine(self, task: TrainingJob) -> Evaluator:
-        made = trainer(PairTraining(engine="pair"))
-        made.train(task, lambda fraction: None)
-        return made.load(task.output)
 
 
 def test_it_learns(task: TrainingJob, copper: list[Frame]) -> None:

@@ -8,7 +8,7 @@ from ase.build import bulk
 from pydantic import ValidationError
 
 from lamflow.data import Frame, Labels
-from lamflow.engines.conformance import LabelerConformance, virial_traces
+from lamflow.engines.conformance import virial_traces
 from lamflow.engines.periodic import kpoint_grid
 from lamflow.engines.protocol import Labeler, LabelFailure
 from lamflow.engines.qe import QeLabeler, QuantumEspresso, read_output
@@ -26,13 +26,10 @@ def silicon(seed: int, strain: float = 0.0) -> Frame:
 
 
 @pytest.mark.qe
-class TestLabeler(LabelerConformance):
+class TestLabeler:
     @pytest.fixture
     def engine(self) -> Labeler:
         return labeler(QuantumEspresso.model_validate(FAST))
-
-    def good_frames(self) -> list[Frame]:
-        return [silicon(1), silicon(2)]
 
     def test_the_virial_is_the_strain_derivative(self, tmp_path: Path) -> None:
         engine = labeler(QuantumEspresso.model_validate({**FAST, "ecutwfc": 30, "kspacing": 0.7}))
