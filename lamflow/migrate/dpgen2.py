@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from lamflow.migrate.commands import lammps_command
+from lamflow.migrate.crystals import NORMAL, crystal, said
 from lamflow.migrate.dpgen2_training import trained
 from lamflow.migrate.fp import fp_engine
 from lamflow.migrate.keys import Keys, Notes, is_comment
@@ -27,7 +29,6 @@ SITE = (
     "parallelism",
     "lebesgue_context_config",
 )
-ALLOYS = {"fcc": "fcc", "bcc": "bcc", "sc": "sc", "diamond": "diamond", "hcp": "hcp"}
 
 
 def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
@@ -114,7 +115,7 @@ def configurations(explore: Keys, place: Place, elements: Sequence[str]) -> list
         own = explore.enter(raw, f"configurations[{number}]")
         kind = own.take("type", default="file")
         if kind == "alloy":
-            made += _alloys(own, number, elements)
+            made += _alloys(own, number, elements, place)
             continue
         prefix = own.take("prefix")
         files = [
@@ -128,42 +129,47 @@ def configurations(explore: Keys, place: Place, elements: Sequence[str]) -> list
     return made
 
 
-def _alloys(own: Keys, number: int, elements: Sequence[str]) -> list[Spec]:
-    lattice = own.take("lattice", to="structures: crystal", default=["fcc", 4.0])
-    kind, constants = str(lattice[0]), listed(lattice[1])
-    crystal: Spec = {"formula": elements[0], "lattice": ALLOYS.get(kind, "fcc"), "a": float(constants[0])}
-    if kind == "hcp":
-        crystal["c"] = float(
-            constants[1] if len(constants) > 1 else lattice[2] if len(lattice) > 2 else 1.633 * constants[0]
-        )
-    else:
-        crystal["cubic"] = True
+def _alloys(own: Keys, number: int, elements: Sequence[str], place: Place) -> list[Spec]:
+    """Random alloys, a set for each concentration; of a set's structures as many as each is drawn on average."""
+    common = {**_lattice(own, elements, place)}
     replicate = own.take("replicate", to="structures: supercell", default=[1, 1, 1])
+    common["supercell"] = [int(n) for n in (replicate if isinstance(replicate, list) else [replicate] * 3)]
     concentrations = own.take("concentration", to="structures: composition") or [[1 / len(elements)] * len(elements)]
     if not isinstance(concentrations[0], list):
         concentrations = [concentrations]
-    common: Spec = {
-        "crystal": crystal,
-        "supercell": [int(n) for n in (replicate if isinstance(replicate, list) else [replicate] * 3)],
-        "copies": int(own.take("numb_confs", to="structures: copies", default=1)),
-    }
+    count = int(own.take("numb_confs", to="structures: copies", default=1))
+    common["copies"] = math.ceil(count / len(concentrations))
+    if len(concentrations) > 1:
+        why = f"{count} structures of concentrations drawn at random there, {common['copies']} of each here"
+        own.notes.add("changed", own.name("numb_confs"), "structures: copies", why)
     strain = float(own.take("cell_pert_frac", to="structures: strain", default=0.0))
-    rattle = float(
-        own.take(
-            "atom_pert_dist",
-            to="structures: rattle",
-            why="a standard deviation instead of a largest distance",
-            default=0.0,
-        )
-    )
+    distance = float(own.take("atom_pert_dist", default=0.0))
+    if distance:
+        why = f"a vector's length of {distance:g} Å; the standard deviation of a coordinate is {distance * NORMAL:.4g} Å"
+        own.notes.add("changed", own.name("atom_pert_dist"), "structures: rattle", why)
+    rattle = round(distance * NORMAL, 8)
     common |= {name: value for name, value in (("strain", strain), ("rattle", rattle)) if value}
     made = []
-    for place, shares in enumerate(concentrations):
-        total = sum(shares)
-        mixed = {element: share / total for element, share in zip(elements, shares, strict=False) if share}
-        name = f"conf-{number}" if len(concentrations) == 1 else f"conf-{number}-{place}"
+    for index, fractions in enumerate(concentrations):
+        total = sum(fractions)
+        mixed = {element: part / total for element, part in zip(elements, fractions, strict=False) if part}
+        name = f"conf-{number}" if len(concentrations) == 1 else f"conf-{number}-{index}"
         made.append({"name": name, **common, "composition": mixed})
     return made
+
+
+def _lattice(own: Keys, elements: Sequence[str], place: Place) -> Spec:
+    """A crystal by its name and lattice constant, or a file by its path and format."""
+    lattice = own.take("lattice", to="structures: crystal", default=["fcc", 4.0])
+    if isinstance(lattice[1], str):
+        spec = with_format({"name": own.where, "files": place.files(lattice[0])}, lattice[1], place, own.notes)
+        return {key: value for key, value in spec.items() if key != "name"}
+    kind, constant = str(lattice[0]), float(listed(lattice[1])[0])
+    made = crystal(kind, constant, elements[0], nearest=False)
+    why = said(kind, made, constant)
+    if why:
+        own.notes.add("changed", own.name("lattice"), "structures: crystal.a", why)
+    return {"crystal": made}
 
 
 def _explored(keys: Keys, explore: Keys, place: Place, structures: list[Spec]) -> tuple[list[Spec], Spec, Spec]:
@@ -212,7 +218,7 @@ def _convergence(own: Keys) -> tuple[Spec, Spec]:
     if kind == "adaptive-lower":
         checked = int(own.take("n_checked_steps", default=2))
         tolerance = float(own.take("conv_tolerance", default=0.05))
-        why = f"a change of {tolerance:g} eV/Å at most there, of {tolerance:.0%} of the level here"
+        why = f"a change of {tolerance:g} eV/Å at most there, of {tolerance:g} times the level here"
         own.notes.add("changed", own.name("conv_tolerance"), "select.window.settled", why)
         why = f"{checked} levels there, the {max(1, checked - 1)} changes between them here"
         own.notes.add("changed", own.name("n_checked_steps"), "select.window.over", why)

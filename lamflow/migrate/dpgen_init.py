@@ -8,13 +8,13 @@ from typing import Any
 from lamflow.errors import InputError
 from lamflow.migrate import labels, vasp
 from lamflow.migrate.commands import command
+from lamflow.migrate.crystals import UNIFORM, crystal, said
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.structures import with_format
 from lamflow.migrate.translate import heldout, listed
 from lamflow.migrate.typemap import symbols
 
-LATTICES = {"fcc", "bcc", "hcp", "sc", "diamond"}
 RELAXED = "structures are labeled as they are: relax them first, or explore with a stage of method relax"
 NO_MD = "there is no dynamics by the label engine: the rattled structures are labeled, and models explore from there"
 ONCE = "these files train nothing: lamflow's default model is trained once on the labels, and judged"
@@ -72,23 +72,19 @@ def _source(keys: Keys, place: Place, atoms: list[str]) -> Spec:
         return spec
     keys.lose("from_poscar_path", why="from_poscar is off")
     lattice = str(keys.take("cell_type", to="structures: crystal.lattice", default="fcc"))
-    if lattice not in LATTICES:
-        raise ValueError(f"cell_type {lattice!r} is none of {', '.join(sorted(LATTICES))}")
-    crystal: Spec = {"formula": atoms[0], "lattice": lattice}
-    constant = keys.take("latt", to="structures: crystal.a")
-    if constant is not None:
-        crystal["a"] = float(constant)
-    if lattice == "hcp":
-        crystal["c"] = round(math.sqrt(8 / 3) * crystal.get("a", 1.0), 6)
-        keys.notes.add("changed", "latt", "structures: crystal.c", "the ideal ratio of hcp, 1.633, was put in")
-    else:
-        crystal["cubic"] = True
+    constant = float(keys.take("latt", to="structures: crystal.a", default=4.0))
+    made = crystal(lattice, constant, atoms[0], nearest=True)
+    why = said(lattice, made, constant)
+    if "latt" not in keys:
+        why = f"it says none; {made['a']:g} Å was put in"
+    if why:
+        keys.notes.add("changed", "latt", "structures: crystal.a", why)
     if len(atoms) == 1:
-        return {"crystal": crystal}
+        return {"crystal": made}
     share = 1 / len(atoms)
     why = "every number of atoms of each element there, random alloys of equal fractions here: add sets of others"
     keys.notes.add("changed", "elements", "structures: composition", why)
-    return {"crystal": crystal, "composition": dict.fromkeys(atoms, share)}
+    return {"crystal": made, "composition": dict.fromkeys(atoms, share)}
 
 
 def _surfaces(keys: Keys, place: Place, atoms: list[str]) -> list[Spec]:
@@ -127,8 +123,8 @@ def _disturbed(keys: Keys) -> Spec:
     copies = int(keys.take("pert_numb", to="structures: copies", why=why, default=1))
     made["copies"] = max(1, copies)
     strain = float(keys.take("pert_box", to="structures: strain", default=0.0))
-    why = "a standard deviation of each coordinate instead of a largest distance"
-    rattle = float(keys.take("pert_atom", to="structures: rattle", why=why, default=0.0))
+    why = "a third of it, the standard deviation of each coordinate for displacements of up to this length"
+    rattle = round(UNIFORM * float(keys.take("pert_atom", to="structures: rattle", why=why, default=0.0)), 8)
     return made | {name: value for name, value in (("strain", strain), ("rattle", rattle)) if value}
 
 
@@ -144,9 +140,7 @@ def _label(keys: Keys, machine: Keys, place: Place, elements: list[str]) -> Spec
         if orbitals:
             made["orbitals"] = {e: place.path(file) for e, file in zip(elements, orbitals, strict=False)}
         body: Any = labels.abacus_text((place.read(source) if source else None) or "")
-        mesh = place.read(keys.raw.get("md_kpt")) if keys.take("md_kpt", to="label.kpoints") else None
-        if mesh is not None:
-            body |= {"k_points": mesh.split("\n")[3].split()[:3]}
+        body |= labels.abacus_mesh(keys, "md_kpt", place)
         made = labels.abacus_input(keys.enter(body, str(source)), made)
         keys.lose("dpks_descriptor", "dpks_model", why="DeePKS is not offered")
     else:

@@ -141,9 +141,6 @@ def _abacus(keys: Keys, given: Keys, named: dict[str, str], place: Place, elemen
         given = keys.enter(labels.abacus_text(text), "fp_incar")
     if "k_points" in keys:
         given.raw = {**given.raw, "k_points": keys.take("k_points", to="label.kpoints")}
-    mesh = keys.take("fp_kpt_file", to="label.kpoints")
-    body = place.read(mesh) if mesh else None
-    if body is not None:
-        given.raw = {**given.raw, "k_points": body.split("\n")[3].split()[:3]}
+    given.raw |= labels.abacus_mesh(keys, "fp_kpt_file", place)
     keys.lose("fp_dpks_descriptor", why="DeePKS is not offered")
     return labels.abacus_input(given, made)

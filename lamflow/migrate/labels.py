@@ -6,7 +6,7 @@ import re
 
 from lamflow.engines import abacus, qe
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.place import Spec
+from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.translate import listed
 from lamflow.units import BOHR
 
@@ -70,7 +70,9 @@ def abacus_input(given: Keys, made: Spec) -> Spec:
         low = key.lower()
         if is_comment(key):
             continue
-        if low in abacus.FORBIDDEN or low in ("ntype", "pseudo_type"):
+        if low.startswith(("md_", "relax_", "deepks_")):
+            given.lose(key, why="labels are single points, without DeePKS")
+        elif low in abacus.FORBIDDEN or low in ("ntype", "pseudo_type"):
             given.lose(key, why=abacus.FORBIDDEN.get(low, "lamflow sets it"))
         elif low == "ecutwfc":
             made["ecutwfc"] = float(given.take(key, to="label.ecutwfc"))
@@ -91,6 +93,18 @@ def abacus_input(given: Keys, made: Spec) -> Spec:
         made["ecutwfc"] = 100.0
         given.notes.add("changed", given.name("ecutwfc"), "label.ecutwfc", "it says none; 100 Ry was put in")
     return made
+
+
+def abacus_mesh(keys: Keys, key: str, place: Place) -> Spec:
+    """The mesh of a KPT file as `k_points`; nothing where it is not here."""
+    path = keys.take(key)
+    text = place.read(path) if path else None
+    if path and text is None:
+        keys.notes.add("changed", keys.name(key), "label.kpoints", "the file is not here: give kpoints or kspacing")
+    if text is None:
+        return {}
+    keys.notes.add("translated", keys.name(key), "label.kpoints")
+    return {"k_points": text.split("\n")[3].split()[:6]}
 
 
 def abacus_text(text: str) -> Spec:

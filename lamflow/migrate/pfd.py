@@ -8,10 +8,11 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from lamflow.migrate import dpgen2
+from lamflow.migrate.crystals import NORMAL
 from lamflow.migrate.fp import fp_engine
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
-from lamflow.migrate.selection import filters
+from lamflow.migrate.selection import dpgen2_filters, filters
 from lamflow.migrate.structures import with_format
 from lamflow.migrate.task_groups import group
 from lamflow.migrate.training import training
@@ -105,6 +106,10 @@ def _structures(keys: Keys, inputs: Keys, place: Place) -> list[Spec]:
         replicate = own.take("replicate", default=1)
         for spec in wanted:
             spec |= {to: (int if to == "copies" else float)(own.take(key)) for key, to in PERT.items() if key in own}
+            if "rattle" in spec:
+                spec["rattle"] = round(NORMAL * spec["rattle"], 8)
+                why = "a vector's length, √3 times the standard deviation of each coordinate"
+                own.notes.add("changed", own.name("atom_pert_distance"), "structures: rattle", why)
             if replicate not in (1, [1, 1, 1]):
                 spec["supercell"] = (
                     [int(n) for n in listed(replicate)] if isinstance(replicate, list) else [int(replicate)] * 3
@@ -304,6 +309,9 @@ def _walk(own: Keys, structures: list[Spec]) -> Spec:
     count = own.take("n_sample", to="stages: starts")
     if count:
         made["starts"] = int(count)
+    if method == "npt":
+        why = "Berendsen's barostat there, Martyna-Tobias-Klein's here"
+        own.notes.add("changed", own.name("ens"), "stages: method", why)
     every = int(own.take("trj_freq", to="stages: every", default=100))
     step = float(own.take("dt", to="stages: timestep", why="fs became ps", default=2.0))
     made |= {"steps": max(int(own.take("nsteps", to="stages: steps", default=1000)), every), "every": every}
@@ -311,7 +319,10 @@ def _walk(own: Keys, structures: list[Spec]) -> Spec:
         listed(own.take("temps", to="stages: temperatures")),
         listed(own.take("press", to="stages: pressures")),
     )
-    if method != "relax":
+    if method == "relax":
+        made |= {"steps": 1000, "fmax": 0.01, "every": min(every, 1000)}
+        own.notes.add("translated", f"{own.where}: at most 1000 steps, to 0.01 eV/Å (PFD-kit's)", "stages: steps, fmax")
+    else:
         made |= {"timestep": step / 1000, "temperatures": [float(t) for t in temps] or [300.0]}
         heat = float(
             own.take("tau_t", to="stages: thermostat_time", why="fs, or steps of nvt, became ps", default=100.0)
@@ -334,7 +345,8 @@ def _select(keys: Keys, fp: Keys, explored: Keys, distilled: bool) -> Spec:
         "window": {"rule": "adaptive", "high": 5.0, "candidates": int(limit), "fraction": 0.0},
         "pick": "diverse",
     }
-    made["filters"] = filters(keys.notes, "PFD-kit", {})
+    sections = [section.enter(raw, f"frame_filter[{n}]") for n, raw in enumerate(listed(section.take("frame_filter")))]
+    made["filters"] = filters(keys.notes, "PFD-kit", dpgen2_filters(sections))
     if distilled:
         made["score"] = "teacher"
     keys.notes.add(
@@ -353,7 +365,7 @@ def _select(keys: Keys, fp: Keys, explored: Keys, distilled: bool) -> Spec:
                 "high": float(item.get("thr_h", 0.5)),
             }
             keys.notes.add("translated", "exploration.convergence.conf_filter", "select.window")
-    section.lose("frame_filter", "h_filter", "test_size", why="see select.filters and select.pick")
+    section.lose("h_filter", "test_size", why="see select.pick")
     return made
 
 

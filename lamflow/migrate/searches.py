@@ -68,6 +68,8 @@ def _composition(own: Keys, names: list[str]) -> Spec:
     if is_true(_one(own, "VSC", "vsc", to="stages: ranges", default=False)):
         spans = listed(own.take("CtrlRange", "ctrl_range", to="stages: ranges", default=[[1, 10]]))
         spans = spans if isinstance(spans[0], list) else [spans]
+        varied = "VSC varies the composition"
+        own.lose("NumberOfAtoms", "numb_of_atoms", "NumberOfFormula", "numb_of_formula", why=varied)
         ranges = {name: [int(n) for n in spans[min(index, len(spans) - 1)]] for index, name in enumerate(names)}
         return {"ranges": ranges, "max_atoms": int(_one(own, *most, to="stages: max_atoms", default=20))}
     formula: dict[str, int] = {}

@@ -75,11 +75,11 @@ def heat_of_models(keys: Keys) -> bool:
 def heldout(structures: list[Spec], notes: Notes, data: Sequence[str]) -> Spec:
     """Held-out data, which these programs do not have: whole files where there are several, new labels otherwise."""
     if len(data) > 1:
-        notes.add("changed", "(validation)", "heldout", "models are judged on a tenth of the files of the start data")
+        notes.add("changed", "(validation)", "heldout", "models are judged on a tenth of the start data")
         return dict(TENTH)
     if structures:
         first = next((item for item in structures if "files" in item or "crystal" in item), structures[0])
-        made = {key: value for key, value in first.items() if key in ("files", "format", "crystal", "supercell")}
+        made = {key: value for key, value in first.items() if key in COPIED}
         structures.append({"name": "heldout", **made, "copies": 10, "strain": 0.03, "rattle": 0.05})
         notes.add(
             "changed",
@@ -107,6 +107,10 @@ def pressed(own: Keys, name: str) -> Spec:
     elif pressures:
         own.notes.add("lost", own.name("press"), why=f"pressures have no meaning in {name}")
     return made
+
+
+COPIED = ("files", "format", "crystal", "slab", "supercell", "composition")
+"""What held-out structures have in common with the first ones."""
 
 
 def is_true(value: Any) -> bool:
