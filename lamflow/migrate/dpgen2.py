@@ -145,7 +145,9 @@ def _alloys(own: Keys, number: int, elements: Sequence[str], place: Place) -> li
     strain = float(own.take("cell_pert_frac", to="structures: strain", default=0.0))
     distance = float(own.take("atom_pert_dist", default=0.0))
     if distance:
-        why = f"a vector's length of {distance:g} Å; the standard deviation of a coordinate is {distance * NORMAL:.4g} Å"
+        why = (
+            f"a vector's length of {distance:g} Å; the standard deviation of a coordinate is {distance * NORMAL:.4g} Å"
+        )
         own.notes.add("changed", own.name("atom_pert_dist"), "structures: rattle", why)
     rattle = round(distance * NORMAL, 8)
     common |= {name: value for name, value in (("strain", strain), ("rattle", rattle)) if value}
