@@ -216,7 +216,7 @@ def old_sections(given: Keys, place: Place) -> Spec:
     kinds = {key: listed(given.take(name, to="label: basis, potentials")) for key, name in names.items()}
     grid = {"CUTOFF": given.take("cutoff", to="label.cutoff", default=400)}
     grid["REL_CUTOFF"] = given.take("rel_cutoff", to="label.rel_cutoff", default=50)
-    steps = given.take("max_scf", to="label.input")
+    steps = given.take("max_scf", to="label.input.FORCE_EVAL.DFT.SCF.MAX_SCF")
     files = {
         "BASIS_SET_FILE_NAME": given.take("basis_path", to="label.basis_file", default="BASIS_MOLOPT"),
         "POTENTIAL_FILE_NAME": given.take("pp_path", to="label.potential_file", default="GTH_POTENTIALS"),

@@ -20,15 +20,10 @@ def stages(keys: Keys, explored: Keys, task: Keys, structures: list[Spec], place
         generation = keys.section("conf_generation")
         raw = [generation.take("expl_tasks", "task_groups", to="stages", default=[])]
         generation.lose("type", "config")
-    most = int(
-        task.take(
-            "max_iter",
-            to="budget.iterations",
-            default=explored.take(
-                "max_numb_iter", "max_iter", to="budget.iterations", default=md.take("max_iter", default=3)
-            ),
-        )
-    )
+    why = "one more, which trains on the last labels and labels nothing"
+    sections = ((task, ("max_iter",)), (explored, ("max_numb_iter", "max_iter")), (md, ("max_iter",)))
+    limits = [section.take(*names, to="budget.iterations", why=why) for section, names in sections]
+    most = int(next((limit for limit in limits if limit is not None), 3))
     made: list[Spec] = []
     for number, groups in enumerate(listed(raw)):
         entries: list[Spec] = []

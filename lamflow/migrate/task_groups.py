@@ -24,12 +24,6 @@ def group(
 ) -> list[Spec]:
     """One task group as entries of `explore`. pressure_unit: of CALYPSO's keys."""
     known = [item["name"] for item in structures]
-    chosen = [
-        n
-        for index in listed(own.take("conf_idx", "sys_idx", to="stages: structures"))
-        for n in known
-        if n == f"conf-{index}" or n.startswith(f"conf-{index}-")
-    ]
     if kind.startswith("calypso") or "name_of_atoms" in own:
         own.used |= {"conf_idx", "n_sample"}
         own.lose("type")
@@ -41,6 +35,12 @@ def group(
     if type_of == "customized-lmp-template":
         own.lose(*own.raw, why="run your shell commands first, and give their result as a template")
         return []
+    chosen = [
+        n
+        for index in listed(own.take("conf_idx", "sys_idx", to="stages: structures"))
+        for n in known
+        if n == f"conf-{index}" or n.startswith(f"conf-{index}-")
+    ]
     base: Spec = {"engine": "lammps", "structures": chosen or known[:1]}
     base |= sampled(own, base["structures"], {item["name"]: item for item in structures}, place)
     every = int(own.take("trj_freq", "t_freq", "traj_freq", to="stages: every", default=10))

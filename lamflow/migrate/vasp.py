@@ -52,8 +52,11 @@ def _old_names(given: Keys) -> Spec:
     text = " ".join(f"{tag} = {value}" for tag, value in OLD_TAGS.items())
     given.notes.add("translated", f"{given.where}: {text} (written by DP-GEN)", "label.input")
     given.notes.add("translated", f"{given.where}: KGAMMA = F (written by DP-GEN)", "label.gamma")
+    tags = given.section("user_vasp_params")
+    overridden = {tag.upper() for tag in tags.raw}
+    given.lose(*(key for key, tag in OLD_NAMES.items() if tag in overridden), why="user_vasp_params has it too")
     for key, tag in OLD_NAMES.items():
-        if key in given and given.raw[key] is not None:
+        if tag not in overridden and key in given and given.raw[key] is not None:
             made["input"][tag] = given.take(key, to=f"label.input.{tag}")
     made["kspacing"] = float(given.take("kspacing", to="label.kspacing", default=DEFAULT_SPACING))
     if given.raw.get("kgamma") is not None:
@@ -64,7 +67,6 @@ def _old_names(given: Keys) -> Spec:
     metagga = given.take("metagga", to="label.input.METAGGA")
     if metagga not in (None, "NONE"):
         made["input"] |= {"LASPH": True, "METAGGA": metagga}
-    tags = given.section("user_vasp_params")
     _add_tags(dict(tags.raw), tags, made)
     return made
 
