@@ -226,7 +226,7 @@ def test_lammps_data_gets_its_elements_from_the_type_map(place: Path) -> None:
     assert spec["structures"][0]["files"] == ["sys-0.extxyz"]
     assert "format" not in spec["structures"][0]
     atoms = read(place / "sys-0.extxyz")
-    assert sorted(atoms.get_chemical_symbols()) == ["Al", "Al", "Cu"]  # type: ignore[union-attr]
+    assert sorted(atoms.get_chemical_symbols()) == ["Al", "Al", "Cu"]
     migration, spec = study(place, {**raw, "sys_configs": [["away.lmp"]]}, "other.json")
     assert spec["structures"][0]["format"] == "lammps/lmp"
     assert "names types by number" in notes(migration, "changed")

@@ -132,7 +132,7 @@ def said(found: Migration) -> str:
 
 def leaves(raw: Any, path: str = "") -> list[str]:
     """Names of all keys that are no comments and no sections."""
-    found = []
+    found: list[str] = []
     for key, value in raw.items():
         if key.startswith("_"):
             continue
