@@ -14,12 +14,12 @@ import yaml
 from lamflow.config import parse
 from lamflow.config.schema import Study
 from lamflow.errors import InputError
-from lamflow.migrate import autotest, dpclean, dpgen, dpgen2, dpgen_init, pfd
+from lamflow.migrate import autotest, dpclean, dpgen, dpgen2, dpgen_init, former, pfd
 from lamflow.migrate.keys import Keys, Kind, Notes, is_comment
 from lamflow.migrate.place import Place, Spec
 
-Source = Literal["dpgen", "dpgen2", "pfd", "dpclean"]
-TITLES = {"dpgen": "DP-GEN", "dpgen2": "dpgen2", "pfd": "PFD-kit", "dpclean": "dpclean"}
+Source = Literal["dpgen", "dpgen2", "pfd", "dpclean", "lamflow"]
+TITLES = {"dpgen": "DP-GEN", "dpgen2": "dpgen2", "pfd": "PFD-kit", "dpclean": "dpclean", "lamflow": "lamflow"}
 HEADS: tuple[tuple[Kind, str], ...] = (
     ("translated", "Means the same:"),
     ("changed", "Look at these, they mean something else here:"),
@@ -63,11 +63,15 @@ class Migration:
 def migrate(file: Path, target: Path, machine: Path | None = None, source: Source | None = None) -> Migration:
     """The file as lamflow's YAML that will lie in folder `target`. Raises InputError for what is no such file.
 
+    A study in lamflow's own grammar of before gets the names that keys have now.
+
     machine  DP-GEN's machine.json
     """
     raw = _read(file)
     kind = source or recognised(raw, file)
     notes, place = Notes(), Place(file.parent.absolute(), target.absolute())
+    if kind == "lamflow":
+        return Migration(former.renewed(file, target, raw, notes), kind, notes, [], {})
     keys = Keys(raw, "", notes)
     machines = Keys(_read(machine) if machine is not None else {}, "machine", notes)
     convert: dict[str, Callable[[Keys, Keys, Place], Spec]] = {
@@ -93,13 +97,13 @@ def migrate(file: Path, target: Path, machine: Path | None = None, source: Sourc
     body = yaml.dump(spec, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
     text = f"{_head(file, kind, notes, place.missing)}\n{body}"
     for name, content in place.written.items():
-        if (target / name).exists() and (target / name).read_text(errors="replace") != content:
+        if (target / name).exists() and (target / name).read_text(encoding="utf-8", errors="replace") != content:
             raise InputError(f"{target / name}: exists already, and a template of {file} becomes it; move it away")
     before = {name for name in place.written if (target / name).exists()}
     try:
         for name, content in place.written.items():  # the grammar looks into templates
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_text(content)
+            (target / name).write_text(content, encoding="utf-8")
         parse(text, f"what was made of {file}", target.absolute(), kind=Study, files=False)
     except InputError as error:
         for name in set(place.written) - before:
@@ -142,6 +146,8 @@ def recognised(raw: Spec, file: Path) -> Source:
         or autotest.is_autotest(raw)
     ):
         return "dpgen"
+    if former.is_study(raw):
+        return "lamflow"
     if "dataset" in raw or ("ratio_init" in raw and "select" in raw):
         return "dpclean"
     inputs = raw.get("inputs")
@@ -156,7 +162,7 @@ def recognised(raw: Spec, file: Path) -> Source:
     if {"model", "training"} <= keys:
         raise InputError(f"{file}: an input of DeePMD-kit alone; name it as train.input_file of a study")
     raise InputError(
-        f"{file}: not recognised as a file of DP-GEN, dpgen2, PFD-kit or dpclean; its keys are "
+        f"{file}: not recognised as a file of DP-GEN, dpgen2, PFD-kit or dpclean, nor a study of lamflow; its keys are "
         f"{', '.join(sorted(raw)[:12])}; say which it is with --from"
     )
 

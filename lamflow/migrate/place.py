@@ -55,7 +55,7 @@ class Place:
         """The text of a file, if it is there."""
         self.path(path)
         file = self.source / _joined([path])
-        return file.read_text(errors="replace") if file.is_file() else None
+        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
 
 
 def _joined(parts: Sequence[Any]) -> Path:

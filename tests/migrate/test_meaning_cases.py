@@ -89,7 +89,7 @@ def test_given_models_explore_first_and_are_trained_by_dpgen2s_defaults(place: P
     assert spec["train"]["phases"] == [
         {"from_iteration": 1, "start_from": "as_is", "shift_energies": False},
         {
-            "from_iteration": 2, "start_from": "init", "steps": 400_000, "start_lr": 1e-4, "old_data_share": 0.9,
+            "from_iteration": 2, "start_from": "init", "steps": 400_000, "start_lr": 1e-4, "old_data_fraction": 0.9,
             "loss": {"start_pref_e": 0.1, "start_pref_f": 100.0, "start_pref_v": 0.0},
         },
     ]  # fmt: skip
@@ -555,3 +555,63 @@ def test_other_files_are_named_for_what_they_are(place: Path) -> None:
         study(place, without_none({**TRAINING, "_comment": None}))
     with pytest.raises(InputError, match=r"this is a machine\.json"):
         study(place, {"deepmd_path": "/opt", "train_machine": {}, "fp_command": "vasp"})
+
+
+FORMER = """\
+# my study
+name: old
+elements: [Al, Cu]
+structures:
+- {name: one, files: [start/0/POSCAR], format: vasp}
+start: {data: [data/one, data/two]}
+heldout: {share: 0.2}  # a fifth
+train:
+  engine: deepmd
+  phases:
+  - {from_iteration: 2, start_from: init, old_data_share: 0.9}
+stages:
+- name: warm
+  explore:
+  - engine: lammps
+    structures: [one]
+    temperatures: [300, 600]
+    climb: {safe: 0.9}
+    steps: 100
+select:
+  by: force_mean
+label: {engine: emt}
+"""
+
+
+def test_a_study_of_the_grammar_of_before(place: Path) -> None:
+    (place / "old.yaml").write_text(FORMER)
+    migration = migrate(place / "old.yaml", place)
+    assert migration.source == "lamflow"
+    spec = parse(migration.text, "new.yaml", place, Study, files=False).model_dump()
+    assert spec["heldout"]["fraction"] == 0.2
+    assert spec["select"]["metric"] == "force_mean"
+    assert spec["stages"][0]["explore"][0]["ramp"]["advance_at"] == 0.9
+    assert spec["train"]["phases"][0]["old_data_fraction"] == 0.9
+    assert "# my study" in migration.text
+    assert "{fraction: 0.2}  # a fifth" in migration.text
+    assert "select.by -> select.metric" in notes(migration, "translated")
+    (place / "new.yaml").write_text(migration.text)
+    with pytest.raises(InputError, match="present grammar already"):
+        migrate(place / "new.yaml", place)
+    (place / "elsewhere").mkdir()
+    with pytest.raises(InputError, match="relative to its folder"):
+        migrate(place / "old.yaml", place / "elsewhere")
+    (place / "wrong.yaml").write_text(FORMER.replace("engine: emt", "engine: nobody"))
+    with pytest.raises(InputError, match="more than names of keys is wrong"):
+        migrate(place / "wrong.yaml", place)
+
+
+def test_a_study_without_stages_of_the_grammar_of_before(place: Path) -> None:
+    text = FORMER.replace(
+        FORMER[FORMER.index("stages:") : FORMER.index("select:")], "budget:\n  iterations: 5\n  labels: 9\n"
+    )
+    (place / "old.yaml").write_text(text)
+    migration = migrate(place / "old.yaml", place)
+    spec = parse(migration.text, "new.yaml", place, Study, files=False).model_dump()
+    assert (spec["workflow"], spec["budget"]["labels"]) == ("training", 9)
+    assert "select" in notes(migration, "lost")
