@@ -40,15 +40,10 @@ schema: install
 golden: install
 	for file in $$(ls workflows/*/*.yaml | grep -v golden); do $(BIN)/lamflow render $$file > $${file%.yaml}.golden.yaml; done
 
+# Every benchmark with its full size: about an hour on two cores. benchmarks/README.md lists them.
+OUTPUT ?= benchmarks/results
 bench: install
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/noop_graph.py
-	$(BIN)/python benchmarks/selection.py
-	$(BIN)/python benchmarks/loop_efficiency.py
-	$(BIN)/python benchmarks/teaching.py
-	$(BIN)/python benchmarks/multitask.py
-	$(BIN)/python benchmarks/structure_search.py
-	$(BIN)/python benchmarks/explore.py
+	set -e; for file in benchmarks/[!_]*.py; do $(BIN)/python $$file --output $(OUTPUT); done
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

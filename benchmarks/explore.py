@@ -1,9 +1,10 @@
 """Atom-steps a second of explorers, and whether they explore the same physics.
 
-    python benchmarks/explore.py [--cells 64] [--steps 500] [--processes 2] [--models FOLDER] [--skip-correctness]
+    python benchmarks/explore.py [--cells 64] [--steps 500] [--processes 2] [--committee 4] [--training-steps 1000]
+                                 [--models FOLDER] [--skip-correctness]
 
 A committee of four small DeePMD models of copper is trained on EMT dynamics from 300 to 2400 K, unless a folder with
-the models 0 to 3 of a run is given. Then cells of 32 atoms are explored at 1200 K, the committee's deviation every ten
+the models 0, 1, … of a run is given. Then cells of 32 atoms are explored at 1200 K, the committee's deviation every ten
 steps, by `batched`, by LAMMPS as lamflow runs it (many runs a process), by LAMMPS with a process a run (as dpgen2 and
 DP-GEN run it), and by ASE. Times are those of worker processes from start to end, models loaded, everything included;
 engines that go one by one are timed on fewer cells. Where there is a GPU DeePMD-kit uses it, and `--processes 1` makes
@@ -16,8 +17,8 @@ Correctness: conserved energy, temperature, and the radial distribution function
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import publish
+from _bench import Cell, cores, parse_arguments, parser, publish
 
 from lamflow.data import Frame, Trajectory
 from lamflow.data.frames import Floats
@@ -39,7 +40,7 @@ MODEL = {
     "fitting_net": {"neuron": [32, 32], "resnet_dt": True, "precision": "float32"},
 }  # fmt: skip
 TRAINING = {
-    "engine": "deepmd", "models": 4, "steps": 1000,
+    "engine": "deepmd",
     "input": {
         "model": MODEL,
         "learning_rate": {"type": "exp", "start_lr": 0.005, "stop_lr": 0.0001},
@@ -61,8 +62,8 @@ def cells(count: int, seed: int, lattice: float = 3.65) -> list[Frame]:
     return made
 
 
-def train(root: Path) -> None:
-    """Four models on 160 frames of EMT dynamics, solid and liquid."""
+def train(root: Path, committee: int, steps: int, dynamics: int = 300) -> None:
+    """Models on EMT dynamics of so many steps, solid and liquid; 160 frames of 300 steps."""
     from lamflow.data import LabeledFrame
     from lamflow.data.dataset import Item, Origin, systems, write_dataset
     from lamflow.engines.deepmd.settings import DeepmdTraining
@@ -72,24 +73,26 @@ def train(root: Path) -> None:
 
     emt, frames = EmtEvaluator(Emt()), []
     for temperature, lattice in ((300.0, 3.6), (1200.0, 3.65), (2400.0, 3.75)):
-        for run in explored("batched", cells(4, int(temperature), lattice), [emt], root, 300, temperature, "langevin"):
+        for run in explored(
+            "batched", cells(4, int(temperature), lattice), [emt], root, dynamics, temperature, "langevin"
+        ):
             frames += list(run)[2::2]
     labels, origin = emt.evaluate(frames), Origin(iteration=0, source="x")
     items = [Item(LabeledFrame(frame, own), origin) for frame, own in zip(frames, labels, strict=True)]
     write_dataset(root / "data", items, ["Cu"], "deepmd/npy")
-    trainer = DeepmdTrainer(DeepmdTraining.model_validate(TRAINING))
-    for index in range(4):
+    trainer = DeepmdTrainer(DeepmdTraining.model_validate({**TRAINING, "models": committee, "steps": steps}))
+    for index in range(committee):
         task = TrainingJob(
             tuple(systems(root / "data")), ("Cu",), index + 1, None, root / str(index), root / f"scratch-{index}", index
         )
         trainer.train(task, lambda _: None)
 
 
-def load(folder: Path) -> list[Any]:
+def load(folder: Path, committee: int) -> list[Any]:
     """The committee."""
     from lamflow.engines.deepmd.model import DeepmdModel
 
-    return [DeepmdModel(folder / str(i) / "model.pt", folder / str(i) / "model.pth") for i in range(4)]
+    return [DeepmdModel(folder / str(i) / "model.pt", folder / str(i) / "model.pth") for i in range(committee)]
 
 
 def explored(  # noqa: PLR0917  what a run is
@@ -123,32 +126,52 @@ def explored(  # noqa: PLR0917  what a run is
     return [run for task in tasks for run in lammps.explore_all([task], committee)]
 
 
-def work(given: argparse.Namespace) -> None:
+def work(settings: argparse.Namespace) -> None:
     """One worker process: explore, and leave the atom-steps that were made."""
-    starts = cells(given.cells, given.seed)
+    starts = cells(settings.cells, settings.seed)
     ensemble = "nvt"
     with tempfile.TemporaryDirectory() as folder:
-        runs = explored(given.worker, starts, load(given.models), Path(folder), given.steps, HOT, ensemble)
+        runs = explored(
+            settings.worker,
+            starts,
+            load(settings.models, settings.committee),
+            Path(folder),
+            settings.steps,
+            HOT,
+            ensemble,
+        )
     failed = [run.failure for run in runs if run.failure]
     print(json.dumps({"atom_steps": sum(int(run.steps[-1]) * len(run.numbers) for run in runs), "failed": failed}))
 
 
-def speed(engine: str, count: int, steps: int, processes: int, models: Path) -> dict[str, str | float]:
+def speed(engine: str, count: int, settings: argparse.Namespace, models: Path) -> dict[str, Cell]:
     """Atom-steps a second of an engine, start to end, `count` cells dealt out to processes that run side by side."""
-    started = time.perf_counter()
-    argv = [sys.executable, __file__, "--worker", engine, "--cells", str(count // processes), "--steps", str(steps)]
-    running = [
-        subprocess.Popen(
-            [*argv, "--models", str(models), "--seed", str(number)], stdout=subprocess.PIPE, text=True,
-            stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        for number in range(processes)
+    processes, steps, start = settings.processes, settings.steps, time.perf_counter()
+    argv = [
+        sys.executable, __file__, "--worker", engine, "--cells", str(count // processes), "--steps", str(steps),
+        "--models", str(models), "--committee", str(settings.committee),
     ]  # fmt: skip
-    said = [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
-    seconds = time.perf_counter() - started
-    done = sum(one["atom_steps"] for one in said)
-    return {"engine": engine, "cells": count, "steps": steps, "seconds": seconds, "atom-steps/s": done / seconds,
-            "failed": float(sum(len(one["failed"]) for one in said))}  # fmt: skip
+    with tempfile.TemporaryFile("w+") as log:
+        workers = [
+            subprocess.Popen([*argv, "--seed", str(seed)], stdout=subprocess.PIPE, stderr=log, text=True)
+            for seed in range(processes)
+        ]
+        printed = [worker.communicate()[0] for worker in workers]
+        seconds = time.perf_counter() - start
+        if any(worker.returncode for worker in workers):
+            log.seek(0)
+            raise SystemExit(f"{engine}: a worker ended with an error; the end of the log:\n{log.read()[-2000:]}")
+    answers = [json.loads(text.splitlines()[-1]) for text in printed]
+    rate = sum(answer["atom_steps"] for answer in answers) / seconds
+    failed = sum(len(answer["failed"]) for answer in answers)
+    return {
+        "engine": engine,
+        "cells": count,
+        "steps": steps,
+        "seconds": seconds,
+        "atom-steps/s": rate,
+        "failed": failed,
+    }
 
 
 def distribution(run: Trajectory, edges: Floats) -> Floats:
@@ -170,17 +193,17 @@ def temperatures(run: Trajectory) -> Floats:
     return np.asarray(2 * kinetic / (3 * (len(run.numbers) - 1) * 8.617333262e-5))
 
 
-def correctness(models: Path, work: Path, steps: int) -> list[dict[str, str | float]]:
+def correctness(models: Path, work: Path, steps: int) -> list[dict[str, Cell]]:
     """`batched` against LAMMPS on the liquid, and the energy that it conserves."""
-    committee, edges = load(models)[:1], np.linspace(1.8, 3.7, 20)
-    starts, found = cells(8, 5, 3.75), {}
+    committee, edges = load(models, 1), np.linspace(1.8, 3.7, 20)
+    starts, results = cells(8, 5, 3.75), {}
     for engine in ("lammps", "batched"):
         runs = explored(engine, starts, committee, work, steps, LIQUID, "nvt")
         late = [run.part(np.arange(len(run) // 3, len(run))) for run in runs]
-        found[engine] = (
+        results[engine] = (
             np.array([distribution(run, edges) for run in late]), np.array([temperatures(run).mean() for run in late]),
         )  # fmt: skip
-    (theirs, hot), (ours, also) = found["lammps"], found["batched"]
+    (theirs, hot), (ours, also) = results["lammps"], results["batched"]
     error = np.sqrt((theirs.var(axis=0, ddof=1) + ours.var(axis=0, ddof=1)) / len(starts))
     seen = error > 0
     away = (ours.mean(axis=0) - theirs.mean(axis=0))[seen] / error[seen]
@@ -204,34 +227,40 @@ def correctness(models: Path, work: Path, steps: int) -> list[dict[str, str | fl
 
 def main() -> None:
     """Measure all on the same machine in one run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--models", type=Path)
-    parser.add_argument("--skip-correctness", action="store_true")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if given.worker:
-        work(given)
+    options = parser(__doc__)
+    options.add_argument("--cells", type=int, default=64)
+    options.add_argument("--steps", type=int, default=500)
+    options.add_argument("--processes", type=int, default=cores())
+    options.add_argument("--committee", type=int, default=4, help="number of models")
+    options.add_argument("--training-steps", type=int, default=1000, help="of the models, unless --models names them")
+    options.add_argument("--models", type=Path)
+    options.add_argument("--skip-correctness", action="store_true")
+    options.add_argument("--worker", help=argparse.SUPPRESS)
+    options.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    small = {"cells": 2, "steps": 20, "processes": 1, "committee": 2, "training_steps": 10, "skip_correctness": True}
+    settings = parse_arguments(options, **small)
+    if settings.worker:
+        work(settings)
         return
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        models = given.models.absolute() if given.models else root
-        os.chdir(root)
-        if not given.models:
-            train(root)
-        few = max(given.processes * 3, 6)
-        plan = [("batched", given.cells), ("lammps", given.cells), ("lammps-one-by-one", few), ("ase", given.processes)]
-        rows = [speed(engine, count, given.steps, given.processes, models) for engine, count in plan]
-        checks = [] if given.skip_correctness else correctness(models, root, 1500)
-    one = next(float(row["atom-steps/s"]) for row in rows if row["engine"] == "lammps-one-by-one")
-    for row in rows:
-        row["times LAMMPS one by one"] = float(row["atom-steps/s"]) / one
-    title = f"Exploration, cells of 32 atoms, committee of 4, {given.processes} processes"
-    publish(__file__, title, rows, checks)
+        models = settings.models.absolute() if settings.models else root
+        with contextlib.chdir(root):  # DeePMD-kit leaves files where it is
+            if not settings.models:
+                train(root, settings.committee, settings.training_steps, 40 if settings.small else 300)
+            rows = speeds(settings, models)
+            checks = [] if settings.skip_correctness else correctness(models, root, 1500)
+    title = f"Exploration, cells of 32 atoms, committee of {settings.committee}, {settings.processes} processes"
+    publish(settings, "explore", title, rows, checks=checks)
+
+
+def speeds(settings: argparse.Namespace, models: Path) -> list[dict[str, Cell]]:
+    """A row an engine; those that go one by one explore fewer cells."""
+    few = settings.processes if settings.small else max(settings.processes * 3, 6)
+    counts = {"batched": settings.cells, "lammps": settings.cells, "lammps-one-by-one": few, "ase": settings.processes}
+    rows = {name: speed(name, count, settings, models) for name, count in counts.items()}
+    peer = float(rows["lammps-one-by-one"]["atom-steps/s"] or np.nan)
+    return [{**row, "times LAMMPS one by one": float(row["atom-steps/s"] or 0) / peer} for row in rows.values()]
 
 
 if __name__ == "__main__":

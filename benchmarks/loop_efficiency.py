@@ -2,26 +2,44 @@
 
 The critical path of a step is its slowest pod. What is left is the graph, starting processes, selection and merging.
 
-    python benchmarks/loop_efficiency.py                      runs the quickstart first
+    python benchmarks/loop_efficiency.py                          runs the quickstart first
     python benchmarks/loop_efficiency.py --run runs/quickstart    reads a run that has finished
+
+The small mode runs a study of seconds, whose engines do next to nothing: what it shows is the overhead.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 import tempfile
 from pathlib import Path
 
-from measure import publish
+from _bench import Cell, parse_arguments, parser, publish
 
 import lamflow
 
 QUICKSTART = Path(__file__).parent.parent / "workflows" / "dpgen" / "quickstart.yaml"
+TINY = """\
+name: tiny
+elements: [Cu]
+structures:
+  - {name: rattled, crystal: {formula: Cu, lattice: fcc, a: 3.6, cubic: true}, copies: 8, strain: 0.02, rattle: 0.05}
+start: {label: [rattled]}
+heldout: {share: 0.25}
+train: {engine: pair, models: 2, functions: 6}
+stages:
+  - name: warm
+    explore: [{engine: ase, structures: [rattled], method: langevin, temperatures: [300], steps: 20, every: 4}]
+select: {window: {rule: fixed, low: 0.001, high: 2.0}, limit: 4}
+label: {engine: emt}
+converge: {accurate: 0.999}
+budget: {iterations: 1}
+"""
 
 
-def measure(run: Path) -> list[dict[str, str | float]]:
+def measure(run: Path) -> list[dict[str, Cell]]:
     """A row an iteration, and one for all."""
-    rows: list[dict[str, str | float]] = []
+    rows: list[dict[str, Cell]] = []
     engines = walls = 0.0
     for iteration in lamflow.opened(run).iterations:
         engine = sum(step.engine for step in iteration.steps)
@@ -30,22 +48,25 @@ def measure(run: Path) -> list[dict[str, str | float]]:
     return [*rows, _row("all", engines, walls)]
 
 
-def _row(name: str, engine: float, wall: float) -> dict[str, str | float]:
+def _row(name: str, engine: float, wall: float) -> dict[str, Cell]:
     return {"iteration": name, "engines (s)": engine, "wall (s)": wall, "efficiency": engine / wall}
 
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path)
-    given = parser.parse_args()
-    if given.run:
-        rows = measure(given.run)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            lamflow.load(QUICKSTART).run(folder)
-            rows = measure(Path(folder))
-    publish(__file__, "Loop efficiency of the quickstart", rows)
+    options = parser(__doc__)
+    options.add_argument("--run", type=Path)
+    settings = parse_arguments(options)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["LAMFLOW_CACHE"] = str(Path(folder) / "cache")  # labels of earlier runs would be found
+        study = QUICKSTART
+        if settings.small:
+            study = Path(folder) / "tiny.yaml"
+            study.write_text(TINY)
+        if settings.run is None:
+            lamflow.load(study).run(Path(folder) / "run")
+        rows = measure(settings.run or Path(folder) / "run")
+    publish(settings, "loop_efficiency", "Loop efficiency", rows)
 
 
 if __name__ == "__main__":

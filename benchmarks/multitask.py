@@ -8,13 +8,12 @@ tasks: reading data, statistics and energies of each task, building its fitting 
 
 from __future__ import annotations
 
-import argparse
-import os
+import contextlib
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import publish, timed
+from _bench import Cell, parse_arguments, parser, publish, timed
 
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, task_systems, write_dataset
@@ -55,9 +54,8 @@ def data_of(folder: Path, count: int) -> dict[str, list[Path]]:
 
 def seconds(count: int, steps: int) -> float:
     """One training of `count` tasks."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):  # DeePMD-kit leaves files where it is
         root = Path(name)
-        os.chdir(root)
         by_task = data_of(root / "data", count)
         tasks = tuple(HeadData(task, tuple(systems)) for task, systems in by_task.items())
         settings = DeepmdTraining(
@@ -72,17 +70,16 @@ def seconds(count: int, steps: int) -> float:
 
 def main() -> None:
     """Measure from few to many tasks, in one process."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--most", type=int, default=100)
-    given = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    options = parser(__doc__)
+    options.add_argument("--most", type=int, default=100)
+    settings = parse_arguments(options, most=5)
     seconds(2, 2)  # imports and compilers
-    counts = [count for count in (5, 10, 25, 50, 100, 200) if count <= given.most]
-    rows: list[dict[str, str | float]] = []
+    counts = [count for count in (5, 10, 25, 50, 100, 200) if count <= settings.most]
+    rows: list[dict[str, Cell]] = []
     for count in counts:
-        found = seconds(count, 10)
-        rows.append({"tasks": float(count), "seconds": found, "seconds a task": found / count})
-    publish(__file__, "Multi-task training, 10 steps, one frame a task", rows)
+        wall = seconds(count, 10)
+        rows.append({"tasks": count, "seconds": wall, "seconds a task": wall / count})
+    publish(settings, "multitask", "Multi-task training, 10 steps, one frame a task", rows)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
 """A thousand tasks that do nothing through the graph on one machine: what the graph itself costs.
 
+    python benchmarks/noop_graph.py [--tasks 1000]
+
 lamflow deals the tasks out to as many pods as there are cores. dflow's own slices do the same work for comparison,
 with the grouping (100 a group) that makes them fastest; ungrouped they take minutes.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from measure import publish, timed
+from _bench import Cell, cores, parse_arguments, parser, publish, timed
 
 from lamflow.config.pods import Pod
 from lamflow.ops.operation import Context, op
@@ -42,14 +43,13 @@ def by_lamflow(count: int, folder: Path) -> float:
     from dflow import Steps, Workflow
     from lamflow.superops.step import Place, step
 
-    cores = len(os.sched_getaffinity(0))
     dflow.config.update(
-        mode="debug", debug_workdir=str(folder), debug_artifact_dir=str(folder), debug_pool_workers=cores,
+        mode="debug", debug_workdir=str(folder), debug_artifact_dir=str(folder), debug_pool_workers=cores(),
         debug_save_copy_method="link",
     )  # fmt: skip
     with timed() as clock:
         steps = Steps(name="noop")
-        step(steps, "noop", noop, Pod(), Place(folder), pods=cores, outputs={"tasks": "tasks"}, count=count)
+        step(steps, "noop", noop, Pod(), Place(folder), pods=cores(), outputs={"tasks": "tasks"}, count=count)
         workflow = Workflow(name="noop", id="noop", steps=steps)
         workflow.submit()
     assert workflow.query_status() == "Succeeded"
@@ -60,12 +60,11 @@ def by_lamflow(count: int, folder: Path) -> float:
 def by_dflow(count: int, folder: Path) -> float:
     """Seconds of dflow's slices in groups of 100."""
     import dflow
+    from _noop_dflow import Noop
     from dflow import Step, Workflow, argo_range
     from dflow.python import PythonOPTemplate, Slices
-    from noop_dflow import Noop
 
-    cores = len(os.sched_getaffinity(0))
-    dflow.config.update(mode="debug", debug_workdir=str(folder), debug_pool_workers=cores)
+    dflow.config.update(mode="debug", debug_workdir=str(folder), debug_pool_workers=cores())
     with timed() as clock:
         workflow = Workflow(name="slices", id="slices")
         slices = Slices("{{item}}", input_parameter=["number"], output_artifact=["file"], group_size=100, pool_size=1)
@@ -86,19 +85,20 @@ def by_dflow(count: int, folder: Path) -> float:
 
 def main() -> None:
     """Measure both."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=1000)
-    count = parser.parse_args().tasks
+    options = parser(__doc__)
+    options.add_argument("--tasks", type=int, default=1000)
+    settings = parse_arguments(options, tasks=20)
+    count = settings.tasks
     here = str(Path(__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     sys.modules["noop_graph"] = sys.modules[__name__]
     noop.function.__module__ = "noop_graph"
-    rows: list[dict[str, str | float]] = []
+    rows: list[dict[str, Cell]] = []
     for name, run in (("lamflow", by_lamflow), ("dflow slices, groups of 100", by_dflow)):
         with tempfile.TemporaryDirectory() as folder:
             seconds = run(count, Path(folder))
         rows.append({"graph": name, "tasks": count, "seconds": seconds, "ms a task": 1000 * seconds / count})
-    publish(__file__, f"{count} tasks that do nothing", rows)
+    publish(settings, "noop_graph", f"{count} tasks that do nothing", rows)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 dpgen2 is run in an environment of its own:
 
     python3.11 -m venv dpgen2-env && dpgen2-env/bin/pip install "dpgen2==0.1.0" "kubernetes<36"
-    python benchmarks/selection.py --dpgen2 dpgen2-env/bin/python
+    python benchmarks/selection.py --dpgen2 dpgen2-env/bin/python [--trajectories 1000] [--frames 100] [--atoms 200]
 
 Both select 50 frames from the same exploration: LAMMPS dumps and deviations of every frame. dpgen2's select step reads
 the dumps. lamflow's explore pods have read them while they were there anyway, and its select step reads what they sent
@@ -13,7 +13,6 @@ trajectories on one core. It filters every frame; dpgen2 filters only the 50 tha
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -21,15 +20,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from _bench import Cell, parse_arguments, parser, publish, timed
 from ase.build import bulk
-from measure import publish, timed
 
 from lamflow.config import Config, parse
-from lamflow.config.select import FixedWindow
 from lamflow.data import Trajectory
 from lamflow.data.results import Errors, Explored, History, ModelResult, TaskResult
 from lamflow.engines.lammps.dump import read_dump
-from lamflow.ops.explore import _compact
+from lamflow.ops._judge import Visited, compact
 from lamflow.ops.operation import Context
 from lamflow.ops.select import select
 from lamflow.science import filters
@@ -80,19 +78,27 @@ def explore_pods(config: Config, folder: Path, trajectories: int, pods: int, roo
     for pod in range(pods):
         visited, tasks = [], []
         for number in range(pod, trajectories, pods):
-            types, positions, cells, steps = read_dump(folder / f"{number:04d}.dump")
-            whole = Trajectory(np.full(len(types), 29), positions, cells, steps)
+            dump = read_dump(folder / f"{number:04d}.dump")
+            whole = Trajectory(np.full(len(dump.types), 29), dump.positions, dump.cells, dump.steps)
             good = np.flatnonzero(filters.refused(whole, filters.Limits()) == 0)
-            part = Trajectory(whole.numbers, positions[good], cells[good], steps[good])
-            visited.append((number, part, np.loadtxt(folder / f"{number:04d}.devi")[good, 4]))
+            deviation = np.loadtxt(folder / f"{number:04d}.devi")[good, 4]
+            forces, error = np.zeros((len(good), len(whole.numbers), 3)), np.full(len(good), np.nan)
+            visited.append(Visited(number, whole.part(good), forces, deviation, error))
             tasks.append(
                 TaskResult(
-                    name=f"lammps x#{number}", group="0", structure="x", start=0, condition={}, seed=1, frames=len(good)
+                    number=number,
+                    name=f"lammps x#{number}",
+                    group="0",
+                    structure="x",
+                    start=0,
+                    condition={},
+                    seed=1,
+                    frames=len(good),
                 )
             )
         target = root / "explored" / str(pod)
         target.mkdir(parents=True)
-        _compact(config, visited, 1, pod).save(target / "frames.npz")
+        compact(config, visited, 1, pod).save(target / "frames.npz")
         Explored(tasks=tasks).save(target / "explored.json")
 
 
@@ -107,11 +113,11 @@ def select_step(config: Config, root: Path) -> int:
         model = ModelResult(index=index, seed=1, data_hash="", training_frames=1, steps=1, seconds=0, errors=errors)
         model.save(root / "models" / str(index) / "model.json")
     context = Context(0, 1, "select-0", root / "work", root / "scratch", root / "out")
-    found = select(
-        context, input=root / "input", explored=root / "explored", models=root / "models", index=root / "index",
-        history=root / "history", iteration=1, stage=0, pods_at_once=2,
+    selected = select(
+        context, input=root / "input", explored=root / "explored", queued=None, models=root / "models",
+        index=root / "index", history=root / "history", iteration=1, stage=0, pods_at_once=2,
     )  # fmt: skip
-    return int(found.labels)
+    return int(selected.labels)
 
 
 def deviations(count: int) -> tuple[float, float]:
@@ -127,46 +133,52 @@ def deviations(count: int) -> tuple[float, float]:
     return fixed.seconds, adaptive.seconds
 
 
+def dpgen2_seconds(python: Path | None, files: Path) -> dict[str, float]:
+    """Seconds of dpgen2's own code on the same files; nothing without a Python that has it."""
+    if python is None:
+        return {}
+    script = Path(__file__).with_name("_selection_dpgen2.py")
+    answer = subprocess.run([python, script, files], capture_output=True, text=True, check=True)
+    return dict(json.loads(answer.stdout.splitlines()[-1]))
+
+
 def main() -> None:
     """Measure both on the same files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trajectories", type=int, default=1000)
-    parser.add_argument("--frames", type=int, default=100)
-    parser.add_argument("--atoms", type=int, default=200)
-    parser.add_argument("--dpgen2", type=Path, help="Python of an environment with dpgen2 0.1.0")
-    given = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--trajectories", type=int, default=1000)
+    options.add_argument("--frames", type=int, default=100)
+    options.add_argument("--atoms", type=int, default=200)
+    options.add_argument("--dpgen2", type=Path, help="Python of an environment with dpgen2 0.1.0")
+    settings = parse_arguments(options, trajectories=20, frames=10, atoms=32)
     config = parse(STUDY)
-    assert isinstance(config.select.window, FixedWindow)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         files = root / "files"
         files.mkdir()
-        write_exploration(files, given.trajectories, given.frames, given.atoms)
+        write_exploration(files, settings.trajectories, settings.frames, settings.atoms)
         with timed() as pods:
-            explore_pods(config, files, given.trajectories, 2, root)
+            explore_pods(config, files, settings.trajectories, 2, root)
         with timed() as step:
-            chosen = select_step(config, root)
+            labels = select_step(config, root)
         fixed, adaptive = deviations(1_000_000)
-        theirs: dict[str, float] = {}
-        if given.dpgen2:
-            script = Path(__file__).with_name("selection_dpgen2.py")
-            done = subprocess.run([given.dpgen2, script, files], capture_output=True, text=True, check=True)
-            theirs = json.loads(done.stdout.splitlines()[-1])
-    rows: list[dict[str, str | float]] = []
-    work = f"{given.trajectories} × {given.frames} frames × {given.atoms} atoms"
-    for what, mine, name in (
+        peer = dpgen2_seconds(settings.dpgen2, files)
+    if not 0 < labels <= config.select.limit:
+        raise SystemExit(
+            f"selected {labels} frames where 1 to {config.select.limit} were to be; the times mean nothing"
+        )
+    work = f"{settings.trajectories} × {settings.frames} frames × {settings.atoms} atoms"
+    rows: list[dict[str, Cell]] = []
+    for what, seconds, key in (
         (f"select step, {work}", step.seconds, "select"),
+        (f"explore pods' part and select step, {work}", pods.seconds + step.seconds, "select"),
         ("10⁶ deviations, fixed window", fixed, "fixed"),
         ("10⁶ deviations, adaptive window", adaptive, "adaptive"),
     ):
-        other = theirs.get(name, float("nan"))
-        rows.append({"work": what, "lamflow (s)": mine, "dpgen2 (s)": other, "times faster": other / mine})
-    rows.append(
-        {"work": f"explore pods' part, {work}", "lamflow (s)": pods.seconds, "dpgen2 (s)": "in its select step",
-         "times faster": theirs.get("select", float("nan")) / (pods.seconds + step.seconds)}
-    )  # fmt: skip
-    assert 0 < chosen <= config.select.limit
-    publish(__file__, "Selection", rows)
+        other = peer.get(key)
+        rows.append(
+            {"work": what, "lamflow (s)": seconds, "dpgen2 (s)": other, "times faster": other and other / seconds}
+        )
+    publish(settings, "selection", "Selection", rows)
 
 
 if __name__ == "__main__":

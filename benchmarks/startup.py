@@ -1,4 +1,6 @@
-"""How long a person waits for a command that runs nothing: best and median of ten tries, each in a fresh process.
+"""How long a person waits for a command that runs nothing: best and median of some tries, each in a fresh process.
+
+    python benchmarks/startup.py [--tries 10]
 
 `check` of the quickstart reads labeled frames through ASE, whose import takes half of its time; the study that
 `lamflow init` makes names no files.
@@ -12,15 +14,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import publish, timed
+from _bench import Cell, parse_arguments, parser, publish, timed
 
-TRIES = 10
 QUICKSTART = Path(__file__).parent.parent / "workflows" / "dpgen" / "quickstart.yaml"
 
 
 def main() -> None:
     """Measure."""
-    rows: list[dict[str, str | float]] = []
+    options = parser(__doc__)
+    options.add_argument("--tries", type=int, default=10)
+    settings = parse_arguments(options, tries=1)
+    rows: list[dict[str, Cell]] = []
     program = [sys.executable, "-m", "lamflow"]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([*program, "init", "study"], cwd=folder, check=True, capture_output=True)
@@ -31,12 +35,12 @@ def main() -> None:
             ("lamflow check, the quickstart", ["check", str(QUICKSTART)]),
         ):
             seconds = []
-            for _ in range(TRIES):
+            for _ in range(settings.tries):
                 with timed() as clock:
                     subprocess.run([*program, *words], check=True, capture_output=True)
                 seconds.append(clock.seconds)
             rows.append({"command": name, "best (s)": min(seconds), "median (s)": statistics.median(seconds)})
-    publish(__file__, "Start-up", rows)
+    publish(settings, "startup", "Start-up", rows)
 
 
 if __name__ == "__main__":

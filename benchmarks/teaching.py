@@ -1,6 +1,6 @@
 """Labels by a teacher: frames a second of a label pod, of raw batched evaluation, and of dpgen2 with a process a frame.
 
-    python benchmarks/teaching.py [--frames 2000] [--dpgen2 /path/to/python]
+    python benchmarks/teaching.py [--frames 6000] [--dpgen2 /path/to/python]
 
 The teacher is a small DPA-1 that is trained first. The pod is a process of its own: it starts, loads the teacher,
 labels and writes what a pod of a run writes. dpgen2 labels one frame a process; its Python needs DeePMD-kit as well.
@@ -9,15 +9,14 @@ The raw evaluation is DeePMD-kit's own `DeepPot.eval` of the same frames, packed
 
 from __future__ import annotations
 
-import argparse
-import os
+import contextlib
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import publish, timed
+from _bench import Cell, parse_arguments, parser, publish, timed
 
 from lamflow.config import parse
 from lamflow.config.schema import Config
@@ -127,7 +126,7 @@ def pod_seconds(config: Config, frames: list[Frame], root: Path) -> float:
 
 def dpgen2_seconds(python: Path, model: Path, root: Path, count: int) -> float:
     """dpgen2's own class, a process a frame, for each of `count` frames."""
-    script = Path(__file__).with_name("teaching_dpgen2.py")
+    script = Path(__file__).with_name("_teaching_dpgen2.py")
     with timed() as clock:
         for number in range(count):
             folder = root / f"dpgen2-{number}"
@@ -138,31 +137,31 @@ def dpgen2_seconds(python: Path, model: Path, root: Path, count: int) -> float:
 
 def main() -> None:
     """Measure all on the same machine in one run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=6000)
-    parser.add_argument("--dpgen2", type=Path, help="Python of an environment with dpgen2 0.1.0 and DeePMD-kit")
-    given = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    frames = frames_of(given.frames, 2)
-    with tempfile.TemporaryDirectory() as name:
+    options = parser(__doc__)
+    options.add_argument("--frames", type=int, default=6000)
+    options.add_argument("--dpgen2", type=Path, help="Python of an environment with dpgen2 0.1.0 and DeePMD-kit")
+    settings = parse_arguments(options, frames=30)
+    frames = frames_of(settings.frames, 2)
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):  # DeePMD-kit leaves files where it is
         root = Path(name)
-        os.chdir(root)
         model = train_teacher(root)
         config = parse(STUDY.replace("FILE", str(model)), root=root)
         raw, warm = raw_seconds(model, frames), warm_seconds(config, frames, root)
         pod = pod_seconds(config, frames, root)
-        single = dpgen2_seconds(given.dpgen2, model, root, 3) if given.dpgen2 else float("nan")
+        single = dpgen2_seconds(settings.dpgen2, model, root, 3) if settings.dpgen2 else None
     count = len(frames)
-    rows: list[dict[str, str | float]] = [
-        {"what": what, "frames/s": rate, "of raw": rate * raw / count, "times dpgen2": rate * single}
-        for what, rate in (
-            ("raw DeepPot.eval, one call a size", count / raw),
-            ("lamflow's labeler, warm", count / warm),
-            (f"lamflow's label pod, {count} frames, start to end", count / pod),
-            ("dpgen2, a process a frame", 1 / single),
-        )
+    rates = {
+        "raw DeepPot.eval, one call a size": count / raw,
+        "lamflow's labeler, warm": count / warm,
+        f"lamflow's label pod, {count} frames, start to end": count / pod,
+    }
+    if single is not None:
+        rates["dpgen2, a process a frame"] = 1 / single
+    rows: list[dict[str, Cell]] = [
+        {"what": what, "frames/s": rate, "of raw": rate * raw / count, "times dpgen2": single and rate * single}
+        for what, rate in rates.items()
     ]
-    publish(__file__, "Labels by a teacher, frames of 16, 32 and 48 atoms", rows)
+    publish(settings, "teaching", "Labels by a teacher, frames of 16, 32 and 48 atoms", rows)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,11 @@ from pathlib import Path
 import numpy as np
 from dpgen2.exploration.deviation import DeviManagerStd
 from dpgen2.exploration.render import TrajRenderLammps
-from dpgen2.exploration.report import ExplorationReportAdaptiveLower, ExplorationReportTrustLevelsRandom
+from dpgen2.exploration.report import (
+    ExplorationReport,
+    ExplorationReportAdaptiveLower,
+    ExplorationReportTrustLevelsRandom,
+)
 from dpgen2.exploration.selector import ConfFilters, ConfSelectorFrames
 from dpgen2.exploration.selector.distance_conf_filter import DistanceConfFilter
 
@@ -31,7 +35,7 @@ def manager(count: int) -> DeviManagerStd:
     return made
 
 
-def reported(report, devi) -> float:
+def reported(report: ExplorationReport, devi: DeviManagerStd) -> float:
     """Seconds of record and pick."""
     started = time.perf_counter()
     report.record(devi)

@@ -5,7 +5,7 @@ from pathlib import Path
 from dflow.python import OP, OPIO, Artifact, OPIOSign
 
 
-class Noop(OP):
+class Noop(OP):  # type: ignore[misc]  # dflow has no types
     """Write one small file."""
 
     @classmethod
@@ -18,7 +18,7 @@ class Noop(OP):
         """A file."""
         return OPIOSign({"file": Artifact(Path)})
 
-    @OP.exec_sign_check
+    @OP.exec_sign_check  # type: ignore[untyped-decorator]
     def execute(self, op_in: OPIO) -> OPIO:
         """Write it."""
         path = Path(f"{op_in['number']:06d}")

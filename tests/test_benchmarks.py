@@ -1,0 +1,91 @@
+"""Every benchmark runs in its small mode and says what it measured on. How fast anything is, is no test's business."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "benchmarks"
+BENCHMARKS = sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
+PYXTAL = pytest.mark.skipif(
+    importlib.util.find_spec("pyxtal") is None, reason='PyXtal is missing: pip install "lamflow[calypso]"'
+)
+MARKS: dict[str, list[pytest.MarkDecorator]] = {
+    "explore": [pytest.mark.deepmd, pytest.mark.slow],
+    "loop_efficiency": [pytest.mark.slow],
+    "multitask": [pytest.mark.deepmd, pytest.mark.slow],
+    "startup": [pytest.mark.deepmd],
+    "structure_search": [PYXTAL, pytest.mark.slow],
+    "teaching": [pytest.mark.deepmd, pytest.mark.slow],
+}
+"""Programs that a benchmark needs, and whether its small mode takes more than ten seconds."""
+
+
+def small(name: str, folder: Path, *options: str) -> dict[str, Any]:
+    """The JSON of a benchmark's small mode, run in an empty folder that it must leave empty."""
+    work = folder / "work"
+    work.mkdir()
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    answer = subprocess.run(
+        [sys.executable, FOLDER / f"{name}.py", "--small", "--output", folder / "output", *options], cwd=work,
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert list(work.iterdir()) == []
+    [file] = (folder / "output").iterdir()
+    document: dict[str, Any] = json.loads(file.read_text())
+    assert all(key in answer.stdout for key in list(document["rows"][0])[:1]), "the table is printed"
+    return document
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in BENCHMARKS])
+def test_a_benchmark_runs_and_says_on_what(name: str, tmp_path: Path) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    document = small(name, tmp_path)
+    assert document["settings"]["small"] is True
+    assert document["title"]
+    assert document["rows"]
+    assert before <= datetime.fromisoformat(document["date"]) <= datetime.now(UTC)
+    assert document["machine"]["cpu"]
+    assert document["machine"]["cores"] >= 1
+    assert document["machine"]["memory (GB)"] > 0
+    assert {"python", "lamflow", "numpy"} <= set(document["versions"])
+
+
+def test_the_marks_are_those_of_benchmarks() -> None:
+    assert set(MARKS) <= set(BENCHMARKS)
+
+
+def test_every_benchmark_is_listed_with_a_line() -> None:
+    lines = (FOLDER / "README.md").read_text().splitlines()
+    listed = [line.split("`")[1] for line in lines if line.startswith("| `")]
+    assert listed == [f"{name}.py" for name in BENCHMARKS]
+
+
+def test_the_house_finds_cycles_and_lengths(tmp_path: Path) -> None:
+    """Two modules that import each other, one of them in a function and one for its types, and a third that does not."""
+    package = tmp_path / "tree" / "lamflow"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "data" / "__init__.py").write_text("from lamflow.data.a import A\n")
+    (package / "data" / "a.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .b import B\nclass A:\n    pass\n"
+    )
+    (package / "data" / "b.py").write_text("def function():\n    from lamflow.data import a\n    return a\nB = 1\n")
+    (package / "cli.py").write_text("import lamflow.data.b\n")
+    document = small("house", tmp_path, "--tree", str(tmp_path / "tree"), "--name", "before")
+    measured = {row["measure"]: row["value"] for row in document["rows"]}
+    assert measured["import cycles"] == 1
+    assert document["cycles"] == [{"modules": 2, "names": "lamflow.data.a, lamflow.data.b"}]
+    assert (measured["functions"], measured["function, median lines"], measured["modules"]) == (1, 3.0, 5)
+    assert document["layers"][0] == {"layer": "data", "modules": 3, "lines": 10}
