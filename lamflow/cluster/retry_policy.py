@@ -45,9 +45,8 @@ class RetryPolicy:
 
     def _pause(self, state: RetryCallState) -> float:
         asked = getattr(state.outcome.exception(), "wait", 0.0) if state.outcome else 0.0
-        return max(
-            min(asked, LONGEST_PAUSE), wait_exponential_jitter(self.first, LONGEST_PAUSE, jitter=self.first)(state)
-        )
+        backoff = wait_exponential_jitter(multiplier=self.first, max=LONGEST_PAUSE, jitter=self.first)
+        return max(min(asked, LONGEST_PAUSE), backoff(state))
 
     def _tell(self, state: RetryCallState) -> None:
         if state.outcome and state.next_action:

@@ -271,7 +271,7 @@ class AseExplorer:
     def _dynamics(self, atoms: Any, simulation: Simulation) -> Any:
         from ase.md.langevin import Langevin
         from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
-        from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+        from ase.md.velocitydistribution import Stationary, thermalize_momenta
         from ase.md.verlet import VelocityVerlet
         from ase.optimize import FIRE
 
@@ -284,7 +284,7 @@ class AseExplorer:
             system = FrechetCellFilter(atoms, scalar_pressure=pressure) if simulation.start.pbc else atoms
             return FIRE(system, logfile=None)
         rng = np.random.RandomState(simulation.seed % 2**32)
-        MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
+        thermalize_momenta(atoms, temperature, rng=rng)
         Stationary(atoms)
         if settings.method == "nve":
             return VelocityVerlet(atoms, step)

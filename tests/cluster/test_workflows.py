@@ -7,6 +7,7 @@ import gzip
 import json
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def ends(kubernetes: Kubernetes, how: str = "Succeeded", after: float = 0.3, nam
     def work() -> None:
         for now in ("Running", how):
             time.sleep(after / 2)
-            kubernetes.update(name, lambda found, now=now: found.update(status={"phase": now}))
+            kubernetes.update(name, partial(dict.update, status={"phase": now}))
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -198,7 +198,7 @@ def lamflow(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_train_and_evaluate_from_the_command_line(lam: Path, tmp_path: Path) -> None:
     shutil.copyfile(lam, tmp_path / "lam.pt")
-    train = {"pretrained": {"file": lam, "head": "copper"}, "phases": [{"start_from": "as_is"}]}
+    train: dict[str, object] = {"pretrained": {"file": lam, "head": "copper"}, "phases": [{"start_from": "as_is"}]}
     raw = json.loads(study("once", train).model_dump_json(exclude_unset=True))
     raw["train"]["pretrained"]["file"] = "lam.pt"
     (tmp_path / "once.yaml").write_text(yaml.safe_dump(raw))

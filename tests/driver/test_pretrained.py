@@ -52,6 +52,7 @@ def web() -> Iterator[tuple[str, list[str]]]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", asked
     server.shutdown()
+    server.server_close()
 
 
 def config(source: dict[str, object], cluster: dict[str, object] | None = None) -> Config:

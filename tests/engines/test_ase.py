@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def explore(frame: Frame, work: Path, seed: int = 1, condition: dict[str, float]
 
 @pytest.mark.parametrize("method", ["nve", "nvt", "langevin", "npt"])
 def test_dynamics_visits_frames_and_repeats_itself(method: str, copper: list[Frame], tmp_path: Path) -> None:
-    settings = {"method": method, "temperatures": [600], "timestep": 0.002}
+    settings: dict[str, Any] = {"method": method, "temperatures": [600], "timestep": 0.002}
     condition = {"temperature": 600.0, "pressure": 0.0}
     if method == "npt":
         settings["pressures"] = [0]
@@ -121,7 +122,7 @@ class TestXtb(EvaluatorConformance, LabelerConformance):
 
     def test_an_unconverged_cycle_is_a_failure(self, tmp_path: Path) -> None:
         arguments = {"method": "GFN1-xTB", "verbosity": 0, "max_iterations": 2}
-        settings = AseLabels(engine="ase", calculator="tblite.ase.TBLite", arguments=arguments)  # type: ignore[arg-type]
+        settings = AseLabels(engine="ase", calculator="tblite.ase.TBLite", arguments=arguments)
         [failed] = labeler(settings).label(self.frames()[:1], tmp_path)
         assert isinstance(failed, LabelFailure)
         assert failed.kind == "unconverged"

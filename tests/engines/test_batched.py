@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,8 +69,8 @@ def test_dynamics_visits_frames_and_repeats_itself(ensemble: str, copper: list[F
 
 
 def test_the_committee_is_asked_on_the_way(copper: list[Frame], tmp_path: Path) -> None:
-    both = [EMT, Shaky()]
-    for found in BatchedExplorer(settings()).explore_all(tasks(copper[:3], tmp_path), both):  # type: ignore[arg-type]
+    both: list[Any] = [EMT, Shaky()]
+    for found in BatchedExplorer(settings()).explore_all(tasks(copper[:3], tmp_path), both):
         answers = [model.evaluate(list(found)) for model in both]
         own = deviations(
             np.array([[labels.energy for labels in answer] for answer in answers]),
@@ -156,7 +157,7 @@ class TestDeepmd:
                 answers = model.evaluate(frames)
                 np.testing.assert_allclose(energies[place], [a.energy for a in answers], atol=1e-4)
                 np.testing.assert_allclose(forces[place], [a.forces for a in answers], atol=2e-4)
-                np.testing.assert_allclose(virials[place], [a.virial for a in answers], atol=2e-3)
+                np.testing.assert_allclose(virials[place], np.array([a.virial for a in answers]), atol=2e-3)
 
     def test_isolated_systems(self, committee: list[Model], tmp_path: Path) -> None:
         isolated = [replace(s, pbc=False, cell=np.zeros((3, 3))) for s in alloys(2)]

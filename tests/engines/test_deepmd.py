@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, systems, write_dataset
+from lamflow.engines.deepmd.input import training_input
 from lamflow.engines.deepmd.settings import DeepmdTraining
-from lamflow.engines.deepmd.trainer import training_input
 from lamflow.engines.emt import Emt
 from lamflow.engines.lammps.settings import LammpsExploration
 from lamflow.engines.protocol import Model, Simulation, TrainingJob

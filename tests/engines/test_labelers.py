@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -266,7 +267,8 @@ class TestAbacus:
         path, frame = put("abacus-3.4.0-converged.log", abacus.LOG), self.frame(put)
         text = path.read_text()
         path.write_text(text[: int(fraction * len(text))])
-        labeler = abacus.AbacusLabeler(abacus.Abacus.model_construct(remedies={}))
+        settings = abacus.Abacus.model_construct(remedies={})  # type: ignore[call-arg]  # reading asks for nothing else
+        labeler = abacus.AbacusLabeler(settings)
         failed(labeler._read(labeler.settings, frame, tmp_path), "incomplete")
 
     def test_the_input_is_what_abacus_reads(self, settings: abacus.Abacus, tmp_path: Path) -> None:
@@ -416,7 +418,7 @@ def test_cp2k_settings_that_make_no_sense() -> None:
 def test_cp2k_gets_the_spin_and_the_functional_that_are_asked_for() -> None:
     oxygen = Frame(np.array([8, 8]), np.array([[0, 0, 0], [0, 0, 1.2]]), np.zeros((3, 3)), pbc=False)
     given = {**HYDROGEN, "basis": {"O": "B"}, "potentials": {"O": "P"}, "magnetic_moments": {"O": 1.0}}
-    own = {"force_eval": {"dft": {"xc": {"xc_functional": {"becke88": {}, "lyp": {}}}}}}
+    own: dict[str, Any] = {"force_eval": {"dft": {"xc": {"xc_functional": {"becke88": {}, "lyp": {}}}}}}
     settings = cp2k.Cp2k.model_validate({**given, "input": own})
     text = str(cp2k.Cp2kLabeler(settings).files(settings, oxygen)["cp2k.inp"])
     assert "MULTIPLICITY 3" in text

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -299,10 +300,15 @@ class TestTeacher(EvaluatorConformance):
     def test_frames_of_other_elements_go_into_the_same_batch(self, lam: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         teacher = labeler(DeepmdLabels.model_validate({"engine": "deepmd", "model": {"file": lam, "head": "copper"}}))
         frames = [*metal("Cu", 3, 1), *metal("Al", 3, 1), *metal("Ag", 2, 1)]
-        calls = []
+        calls: list[int] = []
         potential = teacher._potential  # type: ignore[attr-defined]
         whole = potential.eval
-        monkeypatch.setattr(potential, "eval", lambda *a, **k: calls.append(len(a[0])) or whole(*a, **k))
+
+        def counted(positions: np.ndarray, *others: Any, **options: Any) -> Any:
+            calls.append(len(positions))
+            return whole(positions, *others, **options)
+
+        monkeypatch.setattr(potential, "eval", counted)
         together = teacher.label(frames, Path())
         assert calls == [8]
         for frame, labels in zip(frames, together, strict=True):
@@ -316,7 +322,7 @@ class TestTeacher(EvaluatorConformance):
             evaluator(DeepmdLabels.model_validate({"engine": "deepmd", "model": {"file": lam}}))
 
 
-def config_of(elements: tuple[str, ...] = ("Cu",), **sections: dict[str, object]) -> Config:
+def config_of(elements: tuple[str, ...] = ("Cu",), **sections: Mapping[str, object]) -> Config:
     """A study that fine-tunes, with some keys of its sections replaced."""
     text = STUDY.replace(
         "engine: pair, models: 3, functions: 8", "engine: deepmd, models: 2, phases: [{start_from: finetune}]"

@@ -114,7 +114,7 @@ def test_the_committees_deviation_is_the_one_of_lamflow(committee: list[Model], 
 def found_masses(numbers: np.ndarray) -> np.ndarray:
     from ase.data import atomic_masses
 
-    return atomic_masses[numbers]
+    return np.asarray(atomic_masses[numbers])
 
 
 def test_a_run_that_fails_costs_no_other(committee: list[Model], tmp_path: Path) -> None:

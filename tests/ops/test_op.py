@@ -23,7 +23,7 @@ class Out(NamedTuple):
     """What the operations of these tests give."""
 
     files: Path
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
     word: str
     fraction: float
 

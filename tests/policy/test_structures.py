@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from lamflow.policy.structures import build_crystal, make_copies
 CRYSTAL = {"formula": "Cu", "lattice": "fcc", "a": 3.6, "cubic": True}
 
 
-def made(seed: int = 1, **settings: object) -> list[Frame]:
+def made(seed: int = 1, **settings: Any) -> list[Frame]:
     given = StructureSet.model_validate({"name": "x", "crystal": CRYSTAL, **settings})
     assert given.crystal is not None
     return make_copies([build_crystal(given.crystal)], given, seed)
@@ -28,7 +29,7 @@ def nearest(frame: Frame) -> float:
 
 
 def test_a_seed_makes_the_same_structures_again() -> None:
-    settings = {"copies": 3, "rattle": 0.1, "strain": 0.02, "vacancies": 1, "supercell": [2, 1, 1]}
+    settings: dict[str, Any] = {"copies": 3, "rattle": 0.1, "strain": 0.02, "vacancies": 1, "supercell": [2, 1, 1]}
     one, same, other = made(**settings), made(**settings), made(seed=2, **settings)
     assert [frame.content_hash() for frame in one] == [frame.content_hash() for frame in same]
     assert not {frame.content_hash() for frame in one} & {frame.content_hash() for frame in other}
@@ -148,7 +149,7 @@ def test_hot_electrons_are_on_the_frame() -> None:
         ({"scale": []}, "at least 1"),
     ],
 )
-def test_settings_that_make_no_sense(settings: dict[str, object], expected: str) -> None:
+def test_settings_that_make_no_sense(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValidationError, match=expected):
         made(**settings)
 

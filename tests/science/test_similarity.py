@@ -10,8 +10,8 @@ from lamflow.data import Frame
 from lamflow.science.similarity import bond_matrix, bonds, distance, same, space_group
 
 
-def frame(*names: object, **options: object) -> Frame:
-    return Frame.from_ase(bulk(*names, **options))  # type: ignore[arg-type]
+def frame(*names: str, **options: float) -> Frame:
+    return Frame.from_ase(bulk(*names, **options))
 
 
 def test_bonds_are_those_of_ase() -> None:
@@ -38,9 +38,9 @@ def test_another_cell_orientation_or_order_is_the_same_crystal(seed: int) -> Non
 
 def test_stackings_are_told_apart() -> None:
     fcc, hcp = frame("Cu", "fcc", a=3.6), frame("Cu", "hcp", a=3.6 / 2**0.5, c=3.6 / 2**0.5 * (8 / 3) ** 0.5)
-    pairs = [(each, bond_matrix(each, [29])) for each in (fcc, hcp)]
-    assert not same(*pairs, tolerance=0.02)
-    assert same(pairs[0], pairs[0], tolerance=0.02)
+    first, second = [(each, bond_matrix(each, [29])) for each in (fcc, hcp)]
+    assert not same(first, second, tolerance=0.02)
+    assert same(first, first, tolerance=0.02)
 
 
 def test_another_composition_is_another_crystal() -> None:

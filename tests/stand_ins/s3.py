@@ -45,7 +45,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     ports = [f"-{kind}.port{grpc}={free_port()}" for kind in kinds for grpc in ("", ".grpc")]
     port = next(word.split("=")[1] for word in ports if word.startswith("-s3.port="))
     argv = [
-        Path(sysconfig.get_path("scripts")) / "weed", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}",
+        str(Path(sysconfig.get_path("scripts")) / "weed"), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}",
         "-s3", f"-s3.config={folder / 's3.json'}", *ports, "-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=0",
         "-master.volumeSizeLimitMB=64", "-s3.iam=false",
     ]  # fmt: skip

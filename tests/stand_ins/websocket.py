@@ -9,7 +9,7 @@ import hashlib
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler
-from typing import BinaryIO
+from io import BufferedIOBase
 
 MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 BINARY, CLOSE = 2, 8
@@ -33,20 +33,20 @@ def relay(handler: BaseHTTPRequestHandler, target: int, port: int) -> None:
             there.sendall(data[1:])
 
 
-def _answers(there: socket.socket, sink: BinaryIO) -> None:
+def _answers(there: socket.socket, sink: BufferedIOBase) -> None:
     with contextlib.suppress(OSError, ValueError):
         while data := there.recv(30000):
             _send(sink, b"\0" + data)
         _send(sink, b"", CLOSE)
 
 
-def _send(sink: BinaryIO, data: bytes, kind: int = BINARY) -> None:
+def _send(sink: BufferedIOBase, data: bytes, kind: int = BINARY) -> None:
     length = bytes([len(data)]) if len(data) < 126 else b"\x7e" + len(data).to_bytes(2, "big")
     sink.write(bytes([0x80 | kind]) + length + data)
     sink.flush()
 
 
-def _receive(source: BinaryIO) -> bytes | None:
+def _receive(source: BufferedIOBase) -> bytes | None:
     """The data of the next frame from the client, whose frames are masked; None at the end."""
     head = source.read(2)
     if len(head) < 2 or head[0] & 0x0F == CLOSE:
