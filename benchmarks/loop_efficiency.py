@@ -25,7 +25,7 @@ elements: [Cu]
 structures:
   - {name: rattled, crystal: {formula: Cu, lattice: fcc, a: 3.6, cubic: true}, copies: 8, strain: 0.02, rattle: 0.05}
 start: {label: [rattled]}
-heldout: {share: 0.25}
+heldout: {fraction: 0.25}
 train: {engine: pair, models: 2, functions: 6}
 stages:
   - name: warm

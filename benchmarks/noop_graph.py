@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from _bench import Cell, cores, parse_arguments, parser, publish, timed
+from loop_efficiency import TINY
 
-from lamflow.config.pods import Pod
+from lamflow.config import parse
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job
 
@@ -38,21 +39,24 @@ def noop(context: Context, *, count: int) -> Done:
 
 
 def by_lamflow(count: int, folder: Path) -> float:
-    """Seconds of a one-step workflow."""
+    """Seconds of a graph of one step."""
     import dflow
-    from dflow import Steps, Workflow
-    from lamflow.superops.step import Place, step
+
+    from lamflow.data.graph import Graph
+    from lamflow.flow.workflow import StoreLocation, workflow
+    from lamflow.superops.steps import add
 
     dflow.config.update(
         mode="debug", debug_workdir=str(folder), debug_artifact_dir=str(folder), debug_pool_workers=cores(),
         debug_save_copy_method="link",
     )  # fmt: skip
+    study = parse(TINY)
     with timed() as clock:
-        steps = Steps(name="noop")
-        step(steps, "noop", noop, Pod(), Place(folder), pods=cores(), outputs={"tasks": "tasks"}, count=count)
-        workflow = Workflow(name="noop", id="noop", steps=steps)
-        workflow.submit()
-    assert workflow.query_status() == "Succeeded"
+        step = add("noop", noop, writes={"tasks": "tasks"}, jobs=cores(), count=count)
+        graph = Graph(kind=study.workflow, round=0, name="noop", stage="noop", steps=[step])
+        built = workflow(study, graph, StoreLocation(folder))
+        built.submit()
+    assert built.query_status() == "Succeeded"
     assert len(list((folder / "tasks").iterdir())) == count
     return clock.seconds
 

@@ -42,7 +42,8 @@ structures: [{name: x, crystal: {formula: Cu, lattice: fcc}}]
 start: {label: [x]}
 heldout: {label: [x]}
 train: {engine: pair, models: 4}
-stages: [{name: md, explore: [{engine: lammps, structures: [x], temperatures: [300], steps: 1000, every: 10}]}]
+stages:
+  - {name: md, explore: [{engine: ase, structures: [x], method: nve, temperatures: [300], steps: 1000, every: 10}]}
 select: {window: {low: 0.1, high: 0.5}, limit: 50}
 label: {engine: emt}
 converge: {accurate: 0.9999}

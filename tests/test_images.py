@@ -15,7 +15,9 @@ from dockerfile_parse import DockerfileParser
 
 from lamflow.config import load, parse
 from lamflow.config.installed import engines
-from lamflow.flow.manifest import KINDS, image_of
+from lamflow.driver.plan import planned_graphs
+from lamflow.flow.manifest import DRIVER, image_of
+from lamflow.superops.capacity import ClusterCapacity
 from tests.conftest import ROOT, STUDY, examples
 
 FOLDERS = sorted((ROOT / "images").glob("*/Dockerfile"))
@@ -73,7 +75,8 @@ def test_every_image_that_is_named_by_default_can_be_built() -> None:
     folders = {file.parent.name for file in FOLDERS}
     named = {engine.image for engine in engines().values()} | {"base"}
     for config in (parse(STUDY), *(load(file, files=False) for file in examples())):
-        named |= {image_of(config, step).split("/")[-1].split(":")[0] for step in KINDS}
+        steps = [DRIVER, *(step for graph in planned_graphs(config, ClusterCapacity()) for step in graph.steps)]
+        named |= {image_of(config, step).split("/")[-1].split(":")[0] for step in steps}
     assert named <= folders
     targets = set(re.findall(r'^target "([^"]+)"', BAKE, re.MULTILINE)) - {"common"}
     assert targets == folders

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from lamflow.config import Config
+from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand
 from lamflow.driver.pretrained import fetched, model_list
 from lamflow.errors import InputError
@@ -61,7 +62,7 @@ def config(source: dict[str, object], cluster: dict[str, object] | None = None) 
     return Config.model_validate({**raw, "cluster": cluster or {}})
 
 
-def file_of(made: Config) -> Path:
+def file_of(made: DataStudy) -> Path:
     return expand(made.train.pretrained.file)  # type: ignore[attr-defined]
 
 

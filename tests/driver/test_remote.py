@@ -201,7 +201,7 @@ def test_what_succeeded_is_not_done_again(place: Place, undisturbed: list[tuple[
     place.argo.doomed = ["tiny-001-label-1"]
     place.submit(lambda text: text.replace("label: {parallel: 1}", "label: {parallel: 3, retries: 0}"))
     assert place.end().state == "ended"
-    shape = RunDirectory(place.folder / "run").iteration(1) / "graph.json"
+    shape = RunDirectory(place.folder / "run").round(1) / "graph.json"
     assert any(
         "label 1" in log and "trying again what has not succeeded" in log for log in place.kubernetes.logs.values()
     )

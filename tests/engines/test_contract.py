@@ -9,13 +9,14 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from lamflow.config import parse
 from lamflow.config.engines import LabelerSettings
 from lamflow.config.installed import Role, engine_named, engines
+from lamflow.data import Labels
 from lamflow.engines.conformance import EvaluatorConformance, LabelerConformance
 from lamflow.engines.emt import Emt, EmtEvaluator
 from lamflow.engines.engine import Engine
@@ -173,7 +174,7 @@ class TestSuites:
 
     class NoVirial(EmtEvaluator):
         def label(self, frames: Any, work: Path) -> Any:
-            return [replace(labels, virial=None) for labels in super().label(frames, work)]
+            return [replace(cast(Labels, labels), virial=None) for labels in super().label(frames, work)]
 
         def evaluate(self, frames: Any) -> Any:
             return [replace(labels, virial=None) for labels in super().evaluate(frames)]
@@ -201,10 +202,11 @@ class TestSuites:
 
     def test_a_key_error_for_a_foreign_element(self, tmp_path: Path) -> None:
         engine = self.BareKeyError(Emt())
-        for test in (
+        tests: tuple[Callable[[], None], ...] = (
             lambda: LabelerConformance().test_a_foreign_element_is_a_failure_and_stops_no_other_frame(engine, tmp_path),
             lambda: EvaluatorConformance().test_a_frame_that_cannot_be_evaluated_is_an_engine_error(engine),
-        ):
+        )
+        for test in tests:
             with pytest.raises(KeyError):
                 test()
 

@@ -39,7 +39,8 @@ class Shaker:
 
     def explore(self, simulation: Simulation, model: Model) -> Trajectory:
         """See lamflow's Explorer."""
-        rng, start, made = np.random.default_rng(simulation.seed), simulation.start, []
+        rng, start = np.random.default_rng(simulation.seed), simulation.start
+        made: list[Frame] = []
         for number in range(1, self.settings.frames + 1):
             scale = simulation.condition["amplitude"] * number / self.settings.frames
             moved = start.positions + rng.normal(scale=scale, size=start.positions.shape)
