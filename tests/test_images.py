@@ -15,6 +15,7 @@ from dockerfile_parse import DockerfileParser
 
 from lamflow.config import load, parse
 from lamflow.config.installed import engines
+from lamflow.config.schema import DataStudy
 from lamflow.driver.plan import planned_graphs
 from lamflow.flow.manifest import DRIVER, image_of
 from lamflow.superops.capacity import ClusterCapacity
@@ -74,7 +75,7 @@ def test_versions_are_those_that_were_tested() -> None:
 def test_every_image_that_is_named_by_default_can_be_built() -> None:
     folders = {file.parent.name for file in FOLDERS}
     named = {engine.image for engine in engines().values()} | {"base"}
-    for config in (parse(STUDY), *(load(file, files=False) for file in examples())):
+    for config in (parse(STUDY), *(load(file, DataStudy, files=False) for file in examples())):
         steps = [DRIVER, *(step for graph in planned_graphs(config, ClusterCapacity()) for step in graph.steps)]
         named |= {image_of(config, step).split("/")[-1].split(":")[0] for step in steps}
     assert named <= folders
