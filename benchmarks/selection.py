@@ -24,14 +24,16 @@ from _bench import Cell, parse_arguments, parser, publish, timed
 from ase.build import bulk
 
 from lamflow.config import Config, parse
+from lamflow.config.select import AdaptiveWindow
 from lamflow.data import Trajectory
 from lamflow.data.results import Errors, Explored, History, ModelResult, TaskResult
 from lamflow.engines.lammps.dump import read_dump
-from lamflow.ops._judge import Visited, compact
 from lamflow.ops.operation import Context
 from lamflow.ops.select import select
+from lamflow.policy.committee import ScoredFrames, pack_candidates
+from lamflow.policy.pick import sample
+from lamflow.policy.windows import AdaptiveRule, Window
 from lamflow.science import filters
-from lamflow.science.select import Window, adaptive_window, sample
 
 DISTINCT = 10
 """Different dumps; the others are copies of them, for writing takes longer than all that is measured."""
@@ -84,7 +86,7 @@ def explore_pods(config: Config, folder: Path, trajectories: int, pods: int, roo
             good = np.flatnonzero(filters.refused(whole, filters.Limits()) == 0)
             deviation = np.loadtxt(folder / f"{number:04d}.devi")[good, 4]
             forces, error = np.zeros((len(good), len(whole.numbers), 3)), np.full(len(good), np.nan)
-            visited.append(Visited(number, whole.part(good), forces, deviation, error))
+            visited.append(ScoredFrames(number, whole.part(good), forces, deviation, error))
             tasks.append(
                 TaskResult(
                     number=number,
@@ -99,7 +101,7 @@ def explore_pods(config: Config, folder: Path, trajectories: int, pods: int, roo
             )
         target = root / "explored" / str(pod)
         target.mkdir(parents=True)
-        compact(config, visited, 1, pod).save(target / "frames.npz")
+        pack_candidates(config, visited, 1, pod).save(target / "frames.npz")
         Explored(tasks=tasks).save(target / "explored.json")
 
 
@@ -129,7 +131,7 @@ def deviations(count: int) -> tuple[float, float]:
         window.counts(deviation)
         sample(window.candidates(deviation), 50, seed=1)
     with timed() as adaptive:
-        window = adaptive_window(deviation, 0.5, 200, 0.01)
+        window = AdaptiveRule(AdaptiveWindow(rule="adaptive")).levels(deviation)
         sample(window.candidates(deviation), 50, seed=1)
     return fixed.seconds, adaptive.seconds
 

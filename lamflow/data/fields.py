@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Fields = Mapping[str, Floats]
-"""Values by name of the field: (*shape) of a frame, (N, *shape) of its atoms."""
+Fields = Mapping[str, Any]
+"""Values by name of the field: numbers or arrays, (*shape) of a frame, (N, *shape) of its atoms."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def renewed(file: Path, target: Path, raw: Spec, notes: Notes) -> str:
 def _problems(text: str, target: Path) -> str:
     """What the grammar says of a text; nothing when it is good."""
     try:
-        parse(text, "the study", target.absolute(), Study, files=False)
+        parse(text, "the study", target.absolute(), kind=Study, files=False)
     except InputError as error:
         return str(error)
     return ""

@@ -303,6 +303,7 @@ class TestNamesOfLabels:
             assert other.labels.energy == pytest.approx(one.labels.energy)
             assert other.labels.virial is not None
             np.testing.assert_allclose(other.labels.forces, one.labels.forces, atol=1e-7)
+            assert one.labels.virial is not None
             np.testing.assert_allclose(other.labels.virial, one.labels.virial, atol=1e-6)
 
     def test_one_that_is_not_there(self, renamed: Path) -> None:

@@ -35,7 +35,7 @@ def study(place: Path, raw: Spec, name: str = "input.json") -> tuple[Migration, 
     """The migration of a file, and its YAML, which the grammar has accepted."""
     (place / name).write_text(json.dumps(raw))
     migration = migrate(place / name, place)
-    parse(migration.text, "study.yaml", place, Study, files=False)
+    parse(migration.text, "study.yaml", place, kind=Study, files=False)
     return migration, yaml.safe_load(migration.text)
 
 
@@ -587,7 +587,7 @@ def test_a_study_of_the_grammar_of_before(place: Path) -> None:
     (place / "old.yaml").write_text(FORMER)
     migration = migrate(place / "old.yaml", place)
     assert migration.source == "lamflow"
-    spec = parse(migration.text, "new.yaml", place, Study, files=False).model_dump()
+    spec = parse(migration.text, "new.yaml", place, kind=Study, files=False).model_dump()
     assert spec["heldout"]["fraction"] == 0.2
     assert spec["select"]["metric"] == "force_mean"
     assert spec["stages"][0]["explore"][0]["ramp"]["advance_at"] == 0.9
@@ -612,6 +612,6 @@ def test_a_study_without_stages_of_the_grammar_of_before(place: Path) -> None:
     )
     (place / "old.yaml").write_text(text)
     migration = migrate(place / "old.yaml", place)
-    spec = parse(migration.text, "new.yaml", place, Study, files=False).model_dump()
+    spec = parse(migration.text, "new.yaml", place, kind=Study, files=False).model_dump()
     assert (spec["workflow"], spec["budget"]["labels"]) == ("training", 9)
     assert "select" in notes(migration, "lost")

@@ -281,7 +281,7 @@ def migrated(place: Path, raw: Spec, name: str, machine: Spec | None = None) -> 
     if machine is not None:
         (place / "machine.json").write_text(json.dumps(machine))
     migration = migrate(place / name, place, place / "machine.json" if machine is not None else None)
-    parse(migration.text, "study.yaml", place, Study, files=False)
+    parse(migration.text, "study.yaml", place, kind=Study, files=False)
     return migration, yaml.safe_load(migration.text)
 
 
