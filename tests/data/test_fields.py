@@ -195,7 +195,7 @@ class TestNewRows:
 )
 def test_a_field_is_one_of_the_table(values: dict[str, object], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
-        Frame(np.array([29]), np.zeros((1, 3)), np.eye(3), fields=values)  # type: ignore[arg-type]
+        Frame(np.array([29]), np.zeros((1, 3)), np.eye(3), fields=values)
 
 
 def test_stress_and_virial_have_other_signs() -> None:
