@@ -131,11 +131,7 @@ def deviations(count: int) -> tuple[float, float]:
         window.counts(deviation)
         sample(window.candidates(deviation), 50, seed=1)
     with timed() as adaptive:
-<<<<<<< HEAD
-        window = AdaptiveRule(AdaptiveWindow(rule="adaptive")).levels(deviation)
-=======
         window = AdaptiveRule(AdaptiveWindow(rule="adaptive", high=0.5)).levels(deviation)
->>>>>>> 3a2294c (The selection benchmark asks the policy for windows and picks)
         sample(window.candidates(deviation), 50, seed=1)
     return fixed.seconds, adaptive.seconds
 
