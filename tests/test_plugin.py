@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -9,9 +10,16 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from pydantic import ValidationError
 
+from lamflow.config.kinds import Kind
+from lamflow.data.graph import Key
+from lamflow.ops.merge import merge
+from lamflow.superops.steps import add
 from tests.conftest import ROOT
 
 STUDY = """\
@@ -107,3 +115,44 @@ def test_without_it_the_engine_is_unknown(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "shaker" in done.stderr
     assert "lammps" in done.stderr  # those that there are
+
+
+CENSUS = STUDY[: STUDY.index("train:")] + "label: {engine: emt}\nworkflow: census\nsmallest: 2\n"
+
+
+def test_a_kind_of_workflow_runs_is_resumed_planned_and_rendered(environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "census.yaml").write_text(CENSUS)
+    assert "good" in lamflow(environment, "check", "census.yaml", cwd=tmp_path)
+    assert '"smallest"' in lamflow(environment, "schema", cwd=tmp_path)
+    assert "count" in lamflow(environment, "plan", "census.yaml", cwd=tmp_path)
+    manifest = yaml.safe_load(lamflow(environment, "render", "census.yaml", cwd=tmp_path))
+    assert [step[0]["name"] for step in manifest["spec"]["templates"][0]["steps"]] == ["census-count"]
+    said = lamflow(environment, "run", "census.yaml", cwd=tmp_path)
+    assert "24 atoms counted" in said
+    assert (tmp_path / "runs" / "shaken" / "census.txt").read_text() == "Cu 24"
+    assert "24 atoms counted" in lamflow(environment, "resume", "runs/shaken", cwd=tmp_path)
+    assert "count" in lamflow(environment, "status", "runs/shaken", cwd=tmp_path)
+
+
+def test_what_a_kind_forgets_is_said(environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "census.yaml").write_text(CENSUS.replace("smallest: 2", "smalest: 2"))
+    done = subprocess.run(
+        [environment / "python", "-m", "lamflow", "check", "census.yaml"], cwd=tmp_path, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, "did you mean 'smallest'?" in done.stderr) == (2, True)
+    for field in dataclasses.fields(Kind):
+        if field.default is dataclasses.MISSING:
+            given: dict[str, Any] = {other.name: None for other in dataclasses.fields(Kind) if other.name != field.name}
+            with pytest.raises(TypeError, match=field.name):
+                Kind(**given)
+
+
+def test_what_a_step_forgets_is_said() -> None:
+    with pytest.raises(TypeError, match=r"step merge: lamflow.ops.merge:merge needs \['input', 'iteration'\]"):
+        add("merge", merge, writes={name: name for name in merge.artifacts})
+    with pytest.raises(TypeError, match=r"step merge: lamflow.ops.merge:merge needs \['train', 'heldout'"):
+        add("merge", merge, writes={"train": "x"}, input=Key(key="input"), iteration=1)
+    ports = {"input": Key(key="input"), "iteration": 1, "reads_nothing": Key(key="y")}
+    with pytest.raises(ValidationError, match="reads_nothing"):
+        add("merge", merge, writes={name: name for name in merge.artifacts}, **ports)

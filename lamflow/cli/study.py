@@ -162,7 +162,7 @@ def doctor_cluster(file: Path | None) -> None:
 
 
 def _schema_text() -> str:
-    from lamflow.config import Config
+    from lamflow.config.kinds import study_schema
 
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **study_schema()}
     return json.dumps(document, indent=1)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
 from lamflow.errors import InputError
 
 GROUP = "lamflow.workflows"
@@ -85,3 +87,18 @@ def kind_named(name: str) -> Kind:
     if isinstance(kind, str):
         raise InputError(f"workflow {name!r} cannot be used: {kind}")
     return kind
+
+
+def study_schema() -> dict[str, Any]:
+    """The JSON Schema of a study of any kind that is installed; `workflow` says which of them it has to be."""
+    usable = [kind for kind in kinds().values() if isinstance(kind, Kind)]
+    schemas, definitions = models_json_schema([(kind.settings, "validation") for kind in usable])
+    document: dict[str, Any] = {"title": "Study", "anyOf": [], **definitions}
+    for kind in usable:
+        reference = schemas[kind.settings, "validation"]
+        section = document["$defs"][reference["$ref"].rsplit("/", 1)[1]]
+        section["properties"]["workflow"] |= {"const": kind.name}
+        if kind.name != DEFAULT:
+            section["required"] = ["workflow", *section.get("required", [])]
+        document["anyOf"].append(reference)
+    return document

@@ -39,7 +39,7 @@ class Timing:
 
 def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:
     """The record of a round of learning or training that has been carried out, from the run's `folder`."""
-    iteration = _gathered(graph, folder, past, timing)
+    iteration = gather_round(graph, folder, past, timing)
     return iteration.model_copy(update={"variant": chosen_variant(iteration.models, study.train.speed_tolerance)})
 
 
@@ -50,7 +50,7 @@ def gather_evaluation(
     file = folder / iteration_key(graph.round) / "evaluation" / "evaluation.json"
     model = study.evaluate.model_file
     return Evaluation(
-        **dict(_gathered(graph, folder, past, timing)),
+        **dict(gather_round(graph, folder, past, timing)),
         engine=study.evaluate.engine,
         model=study.evaluate.title,
         sha256=file_hash(model) if model is not None else "",
@@ -58,8 +58,8 @@ def gather_evaluation(
     )
 
 
-def _gathered(graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:
-    """What the steps of a round have left, whatever its kind."""
+def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:
+    """What the steps that lamflow has itself have left of a round, whatever its kind."""
     files = folder / iteration_key(graph.round)
     models = [ModelResult.read(path) for path in sorted(files.glob("models/*/model.json"), key=_number)]
     explored = [Explored.read(path) for path in sorted(files.glob("explored/*/explored.json"))]
