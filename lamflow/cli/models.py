@@ -21,10 +21,11 @@ def evaluate(file: Path, model: Path | None, head: str | None, to: Path | None) 
     from lamflow.driver import loop
     from lamflow.driver.prepare import examine
     from lamflow.driver.pretrained import fetched
+    from lamflow.driver.references import resolved
     from lamflow.driver.rundir import RunDirectory
     from lamflow.driver.study import RunResult, as_evaluation
 
-    study = as_evaluation(fetched(load(file, DataStudy)), model, head)
+    study = as_evaluation(resolved(fetched(load(file, DataStudy)))[0], model, head)
     for warning in examine(study):
         print(f"warning: {warning}")
     folder = to or Path("runs") / f"{study.name}-evaluate"

@@ -65,6 +65,8 @@ class EngineSettings(Section):
 class TrainerSettings(EngineSettings):
     """What every trainer is told."""
 
+    model_file_name: ClassVar[str | None] = None
+    """Name of the file in a trained model's folder that other trainings can start from; None if there is none."""
     multitask: ClassVar[bool] = False
     """The engine trains models with several heads."""
     offers: ClassVar[frozenset[str]] = frozenset()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from lamflow.config.references import RunAddress
 from lamflow.config.section import InputFile, Section
 
 RANDOM = "RANDOM"
@@ -14,7 +15,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class PretrainedModel(Section):
-    """A model file, named in one of four ways. What is not a file is fetched once, checked, and kept in a cache."""
+    """A model file, named in one of five ways. What is not a file is fetched once, checked, and kept in a cache."""
 
     file: InputFile | None = None
     """A file on this machine."""
@@ -24,6 +25,10 @@ class PretrainedModel(Section):
     """An object like `s3://BUCKET/KEY` in the object store of `cluster.s3`."""
     name: str | None = None
     """A name in your list of models; `lamflow models list` shows it."""
+    run: RunAddress | None = None
+    """A run that has trained models, which must have ended."""
+    model: Literal["best"] | Annotated[int, Field(ge=0)] = "best"
+    """Of a `run`: the model of its last iteration with the smallest held-out force RMSE, or the one with this number."""
     sha256: Sha256 | None = None
     """What the file must hash to; needed for a `url`, checked wherever it is given."""
     head: str | None = None
@@ -31,9 +36,9 @@ class PretrainedModel(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [key for key in ("file", "url", "s3", "name") if getattr(self, key) is not None]
+        given = [key for key in ("file", "url", "s3", "name", "run") if getattr(self, key) is not None]
         if len(given) != 1:
-            raise ValueError(f"give one of file, url, s3 and name, not {' and '.join(given) or 'none of them'}")
+            raise ValueError(f"give one of file, url, s3, name and run, not {' and '.join(given) or 'none of them'}")
         if self.url is not None and self.sha256 is None:
             raise ValueError("a url needs the sha256 of what it should give")
         return self

@@ -65,13 +65,14 @@ def rebuilt(value: Any, change: Callable[[Any], Any]) -> Any:
 
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
     """A path written in a configuration file is relative to that file."""
-    path = _absolute(path, info)
+    path = absolute(path, info)
     if info.context and info.context.get("check_files", False) and not expand(path).exists():
         raise ValueError(f"no such file: {path}")
     return path
 
 
-def _absolute(path: Path, info: ValidationInfo) -> Path:
+def absolute(path: Path, info: ValidationInfo) -> Path:
+    """A path that was written in a study, relative to the folder of its file."""
     root: Any = (info.context or {}).get("root")
     path = path.expanduser() if str(path).startswith("~") else path
     return path if root is None or path.is_absolute() or str(path).startswith("$") else Path(root) / path
@@ -83,33 +84,33 @@ def _no_folder(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
-def _matched(given: Any, info: ValidationInfo) -> Any:
+def matched_files(given: Any, info: ValidationInfo) -> Any:
     """Files for the patterns in a list of them; a pattern that nothing matches stays as it is."""
     if not isinstance(given, list):
         return given
     found: list[Any] = []
     for item in given:
-        if not isinstance(item, str) or not set(item) & set("*?[") or expand(_absolute(Path(item), info)).exists():
+        if not isinstance(item, str) or not set(item) & set("*?[") or expand(absolute(Path(item), info)).exists():
             found.append(item)
             continue
         parts = Path(item).parts
         plain = next(place for place, part in enumerate(parts) if set(part) & set("*?["))
         folder, pattern = Path(*parts[:plain]), str(Path(*parts[plain:]))
-        matches = sorted(expand(_absolute(folder, info)).glob(pattern))
-        here = expand(_absolute(folder, info))
+        matches = sorted(expand(absolute(folder, info)).glob(pattern))
+        here = expand(absolute(folder, info))
         found += [str(folder / match.relative_to(here)) for match in matches] or [item]
     return found
 
 
 def _as_text(path: str, info: ValidationInfo) -> str:
-    return path if path.startswith("$") else str(_absolute(Path(path), info).absolute())
+    return path if path.startswith("$") else str(absolute(Path(path), info).absolute())
 
 
 InputFolder = Annotated[Path, AfterValidator(_beside_the_file)]
 """A file or folder that must exist when the configuration is loaded; it travels with the run."""
 InputFile = Annotated[Path, AfterValidator(_beside_the_file), AfterValidator(_no_folder)]
 """A file that must exist when the configuration is loaded; it travels with the run."""
-InputFiles = Annotated[list[InputFolder], BeforeValidator(_matched)]
+InputFiles = Annotated[list[InputFolder], BeforeValidator(matched_files)]
 """Files or folders, or patterns like `frames/*.extxyz` that are looked up when the configuration is loaded."""
 MountedFolder = Annotated[str, AfterValidator(_as_text)]
 """A folder that is there where it is used, and never copied."""

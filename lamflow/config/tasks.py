@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from lamflow.config.engines import LabelerSettings
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.pretrained import RANDOM
-from lamflow.config.section import InputFiles, Name, Section
+from lamflow.config.references import InputData
+from lamflow.config.section import Name, Section
 
 TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$")]
 """Letters, digits, '-' and '_', at most 60: heads of public models are called like `Domains_Alloy`."""
@@ -21,8 +22,9 @@ LabelName = Literal["energy", "forces", "virial", "stress"]
 class Start(Section):
     """The labeled data that the first models are trained on."""
 
-    data: InputFiles = Field(default_factory=list)
-    """Labeled data that exist: deepmd/npy folders, extxyz, OUTCAR, ASE databases, any format of dpdata."""
+    data: InputData = Field(default_factory=list)
+    """Labeled data that exist: deepmd/npy folders, extxyz, OUTCAR, ASE databases, any format of dpdata;
+    `{run: runs/first, data: train}` takes those of another run."""
     format: str | None = None
     """dpdata's or ASE's name of the format, for files whose name does not tell."""
     keys: dict[LabelName, str] = Field(default_factory=dict)
@@ -40,7 +42,7 @@ class Start(Section):
 class Heldout(Section):
     """Labeled data that are never trained on. Every model is judged on them before it may explore."""
 
-    data: InputFiles = Field(default_factory=list)
+    data: InputData = Field(default_factory=list)
     """Labeled data that exist, as in `start`."""
     format: str | None = None
     keys: dict[LabelName, str] = Field(default_factory=dict)

@@ -365,6 +365,14 @@ class History(Result):
     iterations: list[Iteration]
 
 
+class Reference(Part):
+    """What a run has taken from another one, with a hash of its content."""
+
+    run: str
+    what: str
+    sha256: str
+
+
 class Run(Result):
     """run.json: what a run is. Its progress is in the iterations' own records."""
 
@@ -374,5 +382,7 @@ class Run(Result):
     created: str
     fingerprint: str
     versions: dict[str, str]
+    references: list[Reference] = Field(default_factory=list)
+    """What was taken from other runs when this one began."""
     state: Literal["running", "stopped", "failed", "converged", "ended"]
     message: str = ""

@@ -24,6 +24,7 @@ from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.prepare import SETTINGS, fingerprint, frozen, prepare
 from lamflow.driver.pretrained import fetched
+from lamflow.driver.references import resolved
 from lamflow.driver.rundir import GRAPH, RECORD, RunDirectory, full_disk
 from lamflow.errors import LamflowError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
@@ -90,12 +91,12 @@ def begin(study: DataStudy | None, directory: RunDirectory, executor: Executor, 
     if study is None:
         directory.run()
         return directory.config()
-    study = fetched(study)
+    study, references = resolved(fetched(study))
     if directory.exists():
         _accept(study, directory, executor, redo)
         return study
     executor.check_requirements(study)
-    prepare(study, directory, executor.capacity.slots("label", study.pods.label))
+    prepare(study, directory, executor.capacity.slots("label", study.pods.label), references)
     executor.persist(file for file in directory.store_files() if file != directory.record)
     executor.persist([directory.record])
     return study

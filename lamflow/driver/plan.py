@@ -11,6 +11,7 @@ from lamflow.data import Frame
 from lamflow.data.graph import Graph, Resources, Step
 from lamflow.data.results import Iteration
 from lamflow.driver.prepare import frames_of, label_jobs
+from lamflow.driver.references import resolved
 from lamflow.driver.start_data import start_items
 from lamflow.flow.kinds import kind_of
 from lamflow.policy.simulations import PlannedSimulation, plan_simulations
@@ -76,6 +77,7 @@ def plan(study: DataStudy, done: Sequence[Iteration] = (), capacity: Capacity | 
 
     Reads and builds all structures and data, so it finds what is wrong with them. Raises InputError.
     """
+    study, _ = resolved(study)
     capacity, kind = capacity or LocalCapacity.of_this_machine(), kind_of(study)
     structures = {settings.name: frames_of(settings, study) for settings in study.structures}
     start = sum(len(structures[name]) for names in study.labeled_first.values() for name in names)

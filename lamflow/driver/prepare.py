@@ -15,6 +15,7 @@ from typing import Any
 
 from lamflow.config.engines import ExplorerSettings, LabelerSettings
 from lamflow.config.installed import engine_packages
+from lamflow.config.references import files_of
 from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand, rebuilt
 from lamflow.config.seeds import child_seed
@@ -26,9 +27,10 @@ from lamflow.data.dataset import Origin, write_dataset
 from lamflow.data.io import read_structures
 from lamflow.data.packed import PackedFrames
 from lamflow.data.provenance import PACKAGES, versions
-from lamflow.data.results import Run
+from lamflow.data.results import Reference, Run
 from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, write_whole
 from lamflow.driver.pretrained import fetched
+from lamflow.driver.references import resolved
 from lamflow.driver.rundir import FOLDERS, RunDirectory
 from lamflow.driver.start_data import check_start, read_start
 from lamflow.engines import registry
@@ -46,7 +48,7 @@ ENGINE_SECTIONS = ("train", "stages", "label", "tasks", "model")
 """Sections whose files the engines open; other files are read here, once."""
 
 
-def prepare(config: DataStudy, directory: RunDirectory, slots: int) -> None:
+def prepare(config: DataStudy, directory: RunDirectory, slots: int, references: Sequence[Reference] = ()) -> None:
     """Fill the store of a new run. run.json is written last, so a preparation that was cut off is done again.
 
     Raises InputError for data or structures that cannot be used, StateError for a folder that holds something else.
@@ -75,6 +77,7 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int) -> None:
         name=config.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         fingerprint=fingerprint(config),
+        references=list(references),
         versions=versions((*PACKAGES, *engine_packages())),
         state="running",
     ).save(directory.record)
@@ -117,7 +120,9 @@ def fingerprint(config: DataStudy) -> str:
     """Changes when a setting, or the content of a file, does that cannot change once a run has begun."""
     plain = config.model_dump(mode="json", include={"name", "seed", "elements", "structures", "data_format"})
     files = [expand(file) for settings in config.structures for file in settings.files]
-    files += [expand(file) for part in config.parts for data in (part.start, part.heldout) for file in data.data]
+    files += [
+        expand(file) for part in config.parts for data in (part.start, part.heldout) for file in files_of(data.data)
+    ]
     for section in plain["structures"]:
         section.pop("files", None)
     for part in config.parts:
@@ -227,6 +232,7 @@ def inspect_inputs(config: DataStudy) -> Inspection:
 
     Crystals are built only for label engines that refuse some structures. Raises InputError for what cannot be used.
     """
+    config, _ = resolved(config)
     built = any(_refusing(settings) for settings in labelers(config))
     sets = [each for each in config.structures if each.files or (built and each.crystal is not None)]
     structures = {settings.name: frames_of(settings, config) for settings in sets}

@@ -36,7 +36,9 @@ def fetched(config: DataStudy, *, only_if_here: bool = False) -> DataStudy:
     """
 
     def change(value: Any) -> PretrainedModel | None:
-        return _fetched(value, config.cluster, only_if_here) if isinstance(value, PretrainedModel) else None
+        if not isinstance(value, PretrainedModel) or value.run is not None:  # see references.py
+            return None
+        return _fetched(value, config.cluster, only_if_here)
 
     found: DataStudy = rebuilt(config, change)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lamflow.config.references import files_of
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.config.section import expand
 from lamflow.config.tasks import Heldout, Start
@@ -60,7 +61,7 @@ def read_start(study: DataStudy) -> StartData:
     data = StartData({"train": [], "heldout": []}, [])
     for part in study.parts:
         for role, section in (("train", part.start), ("heldout", part.heldout)):
-            for file in section.data:
+            for file in files_of(section.data):
                 reading = read_source(
                     expand(file), section.format, {str(name): key for name, key in section.keys.items()}
                 )

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamflow.config import load, parse
+from lamflow.config.references import files_of
 from lamflow.errors import InputError
 from tests.conftest import STUDY
 
@@ -155,7 +156,7 @@ def test_patterns_of_files_are_looked_up_beside_the_configuration(
     text = STUDY.replace("start: {label: [rattled]}", 'start: {data: ["a*.extxyz", "b[1].extxyz", "$HERE/a2*"]}')
     start = parse(text, root=tmp_path).start
     assert start is not None
-    assert [file.name for file in start.data] == ["a1.extxyz", "a2.extxyz", "b[1].extxyz", "a2.extxyz"]
+    assert [file.name for file in files_of(start.data)] == ["a1.extxyz", "a2.extxyz", "b[1].extxyz", "a2.extxyz"]
     assert str(start.data[-1]) == "$HERE/a2.extxyz", "what a variable holds is not written down"
     assert "no such file" in problems(text.replace("a*", "c*"), tmp_path)
 

@@ -79,6 +79,7 @@ class Variant(Section):
 class DeepmdTraining(TrainerSettings):
     """Train with DeePMD-kit's PyTorch backend (`dp --pt train`)."""
 
+    model_file_name: ClassVar[str | None] = "model.pt"
     multitask: ClassVar[bool] = True
     offers: ClassVar[frozenset[str]] = frozenset({"lammps", "batched"})
     engine: Literal["deepmd"]

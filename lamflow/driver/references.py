@@ -1,0 +1,128 @@
+"""What a study takes from other runs: looked up, checked and hashed once, when a run begins."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from lamflow.config.kinds import kind_named
+from lamflow.config.pretrained import PretrainedModel
+from lamflow.config.references import RunData
+from lamflow.config.schema import DataStudy, TrainingStudy
+from lamflow.config.section import rebuilt
+from lamflow.config.tasks import Heldout, Start
+from lamflow.data.results import Iteration, ModelResult, Reference
+from lamflow.data.store import HELDOUT, TRAIN, content_hash, file_hash, iteration_key
+from lamflow.driver.run_location import RunLocation, mirror
+from lamflow.driver.rundir import RunDirectory
+from lamflow.errors import InputError, StateError
+
+ENDED = ("converged", "ended")
+
+
+def resolved(study: DataStudy) -> tuple[DataStudy, list[Reference]]:
+    """`study` with files in the place of references to runs, and what they were.
+
+    Raises InputError for a run that is missing, that has not ended, or that has not what is wanted.
+    """
+    references: list[Reference] = []
+
+    def change(value: Any) -> Any:
+        if isinstance(value, PretrainedModel) and value.run is not None:
+            model, reference = _model(value, value.run)
+            references.append(reference)
+            return model
+        if isinstance(value, Start | Heldout) and any(isinstance(item, RunData) for item in value.data):
+            data: list[Any] = []
+            for item in value.data:
+                if not isinstance(item, RunData):
+                    data.append(item)
+                    continue
+                folders, reference = _data(item)
+                data += folders
+                references.append(reference)
+            return value.model_copy(update={"data": data})
+        return None
+
+    changed: DataStudy = rebuilt(study, change)
+    return changed, references
+
+
+def _model(model: PretrainedModel, run: str) -> tuple[PretrainedModel, Reference]:
+    """The file of a model that a run has trained."""
+    directory = _ended(run)
+    study = directory.config()
+    if not isinstance(study, TrainingStudy):
+        raise InputError(f"{run}: a run of workflow {study.workflow} has no models")
+    name = study.train.model_file_name
+    if name is None:
+        raise InputError(f"{run}: its models are of engine {study.train.engine!r}, and nothing can start from them")
+    number, result = _chosen(run, directory.iterations(), model.model)
+    key = f"{iteration_key(number)}/models/{result.index}"
+    file = _brought(run, directory, f"{key}/") / key / name
+    if not file.is_file():
+        raise InputError(f"{run}: model {result.index} of iteration {number} has no {name}: it is lost or incomplete")
+    sha256 = file_hash(file)
+    if model.sha256 is not None and model.sha256 != sha256:
+        raise InputError(f"{run}: the sha256 of {key}/{name} is {sha256}, not {model.sha256} as wanted")
+    found = PretrainedModel(file=file, head=model.head, sha256=sha256)
+    return found, Reference(run=run, what=f"model {result.index} of iteration {number}", sha256=sha256)
+
+
+def _chosen(run: str, iterations: list[Iteration], wanted: str | int) -> tuple[int, ModelResult]:
+    """Number of the newest iteration with models, and the model of it that is wanted."""
+    last = next((item for item in reversed(iterations) if item.models), None)
+    if last is None:
+        raise InputError(f"{run}: the run has trained no models")
+    usable = [model for model in last.models if not model.failed]
+    if isinstance(wanted, int):
+        match = [model for model in usable if model.index == wanted]
+        if not match:
+            raise InputError(f"{run}: there is no usable model {wanted}; there are {[m.index for m in usable]}")
+        return last.number, match[0]
+    judged = [model for model in usable if model.errors and (not last.variant or model.variant == last.variant)]
+    if not judged:
+        raise InputError(f"{run}: no model of iteration {last.number} is usable")
+    return last.number, min(judged, key=lambda model: model.errors.force_rmse if model.errors else 0.0)
+
+
+def _data(reference: RunData) -> tuple[list[Path], Reference]:
+    """Folders of the data sets of a run."""
+    directory = _ended(reference.run)
+    key = TRAIN if reference.data == "train" else HELDOUT
+    folder = _brought(reference.run, directory, f"{key}/") / key
+    folders = [part for part in sorted(folder.glob("[0-9]*")) if any(part.rglob("type.raw"))]
+    if not folders:
+        raise InputError(f"{reference.run}: the run has no data to {'train on' if key == TRAIN else 'hold out'}")
+    digest = hashlib.sha256("".join(content_hash(part) for part in folders).encode()).hexdigest()
+    return folders, Reference(run=reference.run, what=f"data: {reference.data}", sha256=digest)
+
+
+def _ended(run: str) -> RunDirectory:
+    """The folder of a run, or the mirror of one that lives in an object store. Raises InputError."""
+    try:
+        if run.startswith("s3://"):
+            cache = Path(os.environ.get("LAMFLOW_CACHE") or Path.home() / ".cache" / "lamflow") / "runs"
+            directory = RunDirectory(cache / hashlib.sha256(run.encode()).hexdigest()[:16])
+            mirror(directory, RunLocation.at(run, directory.path).store())
+        else:
+            directory = RunDirectory(Path(run))
+        record = directory.run()
+    except StateError as error:
+        raise InputError(f"{run}: {error}") from error
+    if record.state not in ENDED:
+        raise InputError(
+            f"{run}: this run is {record.state}, and only what a run has come to in the end can be taken from it; "
+            "finish it with `lamflow resume`, or name a file of it"
+        )
+    kind_named(record.workflow)
+    return directory
+
+
+def _brought(run: str, directory: RunDirectory, key: str) -> Path:
+    """The folder of a run with all that lies below `key`."""
+    if run.startswith("s3://"):
+        mirror(directory, RunLocation.at(run, directory.path).store(), key, whole=True)
+    return directory.path
