@@ -72,7 +72,7 @@ def migrate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="param.json, input.json, … of another program.")],
     machine: Annotated[Path | None, typer.Option("--machine", help="DP-GEN's machine.json.")] = None,
     source: Annotated[
-        str | None, typer.Option("--from", help="dpgen, dpgen2, pfd or dpclean; recognised by its keys if absent.")
+        str | None, typer.Option("--from", help="dpgen, dpgen2, pfd, dpclean or lamflow; told by its keys if absent.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The YAML; FILE with .yaml if absent.")] = None,
 ) -> None:

@@ -11,7 +11,7 @@ from lamflow.migrate.dpgen_training import trained
 from lamflow.migrate.keys import Keys, is_comment
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.selection import bad_box, filters
-from lamflow.migrate.structures import with_format
+from lamflow.migrate.structures import isolated, with_format
 from lamflow.migrate.translate import data_files, heldout, listed, one_of_several
 from lamflow.migrate.typemap import check_masses, of_study, symbols
 
@@ -101,7 +101,10 @@ def _structures(keys: Keys, place: Place) -> list[Spec]:
     for number, patterns in enumerate(listed(keys.take("sys_configs", to="structures"))):
         files = [path for item in listed(patterns) for path in place.files(prefix, item)]
         if files:
-            made.append(with_format({"name": f"sys-{number}", "files": files}, format, place, keys.notes))
+            spec = with_format({"name": f"sys-{number}", "files": files}, format, place, keys.notes)
+            if keys.take("model_devi_nopbc"):
+                spec = isolated(spec, place, keys.notes, "model_devi_nopbc")
+            made.append(spec)
     if "sys_configs_prefix" in keys:
         keys.notes.add("translated", "sys_configs_prefix", "structures: paths")
     if "init_data_prefix" in keys:
@@ -159,8 +162,10 @@ def _select(keys: Keys, stages: Sequence[Spec]) -> Spec:
 def _budget(keys: Keys, jobs: int) -> Spec:
     made: Spec = {"iterations": jobs + 1}
     failed = keys.take("ratio_failed", "fp_ratio_failed", to="budget.failed_labels")
-    if failed is not None:
-        made["failed_labels"] = float(failed)
+    if failed is None:
+        failed = 0.05
+        keys.notes.add("translated", "ratio_failed = 0.05 (DP-GEN's default)", "budget.failed_labels")
+    made["failed_labels"] = float(failed)
     return made
 
 
@@ -192,14 +197,15 @@ def _rest(keys: Keys) -> None:
     keys.take("model_devi_dt", to="stages: timestep")
     keys.lose("vsc", "model_devi_max_iter", "calypso_input_path", why="every search says it itself")
     keys.lose("init_batch_size", "sys_batch_size", why="one batch size holds: train.input.training.data.batch_size")
-    keys.lose("model_devi_skip", why="frames are written from `every` steps on")
+    skipped = "the first frames of a trajectory are candidates too" if keys.raw.get("model_devi_skip") else ""
+    keys.lose("model_devi_skip", why=skipped or "frames are written from `every` steps on")
     keys.lose("model_devi_clean_traj", "model_devi_merge_traj", why="trajectories are never kept; candidates always")
     keys.lose("fp_task_min", why="every iteration trains on what was labeled")
     keys.lose("fp_accurate_threshold", "fp_accurate_soft_threshold", why="see converge.accurate")
     keys.lose("one_h5", "dp_train_skip_neighbor_stat", "detailed_report_make_fp", why="lamflow does it its own way")
     keys.lose("model_devi_activation_func", why="see train.variants")
     keys.lose("srtab_file_path", why="see train.files")
-    keys.lose("mlp_engine", "model_devi_nopbc", "model_devi_plumed_path", "lmp_neigh_modify_one")
+    keys.lose("mlp_engine", "model_devi_plumed_path", "lmp_neigh_modify_one")
     keys.take("model_devi_plumed", to="stages: plumed")
     for key in ("model_devi_taut", "model_devi_taup"):
         keys.take(key, to="stages: thermostat_time, barostat_time")

@@ -14,7 +14,7 @@ from lamflow.migrate.fp import fp_engine
 from lamflow.migrate.keys import Keys, Notes, is_comment
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.selection import dpgen2_filters, filters, pick
-from lamflow.migrate.structures import with_format
+from lamflow.migrate.structures import isolated, with_format
 from lamflow.migrate.task_groups import group
 from lamflow.migrate.translate import TENTH, data_files, heldout, listed
 from lamflow.migrate.typemap import check_masses, of_study, symbols, without_elements
@@ -29,6 +29,10 @@ SITE = (
     "parallelism",
     "lebesgue_context_config",
 )
+
+
+SAID = ("template_slice_config", "continue_on_success_ratio")
+"""Keys of a step's configuration that have notes of their own."""
 
 
 def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
@@ -61,6 +65,9 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     made["converge"] = converge
     count = sum(stage.get("max_iterations", 10) for stage in stages)
     made["budget"] = {"iterations": count + 1}
+    failed = tolerated(keys)
+    made["budget"] |= {"failed_labels": failed["fp"]} if "fp" in failed else {}
+    made["select"] |= {"max_failed": failed["explore"]} if "explore" in failed else {}
     made["pods"] = pods(keys)
     keys.lose(*SITE, why="where pods run is for `cluster:` and `pods:`")
     return {key: value for key, value in made.items() if value not in ({}, None, [])}
@@ -124,7 +131,7 @@ def configurations(explore: Keys, place: Place, elements: Sequence[str]) -> list
         spec: Spec = {"name": f"conf-{number}", "files": files or [place.path("confs")]}
         spec = with_format(spec, own.take("fmt", to="structures: format", default="auto"), place, own.notes)
         if own.take("remove_pbc"):
-            own.notes.add("lost", own.name("remove_pbc"), why="give files without a cell, in extxyz for example")
+            spec = isolated(spec, place, own.notes, own.name("remove_pbc"))
         made.append(spec)
     return made
 
@@ -256,6 +263,22 @@ def as_errors(window: Spec, notes: Notes) -> Spec:
     return errors
 
 
+def tolerated(keys: Keys) -> dict[str, float]:
+    """Fractions of labels (fp) and explorations that may fail, by the success ratios of their steps."""
+    steps = keys.raw.get("step_configs")
+    fractions: dict[str, float] = {}
+    for name, to in (("fp", "budget.failed_labels"), ("explore", "select.max_failed")):
+        config = steps.get(f"run_{name}_config") if isinstance(steps, dict) else None
+        ratio = config.get("continue_on_success_ratio") if isinstance(config, dict) else None
+        if ratio is not None:
+            fractions[name] = round(1 - float(ratio), 10)
+            key = f"step_configs.run_{name}_config.continue_on_success_ratio"
+            keys.notes.add(
+                "changed", key, to, f"{float(ratio):g} must succeed there: {fractions[name]:g} may fail here"
+            )
+    return fractions
+
+
 def pods(keys: Keys) -> Spec:
     """What step_configs say that lamflow can say too."""
     made: Spec = {}
@@ -282,7 +305,7 @@ def pods(keys: Keys) -> Spec:
         if pod and kind:
             made[kind] = pod
             steps.notes.add("translated", f"step_configs.{name}", f"pods.{kind}: {', '.join(pod)}")
-        left = [key for key in config if not is_comment(key) and key != "template_slice_config"]
+        left = [key for key in config if not is_comment(key) and key not in SAID]
         if left:
             steps.notes.add(
                 "lost",

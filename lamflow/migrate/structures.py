@@ -49,6 +49,28 @@ def _named(spec: Spec, format: str, place: Place, notes: Notes) -> Spec:
     return {**spec, "files": [target]}
 
 
+def isolated(spec: Spec, place: Place, notes: Notes, key: str) -> Spec:
+    """The set without cells, written anew as extxyz; as it is, with a note, where its files are not here."""
+    images: list[Any] = []
+    try:
+        for file in spec["files"]:
+            known = place.written.get(str(file))
+            frames = [] if known else read_structures(place.target / file, spec.get("format"))
+            images += read_text(known) if known else [frame.to_ase() for frame in frames]
+    except InputError:
+        notes.add("lost", key, why="the files are not here: give files without a cell, in extxyz for example")
+        return spec
+    for atoms in images:
+        atoms.set_pbc(False)
+        atoms.set_cell(None)
+    text = io.StringIO()
+    write(text, images, format="extxyz")
+    target = f"{spec['name']}.extxyz"
+    place.written[target] = text.getvalue()
+    notes.add("changed", key, "structures: files", f"the structures without their cells were written to {target}")
+    return {**{name: value for name, value in spec.items() if name != "format"}, "files": [target]}
+
+
 def _by_type_map(path: Path, format: str, elements: Sequence[str]) -> list[Any]:
     """Structures whose types are numbers in a type map, as ASE's atoms. Raises InputError."""
     import dpdata

@@ -615,3 +615,28 @@ def test_a_study_without_stages_of_the_grammar_of_before(place: Path) -> None:
     spec = parse(migration.text, "new.yaml", place, kind=Study, files=False).model_dump()
     assert (spec["workflow"], spec["budget"]["labels"]) == ("training", 9)
     assert "select" in notes(migration, "lost")
+
+
+def test_structures_lose_their_cells(place: Path) -> None:
+    files = {"type": "file", "prefix": "start", "files": ["*/POSCAR"], "fmt": "vasp/poscar", "remove_pbc": True}
+    group = {**DPGEN2["explore"]["stages"][0][0], "ens": "nvt"}
+    for raw, name in (
+        (dpgen2(explore={"configurations": [files], "stages": [[group]]}), "conf-0.extxyz"),
+        (dpgen(model_devi_nopbc=True, model_devi_jobs=[{**WALK, "ensemble": "nvt"}]), "sys-0.extxyz"),
+    ):
+        migration, spec = study(place, raw)
+        assert spec["structures"][0]["files"] == [name]
+        assert not any(atoms.pbc.any() for atoms in read(place / name, index=":"))
+        assert "without their cells" in notes(migration, "changed")
+
+
+def test_what_may_fail_is_what_may_fail_there(place: Path) -> None:
+    _, spec = study(place, dpgen(ratio_failed=None))
+    assert spec["budget"]["failed_labels"] == 0.05, "DP-GEN's default"
+    steps = {
+        "run_fp_config": {"continue_on_success_ratio": 0.9},
+        "run_explore_config": {"continue_on_success_ratio": 0.7},
+    }
+    migration, spec = study(place, {**DPGEN2, "step_configs": steps})
+    assert (spec["budget"]["failed_labels"], spec["select"]["max_failed"]) == (0.1, 0.3)
+    assert "0.9 must succeed there: 0.1 may fail here" in notes(migration, "changed")

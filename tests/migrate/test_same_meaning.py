@@ -236,7 +236,7 @@ def in_explore(old: Any, spec: Spec, note: Note) -> bool:
 
 
 RULES: list[tuple[str, Callable[[Any, Spec, Note], bool]]] = [
-    (r"\(dpgen2's default\)", default),
+    (r"\((dpgen2|DP-GEN)'s default\)", default),
     (r"(Split|split)$", split),
     (r"\.fmt$", formats),
     (r"(ens|ensemble)$", ensemble),
