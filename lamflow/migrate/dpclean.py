@@ -34,7 +34,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     made["start"] = {"data": data or [place.path("dataset")]}
     made["heldout"] = {"data": held} if held else dict(TENTH)
     spec: Spec = {"engine": "deepmd", "models": 1}
-    spec |= training(params, "train.params", place, keys.notes, elements)
+    spec |= training(params, "train.params", place, keys.notes, elements, follows=True)
     backend = (train.raw.get("optional_args") or {}).get("backend", keys.take("backend", default="pt"))
     train.take("optional_args")
     if backend != "pt":

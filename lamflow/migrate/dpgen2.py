@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,28 +10,14 @@ from lamflow.migrate.commands import lammps_command
 from lamflow.migrate.crystals import NORMAL, crystal, said
 from lamflow.migrate.dpgen2_training import trained
 from lamflow.migrate.fp import fp_engine
-from lamflow.migrate.keys import Keys, Notes, is_comment
+from lamflow.migrate.keys import Keys, Notes
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.selection import dpgen2_filters, filters, pick
+from lamflow.migrate.step_configs import SITE, pods, tolerated
 from lamflow.migrate.structures import isolated, with_format
 from lamflow.migrate.task_groups import group
 from lamflow.migrate.translate import TENTH, data_files, heldout, listed
 from lamflow.migrate.typemap import check_masses, of_study, symbols, without_elements
-
-SITE = (
-    "dflow_config",
-    "dflow_s3_config",
-    "bohrium_config",
-    "default_step_config",
-    "upload_python_packages",
-    "upload_python_package",
-    "parallelism",
-    "lebesgue_context_config",
-)
-
-
-SAID = ("template_slice_config", "continue_on_success_ratio")
-"""Keys of a step's configuration that have notes of their own."""
 
 
 def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
@@ -261,55 +246,3 @@ def as_errors(window: Spec, notes: Notes) -> Spec:
                 "changed", f"explore.convergence.level_f_{'lo' if key == 'low' else 'hi'}", f"select.window.{key}", why
             )
     return errors
-
-
-def tolerated(keys: Keys) -> dict[str, float]:
-    """Fractions of labels (fp) and explorations that may fail, by the success ratios of their steps."""
-    steps = keys.raw.get("step_configs")
-    fractions: dict[str, float] = {}
-    for name, to in (("fp", "budget.failed_labels"), ("explore", "select.max_failed")):
-        config = steps.get(f"run_{name}_config") if isinstance(steps, dict) else None
-        ratio = config.get("continue_on_success_ratio") if isinstance(config, dict) else None
-        if ratio is not None:
-            fractions[name] = round(1 - float(ratio), 10)
-            key = f"step_configs.run_{name}_config.continue_on_success_ratio"
-            keys.notes.add(
-                "changed", key, to, f"{float(ratio):g} must succeed there: {fractions[name]:g} may fail here"
-            )
-    return fractions
-
-
-def pods(keys: Keys) -> Spec:
-    """What step_configs say that lamflow can say too."""
-    made: Spec = {}
-    steps = keys.section("step_configs")
-    for name in list(steps.raw):
-        if is_comment(name):
-            continue
-        kind = next(
-            (k for word, k in (("train", "train"), ("explore", "explore"), ("fp", "label")) if word in name), None
-        )
-        config = steps.raw[name] if isinstance(steps.raw[name], dict) else {}
-        steps.used.add(name)
-        pod: Spec = {}
-        template, slices = config.get("template_config") or {}, config.get("template_slice_config") or {}
-        if kind and name.startswith("run"):
-            if slices.get("group_size") and kind != "train":
-                pod["tasks_per_pod"] = int(slices["group_size"])
-            if template.get("timeout"):
-                pod["timeout"] = float(template["timeout"])
-            text = str(config.get("executor"))
-            gpu = re.search(r"(\d*)\s*\*?\s*NVIDIA", text)
-            if gpu and kind != "label":
-                pod["gpus"] = int(gpu.group(1) or 1)
-        if pod and kind:
-            made[kind] = pod
-            steps.notes.add("translated", f"step_configs.{name}", f"pods.{kind}: {', '.join(pod)}")
-        left = [key for key in config if not is_comment(key) and key not in SAID]
-        if left:
-            steps.notes.add(
-                "lost",
-                f"step_configs.{name}.{{{', '.join(left)}}}",
-                why="images and machines are for `pods:` and `cluster:`",
-            )
-    return made

@@ -7,13 +7,13 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
-from lamflow.migrate import dpgen2
 from lamflow.migrate.crystals import NORMAL
 from lamflow.migrate.fp import fp_engine
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.pfd_stages import stages as stages_of
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.selection import dpgen2_filters, filters
+from lamflow.migrate.step_configs import SITE, pods, tolerated
 from lamflow.migrate.structures import with_format
 from lamflow.migrate.training import training
 from lamflow.migrate.translate import branch, data_files, heldout, listed
@@ -73,7 +73,10 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     made |= {"stages": stages, "select": _select(keys, fp, explored, distilled), "label": label}
     made["converge"] = _converge(keys, explored)
     made["budget"] = {"iterations": most + 1}
-    made["pods"] = dpgen2.pods(keys)
+    failed = tolerated(keys)
+    made["budget"] |= {"failed_labels": failed["fp"]} if "fp" in failed else {}
+    made["select"] |= {"max_failed": failed["explore"]} if "explore" in failed else {}
+    made["pods"] = pods(keys)
     task.lose(
         "init_ft",
         "init_train",
@@ -84,7 +87,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
         why="models start from `phases`, and start structures are labeled where there are no start data",
     )
     keys.lose("init_fp", "aimd", "inference", "validation", why="not offered")
-    keys.lose(*dpgen2.SITE, why="where pods run is for `cluster:` and `pods:`")
+    keys.lose(*SITE, why="where pods run is for `cluster:` and `pods:`")
     return {key: value for key, value in made.items() if value not in ({}, None, [])}
 
 
@@ -221,6 +224,7 @@ def _train(keys: Keys, distilled: bool, file: str, place: Place, elements: list[
         place,
         keys.notes,
         elements,
+        follows=True,
     )
     arguments = str(config.take("finetune_args", to="train.pretrained.head", default="") or "")
     named = branch(arguments)

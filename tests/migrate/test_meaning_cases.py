@@ -216,6 +216,22 @@ def test_lists_of_elements_follow_the_order_of_the_run(place: Path) -> None:
     assert spec["train"]["input"]["model"]["descriptor"]["sel"] == [46, 55], "DP-GEN puts its own type map in"
 
 
+def test_lists_of_elements_are_left_alone_where_the_order_is_their_own(place: Path) -> None:
+    raw = {"name": "clean", "dataset": ["data/one"], "valid_data": ["data/two"],
+           "train": {"op": "dpclean.dp.RunDPTrain", "params": TRAINING}}  # fmt: skip
+    migration, spec = study(place, raw)
+    assert spec["train"]["input"]["model"]["descriptor"]["sel"] == [40, 40]
+    assert "sel ->" not in notes(migration, "changed")
+    script = copy.deepcopy(TRAINING)
+    script["model"]["type_map"] = ["Cu", "Al"]  # type: ignore[index]
+    script["model"]["descriptor"]["sel"] = [46, 55]  # type: ignore[index]
+    _, spec = study(place, {**PFD, "train": {**PFD["train"], "template_script": script}})
+    assert dict(zip(spec["elements"], spec["train"]["input"]["model"]["descriptor"]["sel"], strict=True)) == {
+        "Cu": 46,
+        "Al": 55,
+    }
+
+
 def test_lammps_data_gets_its_elements_from_the_type_map(place: Path) -> None:
     (place / "conf.lmp").write_text(
         "two\n\n3 atoms\n2 atom types\n0 5 xlo xhi\n0 5 ylo yhi\n0 5 zlo zhi\n0 0 0 xy xz yz\n\n"
@@ -637,6 +653,7 @@ def test_what_may_fail_is_what_may_fail_there(place: Path) -> None:
         "run_fp_config": {"continue_on_success_ratio": 0.9},
         "run_explore_config": {"continue_on_success_ratio": 0.7},
     }
-    migration, spec = study(place, {**DPGEN2, "step_configs": steps})
-    assert (spec["budget"]["failed_labels"], spec["select"]["max_failed"]) == (0.1, 0.3)
+    for raw in (DPGEN2, PFD):
+        migration, spec = study(place, {**raw, "step_configs": steps})
+        assert (spec["budget"]["failed_labels"], spec["select"]["max_failed"]) == (0.1, 0.3)
     assert "0.9 must succeed there: 0.1 may fail here" in notes(migration, "changed")
