@@ -28,7 +28,7 @@ class PretrainedModel(Section):
     run: RunAddress | None = None
     """A run that has trained models, which must have ended."""
     model: Literal["best"] | Annotated[int, Field(ge=0)] = "best"
-    """Of a `run`: the model of its last iteration with the smallest held-out force RMSE, or the one with this number."""
+    """Of a `run`: its last model with the smallest held-out force RMSE, or the one with this number."""
     sha256: Sha256 | None = None
     """What the file must hash to; needed for a `url`, checked wherever it is given."""
     head: str | None = None
