@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lamflow.data.document import Part
 from lamflow.units import BAR_IN_EV_PER_A3
 
-FLAT = 1e-6
+ON_HULL = 1e-6
 """eV/atom; nearer to a convex hull than this is on it."""
 
 
@@ -93,7 +93,7 @@ class Hull(Part):
     @property
     def corners(self) -> list[HullEntry]:
         """The entries that span the hull: the ground states."""
-        return [entry for entry in self.entries if entry.above_hull < FLAT]
+        return [entry for entry in self.entries if entry.above_hull < ON_HULL]
 
     def labeled(self, energies: Mapping[str, float]) -> list[tuple[HullEntry, float]]:
         """Entries that have a label, `energies` in eV by hash, with their enthalpy by it in eV/atom."""

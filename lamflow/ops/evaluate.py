@@ -51,13 +51,13 @@ def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Pr
     """Predict frames pod, pod + pods, … of all labeled data."""
     study = stored(input, EvaluationStudy)
     items = [item for _, item in labeled_items(train, heldout)]
-    mine = list(indices_of_job(len(items), context.pods, context.pod))
+    assigned = list(indices_of_job(len(items), context.pods, context.pod))
     started, answers = time.monotonic(), dict[int, Labels]()
-    for head in dict.fromkeys(items[index].origin.task for index in mine):
+    for head in dict.fromkeys(items[index].origin.task for index in assigned):
         settings = study.evaluator(head)
         if settings is None:
             continue
-        frames = [index for index in mine if items[index].origin.task == head]
+        frames = [index for index in assigned if items[index].origin.task == head]
         labels = registry.evaluator(settings).evaluate([items[index].labeled.frame for index in frames])
         answers |= dict(zip(frames, labels, strict=True))
     folder = context.out / "predictions" / str(context.pod)
@@ -87,8 +87,8 @@ def judge(context: Context, *, input: Path, train: Path, heldout: Path, predicti
     for part in study.parts:
         frames = [index for index, (_, item) in enumerate(items) if item.origin.task == part.name and index in answers]
         if frames:
-            mine = [(items[index][0], items[index][1], answers[index]) for index in frames]
-            judged[part.name] = _judge_head(part.name, mine, study.elements)
+            predicted = [(items[index][0], items[index][1], answers[index]) for index in frames]
+            judged[part.name] = _judge_head(part.name, predicted, study.elements)
     if not judged:
         raise EngineError("no head of the model fits any of the labeled data, so nothing was judged")
     folder = context.out / "evaluation"

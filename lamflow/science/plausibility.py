@@ -81,8 +81,8 @@ def summarize(labeled: Sequence[LabeledFrame], source: str) -> SourceSummary:
     reduced = [item.frame.to_ase().get_chemical_formula(mode="hill", empirical=True) for item in labeled]
     ranges = {}
     for formula in dict.fromkeys(reduced):
-        own = energies[[name == formula for name in reduced]]
-        ranges[formula] = (float(own.min()), float(own.max()))
+        values = energies[[name == formula for name in reduced]]
+        ranges[formula] = (float(values.min()), float(values.max()))
     pressures = _pressures(labeled)
     closest = [_closest(item.frame) for item in _spread(labeled)]
     distances = [distance for distance, _ in closest]

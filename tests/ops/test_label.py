@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lamflow.config import parse
-from lamflow.config.schema import Config
+from lamflow.config.schema import TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.batch import Batch
 from lamflow.data.cache import Folder, LabelCache
@@ -19,6 +19,7 @@ from lamflow.ops.operation import Context
 from lamflow.ops.read import settings_hash
 
 RUN = """\
+workflow: training
 name: {name}
 elements: [Cu, H]
 structures: [{{name: s, crystal: {{formula: Cu, lattice: fcc}}}}]
@@ -56,12 +57,12 @@ class Shop:
         (self.folder / name).write_text(SCRIPT.format(counter=str(self.counter)) + more)
         return self.folder / name
 
-    def config(self, name: str, **more: str) -> Config:
+    def config(self, name: str, **more: str) -> TrainingStudy:
         given = {"command": f"[{sys.executable}, label.py]", "files": f"[{self.folder}/label.py]", **more}
         text = "{engine: custom, " + ", ".join(f"{key}: {value}" for key, value in given.items()) + "}"
-        return parse(RUN.format(name=name, label=text))
+        return parse(RUN.format(name=name, label=text), kind=TrainingStudy)
 
-    def label(self, config: Config, frames: list[Frame]) -> Labeled:
+    def label(self, config: TrainingStudy, frames: list[Frame]) -> Labeled:
         place = self.folder / config.name
         (place / "input").mkdir(parents=True, exist_ok=True)
         (place / "input" / "config.json").write_text(config.model_dump_json())

@@ -1,0 +1,116 @@
+"""Scores of frames by a committee and by a teacher, and what is sent on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from lamflow.config import parse
+from lamflow.config.schema import Config
+from lamflow.config.select import Select
+from lamflow.data import Deviations, Frame, Labels, Trajectory
+from lamflow.engines.emt import Emt, EmtEvaluator
+from lamflow.policy.committee import SCORE_RULES, ScoredFrames, good_frames, pack_candidates, score
+from tests.conftest import STUDY
+
+
+class Scaled:
+    """EMT with all forces scaled: a committee of these disagrees by a known amount."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor, self.asked = factor, 0
+        self.emt = EmtEvaluator(Emt(engine="emt"))
+
+    def evaluate(self, frames: Sequence[Frame]) -> list[Labels]:
+        self.asked += len(frames)
+        return [
+            Labels(labels.energy, self.factor * labels.forces, labels.virial) for labels in self.emt.evaluate(frames)
+        ]
+
+
+def never(frames: Sequence[Frame]) -> list[Labels]:
+    raise AssertionError("nobody asked a teacher")
+
+
+@pytest.fixture
+def study() -> Config:
+    return parse(STUDY)
+
+
+def test_every_score_that_a_file_may_name_has_its_rule() -> None:
+    assert set(Select.model_json_schema()["properties"]["score"]["enum"]) == set(SCORE_RULES)
+
+
+def test_a_committee_disagrees_by_the_spread_of_its_forces(copper: list[Frame]) -> None:
+    models = [Scaled(0.9), Scaled(1.1)]
+    first, second = Trajectory.of(copper[:1], [0]), Trajectory.of(copper[1:2], [7])
+    one, other = score(Select(), 3, [first, second], models, never)  # type: ignore[arg-type]
+    forces = Scaled(1.0).evaluate(copper[:1])[0].forces
+    assert one.deviation[0] == pytest.approx(0.1 * np.linalg.norm(forces, axis=1).max())
+    np.testing.assert_allclose(one.forces[0], forces)
+    assert np.isnan(one.error).all()
+    assert (one.number, len(one), other.trajectory.steps.tolist()) == (3, 1, [7])
+    assert [model.asked for model in models] == [2, 2]
+
+
+def test_a_teacher_scores_the_model_that_explored(copper: list[Frame]) -> None:
+    models = [Scaled(0.0), Scaled(0.5), Scaled(0.0)]
+    settings = Select(score="teacher", metric="force_mean")
+    teacher = Scaled(1.0)
+    [scored] = score(settings, 4, [Trajectory.of(copper[:1], [0])], models, teacher.evaluate)  # type: ignore[arg-type]
+    forces = teacher.evaluate(copper[:1])[0].forces
+    assert [model.asked for model in models] == [0, 1, 0]
+    assert scored.deviation[0] == pytest.approx(0.5 * np.linalg.norm(forces, axis=1).mean())
+    assert scored.error[0] == pytest.approx(0.5 * np.sqrt(np.mean(forces**2)))
+    np.testing.assert_allclose(scored.forces[0], 0.5 * forces)
+
+
+def test_what_an_explorer_has_scored_is_not_scored_again(copper: list[Frame]) -> None:
+    values = {name: np.array([0.3]) for name in ("force_max", "force_mean", "force_min", "force_max_relative")}
+    unknown = np.array([np.nan])
+    deviations = Deviations(**values, virial_max=unknown, energy=unknown)
+    plain = Trajectory.of(copper[:1], [0])
+    on_the_way = Trajectory(
+        plain.numbers, plain.positions, plain.cells, plain.steps, plain.pbc, forces=np.ones((1, 8, 3)),
+        deviations=deviations,
+    )  # fmt: skip
+    models = [Scaled(0.9), Scaled(1.1)]
+    [scored] = score(Select(), 0, [on_the_way], models, never)  # type: ignore[arg-type]
+    assert scored.deviation.tolist() == [0.3]
+    assert [model.asked for model in models] == [0, 0]
+    score(Select(metric="virial_max"), 0, [on_the_way], models, never)  # type: ignore[arg-type]
+    assert [model.asked for model in models] == [1, 1], "no explorer has said what this window looks at"
+
+
+def test_nothing_is_scored_as_nothing(copper: list[Frame]) -> None:
+    models = [Scaled(1.0), Scaled(1.0)]
+    [scored] = score(Select(), 0, [Trajectory.nothing(copper[0])], models, never)  # type: ignore[arg-type]
+    assert len(scored) == len(ScoredFrames.none(0, copper[0])) == 0
+    assert scored.forces.shape == (0, 8, 3)
+
+
+def test_filters_count_what_they_refuse(copper: list[Frame]) -> None:
+    near = Frame(copper[0].numbers, 0.3 * copper[0].positions, copper[0].cell)
+    good, dropped = good_frames(Select().filters, Trajectory.of([copper[0], near, copper[1]], [0, 1, 2]))
+    assert good.steps.tolist() == [0, 2]
+    assert dropped == {"atoms too close": 1}
+
+
+def test_only_candidates_are_sent_on_with_their_own_numbers(study: Config, copper: list[Frame]) -> None:
+    parts = []
+    for number, deviation in ((5, [0.0, 1.0]), (2, [np.nan, 0.5, 3.0])):
+        frames = copper[: len(deviation)] if number == 5 else copper[4 : 4 + len(deviation)]
+        steps = Trajectory.of(frames, [10 * index for index in range(len(frames))])
+        count = len(frames)
+        forces = np.full((count, 8, 3), float(number))
+        parts.append(ScoredFrames(number, steps, forces, np.array(deviation), np.full(count, np.nan)))
+    packed = pack_candidates(study, parts, 1, 0)
+    assert packed.task.tolist() == [5, 5, 2, 2, 2]
+    assert packed.step.tolist() == [0, 10, 0, 10, 20]
+    assert packed.candidate.tolist() == [1, 3]
+    assert [frame.content_hash() for frame in packed.frames] == [copper[1].content_hash(), copper[5].content_hash()]
+    assert [values[0, 0] for values in packed.frames.split(packed.forces)] == [5.0, 2.0]
+    assert np.isnan(packed.velocities).all()
+    assert len(packed.descriptor) == 2
