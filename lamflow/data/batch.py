@@ -1,4 +1,4 @@
-"""The frames that one label pod labels: coordinates, origins, and whether they are trained on or held out."""
+"""The frames that one label job labels: coordinates, origins, and whether they are trained on or held out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one file that an explore pod sends on: deviations of all frames, coordinates of the candidates only."""
+"""The one file that an explore job sends on: deviations of all frames, coordinates of the candidates only."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class ExploredFrames:
 
     def save(self, path: Path) -> None:
         """Write as an uncompressed .npz file without pickles."""
-        own = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "frames"}
-        np.savez(path, **own, **self.frames.arrays())  # type: ignore[arg-type]
+        arrays = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "frames"}
+        np.savez(path, **arrays, **self.frames.arrays())  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> ExploredFrames:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
-            own = {item.name: stored[item.name] for item in fields(cls) if item.name != "frames"}
-            return cls(**own, frames=PackedFrames.among(stored))
+            arrays = {item.name: stored[item.name] for item in fields(cls) if item.name != "frames"}
+            return cls(**arrays, frames=PackedFrames.among(stored))
 
 
 GENERATION = 100_000

@@ -59,14 +59,14 @@ class ModelResult(Result):
 
 def mean_force_rmse(models: Sequence[ModelResult], variant: str = "", task: str = "") -> float | None:
     """Mean held-out force RMSE of the models of an architecture, or of all, eV/Å; on one task's data if it is named."""
-    mine = [model for model in models if not variant or model.variant == variant]
-    errors = [model.tasks.get(task) if task else model.errors for model in mine]
-    found = [each.force_rmse for each in errors if each is not None]
-    return sum(found) / len(found) if found else None
+    alike = [model for model in models if not variant or model.variant == variant]
+    errors = [model.tasks.get(task) if task else model.errors for model in alike]
+    rmse = [error.force_rmse for error in errors if error is not None]
+    return sum(rmse) / len(rmse) if rmse else None
 
 
 class TaskResult(Part):
-    """One explore task, or one pod's share of it."""
+    """One simulation or search, or what one job has done of it."""
 
     number: int
     name: str
@@ -88,9 +88,9 @@ class TaskResult(Part):
 
 
 class Explored(Result):
-    """What one pod has explored; its frames lie beside it in frames.npz, the structures it found in found.npz.
+    """What one job has explored; its frames lie beside it in frames.npz, structures of searches in found.npz.
 
-    A search's generations are documents of their own, each with its share of the task.
+    A search's generations are documents of their own, each with its part of the result.
     """
 
     tasks: list[TaskResult]
@@ -199,7 +199,7 @@ class LabelOutcome(Part):
 
 
 class Labeled(Result):
-    """One label pod's outcomes; the good ones lie beside it as a data set."""
+    """One label job's outcomes; the good ones lie beside it as a data set."""
 
     outcomes: list[LabelOutcome]
     role: Literal["train", "heldout"] = "train"
@@ -356,7 +356,7 @@ class Evaluation(Iteration):
 
 def first_baseline(iterations: Sequence[Iteration]) -> dict[str, Errors]:
     """Errors of the pre-trained model by task, by the first iteration, which measured them."""
-    return next((found for iteration in iterations if (found := iteration.baseline)), {})
+    return next((errors for iteration in iterations if (errors := iteration.baseline)), {})
 
 
 class History(Result):

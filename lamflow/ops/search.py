@@ -1,4 +1,4 @@
-"""A search that is split: one pod proposes a generation, many relax it."""
+"""A search that is split: one job proposes a generation, many relax it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def relax(
 
 
 def _searches(study: Config, iteration: int, stage: int) -> Iterator[tuple[PlannedSimulation, SearcherSettings]]:
-    sizes = {structures.name: 1 for structures in study.structures}  # only the numbers of other tasks depend on these
+    sizes = {
+        structures.name: 1 for structures in study.structures
+    }  # other numbers change nothing here
     for planned in plan_simulations(study.stages[stage], sizes, iteration, study.seed):
         if planned.split and isinstance(planned.settings, SearcherSettings):
             yield planned, planned.settings
@@ -97,9 +99,10 @@ def _searches(study: Config, iteration: int, stage: int) -> Iterator[tuple[Plann
 
 def _learned(relaxed: Path, planned: PlannedSimulation) -> list[Relaxed]:
     """The whole generation, in its order, from what all jobs have relaxed."""
-    pods = sorted((path for path in relaxed.iterdir() if path.is_dir()), key=lambda path: int(path.name))
-    parts = [read_relaxed(pod / f"{planned.number}.npz") for pod in pods if (pod / f"{planned.number}.npz").is_file()]
+    folders = sorted((path for path in relaxed.iterdir() if path.is_dir()), key=lambda path: int(path.name))
+    files = [folder / f"{planned.number}.npz" for folder in folders]
+    parts = [read_relaxed(file) for file in files if file.is_file()]
     ordered: dict[int, Relaxed] = {}
-    for pod, part in enumerate(parts):
-        ordered |= dict(zip(indices_of_job(sum(map(len, parts)), len(pods), pod), part, strict=True))
+    for job, part in enumerate(parts):
+        ordered |= dict(zip(indices_of_job(sum(map(len, parts)), len(folders), job), part, strict=True))
     return [ordered[number] for number in sorted(ordered)]

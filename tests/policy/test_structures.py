@@ -127,7 +127,7 @@ def test_the_order_of_damage_and_alloying() -> None:
 
 
 def test_a_hot_structure_from_a_file_stays_hot() -> None:
-    hot = Frame(np.array([29]), np.zeros((1, 3)), np.eye(3) * 3, fields={"electronic_temperature": 5000.0})
+    hot = Frame(np.array([29]), np.zeros((1, 3)), np.eye(3) * 3, fields={"electronic_temperature": np.array(5000.0)})
     for given, expected in ((None, 5000.0), (300.0, 300.0)):
         settings = StructureSet.model_validate({"name": "x", "files": ["x"], "electronic_temperature": given})
         assert make_copies([hot], settings, 1)[0].electronic_temperature == expected
