@@ -89,9 +89,8 @@ def relax(
 
 
 def _searches(study: Config, iteration: int, stage: int) -> Iterator[tuple[PlannedSimulation, SearcherSettings]]:
-    sizes = {
-        structures.name: 1 for structures in study.structures
-    }  # other numbers change nothing here
+    """Searches that are split; how many structures a set has matters to simulations only."""
+    sizes = {structures.name: 1 for structures in study.structures}
     for planned in plan_simulations(study.stages[stage], sizes, iteration, study.seed):
         if planned.split and isinstance(planned.settings, SearcherSettings):
             yield planned, planned.settings
