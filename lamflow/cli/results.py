@@ -107,7 +107,7 @@ def _records(directory: RunDirectory) -> list[tuple[str, FrameRecord]]:
     found = []
     for entry in sorted((directory.path / INDEX).glob("*")):
         for name, role in ((MANIFEST, "train"), (f"heldout-{MANIFEST}", "heldout")):
-            manifest = Manifest.model_validate_json((entry / name).read_bytes())
+            manifest = Manifest.read(entry / name)
             found += [(f"data/{role}/{entry.name}", record) for record in manifest.frames]
     return found
 

@@ -10,86 +10,59 @@ A run's training set is a folder of such folders, one an iteration; nothing that
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers
-from pydantic import BaseModel, ConfigDict
 
 from lamflow.data import fields as table
 from lamflow.data.frames import LabeledFrame
+from lamflow.data.manifest import (
+    MANIFEST,
+    Format,
+    FrameRecord,
+    Manifest,
+    Origin,
+    frame_key,
+    manifests,
+    read_manifest,
+    verified_manifests,
+    verify,
+    verify_known,
+)
 from lamflow.data.npy import read_labeled_frames
-from lamflow.data.walk import folders_with
+from lamflow.data.store import file_hash
+from lamflow.data.walk import files_below, folders_with
 from lamflow.errors import InputError
 
-Format = Literal["deepmd/npy", "deepmd/npy/mixed"]
-MANIFEST = "manifest.json"
+__all__ = [
+    "MANIFEST",
+    "Format",
+    "FrameRecord",
+    "Item",
+    "Manifest",
+    "Origin",
+    "frame_key",
+    "labels_hash",
+    "manifests",
+    "read_dataset",
+    "read_manifest",
+    "resampled",
+    "systems",
+    "task_systems",
+    "verified_manifests",
+    "verify",
+    "verify_known",
+    "write_dataset",
+]
+
 DPDATA_WRITES = ("energies", "forces", "virials")
 """Fields that dpdata writes itself; the others are written beside them."""
-
-
-class Origin(BaseModel):
-    """Where a frame came from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    iteration: int
-    source: str
-    """FILE#NUMBER of a frame in a file, SET:NUMBER of a start structure, or the explore task's name."""
-    step: int | None = None
-    """Step of the simulation."""
-    deviation: float | None = None
-    """What the committee said, in the unit of the window."""
-    settings: str | None = None
-    """Hash of the settings that labeled it; None for data that came labeled."""
-    task: str = ""
-    """The task whose data it belongs to; empty in a run without tasks."""
-
-    @property
-    def group(self) -> str:
-        """Frames of one group are not split between training and held-out data, but in blocks of a long trajectory:
-        those of a file belong together, start structures were drawn one by one."""
-        return f"{self.iteration}/{self.source.rsplit('#', 1)[0]}"
-
-    @property
-    def place(self) -> int:
-        """Number of a frame in its group, by which neighbours on a trajectory are told."""
-        number = self.source.rpartition("#")[2] if "#" in self.source else ""
-        return int(number) if number.isdigit() else 0
-
-
-class FrameRecord(BaseModel):
-    """One frame of a data set: what it is, where it lies, where it came from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    hash: str
-    natoms: int
-    system: str
-    """Folder below the data set."""
-    index: int
-    """Number of the frame in that system."""
-    origin: Origin
-
-    @property
-    def key(self) -> str:
-        """See `frame_key`."""
-        return frame_key(self.hash, self.origin.task)
-
-
-class Manifest(BaseModel):
-    """What a data set holds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: Literal[1] = 1
-    elements: list[str]
-    format: Format
-    frames: list[FrameRecord]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,11 +76,6 @@ class Item:
     def key(self) -> str:
         """See `frame_key`."""
         return frame_key(self.labeled.frame.content_hash(), self.origin.task)
-
-
-def frame_key(hash: str, task: str) -> str:
-    """What makes a frame unique in the data: tasks may label the same frame, each at its own level of theory."""
-    return f"{task}/{hash}" if task else hash
 
 
 def write_dataset(path: Path, items: Sequence[Item], elements: Sequence[str], format: Format) -> Manifest:
@@ -137,20 +105,23 @@ def write_dataset(path: Path, items: Sequence[Item], elements: Sequence[str], fo
             )
             for index, item in enumerate(members)
         ]
-    manifest = Manifest(elements=list(elements), format=format, frames=records)
     path.mkdir(parents=True, exist_ok=True)
-    (path / MANIFEST).write_text(manifest.model_dump_json(indent=1))
+    files = {str(file.relative_to(path)): file_hash(file) for file in files_below(path)}
+    labeled = [item.labeled for _, members in sorted(groups.items()) for item in members]
+    manifest = Manifest(
+        elements=list(elements), format=format, frames=records, files=files, labels=labels_hash(labeled)
+    )
+    manifest.save(path / MANIFEST)
     return manifest
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of the data set at `path`."""
-    return Manifest.model_validate_json((path / MANIFEST).read_bytes())
-
-
-def manifests(path: Path) -> list[Manifest]:
-    """Manifests of the data sets below `path`, oldest first."""
-    return [Manifest.model_validate_json(file.read_bytes()) for file in sorted(path.glob(f"*/{MANIFEST}"))]
+def labels_hash(labeled: Sequence[LabeledFrame]) -> str:
+    """Hash of the labels of frames, in their order."""
+    digest = hashlib.sha256()
+    for item in labeled:
+        for name, value in item.labels.fields.items():
+            digest.update(name.encode() + np.ascontiguousarray(value, dtype="<f8").tobytes())
+    return digest.hexdigest()[:32]
 
 
 def systems(path: Path) -> list[Path]:
@@ -198,8 +169,8 @@ def resampled(systems: Sequence[Path], folder: Path, seed: int) -> dict[Path, Pa
 
 
 def read_dataset(path: Path) -> list[Item]:
-    """Every frame of the data set at `path`, in the order of its manifest."""
-    manifest = read_manifest(path)
+    """Every frame of the data set at `path`, in the order of its manifest. Raises StateError as `verify` does."""
+    manifest = verify(path)
     names = {record.system for record in manifest.frames}
     loaded = {name: read_labeled_frames(path / name) for name in names}
     return [Item(loaded[record.system][record.index], record.origin) for record in manifest.frames]

@@ -11,6 +11,7 @@ iterations/003/…        models, explored, selected, labeled, and result.json w
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from lamflow.data.walk import files_below
@@ -25,11 +26,19 @@ def iteration_key(number: int) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or what was there before."""
+    """Write a file so that a reader sees all of it or what was there before, also after the power was cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
     partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def file_hash(path: Path) -> str:

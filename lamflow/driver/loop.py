@@ -15,10 +15,11 @@ from lamflow.config.engines import LabelerSettings
 from lamflow.config.installed import engine_named
 from lamflow.config.kinds import Kind
 from lamflow.config.schema import DataStudy
+from lamflow.data.dataset import verify_known
 from lamflow.data.graph import Graph
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import History, Iteration, Run
-from lamflow.data.store import INPUT, QUEUE, STRUCTURES, write_whole
+from lamflow.data.store import HELDOUT, INDEX, INPUT, QUEUE, STRUCTURES, TRAIN, write_whole
 from lamflow.driver.executor import Executor
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
@@ -105,6 +106,9 @@ def begin(study: DataStudy | None, directory: RunDirectory, executor: Executor, 
 def _rounds(study: DataStudy, directory: RunDirectory, executor: Executor, listener: Listener) -> Iteration:
     """Rounds until the kind of workflow has no other one."""
     kind = kind_of(study)
+    for role, folder in (("train", TRAIN), ("heldout", HELDOUT)):
+        if (directory.path / folder).is_dir():  # a driver of a cluster's run has no data beside it
+            verify_known(directory.path / folder, directory.path / INDEX, role, len(directory.iterations()))
     listener.resumes(directory.iterations())
     while True:
         finished = directory.iterations()

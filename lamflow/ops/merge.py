@@ -85,8 +85,8 @@ def _write(output: Path, study: DataStudy, train: list[Item], heldout: list[Item
     manifest = write_dataset(output / "train", train, study.elements, study.data_format)
     held = write_dataset(output / "heldout", heldout, study.elements, study.data_format)
     (output / "known").mkdir(parents=True)
-    (output / "known" / MANIFEST).write_text(manifest.model_dump_json())
-    (output / "known" / f"heldout-{MANIFEST}").write_text(held.model_dump_json())
+    manifest.save(output / "known" / MANIFEST)
+    held.save(output / "known" / f"heldout-{MANIFEST}")
     for head in study.parts:
         frames = [item.labeled.frame for item in train if item.origin.task == head.name]
         file = output / "known" / f"{head.name}{DESCRIPTORS}"

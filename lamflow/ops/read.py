@@ -37,7 +37,7 @@ def read_index(folder: Path | None, before: int, heads: Sequence[str] = ()) -> K
     entries = sorted(folder.iterdir()) if folder is not None else []
     for entry in (entry for entry in entries if int(entry.name) < before):
         for manifest in entry.glob(f"*{MANIFEST}"):
-            hashes |= {record.key for record in Manifest.model_validate_json(manifest.read_bytes()).frames}
+            hashes |= {record.key for record in Manifest.read(manifest).frames}
         for file in sorted(entry.glob(f"*{DESCRIPTORS}")):
             descriptors = np.load(file, allow_pickle=False)
             if len(descriptors) and (not any(heads) or file.name.removesuffix(DESCRIPTORS) in heads):

@@ -17,7 +17,7 @@ from lamflow.config import stored
 from lamflow.config.schema import TrainingStudy
 from lamflow.config.seeds import child_seed
 from lamflow.data import Frame, Labels
-from lamflow.data.dataset import Item, manifests, read_dataset, resampled, task_systems
+from lamflow.data.dataset import Item, read_dataset, resampled, task_systems, verified_manifests
 from lamflow.data.results import Errors, ModelResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator, HeadData, Progress, Trainer, TrainingJob
@@ -48,7 +48,7 @@ def train(
     """Train models pod, pod + pods, … of the committee."""
     study = stored(input, TrainingStudy)
     trainer = registry.trainer(study.train)
-    known = manifests(train)
+    known = verified_manifests(train)
     frames = sum(len(manifest.frames) for manifest in known)
     hashes = [record.key for manifest in known for record in manifest.frames]
     indices = indices_of_job(study.train.n_models, context.pods, context.pod)

@@ -117,6 +117,6 @@ def _frames(folder: Path) -> tuple[int, int]:
 
     def count(name: str) -> int:
         files = (folder / INDEX).glob(f"*/{name}")
-        return sum(len(Manifest.model_validate_json(file.read_bytes()).frames) for file in files)
+        return sum(len(Manifest.read(file).frames) for file in files)
 
     return count(MANIFEST), count(f"heldout-{MANIFEST}")

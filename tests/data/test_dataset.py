@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,19 @@ from lamflow.data.dataset import (
     Format,
     Item,
     Origin,
+    labels_hash,
     manifests,
     read_dataset,
+    read_manifest,
     resampled,
     systems,
     task_systems,
+    verified_manifests,
+    verify,
+    verify_known,
     write_dataset,
 )
-from lamflow.errors import InputError
+from lamflow.errors import InputError, StateError
 
 
 def items(rng: np.random.Generator) -> list[Item]:
@@ -121,3 +128,76 @@ def test_a_bootstrap_sample_draws_frames_again(tmp_path: Path, format: Format) -
     assert [labeled.frame.content_hash() for copy in again.values() for labeled in read_labeled(copy)] == drawn
     other = resampled(whole, tmp_path / "c", seed=2)
     assert [labeled.frame.content_hash() for copy in other.values() for labeled in read_labeled(copy)] != drawn
+
+
+class TestVerification:
+    """A data set is what was written, or the fault and the way back are named."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        for number in range(3):
+            write_dataset(tmp_path / f"{number:03d}", items(np.random.default_rng(number)), ["Al", "Cu"], "deepmd/npy")
+        return tmp_path
+
+    def test_what_was_written_is_verified(self, path: Path) -> None:
+        assert [len(manifest.frames) for manifest in verified_manifests(path)] == [5, 5, 5]
+        manifest = verify(path / "000")
+        assert set(manifest.files) == {
+            str(file.relative_to(path / "000")) for file in (path / "000" / "systems").rglob("*") if file.is_file()
+        }
+
+    def test_labels_have_a_hash(self, path: Path) -> None:
+        labeled = [item.labeled for item in read_dataset(path / "000")]
+        assert labels_hash(labeled) == read_manifest(path / "000").labels
+        first = labeled[0]
+        other = Labels(first.labels.energy + 1e-9, first.labels.forces, first.labels.virial)
+        assert labels_hash([LabeledFrame(first.frame, other), *labeled[1:]]) != labels_hash(labeled)
+
+    @pytest.mark.parametrize("number", ["000", "001"])
+    def test_a_data_set_that_is_gone(self, path: Path, number: str) -> None:
+        shutil.rmtree(path / number)
+        with pytest.raises(StateError, match=f"{number}: this data set of the run is missing; put it back"):
+            verified_manifests(path)
+
+    def test_no_data_sets_at_all(self, tmp_path: Path) -> None:
+        with pytest.raises(StateError, match="there are no data sets"):
+            verified_manifests(tmp_path)
+
+    def test_a_file_that_is_gone(self, path: Path) -> None:
+        next(path.glob("001/systems/*/set.000/force.npy")).unlink()
+        with pytest.raises(StateError, match=r"force.npy: this file of a data set is missing; put it back"):
+            verified_manifests(path)
+
+    def test_an_energy_that_was_edited(self, path: Path) -> None:
+        file = next(path.glob("001/systems/*/set.000/energy.npy"))
+        np.save(file, np.load(file) + 1e-3)
+        with pytest.raises(StateError, match=r"energy.npy: changed since the data set was written"):
+            read_dataset(path / "001")
+
+    def test_a_system_that_was_added(self, path: Path) -> None:
+        system = next(path.glob("000/systems/*"))
+        shutil.copytree(system, system.with_name("more"))
+        with pytest.raises(StateError, match="does not belong to the data set"):
+            verify(path / "000")
+
+    def test_a_manifest_that_is_cut(self, path: Path) -> None:
+        file = path / "000" / "manifest.json"
+        file.write_text(file.read_text()[:100])
+        with pytest.raises(StateError, match=r"manifest.json: not a Manifest document"):
+            verify(path / "000")
+
+    def test_a_manifest_of_an_earlier_version_has_no_hashes(self, path: Path) -> None:
+        file = path / "000" / "manifest.json"
+        old = {key: value for key, value in json.loads(file.read_text()).items() if key not in ("files", "labels")}
+        file.write_text(json.dumps(old))
+        assert len(read_dataset(path / "000")) == 5
+
+    def test_the_index_knows_another_data_set(self, path: Path, tmp_path: Path) -> None:
+        index = tmp_path / "index"
+        read_manifest(path / "000").save(index / "000" / "manifest.json")
+        verify_known(path, index, "train", before=1)
+        shutil.rmtree(path / "000")
+        shutil.copytree(path / "001", path / "000")
+        with pytest.raises(StateError, match="not the data set that the run's index knows"):
+            verify_known(path, index, "train", before=1)
+        verify_known(path, index, "train", before=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.io import read_structures, write_extxyz
 from lamflow.driver.prepare import inspect_inputs
 from lamflow.engines.emt import Emt, EmtEvaluator
-from lamflow.errors import InputError
+from lamflow.errors import InputError, StateError
 
 TRAINING = """\
 name: data
@@ -177,3 +178,17 @@ class TestStructures:
         assert frame.symbols == ["Al", "Cu"]
         with pytest.raises(InputError, match=r"it has 2 types of atoms, and the elements are \['Al'\]"):
             read_structures(tmp_path / "conf.lmp", "lammps/lmp", ["Al"])
+
+
+@pytest.mark.parametrize("fault", ["gone", "edited"])
+def test_a_run_does_not_go_on_with_other_data(study: Path, tmp_path: Path, fault: str) -> None:
+    lamflow.load(study).run(tmp_path / "run")
+    folder = tmp_path / "run" / "data" / "train" / "000"
+    if fault == "gone":
+        shutil.rmtree(folder)
+    else:
+        file = next(folder.rglob("energy.npy"))
+        np.save(file, np.load(file) * 1.1)
+    study.write_text(study.read_text().replace("iterations: 2", "iterations: 3"))
+    with pytest.raises(StateError, match="put it back as it was"):
+        lamflow.load(study).run(tmp_path / "run")

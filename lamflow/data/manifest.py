@@ -1,0 +1,143 @@
+"""The manifest of a data set: what it holds, where each frame came from, and hashes of its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lamflow.data.document import Result
+from lamflow.data.store import file_hash
+from lamflow.data.walk import files_below
+from lamflow.errors import StateError
+
+Format = Literal["deepmd/npy", "deepmd/npy/mixed"]
+MANIFEST = "manifest.json"
+WAY_BACK = "put it back as it was, or begin the run anew in another folder (--dir)"
+
+
+class Origin(BaseModel):
+    """Where a frame came from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    iteration: int
+    source: str
+    """FILE#NUMBER of a frame in a file, SET:NUMBER of a start structure, or the explore task's name."""
+    step: int | None = None
+    """Step of the simulation."""
+    deviation: float | None = None
+    """What the committee said, in the unit of the window."""
+    settings: str | None = None
+    """Hash of the settings that labeled it; None for data that came labeled."""
+    task: str = ""
+    """The task whose data it belongs to; empty in a run without tasks."""
+
+    @property
+    def group(self) -> str:
+        """Frames of one group are not split between training and held-out data, but in blocks of a long trajectory:
+        those of a file belong together, start structures were drawn one by one."""
+        return f"{self.iteration}/{self.source.rsplit('#', 1)[0]}"
+
+    @property
+    def place(self) -> int:
+        """Number of a frame in its group, by which neighbours on a trajectory are told."""
+        number = self.source.rpartition("#")[2] if "#" in self.source else ""
+        return int(number) if number.isdigit() else 0
+
+
+class FrameRecord(BaseModel):
+    """One frame of a data set: what it is, where it lies, where it came from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hash: str
+    natoms: int
+    system: str
+    """Folder below the data set."""
+    index: int
+    """Number of the frame in that system."""
+    origin: Origin
+
+    @property
+    def key(self) -> str:
+        """See `frame_key`."""
+        return frame_key(self.hash, self.origin.task)
+
+
+class Manifest(Result):
+    """What a data set holds."""
+
+    elements: list[str]
+    format: Format
+    frames: list[FrameRecord]
+    files: dict[str, str] = {}
+    """SHA-256 of every file of the data set but this one, by its path; empty in data sets of earlier versions."""
+    labels: str = ""
+    """Hash of all labels in the order of the frames."""
+
+
+def frame_key(hash: str, task: str) -> str:
+    """What makes a frame unique in the data: tasks may label the same frame, each at its own level of theory."""
+    return f"{task}/{hash}" if task else hash
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the data set at `path`."""
+    return Manifest.read(path / MANIFEST)
+
+
+def manifests(path: Path) -> list[Manifest]:
+    """Manifests of the data sets below `path`, oldest first."""
+    return [Manifest.read(file) for file in sorted(path.glob(f"*/{MANIFEST}"))]
+
+
+def verify(path: Path) -> Manifest:
+    """The manifest of the data set at `path`, whose files are as they were written.
+
+    Raises StateError that names a file that is missing, was changed, or does not belong there, and the way back.
+    """
+    if not path.is_dir():
+        raise StateError(f"{path}: this data set of the run is missing; {WAY_BACK}")
+    manifest = read_manifest(path)
+    if not manifest.files:
+        return manifest
+    there = {str(file.relative_to(path)): file for file in files_below(path) if file != path / MANIFEST}
+    for name, expected in manifest.files.items():
+        if name not in there:
+            raise StateError(f"{path / name}: this file of a data set is missing; {WAY_BACK}")
+        if file_hash(there[name]) != expected:
+            raise StateError(f"{path / name}: changed since the data set was written; {WAY_BACK}")
+    added = sorted(set(there) - set(manifest.files))
+    if added:
+        raise StateError(f"{path / added[0]}: does not belong to the data set; take it away, or {WAY_BACK}")
+    return manifest
+
+
+def verified_manifests(path: Path) -> list[Manifest]:
+    """Manifests of the data sets below `path`, oldest first, each verified: see `verify`.
+
+    Raises StateError for a data set that is missing between others, too: every iteration has one.
+    """
+    names = {file.parent.name for file in path.glob(f"*/{MANIFEST}")}
+    if not names:
+        raise StateError(f"{path}: there are no data sets; {WAY_BACK}")
+    numbers = [int(name) for name in names if name.isdigit()]
+    names |= {f"{number:03d}" for number in range(max(numbers, default=-1))}
+    return [verify(path / name) for name in sorted(names)]
+
+
+def verify_known(data: Path, index: Path, role: str, before: int) -> None:
+    """Verify the data sets below `data` that a run's `index` has of rounds earlier than `before`. Raises StateError.
+
+    role  `train` or `heldout`
+    """
+    name = MANIFEST if role == "train" else f"heldout-{MANIFEST}"
+    for entry in sorted(index.glob(f"*/{name}")):
+        known = Manifest.read(entry)
+        if not known.frames or int(entry.parent.name) >= before:
+            continue
+        found = verify(data / entry.parent.name)
+        if (found.labels, found.frames) != (known.labels, known.frames):
+            raise StateError(f"{data / entry.parent.name}: not the data set that the run's index knows; {WAY_BACK}")
