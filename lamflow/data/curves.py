@@ -1,4 +1,4 @@
-"""Learning curves as DeePMD-kit writes them: a header, and a line of numbers every so many steps."""
+"""Learning curves: how far the errors of a training have come down, step by step, whatever the engine."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from lamflow.data.frames import Floats
+from lamflow.data.store import write_whole
 
-CURVE = "lcurve.out"
-EXPLODED, LARGE = 100.0, 10.0
-"""An error so many times its smallest, and above so many eV/Å or eV/atom, has exploded."""
-RECENT = 3
-"""Lines whose median is looked at, for a single batch may be bad."""
+CURVE = "curve.csv"
+"""What a trainer leaves beside its checkpoints while it trains, and beside the model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
     """A training so far.
 
-    columns  names, `step` first: `rmse_f_trn` is in eV/Å, `rmse_e_trn` in eV/atom; a task's name follows where there
-             are several
+    columns  names, `step` first: `force_rmse` in eV/Å, `energy_rmse` in eV/atom, `virial_rmse` in eV/atom, all on the
+             training batch; `_` and the name of a head follow where there are several
     values   (L, columns)
     """
 
@@ -34,49 +32,25 @@ class Curve:
         return self.values[:, 0]
 
     def of(self, name: str) -> dict[str, Floats]:
-        """The columns, each (L,), whose name begins with `name`, by what follows in the name."""
+        """The columns, each (L,), whose name begins with `name`, by the name of the head."""
         return {
-            column.removeprefix(name).lstrip("_"): self.values[:, place]
-            for place, column in enumerate(self.columns)
+            column.removeprefix(name).lstrip("_"): self.values[:, index]
+            for index, column in enumerate(self.columns)
             if column.startswith(name)
         }
 
-    def problem(self) -> str | None:
-        """Why this training cannot end well, or None. Labels that do not exist have no column to judge."""
-        if not len(self.values):
-            return None
-        for place, name in enumerate(self.columns):
-            if name == "step" or name.startswith("rmse_v"):
-                continue
-            column = self.values[:, place]
-            if np.isnan(column).all() and name.startswith("rmse_"):
-                if name.startswith("rmse_f"):
-                    return f"{name} is not a number"
-                continue
-            if not np.isfinite(column[-1]):
-                return f"{name} is {column[-1]}"
-            lately, least = float(np.median(column[-RECENT:])), float(np.nanmin(column))
-            if name.startswith("rmse_") and len(column) > RECENT and lately > max(LARGE, EXPLODED * least):
-                return f"{name} has grown to {lately:.3g} from {least:.3g}"
-        return None
+
+def write_curve(path: Path, curve: Curve) -> None:
+    """Write a curve as comma-separated values with a header, the whole file at once."""
+    rows = [",".join(f"{value:.8g}" for value in row) for row in curve.values]
+    write_whole(path, "\n".join([",".join(curve.columns), *rows]) + "\n")
 
 
 def read_curve(path: Path) -> Curve:
-    """The curve at `path`, empty if there is none yet; a last line that is being written is left out."""
+    """The curve at `path`, empty if there is none yet."""
     try:
-        text = path.read_text(errors="replace")
-    except OSError:
+        header, *lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
         return Curve([], np.zeros((0, 0)))
-    lines = text[: text.rfind("\n") + 1].splitlines()
-    header = next((line.lstrip("# ").split() for line in lines if line.startswith("#") and "step" in line.split()), [])
-    rows = [[float(word) for word in line.split()] for line in lines if line and not line.startswith("#")]
-    whole = [row for row in rows if len(row) == len(header)]
-    return Curve(header, np.array(whole).reshape(len(whole), len(header)))
-
-
-def last_lines(path: Path, count: int = 5) -> str:
-    """The last lines of the curve at `path`."""
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-count:])
-    except OSError:
-        return ""
+    columns = header.split(",")
+    return Curve(columns, np.array([line.split(",") for line in lines], dtype=np.float64).reshape(-1, len(columns)))

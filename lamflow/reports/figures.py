@@ -157,8 +157,8 @@ def _loss(source: Source) -> Any:
         return None
     figure, axes = subplots(2)
     for axis, name, label in (
-        (axes[0, 0], "rmse_f_trn", "force error on the batch (eV/Å)"),
-        (axes[0, 1], "rmse_e_trn", "energy error on the batch (eV/atom)"),
+        (axes[0, 0], "force_rmse", "force error on the batch (eV/Å)"),
+        (axes[0, 1], "energy_rmse", "energy error on the batch (eV/atom)"),
     ):
         lines = [
             (f"model {number + 1}" + (f" · {task}" if task else ""), curve.steps, values)

@@ -7,6 +7,7 @@ from typing import Any
 from lamflow.config.engines import SearcherSettings
 from lamflow.config.schema import Config, DataStudy, TrainingStudy
 from lamflow.data.cache import CACHE
+from lamflow.data.curves import CURVE
 from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
 from lamflow.data.store import HELDOUT, INDEX, INPUT, TRAIN, iteration_key
 from lamflow.ops.label import label
@@ -55,7 +56,7 @@ def train_step(study: TrainingStudy, number: int, state: RunState) -> Step:
     return add(
         "train", train, writes={"models": f"{folder}/models"},
         records=[f"{folder}/models/{index}/model.json" for index in range(models)],
-        details=[f"{folder}/models/*/heldout.npz", f"{folder}/models/*/lcurve.out"],
+        details=[f"{folder}/models/*/heldout.npz", f"{folder}/models/*/{CURVE}"],
         jobs=jobs_needed(models, slots, pod.tasks_per_pod, seconds_per_unit(state.finished).get("train")),
         at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=models, resources="train",
         engines=[EngineUse(role="train", name=study.train.engine)], checkpoints=f"{folder}/checkpoints",

@@ -88,7 +88,7 @@ class TestTraining:
 
     def test_the_bundle_is_complete(self, trained: Path) -> None:
         names = {path.name for path in (trained / "model").iterdir()}
-        assert names == {"model.pt", "model.pth", "input.json", "lcurve.out", "train.log"}
+        assert names == {"model.pt", "model.pth", "input.json", "curve.csv", "lcurve.out", "train.log"}
 
     def test_a_finished_training_is_not_done_again_and_a_killed_one_goes_on(self, trained: Path) -> None:
         given = task(frames(), trained, "again")

@@ -16,6 +16,7 @@ from ase.build import molecule
 from pydantic import ValidationError
 
 from lamflow.config import parse
+from lamflow.config.schema import TrainingStudy
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.engines import abacus, cp2k, gaussian, vasp
 from lamflow.engines.conformance import LabelerConformance, virial_traces
@@ -202,9 +203,10 @@ class TestVasp:
     def test_potentials_stay_where_they_are(self, potcars: Path, tmp_path: Path) -> None:
         """Nothing of a POTCAR outlives the run, and another POTCAR than at first is refused."""
         config = parse(
-            "name: x\nelements: [Si]\nstructures: [{name: s, crystal: {formula: Si, lattice: diamond}}]\n"
+            "workflow: training\nname: x\nelements: [Si]\nstructures: [{name: s, crystal: {formula: Si, lattice: diamond}}]\n"
             f"start: {{label: [s]}}\nheldout: {{fraction: 0.5}}\ntrain: {{engine: pair}}\n"
-            f"label: {{engine: vasp, potcars: {potcars}, kspacing: 0.5, command: ['true']}}\n"
+            f"label: {{engine: vasp, potcars: {potcars}, kspacing: 0.5, command: ['true']}}\n",
+            kind=TrainingStudy,
         )
         settings = config.labeler().pinned(config)
         assert isinstance(settings, vasp.Vasp)
@@ -219,11 +221,11 @@ class TestVasp:
 
     def test_a_missing_potcar_is_found_before_the_run(self, potcars: Path) -> None:
         text = (
-            "name: x\nelements: [Si, O]\nstructures: [{name: s, crystal: {formula: Si, lattice: diamond}}]\n"
+            "workflow: training\nname: x\nelements: [Si, O]\nstructures: [{name: s, crystal: {formula: Si, lattice: diamond}}]\n"
             "start: {label: [s]}\nheldout: {fraction: 0.5}\ntrain: {engine: pair}\n"
             f"label: {{engine: vasp, potcars: {potcars}, kspacing: 0.5}}\n"
         )
-        config = parse(text)
+        config = parse(text, kind=TrainingStudy)
         with pytest.raises(InputError, match="no POTCAR for O"):
             config.labeler().examine(config)
 

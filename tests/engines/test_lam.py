@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from lamflow.config.schema import Config
 from lamflow.data import Frame, Labels
-from lamflow.data.curves import read_curve
 from lamflow.driver.prepare import examine
 from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.deepmd.card import chosen_head, reach_of, read_card
+from lamflow.engines.deepmd.curve import read_lcurve
 from lamflow.engines.deepmd.input import beginning, training_input, training_steps
 from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining, Phase
 from lamflow.engines.deepmd.trainer import DeepmdTrainer, torchrun
@@ -234,7 +234,7 @@ class TestFinetuning:
         for path in task.scratch.glob("model.ckpt-60*"):
             path.unlink()
         trainer.train(task, quiet)
-        steps = read_curve(task.scratch / "lcurve.out").steps.tolist()
+        steps = read_lcurve(task.scratch / "lcurve.out").steps.tolist()
         assert steps.count(1.0) == 1, "it began again"
         assert steps.count(60.0) == 2
 
@@ -276,7 +276,7 @@ class TestFinetuning:
             **wild, "training": {"data": {"batch_size": 1}, "disp_freq": 5}}})  # fmt: skip
         with pytest.raises(EngineError, match=r"rmse_\w+ (has grown to|is).*the last lines of .*lcurve.out"):
             DeepmdTrainer(settings).train(training(tmp_path, "wild", silver(tmp_path)), quiet)
-        assert len(read_curve(tmp_path / "wild-scratch" / "lcurve.out").values) < 10_000
+        assert len(read_lcurve(tmp_path / "wild-scratch" / "lcurve.out").values) < 10_000
 
 
 @pytest.mark.slow

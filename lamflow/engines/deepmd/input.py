@@ -14,8 +14,8 @@ import numpy as np
 from lamflow.config.pretrained import RANDOM
 from lamflow.config.section import expand
 from lamflow.config.seeds import child_seed
-from lamflow.data.curves import CURVE
 from lamflow.engines.deepmd.card import branches, chosen_head, read_definition
+from lamflow.engines.deepmd.curve import LCURVE
 from lamflow.engines.deepmd.settings import DeepmdTraining, Phase
 from lamflow.engines.protocol import TrainingJob
 from lamflow.errors import EngineError, InputError
@@ -96,7 +96,7 @@ def training_input(settings: DeepmdTraining, job: TrainingJob, start: Beginning 
     training.update(
         numb_steps=steps,
         seed=child_seed(job.seed, "training"),
-        disp_file=str(job.scratch / CURVE),
+        disp_file=str(job.scratch / LCURVE),
         save_ckpt=str(job.scratch / "model.ckpt"),
         save_freq=min(settings.checkpoint_every, steps),
         max_ckpt_keep=2,

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.config.section import expand
-from lamflow.data.curves import CURVE, last_lines, read_curve
+from lamflow.data.curves import CURVE, write_curve
 from lamflow.data.store import file_hash
 from lamflow.engines import process
 from lamflow.engines.deepmd.card import FROZEN, branches, read_definition
+from lamflow.engines.deepmd.curve import LCURVE, last_lines, learning_curve, problem, read_lcurve
 from lamflow.engines.deepmd.input import MODEL, Beginning, beginning, training_input
 from lamflow.engines.deepmd.model import DeepmdModel
 from lamflow.engines.deepmd.settings import DeepmdTraining
@@ -37,7 +38,7 @@ class DeepmdTrainer:
         self.settings = settings
 
     def train(self, job: TrainingJob, progress: Progress) -> int:
-        """See Trainer. Leaves model.pt (checkpoint), model.pth (frozen), input.json, lcurve.out and train.log.
+        """See Trainer. Leaves model.pt (checkpoint), model.pth (frozen), input.json, two learning curves and train.log.
 
         A frozen model has one head: where there are several, model.HEAD.pth is that of a task which is explored.
         """
@@ -60,7 +61,7 @@ class DeepmdTrainer:
             shutil.copyfile(expand(file), job.output / FILES / file.name)
         shutil.copyfile(last, job.output / MODEL)
         self._freeze(job, log)
-        for name in ("input.json", CURVE, "train.log"):
+        for name in ("input.json", CURVE, LCURVE, "train.log"):
             shutil.copyfile(scratch / name, job.output / name)
         return steps
 
@@ -193,15 +194,16 @@ def _is_whole(path: Path) -> bool:
 
 def _train(arguments: list[str], job: TrainingJob, steps: int, progress: Progress) -> None:
     """One training, watched by its learning curve. Raises EngineError as soon as its loss is lost."""
-    curve, log = job.scratch / CURVE, job.scratch / "train.log"
+    curve, log = job.scratch / LCURVE, job.scratch / "train.log"
 
     def look() -> None:
-        found = read_curve(curve)
+        found = read_lcurve(curve)
+        write_curve(job.scratch / CURVE, learning_curve(found))
         if len(found.values):
             progress(min(1.0, float(found.steps[-1]) / steps))
-        problem = found.problem()
-        if problem:
-            raise EngineError(f"{problem}; the last lines of {curve}:\n{last_lines(curve)}")
+        reason = problem(found)
+        if reason:
+            raise EngineError(f"{reason}; the last lines of {curve}:\n{last_lines(curve)}")
 
     if job.gpus > 1:
         process.run(torchrun(job.gpus, arguments), cwd=job.scratch, log=log, watch=look, poll=1.0, timeout=job.timeout)
