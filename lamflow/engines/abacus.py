@@ -90,6 +90,7 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
     """Labeler by ABACUS."""
 
     output = "abacus.out"
+    version_pattern = r"ABACUS v(\S+)"
     results = ("OUT.ABACUS",)
     temporary_files = ("OUT.ABACUS/*CHG*", "OUT.ABACUS/*.cube", "OUT.ABACUS/WAVEFUNC*")
 

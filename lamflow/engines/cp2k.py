@@ -100,6 +100,7 @@ class Cp2kLabeler(ProgramLabeler[Cp2k]):
     """Labeler by CP2K."""
 
     output = "cp2k.out"
+    version_pattern = r"CP2K version (\S+)"
     temporary_files = ("*.wfn*", "*.kp*", "*.restart*")
 
     def command(self, settings: Cp2k) -> list[str]:

@@ -79,6 +79,7 @@ class GaussianLabeler(ProgramLabeler[Gaussian]):
     """Labeler by Gaussian."""
 
     output = "stdout.log"
+    version_pattern = r"(?m)^ Gaussian (\d+, Revision [^,\s]+)"
     results = ("label.log",)
     temporary_files = ("*.chk", "Gau-*", "*.rwf")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from abc import ABC, abstractmethod
@@ -27,6 +28,8 @@ from lamflow.units import Second
 S = TypeVar("S", bound="ProgramSettings")
 INPUT_HASH = "input.sha256"
 """Hash of the input that an output belongs to."""
+BANNER = 20_000
+"""Characters at the beginning of an output in which codes say their version."""
 
 
 class ProgramSettings(LabelerSettings):
@@ -127,12 +130,14 @@ class ProgramLabeler(ABC, Generic[S]):
     results            further files and folders that `read` looks at, removed before the program runs again
     temporary_files    files and folders that are removed when it has run, as patterns
     require_exit_zero  an exit status other than 0 is a failure, whatever the program has written
+    version_pattern    what the code says of its version in one of these files, as a regular expression with one group
     """
 
     output: ClassVar[str]
     results: tuple[str, ...] = ()
     temporary_files: ClassVar[tuple[str, ...]] = ()
     require_exit_zero: ClassVar[bool] = False
+    version_pattern: ClassVar[str] = ""
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
@@ -171,6 +176,18 @@ class ProgramLabeler(ABC, Generic[S]):
             self.files(self.settings, frame)
         except ValueError as error:
             return str(error)
+        return None
+
+    def version(self, work: Path) -> str | None:
+        """See SaysVersion."""
+        if not self.version_pattern:
+            return None
+        for name in (self.output, *self.results):
+            paths = sorted(work.glob(f"*/[0-9]*/{name}"))
+            for file in [*paths, *(inner for path in paths for inner in sorted(path.glob("*.log")))]:
+                match = re.search(self.version_pattern, _beginning(file))
+                if match:
+                    return match.group(1)
         return None
 
     def input_hash(self, frame: Frame) -> str:
@@ -277,6 +294,14 @@ class ProgramLabeler(ABC, Generic[S]):
         if frame.pbc and answer.virial is None:
             return LabelFailure("the output has no stress", log, "incomplete")
         return answer if frame.pbc else replace(answer, virial=None)
+
+
+def _beginning(file: Path) -> str:
+    """The text in which a code says its version; empty for what is no file."""
+    if not file.is_file():
+        return ""
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        return stream.read(BANNER)
 
 
 def _remove(folder: Path, patterns: Sequence[str]) -> None:

@@ -74,6 +74,15 @@ class ChecksFrames(Protocol):
         ...
 
 
+@runtime_checkable
+class SaysVersion(Protocol):
+    """A Labeler whose outputs say which version of the code has written them."""
+
+    def version(self, work: Path) -> str | None:
+        """The version that has written the files below `work`; None where they do not say."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LammpsPotential:
     """How LAMMPS uses a trained model.

@@ -95,6 +95,7 @@ class QeLabeler(ProgramLabeler[QuantumEspresso]):
     """Labeler by pw.x."""
 
     output = "pw.out"
+    version_pattern = r"Program PWSCF v\.(\S+)"
     temporary_files = ("out",)
 
     def command(self, settings: QuantumEspresso) -> list[str]:

@@ -8,7 +8,16 @@ from typing import Any, cast
 from lamflow.config.engines import EngineSettings
 from lamflow.config.installed import RoleName, engine_named, engines
 from lamflow.engines.engine import Engine
-from lamflow.engines.protocol import Evaluator, Explorer, Labeler, ModelCard, RelaxFolder, Searcher, Trainer
+from lamflow.engines.protocol import (
+    Evaluator,
+    Explorer,
+    Labeler,
+    ModelCard,
+    RelaxFolder,
+    SaysVersion,
+    Searcher,
+    Trainer,
+)
 from lamflow.errors import InputError
 
 
@@ -35,6 +44,12 @@ def labeler(settings: EngineSettings) -> Labeler:
 def evaluator(settings: EngineSettings) -> Evaluator:
     """The evaluator that `settings` describe."""
     return cast(Evaluator, _build("evaluate", settings))
+
+
+def version(settings: EngineSettings, labeler: Labeler | None = None, work: Path | None = None) -> str:
+    """The version of the code that `settings` describe: as its outputs below `work` say it, or as it is found here."""
+    said = labeler.version(work) if work is not None and isinstance(labeler, SaysVersion) else None
+    return said or engine_named(settings.engine).version()
 
 
 def relax_folder(engine: str, folder: Path) -> RelaxFolder:

@@ -164,6 +164,7 @@ class VaspLabeler(ProgramLabeler[Vasp]):
 
     output = "vasp.out"
     results = ("OUTCAR",)
+    version_pattern = r"^\s*vasp\.(\S+)"
     temporary_files = (
         "POTCAR",
         "WAVECAR",

@@ -23,7 +23,7 @@ from lamflow.engines.conformance import LabelerConformance, virial_traces
 from lamflow.engines.custom import Custom, CustomLabeler
 from lamflow.engines.gpaw import Gpaw, GpawLabeler
 from lamflow.engines.periodic import kpoint_grid
-from lamflow.engines.protocol import Labeler, LabelFailure
+from lamflow.engines.protocol import Labeler, LabelFailure, SaysVersion
 from lamflow.engines.qe import QuantumEspresso
 from lamflow.engines.species import aligned, by_species
 from lamflow.errors import InputError, NodeError
@@ -667,3 +667,24 @@ def test_remedies_cannot_hide_a_failure() -> None:
             {"engine": "qe", "pseudopotentials": {}, "ecutwfc": 10,
              "remedies": {"unconverged": [{"electrons": {"scf_must_converge": False}}]}}
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("output", "file", "labeler", "expected"),
+    [
+        ("vasp-6.2.0-converged.OUTCAR", "OUTCAR", vasp.VaspLabeler, "6.2.0"),
+        ("vasp-5.4.4-converged.OUTCAR", "OUTCAR", vasp.VaspLabeler, "5.4.4.18Apr17-6-g9f103f2a35"),
+        ("cp2k-2023.1-converged.out", "cp2k.out", cp2k.Cp2kLabeler, "2023.1"),
+        ("gaussian-16-methane.log", "stdout.log", gaussian.GaussianLabeler, "16, Revision B.01"),
+        ("gaussian-09-water.log", "stdout.log", gaussian.GaussianLabeler, "09, Revision A.02"),
+        ("abacus-3.11.0-unconverged.log", abacus.LOG, abacus.AbacusLabeler, "3.11.0-beta10"),
+    ],
+)
+def test_outputs_say_the_version_of_the_code(
+    put: Put, tmp_path: Path, output: str, file: str, labeler: type[Any], expected: str
+) -> None:
+    made = labeler(None)
+    assert isinstance(made, SaysVersion)
+    assert made.version(tmp_path) is None
+    put(output, f"hash/0/{file}")
+    assert made.version(tmp_path) == expected
