@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
@@ -13,15 +13,19 @@ from pydantic import Field, JsonValue, model_validator
 from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
-from lamflow.engines import process
+from lamflow.engines import commands, process
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.program import ProgramLabeler, on_path
 from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.pseudopotentials import check_orbitals, check_pseudopotentials
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element, linked
 from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
+
+if TYPE_CHECKING:
+    from lamflow.config.schema import DataStudy
 
 FORBIDDEN = {
     "calculation": "labels are single points",
@@ -70,12 +74,22 @@ class Abacus(PeriodicSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        commands.ABACUS.check(self.command)
         lacking = sorted(set(self.pseudopotentials) ^ set(self.orbitals)) if self.orbitals else []
         if lacking:
             what = "orbitals" if lacking[0] in self.pseudopotentials else "pseudopotentials"
             raise ValueError(f"{what}: there is none for {lacking[0]}")
         check_by_element("input", {key.lower(): value for key, value in self.input.items()}, BY_ELEMENT)
         return self
+
+    def examine(self, config: DataStudy) -> list[str]:
+        """Whether pseudopotentials and orbitals are of the elements that they are given for."""
+        try:
+            check_pseudopotentials(self.pseudopotentials, config.elements)
+            check_orbitals(self.orbitals, config.elements)
+        except ValueError as error:
+            raise InputError(f"label.{error}") from error
+        return super().examine(config)
 
     def known_elements(self) -> set[str] | None:
         """Those with a pseudopotential."""
@@ -112,6 +126,8 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
         keys = by_element(keys, BY_ELEMENT, symbols)
         used = linked("pseudopotentials", settings.pseudopotentials, symbols)
         orbitals = linked("orbitals", settings.orbitals, symbols) if settings.orbitals else {}
+        check_pseudopotentials(settings.pseudopotentials, used)
+        check_orbitals(settings.orbitals, orbitals)
         names = [{element: name for element, (name, _) in files.items()} for files in (used, orbitals)]
         stru = _stru(settings, box, order, *names)
         return {

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -15,12 +15,18 @@ from lamflow.config.section import Element, InputFolder, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.frames import Floats
 from lamflow.data.problems import virial_of
+from lamflow.engines import commands
+from lamflow.engines.cp2k_data import check_data_files, check_kinds
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, hydrogen_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.program import ProgramLabeler, merged, on_path
 from lamflow.engines.protocol import LabelFailure
+from lamflow.errors import InputError
 from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE, Rydberg
+
+if TYPE_CHECKING:
+    from lamflow.config.schema import DataStudy
 
 FORBIDDEN = {
     "ignore_convergence_failure": "an unconverged cycle is no label",
@@ -34,7 +40,11 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
         {"FORCE_EVAL": {"DFT": {"SCF": {"MAX_SCF": 400, "MIXING": {"ALPHA": 0.1, "NBROYDEN": 12}}}}},
     ]
 }
-PRESSURE = {"GPa": 1e4 * BAR_IN_EV_PER_A3, "bar": BAR_IN_EV_PER_A3, "kbar": 1e3 * BAR_IN_EV_PER_A3}
+PRESSURE = {"gpa": 1e4 * BAR_IN_EV_PER_A3, "bar": BAR_IN_EV_PER_A3, "kbar": 1e3 * BAR_IN_EV_PER_A3}
+ENERGY = {"a.u.": HARTREE, "hartree": HARTREE, "ev": 1.0}
+FORCE = {"hartree/bohr": HARTREE / BOHR, "hartree*bohr^-1": HARTREE / BOHR, "a.u.": HARTREE / BOHR, "ev/angstrom": 1.0,
+         "ev*angstrom^-1": 1.0}  # fmt: skip
+"""Units that CP2K prints, in eV, Å and eV/Å³."""
 
 
 class Cp2k(PeriodicSettings):
@@ -80,12 +90,22 @@ class Cp2k(PeriodicSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        commands.CP2K.check(self.command)
         check_names("files", self.files, ("cp2k.inp",))
         only = sorted(set(self.basis) ^ set(self.potentials))
         if only:
             has, lacks = ("basis set", "potentials") if only[0] in self.basis else ("potential", "basis")
             raise ValueError(f"{lacks}: {only[0]} has a {has} and nothing in {lacks}")
+        check_kinds(self.input)
         return self
+
+    def examine(self, config: DataStudy) -> list[str]:
+        """Whether the files of basis sets and potentials that are here have those of every element."""
+        try:
+            check_data_files(self, config.elements)
+        except ValueError as error:
+            raise InputError(f"label.{error}") from error
+        return super().examine(config)
 
     def known_elements(self) -> set[str] | None:
         """Those with a basis set and a potential."""
@@ -226,15 +246,24 @@ def read_output(path: Path, frame: Frame) -> Labels | LabelFailure:
         return LabelFailure(f"CP2K stopped: {' '.join(reason.split())}")
     if "SCF run converged" not in text or "PROGRAM ENDED AT" not in text:
         return LabelFailure("CP2K stopped early", kind="incomplete")
-    energies = re.findall(r"ENERGY\| Total FORCE_EVAL.*?:\s+(\S+)", text)
-    forces = _forces(text)
-    if not energies or forces is None:
-        return LabelFailure(f"the output has no {'forces' if energies else 'energy'}", kind="incomplete")
-    stress = _stress(text)
+    try:
+        energy, forces, stress = _energy(text), _forces(text), _stress(text)
+    except KeyError as error:
+        return LabelFailure(f"the output is in {error.args[0]}, a unit that lamflow does not know", kind="invalid")
+    if energy is None or forces is None:
+        return LabelFailure(f"the output has no {'energy' if energy is None else 'forces'}", kind="incomplete")
     virial = None
     if stress is not None and frame.pbc:
         virial = virial_of(-stress, frame.volume)
-    return Labels(float(energies[-1]) * HARTREE, forces, virial)
+    return Labels(energy, forces, virial)
+
+
+def _energy(text: str) -> float | None:
+    """The energy in eV: `energy [a.u.]: -1.0`, or since CP2K 2025 `energy [hartree] -1.0`."""
+    number = r"-?[\d.]+(?:[Ee][-+]?\d+)?"
+    stated = rf"ENERGY\| Total FORCE_EVAL.*energy\s+[\[(](\S+)[\])]:?\s+({number})\s*$"
+    lines = re.findall(stated, text, re.M)
+    return float(lines[-1][1]) * ENERGY[lines[-1][0].lower()] if lines else None
 
 
 def _forces(text: str) -> Floats | None:
@@ -245,18 +274,22 @@ def _forces(text: str) -> Floats | None:
         if not table[1]:
             return None
         lines = re.findall(r"^\s+\d+\s+\d+\s+[A-Z]\w*\s+(\S+)\s+(\S+)\s+(\S+)\s*$", table[0], re.M)
-    return np.array(lines, dtype=np.float64).reshape(-1, 3) * HARTREE / BOHR
+        return np.array(lines, dtype=np.float64).reshape(-1, 3) * HARTREE / BOHR
+    unit = re.findall(r"FORCES\|.*[Ff]orces \[(\S+)\]", text)
+    return np.array(lines, dtype=np.float64).reshape(-1, 3) * FORCE[unit[-1].lower() if unit else "hartree/bohr"]
 
 
 def _stress(text: str) -> Floats | None:
     """The stress (3, 3) in eV/Å³ as CP2K prints it, positive under compression."""
-    head = list(re.finditer(r"STRESS\|\s+Analytical stress tensor \[(\w+)\]", text))
-    if not head:
+    heads = list(re.finditer(r"^\s*(?:STRESS\|\s+)?(?:\w+\s+)?stress tensor \[(\w+)\]\s*$", text, re.M | re.I))
+    if not heads:
         return None
-    rows = re.findall(r"STRESS\|\s+[xyz]\s+(\S+)\s+(\S+)\s+(\S+)\s*$", text[head[-1].end() :], re.M)[:3]
+    number = r"[ \t]+(-?[\d.]+(?:[Ee][-+]?\d+)?)"
+    row = rf"^[ \t]*(?:STRESS\|[ \t]+)?[xyzXYZ]{number * 3}[ \t]*$"  # without STRESS| until CP2K 7.1
+    rows = re.findall(row, text[heads[-1].end() :], re.M)[:3]
     if len(rows) < 3:
         return None
-    return np.array(rows, dtype=np.float64) * PRESSURE[head[-1].group(1)]
+    return np.array(rows, dtype=np.float64) * PRESSURE[heads[-1].group(1).lower()]
 
 
 def _example(folder: Path) -> Example:

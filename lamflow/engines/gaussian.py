@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
-from lamflow.engines import process
+from lamflow.engines import commands, process
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, hydrogen_frames
 from lamflow.engines.program import ProgramLabeler, ProgramSettings, on_path
@@ -56,6 +56,7 @@ class Gaussian(ProgramSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        commands.GAUSSIAN.check(self.command)
         route = " ".join((self.keywords, *(f"{key}={value}" for key, value in self.input.items()))).lower()
         for line in (self.keywords, self.memory, *self.input.values()):
             if "\n" in line or line.lstrip().startswith(("#", "%")):

@@ -6,19 +6,25 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, JsonValue
+from ase.data import atomic_numbers
+from pydantic import Field, JsonValue, model_validator
 
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.problems import virial_of
+from lamflow.engines import commands
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.program import ProgramLabeler, on_path
 from lamflow.engines.protocol import LabelFailure
+from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN, Electronvolt
+
+if TYPE_CHECKING:
+    from lamflow.config.schema import DataStudy
 
 ANSWER = "labels.json"
 FORBIDDEN = {
@@ -79,6 +85,25 @@ class Gpaw(PeriodicSettings):
     command: list[str] = ["gpaw", "python"]
     """An interpreter that has GPAW; the script's name follows. For example `[mpirun, -np, "4", gpaw, python]`."""
     remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        commands.GPAW.check(self.command)
+        setups = self.input.get("setups")
+        for key in setups if isinstance(setups, dict) else []:
+            if key != "default" and key not in atomic_numbers:
+                raise ValueError(
+                    f"input.setups.{key}: atoms come in another order in every frame; give setups by chemical symbol"
+                )
+        return self
+
+    def examine(self, config: DataStudy) -> list[str]:
+        """Whether setups are given for elements of the study."""
+        setups = self.input.get("setups")
+        foreign = sorted(set(setups) - {"default", *config.elements}) if isinstance(setups, dict) else []
+        if foreign:
+            raise InputError(f"label.input.setups: {foreign[0]} is not in elements {config.elements}")
+        return super().examine(config)
 
     def seconds(self, natoms: int) -> float:
         """As one core takes."""

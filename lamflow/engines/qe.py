@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -15,14 +15,20 @@ from pydantic import Field, JsonValue, model_validator
 from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
-from lamflow.engines import process
+from lamflow.engines import commands, process
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.program import ProgramLabeler, on_path
 from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.pseudopotentials import check_pseudopotentials
+from lamflow.engines.qe_namelists import check_key
 from lamflow.engines.species import aligned, linked
+from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
+
+if TYPE_CHECKING:
+    from lamflow.config.schema import DataStudy
 
 FORBIDDEN = {
     "calculation": "labels are single points",
@@ -73,6 +79,10 @@ class QuantumEspresso(PeriodicSettings):
 
     @model_validator(mode="after")
     def _species_have_names(self) -> Self:
+        commands.PW.check(self.command)
+        for namelist, keys in self.input.items():
+            for key in keys:
+                check_key(namelist, key)
         for key in self.input.get("system", {}):
             found = INDEXED.fullmatch(key)
             if found and found["of"] not in atomic_numbers:
@@ -81,6 +91,14 @@ class QuantumEspresso(PeriodicSettings):
                     f"{found['key']}(Fe)"
                 )
         return self
+
+    def examine(self, config: DataStudy) -> list[str]:
+        """Whether pseudopotentials are of the elements that they are given for."""
+        try:
+            check_pseudopotentials(self.pseudopotentials, config.elements)
+        except ValueError as error:
+            raise InputError(f"label.{error}") from error
+        return super().examine(config)
 
     def known_elements(self) -> set[str] | None:
         """Those with a pseudopotential."""
@@ -107,6 +125,7 @@ class QeLabeler(ProgramLabeler[QuantumEspresso]):
         from ase.io.espresso import write_espresso_in
 
         sources = linked("pseudopotentials", settings.pseudopotentials, frame.symbols)
+        check_pseudopotentials(settings.pseudopotentials, sources)
         system: dict[str, Any] = {
             "ecutwfc": settings.ecutwfc,
             "ecutrho": settings.ecutrho or 4 * settings.ecutwfc,

@@ -16,11 +16,13 @@ from lamflow.config.section import Element, InputFile, MountedFolder, expand
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
 from lamflow.data.store import file_hash
+from lamflow.engines import commands
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.program import ProgramLabeler, ProgramSettings, on_path
 from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.pseudopotentials import check_potcar
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element
 from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN
@@ -81,6 +83,7 @@ class Vasp(PeriodicSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        commands.VASP.check(self.command)
         for element, name in self.potcar_names.items():
             if name.startswith("/") or ".." in Path(name).parts:
                 raise ValueError(f"potcar_names.{element}: {name!r} is not below the folder potcars")
@@ -127,7 +130,8 @@ class Vasp(PeriodicSettings):
             folder = expand(Path(self.potcars))
             lacking = not folder.exists()
             for element in [] if lacking else config.elements:
-                self.potcar(element)
+                path = self.potcar(element)
+                check_potcar(path, path.read_text(errors="replace"), element)
         except ValueError as error:
             raise InputError(f"label.potcars: {error}") from error
         return [f"label.potcars: there is no folder {folder} here; label pods must have it"] if lacking else []
@@ -290,13 +294,18 @@ def _is_on(value: Any) -> bool:
 
 
 def _potcar(settings: Vasp, symbols: list[str]) -> str:
-    """The potentials of the species in their order. Raises ValueError for another than the run began with."""
+    """The potentials of the species in their order, each with whole lines.
+
+    Raises ValueError for one of another element, and for another than the run began with.
+    """
     text = ""
     for element in dict.fromkeys(symbols):
         path, wanted = settings.potcar(element), settings.potcar_sha256.get(element)
         if wanted is not None and file_hash(path) != wanted:
             raise ValueError(f"the POTCAR of {element} is not the one that the run began with: its hash is another")
-        text += path.read_text()
+        potential = path.read_text()
+        check_potcar(path, potential, element)
+        text += potential if potential.endswith("\n") else f"{potential}\n"
     return text
 
 

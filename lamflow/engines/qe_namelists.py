@@ -1,0 +1,35 @@
+"""Keys of pw.x's namelists: those that ASE knows (of Quantum ESPRESSO 7), and those of older and newer versions."""
+
+from __future__ import annotations
+
+import difflib
+
+from ase.io.espresso_namelist.keys import pw_keys
+
+OTHERS = {
+    "control": {"lfcpopt", "monopole"},
+    "system": {
+        "lda_plus_u", "lda_plus_u_kind", "hubbard_u", "hubbard_j", "hubbard_j0", "hubbard_v", "hubbard_parameters",
+        "u_projection_type", "nelup", "neldw", "nelec", "multiplicity", "ts_vdw", "yukawa", "nelec_cond", "nbnd_cond",
+        "degauss_cond", "london_s6", "london_rcut",
+    },
+    "electrons": set[str](),
+}  # fmt: skip
+"""Until Quantum ESPRESSO 7.1 parameters of Hubbard were keys, since then they are a card."""
+KEYS = {
+    namelist: {key.partition("(")[0].lower() for key in pw_keys[namelist]} | others
+    for namelist, others in OTHERS.items()
+}
+
+
+def check_key(namelist: str, key: str) -> None:
+    """Raise ValueError when pw.x has no such key in this namelist: it would stop, or read another one."""
+    name = key.partition("(")[0].strip().lower()
+    if name in KEYS[namelist]:
+        return
+    elsewhere = next((other for other, keys in KEYS.items() if name in keys), None)
+    if elsewhere is not None:
+        raise ValueError(f"input.{namelist}.{key}: pw.x reads this key in the namelist {elsewhere}")
+    near = difflib.get_close_matches(name, KEYS[namelist], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"input.{namelist}.{key}: the namelist {namelist} of pw.x has no such key{hint}")
