@@ -1,0 +1,141 @@
+"""CP2K: outputs of other versions, and whether kinds, basis sets and potentials are of the right element."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from lamflow.data import Frame, Labels
+from lamflow.engines import cp2k
+from lamflow.engines.cp2k_data import check_data_files
+from lamflow.engines.protocol import LabelFailure
+from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE
+
+SETTINGS = {
+    "engine": "cp2k", "basis": {"H": "SZV-MOLOPT-SR-GTH"}, "potentials": {"H": "GTH-PBE-q1"}, "cutoff": 100,
+}  # fmt: skip
+OLD_FORCES = """\
+ ATOMIC FORCES in [a.u.]
+
+ # Atom   Kind   Element          X              Y              Z
+      1      1      H          -0.01000000     0.00000000     0.02000000
+      2      1      H           0.01000000     0.00000000    -0.02000000
+ SUM OF ATOMIC FORCES           0.00000000     0.00000000     0.00000000     0.00000000
+"""
+NEW_FORCES = """\
+ FORCES| Atomic forces [hartree/bohr]
+ FORCES| Atom x y z |f|
+ FORCES|      1 -1.00000000E-02  0.00000000E+00  2.00000000E-02  2.23606798E-02
+ FORCES|      2  1.00000000E-02  0.00000000E+00 -2.00000000E-02  2.23606798E-02
+ FORCES|    Sum  0.00000000E+00  0.00000000E+00  0.00000000E+00  0.00000000E+00
+"""
+OLD_STRESS = """\
+ STRESS TENSOR [GPa]
+
+            X               Y               Z
+  X       1.00000000      0.10000000      0.20000000
+  Y       0.10000000      2.00000000      0.30000000
+  Z       0.20000000      0.30000000      3.00000000
+
+  1/3 Trace(stress tensor):    2.000E+00
+"""
+NEW_STRESS = """\
+ STRESS| Analytical stress tensor [bar]
+ STRESS|                        x                   y                   z
+ STRESS|      x       1.00000000000E+04   1.00000000000E+03   2.00000000000E+03
+ STRESS|      y       1.00000000000E+03   2.00000000000E+04   3.00000000000E+03
+ STRESS|      z       2.00000000000E+03   3.00000000000E+03   3.00000000000E+04
+ STRESS| 1/3 Trace                                              2.0E+04
+
+ STRESS| Eigenvectors and eigenvalues of the analytical stress tensor [bar]
+ STRESS|                        1                   2                   3
+ STRESS| Eigenvalues     1.0E+04   2.0E+04  3.0E+04
+ STRESS|      x             0.950000000000      0.100000000000      0.000000000000
+ STRESS|      y             0.100000000000      0.950000000000      0.000000000000
+ STRESS|      z             0.000000000000      0.000000000000      1.000000000000
+"""
+FRAME = Frame(np.array([1, 1]), np.array([[0.0, 0, 0], [0, 0, 0.8]]), np.eye(3) * 5)
+
+
+def read(tmp_path: Path, *parts: str) -> Labels | LabelFailure:
+    path = tmp_path / "cp2k.out"
+    path.write_text("\n".join(["  *** SCF run converged in    12 steps ***", *parts, " PROGRAM ENDED AT  now"]))
+    return cp2k.read_output(path, FRAME)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (" ENERGY| Total FORCE_EVAL ( QS ) energy (a.u.):              -1.164190264587725", OLD_FORCES, OLD_STRESS),
+        (" ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:              -1.164190264587725", OLD_FORCES, NEW_STRESS),
+        (" ENERGY| Total FORCE_EVAL ( QS ) energy [hartree]             -1.164190264587725", NEW_FORCES, NEW_STRESS),
+    ],
+    ids=["7.1", "2023", "2025"],
+)
+def test_every_version_says_the_same(parts: tuple[str, ...], tmp_path: Path) -> None:
+    """The parts are written here as these versions write them."""
+    labels = read(tmp_path, *parts)
+    assert isinstance(labels, Labels), labels
+    assert labels.energy == pytest.approx(-1.164190264587725 * HARTREE, abs=1e-12)
+    np.testing.assert_allclose(labels.forces[0], np.array([-0.01, 0, 0.02]) * HARTREE / BOHR)
+    assert labels.virial is not None
+    pressures = np.array([[1, 0.1, 0.2], [0.1, 2, 0.3], [0.2, 0.3, 3]]) * 1e4
+    np.testing.assert_allclose(labels.virial, pressures * BAR_IN_EV_PER_A3 * 125)
+
+
+def test_units_that_are_not_known_are_no_labels(tmp_path: Path) -> None:
+    energy = " ENERGY| Total FORCE_EVAL ( QS ) energy [hartree]             -1.1"
+    answer = read(tmp_path, energy, NEW_FORCES.replace("hartree/bohr", "mN"), NEW_STRESS)
+    assert isinstance(answer, LabelFailure)
+    assert "mn, a unit" in answer.reason
+    answer = read(tmp_path, energy.replace("hartree", "Ry"), NEW_FORCES, NEW_STRESS)
+    assert isinstance(answer, LabelFailure)
+    assert "ry, a unit" in answer.reason
+
+
+def test_kinds_are_what_they_are_called() -> None:
+    kind = {"_": "H", "element": "Cu"}
+    with pytest.raises(ValidationError, match="atoms of the kind H would be of Cu"):
+        cp2k.Cp2k.model_validate({**SETTINGS, "input": {"force_eval": {"subsys": {"kind": [kind]}}}})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["mpirun", "-n", "32", "cp2k.popt", "-i", "input.inp"], ["cp2k", "in.inp"], ["sh", "-c", "cp2k.psmp -i a.inp $@"]],
+)
+def test_a_command_that_names_an_input_is_refused(command: list[str]) -> None:
+    with pytest.raises(ValidationError, match="lamflow writes the input and tells the program its name"):
+        cp2k.Cp2k.model_validate({**SETTINGS, "command": command})
+    good = cp2k.Cp2k.model_validate({**SETTINGS, "command": ["mpirun", "-i", "x", "cp2k.psmp", "--echo"]})
+    assert good.command[-1] == "--echo"
+
+
+def test_names_are_looked_up_for_their_elements(tmp_path: Path) -> None:
+    (tmp_path / "BASIS").write_text("# H NOT-THIS\n H  SZV-X SZV-X-q1\n  1\n 1 0 0 7 1\nCu  DZVP-Y\n  1\n")
+    (tmp_path / "POT").write_text("H GTH-PBE-q1 GTH-PBE\n    1\nCu GTH-PBE-q11\n")
+    given = {
+        **SETTINGS, "basis_file": "BASIS", "potential_file": "POT", "files": [tmp_path / "BASIS", tmp_path / "POT"],
+    }  # fmt: skip
+
+    def check(basis: str, potential: str) -> None:
+        more = {"basis": {"H": basis}, "potentials": {"H": potential}}
+        check_data_files(cp2k.Cp2k.model_validate({**given, **more}), ["H"])
+
+    check("SZV-X-q1", "GTH-PBE")
+    with pytest.raises(ValueError, match=r"basis.H: .*BASIS has no DZVP-Y of H; it has one of Cu"):
+        check("DZVP-Y", "GTH-PBE")
+    with pytest.raises(ValueError, match=r"potentials.H: .*POT has no GTH-PBE-q11 of H; it has one of Cu"):
+        check("SZV-X", "GTH-PBE-q11")
+    with pytest.raises(ValueError, match=r"has no NOT-THIS of H$"):
+        check("NOT-THIS", "GTH-PBE")
+
+
+@pytest.mark.cp2k
+def test_the_files_of_an_installed_cp2k_are_found() -> None:
+    check_data_files(cp2k.Cp2k.model_validate(SETTINGS), ["H"])
+    wrong = cp2k.Cp2k.model_validate({**SETTINGS, "potentials": {"H": "GTH-PBE-q11"}})
+    with pytest.raises(ValueError, match="GTH_POTENTIALS has no GTH-PBE-q11 of H"):
+        check_data_files(wrong, ["H"])
