@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lamflow.config.engines import ExplorerSettings, LabelerSettings
+from lamflow.config.engines import ExplorerSettings, LabelerSettings, WalkerSettings
 from lamflow.config.installed import engine_packages
 from lamflow.config.references import files_of
 from lamflow.config.schema import DataStudy
@@ -55,6 +55,7 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int, references: 
     """
     structures = {settings.name: frames_of(settings, config) for settings in config.structures}
     _check_labels(config, structures)
+    _check_explored(config, structures)
     data = read_start(config)
     check_start(config, data, structures)
     summary = data.summary()
@@ -230,13 +231,14 @@ class Inspection:
 def inspect_inputs(config: DataStudy) -> Inspection:
     """Read every file of structures, data and models that is here.
 
-    Crystals are built only for label engines that refuse some structures. Raises InputError for what cannot be used.
+    Crystals are built for engines that refuse some structures. Raises InputError for what cannot be used.
     """
     config, _ = resolved(config)
-    built = any(_refusing(settings) for settings in labelers(config))
+    built = bool(_walkers(config)) or any(_refusing(settings) for settings in labelers(config))
     sets = [each for each in config.structures if each.files or (built and each.crystal is not None)]
     structures = {settings.name: frames_of(settings, config) for settings in sets}
     _check_labels(config, structures)
+    _check_explored(config, structures)
     data = read_start(config)
     check_start(config, data, structures)
     given = data.summary()
@@ -255,6 +257,26 @@ def _refusing(settings: LabelerSettings) -> ChecksFrames | None:
     except EngineError:
         return None
     return labeler if isinstance(labeler, ChecksFrames) else None
+
+
+def _walkers(config: DataStudy) -> list[tuple[str, WalkerSettings]]:
+    """Every explorer that begins with structures, and the name of its key."""
+    groups = [
+        (f"stages[{number}].explore[{index}]", group)
+        for number, stage in enumerate(getattr(config, "stages", []))
+        for index, group in enumerate(stage.explore)
+    ]
+    return [(where, group) for where, group in groups if isinstance(group, WalkerSettings)]
+
+
+def _check_explored(config: DataStudy, structures: Mapping[str, list[Frame]]) -> None:
+    """Raise InputError for a structure that an explorer cannot begin with."""
+    for where, group in _walkers(config):
+        for name in group.structures:
+            for index, frame in enumerate(structures.get(name, [])):
+                reason = group.unsupported_start(frame)
+                if reason is not None:
+                    raise InputError(f"{where}: structures.{name}, structure {index}: {reason}")
 
 
 def _check_labels(config: DataStudy, structures: Mapping[str, list[Frame]]) -> None:

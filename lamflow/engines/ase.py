@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -15,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
+from ase.calculators.calculator import BaseCalculator, Calculator, FileIOCalculator, all_changes
+from ase.calculators.genericfileio import GenericFileIOCalculator
 from ase.units import fs
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
-from lamflow.config.engines import DynamicsSettings, LabelerSettings
+from lamflow.config.engines import DynamicsSettings, LabelerSettings, one_atom
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
 from lamflow.data.problems import stress_of, voigt
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
 
 EXPLODED = 200.0
 """eV/Å; a run in which an atom feels more than this is ended."""
+VARIADIC = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+CALCULATOR = set(inspect.signature(Calculator.__init__).parameters)
+"""What every calculator of ASE takes."""
 
 
 class AseExploration(DynamicsSettings):
@@ -63,6 +70,12 @@ class AseExploration(DynamicsSettings):
     def final_structures(self) -> str | None:
         """See WalkerSettings."""
         return self.to
+
+    def unsupported_start(self, start: Frame) -> str | None:
+        """See WalkerSettings."""
+        if self.method == "npt" and not start.pbc:
+            return "npt needs a periodic structure; use nvt for an isolated one"
+        return None if self.method in ("relax", "neb") else one_atom(start)
 
     def seconds(self, natoms: int) -> float:
         """As small models take on one core."""
@@ -117,7 +130,43 @@ class AseLabels(LabelerSettings):
         made = getattr(importlib.import_module(module), name)
         if not (isinstance(made, type) and issubclass(made, BaseCalculator)):
             raise TypeError("this is no class of calculators of ASE")
+        check_arguments(made, self.arguments)
         return made(**self.arguments)
+
+
+def check_arguments(calculator: type, arguments: Mapping[str, Any]) -> None:
+    """Raise TypeError for arguments that a class of calculators takes and does nothing with.
+
+    Calculators that hand their arguments on to a program take any; what these are, only the program knows.
+    """
+    if issubclass(calculator, FileIOCalculator | GenericFileIOCalculator):
+        return
+    known = set(getattr(calculator, "default_parameters", {}))
+    for parent in calculator.__mro__:
+        if "__init__" not in vars(parent) or parent is object:
+            continue
+        parameters = inspect.signature(parent.__init__).parameters.values()
+        known |= {parameter.name for parameter in parameters if parameter.kind not in VARIADIC} - {"self"}
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    for name in arguments:
+        if name not in known and not _is_read(calculator, name):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(known - CALCULATOR))}"
+            raise TypeError(f"there is no argument {name!r}; {hint}")
+
+
+def _is_read(calculator: type, name: str) -> bool:
+    """The source of a class, or of one that it is derived from, reads an argument by its name."""
+    modules = {parent.__module__ for parent in calculator.__mro__} - {BaseCalculator.__module__, "builtins"}
+    for module in modules:
+        try:
+            source = inspect.getsource(importlib.import_module(module))
+        except (OSError, TypeError):
+            return True  # without its source nobody can tell
+        if re.search(rf"['\"]{re.escape(name)}['\"]|\.{re.escape(name)}\b", source):
+            return True
+    return False
 
 
 class EvaluatorCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
@@ -190,10 +239,9 @@ class AseExplorer:
 
     def explore(self, simulation: Simulation, model: Model) -> Trajectory:
         """See Explorer."""
-        if self.settings.method == "npt" and not simulation.start.pbc:
-            raise EngineError("npt needs a periodic structure; use nvt for an isolated one")
-        if simulation.start.natoms < 2 and self.settings.method != "relax":
-            raise EngineError("dynamics needs at least two atoms; give the structure set a supercell")
+        reason = self.settings.unsupported_start(simulation.start)
+        if reason is not None:
+            raise EngineError(reason)
         if self.settings.method == "neb":
             return self._band(simulation, model)
         atoms = simulation.start.to_ase()

@@ -156,3 +156,25 @@ def test_a_calculator_that_is_not_there() -> None:
         AseLabels(engine="ase", calculator="os; rm -rf")
     with pytest.raises(InputError, match=r"label: os.system: TypeError: this is no class of calculators of ASE"):
         AseLabels(engine="ase", calculator="os.system").examine(None)  # type: ignore[arg-type]  # it looks at no file
+
+
+@pytest.mark.parametrize(
+    ("calculator", "arguments", "expected"),
+    [
+        ("ase.calculators.lj.LennardJones", {"sigm": 1.0}, "no argument 'sigm'; did you mean 'sigma'"),
+        ("ase.calculators.emt.EMT", {"asap_cutof": True}, "no argument 'asap_cutof'; did you mean 'asap_cutoff'"),
+    ],
+)
+def test_arguments_that_a_calculator_does_not_know(
+    calculator: str, arguments: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(TypeError, match=expected):
+        AseLabels.model_validate({"engine": "ase", "calculator": calculator, "arguments": arguments}).made()
+
+
+@pytest.mark.parametrize(
+    ("calculator", "arguments"),
+    [("ase.calculators.lj.LennardJones", {"sigma": 1.0}), ("ase.calculators.vasp.Vasp", {"encut": 300})],
+)
+def test_arguments_that_a_calculator_hands_on(calculator: str, arguments: dict[str, object]) -> None:
+    AseLabels.model_validate({"engine": "ase", "calculator": calculator, "arguments": arguments}).made()

@@ -108,3 +108,24 @@ def test_conditions_are_a_product() -> None:
     made = LammpsExploration.model_validate({**GOOD, "ensemble": "npt", "pressures": [0, 1000]})
     assert len(made.conditions()) == 4
     assert made.conditions()[1] == {"temperature": 300.0, "pressure": 1000.0}
+
+
+def test_a_box_that_is_periodic_in_some_directions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.lammps"
+    path.write_text("boundary p p f  # a slab\nread_data {{ structure }}\n{{ potential }}\ndump d {{ trajectory }}\n")
+    with pytest.raises(ValidationError, match=r"boundary p p f: frames are periodic in all directions or in none"):
+        LammpsExploration.model_validate(
+            {"engine": "lammps", "structures": ["x"], "temperatures": [300], "steps": 10, "template": path}
+        )
+
+
+def test_a_dump_says_its_boundaries(tmp_path: Path) -> None:
+    path = tmp_path / "x.dump"
+    text = snapshot(0, np.eye(3) * 4, np.ones((2, 3)), np.array([0, 1]))
+    path.write_text(text)
+    assert read_dump(path).periodic == (True, True, True)
+    path.write_text(text.replace("pp pp pp", "pp fs sm"))
+    assert read_dump(path).periodic == (True, False, False)
+    path.write_text(text + text.replace("pp pp pp", "ff ff ff"))
+    with pytest.raises(EngineError, match="boundaries of the box change"):
+        read_dump(path)

@@ -234,3 +234,68 @@ def test_models_that_know_an_electronic_temperature(tmp_path: Path) -> None:
     assert found.forces is not None
     [again] = model.evaluate([found.frame(0)])
     np.testing.assert_allclose(found.forces[0], again.forces, atol=1e-4)
+
+
+TEMPLATE = """\
+units metal
+boundary {boundary}
+atom_style atomic
+atom_modify map array
+read_data {{{{ structure }}}}
+{mass}
+{{{{ potential }}}}
+timestep 0.001
+velocity all create {{{{ temperature }}}} {{{{ seed }}}}
+fix 1 all nve
+dump d all custom {{{{ every }}}} {{{{ trajectory }}}} id type x y z vx vy vz fx fy fz
+dump_modify d sort id format float %.12g
+run {{{{ steps }}}}
+"""
+
+
+@pytest.mark.parametrize(("boundary", "periodic"), [("f f f", False), ("p p p", True), ("s s s", False)])
+def test_frames_have_the_boundaries_that_were_run(
+    boundary: str, periodic: bool, committee: list[Model], tmp_path: Path
+) -> None:
+    (tmp_path / "in.template").write_text(TEMPLATE.format(boundary=boundary, mass="mass 1 26.98"))
+    explorer = LammpsExplorer(settings(template=tmp_path / "in.template", steps=10, every=5))
+    [found] = explorer.explore_all(tasks(alloys(1), tmp_path / "run"), committee)
+    assert found.failure is None, found.log
+    assert found.pbc is periodic
+    assert found.forces is not None
+    assert found.deviations is not None
+    answers = [model.evaluate(list(found)) for model in committee]
+    np.testing.assert_allclose(found.forces, [labels.forces for labels in answers[0]], atol=1e-4)
+    forces = np.array([[labels.forces for labels in answer] for answer in answers])
+    own = np.linalg.norm(forces - forces.mean(axis=0), axis=-1) ** 2
+    np.testing.assert_allclose(found.deviations.force_max, np.sqrt(own.mean(axis=0)).max(axis=-1), rtol=2e-3, atol=1e-5)
+
+
+def test_an_isolated_structure_may_not_meet_its_images(committee: list[Model], tmp_path: Path) -> None:
+    (tmp_path / "in.template").write_text(TEMPLATE.format(boundary="p p p", mass=""))
+    explorer = LammpsExplorer(settings(template=tmp_path / "in.template", steps=10, every=5))
+    near = Frame(np.array([13, 29]), np.array([[0.0, 0, 0], [0, 0, 2.6]]), np.zeros((3, 3)), pbc=False)
+    [found] = explorer.explore_all(tasks([near], tmp_path / "near"), committee)
+    assert found.failure is None, found.log
+    assert found.pbc is False
+    far = replace(near, positions=np.array([[0.0, 0, 0], [0, 0, 70.0]]))
+    [refused] = explorer.explore_all(tasks([far], tmp_path / "far"), committee)
+    assert "30.0 Å between its images" in str(refused.failure)
+
+
+def test_a_mass_of_the_template_is_the_one_that_moves(committee: list[Model], tmp_path: Path) -> None:
+    speeds = []
+    for mass in ("", "mass 1 1000.0\nmass 2 1000.0"):
+        (tmp_path / "in.template").write_text(TEMPLATE.format(boundary="p p p", mass=mass))
+        explorer = LammpsExplorer(settings(template=tmp_path / "in.template", steps=10, every=5))
+        [found] = explorer.explore_all(tasks(alloys(1), tmp_path / f"run-{len(speeds)}"), committee)
+        assert found.velocities is not None
+        speeds.append(np.abs(found.velocities).mean())
+    assert speeds[1] < 0.5 * speeds[0]
+
+
+def test_one_atom_costs_no_other_run(committee: list[Model], tmp_path: Path) -> None:
+    single = Frame(np.array([29]), np.zeros((1, 3)), np.eye(3) * 3.0)
+    runs = list(LammpsExplorer(settings()).explore_all(tasks([single, alloys(1)[0]], tmp_path), committee))
+    assert "at least two atoms" in str(runs[0].failure)
+    assert runs[1].failure is None

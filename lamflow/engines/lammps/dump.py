@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class Dump:
     positions              (F, N, 3)  Å
     cells                  (F, 3, 3)  Å
     steps                  (F,)
+    boundary               of the box as LAMMPS ran it, like `pp pp pp`, low and high side of each direction
     velocities, forces     (F, N, 3)  Å/ps, eV/Å; None where the dump has none
     """
 
@@ -32,6 +34,13 @@ class Dump:
     steps: Ints
     velocities: Floats | None = None
     forces: Floats | None = None
+    boundary: str = "pp pp pp"
+
+    @property
+    def periodic(self) -> tuple[bool, bool, bool]:
+        """Which directions of the box were periodic."""
+        first, second, third = (side == "pp" for side in self.boundary.split())
+        return first, second, third
 
 
 def read_dump(path: Path) -> Dump:
@@ -79,8 +88,19 @@ def read_dump(path: Path) -> Dump:
     vectors = {what: atoms[:, :, first : first + 3] for what, first in further.items()}
     return Dump(
         atoms[0, :, 1].astype(np.int64), atoms[:, :, 2:5] - origins[:, None, :], cells, steps,
-        vectors.get("v"), vectors.get("f"),
+        vectors.get("v"), vectors.get("f"), _boundary(path, lines, block),
     )  # fmt: skip
+
+
+def _boundary(path: Path, lines: list[str], block: int) -> str:
+    """The boundaries of the box in every snapshot. Raises EngineError when they are not stated, or change."""
+    stated = {" ".join(lines[start + 4].split()[-3:]) for start in range(0, len(lines), block)}
+    if len(stated) > 1:
+        raise EngineError(f"{path}: the boundaries of the box change during the run: {', '.join(sorted(stated))}")
+    [boundary] = stated
+    if not all(re.fullmatch(r"[pfsm]{2}", side) for side in boundary.split()):
+        raise EngineError(f"{path}: the dump does not say which boundaries the box has: {lines[4]!r}")
+    return boundary
 
 
 def write_dump(path: Path, frame: Frame, elements: list[str], *, tilted: bool) -> None:

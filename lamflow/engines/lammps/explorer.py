@@ -26,7 +26,7 @@ from lamflow.engines import process
 from lamflow.engines.lammps.dump import Dump, read_deviations, read_dump, write_dump
 from lamflow.engines.lammps.potential import Potential, potential_with_overlays
 from lamflow.engines.lammps.settings import LammpsExploration
-from lamflow.engines.lammps.template import HEAD, RUN, render
+from lamflow.engines.lammps.template import HEAD, MIXED, RUN, render
 from lamflow.engines.protocol import Model, Simulation
 from lamflow.errors import EngineError
 
@@ -34,6 +34,8 @@ LOG, DEVIATIONS = "lammps.log", "deviations.out"
 PLUMED = {"plumed.dat", "plumed.out"}
 ISOLATED_BOX = 100.0
 """Å; an isolated system is put into a box of this length with fixed walls far away."""
+ISOLATED_VACUUM = 40.0
+"""Å; models see no farther."""
 
 
 class LammpsExplorer:
@@ -55,6 +57,10 @@ class LammpsExplorer:
             committee = committee[:1]  # the models are compared afterwards, without what lies over them
         if self.settings.one_process_per_simulation:
             for simulation in simulations:
+                reason = self.settings.unsupported_start(simulation.start)
+                if reason is not None:
+                    yield Trajectory.nothing(simulation.start, reason)
+                    continue
                 try:
                     yield (
                         self._beads(simulation, committee)
@@ -67,6 +73,10 @@ class LammpsExplorer:
         found: dict[int, Trajectory] = {}
         sharing: dict[tuple[bool, float | None], list[int]] = {}
         for place, simulation in enumerate(simulations):
+            reason = self.settings.unsupported_start(simulation.start)
+            if reason is not None:
+                found[place] = Trajectory.nothing(simulation.start, reason)
+                continue
             sharing.setdefault((simulation.start.pbc, simulation.start.electronic_temperature), []).append(place)
         for places in sharing.values():
             left = list(places)
@@ -288,13 +298,17 @@ def _trajectory(
     except EngineError as error:
         log = process.tail(work / LOG)
         return Trajectory.nothing(simulation.start, reason or str(error), f"{error}\n{log}" if log else str(error))
+    try:
+        pbc = _was_periodic(dump, simulation.start)
+    except EngineError as error:
+        return Trajectory.nothing(simulation.start, str(error), str(error))
     numbers = np.array([atomic_numbers[element] for element in elements], dtype=np.int64)[dump.types - 1]
     return Trajectory(
         numbers,
         dump.positions,
-        dump.cells if simulation.start.pbc else np.zeros_like(dump.cells),
+        dump.cells if pbc else np.zeros_like(dump.cells),
         dump.steps,
-        simulation.start.pbc,
+        pbc,
         reason,
         process.tail(work / LOG) if reason else "",
         velocities=dump.velocities,
@@ -302,6 +316,27 @@ def _trajectory(
         deviations=None if deviations is None else _aligned(deviations, dump),
         fields=repeated(simulation.start.fields, len(dump.steps)),
     )
+
+
+def _was_periodic(dump: Dump, start: Frame) -> bool:
+    """Whether the frames of a run are periodic, as LAMMPS ran them.
+
+    An isolated structure in a periodic box stays one while at least ISOLATED_VACUUM is between it and its images.
+    Raises EngineError for boxes that are periodic in some directions only, and for an isolated structure that met its
+    images: no label belongs to them.
+    """
+    if any(dump.periodic) and not all(dump.periodic):
+        raise EngineError(f"LAMMPS ran with the boundaries {dump.boundary}: {MIXED}")
+    if all(dump.periodic) and not start.pbc:
+        extents = np.ptp(dump.positions, axis=1)
+        vacuum = float((np.diagonal(dump.cells, axis1=1, axis2=2) - extents).min())
+        if vacuum < ISOLATED_VACUUM:
+            raise EngineError(
+                f"LAMMPS ran an isolated structure in a periodic box with {vacuum:.1f} Å between its images, "
+                f"{ISOLATED_VACUUM:g} Å are needed; write `boundary f f f` in the template"
+            )
+        return False
+    return all(dump.periodic)
 
 
 def _aligned(rows: Floats, dump: Dump) -> Deviations | None:

