@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.section import expand
+from lamflow.data import Frame
+from lamflow.data.io import read_labeled
+from lamflow.engines.deepmd import neighbours, toy
 from lamflow.engines.deepmd.card import FROZEN, chosen_head, reach_of, read_card
 from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining, Phase
 from lamflow.engines.protocol import HeadCard, ModelCard
@@ -19,10 +22,9 @@ if TYPE_CHECKING:
 
 def examine_training(settings: DeepmdTraining, config: DataStudy) -> list[str]:
     """Warnings; raises InputError for heads that are not there and elements that a pre-trained model does not know."""
-    _check_input(settings, config)
+    warnings: dict[str, None] = dict.fromkeys(_check_input(settings, config))
     _check_committee(settings, config)
     cards: dict[Path, ModelCard] = {}
-    warnings: dict[str, None] = {}
     begins = sorted({1, *(phase.from_iteration for phase in settings.phases)})
     for iteration in begins:
         for phase in (settings.phase(iteration, index) for index in range(settings.n_models)):
@@ -69,11 +71,12 @@ def _not_here(source: PretrainedModel) -> str:
     return f"{source.url or source.s3}: not fetched yet; its heads and elements are looked at once it is"
 
 
-def _check_input(settings: DeepmdTraining, config: DataStudy) -> None:
-    """What DeePMD-kit itself says of the input of each architecture, before anybody has paid for labels."""
+def _check_input(settings: DeepmdTraining, config: DataStudy) -> list[str]:
+    """Warnings about neighbours in the data. Raises InputError for an input of which no model can be made."""
     from dargs.dargs import ArgumentError
     from deepmd.utils.argcheck import normalize
 
+    warnings: dict[str, None] = {}
     for index in range(0, settings.n_models, settings.models):
         spec = settings.merged_input(index)
         if settings.starts_from_a_model(index) and "descriptor" not in spec.get("model", {}):
@@ -81,14 +84,34 @@ def _check_input(settings: DeepmdTraining, config: DataStudy) -> None:
         model = {"fitting_net": {}, **spec.get("model", {}), "type_map": list(config.elements)}
         if "descriptor" not in model:
             raise InputError("train.input: model: there is no descriptor")
-        training = {**spec.get("training", {}), "training_data": {"systems": ["x"]}, "numb_steps": 1}
+        training = {**spec.get("training", {}), "numb_steps": 1}
+        data = {**training.get("training_data", {}), **training.get("data", {}), "systems": ["x"]}
         for lamflows in ("data", "validation_data", "data_dict"):
             training.pop(lamflows, None)
+        training["training_data"] = data
+        which = f"variant {settings.variant(index)!r}: " if settings.variant(index) else ""
         try:
-            normalize({**spec, "model": model, "training": training})
+            normalized = normalize({**spec, "model": model, "training": training})
         except ArgumentError as error:
-            which = f"variant {settings.variant(index)!r}: " if settings.variant(index) else ""
             raise InputError(f"train.input: {which}DeePMD-kit refuses it: {' '.join(str(error).split())}") from error
+        toy.check_widths(model)
+        toy.check_rates(normalized["learning_rate"])
+        toy.check_sel_lists(model, config.elements)
+        toy.check_model(normalized["model"])
+        warnings |= dict.fromkeys(neighbours.too_few(model["descriptor"], config.elements, _labeled_frames(config)))
+    return list(warnings)
+
+
+def _labeled_frames(config: DataStudy) -> list[Frame]:
+    """The frames of the start data that are here; what is wrong with a file is said where data are checked."""
+    frames = []
+    for part in config.parts:
+        for file in part.start.data:
+            try:
+                frames += [labeled.frame for labeled in read_labeled(expand(file), part.start.format)]
+            except (InputError, OSError):
+                continue
+    return [frame for frame in frames if set(frame.symbols) <= set(config.elements)]
 
 
 def _check_committee(settings: DeepmdTraining, config: DataStudy) -> None:

@@ -22,6 +22,7 @@ from lamflow.engines.deepmd.card import FROZEN, branches, read_definition
 from lamflow.engines.deepmd.curve import LCURVE, last_lines, learning_curve, problem, read_lcurve
 from lamflow.engines.deepmd.input import MODEL, Beginning, beginning, training_input
 from lamflow.engines.deepmd.model import DeepmdModel
+from lamflow.engines.deepmd.neighbours import asks_for_statistics
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.process import describe_end, redirected
 from lamflow.engines.protocol import Evaluator, Progress, TrainingJob
@@ -150,7 +151,9 @@ def _frozen_name(head: str) -> str:
 
 def _arguments(scratch: Path, start: Beginning) -> list[str]:
     """What follows `dp --pt`."""
-    given = ["train", str(scratch / "input.json"), "--skip-neighbor-stat", "-o", str(scratch / "out.json")]
+    spec = json.loads((scratch / "input.json").read_text())
+    statistics = [] if asks_for_statistics(spec) else ["--skip-neighbor-stat"]
+    given = ["train", str(scratch / "input.json"), *statistics, "-o", str(scratch / "out.json")]
     last = _last_checkpoint(scratch)
     if last is not None:
         return [*given, "--restart", str(last)]

@@ -1,0 +1,74 @@
+"""Neighbours in the data beside those that a model looks at, by DeePMD-kit's own statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lamflow.data import Frame
+from lamflow.data.frames import Ints
+
+DENSEST = 20
+"""Frames that are looked at: those with the most atoms in their volume have the most neighbours."""
+AUTO = ("sel", "nsel", "three_body_sel", "e_sel", "a_sel")
+
+
+def asks_for_statistics(value: Any) -> bool:
+    """Whether an input leaves a number of neighbours to DeePMD-kit: `sel: auto`, or `auto:1.2`."""
+    if isinstance(value, Mapping):
+        return any(
+            (key in AUTO and isinstance(item, str) and item.startswith("auto")) or asks_for_statistics(item)
+            for key, item in value.items()
+        )
+    return isinstance(value, list) and any(asks_for_statistics(item) for item in value)
+
+
+def too_few(descriptor: Mapping[str, Any], elements: Sequence[str], frames: Sequence[Frame]) -> list[str]:
+    """A warning for every number of neighbours in a descriptor that the densest of `frames` have more of."""
+    warnings = []
+    chosen = densest(frames)
+    for key, cutoff, sel in _limits(descriptor):
+        if isinstance(sel, str) or not chosen:
+            continue
+        by_element = isinstance(sel, list) and len(sel) == len(elements) > 1 and key == "sel"
+        limits = sel if by_element else [sum(sel) if isinstance(sel, list) else sel]
+        counts = np.max([neighbours(frame, elements, cutoff, mixed=not by_element) for frame in chosen], axis=0)
+        names = list(elements) if by_element else ["all elements"]
+        for name, limit, count in zip(names, limits, counts, strict=True):
+            if count > limit:
+                warnings.append(
+                    f"train.input: model.descriptor.{key} is {limit} for {name}, and an atom of the data has up to "
+                    f"{count} such neighbours within {cutoff:g} Å; those beyond are not seen, so give at least "
+                    f"{count}, or auto"
+                )
+    return warnings
+
+
+def densest(frames: Sequence[Frame]) -> list[Frame]:
+    """The frames with the most atoms in their volume, isolated ones by their number of atoms."""
+    periodic = sorted((f for f in frames if f.pbc), key=lambda f: -f.natoms / f.volume)[:DENSEST]
+    isolated = sorted((f for f in frames if not f.pbc), key=lambda f: -f.natoms)[:DENSEST]
+    return periodic + isolated
+
+
+def neighbours(frame: Frame, elements: Sequence[str], cutoff: float, *, mixed: bool) -> Ints:
+    """The largest number of neighbours of each element (E,), or of all (1,) if `mixed`, that an atom has within `cutoff`
+    in Å."""
+    from deepmd.dpmodel.utils.neighbor_stat import NeighborStatOP
+
+    types = np.array([[elements.index(symbol) for symbol in frame.symbols]])
+    cell = frame.cell.reshape(1, 9) if frame.pbc else None
+    _, counts = NeighborStatOP(len(elements), cutoff, mixed).call(frame.positions.reshape(1, -1), types, cell)
+    return np.asarray(counts, dtype=np.int64).reshape(-1, 1 if mixed else len(elements)).max(axis=0)
+
+
+def _limits(descriptor: Mapping[str, Any]) -> Iterator[tuple[str, float, Any]]:
+    """Key, cutoff in Å and number of neighbours of each part of a descriptor."""
+    for part in descriptor.get("list", []):
+        yield from _limits(part)
+    for section, key, cutoff in (("", "sel", "rcut"), ("repinit", "nsel", "rcut"), ("repflow", "e_sel", "e_rcut")):
+        given = descriptor.get(section, {}) if section else descriptor
+        if key in given and cutoff in given:
+            yield f"{section}.{key}" if section else key, float(given[cutoff]), given[key]
