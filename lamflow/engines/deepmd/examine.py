@@ -103,14 +103,16 @@ def _check_input(settings: DeepmdTraining, config: DataStudy) -> list[str]:
 
 
 def _labeled_frames(config: DataStudy) -> list[Frame]:
-    """The frames of the start data that are here; what is wrong with a file is said where data are checked."""
+    """The frames of the start data and the held-out data that are here; what is wrong with a file is said where data are checked."""
     frames = []
-    for part in config.parts:
-        for file in part.start.data:
-            try:
-                frames += [labeled.frame for labeled in read_labeled(expand(file), part.start.format)]
-            except (InputError, OSError):
-                continue
+    given = [
+        (file, section) for part in config.parts for section in (part.start, part.heldout) for file in section.data
+    ]
+    for file, section in given:
+        try:
+            frames += [labeled.frame for labeled in read_labeled(expand(file), section.format)]
+        except (InputError, OSError):
+            continue
     return [frame for frame in frames if set(frame.symbols) <= set(config.elements)]
 
 

@@ -54,8 +54,7 @@ def densest(frames: Sequence[Frame]) -> list[Frame]:
 
 
 def neighbours(frame: Frame, elements: Sequence[str], cutoff: float, *, mixed: bool) -> Ints:
-    """The largest number of neighbours of each element (E,), or of all (1,) if `mixed`, that an atom has within `cutoff`
-    in Å."""
+    """The most neighbours of each element (E,), or of all (1,) if `mixed`, that an atom has within `cutoff` in Å."""
     from deepmd.dpmodel.utils.neighbor_stat import NeighborStatOP
 
     types = np.array([[elements.index(symbol) for symbol in frame.symbols]])
