@@ -15,7 +15,6 @@ from lamflow.units import Bar, ElectronKelvin, EvPerAngstrom, Fraction, Kelvin, 
 
 if TYPE_CHECKING:
     from lamflow.config.schema import DataStudy
-    from lamflow.data import Frame
 
 
 class EngineSettings(Section):
@@ -184,7 +183,7 @@ class WalkerSettings(ExplorerSettings):
             condition for condition in self.conditions() if condition["temperature"] == self.ramp_temperatures[level]
         ]
 
-    def unsupported_start(self, start: Frame) -> str | None:
+    def unsupported_start(self, start: Any) -> str | None:
         """Why runs cannot begin with such a structure; None if they can."""
         del start
         return None
@@ -195,7 +194,7 @@ class WalkerSettings(ExplorerSettings):
         return None
 
 
-def one_atom(start: Frame) -> str | None:
+def one_atom(start: Any) -> str | None:
     """What is said of a single atom: without the motion of its centre of mass it has no temperature."""
     return "dynamics needs at least two atoms; give the structure set a supercell" if start.natoms < 2 else None
 

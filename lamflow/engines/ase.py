@@ -145,7 +145,7 @@ def check_arguments(calculator: type, arguments: Mapping[str, Any]) -> None:
     for parent in calculator.__mro__:
         if "__init__" not in vars(parent) or parent is object:
             continue
-        parameters = inspect.signature(parent.__init__).parameters.values()
+        parameters = inspect.signature(vars(parent)["__init__"]).parameters.values()
         known |= {parameter.name for parameter in parameters if parameter.kind not in VARIADIC} - {"self"}
         if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
             break

@@ -284,7 +284,7 @@ def test_an_isolated_structure_may_not_meet_its_images(committee: list[Model], t
 
 
 def test_a_mass_of_the_template_is_the_one_that_moves(committee: list[Model], tmp_path: Path) -> None:
-    speeds = []
+    speeds: list[float] = []
     for mass in ("", "mass 1 1000.0\nmass 2 1000.0"):
         (tmp_path / "in.template").write_text(TEMPLATE.format(boundary="p p p", mass=mass))
         explorer = LammpsExplorer(settings(template=tmp_path / "in.template", steps=10, every=5))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamflow.config.pretrained import RANDOM, PretrainedModel
+from lamflow.config.references import files_of
 from lamflow.config.section import expand
 from lamflow.data import Frame
 from lamflow.data.io import read_labeled
@@ -103,10 +104,13 @@ def _check_input(settings: DeepmdTraining, config: DataStudy) -> list[str]:
 
 
 def _labeled_frames(config: DataStudy) -> list[Frame]:
-    """The frames of the start data and the held-out data that are here; what is wrong with a file is said where data are checked."""
+    """The frames of the start and held-out data that are here; faults of files are said where data are checked."""
     frames = []
     given = [
-        (file, section) for part in config.parts for section in (part.start, part.heldout) for file in section.data
+        (file, section)
+        for part in config.parts
+        for section in (part.start, part.heldout)
+        for file in files_of(section.data)
     ]
     for file, section in given:
         try:

@@ -60,7 +60,8 @@ def neighbours(frame: Frame, elements: Sequence[str], cutoff: float, *, mixed: b
     types = np.array([[elements.index(symbol) for symbol in frame.symbols]])
     cell = frame.cell.reshape(1, 9) if frame.pbc else None
     _, counts = NeighborStatOP(len(elements), cutoff, mixed).call(frame.positions.reshape(1, -1), types, cell)
-    return np.asarray(counts, dtype=np.int64).reshape(-1, 1 if mixed else len(elements)).max(axis=0)
+    of_atoms: Ints = np.asarray(counts, dtype=np.int64).reshape(-1, 1 if mixed else len(elements))
+    return np.asarray(of_atoms.max(axis=0))
 
 
 def _limits(descriptor: Mapping[str, Any]) -> Iterator[tuple[str, float, Any]]:
