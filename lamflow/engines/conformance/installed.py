@@ -30,9 +30,10 @@ FAILS_AFTER = 8
 """Calls of a model after which it fails."""
 
 
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <_io:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.usefixtures("lamflow_folder")
 class OnInstalled:
-    """Fixtures of the engine that a test is about."""
+    """Fixtures of the engine that a test is about. Codes of others may leave files open when they fail."""
 
     role: ClassVar[RoleName]
     tried: Example
