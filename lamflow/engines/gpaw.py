@@ -115,7 +115,6 @@ class GpawLabeler(ProgramLabeler[Gpaw]):
 
     output = "stdout.log"
     results = (ANSWER, "gpaw.txt")
-    version_pattern = r"\|_____\|\s+(\d\S+)"
 
     def command(self, settings: Gpaw) -> list[str]:
         """The interpreter runs the script."""
