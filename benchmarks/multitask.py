@@ -16,7 +16,7 @@ import numpy as np
 from _bench import Cell, parse_arguments, parser, publish, timed
 
 from lamflow.data import Frame, LabeledFrame
-from lamflow.data.dataset import Item, Origin, task_systems, write_dataset
+from lamflow.data.dataset import Item, Origin, head_systems, write_dataset
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.deepmd.trainer import DeepmdTrainer
 from lamflow.engines.emt import Emt, EmtEvaluator
@@ -46,10 +46,10 @@ def data_of(folder: Path, count: int) -> dict[str, list[Path]]:
         frame = Frame.from_ase(atoms)
         [labels] = EmtEvaluator(Emt()).evaluate([frame])
         moved = replace(labels, energy=labels.energy + 0.3 * number * frame.natoms)
-        origin = Origin(iteration=0, source="made", task=f"task-{number:03d}")
+        origin = Origin(iteration=0, source="made", head=f"head-{number:03d}")
         items.append(Item(LabeledFrame(frame, moved), origin))
     write_dataset(folder / "000", items, list(METALS), "deepmd/npy")
-    return task_systems(folder)
+    return head_systems(folder)
 
 
 def seconds(count: int, steps: int) -> float:

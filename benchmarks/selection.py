@@ -26,7 +26,7 @@ from ase.build import bulk
 from lamflow.config import Config, parse
 from lamflow.config.select import AdaptiveWindow
 from lamflow.data import Trajectory
-from lamflow.data.results import Errors, Explored, History, ModelResult, TaskResult
+from lamflow.data.results import Errors, Explored, History, ModelResult, SimulationResult
 from lamflow.engines.lammps.dump import read_dump
 from lamflow.ops.operation import Context
 from lamflow.ops.select import select
@@ -88,7 +88,7 @@ def explore_pods(config: Config, folder: Path, trajectories: int, pods: int, roo
             forces, error = np.zeros((len(good), len(whole.numbers), 3)), np.full(len(good), np.nan)
             visited.append(ScoredFrames(number, whole.part(good), forces, deviation, error))
             tasks.append(
-                TaskResult(
+                SimulationResult(
                     number=number,
                     name=f"lammps x#{number}",
                     group="0",
@@ -102,7 +102,7 @@ def explore_pods(config: Config, folder: Path, trajectories: int, pods: int, roo
         target = root / "explored" / str(pod)
         target.mkdir(parents=True)
         pack_candidates(config, visited, 1, pod).save(target / "frames.npz")
-        Explored(tasks=tasks).save(target / "explored.json")
+        Explored(simulations=tasks).save(target / "explored.json")
 
 
 def select_step(config: Config, root: Path) -> int:

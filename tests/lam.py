@@ -49,13 +49,13 @@ def metal(symbol: str, count: int, seed: int, rattle: float = 0.08) -> list[Fram
     return made
 
 
-def labeled(frames: list[Frame], offset: float = 0.0, task: str = "", iteration: int = 0) -> list[Item]:
+def labeled(frames: list[Frame], offset: float = 0.0, head: str = "", iteration: int = 0) -> list[Item]:
     """EMT's labels, with an energy per atom that another level of theory would have added."""
     labels = EmtEvaluator(Emt()).evaluate(frames)
     return [
         Item(
             LabeledFrame(frame, replace(own, energy=own.energy + offset * frame.natoms)),
-            Origin(iteration=iteration, source=f"made by a test#{number}", task=task),
+            Origin(iteration=iteration, source=f"made by a test#{number}", head=head),
         )
         for number, (frame, own) in enumerate(zip(frames, labels, strict=True))
     ]

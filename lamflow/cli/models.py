@@ -50,7 +50,7 @@ def _systems(systems: list[SystemErrors]) -> Table:
     for column in table.columns[2:]:
         column.justify = "right"
     for system in systems:
-        name = f"{system.task}: {system.name}" if system.task else system.name
+        name = f"{system.head}: {system.name}" if system.head else system.name
         errors = system.errors
         table.add_row(
             escape(name), system.role, str(errors.frames), f"{errors.force_rmse:.4f}", f"{errors.force_size:.3f}",

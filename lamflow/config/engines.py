@@ -129,16 +129,16 @@ class ExplorerSettings(EngineSettings):
     needs: ClassVar[frozenset[str]] = frozenset()
     """Abilities of models that the engine cannot do without; see `TrainerSettings.offers`."""
 
-    task: str | None = None
-    """In a run with several tasks, the one whose head explores and whose data get the labels; the first that has a
-    label engine if absent."""
+    head: str | None = None
+    """In a study with several heads, the one that explores and whose data get the labels; the first that has a label
+    engine if absent."""
 
     def conditions(self) -> list[dict[str, float]]:
         """Every condition (temperature in K, pressure in bar, …) that is explored."""
         return [{}]
 
     def seconds(self, natoms: int) -> float:
-        """A guess, for planning only, of the time that one task of `natoms` atoms takes, in s."""
+        """A guess, for planning only, of the time that one simulation of `natoms` atoms takes, in s."""
         del natoms
         return 60.0
 

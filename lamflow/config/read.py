@@ -25,6 +25,8 @@ from lamflow.units import Unit
 Loc = tuple[str | int, ...]
 S = TypeVar("S", bound=Study)
 RENAMED = {
+    "tasks": "heads",
+    "task": "head",
     "old_data_share": "old_data_fraction",
     "share": "fraction",
     "by": "metric",

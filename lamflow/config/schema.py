@@ -17,12 +17,12 @@ from lamflow.config.engines import (
     WalkerSettings,
     missing_ability,
 )
+from lamflow.config.heads import Head, Heldout, Start
 from lamflow.config.installed import ChosenByEngine, engine_named
 from lamflow.config.pods import Cluster, Pods
 from lamflow.config.section import Element, Name, Section
 from lamflow.config.select import AdaptiveWindow, Filters, Select
 from lamflow.config.structures import StructureSet
-from lamflow.config.tasks import Heldout, Start, Task
 from lamflow.units import EvPerAngstrom, EvPerAtom, Fraction
 
 
@@ -70,7 +70,7 @@ class Budget(LabelBudget):
     iterations: int = Field(10, ge=1)
     """The last iteration trains and explores and labels nothing, so every label paid for is trained on."""
     forgetting: float | None = Field(None, ge=1)
-    """Stop when the held-out force RMSE of a task that replays a head of the pre-trained model has grown to more than
+    """Stop when the held-out force RMSE of a head that replays a head of the pre-trained model has grown to more than
     so many times what it was before fine-tuning."""
 
 
@@ -97,9 +97,9 @@ class DataStudy(Study):
     heldout: Heldout | None = None
     data_format: Literal["deepmd/npy", "deepmd/npy/mixed"] = "deepmd/npy"
     """How training sets lie on disk."""
-    tasks: list[Task] = Field(default_factory=list)
+    heads: list[Head] = Field(default_factory=list)
     """Several data sets that one model learns together, each with a head of its own; then `start`, `heldout` and
-    `label` belong to the tasks."""
+    `label` belong to the heads."""
     label: Annotated[LabelerSettings, ChosenByEngine("label")] | None = None
     label_cache: bool = True
     """Labels are kept for every run that shares the place, and never paid twice: on a laptop below `~/.cache/lamflow`
@@ -112,37 +112,43 @@ class DataStudy(Study):
         return Filters()
 
     @property
-    def parts(self) -> Sequence[Task]:
-        """The tasks; a run without any has one part, whose name is empty."""
-        if self.tasks:
-            return self.tasks
+    def parts(self) -> Sequence[Head]:
+        """The heads; a study without any has one part, whose name is empty."""
+        if self.heads:
+            return self.heads
         start = self.start or Start.model_construct(data=[], label=[], format=None)
         heldout = self.heldout or Heldout.model_construct(data=[], label=[], format=None, fraction=0.0)
-        own: dict[str, Any] = {"start": start, "heldout": heldout, "label": self.label, "head": None, "weight": 1.0}
-        return [Task.model_construct(name="", **own)]
+        own: dict[str, Any] = {
+            "start": start,
+            "heldout": heldout,
+            "label": self.label,
+            "pretrained_head": None,
+            "weight": 1.0,
+        }
+        return [Head.model_construct(name="", **own)]
 
-    def part(self, name: str) -> Task:
+    def part(self, name: str) -> Head:
         """The part called `name`."""
         return next(part for part in self.parts if part.name == name)
 
-    def labeler(self, task: str = "") -> LabelerSettings:
-        """The engine that labels the frames of a task. Raises ValueError for one that has none."""
-        found = self.part(task).label
+    def labeler(self, head: str = "") -> LabelerSettings:
+        """The engine that labels the frames of a head. Raises ValueError for one that has none."""
+        found = self.part(head).label
         if found is None:
-            raise ValueError(f"label: there is no label engine for {f'task {task}' if task else 'this run'}")
+            raise ValueError(f"label: there is no label engine for {f'head {head}' if head else 'this run'}")
         return found
 
     @property
     def labeled_first(self) -> dict[tuple[str, Literal["train", "heldout"]], list[str]]:
-        """Structure sets that are labeled before the first iteration, by the task and what they are for."""
+        """Structure sets that are labeled before the first iteration, by the head and what they are for."""
         wanted: dict[tuple[str, Literal["train", "heldout"]], list[str]] = {}
         for part in self.parts:
             wanted[part.name, "train"], wanted[part.name, "heldout"] = part.start.label, part.heldout.label
         return {key: names for key, names in wanted.items() if names}
 
     @property
-    def explored_tasks(self) -> list[str]:
-        """The tasks that are explored, in the order of the file."""
+    def explored_heads(self) -> list[str]:
+        """The heads that are explored, in the order of the file."""
         return []
 
     @property
@@ -155,9 +161,9 @@ class DataStudy(Study):
         """Settings of every engine beside those that label."""
         return []
 
-    def explored_structures(self, task: str) -> list[str]:
-        """Structure sets that are explored for a task."""
-        del task
+    def explored_structures(self, head: str) -> list[str]:
+        """Structure sets that are explored for a head."""
+        del head
         return []
 
     @property
@@ -167,14 +173,14 @@ class DataStudy(Study):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        for what, named in (("structures", self.structures), ("tasks", self.tasks)):
+        for what, named in (("structures", self.structures), ("heads", self.heads)):
             _unique(what, [item.name for item in named])
         _unique("elements", self.elements)
         return self
 
     @model_validator(mode="after")
     def _data_fit(self) -> Self:
-        self._tasks_fit()
+        self._heads_fit()
         known = {structures.name for structures in self.structures}
         for where, name in self._used_structures():
             if name not in known:
@@ -188,12 +194,12 @@ class DataStudy(Study):
                     raise ValueError(f"structures.{structures.name}: {element} is not in elements {self.elements}")
         return self
 
-    def _tasks_fit(self) -> None:
-        """The data belong to the run or to its tasks, not to both."""
-        if self.tasks:
+    def _heads_fit(self) -> None:
+        """The data belong to the study or to its heads, not to both."""
+        if self.heads:
             both = [key for key in ("start", "heldout", "label") if getattr(self, key) is not None]
             if both:
-                raise ValueError(f"{both[0]}: with tasks this belongs into a task")
+                raise ValueError(f"{both[0]}: with heads this belongs into a head")
         else:
             for key in ("start", "heldout"):
                 if getattr(self, key) is None:
@@ -202,12 +208,12 @@ class DataStudy(Study):
     def _used_structures(self) -> Iterator[tuple[str, str]]:
         """Where a structure set is named, and its name."""
         for part in self.parts:
-            where = f"tasks.{part.name}." if part.name else ""
+            where = f"heads.{part.name}." if part.name else ""
             yield from ((f"{where}start.label", name) for name in part.start.label)
             yield from ((f"{where}heldout.label", name) for name in part.heldout.label)
 
-    def _labeler_fits(self, part: Task) -> None:
-        where = f"tasks.{part.name}: " if part.name else ""
+    def _labeler_fits(self, part: Head) -> None:
+        where = f"heads.{part.name}: " if part.name else ""
         if part.label is None:
             if part.start.label or part.heldout.label:
                 raise ValueError(
@@ -215,13 +221,13 @@ class DataStudy(Study):
                 )
             return
         known = part.label.known_elements()
-        if known is not None and set(self.elements) - known and not self.tasks:
+        if known is not None and set(self.elements) - known and not self.heads:
             unknown, listed = ", ".join(sorted(set(self.elements) - known)), ", ".join(sorted(known))
             raise ValueError(f"label: {part.label.engine} cannot treat {unknown}; as set up here it knows {listed}")
         if not part.label.uses_electronic_temperature:
             self._electrons_are_cold(part, where)
 
-    def _electrons_are_cold(self, part: Task, where: str) -> None:
+    def _electrons_are_cold(self, part: Head, where: str) -> None:
         """No frame that is labeled for `part` has an electronic temperature, as far as the file tells."""
         for structures in self.structures:
             first = structures.name in (*part.start.label, *part.heldout.label)
@@ -250,10 +256,10 @@ class TrainingStudy(DataStudy):
         """See DataStudy."""
         return [self.train]
 
-    def _tasks_fit(self) -> None:
-        super()._tasks_fit()
-        if self.tasks and not self.train.multitask:
-            raise ValueError(f"tasks: engine {self.train.engine!r} trains one task only")
+    def _heads_fit(self) -> None:
+        super()._heads_fit()
+        if self.heads and not self.train.multitask:
+            raise ValueError(f"heads: engine {self.train.engine!r} trains one head only")
 
 
 class EvaluationStudy(DataStudy):
@@ -269,13 +275,13 @@ class EvaluationStudy(DataStudy):
         return [self.evaluate]
 
     def evaluator(self, name: str) -> EngineSettings | None:
-        """Settings that judge the data of a task; None where the model has no head for it."""
+        """Settings that judge the data of a head; None where the model has no head for it."""
         part = self.part(name)
-        names = [name, *filter(None, [part.head])] if name else []
+        names = [name, *filter(None, [part.pretrained_head])] if name else []
         return self.evaluate.for_heads(names) if names else self.evaluate
 
-    def _tasks_fit(self) -> None:
-        if not self.tasks and self.start is None and self.heldout is None:
+    def _heads_fit(self) -> None:
+        if not self.heads and self.start is None and self.heldout is None:
             raise ValueError("heldout: give the labeled data to judge on, as heldout or start")
 
 
@@ -294,12 +300,12 @@ class Config(TrainingStudy):
         return self.select.filters
 
     def explored(self, group: ExplorerSettings) -> str:
-        """The task whose head explores in a group, and whose data get the labels; empty in a run without tasks."""
-        return group.task or next((part.name for part in self.parts if part.label is not None), "")
+        """The head that explores in a group, and whose data get the labels; empty in a study without heads."""
+        return group.head or next((part.name for part in self.parts if part.label is not None), "")
 
     @property
-    def explored_tasks(self) -> list[str]:
-        """The tasks that any stage explores, in the order of the file."""
+    def explored_heads(self) -> list[str]:
+        """The heads that any stage explores, in the order of the file."""
         names = {self.explored(group) for stage in self.stages for group in stage.explore}
         return [part.name for part in self.parts if part.name in names]
 
@@ -308,9 +314,9 @@ class Config(TrainingStudy):
         """See DataStudy."""
         return [self.train, *(group for stage in self.stages for group in stage.explore)]
 
-    def explored_structures(self, task: str) -> list[str]:
+    def explored_structures(self, head: str) -> list[str]:
         """See DataStudy."""
-        groups = [group for stage in self.stages for group in stage.explore if self.explored(group) == task]
+        groups = [group for stage in self.stages for group in stage.explore if self.explored(group) == head]
         return [name for group in groups if isinstance(group, WalkerSettings) for name in group.structures]
 
     @property
@@ -339,10 +345,10 @@ class Config(TrainingStudy):
                     f"stages.{stage.name}: electronic_temperatures mean nothing to models that do not learn one; see "
                     "train.electronic_temperature"
                 )
-        if self.budget.forgetting is not None and not any(task.head is None for task in self.tasks):
+        if self.budget.forgetting is not None and not any(head.pretrained_head is None for head in self.heads):
             raise ValueError(
-                "budget.forgetting: there are no replay data: no task goes on with a head of the pre-trained model; "
-                "add one that is called like it, without `head`"
+                "budget.forgetting: there are no replay data: no head goes on as one of the pre-trained model; "
+                "add one that is called like it, without `pretrained_head`"
             )
         if self.has_committee and self.train.n_models < 2:
             raise ValueError(
@@ -363,14 +369,14 @@ class Config(TrainingStudy):
             if getattr(self.converge, key) is not None and not any(where.startswith("stages") for where, _ in searches):
                 raise ValueError(f"converge.{key}: no stage searches structures, so there is no convex hull")
 
-    def _tasks_fit(self) -> None:
-        super()._tasks_fit()
+    def _heads_fit(self) -> None:
+        super()._heads_fit()
         names = [part.name for part in self.parts]
         for stage in self.stages:
             for group in stage.explore:
                 where = f"stages.{stage.name}.explore"
-                if group.task and group.task not in names:
-                    raise ValueError(f"{where}: there is no task {group.task!r}; defined are {names}")
+                if group.head and group.head not in names:
+                    raise ValueError(f"{where}: there is no head {group.head!r}; defined are {names}")
                 if self.part(self.explored(group) or names[0]).label is None:
                     raise ValueError(f"label: {where} finds frames that no engine labels; give a label section")
 
@@ -385,21 +391,21 @@ class Config(TrainingStudy):
                 )
                 yield from ((f"stages.{stage.name}.explore", name) for name in names)
 
-    def _labeler_fits(self, part: Task) -> None:
+    def _labeler_fits(self, part: Head) -> None:
         super()._labeler_fits(part)
-        explored = part.name in self.explored_tasks and self.select.score == "teacher"
+        explored = part.name in self.explored_heads and self.select.score == "teacher"
         if part.label is not None and explored and "evaluate" not in engine_named(part.label.engine).roles:
             raise ValueError(
                 f"select.score: {part.label.engine} labels frames one by one and cannot judge every explored frame; "
                 "a teacher is an engine like deepmd, ase or emt"
             )
 
-    def _electrons_are_cold(self, part: Task, where: str) -> None:
+    def _electrons_are_cold(self, part: Head, where: str) -> None:
         super()._electrons_are_cold(part, where)
         for stage in self.stages:
             for group in stage.explore:
                 hot = isinstance(group, DynamicsSettings) and group.electronic_temperatures
-                if hot and part.name in self.explored_tasks and self.explored(group) == part.name:
+                if hot and part.name in self.explored_heads and self.explored(group) == part.name:
                     raise ValueError(f"{_cold(part, where)}, and stages.{stage.name} explores at some")
 
     def _abilities_fit(self) -> None:
@@ -420,7 +426,7 @@ class Config(TrainingStudy):
                 )
 
 
-def _cold(part: Task, where: str) -> str:
+def _cold(part: Head, where: str) -> str:
     return f"{where}label: {part.label.engine if part.label else ''} knows no electronic temperature"
 
 

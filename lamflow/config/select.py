@@ -97,7 +97,7 @@ class Select(Section):
     """Most candidates that one pod sends on, drawn at random from all of its candidates."""
     filters: Filters = Filters()
     max_failed: Fraction = 0.5
-    """Stop with the reasons when more than this fraction of the explore tasks failed outright."""
+    """Stop with the reasons when more than this fraction of the simulations failed outright."""
 
     @property
     def unit(self) -> str:

@@ -26,7 +26,7 @@ class _About(Result):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Frames of one task, and where each of them came from.
+    """Frames of one head, and where each of them came from.
 
     forces  (N, 3)  of each frame, as the models that explored it predicted them, eV/Å; None for start structures
     """
@@ -37,9 +37,9 @@ class Batch:
     forces: list[Floats] | None = None
 
     @property
-    def task(self) -> str:
-        """The task that all of them belong to."""
-        return self.origins[0].task if self.origins else ""
+    def head(self) -> str:
+        """The head that all of them belong to."""
+        return self.origins[0].head if self.origins else ""
 
     def save(self, folder: Path) -> None:
         """Write into `folder`."""

@@ -48,13 +48,13 @@ __all__ = [
     "Manifest",
     "Origin",
     "frame_key",
+    "head_systems",
     "labels_hash",
     "manifests",
     "read_dataset",
     "read_manifest",
     "resampled",
     "systems",
-    "task_systems",
     "verified_manifests",
     "verify",
     "verify_known",
@@ -75,14 +75,14 @@ class Item:
     @property
     def key(self) -> str:
         """See `frame_key`."""
-        return frame_key(self.labeled.frame.content_hash(), self.origin.task)
+        return frame_key(self.labeled.frame.content_hash(), self.origin.head)
 
 
 def write_dataset(path: Path, items: Sequence[Item], elements: Sequence[str], format: Format) -> Manifest:
     """Write `items` as a data set at `path`, which must not exist, and return its manifest.
 
-    Frames that repeat within a task are written once, the first one kept. Atoms are ordered by element, so every
-    composition is one system of each task. Raises InputError for an element that is not in `elements`.
+    Frames that repeat within a head are written once, the first one kept. Atoms are ordered by element, so every
+    composition is one system of each head. Raises InputError for an element that is not in `elements`.
     """
     groups: dict[str, list[Item]] = {}
     seen: set[str] = set()
@@ -90,8 +90,8 @@ def write_dataset(path: Path, items: Sequence[Item], elements: Sequence[str], fo
         item = Item(_ordered(given.labeled, elements, given.origin), given.origin)
         if item.key not in seen:
             seen.add(item.key)
-            task = f"{item.origin.task}/" if item.origin.task else ""
-            groups.setdefault(task + _group_name(item.labeled, elements), []).append(item)
+            head = f"{item.origin.head}/" if item.origin.head else ""
+            groups.setdefault(head + _group_name(item.labeled, elements), []).append(item)
     records = []
     for name, members in sorted(groups.items()):
         system = _write_system(path, name, members, elements, format)
@@ -132,12 +132,12 @@ def systems(path: Path) -> list[Path]:
     return folders
 
 
-def task_systems(path: Path) -> dict[str, list[Path]]:
-    """Folders of the systems of each task in all data sets below `path`, oldest first."""
+def head_systems(path: Path) -> dict[str, list[Path]]:
+    """Folders of the systems of each head in all data sets below `path`, oldest first."""
     found: dict[str, list[Path]] = {}
     for folder in sorted(file.parent for file in path.glob(f"*/{MANIFEST}")):
         for record in read_manifest(folder).frames:
-            mine = found.setdefault(record.origin.task, [])
+            mine = found.setdefault(record.origin.head, [])
             if folder / record.system not in mine:
                 mine.append(folder / record.system)
     return found

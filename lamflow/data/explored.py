@@ -15,7 +15,7 @@ from lamflow.data.packed import PackedFrames
 class ExploredFrames:
     """F frames that passed the filters, of which C are candidates.
 
-    task        (F,)    number of the explore task within its iteration
+    simulation  (F,)    number of the simulation within its iteration
     structure   (F,)    of a search: 100 000 times the generation plus the structure's number; 0 otherwise
     step        (F,)    step of the simulation or relaxation
     deviation   (F,)    what the window looks at
@@ -27,7 +27,7 @@ class ExploredFrames:
     velocities  (ΣN, 3) of the candidates' atoms, Å/ps; NaN where there are none
     """
 
-    task: Ints
+    simulation: Ints
     structure: Ints
     step: Ints
     deviation: Floats

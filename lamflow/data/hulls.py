@@ -14,7 +14,7 @@ ON_HULL = 1e-6
 class FoundStructure(Part):
     """One structure that a search has relaxed.
 
-    search      number of the explore task, and number the structure's in its generation
+    search      number of the search, and number the structure's in its generation
     energy      by the model that relaxed it, eV/atom
     volume      Å³/atom
     deviation   of the models, what the window looks at
@@ -75,7 +75,7 @@ class Hull(Part):
     structures  that were relaxed; failed of them exploded, unfinished had not converged, duplicates were found before
     """
 
-    task: str = ""
+    head: str = ""
     condition: dict[str, float]
     elements: list[str]
     entries: list[HullEntry]
@@ -88,7 +88,7 @@ class Hull(Part):
     @property
     def key(self) -> tuple[str, tuple[tuple[str, float], ...]]:
         """The same in every iteration."""
-        return self.task, tuple(sorted(self.condition.items()))
+        return self.head, tuple(sorted(self.condition.items()))
 
     @property
     def corners(self) -> list[HullEntry]:

@@ -24,15 +24,15 @@ class Origin(BaseModel):
 
     iteration: int
     source: str
-    """FILE#NUMBER of a frame in a file, SET:NUMBER of a start structure, or the explore task's name."""
+    """FILE#NUMBER of a frame in a file, SET:NUMBER of a start structure, or the simulation's name."""
     step: int | None = None
     """Step of the simulation."""
     deviation: float | None = None
     """What the committee said, in the unit of the window."""
     settings: str | None = None
     """Hash of the settings that labeled it; None for data that came labeled."""
-    task: str = ""
-    """The task whose data it belongs to; empty in a run without tasks."""
+    head: str = ""
+    """The head whose data it belongs to; empty in a study without heads."""
 
     @property
     def group(self) -> str:
@@ -63,7 +63,7 @@ class FrameRecord(BaseModel):
     @property
     def key(self) -> str:
         """See `frame_key`."""
-        return frame_key(self.hash, self.origin.task)
+        return frame_key(self.hash, self.origin.head)
 
 
 class Manifest(Result):
@@ -78,9 +78,9 @@ class Manifest(Result):
     """Hash of all labels in the order of the frames."""
 
 
-def frame_key(hash: str, task: str) -> str:
-    """What makes a frame unique in the data: tasks may label the same frame, each at its own level of theory."""
-    return f"{task}/{hash}" if task else hash
+def frame_key(hash: str, head: str) -> str:
+    """What makes a frame unique in the data: heads may label the same frame, each at its own level of theory."""
+    return f"{head}/{hash}" if head else hash
 
 
 def read_manifest(path: Path) -> Manifest:

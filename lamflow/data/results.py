@@ -43,12 +43,12 @@ class ModelResult(Result):
     steps: int
     seconds: float
     errors: Errors | None = None
-    """On the held-out data of the tasks that are explored, or of all if none is."""
-    tasks: dict[str, Errors] = Field(default_factory=dict)
-    """On the held-out data of each task."""
+    """On the held-out data of the heads that are explored, or of all if none is."""
+    heads: dict[str, Errors] = Field(default_factory=dict)
+    """On the held-out data of each head."""
     baseline: dict[str, Errors] = Field(default_factory=dict)
-    """Of the pre-trained model by task, its name empty in a run without tasks: zero-shot, with its energies shifted to
-    the training data, and of a head that is replayed as it was."""
+    """Of the pre-trained model by head, its name empty in a study without heads: zero-shot, with its energies shifted
+    to the training data, and of a head that is replayed as it was."""
     speed: float | None = None
     """Atoms × evaluations of energy, forces and virial a second, one frame at a time, measured where it was trained."""
     failed: str | None = None
@@ -57,15 +57,15 @@ class ModelResult(Result):
     """Nothing had changed since the iteration before, so its model was taken over."""
 
 
-def mean_force_rmse(models: Sequence[ModelResult], variant: str = "", task: str = "") -> float | None:
-    """Mean held-out force RMSE of the models of an architecture, or of all, eV/Å; on one task's data if it is named."""
+def mean_force_rmse(models: Sequence[ModelResult], variant: str = "", head: str = "") -> float | None:
+    """Mean held-out force RMSE of the models of an architecture, or of all, eV/Å; on one head's data if it is named."""
     alike = [model for model in models if not variant or model.variant == variant]
-    errors = [model.tasks.get(task) if task else model.errors for model in alike]
+    errors = [model.heads.get(head) if head else model.errors for model in alike]
     rmse = [error.force_rmse for error in errors if error is not None]
     return sum(rmse) / len(rmse) if rmse else None
 
 
-class TaskResult(Part):
+class SimulationResult(Part):
     """One simulation or search, or what one job has done of it."""
 
     number: int
@@ -74,8 +74,8 @@ class TaskResult(Part):
     structure: str
     start: int
     condition: dict[str, float]
-    task: str = ""
-    """The task that was explored."""
+    head: str = ""
+    """The head that explored."""
     model: int = 0
     """The model that explored, from 0."""
     seed: int
@@ -93,7 +93,7 @@ class Explored(Result):
     A search's generations are documents of their own, each with its part of the result.
     """
 
-    tasks: list[TaskResult]
+    simulations: list[SimulationResult]
     found: list[FoundStructure] = Field(default_factory=list)
 
 
@@ -267,7 +267,7 @@ class Iteration(Round):
     """The record of one finished iteration of learning, or of a training."""
 
     models: list[ModelResult] = Field(default_factory=list)
-    tasks: list[TaskResult] = Field(default_factory=list)
+    simulations: list[SimulationResult] = Field(default_factory=list)
     selected: Selected | None = None
     merged: Merged | None = None
     variant: str = ""
@@ -296,7 +296,7 @@ class Iteration(Round):
 
     @property
     def baseline(self) -> dict[str, Errors]:
-        """Errors of the pre-trained model by task, where this iteration measured them."""
+        """Errors of the pre-trained model by head, where this iteration measured them."""
         return next((model.baseline for model in self.models if model.baseline), {})
 
     @property
@@ -308,7 +308,7 @@ class Iteration(Round):
 class SystemErrors(Part):
     """Errors of a model on one system: the frames of one composition in one file."""
 
-    task: str = ""
+    head: str = ""
     name: str
     """File and formula."""
     role: Literal["start", "heldout"]
@@ -323,10 +323,10 @@ class Judgement(Result):
     """An engine judged on labeled data as it is."""
 
     shift: dict[str, dict[str, float]]
-    """Energy of an atom of each element, in eV, that was added to the predictions, by task."""
+    """Energy of an atom of each element, in eV, that was added to the predictions, by head."""
     systems: list[SystemErrors]
     overall: dict[str, Errors]
-    """Of each task over all held-out systems."""
+    """Of each head over all held-out systems."""
     seconds: float
     unjudged: int = 0
     """Frames of heads that the engine's model does not have."""
@@ -355,7 +355,7 @@ class Evaluation(Iteration):
 
 
 def first_baseline(iterations: Sequence[Iteration]) -> dict[str, Errors]:
-    """Errors of the pre-trained model by task, by the first iteration, which measured them."""
+    """Errors of the pre-trained model by head, by the first iteration, which measured them."""
     return next((errors for iteration in iterations if (errors := iteration.baseline)), {})
 
 

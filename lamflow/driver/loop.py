@@ -200,7 +200,7 @@ def _accept(study: DataStudy, directory: RunDirectory, executor: Executor, redo:
     except StateError as error:
         raise StateError(f"{directory.path}: {error}") from error
     changed = {key for key in now if now[key] != begun.get(key)}
-    _same_files(directory, [now, *now["tasks"]], [begun, *begun["tasks"]])
+    _same_files(directory, [now, *now["heads"]], [begun, *begun["heads"]])
     number = len(finished)
     unfinished = directory.graph(number) if directory.has_graph(number) else None
     if changed - FREE_SECTIONS and not redo and unfinished and executor.has_started(study, unfinished):

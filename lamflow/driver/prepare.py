@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.config.engines import ExplorerSettings, LabelerSettings, WalkerSettings
+from lamflow.config.heads import Heldout, Start
 from lamflow.config.installed import engine_packages
 from lamflow.config.references import files_of
 from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand, rebuilt
 from lamflow.config.seeds import child_seed
 from lamflow.config.structures import StructureSet
-from lamflow.config.tasks import Heldout, Start
 from lamflow.data import Frame, Trajectory
 from lamflow.data.batch import Batch, Role
 from lamflow.data.dataset import Origin, write_dataset
@@ -44,7 +44,7 @@ from lamflow.science.plausibility import GIVEN, GivenData
 SETTINGS, PREPARING = "config.json", "preparing"
 GENERATED: dict[tuple[int, str, str], list[Frame]] = {}
 """Random structures that were made in this process; a plan and its manifest ask for them again."""
-ENGINE_SECTIONS = ("train", "stages", "label", "tasks", "model")
+ENGINE_SECTIONS = ("train", "stages", "label", "heads", "evaluate")
 """Sections whose files the engines open; other files are read here, once."""
 
 
@@ -114,7 +114,7 @@ def _fixed(config: DataStudy) -> DataStudy:
     def pinned(part: Any) -> Any:
         return part.pinned(config) if isinstance(part, LabelerSettings) else None
 
-    return config.model_copy(update={name: rebuilt(getattr(config, name), pinned) for name in ("label", "tasks")})
+    return config.model_copy(update={name: rebuilt(getattr(config, name), pinned) for name in ("label", "heads")})
 
 
 def fingerprint(config: DataStudy) -> str:
@@ -192,9 +192,9 @@ def _generated(settings: StructureSet, search: ExplorerSettings, seed: int) -> l
         raise InputError(f"structures.{settings.name}.generate: {missing}")
     with tempfile.TemporaryDirectory() as folder:
         own = child_seed(seed, "generate", settings.name)
-        task = SearchJob(Path(folder) / "search", 1, search.conditions()[0], own)
+        job = SearchJob(Path(folder) / "search", 1, search.conditions()[0], own)
         try:
-            return registry.searcher(search).propose(task, [])
+            return registry.searcher(search).propose(job, [])
         except EngineError as error:
             raise InputError(f"structures.{settings.name}.generate: {error}") from error
 
@@ -304,9 +304,9 @@ def label_jobs(study: DataStudy, structures: Mapping[str, Sequence[Frame]], slot
     """The jobs that label structures before the first training, those held out apart from the others."""
     jobs: list[LabelJob] = []
     total = sum(len(structures[name]) for names in study.labeled_first.values() for name in names)
-    for (task, role), names in study.labeled_first.items():
+    for (head, role), names in study.labeled_first.items():
         chosen = [
-            (frame, Origin(iteration=0, source=f"{name}:{index}", task=task))
+            (frame, Origin(iteration=0, source=f"{name}:{index}", head=head))
             for name in names
             for index, frame in enumerate(structures[name])
         ]

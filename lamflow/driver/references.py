@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lamflow.config.heads import Heldout, Start
 from lamflow.config.kinds import kind_named
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.references import RunData
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.config.section import rebuilt
-from lamflow.config.tasks import Heldout, Start
 from lamflow.data.results import Iteration, ModelResult, Reference
 from lamflow.data.store import HELDOUT, TRAIN, content_hash, file_hash, iteration_key
 from lamflow.driver.run_location import RunLocation, mirror

@@ -16,7 +16,7 @@ from lamflow.config.installed import engines
 from lamflow.config.schema import Config
 from lamflow.data import Frame
 from lamflow.data.document import Result
-from lamflow.data.results import Explored, TaskResult
+from lamflow.data.results import Explored, SimulationResult
 from lamflow.data.store import INPUT, QUEUE, iteration_key
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines import registry
@@ -67,7 +67,7 @@ class Request:
     settings: Relaxation
     pressure: float | None = None
     fmax: float | None = None
-    task: str = ""
+    head: str = ""
     queue: bool = True
 
 
@@ -101,17 +101,17 @@ def relax_folder(run: Path, folder: Path, engine: str, request: Request) -> Rela
             )
     number = _newest(directory, config)
     models = Committees(config, directory.round(number) / "models")
-    task = request.task or next(iter(config.explored_tasks), config.parts[0].name)
+    head = request.head or next(iter(config.explored_heads), config.parts[0].name)
     pressure = request.pressure if request.pressure is not None else there.pressure or 0.0
     fmax = request.fmax or there.fmax or request.settings.fmax
     settings = request.settings.model_copy(update={"fmax": fmax})
-    paths = relax_with(models.committee(task), [frame for _, frame in structures], settings, pressure)
+    paths = relax_with(models.committee(head), [frame for _, frame in structures], settings, pressure)
     for (name, _), path in zip(structures, paths, strict=True):
         there.leave(name, path.relaxed, pressure)
     last = next((item.selected for item in reversed(directory.iterations()) if item.selected), None)
-    found = _judged(config, models, task, structures, paths, pressure, last.low if last else 0.0)
+    found = _judged(config, models, head, structures, paths, pressure, last.low if last else 0.0)
     if request.queue:
-        _queue(directory, config, task, folder, [visited for _, visited in found])
+        _queue(directory, config, head, folder, [visited for _, visited in found])
     record = RelaxedFolder(
         run=str(run), iteration=number, pressure=pressure, fmax=fmax, structures=[one for one, _ in found]
     )
@@ -130,7 +130,7 @@ def _newest(directory: RunDirectory, config: Config) -> int:
 
 
 def _judged(  # noqa: PLR0917  all that a judgement needs
-    config: Config, models: Committees, task: str, structures: list[tuple[str, Frame]], paths: list[RelaxationPath],
+    config: Config, models: Committees, head: str, structures: list[tuple[str, Frame]], paths: list[RelaxationPath],
     pressure: float, settled: float,
 ) -> list[tuple[RelaxedStructure, ScoredFrames]]:  # fmt: skip
     """What is said of each structure, and the frames of its path that the models do not know.
@@ -138,7 +138,7 @@ def _judged(  # noqa: PLR0917  all that a judgement needs
     settled  lower level of the last iteration's window, for windows that adapt
     """
     window = window_rule(config.select.window).levels_after(settled)
-    score_all = partial(models.score, task, 0, work=Path())
+    score_all = partial(models.score, head, 0, work=Path())
     scored, ends, _ = score_paths(config.select, paths, PATH_FRAMES, score_all)
     made = []
     for (name, _), path, visited, end in zip(structures, paths, scored, ends, strict=True):
@@ -154,7 +154,7 @@ def _judged(  # noqa: PLR0917  all that a judgement needs
     return made
 
 
-def _queue(directory: RunDirectory, config: Config, task: str, folder: Path, visited: list[ScoredFrames]) -> None:
+def _queue(directory: RunDirectory, config: Config, head: str, folder: Path, visited: list[ScoredFrames]) -> None:
     """Leave the frames in the run's folder, whole or not at all."""
     frames = sum(len(each.trajectory) for each in visited)
     if not frames:
@@ -164,11 +164,11 @@ def _queue(directory: RunDirectory, config: Config, task: str, folder: Path, vis
     partial.mkdir(parents=True)
     try:
         pack_candidates(config, visited, 0).save(partial / FRAMES)
-        result = TaskResult(
-            number=0, name=f"relax {folder.resolve().name}", group="", structure="", start=0, condition={}, task=task,
+        result = SimulationResult(
+            number=0, name=f"relax {folder.resolve().name}", group="", structure="", start=0, condition={}, head=head,
             seed=0, frames=frames,
         )  # fmt: skip
-        Explored(tasks=[result]).save(partial / RESULT)
+        Explored(simulations=[result]).save(partial / RESULT)
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lamflow.config.heads import Heldout, Start
 from lamflow.config.references import files_of
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.config.section import expand
-from lamflow.config.tasks import Heldout, Start
 from lamflow.data import Frame
 from lamflow.data.dataset import Item, Origin, frame_key
 from lamflow.data.gate import Reading, Repeats, repeats
@@ -68,7 +68,7 @@ def read_start(study: DataStudy) -> StartData:
                 _check_frames(study, str(file), reading)
                 data.sources.append((role, part.name, str(file), reading))
                 data.items[role] += [
-                    Item(labeled, Origin(iteration=0, source=f"{file}#{number}", task=part.name))
+                    Item(labeled, Origin(iteration=0, source=f"{file}#{number}", head=part.name))
                     for number, labeled in zip(reading.index, reading.frames, strict=True)
                 ]
     return data
@@ -81,12 +81,12 @@ def check_start(study: DataStudy, data: StartData, structures: Mapping[str, Sequ
     """
     _check_shared(study, data, structures)
     for part in study.parts:
-        items = [item for item in data.items["train"] if item.origin.task == part.name]
+        items = [item for item in data.items["train"] if item.origin.head == part.name]
         groups = blocks(
             [item.origin.group for item in items], [item.origin.place for item in items], part.heldout.fraction
         )
         if part.heldout.fraction and not part.start.label and len(set(groups)) < 2:
-            where = f"tasks.{part.name}.heldout.fraction" if part.name else "heldout.fraction"
+            where = f"heads.{part.name}.heldout.fraction" if part.name else "heldout.fraction"
             raise InputError(
                 f"{where}: all start data lie in one file, and a file is held out whole so that nothing leaks; "
                 "split it into independent files, or give heldout.data or heldout.label"
@@ -117,7 +117,7 @@ def _check_shared(study: DataStudy, data: StartData, structures: Mapping[str, Se
 def _keys(
     section: Start | Heldout, head: str, data: StartData, role: str, structures: Mapping[str, Sequence[Frame]]
 ) -> set[str]:
-    keys = {item.key for item in data.items[role] if item.origin.task == head}
+    keys = {item.key for item in data.items[role] if item.origin.head == head}
     frames = [frame for name in section.label for frame in structures.get(name, ())]
     return keys | {frame_key(frame.content_hash(), head) for frame in frames}
 

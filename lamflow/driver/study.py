@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamflow.config.heads import Head
 from lamflow.config.installed import engine_named
 from lamflow.config.kinds import kind_named
 from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.read import load as load_config
 from lamflow.config.read import stored
 from lamflow.config.schema import DataStudy, EvaluationStudy, LabelBudget, TrainingStudy
-from lamflow.config.tasks import Task
 from lamflow.data.dataset import Item, read_dataset
 from lamflow.data.results import Iteration, Run
 from lamflow.data.store import HELDOUT, INPUT, TRAIN, iteration_key
@@ -65,14 +65,14 @@ class RunResult:
 
     @property
     def models(self) -> Sequence[Model]:
-        """The newest committee; each is an Evaluator, with the head of the first task that is explored."""
+        """The newest committee; each is an Evaluator, with the head of the first one that is explored."""
         return self.models_of("")
 
     def models_of(self, task: str) -> Sequence[Model]:
         """The newest committee with the head of a task; of the first that is explored if it is empty."""
         config = stored(self.path / INPUT, TrainingStudy)
-        if config.tasks and not task:
-            task = next(iter(config.explored_tasks), config.tasks[0].name)
+        if config.heads and not task:
+            task = next(iter(config.explored_heads), config.heads[0].name)
         trainer = registry.trainer(config.train)
         return [trainer.load(folder, task) for folder in self.model_folders]
 
@@ -138,7 +138,7 @@ def as_evaluation(study: DataStudy, model: Path | None = None, head: str | None 
     source = PretrainedModel(file=model.absolute()) if model is not None else study.train.pretrained_model
     if source is None:
         raise InputError("there is no model to judge: give train.pretrained in the file, or --model PATH")
-    head = head or (None if study.tasks or model is not None else source.head)
+    head = head or (None if study.heads or model is not None else source.head)
     if head == RANDOM:
         raise InputError("a RANDOM head predicts nothing before it is trained; name a head with --head")
     settings = study.train.evaluator_settings(source.model_copy(update={"head": head}))
@@ -146,8 +146,8 @@ def as_evaluation(study: DataStudy, model: Path | None = None, head: str | None 
         raise InputError(f"engine {study.train.engine!r} has no models that can be judged by themselves")
     parts = [_judged_data(part) for part in study.parts]
     kept = {name: getattr(study, name) for name in DataStudy.model_fields if name != "workflow"}
-    if study.tasks:
-        kept["tasks"] = parts
+    if study.heads:
+        kept["heads"] = parts
     else:
         kept |= {"start": parts[0].start, "heldout": parts[0].heldout}
     evaluation = EvaluationStudy.model_construct(workflow="evaluation", evaluate=settings, **kept)
@@ -156,12 +156,12 @@ def as_evaluation(study: DataStudy, model: Path | None = None, head: str | None 
             "there are no labeled data to judge on: give start.data or heldout.data; structure sets "
             "are labeled for this by engines like deepmd, ase and emt only"
         )
-    if study.tasks and all(evaluation.evaluator(part.name) is None for part in parts):
-        raise InputError(f"{settings.title}: the model has no head for any task of this file; name one with --head")
+    if study.heads and all(evaluation.evaluator(part.name) is None for part in parts):
+        raise InputError(f"{settings.title}: the model has no head for any data of this file; name one with --head")
     return evaluation
 
 
-def _judged_data(part: Task) -> Task:
+def _judged_data(part: Head) -> Head:
     """A part of a study with what is cheap to label, nothing held out."""
     cheap = part.label is not None and "evaluate" in engine_named(part.label.engine).roles
     update: dict[str, object] = {}

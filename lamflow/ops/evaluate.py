@@ -53,11 +53,11 @@ def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Pr
     items = [item for _, item in labeled_items(train, heldout)]
     assigned = list(indices_of_job(len(items), context.pods, context.pod))
     started, answers = time.monotonic(), dict[int, Labels]()
-    for head in dict.fromkeys(items[index].origin.task for index in assigned):
+    for head in dict.fromkeys(items[index].origin.head for index in assigned):
         settings = study.evaluator(head)
         if settings is None:
             continue
-        frames = [index for index in assigned if items[index].origin.task == head]
+        frames = [index for index in assigned if items[index].origin.head == head]
         labels = registry.evaluator(settings).evaluate([items[index].labeled.frame for index in frames])
         answers |= dict(zip(frames, labels, strict=True))
     folder = context.out / "predictions" / str(context.pod)
@@ -85,7 +85,7 @@ def judge(context: Context, *, input: Path, train: Path, heldout: Path, predicti
     answers, seconds = _read(predictions, [item for _, item in items])
     judged: dict[str, _Head] = {}
     for part in study.parts:
-        frames = [index for index, (_, item) in enumerate(items) if item.origin.task == part.name and index in answers]
+        frames = [index for index, (_, item) in enumerate(items) if item.origin.head == part.name and index in answers]
         if frames:
             predicted = [(items[index][0], items[index][1], answers[index]) for index in frames]
             judged[part.name] = _judge_head(part.name, predicted, study.elements)
@@ -179,7 +179,7 @@ def _by_system(
         true = _labels([answers[index] for index in members])
         rows.append(
             SystemErrors(
-                task=name,
+                head=name,
                 name=f"{Path(source).name} {formula}",
                 role="start" if role == "train" else "heldout",
                 natoms=answers[members[0]][1].labeled.frame.natoms,

@@ -15,7 +15,7 @@ from lamflow.config import stored
 from lamflow.config.engines import ExplorerSettings, SearcherSettings, WalkerSettings
 from lamflow.config.schema import Config
 from lamflow.data import Frame, Trajectory
-from lamflow.data.results import Explored, History, TaskResult
+from lamflow.data.results import Explored, History, SimulationResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import BatchExplorer, Explorer, Model, Simulation
 from lamflow.errors import EngineError
@@ -54,7 +54,7 @@ def explore(
     searches = [simulation for simulation in assigned if isinstance(simulation.settings, SearcherSettings)]
     for done, simulation in enumerate(searches):
         explorer.search(simulation, output, partial(_progress, context, done, len(assigned)))
-    explored: list[tuple[TaskResult, ScoredFrames]] = []
+    explored: list[tuple[SimulationResult, ScoredFrames]] = []
     for pair in explorer.run([simulation for simulation in assigned if simulation not in searches]):
         explored.append(pair)
         _progress(context, len(searches) + len(explored), len(assigned), 0.0)
@@ -63,7 +63,7 @@ def explore(
     folder.mkdir(parents=True, exist_ok=True)
     scored = [frames for _, frames in explored]
     pack_candidates(study, scored, iteration, context.pod).save(folder / FRAMES)
-    Explored(tasks=[result for result, _ in explored]).save(folder / RESULT)
+    Explored(simulations=[result for result, _ in explored]).save(folder / RESULT)
     return Explorations(output)
 
 
@@ -87,7 +87,7 @@ class _Exploration:
         search = Search(self.study, planned, planned.settings, self.committees, self.context.work)
         search.run(self.context, output, progress)
 
-    def run(self, planned: Sequence[PlannedSimulation]) -> Iterator[tuple[TaskResult, ScoredFrames]]:
+    def run(self, planned: Sequence[PlannedSimulation]) -> Iterator[tuple[SimulationResult, ScoredFrames]]:
         """Result and good frames of each simulation; those that run better together run together."""
         turns = {simulation.number: self._turn(simulation) for simulation in planned}
 
@@ -106,7 +106,7 @@ class _Exploration:
 
     def _run_together(
         self, planned: Sequence[PlannedSimulation], turn: int
-    ) -> Iterator[tuple[TaskResult, ScoredFrames]]:
+    ) -> Iterator[tuple[SimulationResult, ScoredFrames]]:
         """Simulations of one group that the same model drives."""
         head = self.study.explored(planned[0].settings)
         models = self.committees.committee(head)
@@ -135,7 +135,7 @@ class _Exploration:
 
     def _score(
         self, planned: PlannedSimulation, request: Simulation, trajectory: Trajectory, head: str, turn: int
-    ) -> tuple[ScoredFrames, TaskResult]:
+    ) -> tuple[ScoredFrames, SimulationResult]:
         """The good frames of a trajectory with their scores, and what is recorded of it."""
         failure, log, dropped = trajectory.failure, trajectory.log, dict[str, int]()
         try:
@@ -144,9 +144,9 @@ class _Exploration:
         except EngineError as error:
             scored, dropped = ScoredFrames.none(planned.number, request.start), {}
             failure, log = str(error).splitlines()[0], str(error)
-        return scored, TaskResult(
+        return scored, SimulationResult(
             number=planned.number, name=planned.name, group=f"{planned.group}", structure=planned.structure,
-            start=planned.start, condition=planned.condition, task=head, model=turn, seed=planned.seed,
+            start=planned.start, condition=planned.condition, head=head, model=turn, seed=planned.seed,
             frames=len(scored), dropped=dropped, failed=failure, log=log,
         )  # fmt: skip
 

@@ -43,7 +43,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     """
     study = stored(input, DataStudy)
     frames = Batch.read(batch)
-    settings = study.labeler(frames.task).pinned(study)
+    settings = study.labeler(frames.head).pinned(study)
     cache = context.labels if study.label_cache and settings.cached else None
     labeling = _Labeling(study.name, settings, settings_hash(settings), registry.labeler(settings), cache)
     answers = {index: answer for index, frame in enumerate(frames.frames) if (answer := labeling.known(frame))}

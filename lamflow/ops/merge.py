@@ -88,7 +88,7 @@ def _write(output: Path, study: DataStudy, train: list[Item], heldout: list[Item
     manifest.save(output / "known" / MANIFEST)
     held.save(output / "known" / f"heldout-{MANIFEST}")
     for head in study.parts:
-        frames = [item.labeled.frame for item in train if item.origin.task == head.name]
+        frames = [item.labeled.frame for item in train if item.origin.head == head.name]
         file = output / "known" / f"{head.name}{DESCRIPTORS}"
         np.save(file, descriptors(frames, study.elements), allow_pickle=False)
     return len(manifest.frames), len(held.frames)

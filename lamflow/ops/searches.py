@@ -17,7 +17,7 @@ from lamflow.data import Frame, Labels, Relaxed
 from lamflow.data.explored import GENERATION, FoundFrames
 from lamflow.data.hulls import FoundStructure
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Explored, TaskResult
+from lamflow.data.results import Explored, SimulationResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import SearchJob
 from lamflow.ops.committees import FOUND, FRAMES, RESULT, Committees
@@ -75,9 +75,9 @@ class Search:
             replace(frames, structure=generation * GENERATION + number)
             for frames, (number, _) in zip(scored, proposed, strict=True)
         ]
-        result = TaskResult(
+        result = SimulationResult(
             number=planned.number, name=planned.name, group=f"{planned.group}", structure="", start=0,
-            condition=planned.condition, task=head, seed=planned.seed, frames=sum(map(len, numbered)),
+            condition=planned.condition, head=head, seed=planned.seed, frames=sum(map(len, numbered)),
             dropped=dict(dropped), seconds=time.monotonic() - started,
         )  # fmt: skip
         structures = [
@@ -88,7 +88,7 @@ class Search:
         candidates = pack_candidates(self.study, numbered, planned.number, generation, proposed[0][0])
         candidates.save(folder / FRAMES)
         _save_paths(folder, paths, ends)
-        Explored(tasks=[result], found=structures).save(folder / RESULT)
+        Explored(simulations=[result], found=structures).save(folder / RESULT)
 
     def _structure(self, generation: int, number: int, path: RelaxationPath, deviation: float) -> FoundStructure:
         natoms = path.frame.natoms

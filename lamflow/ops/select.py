@@ -15,7 +15,7 @@ from lamflow.config.schema import Config
 from lamflow.data.batch import Batch
 from lamflow.data.explored import ExploredFrames, FoundFrames
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Explored, History, ModelResult, Selected, TaskResult
+from lamflow.data.results import Explored, History, ModelResult, Selected, SimulationResult
 from lamflow.errors import EngineError
 from lamflow.ops.committees import FOUND, FRAMES
 from lamflow.ops.committees import RESULT as EXPLORED
@@ -53,7 +53,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     past = History.read(history / "history.json").iterations
     folders = sorted(path.parent for path in explored.glob(f"*/{EXPLORED}"))
     frames = [ExploredFrames.load(path / FRAMES) for path in folders]
-    partial = [result for path in folders for result in Explored.read(path / EXPLORED).tasks]
+    partial = [result for path in folders for result in Explored.read(path / EXPLORED).simulations]
     results = {result.number: result for result in merge_partial(partial)}
     output = context.out / "selected"
     problem = exploration_failed(study.select, results, frames)
@@ -65,26 +65,26 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
         return _write(output, retreat, [], [], 0, np.nan)
     frames += _read_queue(queued, results, len(study.stages[stage].explore))
     hulls = _read_hulls(study, folders, results, stage)
-    known = read_index(index, iteration, study.explored_tasks)
+    known = read_index(index, iteration, study.explored_heads)
     judged = [ModelResult.read(path) for path in sorted(models.glob("*/model.json"))]
     choice = select_frames(study, Exploration(iteration, stage, past, results, frames, hulls, known, judged))
     batches = deal_batches(study, choice.frames, pods_at_once, seconds_per_unit(past).get("label"))
     return _write(output, choice.record, hulls, batches, len(choice.frames), choice.force_rmse)
 
 
-def _read_queue(queued: Path | None, results: dict[int, TaskResult], group: int) -> list[ExploredFrames]:
+def _read_queue(queued: Path | None, results: dict[int, SimulationResult], group: int) -> list[ExploredFrames]:
     """Frames that waited to be labeled, as simulations of a group of their own, which are added to `results`."""
     explored = []
     for folder in sorted(queued.iterdir()) if queued is not None else []:
-        [result], frames = Explored.read(folder / EXPLORED).tasks, ExploredFrames.load(folder / FRAMES)
+        [result], frames = Explored.read(folder / EXPLORED).simulations, ExploredFrames.load(folder / FRAMES)
         number = 1 + max(results)
         results[number] = result.model_copy(update={"number": number, "group": str(group)})
-        explored.append(replace(frames, task=np.full(len(frames.task), number)))
+        explored.append(replace(frames, simulation=np.full(len(frames.simulation), number)))
     return explored
 
 
 def _read_hulls(
-    study: Config, folders: Sequence[Path], results: Mapping[int, TaskResult], stage: int
+    study: Config, folders: Sequence[Path], results: Mapping[int, SimulationResult], stage: int
 ) -> list[HullStructures]:
     """The hull of every head and condition that this iteration has searched."""
     candidates: dict[tuple[str, tuple[tuple[str, float], ...]], list[RelaxedCandidate]] = {}
@@ -96,7 +96,7 @@ def _read_hulls(
         forces = stored_frames.frames.split(stored_frames.forces)
         for record, frame, predicted in zip(records, stored_frames.frames, forces, strict=True):
             result = results[record.search]
-            key = result.task, tuple(sorted(result.condition.items()))
+            key = result.head, tuple(sorted(result.condition.items()))
             candidates.setdefault(key, []).append(RelaxedCandidate(record, frame, predicted))
     hulls = []
     for (head, condition), group in sorted(candidates.items(), key=lambda item: item[0]):
@@ -114,7 +114,7 @@ def deal_batches(study: Config, chosen: Sequence[ChosenFrame], jobs_at_once: int
     """
     batches = []
     for head in study.parts:
-        frames = [item for item in chosen if item.why.origin.task == head.name]
+        frames = [item for item in chosen if item.why.origin.head == head.name]
         if not frames:
             continue
         frames.sort(key=lambda item: -item.frame.natoms)

@@ -17,7 +17,7 @@ from lamflow.config import stored
 from lamflow.config.schema import TrainingStudy
 from lamflow.config.seeds import child_seed
 from lamflow.data import Frame, Labels
-from lamflow.data.dataset import Item, read_dataset, resampled, task_systems, verified_manifests
+from lamflow.data.dataset import Item, head_systems, read_dataset, resampled, verified_manifests
 from lamflow.data.results import Errors, ModelResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator, HeadData, Progress, Trainer, TrainingJob
@@ -82,7 +82,7 @@ def _job(
 ) -> TrainingJob:
     """The training of one model: its data by head, its seed, its folders."""
     seed = child_seed(study.seed, "train", iteration, index)
-    by_head = task_systems(train)
+    by_head = head_systems(train)
     systems = [system for head in study.parts for system in by_head.get(head.name, [])]
     copies = {system: system for system in systems}
     if study.train.bootstrap:
@@ -90,13 +90,13 @@ def _job(
             sample = context.scratch / f"{index}-sample" / (name or "all")
             copies |= resampled(own_systems, sample, child_seed(seed, "bootstrap", name))
     newest = train / f"{iteration - 1:03d}"
-    explored = study.explored_tasks
+    explored = study.explored_heads
     heads = [
         HeadData(
-            head.name, tuple(copies[path] for path in by_head[head.name]), head.weight, head.head,
+            head.name, tuple(copies[path] for path in by_head[head.name]), head.weight, head.pretrained_head,
             head.name in explored or not explored,
         )
-        for head in study.tasks
+        for head in study.heads
     ]  # fmt: skip
     return TrainingJob(
         systems=tuple(copies.values()),
@@ -118,7 +118,7 @@ def _job(
 def _by_head(items: Iterable[Item]) -> dict[str, list[Item]]:
     by_head: dict[str, list[Item]] = {}
     for item in items:
-        by_head.setdefault(item.origin.task, []).append(item)
+        by_head.setdefault(item.origin.head, []).append(item)
     return by_head
 
 
@@ -141,7 +141,7 @@ def _judged(
 ) -> ModelResult:
     """The model's errors on the held-out data; its predictions are kept for the report's parity plots."""
     started = time.monotonic()
-    counted = study.explored_tasks or list(heldout_items)
+    counted = study.explored_heads or list(heldout_items)
     predicted: dict[str, list[Labels]] = {}
     speed = None
     wanted = study.measures_speed
@@ -159,13 +159,13 @@ def _judged(
     energies, forces = parity_points(answers, reference)
     np.savez(job.output / PREDICTIONS, energy=energies, force=forces)
     measured = errors(answers, reference)
-    by_task = {
+    by_head = {
         name: errors(predicted[name], [item.labeled.labels for item in items])
         for name, items in heldout_items.items()
         if name
     }
     update = {
-        "errors": measured, "tasks": by_task, "speed": speed,
+        "errors": measured, "heads": by_head, "speed": speed,
         "seconds": result.seconds + time.monotonic() - started,
     }  # fmt: skip
     if not np.isfinite(measured.force_rmse):
@@ -191,13 +191,13 @@ def _baseline(
     A head that is replayed is judged as it is: its data are those that it was trained on.
     """
     baseline: dict[str, Errors] = {}
-    systems = task_systems(train)
+    systems = head_systems(train)
     try:
         for name, model in trainer.pretrained(job).items():
             items = heldout_items[name]
             frames, reference = [item.labeled.frame for item in items], [item.labeled.labels for item in items]
             predicted = model.evaluate(frames)
-            if not name or study.part(name).head is not None:
+            if not name or study.part(name).pretrained_head is not None:
                 shift = _shift(model, systems[name], study.elements, child_seed(study.seed, "shift"))
                 predicted = [shifted(labels, frame, shift) for labels, frame in zip(predicted, frames, strict=True)]
             baseline[name] = errors(predicted, reference)
@@ -230,8 +230,8 @@ def _speed(model: Evaluator, frames: Sequence[Frame]) -> float:
 
 def _hash(study: TrainingStudy, frames: list[str], input_text: str, input: Path) -> str:
     """Changes when the data or the training's settings do."""
-    tasks = [(head.name, head.head, head.weight, head.name in study.explored_tasks) for head in study.tasks]
-    text = settings_text(study.train, input) + input_text.replace(f"{input}/", "") + json.dumps(tasks)
+    heads = [(head.name, head.pretrained_head, head.weight, head.name in study.explored_heads) for head in study.heads]
+    text = settings_text(study.train, input) + input_text.replace(f"{input}/", "") + json.dumps(heads)
     text += "".join(study.elements) + "".join(sorted(frames))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -15,7 +15,7 @@ from lamflow.data.dataset import Origin, frame_key
 from lamflow.data.explored import GENERATION, ExploredFrames
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.hulls import HullEntry
-from lamflow.data.results import NEAR_HULL, Chosen, TaskResult
+from lamflow.data.results import NEAR_HULL, Chosen, SimulationResult
 from lamflow.policy.committee import good_frames
 from lamflow.policy.hulls import HullStructures
 from lamflow.policy.pick import PICK_RULES, Candidates, limited
@@ -63,10 +63,14 @@ class CandidatePool:
 
     @classmethod
     def of(
-        cls, explored: Sequence[ExploredFrames], window: Window, known: KnownData, results: Mapping[int, TaskResult]
+        cls,
+        explored: Sequence[ExploredFrames],
+        window: Window,
+        known: KnownData,
+        results: Mapping[int, SimulationResult],
     ) -> CandidatePool:
         """The candidates of all jobs that are in the window and new, in an order that no number of jobs changes."""
-        simulation = np.concatenate([part.task[part.candidate] for part in explored])
+        simulation = np.concatenate([part.simulation[part.candidate] for part in explored])
         step = np.concatenate([part.step[part.candidate] for part in explored])
         structure = np.concatenate([part.structure[part.candidate] for part in explored])
         deviation = np.concatenate([part.deviation[part.candidate] for part in explored])
@@ -75,7 +79,7 @@ class CandidatePool:
         frames = [frame for part in explored for frame in part.frames]
         forces = [values for part in explored for values in part.frames.split(part.forces)]
         inside = order[window.candidates(deviation[order])]
-        heads = [results[int(simulation[index])].task for index in inside]
+        heads = [results[int(simulation[index])].head for index in inside]
         keys = [frame_key(frames[index].content_hash(), head) for index, head in zip(inside, heads, strict=True)]
         new = _first_of_each(keys, known.hashes)
         kept = inside[new]
@@ -107,7 +111,7 @@ def frames_allowed(study: Config, labels: int) -> int:
 
 
 def choose_frames(
-    study: Config, pool: CandidatePool, results: Mapping[int, TaskResult], limit: int, iteration: int,
+    study: Config, pool: CandidatePool, results: Mapping[int, SimulationResult], limit: int, iteration: int,
     taken: set[str],
 ) -> list[ChosenFrame]:  # fmt: skip
     """The frames of the pool to label, first choice first; none whose hash is among those that are `taken`."""
@@ -126,7 +130,7 @@ def choose_frames(
 
 
 def _chosen(
-    pool: CandidatePool, index: int, results: Mapping[int, TaskResult], iteration: int, rule: str
+    pool: CandidatePool, index: int, results: Mapping[int, SimulationResult], iteration: int, rule: str
 ) -> ChosenFrame:
     result, frame = results[int(pool.simulation[index])], pool.frames[index]
     generation, structure = divmod(int(pool.structure[index]), GENERATION)
@@ -135,15 +139,15 @@ def _chosen(
         source=result.name + (f", generation {generation}, structure {structure}" if generation else ""),
         step=int(pool.step[index]),
         deviation=float(pool.deviation[index]),
-        task=result.task,
+        head=result.head,
     )
     why = Chosen(hash=frame.content_hash(), natoms=frame.natoms, group=str(int(result.group)), rule=rule, origin=origin)
     return ChosenFrame(frame, pool.forces[index], why)
 
 
 def choose_near_hull(
-    study: Config, hulls: Sequence[HullStructures], known: KnownData, results: Mapping[int, TaskResult], limit: int,
-    iteration: int,
+    study: Config, hulls: Sequence[HullStructures], known: KnownData, results: Mapping[int, SimulationResult],
+    limit: int, iteration: int,
 ) -> list[ChosenFrame]:  # fmt: skip
     """The structures nearest to each hull that pass the filters and have no label yet."""
     chosen: list[ChosenFrame] = []
@@ -152,19 +156,19 @@ def choose_near_hull(
         for entry, frame, forces in zip(hull.hull.entries, hull.frames, hull.forces, strict=True):
             if wanted == 0 or len(chosen) >= limit:
                 break
-            labeled = frame_key(entry.hash, hull.hull.task) in known.hashes
+            labeled = frame_key(entry.hash, hull.hull.head) in known.hashes
             if labeled or any(item.why.hash == entry.hash for item in chosen):
                 continue
             if len(good_frames(study.select.filters, Trajectory.of([frame], [0]))[0]):
                 wanted -= 1
-                why = _near_hull(entry, frame, hull.hull.task, results[entry.search], iteration)
+                why = _near_hull(entry, frame, hull.hull.head, results[entry.search], iteration)
                 chosen.append(ChosenFrame(frame, forces, why))
     return chosen
 
 
-def _near_hull(entry: HullEntry, frame: Frame, head: str, result: TaskResult, iteration: int) -> Chosen:
+def _near_hull(entry: HullEntry, frame: Frame, head: str, result: SimulationResult, iteration: int) -> Chosen:
     origin = Origin(
-        iteration=iteration, task=head, deviation=entry.deviation,
+        iteration=iteration, head=head, deviation=entry.deviation,
         source=f"{result.name}, generation {entry.generation}, structure {entry.number}",
     )  # fmt: skip
     rule = f"{NEAR_HULL}: {1000 * entry.above_hull:.1f} meV/atom above it"

@@ -194,7 +194,7 @@ def pack_candidates(study: Config, scored: Sequence[ScoredFrames], *seed_names: 
         unknown = np.full(forces[-1].shape, np.nan)
         velocities.append(unknown if trajectory.velocities is None else trajectory.velocities[frame])
     return ExploredFrames(
-        task=_integers([np.full(len(part), part.number) for part in scored]),
+        simulation=_integers([np.full(len(part), part.number) for part in scored]),
         structure=_integers([np.full(len(part), part.structure) for part in scored]),
         step=_integers([part.trajectory.steps for part in scored]),
         deviation=deviation,

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from lamflow.config.schema import DataStudy
 from lamflow.config.select import Select
 from lamflow.data.explored import ExploredFrames
-from lamflow.data.results import LabelOutcome, TaskResult
+from lamflow.data.results import LabelOutcome, SimulationResult
 from lamflow.errors import EngineError
 
 
 def exploration_failed(
-    settings: Select, results: Mapping[int, TaskResult], explored: Sequence[ExploredFrames]
+    settings: Select, results: Mapping[int, SimulationResult], explored: Sequence[ExploredFrames]
 ) -> str | None:
     """Why nothing can be selected, or None: too many simulations failed outright, or no frame passed the filters."""
     lost = [result for result in results.values() if result.failed and result.frames == 0]
@@ -22,7 +22,7 @@ def exploration_failed(
     shown = "\n".join(
         f"  {result.name}: {result.log or result.failed or result.dropped}" for result in list(results.values())[:3]
     )
-    what = "no frame passed the filters" if empty else f"{len(lost)} of {len(results)} explore tasks failed"
+    what = "no frame passed the filters" if empty else f"{len(lost)} of {len(results)} simulations failed"
     return f"{what} (select.max_failed is {settings.max_failed:g}); the first ones:\n{shown}"
 
 

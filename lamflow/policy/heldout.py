@@ -20,7 +20,7 @@ def hold_out(study: DataStudy, train: list[Item], heldout: list[Item]) -> tuple[
     for head in study.parts:
         if not head.heldout.fraction:
             continue
-        fraction, items = head.heldout.fraction, [item for item in train if item.origin.task == head.name]
+        fraction, items = head.heldout.fraction, [item for item in train if item.origin.head == head.name]
         groups = blocks([item.origin.group for item in items], [item.origin.place for item in items], fraction)
         kinds = [_kinds(item) for item in items]
         held = heldout_groups(groups, fraction, child_seed(study.seed, "heldout", head.name), kinds)
@@ -30,7 +30,7 @@ def hold_out(study: DataStudy, train: list[Item], heldout: list[Item]) -> tuple[
                 "can be held out; give heldout.data or heldout.label"
             )
         sources = {item.origin.source for item, group in zip(items, groups, strict=True) if group in held}
-        is_held = [item.origin.task == head.name and item.origin.source in sources for item in train]
+        is_held = [item.origin.head == head.name and item.origin.source in sources for item in train]
         heldout = heldout + [item for item, held_out in zip(train, is_held, strict=True) if held_out]
         train = [item for item, held_out in zip(train, is_held, strict=True) if not held_out]
     return train, heldout
@@ -58,8 +58,8 @@ def require_data(study: DataStudy, train: Sequence[Item], heldout: Sequence[Item
         return
     for head in study.parts:
         for name, items in (("training", train), ("held-out", heldout)):
-            if not any(item.origin.task == head.name for item in items):
-                where = f" of task {head.name}" if head.name else ""
+            if not any(item.origin.head == head.name for item in items):
+                where = f" of head {head.name}" if head.name else ""
                 raise InputError(
                     f"the {name} set{where} is empty after reading, labeling and removing duplicates; see start and "
                     "heldout"

@@ -59,7 +59,7 @@ def make_hull(
     heights = above_hull(fractions.reshape(-1, len(numbers)), enthalpies)
     kept, duplicates = _best(good, heights, numbers, settings.similarity)
     hull = Hull(
-        task=head, condition=condition, elements=elements,
+        head=head, condition=condition, elements=elements,
         entries=[_entry(good[index], float(enthalpies[index]), float(heights[index]), elements) for index in kept],
         generations=_generations(candidates, good, heights), structures=len(candidates),
         failed=len(candidates) - len(good),

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from lamflow.data.results import Iteration, TaskResult
+from lamflow.data.results import Iteration, SimulationResult
 
 LEAST_JOB_SECONDS = 600.0
 """What a job should work for at least, so that its start of half a minute or so does not matter."""
@@ -37,16 +37,16 @@ def proportional_jobs(jobs: int, count: int, total: int) -> int:
     return max(1, round(jobs * count / total)) if total else 1
 
 
-def merge_partial(partial: Iterable[TaskResult]) -> list[TaskResult]:
+def merge_partial(partial: Iterable[SimulationResult]) -> list[SimulationResult]:
     """Results in the order of their numbers; what several jobs say of one simulation or search is added up."""
-    merged: dict[int, TaskResult] = {}
+    merged: dict[int, SimulationResult] = {}
     for result in sorted(partial, key=lambda result: result.number):
         earlier = merged.get(result.number)
         merged[result.number] = result if earlier is None else _added(earlier, result)
     return list(merged.values())
 
 
-def _added(first: TaskResult, second: TaskResult) -> TaskResult:
+def _added(first: SimulationResult, second: SimulationResult) -> SimulationResult:
     return second.model_copy(
         update={
             "frames": first.frames + second.frames,
@@ -63,7 +63,7 @@ def seconds_per_unit(past: Sequence[Iteration]) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for iteration in past:
         trained = [model.seconds for model in iteration.models if not model.reused]
-        explored = [result.seconds for result in iteration.tasks]
+        explored = [result.seconds for result in iteration.simulations]
         if trained:
             seconds["train"] = sum(trained) / len(trained)
         if explored:

@@ -69,15 +69,15 @@ def forgotten_head(study: Config, past: Sequence[Iteration], results: Sequence[M
     """Which head of the pre-trained model is forgotten more than `budget.forgetting` allows, in words, or None."""
     limit = study.budget.forgetting
     baseline = first_baseline(past) or next((result.baseline for result in results if result.baseline), {})
-    for head in study.tasks:
-        rmse = mean_force_rmse(results, task=head.name)
-        if limit is None or rmse is None or head.head is not None or head.name not in baseline:
+    for head in study.heads:
+        rmse = mean_force_rmse(results, head=head.name)
+        if limit is None or rmse is None or head.pretrained_head is not None or head.name not in baseline:
             continue
         before = baseline[head.name].force_rmse
         if rmse > limit * before:
             return (
                 f"the models forget {head.name}: its held-out force RMSE was {before:.4f} eV/Å before fine-tuning and "
-                f"is {rmse:.4f} eV/Å now, more than {limit:g} times (budget.forgetting); give this task more weight or "
+                f"is {rmse:.4f} eV/Å now, more than {limit:g} times (budget.forgetting); give this head more weight or "
                 "data"
             )
     return None

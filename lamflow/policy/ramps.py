@@ -9,7 +9,7 @@ import numpy as np
 from lamflow.config.engines import WalkerSettings
 from lamflow.config.schema import Stage
 from lamflow.data.explored import ExploredFrames
-from lamflow.data.results import GroupSeen, Iteration, Selected, TaskResult
+from lamflow.data.results import GroupSeen, Iteration, Selected, SimulationResult
 from lamflow.policy.windows import Window
 
 
@@ -44,13 +44,13 @@ def next_levels(stage: Stage, levels: Sequence[int], seen: Sequence[GroupSeen]) 
 
 
 def groups_seen(
-    stage: Stage, levels: Sequence[int], results: Mapping[int, TaskResult], explored: Sequence[ExploredFrames],
+    stage: Stage, levels: Sequence[int], results: Mapping[int, SimulationResult], explored: Sequence[ExploredFrames],
     window: Window,
 ) -> list[GroupSeen]:  # fmt: skip
     """What each explore group of the stage has seen."""
     group_of = {result.number: int(result.group) for result in results.values()}
     deviation = np.concatenate([np.zeros(0), *(frames.deviation for frames in explored)])
-    group = np.array([group_of[int(number)] for frames in explored for number in frames.task], dtype=np.int64)
+    group = np.array([group_of[int(number)] for frames in explored for number in frames.simulation], dtype=np.int64)
     seen = []
     for index, temperatures in enumerate(ramp_temperatures(stage)):
         accurate, _, failed = window.counts(deviation[group == index])
@@ -65,7 +65,7 @@ def groups_seen(
     return seen
 
 
-def step_back(stage: Stage, levels: list[int], results: Mapping[int, TaskResult]) -> Selected | None:
+def step_back(stage: Stage, levels: list[int], results: Mapping[int, SimulationResult]) -> Selected | None:
     """The decision to go back to lower temperatures after an iteration in which almost everything failed.
 
     None where no ramp is above its first level.

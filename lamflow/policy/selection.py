@@ -11,7 +11,7 @@ import numpy as np
 from lamflow.config.schema import Config
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats
-from lamflow.data.results import Iteration, ModelResult, Selected, TaskResult, mean_force_rmse
+from lamflow.data.results import Iteration, ModelResult, Selected, SimulationResult, mean_force_rmse
 from lamflow.policy.candidates import (
     CandidatePool,
     ChosenFrame,
@@ -43,7 +43,7 @@ class Exploration:
     iteration: int
     stage: int
     past: Sequence[Iteration]
-    results: Mapping[int, TaskResult]
+    results: Mapping[int, SimulationResult]
     explored: Sequence[ExploredFrames]
     hulls: Sequence[HullStructures]
     known: KnownData
@@ -151,6 +151,8 @@ def _trajectory_rmse(study: Config, exploration: Exploration, window: Window) ->
     }
     error = np.concatenate([part.error for part in exploration.explored])
     deviation = np.concatenate([part.deviation for part in exploration.explored])
-    counted = np.array([of_variant[int(number)] for part in exploration.explored for number in part.task], dtype=bool)
+    counted = np.array(
+        [of_variant[int(number)] for part in exploration.explored for number in part.simulation], dtype=bool
+    )
     errors = error[counted & np.isfinite(error) & (deviation < window.high)]
     return float(np.sqrt(np.mean(errors**2))) if len(errors) else None

@@ -34,7 +34,7 @@ class PlannedSimulation:
         """What a person recognises it by."""
         condition = " ".join(f"{key} {value:g}" for key, value in self.condition.items())
         begin = f"{self.structure}:{self.start} " if self.structure else ""
-        return f"task {self.number}: {self.settings.engine} {begin}{condition}".strip()
+        return f"simulation {self.number}: {self.settings.engine} {begin}{condition}".strip()
 
     @property
     def split(self) -> bool:

@@ -13,7 +13,7 @@ from lamflow.reports.html import embedded as embedded_images
 from lamflow.reports.html import page
 
 COLUMNS = (
-    "task", "system", "data", "frames", "atoms", "force RMSE (eV/Å)", "force MAE (eV/Å)", "size of forces (eV/Å)",
+    "head", "system", "data", "frames", "atoms", "force RMSE (eV/Å)", "force MAE (eV/Å)", "size of forces (eV/Å)",
     "energy RMSE (meV/atom)", "as it is (meV/atom)", "virial RMSE (meV/atom)",
 )  # fmt: skip
 
@@ -23,7 +23,7 @@ def system_row(system: SystemErrors) -> list[str]:
     errors = system.errors
     virial = "" if errors.virial_rmse is None else f"{1000 * errors.virial_rmse:.2f}"
     return [
-        system.task, system.name, system.role, str(errors.frames), str(system.natoms), f"{errors.force_rmse:.4f}",
+        system.head, system.name, system.role, str(errors.frames), str(system.natoms), f"{errors.force_rmse:.4f}",
         f"{errors.force_mae:.4f}", f"{errors.force_size:.3f}", f"{1000 * errors.energy_rmse:.2f}",
         f"{1000 * system.unshifted_energy_rmse:.2f}", virial,
     ]  # fmt: skip
@@ -49,7 +49,7 @@ def write_evaluation(run: Path, folder: Path, *, embedded: bool = True) -> Path:
     target.write_text(
         page("evaluation.html.jinja", found=evaluation, columns=COLUMNS, images=images,
              rows=[system_row(system) for system in evaluation.judgement.systems],
-             text_columns=("task", "system", "data")),
+             text_columns=("head", "system", "data")),
         encoding="utf-8",
     )  # fmt: skip
     return target

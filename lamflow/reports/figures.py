@@ -16,7 +16,7 @@ from lamflow.reports.source import Source
 
 MOST_POINTS = 20_000
 """Points of a parity plot; more are thinned out evenly."""
-MOST_TASKS = 12
+MOST_HEADS = 12
 """Tasks, and lines, that a figure names."""
 FEWEST_POINTS = 5
 """Labels that say something about a deviation."""
@@ -27,7 +27,7 @@ def figures(source: Source) -> dict[str, bytes]:
     """Every figure that the run has data for, by name, as PNG."""
     drawers = {
         "learning": _learning_curve,
-        "tasks": _tasks,
+        "heads": _heads,
         "students": _students,
         "fractions": _fractions,
         "deviation": _deviation,
@@ -82,16 +82,16 @@ def _learning_curve(source: Source) -> Any:
     return figure
 
 
-def _tasks(source: Source) -> Any:
-    """Held-out force error of each task by iteration, and what it was before any training."""
-    trained = [it for it in source.trained if any(model.tasks for model in it.models)]
+def _heads(source: Source) -> Any:
+    """Held-out force error of each head by iteration, and what it was before any training."""
+    trained = [it for it in source.trained if any(model.heads for model in it.models)]
     if not trained:
         return None
     figure, axes = subplots(1, width=8.4, height=3.2)
     axis = axes[0, 0]
-    names = [task.name for task in source.config.tasks]
-    for place, name in enumerate(names[:MOST_TASKS]):
-        found = [(it.number, mean_force_rmse(it.models, task=name)) for it in trained]
+    names = [head.name for head in source.config.heads]
+    for place, name in enumerate(names[:MOST_HEADS]):
+        found = [(it.number, mean_force_rmse(it.models, head=name)) for it in trained]
         points = [(number, error) for number, error in found if error is not None]
         if name in source.baseline:
             points.insert(0, (0, source.baseline[name].force_rmse))
@@ -161,16 +161,16 @@ def _loss(source: Source) -> Any:
         (axes[0, 1], "energy_rmse", "energy error on the batch (eV/atom)"),
     ):
         lines = [
-            (f"model {number + 1}" + (f" · {task}" if task else ""), curve.steps, values)
+            (f"model {number + 1}" + (f" · {head}" if head else ""), curve.steps, values)
             for number, curve in source.curves.items()
-            for task, values in list(curve.of(name).items())[:MOST_TASKS]
+            for head, values in list(curve.of(name).items())[:MOST_HEADS]
         ]
         for place, (line, steps, values) in enumerate(lines):
             axis.plot(steps, values, color=_color(place), linewidth=1, label=line)
         axis.set_yscale("log")
         axis.set_xlabel("training step", fontsize=9)
         axis.set_ylabel(label, fontsize=9)
-        if len(lines) <= MOST_TASKS and axis is axes[0, 0]:
+        if len(lines) <= MOST_HEADS and axis is axes[0, 0]:
             axis.legend(fontsize=7, frameon=False)
     return figure
 

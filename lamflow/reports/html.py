@@ -15,12 +15,12 @@ from lamflow.reports.tables import (
     LABEL_COLUMNS,
     STRUCTURE_COLUMNS,
     dropped_rows,
-    failed_tasks,
+    failed_simulations,
+    head_rows,
     iteration_row,
     label_rows,
     model_row,
     structure_rows,
-    task_rows,
 )
 
 SECTIONS = (
@@ -30,9 +30,9 @@ SECTIONS = (
         "Errors on the held-out data, which no model is ever trained on. One dot a model.",
     ),
     (
-        "tasks",
-        "What each task learns and forgets",
-        "Errors on each task's held-out data; a task that replays a head of the pre-trained model shows forgetting.",
+        "heads",
+        "What each head learns and forgets",
+        "Errors on each head's held-out data; one that replays a head of the pre-trained model shows forgetting.",
     ),
     (
         "students",
@@ -116,7 +116,7 @@ def render(source: Source, images: dict[str, str]) -> str:
         models=[model_row(model, source.iterations[-1].variant) for model in source.iterations[-1].models]
         if source.iterations
         else [],
-        tasks=task_rows(source.config.tasks, source.baseline, source.trained[-1].models if source.trained else []),
+        heads=head_rows(source.config.heads, source.baseline, source.trained[-1].models if source.trained else []),
         labelers=list(dict.fromkeys(part.label.engine for part in source.config.parts if part.label)),
         hulls=search.tables(source.iterations),
         hull_columns=search.COLUMNS,
@@ -125,7 +125,7 @@ def render(source: Source, images: dict[str, str]) -> str:
         structure_columns=STRUCTURE_COLUMNS,
         label_table=label_rows(source.iterations),
         label_columns=LABEL_COLUMNS,
-        failed=failed_tasks(source.iterations),
+        failed=failed_simulations(source.iterations),
     )
 
 
@@ -139,7 +139,7 @@ def page(template: str, **values: Any) -> str:
 
 def summary(source: Source) -> dict[str, Any]:
     """The run in numbers: its record and those of its iterations, without the list of every chosen frame."""
-    without: Any = {"selected": {"chosen": True}, "tasks": {"__all__": {"log"}}}
+    without: Any = {"selected": {"chosen": True}, "simulations": {"__all__": {"log"}}}
     return {
         "schema_version": 1,
         "run": source.run.model_dump(mode="json"),

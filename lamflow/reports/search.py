@@ -84,7 +84,7 @@ def title(hull: Hull) -> str:
     under = ", ".join(
         f"{value:g} bar" if key == "pressure" else f"{key} {value:g}" for key, value in hull.condition.items()
     )
-    return " ".join(part for part in ("-".join(hull.elements), hull.task, under and f"at {under}") if part)
+    return " ".join(part for part in ("-".join(hull.elements), hull.head, under and f"at {under}") if part)
 
 
 def _binary(axis: Any, hull: Hull, known: list[tuple[HullEntry, float]]) -> None:
@@ -173,7 +173,7 @@ def _row(entry: HullEntry, height: float | None) -> list[str]:
         entry.formula, f"{symbol(entry.space_group)} ({entry.space_group})", f"{1000 * entry.above_hull:.1f}",
         "" if height is None else f"{1000 * height:.1f}", f"{entry.volume:.2f}",
         "" if entry.deviation is None else f"{entry.deviation:.3f}",
-        f"task {entry.search}, generation {entry.generation}", entry.hash[:12],
+        f"search {entry.search}, generation {entry.generation}", entry.hash[:12],
     ]  # fmt: skip
 
 

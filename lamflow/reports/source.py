@@ -49,13 +49,13 @@ class Source:
 
     @property
     def baseline(self) -> dict[str, Errors]:
-        """Errors of the pre-trained model by task, before any training; its name is empty in a run without tasks."""
+        """Errors of the pre-trained model by head, before any training; its name is empty in a study without heads."""
         return first_baseline(self.iterations)
 
     @property
     def zero_shot(self) -> Errors | None:
-        """Those of the task that is explored first."""
-        explored = self.config.explored_tasks or [part.name for part in self.config.parts]
+        """Those of the head that explores first."""
+        explored = self.config.explored_heads or [part.name for part in self.config.parts]
         return next((self.baseline[name] for name in explored if name in self.baseline), None)
 
     @property

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from lamflow.config.heads import Head
 from lamflow.config.structures import StructureSet
-from lamflow.config.tasks import Task
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Errors, Iteration, ModelResult, mean_force_rmse
 
@@ -58,19 +58,19 @@ def model_row(model: ModelResult, chosen: str) -> list[str]:
     ]
 
 
-def task_rows(tasks: Sequence[Task], before: Mapping[str, Errors], models: Sequence[ModelResult]) -> list[list[str]]:
-    """Each task: what it starts from, its weight, and its held-out errors before any training and now."""
+def head_rows(heads: Sequence[Head], before: Mapping[str, Errors], models: Sequence[ModelResult]) -> list[list[str]]:
+    """Each head: what it starts from, its weight, and its held-out errors before any training and now."""
     rows = []
-    for task in tasks:
-        now = [model.tasks[task.name] for model in models if task.name in model.tasks]
-        force = mean_force_rmse(models, task=task.name)
-        was = before[task.name].force_rmse if task.name in before else None
-        start = task.head or ("itself: replayed" if was is not None else "random weights")
+    for head in heads:
+        now = [model.heads[head.name] for model in models if head.name in model.heads]
+        force = mean_force_rmse(models, head=head.name)
+        was = before[head.name].force_rmse if head.name in before else None
+        start = head.pretrained_head or ("itself: replayed" if was is not None else "random weights")
         rows.append(
             [
-                task.name,
+                head.name,
                 start,
-                f"{task.weight:g}",
+                f"{head.weight:g}",
                 f"{was:.4f}" if was is not None else "",
                 f"{force:.4f}" if force is not None else "",
                 f"{force / was:.2f}" if force is not None and was else "",
@@ -186,11 +186,11 @@ def label_rows(iterations: Sequence[Iteration]) -> list[tuple[str, ...]]:
     return rows
 
 
-def failed_tasks(iterations: Sequence[Iteration]) -> list[tuple[str, str, str, int]]:
-    """Iteration, task, reason, and frames kept, of explore tasks that ended early."""
+def failed_simulations(iterations: Sequence[Iteration]) -> list[tuple[str, str, str, int]]:
+    """Iteration, simulation, reason, and frames kept, of simulations that ended early."""
     return [
-        (str(iteration.number), task.name, task.failed, task.frames)
+        (str(iteration.number), result.name, result.failed, result.frames)
         for iteration in iterations
-        for task in iteration.tasks
-        if task.failed
+        for result in iteration.simulations
+        if result.failed
     ]

@@ -73,7 +73,7 @@ def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: 
         number=graph.round,
         stage=graph.stage,
         models=models,
-        tasks=merge_partial(task for shard in explored for task in shard.tasks),
+        simulations=merge_partial(result for shard in explored for result in shard.simulations),
         selected=selected,
         merged=Merged.read(merged_file) if merged_file.is_file() else None,
         calibration=calibration_points(outcome for part in labeled for outcome in part.outcomes),
@@ -96,7 +96,7 @@ def _engine_seconds(
     shares = [indices_of_job(len(models), pods, pod) for pod in range(pods)] if isinstance(pods, int) else []
     return {
         "train": max((sum(models[index].seconds for index in share) for share in shares), default=0.0),
-        "explore": max((sum(task.seconds for task in shard.tasks) for shard in explored), default=0.0),
+        "explore": max((sum(result.seconds for result in shard.simulations) for shard in explored), default=0.0),
         "label": max((sum(outcome.seconds for outcome in part.outcomes) for part in labeled), default=0.0),
     }
 

@@ -68,7 +68,7 @@ def _explore_steps(
     study: Config, number: int, stage: int, state: RunState, planned: list[PlannedSimulation]
 ) -> list[Step]:
     """Simulations and whole searches, shared by the explore jobs; none if all searches are split."""
-    whole = [task for task in planned if not task.split]
+    whole = [simulation for simulation in planned if not simulation.split]
     if not whole:
         return []
     folder, pod = iteration_key(number), study.pods.explore
@@ -90,7 +90,7 @@ def _search_steps(
     study: Config, number: int, stage: int, state: RunState, planned: list[PlannedSimulation]
 ) -> list[Step]:
     """Searches that are split: for each generation a job that proposes it and jobs that relax it."""
-    searches = [task.settings for task in planned if task.split and isinstance(task.settings, SearcherSettings)]
+    searches = [item.settings for item in planned if item.split and isinstance(item.settings, SearcherSettings)]
     generations = max((settings.generations for settings in searches), default=-1)
     structures = sum(settings.population for settings in searches)
     jobs = max(1, min(state.capacity.slots("explore", study.pods.explore), structures))

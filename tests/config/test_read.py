@@ -58,8 +58,8 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("models: 3", "models: 1", "train.models: a committee needs two models at least"),
         (
             "seed: 3",
-            "seed: 3\ntasks: [{name: a, start: {label: [rattled]}, heldout: {fraction: 0.2}}]",
-            "start: with tasks this belongs into a task",
+            "seed: 3\nheads: [{name: a, start: {label: [rattled]}, heldout: {fraction: 0.2}}]",
+            "start: with heads this belongs into a head",
         ),
         (
             "temperatures: [300, 900]",

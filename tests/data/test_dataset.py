@@ -13,13 +13,13 @@ from lamflow.data.dataset import (
     Format,
     Item,
     Origin,
+    head_systems,
     labels_hash,
     manifests,
     read_dataset,
     read_manifest,
     resampled,
     systems,
-    task_systems,
     verified_manifests,
     verify,
     verify_known,
@@ -103,7 +103,7 @@ def test_tasks_lie_apart_and_may_share_a_frame(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path / "000", [*given, given[0]], ["Al", "Cu"], "deepmd/npy")
     assert len(manifest.frames) == 6, "the same frame twice in one task is one"
     assert len({record.key for record in manifest.frames}) == 6
-    found = task_systems(tmp_path)
+    found = head_systems(tmp_path)
     assert set(found) == {"pbe", "lda"}
     assert not set(found["pbe"]) & set(found["lda"])
     assert sorted(path for paths in found.values() for path in paths) == systems(tmp_path)

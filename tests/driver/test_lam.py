@@ -51,7 +51,7 @@ def study(name: str, train: dict[str, object], **more: object) -> Config:
         "select": {"window": {"low": 0.001, "high": 20.0}, "limit": 4},
         "converge": {"accurate": 0.999}, "budget": {"iterations": 2}, **more,
     }  # fmt: skip
-    if "tasks" not in raw:
+    if "heads" not in raw:
         raw = {"start": {"label": ["rattled"]}, "heldout": {"label": ["unseen"]}, "label": {"engine": "emt"}, **raw}
     return Config.model_validate(raw)
 
@@ -83,7 +83,7 @@ def test_five_tasks_from_scratch_and_new_labels_go_to_the_explored_one(tmp_path:
     metals = {"Al": 4.05, "Cu": 3.61, "Ag": 4.09, "Au": 4.08}
     lj = {"engine": "ase", "calculator": "ase.calculators.lj.LennardJones",
           "arguments": {"sigma": 2.3, "epsilon": 0.1, "rc": 5.0, "smooth": True}}  # fmt: skip
-    tasks: list[dict[str, object]] = [
+    heads: list[dict[str, object]] = [
         {
             "name": symbol,
             "start": {"label": [symbol.lower()]},
@@ -92,10 +92,10 @@ def test_five_tasks_from_scratch_and_new_labels_go_to_the_explored_one(tmp_path:
         }
         for symbol in metals
     ]
-    tasks.append({"name": "Cu_LJ", "start": {"label": ["cu"]}, "heldout": {"fraction": 0.25}, "label": lj})
+    heads.append({"name": "Cu_LJ", "start": {"label": ["cu"]}, "heldout": {"fraction": 0.25}, "label": lj})
     structures = [crystal(symbol, a, symbol.lower(), 8) for symbol, a in metals.items()]
     config = study(
-        "many", {"input": model_input(DPA1), "steps": 300, "models": 2}, elements=list(metals), tasks=tasks,
+        "many", {"input": model_input(DPA1), "steps": 300, "models": 2}, elements=list(metals), heads=heads,
         structures=[*structures, crystal("Cu", 3.61, "start", 2, 0)],
     )  # fmt: skip
     group = config.stages[0].explore[0].model_copy(update={"task": "Cu"})
@@ -103,23 +103,23 @@ def test_five_tasks_from_scratch_and_new_labels_go_to_the_explored_one(tmp_path:
     run(config.model_copy(update={"stages": [stage]}), tmp_path / "run")
     start, first, second = RunDirectory(tmp_path / "run").iterations()
     assert start.labels == 40
-    assert set(second.models[0].tasks) == {*metals, "Cu_LJ"}
-    for name, found in second.models[0].tasks.items():  # energies differ by eV between the tasks and fit in each
+    assert set(second.models[0].heads) == {*metals, "Cu_LJ"}
+    for name, found in second.models[0].heads.items():  # energies differ by eV between the tasks and fit in each
         assert found.energy_rmse < 0.5, name
-    assert second.models[0].errors == second.models[0].tasks["Cu"], "the explored task is the one that counts"
+    assert second.models[0].errors == second.models[0].heads["Cu"], "the explored task is the one that counts"
     records = [record for manifest in manifests(tmp_path / "run" / "data" / "train") for record in manifest.frames]
     new = [record for record in records if record.origin.iteration == 1]
     assert len(new) == 4
-    assert {record.origin.task for record in new} == {"Cu"}
-    same = [record.hash for record in records if record.origin.task in ("Cu", "Cu_LJ") and record.origin.iteration == 0]
+    assert {record.origin.head for record in new} == {"Cu"}
+    same = [record.hash for record in records if record.origin.head in ("Cu", "Cu_LJ") and record.origin.iteration == 0]
     assert len(same) > len(set(same)), "two tasks may label the same frame"
     assert (RunResult(tmp_path / "run").model_folders[0] / "model.Cu.pth").is_file()
-    assert first.tasks[0].task == "Cu"
+    assert first.simulations[0].head == "Cu"
 
 
 def test_a_replayed_head_is_watched_and_forgetting_stops_the_run(lam: Path, tmp_path: Path) -> None:
-    tasks = [
-        {"name": "silver", "head": "copper", "start": {"label": ["rattled"]}, "heldout": {"label": ["unseen"]},
+    heads = [
+        {"name": "silver", "pretrained_head": "copper", "start": {"label": ["rattled"]}, "heldout": {"label": ["unseen"]},
          "label": {"engine": "emt"}},
         {"name": "copper", "weight": 0.001, "start": {"label": ["cu"]}, "heldout": {"fraction": 0.5}, "label": {"engine": "emt"}},
     ]  # fmt: skip
@@ -128,19 +128,19 @@ def test_a_replayed_head_is_watched_and_forgetting_stops_the_run(lam: Path, tmp_
         crystal("Cu", 3.61, "cu", 8),
     ]  # fmt: skip
     phases = [{"start_from": "finetune", "steps": 150}, {"from_iteration": 2, "start_from": "init", "steps": 20}]
-    config = study("replay", {"pretrained": {"file": lam}, "phases": phases}, tasks=tasks, structures=structures)
+    config = study("replay", {"pretrained": {"file": lam}, "phases": phases}, heads=heads, structures=structures)
     config = config.model_copy(update={"budget": config.budget.model_copy(update={"forgetting": 1.0})})
     record = run(config, tmp_path / "run")
     first = RunDirectory(tmp_path / "run").iterations()[1]
     assert set(first.baseline) == {"silver", "copper"}
-    assert first.models[0].tasks["copper"].force_rmse > first.baseline["copper"].force_rmse
+    assert first.models[0].heads["copper"].force_rmse > first.baseline["copper"].force_rmse
     assert record.state == "ended"
     assert "the models forget copper: its held-out force RMSE was" in record.message
     assert "more than 1 times (budget.forgetting)" in record.message
     before = judged(config, tmp_path / "before")
     after = judged(config, tmp_path / "after", tmp_path / "run/iterations/001/models/0/model.pt")
     assert before.overall["silver"].force_rmse == pytest.approx(first.baseline["silver"].force_rmse, rel=1e-4)
-    assert after.overall["silver"].force_rmse == pytest.approx(first.models[0].tasks["silver"].force_rmse, rel=1e-4)
+    assert after.overall["silver"].force_rmse == pytest.approx(first.models[0].heads["silver"].force_rmse, rel=1e-4)
 
 
 def judged(config: Config, folder: Path, model: Path | None = None) -> Judgement:
@@ -175,7 +175,7 @@ def test_distillation_needs_no_committee(lam: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     record = run(config, tmp_path / "run")
     _, first, second = RunDirectory(tmp_path / "run").iterations()
-    assert {task.model for task in first.tasks} == {0, 1}, "the students take turns"
+    assert {task.model for task in first.simulations} == {0, 1}, "the students take turns"
     assert first.selected is not None
     assert first.selected.trajectory_force_rmse is not None
     assert first.selected.decision == "label"

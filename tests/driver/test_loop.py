@@ -67,7 +67,7 @@ def test_every_frame_knows_where_it_came_from(finished: Path) -> None:
             if record.origin.iteration == 0:
                 continue
             iteration = directory.iterations()[record.origin.iteration]
-            assert record.origin.source in {task.name for task in iteration.tasks}
+            assert record.origin.source in {task.name for task in iteration.simulations}
             assert iteration.selected is not None
             assert iteration.selected.low <= (record.origin.deviation or 0) < iteration.selected.high
 

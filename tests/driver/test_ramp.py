@@ -23,7 +23,9 @@ def temperatures(folder: Path, **change: str) -> list[set[float]]:
     (folder / "tiny.yaml").write_text(text)
     run(load(folder / "tiny.yaml"), folder / "run")
     done = RunDirectory(folder / "run").iterations()
-    return [{task.condition["temperature"] for task in iteration.tasks} for iteration in done if iteration.tasks]
+    return [
+        {task.condition["temperature"] for task in iteration.simulations} for iteration in done if iteration.simulations
+    ]
 
 
 def test_a_run_ramps_and_is_not_done_before_the_top(tmp_path: Path) -> None:

@@ -274,9 +274,9 @@ def test_a_larger_budget_goes_on_and_a_redone_iteration_begins_again(place: Plac
         place.submit(hotter)
     cluster_runs.submit(load(place.study(hotter)), place.folder / "run", redo=True)
     assert place.end().state == "ended"
-    assert {task.condition["temperature"] for task in RunDirectory(place.folder / "run").iterations()[3].tasks} == {
-        600.0
-    }
+    assert {
+        task.condition["temperature"] for task in RunDirectory(place.folder / "run").iterations()[3].simulations
+    } == {600.0}
 
 
 def test_why_a_pod_failed_is_said_as_on_one_machine(place: Place) -> None:

@@ -393,11 +393,15 @@ class TestExamination:
                "phases": [{"start_from": "finetune"}]}}  # fmt: skip
         for key in ("start", "heldout", "label"):
             del raw[key]
-        good = {**raw, "tasks": [{"name": "copper", **start}, {"name": "mine", "head": "aluminium", **start}]}
+        good = {
+            **raw,
+            "heads": [{"name": "copper", **start}, {"name": "mine", "pretrained_head": "aluminium", **start}],
+        }
         assert examine(Config.model_validate(good)) == []
-        wrong = {**raw, "tasks": [{"name": "mine", **start}]}
+        wrong = {**raw, "heads": [{"name": "mine", **start}]}
         with pytest.raises(
-            InputError, match=r"tasks.mine: .* has no head of this name; say with `head` where it starts from: "
+            InputError,
+            match=r"heads.mine: .* has no head of this name; say with `pretrained_head` where it starts from: ",
         ):
             examine(Config.model_validate(wrong))
 
@@ -425,7 +429,7 @@ class TestPhases:
             ({"phases": [{"start_from": "finetune"}]}, "finetune in iteration 1 needs a model to start from"),
             ({"phases": [{"start_from": "init"}]}, "init in iteration 1 needs a model to start from"),
             ({"phases": [{"members": [4]}]}, "number 1 is for model 4 of 3"),
-            ({"pretrained": {"head": "x"}}, "give one of file, url, s3 and name"),
+            ({"pretrained": {"head": "x"}}, "give one of file, url, s3, name and run"),
             ({"pretrained": {"url": "https://somewhere.org/m.pt"}}, "a url needs the sha256"),
             ({"variants": [{"name": "a"}, {"name": "a"}]}, "variants: names must differ; given are a, a"),
             ({"input": {"model": 3}}, "input.model: must be a mapping"),

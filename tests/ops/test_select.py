@@ -12,7 +12,7 @@ from lamflow.config.schema import Config
 from lamflow.data import Frame
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Errors, Explored, History, ModelResult, Selected, TaskResult
+from lamflow.data.results import Errors, Explored, History, ModelResult, Selected, SimulationResult
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context
 from lamflow.ops.select import Selection, select
@@ -38,7 +38,7 @@ def prepare(
         frames = copper[place : place + len(chosen)]
         place += len(chosen)
         shard = ExploredFrames(
-            task=np.full(len(array), pod), structure=np.zeros(len(array), dtype=np.int64), step=np.arange(len(array)), deviation=array,
+            simulation=np.full(len(array), pod), structure=np.zeros(len(array), dtype=np.int64), step=np.arange(len(array)), deviation=array,
             error=np.full(len(array), np.nan), candidate=chosen,
             descriptor=np.array([[10.0 * pod + i] for i in chosen]).reshape(-1, 1), frames=PackedFrames.of(frames),
             forces=np.zeros((sum(frame.natoms for frame in frames), 3)),
@@ -47,11 +47,11 @@ def prepare(
         folder = root / "explored" / str(pod)
         folder.mkdir(parents=True)
         shard.save(folder / "frames.npz")
-        task = TaskResult(
+        task = SimulationResult(
             number=pod, name=f"task {pod}", group=str(pod), structure="crystal", start=0, condition={}, seed=1,
             frames=len(array) if pod not in failed else 0, failed="it broke" if pod in failed else None,
         )  # fmt: skip
-        Explored(tasks=[task]).save(folder / "explored.json")
+        Explored(simulations=[task]).save(folder / "explored.json")
 
 
 def call(root: Path) -> Selection:
@@ -90,7 +90,7 @@ def test_limits_of_each_group(copper: list[Frame], tmp_path: Path) -> None:
 
 def test_too_many_failed_tasks_stop_the_iteration(copper: list[Frame], tmp_path: Path) -> None:
     prepare(tmp_path, [[0.5], [], []], copper, parse(STUDY), failed=(1, 2))
-    with pytest.raises(EngineError, match=r"2 of 3 explore tasks failed \(select.max_failed is 0.5\)"):
+    with pytest.raises(EngineError, match=r"2 of 3 simulations failed \(select.max_failed is 0.5\)"):
         call(tmp_path)
 
 

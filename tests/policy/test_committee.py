@@ -107,7 +107,7 @@ def test_only_candidates_are_sent_on_with_their_own_numbers(study: Config, coppe
         forces = np.full((count, 8, 3), float(number))
         parts.append(ScoredFrames(number, steps, forces, np.array(deviation), np.full(count, np.nan)))
     packed = pack_candidates(study, parts, 1, 0)
-    assert packed.task.tolist() == [5, 5, 2, 2, 2]
+    assert packed.simulation.tolist() == [5, 5, 2, 2, 2]
     assert packed.step.tolist() == [0, 10, 0, 10, 20]
     assert packed.candidate.tolist() == [1, 3]
     assert [frame.content_hash() for frame in packed.frames] == [copper[1].content_hash(), copper[5].content_hash()]

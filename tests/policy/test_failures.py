@@ -11,7 +11,7 @@ from lamflow.config.select import Select
 from lamflow.data import Frame, Trajectory
 from lamflow.data.dataset import Origin
 from lamflow.data.explored import ExploredFrames
-from lamflow.data.results import LabelOutcome, TaskResult
+from lamflow.data.results import LabelOutcome, SimulationResult
 from lamflow.errors import EngineError
 from lamflow.policy.calibration import calibration_points
 from lamflow.policy.committee import ScoredFrames, pack_candidates
@@ -20,8 +20,8 @@ from lamflow.policy.ramps import step_back
 from tests.conftest import STUDY
 
 
-def result(number: int, frames: int, failed: str | None = None) -> TaskResult:
-    return TaskResult(
+def result(number: int, frames: int, failed: str | None = None) -> SimulationResult:
+    return SimulationResult(
         number=number, name=f"task {number}", group="0", structure="x", start=0, condition={}, seed=1, frames=frames,
         failed=failed, log="the end of a log" if failed else "",
     )  # fmt: skip
@@ -49,7 +49,7 @@ def test_some_simulations_may_fail_and_more_may_not(study: Config, copper: list[
     assert exploration_failed(Select(max_failed=0.7), results, frames) is None
     problem = exploration_failed(Select(max_failed=0.5), results, frames)
     assert problem is not None
-    assert problem.startswith("2 of 3 explore tasks failed (select.max_failed is 0.5)")
+    assert problem.startswith("2 of 3 simulations failed (select.max_failed is 0.5)")
     assert "task 1: the end of a log" in problem
 
 

@@ -4,16 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamflow.config import parse
-from lamflow.data.results import Iteration, Merged, ModelResult, TaskResult
+from lamflow.data.results import Iteration, Merged, ModelResult, SimulationResult
 from lamflow.policy.jobs import indices_of_job, jobs_needed, merge_partial, seconds_per_unit
 from lamflow.policy.simulations import plan_simulations
 from lamflow.policy.structures import make_copies
 from tests.conftest import STUDY
 
 
-def task_result(number: int, **more: object) -> TaskResult:
+def task_result(number: int, **more: object) -> SimulationResult:
     plain = {"name": "t", "group": "0", "structure": "s", "start": 0, "condition": {}, "seed": 1, "frames": 0}
-    return TaskResult.model_validate({"number": number, **plain, **more})
+    return SimulationResult.model_validate({"number": number, **plain, **more})
 
 
 @given(st.integers(0, 200), st.integers(1, 20))
@@ -50,8 +50,8 @@ def test_short_tasks_share_fewer_pods_once_they_have_been_measured() -> None:
     done = Iteration(
         number=1, stage="a", training_frames=10, heldout_frames=2, labels=5,
         models=[ModelResult(index=i, seed=i, data_hash="", training_frames=10, steps=5, seconds=100.0) for i in range(2)],
-        tasks=[
-            TaskResult(number=0, name="t", group="0", structure="s", start=0, condition={}, seed=1, frames=4, seconds=seconds)
+        simulations=[
+            SimulationResult(number=0, name="t", group="0", structure="s", start=0, condition={}, seed=1, frames=4, seconds=seconds)
             for seconds in (1.0, 3.0)
         ],
         merged=Merged(added=4, heldout=0, duplicates=0, failed=[], seconds=80.0),

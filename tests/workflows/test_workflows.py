@@ -65,8 +65,8 @@ def test_the_quickstart_learns(tmp_path: Path) -> None:
     assert first.force_rmse is not None
     assert second.force_rmse is not None
     assert second.force_rmse < first.force_rmse
-    assert {task.name.split()[2] for task in first.tasks} == {"lammps", "ase"}
-    assert all(task.failed is None for task in first.tasks)
+    assert {task.name.split()[2] for task in first.simulations} == {"lammps", "ase"}
+    assert all(task.failed is None for task in first.simulations)
     assert first.labels > 24
 
 

@@ -51,7 +51,7 @@ def chosen_head(path: Path, heads: list[str], head: str | None, *, random: bool 
         return RANDOM
     if heads == [""]:
         if head not in (None, "Default"):
-            raise InputError(f"{path}: there is no head {head!r}: the model has one task only; leave `head` out")
+            raise InputError(f"{path}: there is no head {head!r}: the model has one head only; leave `head` out")
         return None
     listed = ", ".join(heads) + (f", or {RANDOM} for a new one" if random else "")
     if head is None:

@@ -51,7 +51,7 @@ def examine_teacher(settings: DeepmdLabels, config: DataStudy) -> list[str]:
     card = read_card(expand(settings.model.file))
     name = chosen_head(card.path, [head.name for head in card.heads], settings.model.head)
     teacher = next(head for head in card.heads if head.name == (name or ""))
-    if not config.tasks:  # a task may have fewer elements than the run
+    if not config.heads:  # a head may have fewer elements than the study
         _check_elements(card.path, [teacher], config.elements, "teacher")
     warnings = []
     train = getattr(config, "train", None)
@@ -149,21 +149,21 @@ def _check_elements(path: Path, heads: Sequence[HeadCard], elements: list[str], 
 
 def _check_heads(card: ModelCard, source: PretrainedModel, phase: Phase, config: DataStudy) -> None:
     heads = [head.name for head in card.heads]
-    if not config.tasks:
+    if not config.heads:
         chosen_head(card.path, heads, source.head, random=phase.start_from == "finetune")
         return
     names = ["Default"] if heads == [""] else heads
     if phase.start_from == "as_is":
-        raise InputError("train.phases: as_is has no heads for the tasks of this run; fine-tune, or leave tasks out")
-    if phase.start_from == "init" and {task.name for task in config.tasks} != set(names):
+        raise InputError("train.phases: as_is has none of the heads of this study; fine-tune, or leave heads out")
+    if phase.start_from == "init" and {head.name for head in config.heads} != set(names):
         raise InputError(
-            f"train.phases: init needs the very heads of {card.path}, {', '.join(names)}; with other tasks use finetune"
+            f"train.phases: init needs the very heads of {card.path}, {', '.join(names)}; with other heads use finetune"
         )
-    for task in config.tasks if phase.start_from == "finetune" else []:
-        if task.head is None and task.name not in names:
+    for head in config.heads if phase.start_from == "finetune" else []:
+        if head.pretrained_head is None and head.name not in names:
             raise InputError(
-                f"tasks.{task.name}: the pre-trained model {card.path} has no head of this name; say with `head` where "
-                f"it starts from: {', '.join(names)}, or {RANDOM}"
+                f"heads.{head.name}: the pre-trained model {card.path} has no head of this name; say with "
+                f"`pretrained_head` where it starts from: {', '.join(names)}, or {RANDOM}"
             )
-        if task.head is not None:
-            chosen_head(card.path, names, task.head, random=True)
+        if head.pretrained_head is not None:
+            chosen_head(card.path, names, head.pretrained_head, random=True)

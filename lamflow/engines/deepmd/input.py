@@ -172,7 +172,7 @@ def _one_head(settings: DeepmdTraining, job: TrainingJob, start: Beginning, give
 
 
 def _several_heads(settings: DeepmdTraining, job: TrainingJob, start: Beginning, given: Spec) -> Spec:
-    """One descriptor and type map for all tasks, a fitting net for each."""
+    """One descriptor and type map for all heads, a fitting net for each."""
     pretrained = start.definition is not None and (start.how == "init" or settings.use_pretrain_script)
     descriptor = _descriptor(start) if pretrained else given["descriptor"]
     type_map = _type_map(job, start, descriptor)

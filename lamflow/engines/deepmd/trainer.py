@@ -41,7 +41,7 @@ class DeepmdTrainer:
     def train(self, job: TrainingJob, progress: Progress) -> int:
         """See Trainer. Leaves model.pt (checkpoint), model.pth (frozen), input.json, two learning curves and train.log.
 
-        A frozen model has one head: where there are several, model.HEAD.pth is that of a task which is explored.
+        A frozen model has one head: where there are several, model.HEAD.pth is one that explores.
         """
         start = beginning(self.settings, job)
         if start.how == "as_is":
@@ -51,7 +51,7 @@ class DeepmdTrainer:
         steps = int(spec["training"]["numb_steps"])
         _prepare_scratch(scratch, spec, start)
         if job.heads:
-            os.environ.setdefault("NUM_WORKERS", "0")  # DeePMD-kit starts so many processes for each task's data
+            os.environ.setdefault("NUM_WORKERS", "0")  # DeePMD-kit starts so many processes for each head's data
         _train(_arguments(scratch, start), job, steps, progress)
         last = _last_checkpoint(scratch)
         if last is None:
@@ -89,7 +89,7 @@ class DeepmdTrainer:
         """The pre-trained model itself, its energies shifted to the data if that is wanted."""
         if job.heads:
             raise EngineError(
-                "as_is: a pre-trained model has no heads for tasks of this run; fine-tune it, or leave tasks out"
+                "as_is: a pre-trained model has none of the heads of this study; fine-tune it, or leave heads out"
             )
         assert start.path is not None  # noqa: S101  as_is has a model
         job.output.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What models are trained on: start data, held-out data, and the tasks of multi-task training."""
+"""What models are trained on: start data, held-out data, and the heads of multi-task training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lamflow.config.pretrained import RANDOM
 from lamflow.config.references import InputData
 from lamflow.config.section import Name, Section
 
-TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$")]
+HeadName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$")]
 """Letters, digits, '-' and '_', at most 60: heads of public models are called like `Domains_Alloy`."""
 
 
@@ -60,21 +60,21 @@ class Heldout(Section):
 
 def _not_random(name: str) -> str:
     if name == RANDOM:
-        raise ValueError(f"{RANDOM} means a new head; give the task a name of its own")
+        raise ValueError(f"{RANDOM} means a new head; give the head a name of its own")
     return name
 
 
-class Task(Section):
-    """One task of multi-task training: a head of its own on the shared descriptor, for data of one level of theory."""
+class Head(Section):
+    """One head of multi-task training, on the shared descriptor, for data of one level of theory."""
 
-    name: Annotated[TaskName, AfterValidator(_not_random)]
-    """Of the head. Called like a head of the pre-trained model, and without `head`, the task replays that head: its
+    name: Annotated[HeadName, AfterValidator(_not_random)]
+    """Called like a head of the pre-trained model, and without `pretrained_head`, it replays that head: its
     data keep the model from forgetting what it knew."""
     start: Start
     heldout: Heldout
-    head: str | None = None
+    pretrained_head: str | None = None
     """Head of the pre-trained model that this one starts from, or `RANDOM`."""
     weight: float = Field(1.0, gt=0)
-    """How often training draws from this task, relative to the others."""
+    """How often training draws from the data of this head, relative to the others."""
     label: Annotated[LabelerSettings, ChosenByEngine("label")] | None = None
-    """The engine that labels this task's frames; without one the task is trained on what it has and never explored."""
+    """The engine that labels this head's frames; without one it is trained on what it has and never explored."""
