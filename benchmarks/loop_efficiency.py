@@ -41,7 +41,7 @@ def measure(run: Path) -> list[dict[str, Cell]]:
     """A row an iteration, and one for all."""
     rows: list[dict[str, Cell]] = []
     engines = walls = 0.0
-    for iteration in lamflow.opened(run).iterations:
+    for iteration in lamflow.Run.open(run).records:
         engine = sum(step.engine for step in iteration.steps)
         engines, walls = engines + engine, walls + iteration.seconds
         rows.append(_row(f"{iteration.number} · {iteration.stage}", engine, iteration.seconds))
@@ -64,7 +64,7 @@ def main() -> None:
             study = Path(folder) / "tiny.yaml"
             study.write_text(TINY)
         if settings.run is None:
-            lamflow.load(study).run(Path(folder) / "run")
+            lamflow.Study.load(study).run(Path(folder) / "run")
         rows = measure(settings.run or Path(folder) / "run")
     publish(settings, "loop_efficiency", "Loop efficiency", rows)
 

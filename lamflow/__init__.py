@@ -1,11 +1,16 @@
 """lamflow: concurrent learning of interatomic potentials, one grammar and one graph on a laptop and on a cluster.
 
-import lamflow
+    import lamflow
 
-study = lamflow.load("dpgen.yaml")
-print(study.plan())
-result = study.run()
-result.models[0].evaluate(frames)
+    study = lamflow.Study.load("lamflow.yaml")
+    print(study.check(), study.plan())
+    run = study.run()                              # or study.submit(), or lamflow.Run.open("runs/NAME")
+    run.iterations                                 # a pandas DataFrame
+    run.frames("heldout")                          # ASE Atoms with labels
+    run.model_folders, run.report()
+
+Study, Run, the errors in lamflow.errors, lamflow.data.Frame that models evaluate, and what docs/plugin.md names for
+engines of others are public. Everything else is private and may change with any version.
 """
 
 from __future__ import annotations
@@ -13,13 +18,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lamflow.driver.study import RunResult as RunResult
-    from lamflow.driver.study import Study as Study
-    from lamflow.driver.study import load as load
-    from lamflow.driver.study import opened as opened
+    from lamflow.api import Run as Run
+    from lamflow.api import Study as Study
 
 __version__ = "0.1.0"
-__all__ = ["RunResult", "Study", "__version__", "load", "opened"]
+__all__ = ["Run", "Study", "__version__"]
 
 
 def __dir__() -> list[str]:
@@ -30,6 +33,6 @@ def __getattr__(name: str) -> Any:
     """Import on first use, so that importing lamflow costs nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'lamflow' has no attribute {name!r}")
-    from lamflow.driver import study
+    from lamflow import api
 
-    return getattr(study, name)
+    return getattr(api, name)

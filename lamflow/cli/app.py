@@ -7,23 +7,38 @@ from typing import Annotated, Optional
 
 import typer
 
+STUDY, RUN, RESULTS, CLUSTER, MODELS = "Study", "Run", "Results", "Cluster", "Models"
+"""Panels of `lamflow --help`."""
+
 app = typer.Typer(
     name="lamflow",
     help="Concurrent learning of interatomic potentials: one YAML, one graph, on a laptop and on a cluster.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 models_app = typer.Typer(help="Model files: what can be named, and what is in them.", no_args_is_help=True)
-app.add_typer(models_app, name="models")
+app.add_typer(models_app, name="models", rich_help_panel=MODELS)
+
+
+def _run_folders(incomplete: str) -> list[str]:
+    from lamflow.cli.completion import run_folders
+
+    return run_folders(incomplete)
+
 
 File = Annotated[Path, typer.Argument(help="A lamflow YAML file.", metavar="FILE")]
 RunFolder = Annotated[
     str,
-    typer.Argument(help="The folder of a run, for example runs/NAME, or its s3://BUCKET/PREFIX/NAME.", metavar="RUN"),
+    typer.Argument(
+        help="The folder of a run, for example runs/NAME, or its s3://BUCKET/PREFIX/NAME.",
+        metavar="RUN",
+        autocompletion=_run_folders,
+    ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, and nothing else there.")]
 Redo = Annotated[bool, typer.Option("--redo", help="Begin an unfinished iteration again with changed settings.")]
 DriveHere = Annotated[bool, typer.Option("--drive-here", help="Drive from this terminal instead of from a pod.")]
 Folder = Annotated[Optional[Path], typer.Option("--dir", help="Folder of the run; runs/NAME if not given.")]  # noqa: UP045
@@ -44,7 +59,7 @@ def _common(
     """Options that come before the command."""
 
 
-@app.command()
+@app.command(rich_help_panel=STUDY)
 def init(
     name: Annotated[str, typer.Argument(help="Name of the study: lower-case letters, digits, '-'.")],
 ) -> None:
@@ -54,7 +69,7 @@ def init(
     study.init(name)
 
 
-@app.command()
+@app.command(rich_help_panel=STUDY)
 def check(
     file: File,
     without_files: Annotated[
@@ -67,7 +82,7 @@ def check(
     study.check(file, files=not without_files)
 
 
-@app.command()
+@app.command(rich_help_panel=STUDY)
 def migrate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="param.json, input.json, … of another program.")],
     machine: Annotated[Path | None, typer.Option("--machine", help="DP-GEN's machine.json.")] = None,
@@ -82,15 +97,19 @@ def migrate(
     migrating.migrate(file, machine, source, output)
 
 
-@app.command()
-def plan(file: File, folder: Folder = None) -> None:
-    """Tasks, pods, labels and estimated time of an iteration of each stage."""
+@app.command(rich_help_panel=STUDY)
+def plan(file: File, folder: Folder = None, as_json: Json = False) -> None:
+    """Tasks, pods, labels and estimated time of an iteration of each stage.
+
+    With --json: name, start_labels, given, labels, iterations, stages (name, measured, and steps: name, tasks, pods,
+    seconds), and cluster, the jobs of each step there.
+    """
     from lamflow.cli import study
 
-    study.plan(file, folder)
+    study.plan(file, folder, as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=STUDY)
 def render(
     file: File,
     iteration: Annotated[int, typer.Option("--iteration", min=0, help="Number of the iteration; 0 is the start.")] = 1,
@@ -104,7 +123,7 @@ def render(
     study.render(file, None if driver else iteration)
 
 
-@app.command()
+@app.command(rich_help_panel=STUDY)
 def schema(
     manual: Annotated[bool, typer.Option("--manual", help="Every setting of every engine as Markdown.")] = False,
 ) -> None:
@@ -114,24 +133,29 @@ def schema(
     study.schema(manual)
 
 
-@app.command()
+@app.command(rich_help_panel=STUDY)
 def doctor(
     file: Annotated[
         Optional[Path],  # noqa: UP045  typer reads the annotation
         typer.Argument(help="With --cluster: start a pod of each kind that this file asks for.", metavar="[FILE]"),
     ] = None,
     cluster: Annotated[bool, typer.Option("--cluster", help="Look at the cluster instead of at this machine.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Which engines work here, and how to install the others; or what is missing on the cluster."""
+    """Which engines work here, and how to install the others; or what is missing on the cluster.
+
+    With --json: engines (name, roles, version, problem, install) and free_bytes of this folder; with --cluster,
+    checks (name, state: good, bad or unknown, says, fix).
+    """
     from lamflow.cli import study
 
     if cluster:
-        study.doctor_cluster(file)
+        study.doctor_cluster(file, as_json)
     else:
-        study.doctor()
+        study.doctor(as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def run(
     file: File,
     folder: Folder = None,
@@ -143,9 +167,14 @@ def run(
     drive.run_file(file, folder, redo)
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def relax(  # noqa: PLR0917  typer reads the options from the arguments
-    run: Annotated[Path, typer.Argument(help="The folder of the run whose newest models relax.", metavar="RUN")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="The folder of the run whose newest models relax.", metavar="RUN", autocompletion=_run_folders
+        ),
+    ],
     folder: Annotated[Path, typer.Option("--folder", help="Where the structures lie.")] = Path(),
     engine: Annotated[
         Optional[str],  # noqa: UP045  typer reads the annotation
@@ -174,7 +203,7 @@ def relax(  # noqa: PLR0917  typer reads the options from the arguments
     relaxing.relax(run, folder, engine, Request(Relaxation(steps=steps), pressure, fmax, queue=queue))
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def train(file: File, folder: Folder = None, redo: Redo = False) -> None:
     """Train the models of FILE once on its data, judge them, and explore nothing."""
     from lamflow.cli import drive
@@ -182,7 +211,7 @@ def train(file: File, folder: Folder = None, redo: Redo = False) -> None:
     drive.train_file(file, folder, redo)
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def evaluate(
     file: File,
     model: Annotated[
@@ -191,11 +220,16 @@ def evaluate(
     ] = None,
     head: Annotated[Optional[str], typer.Option("--head", help="Head of a multi-task model.")] = None,  # noqa: UP045
     to: Annotated[Optional[Path], typer.Option("--to", help="Folder for evaluation.html and evaluation.json.")] = None,  # noqa: UP045
+    as_json: Json = False,
 ) -> None:
-    """Zero-shot errors of a model on the labeled data of FILE, system by system."""
+    """Zero-shot errors of a model on the labeled data of FILE, system by system.
+
+    With --json: model, sha256 of its file, report, and judgement (shift, systems, overall, seconds, unjudged); forces
+    in eV/Å, energies and virials in eV/atom.
+    """
     from lamflow.cli import models
 
-    models.evaluate(file, model, head, to)
+    models.evaluate(file, model, head, to, as_json)
 
 
 @models_app.command("list")
@@ -214,7 +248,7 @@ def models_show(file: Annotated[Path, typer.Argument(help="A model file.", metav
     models.show(file)
 
 
-@app.command()
+@app.command(rich_help_panel=CLUSTER)
 def submit(file: File, folder: Folder = None, redo: Redo = False, drive_here: DriveHere = False) -> None:
     """Run FILE on a Kubernetes cluster with Argo Workflows, or go on with it there."""
     from lamflow.cli import drive
@@ -222,7 +256,7 @@ def submit(file: File, folder: Folder = None, redo: Redo = False, drive_here: Dr
     drive.submit(file, folder, redo, drive_here)
 
 
-@app.command()
+@app.command(rich_help_panel=CLUSTER)
 def watch(run: RunFolder) -> None:
     """Show how a run on a cluster goes, until it ends."""
     from lamflow.cli import drive
@@ -230,7 +264,7 @@ def watch(run: RunFolder) -> None:
     drive.watch(run)
 
 
-@app.command()
+@app.command(rich_help_panel=CLUSTER)
 def logs(
     run: RunFolder,
     iteration: Annotated[
@@ -245,7 +279,7 @@ def logs(
     drive.logs(run, iteration, follow)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def resume(run: RunFolder, drive_here: DriveHere = False) -> None:
     """Go on with a run that was stopped or killed, with the settings that it has."""
     from lamflow.cli import drive
@@ -253,7 +287,7 @@ def resume(run: RunFolder, drive_here: DriveHere = False) -> None:
     drive.resume(run, drive_here)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def stop(run: RunFolder) -> None:
     """Stop the driver of a run; what has finished stays."""
     from lamflow.cli import drive
@@ -261,15 +295,19 @@ def stop(run: RunFolder) -> None:
     drive.stop(run)
 
 
-@app.command()
-def status(run: RunFolder) -> None:
-    """How a run stands, iteration by iteration."""
+@app.command(rich_help_panel=RESULTS)
+def status(run: RunFolder, as_json: Json = False) -> None:
+    """How a run stands, iteration by iteration.
+
+    With --json: run (name, workflow, state, message, process, rounds, labels, failures) and iterations (key figures of
+    each: force_rmse in eV/Å, energy_rmse in eV/atom, seconds, counts of frames, models and labels).
+    """
     from lamflow.cli import results
 
-    results.status(run)
+    results.status(run, as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def report(
     run: RunFolder,
     to: Annotated[Optional[Path], typer.Option("--to", help="Folder for report.html and report.json.")] = None,  # noqa: UP045
@@ -280,7 +318,7 @@ def report(
     results.report(run, to)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def fetch(
     run: RunFolder,
     what: Annotated[
@@ -295,10 +333,10 @@ def fetch(
     results.fetch(run, what, to or Path(what), iteration)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def why(
     frame: Annotated[str, typer.Argument(help="The beginning of a frame's hash, or SYSTEM#INDEX.", metavar="FRAME")],
-    run: Annotated[str, typer.Option("--run", help="The folder of the run.")] = ".",
+    run: Annotated[str, typer.Option("--run", help="The folder of the run.", autocompletion=_run_folders)] = ".",
 ) -> None:
     """Which replica, step, score, rule and settings put a frame into the data."""
     from lamflow.cli import results

@@ -2,85 +2,67 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lamflow.cli.runs import Located, located
-from lamflow.data.results import Run
+from lamflow.api import Run, Study
+from lamflow.driver.located import Located, located
 from lamflow.driver.rundir import RunDirectory
-from lamflow.errors import InputError, StateError
+from lamflow.errors import EngineError, InputError, StateError
 
 INTERRUPTED = 130
-STOPPING = 30.0
-"""s; a driver that has not ended by then is killed."""
 
 
 def run_file(file: Path, folder: Path | None, redo: bool) -> None:
     """Run a file on this machine."""
-    from lamflow.cli.terminal import terminal
-    from lamflow.driver import loop
-    from lamflow.driver.study import load
-
-    study = load(file)
-    path = folder or study.folder
-    if located(str(path)).remote is not None:
-        raise StateError(f"{path} belongs to a run on a cluster; give another folder with --dir")
-    with interruptible(path), terminal(study.config) as listener:
-        record = loop.run(study.config, path, listener, redo=redo)
-    _finish(path, record)
+    study = Study.load(file)
+    _run_here(study, folder or study.folder, redo)
 
 
 def train_file(file: Path, folder: Path | None, redo: bool) -> None:
     """Train once with what a file says, and leave its stages out."""
-    from lamflow.cli.terminal import terminal
-    from lamflow.driver import loop
-    from lamflow.driver.study import as_training, load
+    study = Study.load(file).as_training()
+    _run_here(study, folder or study.folder.with_name(f"{study.folder.name}-train"), redo)
 
-    study = load(file)
-    config = as_training(study.config)
-    path = folder or study.folder.with_name(f"{study.folder.name}-train")
-    with interruptible(path), terminal(config) as listener:
-        record = loop.run(config, path, listener, redo=redo)
-    _finish(path, record)
+
+def _run_here(study: Study, path: Path, redo: bool) -> None:
+    from lamflow.cli.terminal import terminal
+
+    with interruptible(path), terminal(study.config) as listener:
+        run = study.run(path, listener, redo=redo)
+    _finish(run)
 
 
 def submit(file: Path, folder: Path | None, redo: bool, drive_here: bool) -> None:
     """Start a run on the cluster."""
-    from lamflow.driver import cluster_runs
     from lamflow.driver.run_location import RunLocation
-    from lamflow.driver.study import load
 
-    study = load(file)
+    study = Study.load(file)
     path = folder or study.folder
-    study.check()
+    location = RunLocation.of(study.config)
     if drive_here:
-        _drive_here(Located(path, RunLocation.of(study.config)), redo=redo, file=file)
+        study.check()
+        _drive_here(Located(path, location), redo=redo, file=file)
         return
-    made = cluster_runs.submit(study.config, path, redo=redo)
+    study.submit(path, redo=redo)
     word = shlex.quote(str(path))
-    print(f"{study.config.name} runs in namespace {study.config.cluster.namespace}; its data are in {made.url}")
+    print(f"{study.config.name} runs in namespace {study.config.cluster.namespace}; its data are in {location.url}")
     print(f"look  lamflow watch {word}\nstop  lamflow stop {word}")
 
 
 def resume(run: str, drive_here: bool) -> None:
     """Go on with a run."""
     from lamflow.cli.terminal import terminal
-    from lamflow.driver import loop
 
     found = located(run)
     if found.remote is not None and drive_here:
         _drive_here(found)
         return
     if found.remote is not None:
-        from lamflow.driver import cluster_runs
-
-        cluster_runs.resume(found.path, found.remote)
+        Run(found).resume()
         print(f"goes on; lamflow watch {shlex.quote(run)}")
         return
     if drive_here:
@@ -88,8 +70,8 @@ def resume(run: str, drive_here: bool) -> None:
     directory = RunDirectory(found.path)
     directory.run()
     with interruptible(found.path), terminal(directory.config()) as listener:
-        record = loop.resume(found.path, listener)
-    _finish(found.path, record)
+        resumed = Run(found).resume(listener)
+    _finish(resumed)
 
 
 def watch(run: str) -> None:
@@ -102,10 +84,11 @@ def watch(run: str) -> None:
     found.mirrored()
     with interruptible(path, "looks no longer; the run goes on"), terminal(RunDirectory(path).config()) as listener:
         record = follow(path, place, listener)
-    _finish(path, record)
     if record.state in ("failed", "stopped"):
         raise StateError(f"the run {record.state}: {record.message}")
-    if record.state == "running":
+    if record.state != "running":
+        _finish(Run(found))
+    else:
         raise StateError(f"the run has no driver any more; go on with `lamflow resume {shlex.quote(run)}`")
 
 
@@ -120,33 +103,8 @@ def logs(run: str, iteration: int | None, follow: bool) -> None:
 
 def stop(run: str) -> None:
     """End the driver of a run and wait until it is gone."""
-    found = located(run)
-    here = RunDirectory(found.path).driver() is not None
-    if here or found.remote is None:
-        _stop_here(found.path)
-    if found.remote is not None:
-        from lamflow.driver import cluster_runs
-
-        try:
-            cluster_runs.stop(found.path, found.remote)
-        except StateError:
-            if not here:  # the driver was a terminal of this machine, and no iteration ran
-                raise
+    Run(located(run)).stop()
     print(f"stopped; `lamflow resume {shlex.quote(run)}` goes on from here")
-
-
-def _stop_here(path: Path) -> None:
-    directory = RunDirectory(path)
-    directory.run()
-    pid = directory.driver()
-    if pid is None:
-        raise StateError(f"{path}: nothing drives this run")
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOPPING
-    while directory.driver() is not None:
-        if time.monotonic() > deadline and directory.driver() == pid:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.1)
 
 
 def _drive_here(found: Located, *, redo: bool = False, file: Path | None = None) -> None:
@@ -170,10 +128,10 @@ def _drive_here(found: Located, *, redo: bool = False, file: Path | None = None)
     driver_that_rests(executor.workflows, config)
     with interruptible(path), terminal(config) as listener:
         if file is not None:
-            record = loop.run(config, path, listener, executor, redo=redo)
+            loop.run(config, path, listener, executor, redo=redo)
         else:
-            record = loop.resume(path, listener, executor)
-    _finish(path, record)
+            loop.resume(path, listener, executor)
+    _finish(Run(found))
 
 
 @contextmanager
@@ -187,9 +145,10 @@ def interruptible(path: Path, words: str = "stopped") -> Iterator[None]:
         sys.exit(INTERRUPTED)
 
 
-def _finish(path: Path, record: Run) -> None:
-    from lamflow.driver.study import RunResult
-
-    page = RunResult(path).report()
-    print(record.message)
-    print(f"report  {page}\nmodels  lamflow fetch {shlex.quote(str(path))} models")
+def _finish(run: Run) -> None:
+    """Say why the run has ended and where its results are. Raises EngineError where a model is missing."""
+    page = run.report()
+    print(run.status.message)
+    print(f"report  {page}\nmodels  lamflow fetch {shlex.quote(str(run.path))} models")
+    if run.failures:
+        raise EngineError("\n  ".join(["not every model is trained:", *run.failures]))

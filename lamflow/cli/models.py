@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lamflow.cli.documents import print_document
 from lamflow.cli.drive import interruptible
+from lamflow.cli.terminal import terminal
 from lamflow.data.results import Evaluation, SystemErrors
-from lamflow.errors import InputError
+from lamflow.errors import EngineError, InputError
 
 
-def evaluate(file: Path, model: Path | None, head: str | None, to: Path | None) -> None:
-    """A table of errors by system, and a page with parity plots."""
-    from lamflow.cli.terminal import terminal
-    from lamflow.config import load
-    from lamflow.config.schema import DataStudy
-    from lamflow.driver import loop
+def evaluate(file: Path, model: Path | None, head: str | None, to: Path | None, as_json: bool) -> None:
+    """A table of errors by system, and a page with parity plots; or the judgement as a document.
+
+    Raises EngineError when an error is not a finite number: then nothing is known of the model.
+    """
+    from lamflow.api import Study
     from lamflow.driver.prepare import examine
-    from lamflow.driver.pretrained import fetched
-    from lamflow.driver.references import resolved
-    from lamflow.driver.rundir import RunDirectory
-    from lamflow.driver.study import RunResult, as_evaluation
 
-    study = as_evaluation(resolved(fetched(load(file, DataStudy)))[0], model, head)
-    for warning in examine(study):
-        print(f"warning: {warning}")
-    folder = to or Path("runs") / f"{study.name}-evaluate"
-    with interruptible(folder), terminal(study) as listener:
-        loop.run(study, folder, listener)
-    [evaluation] = [
-        record for record in RunDirectory(folder).iterations() if isinstance(record, Evaluation) and record.judgement
-    ]
-    assert evaluation.judgement is not None  # noqa: S101  others are left out
-    console = Console()
-    console.print(f"[bold]{escape(evaluation.model)}[/]")
-    console.print(_systems(evaluation.judgement.systems))
-    if evaluation.judgement.unjudged:
-        print(f"{evaluation.judgement.unjudged} frames were not judged: the model has no head for them")
-    print(f"report  {RunResult(folder).report()}")
+    study = Study.load(file).as_evaluation(model, head)
+    for warning in examine(study.config):
+        print(f"warning: {warning}", file=sys.stderr if as_json else sys.stdout)
+    folder = to or Path("runs") / f"{study.config.name}-evaluate"
+    with interruptible(folder), nullcontext() if as_json else terminal(study.config) as listener:
+        run = study.run(folder, listener)
+    evaluation = next(record for record in run.records if isinstance(record, Evaluation) and record.judgement)
+    judgement = evaluation.judgement
+    assert judgement is not None  # noqa: S101  others are left out
+    page = run.report()
+    if as_json:
+        print_document({"model": evaluation.model, "sha256": evaluation.sha256, "report": page, "judgement": judgement})
+    else:
+        console = Console()
+        console.print(f"[bold]{escape(evaluation.model)}[/]")
+        console.print(_systems(judgement.systems))
+        if judgement.unjudged:
+            print(f"{judgement.unjudged} frames were not judged: the model has no head for them")
+        print(f"report  {page}")
+    broken = [system.name for system in judgement.systems if not np.isfinite(system.errors.force_rmse)]
+    if broken:
+        raise EngineError(f"the predictions of {evaluation.model} are not finite for {', '.join(broken)}")
 
 
 def _systems(systems: list[SystemErrors]) -> Table:

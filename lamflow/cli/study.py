@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lamflow.cli.documents import print_document
 from lamflow.errors import InputError
 from lamflow.science.plausibility import GivenData
 
@@ -79,27 +81,29 @@ def _range(values: tuple[float, float], form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def plan(file: Path, folder: Path | None) -> None:
-    """A table for each stage."""
-    from lamflow.driver.plan import plan as make_plan
-    from lamflow.driver.rundir import RunDirectory
-    from lamflow.driver.study import load
+def plan(file: Path, folder: Path | None, as_json: bool) -> None:
+    """A table for each stage, or the plan as a document."""
+    from lamflow.api import Study
 
-    study = load(file)
-    directory = RunDirectory(folder or study.folder)
-    made = make_plan(study.config, directory.iterations() if directory.exists() else [])
+    study = Study.load(file)
+    planned = study.plan(folder)
+    if as_json:
+        print_document({"name": study.config.name, **asdict(planned)})
+        return
     console = Console()
-    console.print(f"[bold]{study.config.name}[/]: {made.given} labeled frames given, {made.start_labels} labeled first")
-    for stage in made.stages:
-        how = "measured" if stage.measured else "guessed"
-        table = Table("step", "tasks", "pods", f"seconds ({how})", title=f"one iteration of stage {stage.name}")
+    console.print(
+        f"[bold]{study.config.name}[/]: {planned.given} labeled frames given, {planned.start_labels} labeled first"
+    )
+    for stage in planned.stages:
+        source = "measured" if stage.measured else "guessed"
+        table = Table("step", "tasks", "pods", f"seconds ({source})", title=f"one iteration of stage {stage.name}")
         for step in stage.steps:
             table.add_row(step.name, str(step.tasks), str(step.pods), f"{step.seconds:.0f}")
         table.add_row("together", "", str(stage.pods), f"{stage.seconds:.0f}", style="bold")
         console.print(table)
-    console.print(f"at most {made.iterations} iterations and {made.labels} labels")
-    shown = ", ".join(f"{step} {count}" for step, count in made.cluster.items())
-    console.print(f"on a cluster at most {sum(made.cluster.values())} pods an iteration: {shown}")
+    console.print(f"at most {planned.iterations} iterations and {planned.labels} labels")
+    steps = ", ".join(f"{step} {count}" for step, count in planned.cluster.items())
+    console.print(f"on a cluster at most {sum(planned.cluster.values())} pods an iteration: {steps}")
 
 
 def render(file: Path, iteration: int | None) -> None:
@@ -126,22 +130,35 @@ def schema(manual: bool) -> None:
         print(_schema_text())
 
 
-def doctor() -> None:
+def doctor(as_json: bool) -> None:
     """A row an engine. Exit status 0 whatever is missing: not everybody needs everything."""
     from lamflow.config.installed import engines
 
-    table = Table("engine", "plays", "works", "version, or how to install it")
+    rows = []
     for engine in engines().values():
         try:
-            says, works = engine.probe(), "[green]yes[/]"
+            version, problem = engine.probe(), None
         except Exception as error:  # noqa: BLE001  whatever is wrong with an engine is what doctor is asked for
-            says, works = f"{error}\n{engine.install}", "[red]no[/]"
-        table.add_row(engine.name, ", ".join(engine.roles), works, escape(says))
+            version, problem = None, str(error)
+        rows.append(
+            {"name": engine.name, "roles": list(engine.roles), "version": version, "problem": problem,
+             "install": engine.install}
+        )  # fmt: skip
+    free = shutil.disk_usage(".").free
+    if as_json:
+        print_document({"engines": rows, "free_bytes": free})
+        return
+    table = Table("engine", "plays", "works", "version, or how to install it")
+    for row in rows:
+        works = row["problem"] is None
+        text = str(row["version"]) if works else f"{row['problem']}\n{row['install']}"
+        mark = "[green]yes[/]" if works else "[red]no[/]"
+        table.add_row(str(row["name"]), ", ".join(row["roles"] or ()), mark, escape(text))
     Console().print(table)
-    print(f"{shutil.disk_usage('.').free / 1e9:.0f} GB free in this folder")
+    print(f"{free / 1e9:.0f} GB free in this folder")
 
 
-def doctor_cluster(file: Path | None) -> None:
+def doctor_cluster(file: Path | None, as_json: bool) -> None:
     """A line a check. Exit status 2 when something is missing."""
     import typer
 
@@ -151,13 +168,20 @@ def doctor_cluster(file: Path | None) -> None:
 
     console = Console()
     marks = {"good": "[green]good[/]   ", "bad": "[red]bad[/]    ", "unknown": "[yellow]unknown[/]"}
-    bad = 0
+    checks = []
     for check in doctor(load(file, DataStudy) if file else None):
+        checks.append(check)
+        if as_json:
+            continue
         console.print(f"{marks[check.state]}  {check.name}: {escape(check.says)}")
         if check.state != "good" and check.fix:
             console.print(f"         {escape(check.fix)}", style="dim")
-        bad += check.state == "bad"
-    if bad:
+    if as_json:
+        rows = [
+            {"name": check.name, "state": check.state, "says": check.says, "fix": check.fix or None} for check in checks
+        ]
+        print_document({"checks": rows})
+    if any(check.state == "bad" for check in checks):
         raise typer.Exit(2)
 
 

@@ -285,9 +285,18 @@ class Iteration(Round):
     @property
     def ended(self) -> str | None:
         """Why the run ends with this iteration, or None."""
-        if self.selected is None:
-            return "the models are trained" if self.number else None
-        return self.selected.reason if self.selected.decision == "stop" else None
+        if self.selected is not None:
+            return self.selected.reason if self.selected.decision == "stop" else None
+        if not self.number:
+            return None
+        failed = len(self.failed_models)
+        return f"the training of {failed} of {len(self.models)} models failed" if failed else "the models are trained"
+
+    @property
+    def failed_models(self) -> list[str]:
+        """A line for each model whose training failed: which one, and why."""
+        count = len(self.models)
+        return [f"model {model.index + 1} of {count}: {model.failed}" for model in self.models if model.failed]
 
     @property
     def converged(self) -> bool:

@@ -27,7 +27,7 @@ from lamflow.driver.prepare import SETTINGS, fingerprint, frozen, prepare
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved
 from lamflow.driver.rundir import GRAPH, RECORD, RunDirectory, full_disk
-from lamflow.errors import LamflowError, NodeError, StateError
+from lamflow.errors import EngineError, LamflowError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
 from lamflow.superops.gather import Timing
 from lamflow.superops.state import RunState
@@ -71,6 +71,7 @@ def _drive(
         _record(directory, executor, "running", "")
         try:
             last = _rounds(study, directory, executor, listener)
+            _require_models(last)
         except KeyboardInterrupt:
             if not executor.comes_back:
                 _record(directory, executor, "stopped", "stopped; go on with `lamflow resume`")
@@ -124,6 +125,12 @@ def _rounds(study: DataStudy, directory: RunDirectory, executor: Executor, liste
         executor.clean_up(study, graph)
         executor.publish()
         listener.finished(record)
+
+
+def _require_models(last: Iteration) -> None:
+    """Raise EngineError when a round has trained models and every one of them failed."""
+    if last.models and len(last.failed_models) == len(last.models):
+        raise EngineError("\n  ".join(["no model is trained:", *last.failed_models]))
 
 
 def _next_graph(kind: Kind, study: DataStudy, directory: RunDirectory, executor: Executor) -> Graph | None:

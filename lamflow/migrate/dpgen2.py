@@ -40,7 +40,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     without_elements(structures, elements)
     distilled = train.take("type", default="dp") == "dp-dist"
     made["train"] = trained(train, inputs, place, elements)
-    made |= _tasks(inputs, parts, label, place) if inputs.raw.get("multitask") else {**parts, "label": label}
+    made |= _heads(inputs, parts, label, place) if inputs.raw.get("multitask") else {**parts, "label": label}
     stages, converge, made["select"] = _explored(keys, explore, place, structures)
     made["stages"] = stages
     made["select"] |= {"limit": int(fp.take("task_max", to="select.limit", default=10))}
@@ -73,12 +73,12 @@ def _data(inputs: Keys, place: Place, structures: list[Spec]) -> Spec:
     return {"start": start, "heldout": heldout(structures, inputs.notes, data)}
 
 
-def _tasks(inputs: Keys, parts: Spec, label: Spec, place: Place) -> Spec:
-    """Multi-task: every head is a task, the one that is explored is labeled."""
-    head = inputs.take("head", to="tasks")
-    several = inputs.take("multi_init_data", to="tasks", default={}) or {}
+def _heads(inputs: Keys, parts: Spec, label: Spec, place: Place) -> Spec:
+    """Multi-task: every one has its data, the one that is explored is labeled."""
+    head = inputs.take("head", to="heads")
+    several = inputs.take("multi_init_data", to="heads", default={}) or {}
     valid = inputs.take("multi_valid_data", default={}) or {}
-    inputs.take("multitask", to="tasks")
+    inputs.take("multitask", to="heads")
     made = []
     for name, item in several.items():
         own, held = _systems(item, place), _systems(valid.get(name), place)
@@ -89,7 +89,7 @@ def _tasks(inputs: Keys, parts: Spec, label: Spec, place: Place) -> Spec:
         made = [{"name": head or "main", **parts, "label": label}]
     if not any("label" in item for item in made):
         made[0]["label"] = label
-    return {"tasks": made}
+    return {"heads": made}
 
 
 def _systems(item: Any, place: Place) -> list[str]:

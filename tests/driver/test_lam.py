@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import yaml
 
+from lamflow import Run
 from lamflow.config import Config
+from lamflow.config.conversion import as_evaluation
 from lamflow.data.dataset import manifests
 from lamflow.data.results import Evaluation, Judgement
 from lamflow.driver.loop import run
 from lamflow.driver.rundir import RunDirectory
-from lamflow.driver.study import RunResult, as_evaluation
 from tests.lam import DPA1, model_input, train_lam
 
 pytestmark = [pytest.mark.deepmd, pytest.mark.slow]
@@ -71,10 +72,10 @@ def test_fine_tuning_begins_with_a_zero_shot_baseline(lam: Path, tmp_path: Path)
     assert all(point.error > 0 for point in first.calibration)
     kept = json.loads((tmp_path / "run" / "input" / "config.json").read_text())["train"]["pretrained"]["file"]
     assert kept.startswith("files/"), "the model travels with the run"
-    inputs = [json.loads((folder / "input.json").read_text()) for folder in RunResult(tmp_path / "run").model_folders]
+    inputs = [json.loads((folder / "input.json").read_text()) for folder in Run.open(tmp_path / "run").model_folders]
     assert inputs[0]["training"]["seed"] != inputs[1]["training"]["seed"]
     assert inputs[0]["training"]["training_data"]["systems"] != inputs[1]["training"]["training_data"]["systems"]
-    page = RunResult(tmp_path / "run").report().read_text()
+    page = Run.open(tmp_path / "run").report().read_text()
     assert "zero-shot, before fine-tuning" in page
     assert "Does the window mean anything?" in page or len(first.calibration) < 5
 
@@ -113,7 +114,7 @@ def test_five_tasks_from_scratch_and_new_labels_go_to_the_explored_one(tmp_path:
     assert {record.origin.head for record in new} == {"Cu"}
     same = [record.hash for record in records if record.origin.head in ("Cu", "Cu_LJ") and record.origin.iteration == 0]
     assert len(same) > len(set(same)), "two tasks may label the same frame"
-    assert (RunResult(tmp_path / "run").model_folders[0] / "model.Cu.pth").is_file()
+    assert (Run.open(tmp_path / "run").model_folders[0] / "model.Cu.pth").is_file()
     assert first.simulations[0].head == "Cu"
 
 
@@ -185,7 +186,7 @@ def test_distillation_needs_no_committee(lam: Path, tmp_path: Path) -> None:
     speeds = {model.variant: model.speed or 0 for model in second.models}
     assert second.variant == max(speeds, key=lambda name: speeds[name])
     assert "on their own trajectories" in record.message
-    assert [folder.name for folder in RunResult(tmp_path / "run").chosen_folders] == [
+    assert [folder.name for folder in Run.open(tmp_path / "run").best_folders] == [
         str(model.index) for model in second.models if model.variant == second.variant
     ]
 

@@ -16,6 +16,7 @@ import pytest
 
 import lamflow
 from lamflow.config import load
+from lamflow.data import Frame
 from lamflow.data.dataset import manifests
 from lamflow.data.graph import Graph
 from lamflow.driver.listener import Listener
@@ -317,28 +318,29 @@ def test_what_cannot_work_is_said_before_anything_runs(
 
 
 def test_one_file_cannot_be_split_and_must_not_be_both(study: Path, tmp_path: Path) -> None:
-    lamflow.load(study).run(tmp_path / "run")
-    from lamflow.data.io import write_extxyz
+    lamflow.Study.load(study).run(tmp_path / "run")
+    from ase.io import write
 
-    write_extxyz(study.with_name("cu.extxyz"), [item.labeled for item in lamflow.opened(tmp_path / "run").data()])
+    write(study.with_name("cu.extxyz"), lamflow.Run.open(tmp_path / "run").frames("train"))
     text = study.read_text().replace("start: {label: [rattled]}", "start: {data: [cu.extxyz]}")
     study.write_text(text)
     with pytest.raises(InputError, match="all start data lie in one file"):
-        lamflow.load(study).check()
+        lamflow.Study.load(study).check()
     study.write_text(text.replace("heldout: {fraction: 0.2}", "heldout: {data: [cu.extxyz]}"))
     with pytest.raises(InputError, match=r"start.data and heldout.data share \d+ frames"):
-        lamflow.load(study).check()
+        lamflow.Study.load(study).check()
 
 
 def test_from_python(study: Path, tmp_path: Path) -> None:
-    made = lamflow.load(study)
-    made.check()
-    assert made.plan().labels == 10 + 6
-    result = made.run(tmp_path / "run")
-    assert result.run.state == "ended"
+    planned = lamflow.Study.load(study)
+    planned.check()
+    assert planned.plan().labels == 10 + 6
+    result = planned.run(tmp_path / "run")
+    assert result.status.state == "ended"
     assert len(result.models) == 3
-    assert len(result.data()) + len(result.data(heldout=True)) == 16
-    [labels] = result.models[0].evaluate([result.data()[0].labeled.frame])
+    assert len(result.frames("train")) + len(result.frames("heldout")) == 16
+    [labels] = result.models[0].evaluate([Frame.from_ase(result.frames()[0])])
     assert labels.forces.shape == (8, 3)
+    assert result.report() == tmp_path / "run" / "report.html"
     assert (tmp_path / "run" / "report.html").is_file()
-    assert lamflow.opened(tmp_path / "run").iterations == result.iterations
+    assert lamflow.Run.open(tmp_path / "run").records == result.records

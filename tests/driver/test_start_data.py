@@ -16,6 +16,8 @@ from lamflow.config import load
 from lamflow.config.schema import DataStudy
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.io import read_structures, write_extxyz
+from lamflow.driver.contents import labeled_items
+from lamflow.driver.located import located
 from lamflow.driver.prepare import inspect_inputs
 from lamflow.engines.emt import Emt, EmtEvaluator
 from lamflow.errors import InputError, StateError
@@ -59,8 +61,8 @@ def test_two_files_of_one_element_each_are_both_learned(tmp_path: Path) -> None:
     written(tmp_path / "cu.extxyz", rattled("Cu", 20, 1))
     written(tmp_path / "al.extxyz", rattled("Al", 20, 2))
     study = training(tmp_path, "cu.extxyz, al.extxyz", "fraction: 0.1")
-    result = lamflow.load(study).run(tmp_path / "run")
-    held, trained = result.data(heldout=True), result.data()
+    lamflow.Study.load(study).run(tmp_path / "run")
+    held, trained = (labeled_items(located(str(tmp_path / "run")), role) for role in ("heldout", "train"))
     assert len(held) + len(trained) == 40
     assert 2 <= len(held) <= 6
     assert {symbol for item in trained for symbol in item.labeled.frame.symbols} == {"Cu", "Al"}
@@ -85,10 +87,10 @@ def test_repeats_and_conflicts_are_said_and_counted(tmp_path: Path, capsys: pyte
     assert "start.data: 2 frames repeat the structure of another" in out
     assert "cu.extxyz#24 that of" in out
     assert "1 of them have another energy, by up to 2 eV" in out
-    result = lamflow.load(study).run(tmp_path / "run")
-    assert len(result.data()) + len(result.data(heldout=True)) == 24
-    assert result.iterations[0].merged is not None
-    assert result.iterations[0].merged.duplicates == 2
+    result = lamflow.Study.load(study).run(tmp_path / "run")
+    assert len(result.frames("train")) + len(result.frames("heldout")) == 24
+    assert result.records[0].merged is not None
+    assert result.records[0].merged.duplicates == 2
 
 
 def test_check_shows_what_it_read(
@@ -145,7 +147,7 @@ def test_sets_that_build_the_same_structures(study: Path, tmp_path: Path) -> Non
         text.replace("label: [rattled]", "label: [again]").replace("{fraction: 0.2}", "{label: [crystal]}")
     )
     with pytest.raises(InputError, match="start and heldout share 1 structures"):
-        lamflow.load(study).run(tmp_path / "run")
+        lamflow.Study.load(study).run(tmp_path / "run")
 
 
 def test_steps_that_did_not_converge_are_shown(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""End the driver of a run, wherever it is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from lamflow.driver.located import Located
+from lamflow.driver.rundir import RunDirectory
+from lamflow.errors import StateError
+
+STOPPING = 30.0
+"""s; a driver that has not ended by then is killed."""
+
+
+def stop(run: Located) -> None:
+    """End the driver of a run and wait until it is gone. Raises StateError when nothing drives the run."""
+    is_driven_here = RunDirectory(run.path).driver() is not None
+    if is_driven_here or run.remote is None:
+        _stop_here(run.path)
+    if run.remote is not None:
+        from lamflow.driver import cluster_runs
+
+        try:
+            cluster_runs.stop(run.path, run.remote)
+        except StateError:
+            if not is_driven_here:  # the driver was a terminal of this machine, and no iteration ran
+                raise
+
+
+def _stop_here(path: Path) -> None:
+    directory = RunDirectory(path)
+    directory.run()
+    pid = directory.driver()
+    if pid is None:
+        raise StateError(f"{path}: nothing drives this run")
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOPPING
+    while directory.driver() is not None:
+        if time.monotonic() > deadline and directory.driver() == pid:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
