@@ -31,7 +31,8 @@ def status(run: str, as_json: bool) -> None:
     if standing.message:
         console.print(standing.message, markup=False)
     for failure in standing.failures:
-        console.print(failure, markup=False)
+        if failure not in standing.message:
+            console.print(failure, markup=False)
     console.print(iterations_table(records, console.width))
 
 
