@@ -35,7 +35,7 @@ def _records(directory: RunDirectory) -> list[tuple[str, FrameRecord]]:
     records = []
     for entry in sorted((directory.path / INDEX).glob("*")):
         for name, role in ((MANIFEST, "train"), (f"heldout-{MANIFEST}", "heldout")):
-            manifest = Manifest.model_validate_json((entry / name).read_bytes())
+            manifest = Manifest.read(entry / name)
             records += [(f"data/{role}/{entry.name}", record) for record in manifest.frames]
     return records
 
