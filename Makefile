@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test check install gpaw lint schema golden bench clean
+.PHONY: demo test check install gpaw lint schema golden bench docs clean
 
 demo: install
 	$(BIN)/lamflow run workflows/dpgen/quickstart.yaml
@@ -36,6 +36,12 @@ gpaw: install
 schema: install
 	$(BIN)/lamflow schema > lamflow.schema.json
 	$(BIN)/lamflow schema --manual > docs/engines.md
+	$(BIN)/python -m docs.generate
+
+# The site of the documentation: build/site/index.html.
+docs: schema
+	$(INSTALL) --editable ".[docs]"
+	$(BIN)/mkdocs build --strict --quiet
 
 golden: install
 	for file in $$(ls workflows/*/*.yaml | grep -v golden); do $(BIN)/lamflow render $$file > $${file%.yaml}.golden.yaml; done

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-import typer.main
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import pytest
+import typer.main
+import yaml
+
+from docs import generate, hooks
+from docs.docstrings import as_markdown
 from lamflow.cli.app import app
 from lamflow.cli.manual import manual
-from lamflow.config import Config
+from lamflow.config import Config, parse
 from lamflow.config.installed import engines
+from lamflow.config.kinds import Kind, kinds
+from lamflow.config.schema import DataStudy
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
+PAGES = sorted(
+    path
+    for pattern in ("README.md", "CONTRIBUTING.md", "docs/*.md", "images/*.md", "workflows/*/README.md")
+    for path in ROOT.glob(pattern)
+)
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(?:^ *|`)lamflow +([a-z][^`#\n]*)", re.MULTILINE)
 
 
 def test_commands() -> None:
@@ -61,3 +80,93 @@ def test_every_public_name_has_a_docstring() -> None:
                 )
                 if not nested and not node.name.startswith("test_"):
                     assert ast.get_docstring(node) or node.name == "frames", f"{file}: {node.name}"
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    for name, text in generate.pages().items():
+        assert (ROOT / "docs" / name).read_text() == text, f"docs/{name}: run `make schema`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_yaml_blocks(page: Path) -> None:
+    """A block with a name and elements is a whole study and must be one; the keys of others are keys of studies."""
+    for number, text in _blocks(page, "yaml"):
+        document = yaml.safe_load(text)
+        if isinstance(document, dict) and {"name", "elements"} <= set(document):
+            parse(text, f"{page}:{number}", kind=DataStudy, files=False)
+        elif isinstance(document, dict) and "yaml" in text.split("\n", 1)[0]:
+            continue  # the first line names another file than a study
+        else:
+            unknown = set(document) - _study_keys() - {"explore"}
+            assert not unknown, f"{page}:{number}: no study has these keys: {sorted(unknown)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_commands_of_pages(page: Path) -> None:
+    """Every `lamflow …` on a page is a command with options that exist."""
+    text = page.read_text()
+    for found in COMMAND.finditer(text):
+        line = text.count("\n", 0, found.start()) + 1
+        problem = _problem(shlex.split(found[1].split(" | ")[0]))
+        assert problem is None, f"{page}:{line}: lamflow {found[1].strip()}: {problem}"
+
+
+def test_problems_of_commands_are_seen() -> None:
+    assert _problem(["run", "study.yaml"]) is None
+    assert _problem(["models", "show", "model.pt"]) is None
+    assert _problem(["walk"]) == "there is no command walk"
+    assert _problem(["run", "--fast"]) == "there is no option --fast"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text()
+    for page in PAGES:
+        if page != ROOT / "README.md":
+            name = page.relative_to(ROOT).as_posix().removeprefix("docs/")
+            assert f": {name}\n" in text, name
+
+
+def test_links_of_pages() -> None:
+    """A relative link of any page leads to a file of the repository."""
+    for page in PAGES:
+        for link in hooks.LINK.findall(page.read_text()):
+            assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_links_between_pages_are_turned() -> None:
+    names = {"engines.md", "workflows/dpgen/README.md", "CONTRIBUTING.md"}
+    assert hooks.site_link("../../docs/engines.md", "workflows/dpgen/README.md", names) == "../../engines.md"
+    assert hooks.site_link("../workflows/dpgen/README.md", "docs/index.md", names) == "workflows/dpgen/README.md"
+    assert hooks.site_link("../tests/plugin", "docs/plugin.md", names) == "CONTRIBUTING.md"
+    assert hooks.site_link("missing.md", "docs/plugin.md", names) == "missing.md"
+
+
+def test_attribute_lists_become_markdown() -> None:
+    text = "What it is.\n\ncell   (3, 3), Å, or None\n       for molecules\nmade\n\nThe end."
+    assert as_markdown(text) == ("What it is.\n\n\n* `cell`: (3, 3), Å, or None\n    for molecules\nmade\n\nThe end.")
+
+
+def _blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
+    """Fenced blocks of a language, without their indentation, and the numbers of their first lines."""
+    text = page.read_text()
+    for found in FENCE.finditer(text):
+        if found[2] == language:
+            body = "\n".join(line.removeprefix(found[1]) for line in found[3].splitlines())
+            yield text.count("\n", 0, found.start()) + 2, body
+
+
+def _study_keys() -> set[str]:
+    return {key for kind in kinds().values() if isinstance(kind, Kind) for key in kind.settings.model_fields}
+
+
+def _problem(words: list[str]) -> str | None:
+    """Why a command line is none of lamflow's."""
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        word = words.pop(0) if words else ""
+        if word not in command.commands:
+            return f"there is no command {word}"
+        command = command.commands[word]
+    known = {option for item in command.params for option in (*item.opts, *item.secondary_opts)} | {"--help", "-h"}
+    wrong = [word for word in words if word.startswith("-") and word.split("=")[0] not in known]
+    return f"there is no option {wrong[0]}" if wrong else None

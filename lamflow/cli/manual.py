@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -23,6 +24,28 @@ HEAD = """\
 
 Made by `lamflow schema --manual` from the engines that are installed; a third party's engine is in yours.
 """
+
+KEYS_HEAD = """\
+# Keys of the YAML file
+
+A file is a study. `workflow:` names its kind; a file that names none is a study of `learning`. Keys that an engine
+adds to `train`, `label`, `explore` and `evaluate` are in [engines](engines.md).
+"""
+
+
+def keys() -> str:
+    """A chapter for each kind of workflow as Markdown, then one for each section that they use."""
+    from lamflow.config.kinds import Kind, kinds
+
+    known = [kind for kind in kinds().values() if isinstance(kind, Kind)]
+    sections = {section.__name__: section for kind in known for section in _sections(kind.settings)}
+    chapters = [(f"Kind {kind.name}", kind.settings) for kind in known]
+    chapters += [(f"Section {name}", sections[name]) for name in sorted(sections)]
+    texts = [
+        f"## {title}\n\n{' '.join((section.__doc__ or '').split())}\n\n{_table(section, sections)}"
+        for title, section in chapters
+    ]
+    return "\n".join([KEYS_HEAD, *texts])
 
 
 def manual() -> str:
@@ -45,7 +68,8 @@ def _inner(section: type[BaseModel]) -> str:
     return f"`{section.__name__}`: {' '.join((section.__doc__ or '').split())}\n\n{_table(section)}"
 
 
-def _table(settings: type[BaseModel]) -> str:
+def _table(settings: type[BaseModel], chapters: Collection[str] = ()) -> str:
+    """A row for each key; one whose value is a section of `chapters` points to its chapter."""
     rows = ["| key | default | unit | meaning |", "| --- | --- | --- | --- |"]
     for name, field in settings.model_fields.items():
         if name != "engine":
@@ -53,10 +77,15 @@ def _table(settings: type[BaseModel]) -> str:
                 f"`{name}`",
                 _default(field),
                 unit_of(field.annotation, field.metadata),
-                _meaning(field, _said(settings, name)),
+                _meaning(field, _said(settings, name)) + _references(field.annotation, chapters),
             )
             rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
+
+
+def _references(annotation: Any, chapters: Collection[str]) -> str:
+    names = [name for name in _sections_of(annotation) if name in chapters]
+    return "".join(f" See [{name}](#section-{name.lower()})." for name in names)
 
 
 def _default(field: FieldInfo) -> str:
@@ -97,18 +126,19 @@ def _choices(annotation: Any) -> list[Any]:
 
 
 def _sections(settings: type[BaseModel]) -> list[type[BaseModel]]:
-    """Sections that are settings of an engine's settings."""
-    found: dict[str, type[BaseModel]] = {}
+    """Sections that are settings of an engine's settings, and their sections."""
+    sections: dict[str, type[BaseModel]] = {}
+    waiting = [settings]
+    while waiting:
+        for field in waiting.pop(0).model_fields.values():
+            new = {name: item for name, item in _sections_of(field.annotation).items() if name not in sections}
+            sections |= new
+            waiting += new.values()
+    return list(sections.values())
 
-    def look(annotation: Any) -> None:
-        is_section = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        if is_section and annotation.__name__ not in found:
-            found[annotation.__name__] = annotation
-            for field in annotation.model_fields.values():
-                look(field.annotation)
-        for inner in get_args(annotation):
-            look(inner)
 
-    for field in settings.model_fields.values():
-        look(field.annotation)
-    return list(found.values())
+def _sections_of(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The sections that the value of a key may be, or have as items, by name."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation.__name__: annotation}
+    return {name: item for inner in get_args(annotation) for name, item in _sections_of(inner).items()}
