@@ -1,0 +1,1 @@
+"""The site of the documentation: pages, and what makes them from the code."""
