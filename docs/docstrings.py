@@ -10,7 +10,7 @@ import griffe
 ROW = re.compile(r"([\w*]+(?:, [\w*]+)*|\([^)]*\) -> [^ ]+(?: [^ ]+)*?) {2,}(\S.*)")
 
 
-class AttributeLists(griffe.Extension):
+class AttributeLists(griffe.Extension):  # type: ignore[misc]  # it may not be installed
     """Write the docstring of every object anew when it has been read."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import click
 import typer.main
 
 from docs import layers
@@ -25,7 +25,7 @@ def commands() -> str:
     return "\n".join([HEAD, *_chapters(typer.main.get_command(app), ["lamflow"])])
 
 
-def _chapters(command: click.Command, words: list[str]) -> list[str]:
+def _chapters(command: Any, words: list[str]) -> list[str]:
     if hasattr(command, "commands"):
         return [text for name, inner in command.commands.items() for text in _chapters(inner, [*words, name])]
     usage = " ".join(
@@ -36,11 +36,11 @@ def _chapters(command: click.Command, words: list[str]) -> list[str]:
     return [f"## {' '.join(words)}\n", f"{command.help}\n", f"```sh\n{usage}\n```\n", *table]
 
 
-def _is_argument(item: click.Parameter) -> bool:
-    return item.param_type_name == "argument"
+def _is_argument(item: Any) -> bool:
+    return bool(item.param_type_name == "argument")
 
 
-def _row(item: click.Parameter) -> str:
+def _row(item: Any) -> str:
     names = [item.metavar or (item.name or "").upper()] if _is_argument(item) else [*item.opts, *item.secondary_opts]
     name = ", ".join(f"`{name}`" for name in names)
     said = (getattr(item, "help", None) or "").replace("|", "\\|")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,6 @@ import typer.main
 import yaml
 
 from docs import generate, hooks
-from docs.docstrings import as_markdown
 from lamflow.cli.app import app
 from lamflow.cli.manual import manual
 from lamflow.config import Config, parse
@@ -68,20 +70,26 @@ def test_workflows() -> None:
 
 
 def test_every_public_name_has_a_docstring() -> None:
-    import ast
-
+    """A property of a protocol may have its line in the class's docstring, as attributes have."""
     for file in sorted((ROOT / "lamflow").rglob("*.py")):
         tree = ast.parse(file.read_text())
         assert ast.get_docstring(tree) or file.name == "__init__.py", file
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                nested = any(
-                    isinstance(parent, ast.FunctionDef) and node in ast.walk(parent) and parent is not node
-                    for parent in ast.walk(tree)
-                )
-                overload = any(isinstance(item, ast.Name) and item.id == "overload" for item in node.decorator_list)
-                if not nested and not overload and not node.name.startswith("test_"):
-                    assert ast.get_docstring(node) or node.name == "frames", f"{file}: {node.name}"
+        for node, owner in _public_definitions(tree, None):
+            named = owner is not None and re.search(rf"^{node.name}  ", ast.get_docstring(owner) or "", re.MULTILINE)
+            assert ast.get_docstring(node) or named or node.name == "frames", f"{file}: {node.name}"
+
+
+def _public_definitions(
+    node: ast.AST, owner: ast.ClassDef | None
+) -> Iterator[tuple[ast.FunctionDef | ast.ClassDef, ast.ClassDef | None]]:
+    """Public functions and classes outside of functions, with the class that they are in; overloads and tests left out."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.ClassDef):
+            overload = any(isinstance(item, ast.Name) and item.id == "overload" for item in child.decorator_list)
+            if not child.name.startswith(("_", "test_")) and not overload:
+                yield child, owner
+        if not isinstance(child, ast.FunctionDef):
+            yield from _public_definitions(child, child if isinstance(child, ast.ClassDef) else owner)
 
 
 def test_generated_pages_are_up_to_date() -> None:
@@ -145,7 +153,21 @@ def test_links_between_pages_are_turned() -> None:
     assert hooks.site_link("missing.md", "docs/plugin.md", names) == "missing.md"
 
 
+@pytest.mark.slow
+def test_the_site_is_built(tmp_path: Path) -> None:
+    """Strictly: every link, every anchor and every page of the navigation is there."""
+    pytest.importorskip("mkdocs", reason='MkDocs is missing: pip install "lamflow[docs]"')
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "lamflow.driver.study" in (tmp_path / "api.html").read_text()
+    assert "layers.svg" in (tmp_path / "architecture.html").read_text()
+
+
 def test_attribute_lists_become_markdown() -> None:
+    pytest.importorskip("griffe", reason='griffe is missing: pip install "lamflow[docs]"')
+    from docs.docstrings import as_markdown
+
     text = "What it is.\n\ncell   (3, 3), Å, or None\n       for molecules\nmade\n\nThe end."
     assert as_markdown(text) == ("What it is.\n\n\n* `cell`: (3, 3), Å, or None\n    for molecules\nmade\n\nThe end.")
 

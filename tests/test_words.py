@@ -114,7 +114,7 @@ def _lost_word(name: str) -> str | None:
     """The lost word in a name, singular or plural; some count only where they are the whole name."""
     if name in LOST_CLASSES:
         return name
-    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    words: list[str] = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
     for word in words:
         for singular in (word, word.removesuffix("s")):
             if singular in LOST and (singular not in ALONE or len(words) == 1):
