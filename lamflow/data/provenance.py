@@ -40,6 +40,12 @@ class Provenance(Part):
             cpu=_cpu(), gpu=_gpu(),
         )  # fmt: skip
 
+    def title(self, engine: str) -> str:
+        """Version of an engine, lamflow, image and machine on one line."""
+        words = [f"{engine} {self.engines[engine]}" if engine in self.engines else "", f"lamflow {self.lamflow}"]
+        words += [f"image {self.image}" if self.image else "", self.gpu or self.cpu]
+        return ", ".join(filter(None, words))
+
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Versions of Python and of those packages that are installed."""

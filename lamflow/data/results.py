@@ -11,6 +11,7 @@ from lamflow.data.dataset import Origin
 from lamflow.data.document import Part, Result
 from lamflow.data.frames import Attempt, FailureKind
 from lamflow.data.hulls import FoundStructure, Hull
+from lamflow.data.provenance import Provenance
 
 
 class Errors(Part):
@@ -30,7 +31,14 @@ class Errors(Part):
     frames: int
 
 
-class ModelResult(Result):
+class JobRecord(Result):
+    """What a job leaves for drivers and reports, with what made it."""
+
+    provenance: Provenance | None = None
+    """Written by the job itself."""
+
+
+class ModelResult(JobRecord):
     """One trained model."""
 
     index: int
@@ -87,7 +95,7 @@ class SimulationResult(Part):
     seconds: float = 0.0
 
 
-class Explored(Result):
+class Explored(JobRecord):
     """What one job has explored; its frames lie beside it in frames.npz, structures of searches in found.npz.
 
     A search's generations are documents of their own, each with its part of the result.
@@ -138,7 +146,7 @@ class GroupSeen(Part):
         return max(frames, self.failed_runs / self.runs if self.runs else 0.0)
 
 
-class Selected(Result):
+class Selected(JobRecord):
     """What the select step found and decided."""
 
     frames: int
@@ -198,7 +206,7 @@ class LabelOutcome(Part):
     log: str = ""
 
 
-class Labeled(Result):
+class Labeled(JobRecord):
     """One label job's outcomes; the good ones lie beside it as a data set."""
 
     outcomes: list[LabelOutcome]
@@ -216,7 +224,7 @@ class CalibrationPoint(Part):
     error: float
 
 
-class Merged(Result):
+class Merged(JobRecord):
     """What an iteration added to the data."""
 
     added: int
@@ -250,7 +258,9 @@ class Round(Result):
     steps: list[StepTime] = Field(default_factory=list)
     seconds: float = 0.0
     versions: dict[str, str] = Field(default_factory=dict)
-    """Of what made the results."""
+    """Of what the driver runs with."""
+    provenance: dict[str, list[Provenance]] = Field(default_factory=dict)
+    """By step: what its jobs ran with, as they say it; what several jobs say alike stands once."""
 
     @property
     def ended(self) -> str | None:
@@ -328,7 +338,7 @@ class SystemErrors(Part):
     """Of the model's own energies, eV/atom."""
 
 
-class Judgement(Result):
+class Judgement(JobRecord):
     """An engine judged on labeled data as it is."""
 
     shift: dict[str, dict[str, float]]

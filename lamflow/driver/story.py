@@ -61,18 +61,21 @@ def _story(directory: RunDirectory, where: str, record: FrameRecord) -> list[str
     else:
         today = settings_hash(config.labeler(origin.head))
         same = "the run's settings" if origin.settings == today else "settings that have changed since"
-        lines.append(f"labels    by {config.labeler(origin.head).engine}, {same} (hash {origin.settings})")
+        engine = config.labeler(origin.head).engine
+        lines.append(f"labels    by {engine}, {same} (hash {origin.settings})")
+        for made_by in iteration.provenance.get("label", []) if iteration is not None else []:
+            lines.append(f"made by   {made_by.title(engine)}")
     return lines
 
 
 def _selection(iteration: Iteration, record: FrameRecord, select: Select, deviation: float) -> list[str]:
     selected = iteration.selected
     chosen = next((item for item in selected.chosen if item.hash == record.hash), None) if selected else None
-    task = next((task for task in iteration.simulations if task.name == record.origin.source), None)
+    result = next((result for result in iteration.simulations if result.name == record.origin.source), None)
     lines = [f"explored  in iteration {iteration.number}, stage {iteration.stage}"]
-    if task is not None:
-        condition = "".join(f", {name} {value:g}" for name, value in task.condition.items())
-        lines.append(f"replica   structure {task.structure}:{task.start}{condition}, seed {task.seed}")
+    if result is not None:
+        condition = "".join(f", {name} {value:g}" for name, value in result.condition.items())
+        lines.append(f"replica   structure {result.structure}:{result.start}{condition}, seed {result.seed}")
     if selected is not None:
         window = f"{selected.low:.4g} to {selected.high:.4g} {select.unit}"
         lines.append(f"score     {select.metric} {deviation:.4f} {select.unit} in the window {window}")

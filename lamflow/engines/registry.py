@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, cast
 
 from lamflow.config.engines import EngineSettings
 from lamflow.config.installed import RoleName, engine_named, engines
+from lamflow.data.provenance import Provenance
 from lamflow.engines.engine import Engine
 from lamflow.engines.protocol import (
     Evaluator,
@@ -49,7 +51,19 @@ def evaluator(settings: EngineSettings) -> Evaluator:
 def version(settings: EngineSettings, labeler: Labeler | None = None, work: Path | None = None) -> str:
     """The version of the code that `settings` describe: as its outputs below `work` say it, or as it is found here."""
     said = labeler.version(work) if work is not None and isinstance(labeler, SaysVersion) else None
-    return said or engine_named(settings.engine).version()
+    return said or _found_version(settings.engine)
+
+
+@functools.cache
+def _found_version(engine: str) -> str:
+    """The version of an engine as it is found here; looking may take seconds."""
+    return engine_named(engine).version()
+
+
+def provenance(*engines_used: EngineSettings, labeler: Labeler | None = None, work: Path | None = None) -> Provenance:
+    """What this job runs with; `labeler` and `work` let the outputs of a label code say its version."""
+    versions = {settings.engine: version(settings, labeler, work) for settings in engines_used}
+    return Provenance.of_this_job(versions)
 
 
 def relax_folder(engine: str, folder: Path) -> RelaxFolder:

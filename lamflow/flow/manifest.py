@@ -13,6 +13,7 @@ from lamflow.config.installed import engine_named
 from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Step
+from lamflow.data.provenance import IMAGE
 from lamflow.errors import InputError
 
 TRY_AGAIN = "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [-1, 1, 64, 137, 143]"
@@ -137,16 +138,18 @@ def image_of(config: DataStudy, step: Step) -> str:
 
 def _complete_pod(template: dict[str, Any], config: DataStudy, graph: Graph | None, step: Step) -> None:
     pod: Pod = getattr(config.pods, step.resources)
+    image = image_of(config, step)
+    environment = _environment(config, pod, image, driver=graph is None)
     volumes, mounts = _volumes(pod, talks=graph is None or step.talks_to_store)
     template["script"].update(
-        image=image_of(config, step),
+        image=image,
         imagePullPolicy=config.cluster.image_pull_policy,
         resources=_resources(pod),
         volumeMounts=mounts,
         securityContext={
             "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
         },
-        env=[{"name": key, "value": value} for key, value in _environment(config, pod, driver=graph is None).items()],
+        env=[{"name": key, "value": value} for key, value in environment.items()],
     )  # fmt: skip
     if graph is not None:
         template["activeDeadlineSeconds"] = int(pod.timeout) + START_SECONDS
@@ -182,13 +185,13 @@ def _display_name(graph: Graph | None, step: Step) -> str:
     return f"{graph.name}-{step.name}" + (which if step.resources != "small" else "")
 
 
-def _environment(config: DataStudy, pod: Pod, *, driver: bool) -> dict[str, str]:
+def _environment(config: DataStudy, pod: Pod, image: str, *, driver: bool) -> dict[str, str]:
     """Variables of a container. The address of the object store is no secret; its credentials come from a file."""
     store = config.cluster.s3
     address = {"AWS_ENDPOINT_URL": store.endpoint, "AWS_REGION": store.region} if driver else {}
     if driver and not store.verify_tls:
         address["LAMFLOW_S3_VERIFY_TLS"] = "false"
-    plain = {"HOME": "/tmp", "USER": "lamflow"}  # noqa: S108  a volume of the pod's own; torch asks for a name
+    plain = {"HOME": "/tmp", "USER": "lamflow", IMAGE: image}  # noqa: S108  a volume of the pod's own; torch asks for a name
     return {**plain, **address, **pod.environment}
 
 

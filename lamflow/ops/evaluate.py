@@ -14,9 +14,9 @@ from lamflow.config import stored
 from lamflow.config.schema import EvaluationStudy
 from lamflow.data import Labels
 from lamflow.data.dataset import Item, read_dataset
-from lamflow.data.document import Result
 from lamflow.data.frames import Floats
-from lamflow.data.results import Errors, Judgement, SystemErrors
+from lamflow.data.provenance import Provenance
+from lamflow.data.results import Errors, JobRecord, Judgement, SystemErrors
 from lamflow.engines import registry
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
@@ -26,7 +26,7 @@ from lamflow.science.metrics import energy_shift, errors, parity_points, shifted
 PREDICTIONS, RECORD, JUDGEMENT, PARITY = "predictions.npz", "predictions.json", "evaluation.json", "parity.npz"
 
 
-class Predicted(Result):
+class Predicted(JobRecord):
     """What one job has predicted. frames: of all, in the order of the data; seconds: that the engine took"""
 
     frames: list[int]
@@ -70,7 +70,8 @@ def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Pr
         forces=np.concatenate([np.zeros((0, 3)), *(answers[index].forces for index in known)]),
         virials=np.array([missing if (v := answers[index].virial) is None else v for index in known]).reshape(-1, 3, 3),
     )
-    Predicted(frames=known, seconds=time.monotonic() - started).save(folder / RECORD)
+    made_by = registry.provenance(study.evaluate)
+    Predicted(frames=known, seconds=time.monotonic() - started, provenance=made_by).save(folder / RECORD)
     return Predictions(context.out / "predictions")
 
 
@@ -104,6 +105,7 @@ def judge(context: Context, *, input: Path, train: Path, heldout: Path, predicti
         overall={name: head.overall for name, head in judged.items()},
         seconds=seconds,
         unjudged=len(items) - len(answers),
+        provenance=Provenance.of_this_job(),
     )
     judgement.save(folder / JUDGEMENT)
     return Judged(folder, next(iter(judged.values())).overall.force_rmse)

@@ -63,7 +63,8 @@ def explore(
     folder.mkdir(parents=True, exist_ok=True)
     scored = [frames for _, frames in explored]
     pack_candidates(study, scored, iteration, context.pod).save(folder / FRAMES)
-    Explored(simulations=[result for result, _ in explored]).save(folder / RESULT)
+    made_by = registry.provenance(*study.stages[stage].explore, study.train)
+    Explored(simulations=[result for result, _ in explored], provenance=made_by).save(folder / RESULT)
     return Explorations(output)
 
 

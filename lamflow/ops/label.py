@@ -61,7 +61,8 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
             items.append(Item(LabeledFrame(frame, labels), outcome.origin))
     folder = context.out / "labeled" / str(context.pod)
     write_dataset(folder / "data", items, study.elements, "deepmd/npy")
-    Labeled(outcomes=outcomes, role=frames.role).save(folder / RESULT)
+    made_by = registry.provenance(settings, labeler=labeling.labeler, work=context.scratch)
+    Labeled(outcomes=outcomes, role=frames.role, provenance=made_by).save(folder / RESULT)
     return Labeling(context.out / "labeled")
 
 

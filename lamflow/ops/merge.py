@@ -11,6 +11,7 @@ import numpy as np
 from lamflow.config import stored
 from lamflow.config.schema import DataStudy
 from lamflow.data.dataset import MANIFEST, Item, read_dataset, write_dataset
+from lamflow.data.provenance import Provenance
 from lamflow.data.results import Labeled, Merged
 from lamflow.ops.operation import Context, op
 from lamflow.ops.read import DESCRIPTORS, read_index
@@ -59,6 +60,7 @@ def merge(
     output = context.out
     added, held = _write(output, study, train, heldout)
     result = Merged(
+        provenance=Provenance.of_this_job(),
         added=added, heldout=held, duplicates=heldout_twice + train_twice + repeated, failed=failed,
         seconds=sum(outcome.seconds for outcome in outcomes), labels=len(outcomes) - len(failed),
         cached=sum(outcome.cached for outcome in outcomes),

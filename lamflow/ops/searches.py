@@ -88,7 +88,9 @@ class Search:
         candidates = pack_candidates(self.study, numbered, planned.number, generation, proposed[0][0])
         candidates.save(folder / FRAMES)
         _save_paths(folder, paths, ends)
-        Explored(simulations=[result], found=structures).save(folder / RESULT)
+        Explored(
+            simulations=[result], found=structures, provenance=registry.provenance(planned.settings, self.study.train)
+        ).save(folder / RESULT)
 
     def _structure(self, generation: int, number: int, path: RelaxationPath, deviation: float) -> FoundStructure:
         natoms = path.frame.natoms

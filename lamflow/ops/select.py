@@ -15,6 +15,7 @@ from lamflow.config.schema import Config
 from lamflow.data.batch import Batch
 from lamflow.data.explored import ExploredFrames, FoundFrames
 from lamflow.data.packed import PackedFrames
+from lamflow.data.provenance import Provenance
 from lamflow.data.results import Explored, History, ModelResult, Selected, SimulationResult
 from lamflow.errors import EngineError
 from lamflow.ops.committees import FOUND, FRAMES
@@ -136,7 +137,7 @@ def _write(
         batch.save(folder / BATCHES / str(number))
     for number, hull in enumerate(hulls):
         PackedFrames.of(hull.frames).save(folder / HULLS / f"{number}.npz")
-    record = record.model_copy(update={"batches": len(batches)})
+    record = record.model_copy(update={"batches": len(batches), "provenance": Provenance.of_this_job()})
     record.save(folder / RESULT)
     return Selection(
         folder, record.decision, len(batches), record.accurate_fraction, record.candidates, labels, force_rmse

@@ -53,6 +53,7 @@ def train(
     hashes = [record.key for manifest in known for record in manifest.frames]
     indices = indices_of_job(study.train.n_models, context.pods, context.pod)
     heldout_items = _by_head(item for path in sorted(heldout.iterdir()) if path.is_dir() for item in read_dataset(path))
+    made_by = registry.provenance(study.train)
     for done, index in enumerate(indices):
         output = context.out / "models" / str(index)
         before = previous / str(index) if previous is not None else None
@@ -65,7 +66,7 @@ def train(
         job = _job(context, study, train.resolve(), before, iteration, index)
         result = ModelResult(
             index=index, variant=study.train.variant(index), seed=job.seed, data_hash=data_hash,
-            training_frames=frames, steps=0, seconds=0.0,
+            training_frames=frames, steps=0, seconds=0.0, provenance=made_by,
         )  # fmt: skip
         if iteration == 1 and index == _first_that_starts_from_a_model(study):
             result = _baseline(study, trainer, job, train, heldout_items, result)

@@ -20,6 +20,7 @@ from lamflow.reports.tables import (
     iteration_row,
     label_rows,
     model_row,
+    provenance_rows,
     structure_rows,
 )
 
@@ -126,6 +127,7 @@ def render(source: Source, images: dict[str, str]) -> str:
         label_table=label_rows(source.iterations),
         label_columns=LABEL_COLUMNS,
         failed=failed_simulations(source.iterations),
+        provenance=provenance_rows(source.iterations),
     )
 
 

@@ -194,3 +194,15 @@ def failed_simulations(iterations: Sequence[Iteration]) -> list[tuple[str, str, 
         for result in iteration.simulations
         if result.failed
     ]
+
+
+def provenance_rows(iterations: Sequence[Iteration]) -> list[tuple[str, str]]:
+    """Step, and what its jobs ran with as they said it, each once: engines with versions, image, machine."""
+    rows: dict[tuple[str, str], None] = {}
+    for iteration in iterations:
+        for step, records in iteration.provenance.items():
+            for made_by in records:
+                engines = ", ".join(f"{name} {version}" for name, version in made_by.engines.items())
+                parts = [engines, f"lamflow {made_by.lamflow}", made_by.image, made_by.gpu or made_by.cpu]
+                rows[step, " · ".join(filter(None, parts))] = None
+    return list(rows)

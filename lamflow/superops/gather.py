@@ -10,12 +10,13 @@ from lamflow.config.installed import engine_packages
 from lamflow.config.schema import EvaluationStudy, TrainingStudy
 from lamflow.data.dataset import MANIFEST, Manifest
 from lamflow.data.graph import Graph
-from lamflow.data.provenance import PACKAGES, versions
+from lamflow.data.provenance import PACKAGES, Provenance, versions
 from lamflow.data.results import (
     NEAR_HULL,
     Evaluation,
     Explored,
     Iteration,
+    JobRecord,
     Judgement,
     Labeled,
     Merged,
@@ -66,6 +67,7 @@ def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: 
     labeled = [Labeled.read(path) for path in sorted(files.glob("labeled/*/labeled.json"), key=_number)]
     selected_file, merged_file = files / "selected" / "selected.json", files / "merged" / "merged.json"
     selected = Selected.read(selected_file) if selected_file.is_file() else None
+    merged = Merged.read(merged_file) if merged_file.is_file() else None
     trained, held = _frames(folder)
     busy = _engine_seconds(graph, models, explored, labeled)
     spans = sorted(timing.spans.items(), key=lambda span: span[1])
@@ -75,7 +77,7 @@ def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: 
         models=models,
         simulations=merge_partial(result for shard in explored for result in shard.simulations),
         selected=selected,
-        merged=Merged.read(merged_file) if merged_file.is_file() else None,
+        merged=merged,
         calibration=calibration_points(outcome for part in labeled for outcome in part.outcomes),
         hull_labels=_hull_labels(selected, labeled),
         training_frames=trained,
@@ -84,7 +86,21 @@ def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: 
         steps=[StepTime(name=name, wall=end - start, engine=busy.get(name, 0.0)) for name, (start, end) in spans],
         seconds=timing.seconds,
         versions=versions((*PACKAGES, *engine_packages())),
+        provenance=_provenance(
+            {"train": models, "explore": explored, "select": [selected], "label": labeled, "merge": [merged]}
+        ),
     )
+
+
+def _provenance(records: Mapping[str, Sequence[JobRecord | None]]) -> dict[str, list[Provenance]]:
+    """By step what its records say made them, each once."""
+    found: dict[str, list[Provenance]] = {}
+    for step, written in records.items():
+        for record in written:
+            made_by = record.provenance if record is not None else None
+            if made_by is not None and made_by not in found.setdefault(step, []):
+                found[step].append(made_by)
+    return found
 
 
 def _engine_seconds(
