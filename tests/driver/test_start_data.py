@@ -184,7 +184,7 @@ class TestStructures:
 
 @pytest.mark.parametrize("fault", ["gone", "edited"])
 def test_a_run_does_not_go_on_with_other_data(study: Path, tmp_path: Path, fault: str) -> None:
-    lamflow.load(study).run(tmp_path / "run")
+    lamflow.Study.load(study).run(tmp_path / "run")
     folder = tmp_path / "run" / "data" / "train" / "000"
     if fault == "gone":
         shutil.rmtree(folder)
@@ -193,4 +193,4 @@ def test_a_run_does_not_go_on_with_other_data(study: Path, tmp_path: Path, fault
         np.save(file, np.load(file) * 1.1)
     study.write_text(study.read_text().replace("iterations: 2", "iterations: 3"))
     with pytest.raises(StateError, match="put it back as it was"):
-        lamflow.load(study).run(tmp_path / "run")
+        lamflow.Study.load(study).run(tmp_path / "run")
