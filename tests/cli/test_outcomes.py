@@ -28,8 +28,8 @@ train: {engine: pair, models: 6, functions: 8}
 """
 NOT_FINITE = ", energy_weight: 1.0e+308}"
 """With such a weight the normal equations overflow, and no model can be fitted."""
-HUGE_FORCE = 1e154
-"""eV/Å; a model whose bootstrap sample holds such a force predicts forces whose squares are not finite."""
+HUGE_ENERGY, LARGE_WEIGHT = 1e40, ", energy_weight: 1.0e+140}"
+"""eV; with this weight the normal equations overflow of a model whose bootstrap sample holds such an energy."""
 
 
 def lamflow(*words: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -38,20 +38,18 @@ def lamflow(*words: object, cwd: Path, env: dict[str, str] | None = None) -> sub
     return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
 
 
-def copper(seed: int, force: float | None = None) -> Atoms:
-    """Four rattled atoms of copper with labels; the first force component is `force` if it is given."""
+def copper(seed: int, energy: float | None = None) -> Atoms:
+    """Four rattled atoms of copper with labels; `energy`, in eV, instead of the true one if it is given."""
     atoms = bulk("Cu", cubic=True, a=3.6)
     atoms.rattle(0.05, seed=seed)
     atoms.calc = EMT()
-    energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces().copy(), atoms.get_stress()
-    if force is not None:
-        forces[0, 0] = force
-    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, stress=stress)
+    true, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+    atoms.calc = SinglePointCalculator(atoms, energy=true if energy is None else energy, forces=forces, stress=stress)
     return atoms
 
 
-def training_file(folder: Path, text: str = TRAINING, force: float | None = None) -> Path:
-    write(folder / "train.extxyz", [copper(0, force), *(copper(seed) for seed in range(1, 10))])
+def training_file(folder: Path, text: str = TRAINING, energy: float | None = None) -> Path:
+    write(folder / "train.extxyz", [copper(0, energy), *(copper(seed) for seed in range(1, 10))])
     write(folder / "heldout.extxyz", [copper(10), copper(11)])
     (folder / "copper.yaml").write_text(text)
     return folder / "copper.yaml"
@@ -69,7 +67,8 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.C
 def partly_failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A folder with a training some of whose models fail, and what was said of it."""
     folder = tmp_path_factory.mktemp("partly")
-    return folder, lamflow("train", training_file(folder, force=HUGE_FORCE), cwd=folder)
+    file = training_file(folder, TRAINING.replace("8}", "8" + LARGE_WEIGHT), HUGE_ENERGY)
+    return folder, lamflow("train", file, cwd=folder)
 
 
 def test_a_training_whose_models_all_fail_has_failed(failed: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
