@@ -123,6 +123,14 @@ def test_commands_of_pages(page: Path) -> None:
             assert problem is None, f"{page}:{line}: lamflow {found[1].strip()}: {problem}"
 
 
+def test_modules_that_pages_name_exist() -> None:
+    for page in PAGES:
+        for path, name in re.findall(r"`((?:\w+/)+\w+\.py)(?::(\w+))?`", page.read_text()):
+            files = [file for file in (ROOT / path, ROOT / "lamflow" / path) if file.is_file()]
+            assert files, f"{page}: {path}"
+            assert re.search(rf"\b{name}\b", files[0].read_text()), f"{page}: {path}:{name}"
+
+
 def test_problems_of_commands_are_seen() -> None:
     assert _problem(["run", "study.yaml"]) is None
     assert _problem(["models", "show", "model.pt"]) is None
