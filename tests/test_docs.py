@@ -15,7 +15,7 @@ import pytest
 import typer.main
 import yaml
 
-from docs import generate, hooks
+from docs import generate, hooks, layers
 from lamflow.cli.app import app
 from lamflow.cli.manual import manual
 from lamflow.config import Config, parse
@@ -123,6 +123,12 @@ def test_commands_of_pages(page: Path) -> None:
             assert problem is None, f"{page}:{line}: lamflow {found[1].strip()}: {problem}"
 
 
+def test_the_architecture_names_every_package() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for name in (name for row in layers.layers() for name in row):
+        assert re.search(rf"^\|.*`{name}`.*\|", page, re.MULTILINE) or name == "__main__", name
+
+
 def test_modules_that_pages_name_exist() -> None:
     for page in PAGES:
         for path, name in re.findall(r"`((?:\w+/)+\w+\.py)(?::(\w+))?`", page.read_text()):
@@ -168,7 +174,7 @@ def test_the_site_is_built(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "lamflow.driver.study" in (tmp_path / "api.html").read_text()
+    assert "lamflow.api" in (tmp_path / "api.html").read_text()
     assert "layers.svg" in (tmp_path / "architecture.html").read_text()
 
 
