@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 
 from lamflow.errors import LamflowError
@@ -13,13 +15,24 @@ def main() -> None:
     """Run the command that the words on the command line name."""
     from lamflow.cli.app import app
 
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a locale without Å must not end a run
     try:
         app(prog_name="lamflow")
     except LamflowError as error:
         sys.stdout.flush()
-        print(f"lamflow: {error}", file=sys.stderr)
+        print(f"lamflow: {printable(str(error))}", file=sys.stderr)
+        sys.exit(FAILED)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"lamflow: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"lamflow: {printable(where + (error.strerror or str(error)))}", file=sys.stderr)
         sys.exit(FAILED)
+
+
+def printable(text: str) -> str:
+    """`text` with its control characters written out: names in files of others must not drive a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -24,6 +24,8 @@ from lamflow.units import Unit
 
 Loc = tuple[str | int, ...]
 S = TypeVar("S", bound=Study)
+MOST_BYTES, MOST_VALUES = 1_000_000, 100_000
+"""Of a study: its file, and its values with all aliases written out."""
 RENAMED = {
     "tasks": "heads",
     "task": "head",
@@ -39,14 +41,32 @@ RENAMED = {
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the floats of YAML 1.2: `1e-3` is a number, not a word."""
+    """PyYAML's safe loader with the core schema of YAML 1.2: `017` is 17, `1e-3` a number, `yes` a word."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+_Loader.yaml_implicit_resolvers = {}
+CORE_SCHEMA = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    "null": (r"~|null|Null|NULL|", "~nN"),
+    "merge": (r"<<", "<"),
+}
+"""What a plain word is, and the characters that it may begin with: YAML 1.2.2, section 10.3.2."""
+for _tag, (_pattern, _begins) in CORE_SCHEMA.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), [*_begins, ""])
+
+
+def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """An integer of YAML 1.2: decimal whatever it begins with, 0o octal, 0x hexadecimal."""
+    text = str(loader.construct_scalar(node))
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 
 @dataclass(frozen=True, order=True)
@@ -72,6 +92,10 @@ def load(file: str | Path, kind: type[Any] = Config, *, files: bool = True) -> A
     """
     path = Path(file)
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: this is no file, and a study is one")
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: {path.stat().st_size / 1e6:.0f} MB are no study; at most are 1 MB")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -124,14 +148,15 @@ def parse(
         try:
             settings = kind_named(str(raw.get("workflow", DEFAULT))).settings
             study = settings.model_validate(raw, context={"root": root, "check_files": files})
-            if isinstance(study, kind):
+            problems = _words_for_numbers(raw, study, lines)
+            if isinstance(study, kind) and not problems:
                 return study
             wanted = f"this is a study of workflow {study.workflow}; what was asked for needs one of learning"
-            problems = [Problem(lines.get(("workflow",), 1), "", wanted)]
+            problems = problems or [Problem(lines.get(("workflow",), 1), "", wanted)]
         except InputError as error:
             problems = [Problem(lines.get(("workflow",), 1), "", str(error))]
         except ValidationError as error:
-            problems = [_problem(dict(item), raw, lines, settings) for item in error.errors(include_url=False)]
+            problems += [_problem(dict(item), raw, lines, settings) for item in error.errors(include_url=False)]
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     raise InputError(f"{name}: {count}\n" + "\n".join(f"  {problem}" for problem in sorted(problems)))
 
@@ -142,6 +167,8 @@ def _lines(text: str) -> tuple[dict[Loc, int], list[Problem]]:
     problems: list[Problem] = []
 
     def walk(node: yaml.Node, loc: Loc) -> None:
+        if len(lines) > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values, as anchors and aliases can make of a few lines")
         lines.setdefault(loc, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             seen = set()
@@ -175,6 +202,19 @@ def _lines(text: str) -> tuple[dict[Loc, int], list[Problem]]:
     except RecursionError:
         problems.append(Problem(1, "", "nested too deeply, or an alias that contains itself"))
     return lines, problems
+
+
+def _words_for_numbers(raw: Any, study: Any, lines: dict[Loc, int], loc: Loc = ()) -> list[Problem]:
+    """Places where true or false stands and a number belongs, which pydantic takes for 1 or 0."""
+    if isinstance(raw, bool) and isinstance(study, int | float) and not isinstance(study, bool):
+        return [Problem(lines.get(loc, 1), ".".join(map(str, loc)), f"{str(raw).lower()} is no number")]
+    if isinstance(raw, dict):
+        values = study if isinstance(study, dict) else {key: getattr(study, str(key), None) for key in raw}
+        return [problem for key in raw for problem in _words_for_numbers(raw[key], values.get(key), lines, (*loc, key))]
+    if isinstance(raw, list) and isinstance(study, list | tuple) and len(raw) == len(study):
+        pairs = enumerate(zip(raw, study, strict=True))
+        return [problem for n, (item, value) in pairs for problem in _words_for_numbers(item, value, lines, (*loc, n))]
+    return []
 
 
 def _problem(error: dict[str, Any], raw: Any, lines: dict[Loc, int], settings: type[Section]) -> Problem:

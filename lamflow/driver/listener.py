@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from lamflow.data.graph import Graph
@@ -57,4 +58,5 @@ class Lines(Listener):
 
     def says(self, text: str) -> None:
         """See Listener."""
-        print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+        with contextlib.suppress(OSError):  # nobody reads any more; the run goes on
+            print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)

@@ -259,7 +259,7 @@ def _disk_checked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Treat SIGTERM like an interrupt, so that children end and the state is written.
+    """Treat SIGTERM, and SIGHUP of a lost terminal, like an interrupt: children end and the state is written.
 
     It is raised again after a while: code of others may swallow an exception that comes out of nowhere.
     """
@@ -268,7 +268,7 @@ def _terminable() -> Iterator[None]:
         signal.alarm(RAISE_AGAIN_SECONDS)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGALRM)}
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)}
     try:
         yield
     finally:

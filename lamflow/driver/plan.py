@@ -114,11 +114,11 @@ def planned_graph(study: DataStudy, number: int, capacity: Capacity, stage: int 
 
 
 def planned_graphs(study: DataStudy, capacity: Capacity) -> list[Graph]:
-    """The start and a round of each stage."""
+    """A round of each stage, and the start."""
     structures = {settings.name: frames_of(settings, study) for settings in study.structures}
     kind, state = kind_of(study), planned_state(study, capacity, structures)
     rounds = [kind.round_graph(study, state, 1, index) for index in range(len(kind.stages(study)))]
-    return [kind.round_graph(study, state, 0, 0), *rounds]
+    return [*rounds, kind.round_graph(study, state, 0, 0)]
 
 
 def cluster_jobs(study: DataStudy, structures: Mapping[str, Sequence[Frame]]) -> list[dict[str, int]]:

@@ -97,8 +97,8 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise StateError(f"{error.filename}: a file stands where the run's folder should be") from error
-        with (self.path / "lock").open("a+") as stream:
-            if not _locked(stream):
+        with _held_folder(self.path) as held, (self.path / "lock").open("a+") as stream:
+            if not held or not _locked(stream):
                 raise StateError(
                     f"{self.path}: this run is being driven by process {holder(stream) or 'unknown'}; "
                     f"stop it with `lamflow stop {self.path}`"
@@ -123,6 +123,20 @@ class RunDirectory:
             except BlockingIOError:
                 return holder(stream)
         return None
+
+
+@contextlib.contextmanager
+def _held_folder(path: Path) -> Iterator[bool]:
+    """Whether this process has the folder for itself: somebody may delete the lock file and make it anew."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def _locked(stream: IO[str]) -> bool:

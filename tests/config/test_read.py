@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lamflow.cli import printable
 from lamflow.config import load, parse
 from lamflow.config.references import files_of
 from lamflow.errors import InputError
@@ -39,7 +41,8 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
     [
         ("seed: 3", "seed: 3\nseed: 4", "line 3    seed: this key is given twice"),
         ("elements: [Cu]", "elements: [Cu", "not valid YAML"),
-        ("elements: [Cu]", "elements: [No]", "YAML takes this word for true or false; write it in quotes"),
+        ("elements: [Cu]", "elements: [true]", "YAML takes this word for true or false; write it in quotes"),
+        ("elements: [Cu]", "elements: [No]", "label: emt cannot treat No"),
         ("elements: [Cu]", "elements: [Cx]", "'Cx' is not a chemical symbol"),
         ("elements: [Cu]", "elements: [Al]", "structures.rattled: Cu is not in elements ['Al']"),
         ("label: [rattled]", "label: [ratled]", "there is no structure set 'ratled'"),
@@ -185,3 +188,39 @@ def test_keys_of_earlier_versions_say_what_they_are_called_now(
     old: str, new: str, message: str, tmp_path: Path
 ) -> None:
     assert message in problems(STUDY.replace(old, new), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("017", 17), ("0o17", 15), ("0x1F", 31), ("+5", 5), ("1e1", 10), ("12", 12)],
+)
+def test_whole_numbers_are_those_of_yaml_1_2(written: str, meant: int) -> None:
+    assert parse(STUDY.replace("seed: 3", f"seed: {written}")).seed == meant
+
+
+@pytest.mark.parametrize("word", ["1:30", "yes", "on", "true", "False", ".inf", ".nan", "''", "2026-11-27"])
+def test_words_are_no_numbers(word: str, tmp_path: Path) -> None:
+    said = problems(STUDY.replace("seed: 3", f"seed: {word}"), tmp_path)
+    assert "line 2" in said
+    assert "seed" in said
+
+
+def test_true_is_no_number_anywhere(tmp_path: Path) -> None:
+    said = problems(STUDY.replace("low: 0.001", "low: true").replace("every: 4", "every: true"), tmp_path)
+    assert "select.window.low: true is no number" in said
+    assert "stages.0.explore.0.every: true is no number" in said
+
+
+def test_what_is_no_study_is_refused_at_once(tmp_path: Path) -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+    assert "more than 100,000 values" in problems(bomb, tmp_path)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(InputError, match="this is no file, and a study is one"):
+        load(tmp_path / "pipe.yaml")
+    (tmp_path / "large.yaml").write_text("# " + "x" * 5_000_000)
+    with pytest.raises(InputError, match="5 MB are no study"):
+        load(tmp_path / "large.yaml")
+
+
+def test_control_characters_never_reach_the_terminal() -> None:
+    assert printable("a\x1b[31mred\x07\n\tÅ → é") == "a\\x1b[31mred\\x07\n\tÅ → é"
