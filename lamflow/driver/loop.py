@@ -268,7 +268,10 @@ def _terminable() -> Iterator[None]:
         signal.alarm(RAISE_AGAIN_SECONDS)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)}
+    handled = [signal.SIGTERM, signal.SIGALRM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants the run to outlive its terminal
+        handled.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in handled}
     try:
         yield
     finally:

@@ -133,6 +133,8 @@ def _held_folder(path: Path) -> Iterator[bool]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         yield False
+    except OSError:  # a file system whose folders cannot be locked; the lock file has to do
+        yield True
     else:
         yield True
     finally:
