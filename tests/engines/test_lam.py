@@ -145,7 +145,7 @@ class TestCard:
             InputError, match=r"the model has 2 heads; choose one with `head`: Domains_Alloy, H2O, or RANDOM"
         ):
             chosen_head(Path("m.pt"), heads, None, random=True)
-        with pytest.raises(InputError, match="the model has one task only"):
+        with pytest.raises(InputError, match="the model has one head only"):
             chosen_head(Path("m.pt"), [""], "Alloy")
 
 
