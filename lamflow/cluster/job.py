@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -29,6 +28,8 @@ FAREWELL_RETRY = RetryPolicy(seconds=5.0)
 GRACE = 25.0
 """s; a pod that is told to end has ended by then."""
 SAVING = threading.Lock()
+POD_LOG = os.dup(2)
+"""The pod's own log, wherever a program has its standard error."""
 
 
 def main(
@@ -99,7 +100,12 @@ def _keep(scratch: Path, store: Store, every: float) -> None:
 
 
 def _end(scratch: Path, store: Store) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Store the scratch folder and exit. Argo signals the whole group: children of the program die meanwhile, and
+    handlers of the program, like that of torch for a loader's worker, must not interrupt this."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     limit = threading.Timer(GRACE, os._exit, (EXIT_TERMINATED,))  # whatever the signal has interrupted
     limit.daemon = True
     limit.start()
@@ -116,11 +122,11 @@ def save(scratch: Path, store: Store, wait: float = -1) -> None:
         return
     try:
         files = [file for file in scratch.rglob("*") if file.is_file() and not file.is_symlink()]
-        store.push(scratch, files)
+        store.push(scratch, sorted(files, key=lambda file: file.stat().st_size))  # what identifies a training is small
         for item in store.objects():
             if not (scratch / item.key).exists():
                 store.delete(item.key)
     except Exception as error:  # noqa: BLE001  nothing that happens here is worth a training
-        print(f"checkpoints were not stored: {error}", file=sys.stderr, flush=True)
+        os.write(POD_LOG, f"checkpoints were not stored: {error}\n".encode())
     finally:
         SAVING.release()

@@ -92,3 +92,43 @@ def test_training_goes_on_from_the_last_checkpoint(
     assert steps[-1] == STEPS
     log = (node / "outputs" / "models" / "0" / "train.log").read_text()
     assert f"model.ckpt-{reached}.pt" in log, "the second pod began with the checkpoint of the first"
+
+
+LOADER = """
+import os, sys, time
+from pathlib import Path
+import torch
+from torch.utils.data import DataLoader, Dataset
+from lamflow.cluster import job
+from lamflow.config.pods import ObjectStore
+
+scratch, folder = Path(sys.argv[1]), Path(sys.argv[1]) / "train-0" / "0"
+folder.mkdir(parents=True)
+for number in range(7):
+    (folder / f"{number}.pt").write_bytes(os.urandom(10_000 * (number + 1)))
+job._keep_scratch(ObjectStore(endpoint=sys.argv[2], bucket=sys.argv[3]), scratch, sys.argv[4], 600)
+
+class Zeros(Dataset):
+    def __len__(self):
+        return 10**7
+    def __getitem__(self, index):
+        return torch.zeros(10)
+
+print("go", flush=True)
+for _ in DataLoader(Zeros(), batch_size=1, num_workers=2):
+    time.sleep(0.002)
+"""
+
+
+def test_a_signal_to_the_whole_group_loses_no_file(s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    """As Argo does it: workers of a loader die while the scratch folder is stored."""
+    for attempt in range(3):
+        key = f"case/{attempt}/"
+        argv = [sys.executable, "-c", LOADER, str(tmp_path / str(attempt)), s3.endpoint, bucket, key]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as pod:
+            assert pod.stdout is not None
+            assert pod.stdout.readline() == b"go\n"
+            time.sleep(1.0)
+            os.killpg(pod.pid, signal.SIGTERM)
+            assert pod.wait() == 143
+        assert len(Store(ObjectStore(endpoint=s3.endpoint, bucket=bucket), key).objects()) == 7
