@@ -19,7 +19,7 @@ import numpy as np
 from _bench import Cell, parse_arguments, parser, publish, timed
 
 from lamflow.config import parse
-from lamflow.config.schema import Config
+from lamflow.config.schema import TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.batch import Batch
 from lamflow.data.dataset import Origin
@@ -39,6 +39,7 @@ context = Context(0, 1, "label-0", root / "work", root / "scratch", root / "out"
 label(context, input=root / "input", batch=root / "batch")
 """
 STUDY = """\
+workflow: training
 name: teaching
 elements: [Al, Cu]
 start: {label: [cu]}
@@ -104,7 +105,7 @@ def raw_seconds(model: Path, frames: list[Frame]) -> float:
     return clock.seconds
 
 
-def warm_seconds(config: Config, frames: list[Frame], work: Path) -> float:
+def warm_seconds(config: TrainingStudy, frames: list[Frame], work: Path) -> float:
     """lamflow's labeler, once it is warm."""
     labeler = registry.labeler(config.labeler())
     labeler.label(frames[:192], work)
@@ -113,7 +114,7 @@ def warm_seconds(config: Config, frames: list[Frame], work: Path) -> float:
     return clock.seconds
 
 
-def pod_seconds(config: Config, frames: list[Frame], root: Path) -> float:
+def pod_seconds(config: TrainingStudy, frames: list[Frame], root: Path) -> float:
     """A whole label pod."""
     (root / "input").mkdir()
     (root / "input" / "config.json").write_text(config.model_dump_json())
@@ -145,7 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):  # DeePMD-kit leaves files where it is
         root = Path(name)
         model = train_teacher(root)
-        config = parse(STUDY.replace("FILE", str(model)), root=root)
+        config = parse(STUDY.replace("FILE", str(model)), root=root, kind=TrainingStudy)
         raw, warm = raw_seconds(model, frames), warm_seconds(config, frames, root)
         pod = pod_seconds(config, frames, root)
         single = dpgen2_seconds(settings.dpgen2, model, root, 3) if settings.dpgen2 else None

@@ -98,7 +98,7 @@ def test_tasks_lie_apart_and_may_share_a_frame(tmp_path: Path) -> None:
 
     one = items(np.random.default_rng(0))[:3]
     given = [
-        replace(item, origin=item.origin.model_copy(update={"task": task})) for task in ("pbe", "lda") for item in one
+        replace(item, origin=item.origin.model_copy(update={"head": head})) for head in ("pbe", "lda") for item in one
     ]
     manifest = write_dataset(tmp_path / "000", [*given, given[0]], ["Al", "Cu"], "deepmd/npy")
     assert len(manifest.frames) == 6, "the same frame twice in one task is one"

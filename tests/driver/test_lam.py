@@ -99,7 +99,7 @@ def test_five_tasks_from_scratch_and_new_labels_go_to_the_explored_one(tmp_path:
         "many", {"input": model_input(DPA1), "steps": 300, "models": 2}, elements=list(metals), heads=heads,
         structures=[*structures, crystal("Cu", 3.61, "start", 2, 0)],
     )  # fmt: skip
-    group = config.stages[0].explore[0].model_copy(update={"task": "Cu"})
+    group = config.stages[0].explore[0].model_copy(update={"head": "Cu"})
     stage = config.stages[0].model_copy(update={"explore": [group]})
     run(config.model_copy(update={"stages": [stage]}), tmp_path / "run")
     start, first, second = RunDirectory(tmp_path / "run").iterations()

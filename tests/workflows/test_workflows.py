@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lamflow.config import load, parse
+from lamflow.config.schema import DataStudy
 from lamflow.driver.loop import run
 from lamflow.driver.plan import plan
 from lamflow.driver.prepare import check_inputs
@@ -26,7 +27,7 @@ def replaced(text: str, *pairs: tuple[str, str]) -> str:
 @pytest.mark.parametrize("file", examples(), ids=lambda file: file.stem)
 def test_every_workflow_loads_and_names_its_schema(file: Path) -> None:
     require_pseudopotentials(file)
-    load(file)
+    load(file, DataStudy)
     first = file.read_text().splitlines()[0]
     assert first == "# yaml-language-server: $schema=../../lamflow.schema.json"
 
@@ -35,7 +36,7 @@ def test_every_workflow_loads_and_names_its_schema(file: Path) -> None:
 @pytest.mark.parametrize("file", examples(), ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_every_workflow_is_good_and_can_be_planned(file: Path) -> None:
     require_pseudopotentials(file)
-    config = load(file)
+    config = load(file, DataStudy)
     warnings = check_inputs(config)
     assert all("not fetched yet" in warning for warning in warnings)
     made = plan(config)
