@@ -49,6 +49,8 @@ def examine_teacher(settings: DeepmdLabels, config: DataStudy) -> list[str]:
     if settings.model.file is None:
         return [_not_here(settings.model)]
     card = read_card(expand(settings.model.file))
+    if config.heads and settings.model.head is None and settings is getattr(config, "evaluate", None):
+        return []  # each head of the study is judged by the model's head of its name
     name = chosen_head(card.path, [head.name for head in card.heads], settings.model.head)
     teacher = next(head for head in card.heads if head.name == (name or ""))
     if not config.heads:  # a head may have fewer elements than the study
