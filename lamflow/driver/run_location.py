@@ -21,7 +21,7 @@ from lamflow.errors import InputError, StateError
 REMOTE = "remote.json"
 RUN_RECORDS = re.compile(
     rf"run\.json|input/.*|structures/[^/]+|data/index/[^/]+/[^/]*manifest\.json|"
-    rf"iterations/\d+/({re.escape(RECORD)}|{re.escape(GRAPH)}|(history|queued)/.*|given/.*manifest\.json)"
+    rf"iterations/\d+/({re.escape(RECORD)}|{re.escape(GRAPH)}|(history|queued|selected)/.*|given/.*manifest\.json)"
 )
 """Keys of what drivers and reports read beside the records of steps, which graphs name."""
 
