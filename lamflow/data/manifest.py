@@ -115,17 +115,20 @@ def verify(path: Path) -> Manifest:
     return manifest
 
 
+FIRST = "000"
+"""Data set of the start."""
+
+
 def verified_manifests(path: Path) -> list[Manifest]:
     """Manifests of the data sets below `path`, oldest first, each verified: see `verify`.
 
-    Raises StateError for a data set that is missing between others, too: every iteration has one.
+    The first must be there. An iteration that labeled nothing has none, so which others there must be only the run's
+    index knows: see `verify_known`.
     """
     names = {file.parent.name for file in path.glob(f"*/{MANIFEST}")}
     if not names:
         raise StateError(f"{path}: there are no data sets; {WAY_BACK}")
-    numbers = [int(name) for name in names if name.isdigit()]
-    names |= {f"{number:03d}" for number in range(max(numbers, default=-1))}
-    return [verify(path / name) for name in sorted(names)]
+    return [verify(path / name) for name in sorted(names | {FIRST})]
 
 
 def verify_known(data: Path, index: Path, role: str, before: int) -> None:

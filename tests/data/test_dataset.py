@@ -10,6 +10,7 @@ from ase import Atoms
 
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.dataset import (
+    MANIFEST,
     Format,
     Item,
     Origin,
@@ -153,10 +154,18 @@ class TestVerification:
         other = Labels(first.labels.energy + 1e-9, first.labels.forces, first.labels.virial)
         assert labels_hash([LabeledFrame(first.frame, other), *labeled[1:]]) != labels_hash(labeled)
 
-    @pytest.mark.parametrize("number", ["000", "001"])
-    def test_a_data_set_that_is_gone(self, path: Path, number: str) -> None:
-        shutil.rmtree(path / number)
-        with pytest.raises(StateError, match=f"{number}: this data set of the run is missing; put it back"):
+    def test_a_data_set_that_is_gone(self, path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+        index = tmp_path_factory.mktemp("index")
+        for number in ("000", "001", "002"):
+            read_manifest(path / number).save(index / number / MANIFEST)
+        shutil.rmtree(path / "001")
+        with pytest.raises(StateError, match="001: this data set of the run is missing; put it back"):
+            verify_known(path, index, "train", 3)
+        shutil.rmtree(index / "001")
+        verify_known(path, index, "train", 3)
+        assert len(verified_manifests(path)) == 2, "an iteration that labeled nothing has no data set"
+        shutil.rmtree(path / "000")
+        with pytest.raises(StateError, match="000: this data set of the run is missing; put it back"):
             verified_manifests(path)
 
     def test_no_data_sets_at_all(self, tmp_path: Path) -> None:
