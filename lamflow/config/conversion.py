@@ -12,7 +12,9 @@ from lamflow.errors import InputError
 
 
 def as_training(study: DataStudy) -> TrainingStudy:
-    """A study of learning as one that trains once on its data; others as they are."""
+    """A study of learning as one that trains once on its data. Raises InputError for one that trains nothing."""
+    if not isinstance(study, TrainingStudy):
+        raise InputError(f"workflow: a study of workflow {study.workflow} has no section `train`; it trains nothing")
     kept = {name: getattr(study, name) for name in TrainingStudy.model_fields if name not in ("workflow", "budget")}
     budget = LabelBudget(labels=study.budget.labels, failed_labels=study.budget.failed_labels)
     return TrainingStudy.model_construct(workflow="training", budget=budget, **kept)
@@ -40,7 +42,7 @@ def as_evaluation(study: DataStudy, model: Path | None = None, head: str | None 
     parts = [_judged_data(part) for part in study.parts]
     kept = {name: getattr(study, name) for name in DataStudy.model_fields if name != "workflow"}
     if study.heads:
-        kept["tasks"] = parts
+        kept["heads"] = parts
     else:
         kept |= {"start": parts[0].start, "heldout": parts[0].heldout}
     evaluation = EvaluationStudy.model_construct(workflow="evaluation", evaluate=settings, **kept)

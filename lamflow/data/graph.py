@@ -200,6 +200,10 @@ def _decided(steps: Sequence[Step], value: Callable[[Output], str | None]) -> li
         jobs = value(step.jobs) if isinstance(step.jobs, Output) else None
         if jobs is not None:
             update["jobs"] = int(jobs)
+            if int(jobs) == 1:  # one job alone has no number that its executor could fill in
+                update["reads"] = {
+                    port: Key(key=f"{key.key}/0") if key.each else key for port, key in step.reads.items()
+                }
         kept.append(step.model_copy(update=update))
     return kept
 

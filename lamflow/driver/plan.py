@@ -145,7 +145,9 @@ def _stage(
     rows: dict[str, PlannedStep] = {}
     for step in graph.steps:
         label, jobs = step.name.rstrip("0123456789"), _most_jobs(step)
-        seconds = measured.get(step.name, guesses[step.resources] * -(-step.work // min(jobs, step.at_once or jobs)))
+        seconds = measured.get(
+            step.name, guesses.get(step.resources, SMALL_SECONDS) * -(-step.work // min(jobs, step.at_once or jobs))
+        )
         before = rows.get(label, PlannedStep(label, 0, 0, 0.0))
         rows[label] = PlannedStep(label, before.tasks + step.work, before.pods + jobs, before.seconds + seconds)
     return PlannedStage(name, list(rows.values()), bool(measured))
