@@ -151,7 +151,9 @@ def test_what_a_kind_forgets_is_said(environment: Path, tmp_path: Path) -> None:
 def test_what_a_step_forgets_is_said() -> None:
     with pytest.raises(TypeError, match=r"step merge: lamflow.ops.merge:merge needs \['input', 'iteration'\]"):
         add("merge", merge, writes={name: name for name in merge.artifacts})
-    with pytest.raises(TypeError, match=r"step merge: lamflow.ops.merge:merge needs \['train', 'heldout'"):
+    with pytest.raises(
+        TypeError, match=r"step merge: lamflow.ops.merge:merge needs \['heldout', 'known', 'merged', 'train'\]"
+    ):
         add("merge", merge, writes={"train": "x"}, input=Key(key="input"), iteration=1)
     ports = {"input": Key(key="input"), "iteration": 1, "reads_nothing": Key(key="y")}
     with pytest.raises(ValidationError, match="reads_nothing"):

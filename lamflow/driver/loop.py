@@ -113,7 +113,7 @@ def _rounds(study: DataStudy, directory: RunDirectory, executor: Executor, liste
     listener.resumes(directory.iterations())
     while True:
         finished = directory.iterations()
-        graph = _next_graph(kind, study, directory, executor)
+        graph = _next_graph(kind, study, directory, executor, finished)
         if graph is None:
             return finished[-1]
         listener.begins(graph)
@@ -133,29 +133,30 @@ def _require_models(last: Iteration) -> None:
         raise EngineError("\n  ".join(["no model is trained:", *last.failed_models]))
 
 
-def _next_graph(kind: Kind, study: DataStudy, directory: RunDirectory, executor: Executor) -> Graph | None:
+def _next_graph(
+    kind: Kind, study: DataStudy, directory: RunDirectory, executor: Executor, finished: list[Iteration]
+) -> Graph | None:
     """The next round's graph: as it was begun, or new; None when the run has ended."""
-    number = len(directory.iterations())
+    number = len(finished)
     if directory.has_graph(number):
-        _write_history(directory)
+        _write_history(directory, finished)
         return directory.graph(number)
-    graph: Graph | None = kind.next_graph(study, run_state(directory, executor))
+    graph: Graph | None = kind.next_graph(study, run_state(directory, executor, finished))
     if graph is None:
         return None
     queued = _take_queue(directory, number) if number else []
     executor.persist(queued)
     if queued:
-        graph = kind.next_graph(study, run_state(directory, executor))
+        graph = kind.next_graph(study, run_state(directory, executor, finished))
         assert graph is not None  # noqa: S101  it was there before the queue was taken
-    history, file = _write_history(directory), directory.round(number) / GRAPH
+    history, file = _write_history(directory, finished), directory.round(number) / GRAPH
     graph.save(file)
     executor.persist([history, file])
     return graph
 
 
-def run_state(directory: RunDirectory, executor: Executor) -> RunState:
+def run_state(directory: RunDirectory, executor: Executor, finished: list[Iteration]) -> RunState:
     """What the next round depends on, read from the run's folder."""
-    finished = directory.iterations()
     start, coming = directory.round(0), directory.round(len(finished))
     return RunState(
         capacity=executor.capacity,
@@ -177,9 +178,8 @@ def _take_queue(directory: RunDirectory, number: int) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _write_history(directory: RunDirectory) -> Path:
+def _write_history(directory: RunDirectory, finished: list[Iteration]) -> Path:
     """What the next round's decision looks at."""
-    finished = directory.iterations()
     file = directory.round(len(finished)) / "history" / "history.json"
     History(iterations=finished).save(file)
     return file
@@ -219,7 +219,7 @@ def _accept(study: DataStudy, directory: RunDirectory, executor: Executor, redo:
         executor.reset(study, unfinished)
     if changed - FREE_SECTIONS and finished and finished[-1].ended is not None:
         if kind.open_ended and number <= kind.most_rounds(study):
-            executor.persist([_write_history(directory)])  # its folder says that the run goes on
+            executor.persist([_write_history(directory, finished)])  # its folder says that the run goes on
         elif not kind.open_ended:
             executor.reset(study, directory.graph(finished[-1].number))
     if changed:

@@ -153,17 +153,17 @@ def _stage(
     return PlannedStage(name, list(rows.values()), bool(measured))
 
 
-def _atoms(task: PlannedSimulation, structures: Mapping[str, Sequence[Frame]]) -> int:
+def _atoms(simulation: PlannedSimulation, structures: Mapping[str, Sequence[Frame]]) -> int:
     """Atoms of a simulation's or a search's frames, at most."""
-    if isinstance(task.settings, SearcherSettings):
-        return task.settings.natoms
-    return structures[task.structure][0].natoms
+    if isinstance(simulation.settings, SearcherSettings):
+        return simulation.settings.natoms
+    return structures[simulation.structure][0].natoms
 
 
-def _units(task: PlannedSimulation) -> int:
+def _units(simulation: PlannedSimulation) -> int:
     """Units of work that jobs share: the relaxations of a search that is split, anything else whole."""
-    if task.split and isinstance(task.settings, SearcherSettings):
-        return task.settings.population * task.settings.generations
+    if simulation.split and isinstance(simulation.settings, SearcherSettings):
+        return simulation.settings.population * simulation.settings.generations
     return 1
 
 
@@ -175,20 +175,10 @@ def _guesses(study: DataStudy, index: int, structures: Mapping[str, Sequence[Fra
     atoms = max((frames[0].natoms for frames in structures.values()), default=1)
     if isinstance(study, Config):
         sizes = {name: len(frames) for name, frames in structures.items()}
-        tasks = plan_simulations(study.stages[index], sizes, 1, study.seed)
-        sizes_of_tasks = [
-            task.settings.natoms
-            if isinstance(task.settings, SearcherSettings)
-            else structures[task.structure][0].natoms
-            for task in tasks
-        ]
-        atoms = max(sizes_of_tasks, default=1)
-        units = sum(
-            task.settings.population * task.settings.generations
-            if task.split and isinstance(task.settings, SearcherSettings) else 1
-            for task in tasks
-        )  # fmt: skip
-        guesses["explore"] = sum(task.settings.seconds(atoms) for task in tasks) / max(1, units)
+        simulations = plan_simulations(study.stages[index], sizes, 1, study.seed)
+        atoms = max((_atoms(simulation, structures) for simulation in simulations), default=1)
+        units = sum(_units(simulation) for simulation in simulations)
+        guesses["explore"] = sum(simulation.settings.seconds(atoms) for simulation in simulations) / max(1, units)
     labelers = [part.label for part in study.parts if part.label is not None]
     guesses["label"] = max((settings.seconds(atoms) for settings in labelers), default=1.0)
     return guesses
