@@ -46,7 +46,7 @@ def as_evaluation(study: DataStudy, model: Path | None = None, head: str | None 
     else:
         kept |= {"start": parts[0].start, "heldout": parts[0].heldout}
     evaluation = EvaluationStudy.model_construct(workflow="evaluation", evaluate=settings, **kept)
-    if not any(part.start.data or part.heldout.data or part.start.label or part.heldout.label for part in parts):
+    if all(part.start.is_empty and part.heldout.is_empty for part in parts):
         raise InputError(
             "there are no labeled data to judge on: give start.data or heldout.data; structure sets "
             "are labeled for this by engines like deepmd, ase and emt only"

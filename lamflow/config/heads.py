@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints
 
 from lamflow.config.engines import LabelerSettings
 from lamflow.config.installed import ChosenByEngine
@@ -32,11 +32,10 @@ class Start(Section):
     label: list[Name] = Field(default_factory=list)
     """Structure sets that are labeled before the first iteration."""
 
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if not self.data and not self.label:
-            raise ValueError("empty: give labeled data (data:) or structure sets to label first (label:)")
-        return self
+    @property
+    def is_empty(self) -> bool:
+        """Whether no data are named at all."""
+        return not (self.data or self.label)
 
 
 class Heldout(Section):
@@ -51,11 +50,10 @@ class Heldout(Section):
     fraction: float = Field(0.0, ge=0, le=0.9)
     """Fraction of the start data that is held out: whole files, and single start structures, so that nothing leaks."""
 
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if not (self.data or self.label or self.fraction):
-            raise ValueError("empty: give data, label or fraction; models are judged on it before they explore")
-        return self
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held out at all."""
+        return not (self.data or self.label or self.fraction)
 
 
 def _not_random(name: str) -> str:
@@ -70,8 +68,8 @@ class Head(Section):
     name: Annotated[HeadName, AfterValidator(_not_random)]
     """Called like a head of the pre-trained model, and without `pretrained_head`, it replays that head: its
     data keep the model from forgetting what it knew."""
-    start: Start
-    heldout: Heldout
+    start: Start = Start()
+    heldout: Heldout = Heldout()
     pretrained_head: str | None = None
     """Head of the pre-trained model that this one starts from, or `RANDOM`."""
     weight: float = Field(1.0, gt=0)

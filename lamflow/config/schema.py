@@ -116,11 +116,9 @@ class DataStudy(Study):
         """The heads; a study without any has one part, whose name is empty."""
         if self.heads:
             return self.heads
-        start = self.start or Start.model_construct(data=[], label=[], format=None)
-        heldout = self.heldout or Heldout.model_construct(data=[], label=[], format=None, fraction=0.0)
         own: dict[str, Any] = {
-            "start": start,
-            "heldout": heldout,
+            "start": self.start or Start(),
+            "heldout": self.heldout or Heldout(),
             "label": self.label,
             "pretrained_head": None,
             "weight": 1.0,
@@ -200,10 +198,6 @@ class DataStudy(Study):
             both = [key for key in ("start", "heldout", "label") if getattr(self, key) is not None]
             if both:
                 raise ValueError(f"{both[0]}: with heads this belongs into a head")
-        else:
-            for key in ("start", "heldout"):
-                if getattr(self, key) is None:
-                    raise ValueError(f"{key}: this key is required")
 
     def _used_structures(self) -> Iterator[tuple[str, str]]:
         """Where a structure set is named, and its name."""
@@ -260,6 +254,14 @@ class TrainingStudy(DataStudy):
         super()._heads_fit()
         if self.heads and not self.train.multitask:
             raise ValueError(f"heads: engine {self.train.engine!r} trains one head only")
+        for part in self.parts:
+            where = f"heads.{part.name}." if part.name else ""
+            if part.start.is_empty:
+                raise ValueError(f"{where}start: give labeled data (data:) or structure sets to label first (label:)")
+            if part.heldout.is_empty:
+                raise ValueError(
+                    f"{where}heldout: give data, label or fraction; models are judged on it before they explore"
+                )
 
 
 class EvaluationStudy(DataStudy):
@@ -281,7 +283,8 @@ class EvaluationStudy(DataStudy):
         return self.evaluate.for_heads(names) if names else self.evaluate
 
     def _heads_fit(self) -> None:
-        if not self.heads and self.start is None and self.heldout is None:
+        super()._heads_fit()
+        if all(part.start.is_empty and part.heldout.is_empty for part in self.parts):
             raise ValueError("heldout: give the labeled data to judge on, as heldout or start")
 
 

@@ -50,7 +50,7 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("every: 4", "every: 400", "every (400) is more than steps (40): no frame would be kept"),
         ("name: tiny", "name: Tiny Run", "name"),
         ("formula: Cu", "formula: CuAu", "formula 'CuAu' does not fit fcc"),
-        ("heldout: {fraction: 0.2}", "heldout: {}", "heldout: empty: give data, label or fraction"),
+        ("heldout: {fraction: 0.2}", "heldout: {}", "heldout: give data, label or fraction"),
         ("temperatures: [300, 900], ", "", "temperatures are needed by method langevin"),
         ("label: [rattled]", "data: [nowhere.extxyz]", "no such file"),
         ("elements: [Cu]", "elements: [Cu, Fe]", "emt cannot treat Fe"),
