@@ -199,7 +199,7 @@ def correctness(models: Path, work: Path, steps: int) -> list[dict[str, Cell]]:
     starts, results = cells(8, 5, 3.75), {}
     for engine in ("lammps", "batched"):
         runs = explored(engine, starts, committee, work, steps, LIQUID, "nvt")
-        late = [run.part(np.arange(len(run) // 3, len(run))) for run in runs]
+        late = [run.subset(np.arange(len(run) // 3, len(run))) for run in runs]
         results[engine] = (
             np.array([distribution(run, edges) for run in late]), np.array([temperatures(run).mean() for run in late]),
         )  # fmt: skip

@@ -86,7 +86,7 @@ def explore_pods(config: Config, folder: Path, trajectories: int, pods: int, roo
             good = np.flatnonzero(filters.refused(whole, filters.Limits()) == 0)
             deviation = np.loadtxt(folder / f"{number:04d}.devi")[good, 4]
             forces, error = np.zeros((len(good), len(whole.numbers), 3)), np.full(len(good), np.nan)
-            visited.append(ScoredFrames(number, whole.part(good), forces, deviation, error))
+            visited.append(ScoredFrames(number, whole.subset(good), forces, deviation, error))
             tasks.append(
                 SimulationResult(
                     number=number,

@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lamflow.config.learning import Config as Config
     from lamflow.config.read import load as load
     from lamflow.config.read import parse as parse
     from lamflow.config.read import stored as stored
-    from lamflow.config.schema import Config as Config
 
-_WHERE = {"Config": "schema", "load": "read", "parse": "read", "stored": "read"}
+_WHERE = {"Config": "learning", "load": "read", "parse": "read", "stored": "read"}
 
 
 def __getattr__(name: str) -> Any:

@@ -39,7 +39,7 @@ def as_evaluation(study: DataStudy, model: Path | None = None, head: str | None 
     settings = study.train.evaluator_settings(source.model_copy(update={"head": head}))
     if settings is None:
         raise InputError(f"engine {study.train.engine!r} has no models that can be judged by themselves")
-    parts = [_judged_data(part) for part in study.parts]
+    parts = [_judged_data(part) for part in study.all_heads]
     kept = {name: getattr(study, name) for name in DataStudy.model_fields if name != "workflow"}
     if study.heads:
         kept["heads"] = parts

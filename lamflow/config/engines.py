@@ -5,16 +5,38 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
+from lamflow.config.labeled import LabeledHead
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.section import Section
 from lamflow.units import Bar, ElectronKelvin, EvPerAngstrom, Fraction, Kelvin, Length, Picosecond, Timestep
 
-if TYPE_CHECKING:
-    from lamflow.config.schema import DataStudy
+
+class ExaminedStudy(Protocol):
+    """What engines see of the study that they are a part of."""
+
+    @property
+    def elements(self) -> list[str]:
+        """The models' type map."""
+
+    @property
+    def heads(self) -> Sequence[LabeledHead]:
+        """The heads; none in a study without any."""
+
+    @property
+    def all_heads(self) -> Sequence[LabeledHead]:
+        """The heads; one whose name is empty in a study without any."""
+
+    @property
+    def engines(self) -> Sequence[EngineSettings]:
+        """Settings of every engine beside those that label."""
+
+    @property
+    def has_committee(self) -> bool:
+        """The disagreement of several models decides what is labeled."""
 
 
 class EngineSettings(Section):
@@ -48,17 +70,17 @@ class EngineSettings(Section):
         """Chemical symbols that the engine can treat with these settings; None for all."""
         return None
 
-    def pinned(self, config: DataStudy) -> Self:
+    def pinned(self, study: ExaminedStudy) -> Self:
         """These settings with what must stay the same during a run written down; asked once, when it is prepared."""
-        del config
+        del study
         return self
 
-    def examine(self, config: DataStudy) -> list[str]:
+    def examine(self, study: ExaminedStudy) -> list[str]:
         """Warnings about the model files that these settings name, once they are opened.
 
-        Raises ValueError for what can never work with `config`. Does nothing where the code to open them is missing.
+        Raises ValueError for what can never work with `study`. Does nothing where the code to open them is missing.
         """
-        del config
+        del study
         return []
 
 

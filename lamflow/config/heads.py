@@ -1,78 +1,16 @@
-"""What models are trained on: start data, held-out data, and the heads of multi-task training."""
+"""The heads of multi-task training: data, and the engine that labels them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator, Field, StringConstraints
+from typing import Annotated
 
 from lamflow.config.engines import LabelerSettings
 from lamflow.config.installed import ChosenByEngine
-from lamflow.config.pretrained import RANDOM
-from lamflow.config.references import InputData
-from lamflow.config.section import Name, Section
-
-HeadName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$")]
-"""Letters, digits, '-' and '_', at most 60: heads of public models are called like `Domains_Alloy`."""
+from lamflow.config.labeled import LabeledHead
 
 
-LabelName = Literal["energy", "forces", "virial", "stress"]
-
-
-class Start(Section):
-    """The labeled data that the first models are trained on."""
-
-    data: InputData = Field(default_factory=list)
-    """Labeled data that exist: deepmd/npy folders, extxyz, OUTCAR, ASE databases, any format of dpdata;
-    `{run: runs/first, data: train}` takes those of another run."""
-    format: str | None = None
-    """dpdata's or ASE's name of the format, for files whose name does not tell."""
-    keys: dict[LabelName, str] = Field(default_factory=dict)
-    """Names under which extended XYZ files and ASE databases have their labels, e.g. `{energy: REF_energy}`."""
-    label: list[Name] = Field(default_factory=list)
-    """Structure sets that are labeled before the first iteration."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no data are named at all."""
-        return not (self.data or self.label)
-
-
-class Heldout(Section):
-    """Labeled data that are never trained on. Every model is judged on them before it may explore."""
-
-    data: InputData = Field(default_factory=list)
-    """Labeled data that exist, as in `start`."""
-    format: str | None = None
-    keys: dict[LabelName, str] = Field(default_factory=dict)
-    label: list[Name] = Field(default_factory=list)
-    """Structure sets that are labeled for this purpose before the first iteration."""
-    fraction: float = Field(0.0, ge=0, le=0.9)
-    """Fraction of the start data that is held out: whole files, and single start structures, so that nothing leaks."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is held out at all."""
-        return not (self.data or self.label or self.fraction)
-
-
-def _not_random(name: str) -> str:
-    if name == RANDOM:
-        raise ValueError(f"{RANDOM} means a new head; give the head a name of its own")
-    return name
-
-
-class Head(Section):
+class Head(LabeledHead):
     """One head of multi-task training, on the shared descriptor, for data of one level of theory."""
 
-    name: Annotated[HeadName, AfterValidator(_not_random)]
-    """Called like a head of the pre-trained model, and without `pretrained_head`, it replays that head: its
-    data keep the model from forgetting what it knew."""
-    start: Start = Start()
-    heldout: Heldout = Heldout()
-    pretrained_head: str | None = None
-    """Head of the pre-trained model that this one starts from, or `RANDOM`."""
-    weight: float = Field(1.0, gt=0)
-    """How often training draws from the data of this head, relative to the others."""
     label: Annotated[LabelerSettings, ChosenByEngine("label")] | None = None
     """The engine that labels this head's frames; without one it is trained on what it has and never explored."""

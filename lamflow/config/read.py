@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.kinds import DEFAULT, kind_named
-from lamflow.config.schema import Config, Study
+from lamflow.config.learning import Config
+from lamflow.config.schema import Study
 from lamflow.config.section import Section
 from lamflow.errors import InputError, StateError
 from lamflow.units import Unit

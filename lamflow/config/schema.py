@@ -1,4 +1,4 @@
-"""The grammar: one YAML file is one `Config`."""
+"""The grammar: what every study says, and what those do that train or judge models on given data."""
 
 from __future__ import annotations
 
@@ -7,52 +7,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lamflow.config.engines import (
-    DynamicsSettings,
-    EngineSettings,
-    ExplorerSettings,
-    LabelerSettings,
-    SearcherSettings,
-    TrainerSettings,
-    WalkerSettings,
-    missing_ability,
-)
-from lamflow.config.heads import Head, Heldout, Start
-from lamflow.config.installed import ChosenByEngine, engine_named
+from lamflow.config.engines import EngineSettings, LabelerSettings, TrainerSettings
+from lamflow.config.heads import Head
+from lamflow.config.installed import ChosenByEngine
+from lamflow.config.labeled import Heldout, Start
 from lamflow.config.pods import Cluster, Pods
 from lamflow.config.section import Element, Name, Section
-from lamflow.config.select import AdaptiveWindow, Filters, Select
+from lamflow.config.select import Filters
 from lamflow.config.structures import StructureSet
-from lamflow.units import EvPerAngstrom, EvPerAtom, Fraction
-
-
-class Stage(Section):
-    """One step of the exploration. The next stage begins when this one has converged."""
-
-    name: Name
-    explore: list[Annotated[ExplorerSettings, ChosenByEngine("explore", "search")]] = Field(min_length=1)
-    max_iterations: int | None = Field(None, ge=1)
-    """Go on to the next stage after so many iterations, converged or not."""
-
-
-class Converge(Section):
-    """When a stage is done. Decided before labels are paid for; all conditions that are given must hold."""
-
-    accurate: Fraction = 0.95
-    """Fraction of the explored frames whose deviation is below the window."""
-    heldout_force_rmse: EvPerAngstrom | None = None
-    """Mean of the models' force RMSE on the held-out data must be at most this before the last stage, and the run, is
-    done."""
-    trajectory_force_rmse: EvPerAngstrom | None = None
-    """Force RMSE against the teacher on the frames that the models explored themselves must be at most this; needs
-    `select.score: teacher`."""
-    hull_shift: EvPerAtom | None = None
-    """For structure searches: since the iteration before the convex hull must have changed by at most this."""
-    ground_state_error: EvPerAtom | None = None
-    """For structure searches: by their labels, the ground states that the models found an iteration ago must lie at
-    most this far above the hull of all labeled structures."""
-    plateau: int | None = Field(None, ge=2)
-    """Also done when the held-out force RMSE has not improved by 2 % over this many iterations."""
+from lamflow.units import Fraction
 
 
 class LabelBudget(Section):
@@ -62,16 +25,6 @@ class LabelBudget(Section):
     """Most labels of the run together, those before the first training included."""
     failed_labels: Fraction = 0.2
     """Stop when more than this fraction of a round's labels failed; below it they are counted and left out."""
-
-
-class Budget(LabelBudget):
-    """Where a run ends even if it has not converged."""
-
-    iterations: int = Field(10, ge=1)
-    """The last iteration trains and explores and labels nothing, so every label paid for is trained on."""
-    forgetting: float | None = Field(None, ge=1)
-    """Stop when the held-out force RMSE of a head that replays a head of the pre-trained model has grown to more than
-    so many times what it was before fine-tuning."""
 
 
 class Study(Section):
@@ -112,8 +65,8 @@ class DataStudy(Study):
         return Filters()
 
     @property
-    def parts(self) -> Sequence[Head]:
-        """The heads; a study without any has one part, whose name is empty."""
+    def all_heads(self) -> Sequence[Head]:
+        """The heads; a study without any has one whose name is empty."""
         if self.heads:
             return self.heads
         own: dict[str, Any] = {
@@ -125,23 +78,23 @@ class DataStudy(Study):
         }
         return [Head.model_construct(name="", **own)]
 
-    def part(self, name: str) -> Head:
-        """The part called `name`."""
-        return next(part for part in self.parts if part.name == name)
+    def head(self, name: str) -> Head:
+        """The head called `name`."""
+        return next(head for head in self.all_heads if head.name == name)
 
     def labeler(self, head: str = "") -> LabelerSettings:
         """The engine that labels the frames of a head. Raises ValueError for one that has none."""
-        found = self.part(head).label
-        if found is None:
+        labeler = self.head(head).label
+        if labeler is None:
             raise ValueError(f"label: there is no label engine for {f'head {head}' if head else 'this run'}")
-        return found
+        return labeler
 
     @property
     def labeled_first(self) -> dict[tuple[str, Literal["train", "heldout"]], list[str]]:
         """Structure sets that are labeled before the first iteration, by the head and what they are for."""
         wanted: dict[tuple[str, Literal["train", "heldout"]], list[str]] = {}
-        for part in self.parts:
-            wanted[part.name, "train"], wanted[part.name, "heldout"] = part.start.label, part.heldout.label
+        for head in self.all_heads:
+            wanted[head.name, "train"], wanted[head.name, "heldout"] = head.start.label, head.heldout.label
         return {key: names for key, names in wanted.items() if names}
 
     @property
@@ -172,8 +125,8 @@ class DataStudy(Study):
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         for what, named in (("structures", self.structures), ("heads", self.heads)):
-            _unique(what, [item.name for item in named])
-        _unique("elements", self.elements)
+            check_unique(what, [item.name for item in named])
+        check_unique("elements", self.elements)
         return self
 
     @model_validator(mode="after")
@@ -183,8 +136,8 @@ class DataStudy(Study):
         for where, name in self._used_structures():
             if name not in known:
                 raise ValueError(f"{where}: there is no structure set {name!r}; defined are {sorted(known)}")
-        for part in self.parts:
-            self._labeler_fits(part)
+        for head in self.all_heads:
+            self._labeler_fits(head)
         for structures in self.structures:
             built = structures.crystal.elements if structures.crystal and not structures.composition else []
             for element in (*structures.composition, *structures.interstitials, *built):
@@ -201,32 +154,32 @@ class DataStudy(Study):
 
     def _used_structures(self) -> Iterator[tuple[str, str]]:
         """Where a structure set is named, and its name."""
-        for part in self.parts:
-            where = f"heads.{part.name}." if part.name else ""
-            yield from ((f"{where}start.label", name) for name in part.start.label)
-            yield from ((f"{where}heldout.label", name) for name in part.heldout.label)
+        for head in self.all_heads:
+            where = f"heads.{head.name}." if head.name else ""
+            yield from ((f"{where}start.label", name) for name in head.start.label)
+            yield from ((f"{where}heldout.label", name) for name in head.heldout.label)
 
-    def _labeler_fits(self, part: Head) -> None:
-        where = f"heads.{part.name}: " if part.name else ""
-        if part.label is None:
-            if part.start.label or part.heldout.label:
+    def _labeler_fits(self, head: Head) -> None:
+        where = f"heads.{head.name}: " if head.name else ""
+        if head.label is None:
+            if head.start.label or head.heldout.label:
                 raise ValueError(
                     f"{where or 'label: '}structures are to be labeled, and no engine does; give a label section"
                 )
             return
-        known = part.label.known_elements()
+        known = head.label.known_elements()
         if known is not None and set(self.elements) - known and not self.heads:
             unknown, listed = ", ".join(sorted(set(self.elements) - known)), ", ".join(sorted(known))
-            raise ValueError(f"label: {part.label.engine} cannot treat {unknown}; as set up here it knows {listed}")
-        if not part.label.uses_electronic_temperature:
-            self._electrons_are_cold(part, where)
+            raise ValueError(f"label: {head.label.engine} cannot treat {unknown}; as set up here it knows {listed}")
+        if not head.label.uses_electronic_temperature:
+            self._electrons_are_cold(head, where)
 
-    def _electrons_are_cold(self, part: Head, where: str) -> None:
-        """No frame that is labeled for `part` has an electronic temperature, as far as the file tells."""
+    def _electrons_are_cold(self, head: Head, where: str) -> None:
+        """No frame that is labeled for `head` has an electronic temperature, as far as the file tells."""
         for structures in self.structures:
-            first = structures.name in (*part.start.label, *part.heldout.label)
+            first = structures.name in (*head.start.label, *head.heldout.label)
             if first and structures.electronic_temperature is not None:
-                raise ValueError(f"{_cold(part, where)}, and structures.{structures.name} has one")
+                raise ValueError(f"{no_electronic_temperature(head, where)}, and structures.{structures.name} has one")
 
 
 class TrainingStudy(DataStudy):
@@ -278,8 +231,8 @@ class EvaluationStudy(DataStudy):
 
     def evaluator(self, name: str) -> EngineSettings | None:
         """Settings that judge the data of a head; None where the model has no head for it."""
-        part = self.part(name)
-        names = [name, *filter(None, [part.pretrained_head])] if name else []
+        head = self.head(name)
+        names = [name, *filter(None, [head.pretrained_head])] if name else []
         return self.evaluate.for_heads(names) if names else self.evaluate
 
     def _heads_fit(self) -> None:
@@ -288,152 +241,13 @@ class EvaluationStudy(DataStudy):
             raise ValueError("heldout: give the labeled data to judge on, as heldout or start")
 
 
-class Config(TrainingStudy):
-    """A whole run of concurrent learning."""
-
-    workflow: str = "learning"
-    stages: list[Stage] = Field(min_length=1)
-    select: Select = Select()
-    converge: Converge = Converge()
-    budget: Budget = Budget()
-
-    @property
-    def filters(self) -> Filters:
-        """See DataStudy."""
-        return self.select.filters
-
-    def explored(self, group: ExplorerSettings) -> str:
-        """The head that explores in a group, and whose data get the labels; empty in a study without heads."""
-        return group.head or next((part.name for part in self.parts if part.label is not None), "")
-
-    @property
-    def explored_heads(self) -> list[str]:
-        """The heads that any stage explores, in the order of the file."""
-        names = {self.explored(group) for stage in self.stages for group in stage.explore}
-        return [part.name for part in self.parts if part.name in names]
-
-    @property
-    def engines(self) -> list[EngineSettings]:
-        """See DataStudy."""
-        return [self.train, *(group for stage in self.stages for group in stage.explore)]
-
-    def explored_structures(self, head: str) -> list[str]:
-        """See DataStudy."""
-        groups = [group for stage in self.stages for group in stage.explore if self.explored(group) == head]
-        return [name for group in groups if isinstance(group, WalkerSettings) for name in group.structures]
-
-    @property
-    def has_committee(self) -> bool:
-        """See DataStudy."""
-        return self.select.score == "committee"
-
-    @property
-    def measures_speed(self) -> bool:
-        """See TrainingStudy."""
-        return self.select.score == "teacher" or self.train.n_models > self.train.models
-
-    @model_validator(mode="after")
-    def _learning_fits(self) -> Self:
-        _unique("stages", [stage.name for stage in self.stages])
-        if self.converge.trajectory_force_rmse is not None and self.select.score != "teacher":
-            raise ValueError(
-                "converge.trajectory_force_rmse: only a teacher knows this error; set select.score: teacher"
-            )
-        self._searches_fit()
-        self._abilities_fit()
-        self._ramps_fit()
-        for stage in self.stages if not self.train.uses_electronic_temperature else ():
-            if any(isinstance(group, DynamicsSettings) and group.electronic_temperatures for group in stage.explore):
-                raise ValueError(
-                    f"stages.{stage.name}: electronic_temperatures mean nothing to models that do not learn one; see "
-                    "train.electronic_temperature"
-                )
-        if self.budget.forgetting is not None and not any(head.pretrained_head is None for head in self.heads):
-            raise ValueError(
-                "budget.forgetting: there are no replay data: no head goes on as one of the pre-trained model; "
-                "add one that is called like it, without `pretrained_head`"
-            )
-        if self.has_committee and self.train.n_models < 2:
-            raise ValueError(
-                "train.models: a committee needs two models at least; one is enough with select.score: teacher"
-            )
-        return self
-
-    def _searches_fit(self) -> None:
-        """Searches stay within the elements, and convergence of a hull needs one."""
-        made = [(f"structures.{each.name}.generate", each.generate) for each in self.structures if each.generate]
-        made += [(f"stages.{stage.name}.explore", group) for stage in self.stages for group in stage.explore]
-        searches = [(where, group) for where, group in made if isinstance(group, SearcherSettings)]
-        for where, group in searches:
-            foreign = sorted(set(group.elements) - set(self.elements))
-            if foreign:
-                raise ValueError(f"{where}: {foreign[0]} is not in elements {self.elements}")
-        for key in ("hull_shift", "ground_state_error"):
-            if getattr(self.converge, key) is not None and not any(where.startswith("stages") for where, _ in searches):
-                raise ValueError(f"converge.{key}: no stage searches structures, so there is no convex hull")
-
-    def _heads_fit(self) -> None:
-        super()._heads_fit()
-        names = [part.name for part in self.parts]
-        for stage in self.stages:
-            for group in stage.explore:
-                where = f"stages.{stage.name}.explore"
-                if group.head and group.head not in names:
-                    raise ValueError(f"{where}: there is no head {group.head!r}; defined are {names}")
-                if self.part(self.explored(group) or names[0]).label is None:
-                    raise ValueError(f"label: {where} finds frames that no engine labels; give a label section")
-
-    def _used_structures(self) -> Iterator[tuple[str, str]]:
-        yield from super()._used_structures()
-        for stage in self.stages:
-            for group in stage.explore:
-                names = (
-                    [*group.structures, *filter(None, [group.final_structures])]
-                    if isinstance(group, WalkerSettings)
-                    else []
-                )
-                yield from ((f"stages.{stage.name}.explore", name) for name in names)
-
-    def _labeler_fits(self, part: Head) -> None:
-        super()._labeler_fits(part)
-        explored = part.name in self.explored_heads and self.select.score == "teacher"
-        if part.label is not None and explored and "evaluate" not in engine_named(part.label.engine).roles:
-            raise ValueError(
-                f"select.score: {part.label.engine} labels frames one by one and cannot judge every explored frame; "
-                "a teacher is an engine like deepmd, ase or emt"
-            )
-
-    def _electrons_are_cold(self, part: Head, where: str) -> None:
-        super()._electrons_are_cold(part, where)
-        for stage in self.stages:
-            for group in stage.explore:
-                hot = isinstance(group, DynamicsSettings) and group.electronic_temperatures
-                if hot and part.name in self.explored_heads and self.explored(group) == part.name:
-                    raise ValueError(f"{_cold(part, where)}, and stages.{stage.name} explores at some")
-
-    def _abilities_fit(self) -> None:
-        """Explorers find in the models what they need."""
-        for stage in self.stages:
-            for group in stage.explore:
-                problem = missing_ability(self.train, group)
-                if problem:
-                    raise ValueError(f"stages.{stage.name}.explore: {problem}")
-
-    def _ramps_fit(self) -> None:
-        """Ramps advance by a fraction of accurate frames that means something."""
-        for stage in self.stages if isinstance(self.select.window, AdaptiveWindow) else ():
-            if any(isinstance(group, WalkerSettings) and group.ramp for group in stage.explore):
-                raise ValueError(
-                    f"stages.{stage.name}: ramp goes by the fraction of accurate frames, which means nothing with an "
-                    "adaptive window; set select.window.rule: fixed"
-                )
+def no_electronic_temperature(head: Head, where: str) -> str:
+    """What is said of a labeler whose frames would have an electronic temperature that it does not know."""
+    return f"{where}label: {head.label.engine if head.label else ''} knows no electronic temperature"
 
 
-def _cold(part: Head, where: str) -> str:
-    return f"{where}label: {part.label.engine if part.label else ''} knows no electronic temperature"
-
-
-def _unique(what: str, names: list[str]) -> None:
+def check_unique(what: str, names: list[str]) -> None:
+    """Raise ValueError for a name that appears twice."""
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"{what}: {', '.join(repeated)} appears more than once")

@@ -256,7 +256,7 @@ class Deviations:
     virial_max: Floats
     energy: Floats
 
-    def part(self, frames: Ints) -> Deviations:
+    def subset(self, frames: Ints) -> Deviations:
         """Those of the frames with these numbers."""
         return Deviations(**{item.name: getattr(self, item.name)[frames] for item in dataclasses.fields(self)})
 
@@ -301,13 +301,13 @@ class Trajectory:
     def __iter__(self) -> Iterator[Frame]:
         return (self.frame(index) for index in range(len(self)))
 
-    def part(self, frames: Ints) -> Trajectory:
+    def subset(self, frames: Ints) -> Trajectory:
         """The frames with these numbers, without the failure."""
         return Trajectory(
             self.numbers, self.positions[frames], self.cells[frames], self.steps[frames], self.pbc,
             velocities=None if self.velocities is None else self.velocities[frames],
             forces=None if self.forces is None else self.forces[frames],
-            deviations=None if self.deviations is None else self.deviations.part(frames),
+            deviations=None if self.deviations is None else self.deviations.subset(frames),
             fields={name: value[frames] for name, value in self.fields.items()},
         )  # fmt: skip
 
@@ -333,5 +333,5 @@ class Trajectory:
     @classmethod
     def nothing(cls, start: Frame, failure: str | None = None, log: str = "") -> Trajectory:
         """No frame: the run failed before it wrote one."""
-        none = cls.of([start], [0]).part(np.zeros(0, dtype=np.int64))
+        none = cls.of([start], [0]).subset(np.zeros(0, dtype=np.int64))
         return replace(none, failure=failure, log=log)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lamflow.config.engines import SearcherSettings
-from lamflow.config.schema import Config, DataStudy, TrainingStudy
+from lamflow.config.learning import Config
+from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.graph import Graph, Resources, Step
 from lamflow.data.results import Iteration
@@ -103,7 +104,7 @@ def planned_state(study: DataStudy, capacity: Capacity, structures: Mapping[str,
         capacity=capacity,
         structures={name: len(frames) for name, frames in structures.items()},
         batches=len(label_jobs(study, structures, capacity.slots("label", study.pods.label))),
-        given=any(part.start.data or part.heldout.data for part in study.parts),
+        given=any(part.start.data or part.heldout.data for part in study.all_heads),
     )
 
 
@@ -179,6 +180,6 @@ def _guesses(study: DataStudy, index: int, structures: Mapping[str, Sequence[Fra
         atoms = max((_atoms(simulation, structures) for simulation in simulations), default=1)
         units = sum(_units(simulation) for simulation in simulations)
         guesses["explore"] = sum(simulation.settings.seconds(atoms) for simulation in simulations) / max(1, units)
-    labelers = [part.label for part in study.parts if part.label is not None]
+    labelers = [part.label for part in study.all_heads if part.label is not None]
     guesses["label"] = max((settings.seconds(atoms) for settings in labelers), default=1.0)
     return guesses

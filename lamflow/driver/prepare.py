@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.config.engines import ExplorerSettings, LabelerSettings, WalkerSettings
-from lamflow.config.heads import Heldout, Start
 from lamflow.config.installed import engine_packages
+from lamflow.config.labeled import Heldout, Start
 from lamflow.config.references import files_of
 from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand, rebuilt
@@ -122,11 +122,11 @@ def fingerprint(config: DataStudy) -> str:
     plain = config.model_dump(mode="json", include={"name", "seed", "elements", "structures", "data_format"})
     files = [expand(file) for settings in config.structures for file in settings.files]
     files += [
-        expand(file) for part in config.parts for data in (part.start, part.heldout) for file in files_of(data.data)
+        expand(file) for part in config.all_heads for data in (part.start, part.heldout) for file in files_of(data.data)
     ]
     for section in plain["structures"]:
         section.pop("files", None)
-    for part in config.parts:
+    for part in config.all_heads:
         start, heldout = (
             data.model_dump(mode="json", exclude={"data"} if data.keys else {"data", "keys"})
             for data in (part.start, part.heldout)
@@ -209,7 +209,7 @@ def require_engines(config: DataStudy) -> None:
 
 def labelers(config: DataStudy) -> list[LabelerSettings]:
     """Every label engine of the run."""
-    return [part.label for part in config.parts if part.label is not None]
+    return [part.label for part in config.all_heads if part.label is not None]
 
 
 def examine(config: DataStudy) -> list[str]:
@@ -281,7 +281,7 @@ def _check_explored(config: DataStudy, structures: Mapping[str, list[Frame]]) ->
 
 def _check_labels(config: DataStudy, structures: Mapping[str, list[Frame]]) -> None:
     """Raise InputError when structures that are labeled or explored are none for their label engine."""
-    for part in config.parts:
+    for part in config.all_heads:
         labeler = _refusing(part.label) if part.label is not None else None
         if labeler is None:
             continue

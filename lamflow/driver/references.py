@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lamflow.config.heads import Heldout, Start
 from lamflow.config.kinds import kind_named
+from lamflow.config.labeled import Heldout, Start
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.references import RunData
 from lamflow.config.schema import DataStudy, TrainingStudy

@@ -13,7 +13,7 @@ import numpy as np
 from lamflow.config import stored
 from lamflow.config.engines import Relaxation
 from lamflow.config.installed import engines
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.data import Frame
 from lamflow.data.document import Result
 from lamflow.data.results import Explored, SimulationResult
@@ -101,7 +101,7 @@ def relax_folder(run: Path, folder: Path, engine: str, request: Request) -> Rela
             )
     number = _newest(directory, config)
     models = Committees(config, directory.round(number) / "models")
-    head = request.head or next(iter(config.explored_heads), config.parts[0].name)
+    head = request.head or next(iter(config.explored_heads), config.all_heads[0].name)
     pressure = request.pressure if request.pressure is not None else there.pressure or 0.0
     fmax = request.fmax or there.fmax or request.settings.fmax
     settings = request.settings.model_copy(update={"fmax": fmax})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lamflow.config.heads import Heldout, Start
+from lamflow.config.labeled import Heldout, Start
 from lamflow.config.references import files_of
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.config.section import expand
@@ -59,7 +59,7 @@ def start_items(study: DataStudy) -> dict[str, list[Item]]:
 def read_start(study: DataStudy) -> StartData:
     """Read every file of `start.data` and `heldout.data`. Raises InputError for what cannot be used."""
     data = StartData({"train": [], "heldout": []}, [])
-    for part in study.parts:
+    for part in study.all_heads:
         for role, section in (("train", part.start), ("heldout", part.heldout)):
             for file in files_of(section.data):
                 reading = read_source(
@@ -80,7 +80,7 @@ def check_start(study: DataStudy, data: StartData, structures: Mapping[str, Sequ
     structures  those that are labeled first, as far as they have been built
     """
     _check_shared(study, data, structures)
-    for part in study.parts:
+    for part in study.all_heads:
         items = [item for item in data.items["train"] if item.origin.head == part.name]
         groups = blocks(
             [item.origin.group for item in items], [item.origin.place for item in items], part.heldout.fraction
@@ -99,7 +99,7 @@ def _check_shared(study: DataStudy, data: StartData, structures: Mapping[str, Se
     shared = sum(item.key in held for item in data.items["train"])
     if shared:
         raise InputError(f"start.data and heldout.data share {shared} frames; held-out data must never be trained on")
-    for part in study.parts:
+    for part in study.all_heads:
         both = set(part.start.label) & set(part.heldout.label)
         if both:
             raise InputError(

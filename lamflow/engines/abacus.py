@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from pydantic import Field, JsonValue, model_validator
 
+from lamflow.config.engines import ExaminedStudy
 from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
@@ -23,9 +24,6 @@ from lamflow.engines.pseudopotentials import check_orbitals, check_pseudopotenti
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element, linked
 from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
-
-if TYPE_CHECKING:
-    from lamflow.config.schema import DataStudy
 
 FORBIDDEN = {
     "calculation": "labels are single points",
@@ -82,14 +80,14 @@ class Abacus(PeriodicSettings):
         check_by_element("input", {key.lower(): value for key, value in self.input.items()}, BY_ELEMENT)
         return self
 
-    def examine(self, config: DataStudy) -> list[str]:
+    def examine(self, study: ExaminedStudy) -> list[str]:
         """Whether pseudopotentials and orbitals are of the elements that they are given for."""
         try:
-            check_pseudopotentials(self.pseudopotentials, config.elements)
-            check_orbitals(self.orbitals, config.elements)
+            check_pseudopotentials(self.pseudopotentials, study.elements)
+            check_orbitals(self.orbitals, study.elements)
         except ValueError as error:
             raise InputError(f"label.{error}") from error
-        return super().examine(config)
+        return super().examine(study)
 
     def known_elements(self) -> set[str] | None:
         """Those with a pseudopotential."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from ase.calculators.calculator import BaseCalculator, Calculator, FileIOCalculator, all_changes
@@ -23,7 +23,7 @@ from ase.calculators.genericfileio import GenericFileIOCalculator
 from ase.units import fs
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
-from lamflow.config.engines import DynamicsSettings, LabelerSettings, one_atom
+from lamflow.config.engines import DynamicsSettings, ExaminedStudy, LabelerSettings, one_atom
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
 from lamflow.data.problems import stress_of, voigt
@@ -33,9 +33,6 @@ from lamflow.engines.example import Example
 from lamflow.engines.protocol import Evaluator, LabelFailure, Model, Simulation
 from lamflow.errors import EngineError, InputError
 from lamflow.units import BAR_IN_EV_PER_A3, EvPerAngstrom
-
-if TYPE_CHECKING:
-    from lamflow.config.schema import DataStudy
 
 EXPLODED = 200.0
 """eV/Å; a run in which an atom feels more than this is ended."""
@@ -99,9 +96,9 @@ class AseLabels(LabelerSettings):
         found = importlib.util.find_spec(package) is not None
         return None if found else f"{self.calculator}: the package {package!r} is not installed here"
 
-    def examine(self, config: DataStudy) -> list[str]:
+    def examine(self, study: ExaminedStudy) -> list[str]:
         """Whether there is such a calculator."""
-        del config
+        del study
         if self.missing() is None:
             try:
                 made = self.made()

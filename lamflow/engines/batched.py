@@ -212,7 +212,7 @@ class BatchedExplorer:
             for place, path in zip(mine, relaxed, strict=True):
                 last = len(path.steps) - 1
                 chosen = np.array(sorted({*range(0, last + 1, settings.every), last}), dtype=np.int64)
-                whole = path.steps.part(chosen)
+                whole = path.steps.subset(chosen)
                 paths[place] = replace(whole, failure=path.failure)
         return [paths[place] for place in range(len(simulations))]
 

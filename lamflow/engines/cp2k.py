@@ -6,11 +6,12 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from lamflow.config.engines import ExaminedStudy
 from lamflow.config.section import Element, InputFolder, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.frames import Floats
@@ -24,9 +25,6 @@ from lamflow.engines.program import ProgramLabeler, merged, on_path
 from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import InputError
 from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE, Rydberg
-
-if TYPE_CHECKING:
-    from lamflow.config.schema import DataStudy
 
 FORBIDDEN = {
     "ignore_convergence_failure": "an unconverged cycle is no label",
@@ -99,13 +97,18 @@ class Cp2k(PeriodicSettings):
         check_kinds(self.input)
         return self
 
-    def examine(self, config: DataStudy) -> list[str]:
+    def examine(self, study: ExaminedStudy) -> list[str]:
         """Whether the files of basis sets and potentials that are here have those of every element."""
         try:
-            check_data_files(self, config.elements)
+            self.check_data(study.elements)
         except ValueError as error:
             raise InputError(f"label.{error}") from error
-        return super().examine(config)
+        return super().examine(study)
+
+    def check_data(self, elements: list[str]) -> None:
+        """Raise ValueError when a file of basis sets or potentials lacks what these settings name."""
+        entries = {"basis": (self.basis, self.basis_file), "potentials": (self.potentials, self.potential_file)}
+        check_data_files(entries, self.files, elements)
 
     def known_elements(self) -> set[str] | None:
         """Those with a basis set and a potential."""

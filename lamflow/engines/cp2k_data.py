@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ase.data import atomic_numbers
 
 from lamflow.config.section import expand
-
-if TYPE_CHECKING:
-    from lamflow.engines.cp2k import Cp2k
 
 
 def check_kinds(sections: Mapping[str, Any]) -> None:
@@ -31,13 +28,16 @@ def check_kinds(sections: Mapping[str, Any]) -> None:
             raise ValueError(f"input.FORCE_EVAL.SUBSYS.KIND: atoms of the kind {name} would be of {element}")
 
 
-def check_data_files(settings: Cp2k, elements: Iterable[str]) -> None:
-    """Raise ValueError when a file that is on this machine has no entry of an element's name for that element."""
-    for key, names, file in (
-        ("basis", settings.basis, settings.basis_file),
-        ("potentials", settings.potentials, settings.potential_file),
-    ):
-        path = _path(settings, file)
+def check_data_files(
+    named: Mapping[str, tuple[Mapping[str, str], str]], files: Sequence[Path], elements: Iterable[str]
+) -> None:
+    """Raise ValueError when a file that is on this machine has no entry of an element's name for that element.
+
+    named  by the key of the settings: the name of the entry of each element, and the file that has them
+    files  the user's own
+    """
+    for key, (names, file) in named.items():
+        path = _path(files, file)
         entries = _entries(path) if path is not None else frozenset()
         for element in elements if entries else ():
             name = names.get(element)
@@ -48,9 +48,9 @@ def check_data_files(settings: Cp2k, elements: Iterable[str]) -> None:
             raise ValueError(f"{key}.{element}: {path} has no {name} of {element}{known}")
 
 
-def _path(settings: Cp2k, file: str) -> Path | None:
+def _path(files: Sequence[Path], file: str) -> Path | None:
     """Where CP2K would read a file of its own or of the user's, if that can be told here."""
-    for given in settings.files:
+    for given in files:
         if given.name == file:
             return expand(given) if expand(given).is_file() else None
     folders = [Path(os.environ["CP2K_DATA_DIR"])] if "CP2K_DATA_DIR" in os.environ else []

@@ -6,12 +6,13 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from ase.data import atomic_numbers
 from pydantic import Field, JsonValue, model_validator
 
+from lamflow.config.engines import ExaminedStudy
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.problems import virial_of
 from lamflow.engines import commands
@@ -22,9 +23,6 @@ from lamflow.engines.program import ProgramLabeler, on_path
 from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN, Electronvolt
-
-if TYPE_CHECKING:
-    from lamflow.config.schema import DataStudy
 
 ANSWER = "labels.json"
 FORBIDDEN = {
@@ -97,13 +95,13 @@ class Gpaw(PeriodicSettings):
                 )
         return self
 
-    def examine(self, config: DataStudy) -> list[str]:
+    def examine(self, study: ExaminedStudy) -> list[str]:
         """Whether setups are given for elements of the study."""
         setups = self.input.get("setups")
-        foreign = sorted(set(setups) - {"default", *config.elements}) if isinstance(setups, dict) else []
+        foreign = sorted(set(setups) - {"default", *study.elements}) if isinstance(setups, dict) else []
         if foreign:
-            raise InputError(f"label.input.setups: {foreign[0]} is not in elements {config.elements}")
-        return super().examine(config)
+            raise InputError(f"label.input.setups: {foreign[0]} is not in elements {study.elements}")
+        return super().examine(study)
 
     def seconds(self, natoms: int) -> float:
         """As one core takes."""

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from lamflow.config.engines import ExaminedStudy
 from lamflow.config.section import Element
 from lamflow.data import Frame
 from lamflow.data.frames import Floats
 from lamflow.engines.program import ProgramSettings
 from lamflow.errors import InputError
 from lamflow.units import BohrMagneton, PerAngstrom
-
-if TYPE_CHECKING:
-    from lamflow.config.schema import DataStudy
 
 
 def _shape(value: object) -> str:
@@ -54,11 +52,11 @@ class PeriodicSettings(ProgramSettings):
             raise ValueError("give kspacing or kpoints, not both")
         return self
 
-    def examine(self, config: DataStudy) -> list[str]:
+    def examine(self, study: ExaminedStudy) -> list[str]:
         """Whether moments are given for elements of the study."""
-        foreign = sorted(set(self.magnetic_moments) - set(config.elements))
+        foreign = sorted(set(self.magnetic_moments) - set(study.elements))
         if foreign:
-            raise InputError(f"label.magnetic_moments: {foreign[0]} is not in elements {config.elements}")
+            raise InputError(f"label.magnetic_moments: {foreign[0]} is not in elements {study.elements}")
         return []
 
     def mesh(self, frame: Frame) -> tuple[int, int, int] | None:

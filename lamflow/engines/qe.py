@@ -6,12 +6,13 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from ase.data import atomic_numbers
 from pydantic import Field, JsonValue, model_validator
 
+from lamflow.config.engines import ExaminedStudy
 from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
@@ -26,9 +27,6 @@ from lamflow.engines.qe_namelists import check_key
 from lamflow.engines.species import aligned, linked
 from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
-
-if TYPE_CHECKING:
-    from lamflow.config.schema import DataStudy
 
 FORBIDDEN = {
     "calculation": "labels are single points",
@@ -92,13 +90,13 @@ class QuantumEspresso(PeriodicSettings):
                 )
         return self
 
-    def examine(self, config: DataStudy) -> list[str]:
+    def examine(self, study: ExaminedStudy) -> list[str]:
         """Whether pseudopotentials are of the elements that they are given for."""
         try:
-            check_pseudopotentials(self.pseudopotentials, config.elements)
+            check_pseudopotentials(self.pseudopotentials, study.elements)
         except ValueError as error:
             raise InputError(f"label.{error}") from error
-        return super().examine(config)
+        return super().examine(study)
 
     def known_elements(self) -> set[str] | None:
         """Those with a pseudopotential."""

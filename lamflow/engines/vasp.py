@@ -7,11 +7,12 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, JsonValue, model_validator
 
+from lamflow.config.engines import ExaminedStudy
 from lamflow.config.section import Element, InputFile, MountedFolder, expand
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
@@ -26,9 +27,6 @@ from lamflow.engines.pseudopotentials import check_potcar
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element
 from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN
-
-if TYPE_CHECKING:
-    from lamflow.config.schema import DataStudy
 
 FIXED: dict[str, tuple[int, ...]] = {"NSW": (0,), "IBRION": (-1, 0, 1, 2, 3), "ISIF": (2, 3)}
 """Tags that must have one of these values, for a label is one single point with its stress. Without ionic steps these
@@ -123,23 +121,23 @@ class Vasp(PeriodicSettings):
             raise ValueError(f"there is no POTCAR for {element}: {path} is missing; see potcars and potcar_names")
         return path
 
-    def examine(self, config: DataStudy) -> list[str]:
+    def examine(self, study: ExaminedStudy) -> list[str]:
         """Whether every element has a potential. Where the folder is not on this machine only pods can tell."""
-        super().examine(config)
+        super().examine(study)
         try:
             folder = expand(Path(self.potcars))
             lacking = not folder.exists()
-            for element in [] if lacking else config.elements:
+            for element in [] if lacking else study.elements:
                 path = self.potcar(element)
                 check_potcar(path, path.read_text(errors="replace"), element)
         except ValueError as error:
             raise InputError(f"label.potcars: {error}") from error
         return [f"label.potcars: there is no folder {folder} here; label pods must have it"] if lacking else []
 
-    def pinned(self, config: DataStudy) -> Self:
+    def pinned(self, study: ExaminedStudy) -> Self:
         """With the hashes of the potentials, where they are on this machine."""
         try:
-            hashes = {element: file_hash(self.potcar(element)) for element in config.elements}
+            hashes = {element: file_hash(self.potcar(element)) for element in study.elements}
         except ValueError:
             return self
         return self.model_copy(update={"potcar_sha256": {**hashes, **self.potcar_sha256}})

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamflow.config.kinds import Kind, kind_named
-from lamflow.config.schema import Config, EvaluationStudy, Study, TrainingStudy
+from lamflow.config.learning import Config
+from lamflow.config.schema import EvaluationStudy, Study, TrainingStudy
 from lamflow.data.graph import Graph
 from lamflow.data.results import Evaluation, Iteration
 from lamflow.errors import StateError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.results import ModelResult
 from lamflow.engines import registry

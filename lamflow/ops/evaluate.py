@@ -85,7 +85,7 @@ def judge(context: Context, *, input: Path, train: Path, heldout: Path, predicti
     items = labeled_items(train, heldout)
     answers, seconds = _read(predictions, [item for _, item in items])
     judged: dict[str, _Head] = {}
-    for part in study.parts:
+    for part in study.all_heads:
         frames = [index for index, (_, item) in enumerate(items) if item.origin.head == part.name and index in answers]
         if frames:
             predicted = [(items[index][0], items[index][1], answers[index]) for index in frames]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from lamflow.config import stored
 from lamflow.config.engines import ExplorerSettings, SearcherSettings, WalkerSettings
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.data import Frame, Trajectory
 from lamflow.data.results import Explored, History, SimulationResult
 from lamflow.engines import registry

@@ -89,7 +89,7 @@ def _write(output: Path, study: DataStudy, train: list[Item], heldout: list[Item
     (output / "known").mkdir(parents=True)
     manifest.save(output / "known" / MANIFEST)
     held.save(output / "known" / f"heldout-{MANIFEST}")
-    for head in study.parts:
+    for head in study.all_heads:
         frames = [item.labeled.frame for item in train if item.origin.head == head.name]
         file = output / "known" / f"{head.name}{DESCRIPTORS}"
         np.save(file, descriptors(frames, study.elements), allow_pickle=False)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lamflow.config import stored
 from lamflow.config.engines import SearcherSettings
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.data import Relaxed
 from lamflow.data.packed import PackedFrames
 from lamflow.engines import registry

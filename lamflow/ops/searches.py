@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lamflow.config.engines import SearcherSettings
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.data import Frame, Labels, Relaxed
 from lamflow.data.explored import GENERATION, FoundFrames
 from lamflow.data.hulls import FoundStructure

@@ -11,7 +11,7 @@ import numpy as np
 
 from lamflow.config import stored
 from lamflow.config.engines import SearcherSettings
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.data.batch import Batch
 from lamflow.data.explored import ExploredFrames, FoundFrames
 from lamflow.data.packed import PackedFrames
@@ -114,7 +114,7 @@ def deal_batches(study: Config, chosen: Sequence[ChosenFrame], jobs_at_once: int
     seconds  that one label takes, if it has been measured
     """
     batches = []
-    for head in study.parts:
+    for head in study.all_heads:
         frames = [item for item in chosen if item.why.origin.head == head.name]
         if not frames:
             continue

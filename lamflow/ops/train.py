@@ -84,7 +84,7 @@ def _job(
     """The training of one model: its data by head, its seed, its folders."""
     seed = child_seed(study.seed, "train", iteration, index)
     by_head = head_systems(train)
-    systems = [system for head in study.parts for system in by_head.get(head.name, [])]
+    systems = [system for head in study.all_heads for system in by_head.get(head.name, [])]
     copies = {system: system for system in systems}
     if study.train.bootstrap:
         for name, own_systems in by_head.items():
@@ -198,7 +198,7 @@ def _baseline(
             items = heldout_items[name]
             frames, reference = [item.labeled.frame for item in items], [item.labeled.labels for item in items]
             predicted = model.evaluate(frames)
-            if not name or study.part(name).pretrained_head is not None:
+            if not name or study.head(name).pretrained_head is not None:
                 shift = _shift(model, systems[name], study.elements, child_seed(study.seed, "shift"))
                 predicted = [shifted(labels, frame, shift) for labels, frame in zip(predicted, frames, strict=True)]
             baseline[name] = errors(predicted, reference)

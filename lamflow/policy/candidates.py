@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.config.seeds import child_seed
 from lamflow.data import Frame, Trajectory
 from lamflow.data.dataset import Origin, frame_key

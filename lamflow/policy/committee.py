@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.config.seeds import child_seed
 from lamflow.config.select import Filters, Select
 from lamflow.data import Deviations, Frame, Labels, Trajectory
@@ -52,8 +52,8 @@ class ScoredFrames:
     def subset(self, frames: Ints) -> ScoredFrames:
         """The frames with these indices."""
         return ScoredFrames(
-            self.number, self.trajectory.part(frames), self.forces[frames], self.deviation[frames], self.error[frames],
-            self.structure,
+            self.number, self.trajectory.subset(frames), self.forces[frames], self.deviation[frames],
+            self.error[frames], self.structure,
         )  # fmt: skip
 
     @classmethod
@@ -131,7 +131,7 @@ SCORE_RULES: Mapping[str, ScoreRule] = {"committee": CommitteeRule(), "teacher":
 def good_frames(settings: Filters, trajectory: Trajectory) -> tuple[Trajectory, dict[str, int]]:
     """The frames that pass the filters, and how many each filter refused."""
     verdict = filters.refused(trajectory, filters.Limits(**settings.model_dump()))
-    return trajectory.part(np.flatnonzero(verdict == 0)), filters.counts(verdict)
+    return trajectory.subset(np.flatnonzero(verdict == 0)), filters.counts(verdict)
 
 
 def score(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 
 PLATEAU_IMPROVEMENT = 0.02
 """A held-out error that falls by less than this fraction has not improved."""

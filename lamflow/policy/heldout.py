@@ -17,7 +17,7 @@ def hold_out(study: DataStudy, train: list[Item], heldout: list[Item]) -> tuple[
     Whole origins and blocks of long trajectories are held out, never all frames of an element. Raises InputError where
     nothing can be held out so.
     """
-    for head in study.parts:
+    for head in study.all_heads:
         if not head.heldout.fraction:
             continue
         fraction, items = head.heldout.fraction, [item for item in train if item.origin.head == head.name]
@@ -56,7 +56,7 @@ def require_data(study: DataStudy, train: Sequence[Item], heldout: Sequence[Item
     """Raise InputError for a head that has nothing to train on, or nothing to be judged by."""
     if not study.trains and (train or heldout):
         return
-    for head in study.parts:
+    for head in study.all_heads:
         for name, items in (("training", train), ("held-out", heldout)):
             if not any(item.origin.head == head.name for item in items):
                 where = f" of head {head.name}" if head.name else ""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.data.results import Iteration, ModelResult, first_baseline, mean_force_rmse
 
 OUTLIER = 5.0

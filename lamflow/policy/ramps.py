@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lamflow.config.engines import WalkerSettings
-from lamflow.config.schema import Stage
+from lamflow.config.learning import Stage
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.results import GroupSeen, Iteration, Selected, SimulationResult
 from lamflow.policy.windows import Window

@@ -40,7 +40,7 @@ def score_paths(
         trajectory, refused = good_frames(settings.filters, thinned(path.steps, most))
         good.append(trajectory)
         dropped.update(refused)
-    ends = [path.steps.part(np.array([len(path.steps) - 1])) for path in paths]
+    ends = [path.steps.subset(np.array([len(path.steps) - 1])) for path in paths]
     scored = score_all([*good, *ends])
     return scored[: len(paths)], scored[len(paths) :], dropped
 
@@ -54,4 +54,4 @@ def thinned(steps: Trajectory, most: int) -> Trajectory:
         moved = steps.positions[index] - steps.positions[kept[-1]]
         if max(np.linalg.norm(moved, axis=1).max(), np.linalg.norm(strained, axis=1).max()) > LEAST_MOVE:
             kept.append(int(index))
-    return steps.part(np.array(kept))
+    return steps.subset(np.array(kept))

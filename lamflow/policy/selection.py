@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats
 from lamflow.data.results import Iteration, ModelResult, Selected, SimulationResult, mean_force_rmse

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lamflow.config.engines import ExplorerSettings, SearcherSettings, WalkerSettings
-from lamflow.config.schema import Stage
+from lamflow.config.learning import Stage
 from lamflow.config.seeds import child_seed
 
 

@@ -118,7 +118,7 @@ def render(source: Source, images: dict[str, str]) -> str:
         if source.iterations
         else [],
         heads=head_rows(source.config.heads, source.baseline, source.trained[-1].models if source.trained else []),
-        labelers=list(dict.fromkeys(part.label.engine for part in source.config.parts if part.label)),
+        labelers=list(dict.fromkeys(part.label.engine for part in source.config.all_heads if part.label)),
         hulls=search.tables(source.iterations),
         hull_columns=search.COLUMNS,
         dropped=dropped_rows(source.iterations),

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from lamflow.config import stored
-from lamflow.config.schema import Config, TrainingStudy
+from lamflow.config.learning import Config
+from lamflow.config.schema import TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.curves import CURVE, Curve, read_curve
 from lamflow.data.frames import Floats
@@ -55,7 +56,7 @@ class Source:
     @property
     def zero_shot(self) -> Errors | None:
         """Those of the head that explores first."""
-        explored = self.config.explored_heads or [part.name for part in self.config.parts]
+        explored = self.config.explored_heads or [part.name for part in self.config.all_heads]
         return next((self.baseline[name] for name in explored if name in self.baseline), None)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamflow.config.engines import SearcherSettings, WalkerSettings
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
 from lamflow.data.store import INDEX, INPUT, STRUCTURES, iteration_key
 from lamflow.errors import InputError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lamflow.config.engines import SearcherSettings
-from lamflow.config.schema import Config, DataStudy, TrainingStudy
+from lamflow.config.learning import Config
+from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.data.cache import CACHE
 from lamflow.data.curves import CURVE
 from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
@@ -75,7 +76,7 @@ def label_step(
     folder, pod = iteration_key(number), study.pods.label
     batches = f"{folder}/selected/batches"
     alone = jobs == 1
-    engines = dict.fromkeys(part.label.engine for part in study.parts if part.label is not None)
+    engines = dict.fromkeys(part.label.engine for part in study.all_heads if part.label is not None)
     return add(
         "label", label, writes={"labeled": f"{folder}/labeled"}, records=[f"{folder}/labeled/*/labeled.json"],
         jobs=jobs, most_jobs=jobs_needed(work, slots, pod.tasks_per_pod) if isinstance(jobs, Output) else jobs,
@@ -110,11 +111,11 @@ def committee_engines(study: Config, stage: int) -> list[EngineUse]:
     ]
     uses.append(EngineUse(role="train", name=study.train.engine))
     if study.select.score == "teacher":
-        uses += [EngineUse(role="label", name=part.label.engine) for part in study.parts if part.label is not None]
+        uses += [EngineUse(role="label", name=part.label.engine) for part in study.all_heads if part.label is not None]
     return list({(use.role, use.name): use for use in uses}.values())
 
 
 def label_cache(study: DataStudy) -> str | None:
     """Key of the label cache in a cluster's object store, if any engine of the study wants one."""
-    wanted = any(part.label is not None and part.label.cached for part in study.parts)
+    wanted = any(part.label is not None and part.label.cached for part in study.all_heads)
     return f"{study.cluster.prefix}{CACHE}" if study.label_cache and wanted else None

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from lamflow.data import Frame, Labels
 from lamflow.engines import cp2k
-from lamflow.engines.cp2k_data import check_data_files
 from lamflow.engines.protocol import LabelFailure
 from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE
 
@@ -122,7 +121,7 @@ def test_names_are_looked_up_for_their_elements(tmp_path: Path) -> None:
 
     def check(basis: str, potential: str) -> None:
         more = {"basis": {"H": basis}, "potentials": {"H": potential}}
-        check_data_files(cp2k.Cp2k.model_validate({**given, **more}), ["H"])
+        cp2k.Cp2k.model_validate({**given, **more}).check_data(["H"])
 
     check("SZV-X-q1", "GTH-PBE")
     with pytest.raises(ValueError, match=r"basis.H: .*BASIS has no DZVP-Y of H; it has one of Cu"):
@@ -135,7 +134,7 @@ def test_names_are_looked_up_for_their_elements(tmp_path: Path) -> None:
 
 @pytest.mark.cp2k
 def test_the_files_of_an_installed_cp2k_are_found() -> None:
-    check_data_files(cp2k.Cp2k.model_validate(SETTINGS), ["H"])
+    cp2k.Cp2k.model_validate(SETTINGS).check_data(["H"])
     wrong = cp2k.Cp2k.model_validate({**SETTINGS, "potentials": {"H": "GTH-PBE-q11"}})
     with pytest.raises(ValueError, match="GTH_POTENTIALS has no GTH-PBE-q11 of H"):
-        check_data_files(wrong, ["H"])
+        wrong.check_data(["H"])

@@ -13,14 +13,15 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.data import Frame, Labels
 from lamflow.driver.prepare import examine
 from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.deepmd.card import chosen_head, reach_of, read_card
 from lamflow.engines.deepmd.curve import read_lcurve
 from lamflow.engines.deepmd.input import beginning, training_input, training_steps
-from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining, Phase
+from lamflow.engines.deepmd.phases import Phase
+from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining
 from lamflow.engines.deepmd.trainer import DeepmdTrainer, torchrun
 from lamflow.engines.protocol import HeadData
 from lamflow.engines.registry import evaluator, labeler

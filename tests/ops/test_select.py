@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lamflow.config import parse
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.data import Frame
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.packed import PackedFrames

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lamflow.config import parse
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.config.select import Select
 from lamflow.data import Deviations, Frame, Labels, Trajectory
 from lamflow.engines.emt import Emt, EmtEvaluator

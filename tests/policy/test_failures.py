@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lamflow.config import parse
-from lamflow.config.schema import Config
+from lamflow.config.learning import Config
 from lamflow.config.select import Select
 from lamflow.data import Frame, Trajectory
 from lamflow.data.dataset import Origin
@@ -38,7 +38,7 @@ def study() -> Config:
 
 
 def explored(study: Config, copper: list[Frame], frames: int) -> list[ExploredFrames]:
-    steps = Trajectory.of(copper[:1] * max(1, frames), list(range(max(1, frames)))).part(np.arange(frames))
+    steps = Trajectory.of(copper[:1] * max(1, frames), list(range(max(1, frames)))).subset(np.arange(frames))
     scored = ScoredFrames(0, steps, np.zeros((frames, 8, 3)), np.full(frames, 0.5), np.full(frames, np.nan))
     return [pack_candidates(study, [scored], 1)]
 

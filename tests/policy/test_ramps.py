@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from lamflow.config.engines import WalkerSettings
-from lamflow.config.schema import Stage
+from lamflow.config.learning import Stage
 from lamflow.data.results import GroupSeen
 from lamflow.policy.ramps import next_levels, ramp_temperatures
 from lamflow.policy.simulations import plan_simulations

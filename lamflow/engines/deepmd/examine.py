@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from lamflow.config.engines import ExaminedStudy
 from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.references import files_of
 from lamflow.config.section import expand
@@ -13,59 +14,52 @@ from lamflow.data import Frame
 from lamflow.data.io import read_labeled
 from lamflow.engines.deepmd import neighbours, toy
 from lamflow.engines.deepmd.card import FROZEN, chosen_head, reach_of, read_card
-from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining, Phase
+from lamflow.engines.deepmd.phases import Phase
 from lamflow.engines.protocol import HeadCard, ModelCard
 from lamflow.errors import InputError
 
-if TYPE_CHECKING:
-    from lamflow.config.schema import DataStudy
 
+def check_pretrained(beginnings: Iterable[tuple[Phase, PretrainedModel]], study: ExaminedStudy) -> list[str]:
+    """Warnings about models that begin phases.
 
-def examine_training(settings: DeepmdTraining, config: DataStudy) -> list[str]:
-    """Warnings; raises InputError for heads that are not there and elements that a pre-trained model does not know."""
-    warnings: dict[str, None] = dict.fromkeys(_check_input(settings, config))
-    _check_committee(settings, config)
+    Raises InputError for heads that are not there and elements that a pre-trained model does not know.
+    """
+    warnings: dict[str, None] = {}
     cards: dict[Path, ModelCard] = {}
-    begins = sorted({1, *(phase.from_iteration for phase in settings.phases)})
-    for iteration in begins:
-        for phase in (settings.phase(iteration, index) for index in range(settings.n_models)):
-            source = settings.source(phase)
-            if phase.start_from == "scratch" or source is None or (phase.start_from == "init" and iteration > 1):
-                continue
-            if source.file is None:
-                warnings[_not_here(source)] = None
-                continue
-            path = expand(source.file)
-            if path not in cards:
-                cards[path] = read_card(path)
-            _check_phase(phase, cards[path])
-            _check_elements(cards[path].path, cards[path].heads, config.elements, "pre-trained model")
-            _check_heads(cards[path], source, phase, config)
+    for phase, source in beginnings:
+        if source.file is None:
+            warnings[_not_here(source)] = None
+            continue
+        path = expand(source.file)
+        if path not in cards:
+            cards[path] = read_card(path)
+        _check_phase(phase, cards[path])
+        _check_elements(cards[path].path, cards[path].heads, study.elements, "pre-trained model")
+        _check_heads(cards[path], source, phase, study)
     return list(warnings)
 
 
-def examine_teacher(settings: DeepmdLabels, config: DataStudy) -> list[str]:
-    """Warnings about what a student can see and its teacher cannot; raises InputError for what does not fit."""
-    if settings.model.file is None:
-        return [_not_here(settings.model)]
-    card = read_card(expand(settings.model.file))
-    if config.heads and settings.model.head is None and settings is getattr(config, "evaluate", None):
-        return []  # each head of the study is judged by the model's head of its name
-    name = chosen_head(card.path, [head.name for head in card.heads], settings.model.head)
+def check_teacher(model: PretrainedModel, students: Mapping[str, dict[str, Any]], study: ExaminedStudy) -> list[str]:
+    """Warnings about what a student can see and its teacher cannot; raises InputError for what does not fit.
+
+    students  the descriptor of each student's input, by the name of its architecture
+    """
+    if model.file is None:
+        return [_not_here(model)]
+    card = read_card(expand(model.file))
+    name = chosen_head(card.path, [head.name for head in card.heads], model.head)
     teacher = next(head for head in card.heads if head.name == (name or ""))
-    if not config.heads:  # a head may have fewer elements than the study
-        _check_elements(card.path, [teacher], config.elements, "teacher")
+    if not study.heads:  # a head may have fewer elements than the study
+        _check_elements(card.path, [teacher], study.elements, "teacher")
     warnings = []
-    train = getattr(config, "train", None)
-    if isinstance(train, DeepmdTraining):
-        for index in range(0, train.n_models, train.models):
-            cutoff, _ = reach_of(train.merged_input(index)["model"].get("descriptor", {}))
-            if cutoff > teacher.receptive_field > 0:
-                which = f" {train.variant(index)!r}" if train.variants else ""
-                warnings.append(
-                    f"train: the student{which} has a cutoff of {cutoff:g} Å, and its teacher sees no further than "
-                    f"{teacher.receptive_field:g} Å: what lies between can teach it nothing"
-                )
+    for variant, descriptor in students.items():
+        cutoff, _ = reach_of(descriptor)
+        if cutoff > teacher.receptive_field > 0:
+            which = f" {variant!r}" if variant else ""
+            warnings.append(
+                f"train: the student{which} has a cutoff of {cutoff:g} Å, and its teacher sees no further than "
+                f"{teacher.receptive_field:g} Å: what lies between can teach it nothing"
+            )
     return warnings
 
 
@@ -74,43 +68,50 @@ def _not_here(source: PretrainedModel) -> str:
     return f"{source.url or source.s3}: not fetched yet; its heads and elements are looked at once it is"
 
 
-def _check_input(settings: DeepmdTraining, config: DataStudy) -> list[str]:
-    """Warnings about neighbours in the data. Raises InputError for an input of which no model can be made."""
-    from dargs.dargs import ArgumentError
-    from deepmd.utils.argcheck import normalize
+def check_inputs(inputs: Mapping[str, dict[str, Any]], study: ExaminedStudy) -> list[str]:
+    """Warnings about neighbours in the data. Raises InputError for an input of which no model can be made.
 
+    inputs  of DeePMD-kit, by the name of the architecture
+    """
+    frames = _labeled_frames(study) if inputs else []
     warnings: dict[str, None] = {}
-    for index in range(0, settings.n_models, settings.models):
-        spec = settings.merged_input(index)
-        if settings.starts_from_a_model(index) and "descriptor" not in spec.get("model", {}):
-            continue
-        model = {"fitting_net": {}, **spec.get("model", {}), "type_map": list(config.elements)}
-        if "descriptor" not in model:
-            raise InputError("train.input: model: there is no descriptor")
-        training = {**spec.get("training", {}), "numb_steps": 1}
-        data = {**training.get("training_data", {}), **training.get("data", {}), "systems": ["x"]}
-        for lamflows in ("data", "validation_data", "data_dict"):
-            training.pop(lamflows, None)
-        training["training_data"] = data
-        which = f"variant {settings.variant(index)!r}: " if settings.variant(index) else ""
-        try:
-            normalized = normalize({**spec, "model": model, "training": training})
-        except ArgumentError as error:
-            raise InputError(f"train.input: {which}DeePMD-kit refuses it: {' '.join(str(error).split())}") from error
-        toy.check_widths(model)
-        toy.check_rates(normalized["learning_rate"])
-        toy.check_sel_lists(model, config.elements)
-        toy.check_model(normalized["model"])
-        warnings |= dict.fromkeys(neighbours.too_few(model["descriptor"], config.elements, _labeled_frames(config)))
+    for variant, spec in inputs.items():
+        descriptor = _check_input(spec, f"variant {variant!r}: " if variant else "", study.elements)
+        warnings |= dict.fromkeys(neighbours.too_few(descriptor, study.elements, frames))
     return list(warnings)
 
 
-def _labeled_frames(config: DataStudy) -> list[Frame]:
+def _check_input(spec: dict[str, Any], which: str, elements: list[str]) -> dict[str, Any]:
+    """The descriptor of an input, of which a model can be made. Raises InputError if none can."""
+    from dargs.dargs import ArgumentError
+    from deepmd.utils.argcheck import normalize
+
+    model = {"fitting_net": {}, **spec.get("model", {}), "type_map": list(elements)}
+    if "descriptor" not in model:
+        raise InputError("train.input: model: there is no descriptor")
+    training = {**spec.get("training", {}), "numb_steps": 1}
+    data = {**training.get("training_data", {}), **training.get("data", {}), "systems": ["x"]}
+    for replaced in ("data", "validation_data", "data_dict"):
+        training.pop(replaced, None)
+    training["training_data"] = data
+    try:
+        normalized = normalize({**spec, "model": model, "training": training})
+    except ArgumentError as error:
+        raise InputError(f"train.input: {which}DeePMD-kit refuses it: {' '.join(str(error).split())}") from error
+    toy.check_widths(model)
+    toy.check_rates(normalized["learning_rate"])
+    toy.check_sel_lists(model, elements)
+    toy.check_model(normalized["model"])
+    descriptor: dict[str, Any] = model["descriptor"]
+    return descriptor
+
+
+def _labeled_frames(study: ExaminedStudy) -> list[Frame]:
     """The frames of the start and held-out data that are here; faults of files are said where data are checked."""
     frames = []
     given = [
         (file, section)
-        for part in config.parts
+        for part in study.all_heads
         for section in (part.start, part.heldout)
         for file in files_of(section.data)
     ]
@@ -119,19 +120,7 @@ def _labeled_frames(config: DataStudy) -> list[Frame]:
             frames += [labeled.frame for labeled in read_labeled(expand(file), section.format)]
         except (InputError, OSError):
             continue
-    return [frame for frame in frames if set(frame.symbols) <= set(config.elements)]
-
-
-def _check_committee(settings: DeepmdTraining, config: DataStudy) -> None:
-    """Models that are all the same do not disagree about anything."""
-    phases = [settings.phase(1, index) for index in range(settings.n_models)]
-    same = {str(settings.source(phase)) for phase in phases if phase.start_from == "as_is"}
-    alike = len(same) == 1 and all(phase.start_from == "as_is" for phase in phases)
-    if alike and config.has_committee:
-        raise InputError(
-            "train.phases: every model of the committee is the same pre-trained model as it is, so they can never "
-            "disagree; fine-tune them, or give members other models or heads"
-        )
+    return [frame for frame in frames if set(frame.symbols) <= set(study.elements)]
 
 
 def _check_phase(phase: Phase, card: ModelCard) -> None:
@@ -149,19 +138,19 @@ def _check_elements(path: Path, heads: Sequence[HeadCard], elements: list[str], 
             raise InputError(f"{path}: the {what} does not know {', '.join(unknown)}; its type map is {known}")
 
 
-def _check_heads(card: ModelCard, source: PretrainedModel, phase: Phase, config: DataStudy) -> None:
+def _check_heads(card: ModelCard, source: PretrainedModel, phase: Phase, study: ExaminedStudy) -> None:
     heads = [head.name for head in card.heads]
-    if not config.heads:
+    if not study.heads:
         chosen_head(card.path, heads, source.head, random=phase.start_from == "finetune")
         return
     names = ["Default"] if heads == [""] else heads
     if phase.start_from == "as_is":
         raise InputError("train.phases: as_is has none of the heads of this study; fine-tune, or leave heads out")
-    if phase.start_from == "init" and {head.name for head in config.heads} != set(names):
+    if phase.start_from == "init" and {head.name for head in study.heads} != set(names):
         raise InputError(
             f"train.phases: init needs the very heads of {card.path}, {', '.join(names)}; with other heads use finetune"
         )
-    for head in config.heads if phase.start_from == "finetune" else []:
+    for head in study.heads if phase.start_from == "finetune" else []:
         if head.pretrained_head is None and head.name not in names:
             raise InputError(
                 f"heads.{head.name}: the pre-trained model {card.path} has no head of this name; say with "

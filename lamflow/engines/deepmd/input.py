@@ -16,7 +16,8 @@ from lamflow.config.section import expand
 from lamflow.config.seeds import child_seed
 from lamflow.engines.deepmd.card import branches, chosen_head, read_definition
 from lamflow.engines.deepmd.curve import LCURVE
-from lamflow.engines.deepmd.settings import DeepmdTraining, Phase
+from lamflow.engines.deepmd.phases import Phase
+from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.protocol import TrainingJob
 from lamflow.errors import EngineError, InputError
 

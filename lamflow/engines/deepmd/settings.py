@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from lamflow.config.engines import LabelerSettings, TrainerSettings
+from lamflow.config.engines import ExaminedStudy, LabelerSettings, TrainerSettings
 from lamflow.config.pretrained import RANDOM, PretrainedModel
-from lamflow.config.section import InputFile, Name, Section, expand
+from lamflow.config.section import InputFile, expand
+from lamflow.engines.deepmd.phases import Phase, Variant
 from lamflow.errors import InputError
-from lamflow.units import Fraction
-
-if TYPE_CHECKING:
-    from lamflow.config.schema import DataStudy
 
 SECTIONS = {"model", "learning_rate", "loss", "training", "optimizer", "validating"}
 
@@ -34,46 +31,6 @@ LOSS = {
     "type": "ener", "start_pref_e": 0.02, "limit_pref_e": 1.0, "start_pref_f": 1000.0, "limit_pref_f": 10.0,
     "start_pref_v": 0.01, "limit_pref_v": 0.1,
 }  # fmt: skip
-
-
-StartFrom = Literal["scratch", "init", "finetune", "as_is"]
-
-
-class Phase(Section):
-    """How models are trained from some iteration on. The last phase that fits a model and an iteration holds."""
-
-    from_iteration: int = Field(1, ge=1)
-    """The first iteration that this phase is for; the first that trains is 1."""
-    members: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
-    """Numbers of the models that this phase is for, from 1; all of them if empty."""
-    start_from: StartFrom = "scratch"
-    """`scratch`: random weights. `init`: the weights of the same model one iteration before, or of `pretrained` in the
-    first. `finetune`: `pretrained`, with its energies shifted to the new data. `as_is`: `pretrained`, not trained."""
-    pretrained: PretrainedModel | None = None
-    """Instead of that of `train`."""
-    steps: int | None = Field(None, ge=1)
-    """Instead of those of `train`."""
-    epochs: float | None = Field(None, gt=0)
-    """Instead of those of `train`."""
-    start_lr: float | None = Field(None, gt=0)
-    """Learning rate to begin with; that of `input` if absent."""
-    loss: dict[str, float] = Field(default_factory=dict)
-    """Prefactors of the loss that differ from `input`, like `start_pref_f`."""
-    old_data_fraction: Fraction | None = None
-    """Fraction of the batches that come from the data of earlier iterations, the rest from what the last one labeled;
-    in proportion to the frames if absent."""
-    shift_energies: bool = True
-    """With `as_is`: fit the energy of each element to the data. Forces stay as they are."""
-
-
-class Variant(Section):
-    """One of several architectures that are tried side by side."""
-
-    name: Name
-    input: dict[str, JsonValue] = Field(default_factory=dict)
-    """Sections that replace those of `train.input`."""
-    steps: int | None = Field(None, ge=1)
-    """Instead of those of `train`."""
 
 
 class DeepmdTraining(TrainerSettings):
@@ -195,11 +152,47 @@ class DeepmdTraining(TrainerSettings):
         """The pre-trained model of a phase."""
         return phase.pretrained or self.pretrained
 
-    def examine(self, config: DataStudy) -> list[str]:
-        """Heads and elements of the pre-trained models."""
-        from lamflow.engines.deepmd.examine import examine_training
+    def examine(self, study: ExaminedStudy) -> list[str]:
+        """See EngineSettings: every architecture, the committee, heads and elements of the pre-trained models."""
+        from lamflow.engines.deepmd import examine
 
-        return [] if self.missing() else examine_training(self, config)
+        if self.missing():
+            return []
+        from_input = [index for index in self._first_models() if self._made_from_input(index)]
+        inputs = {self.variant(index): self.merged_input(index) for index in from_input}
+        warnings = dict.fromkeys(examine.check_inputs(inputs, study))
+        if study.has_committee and self._all_alike():
+            raise InputError(
+                "train.phases: every model of the committee is the same pre-trained model as it is, so they can never "
+                "disagree; fine-tune them, or give members other models or heads"
+            )
+        return list(warnings | dict.fromkeys(examine.check_pretrained(self._beginnings(), study)))
+
+    def _first_models(self) -> range:
+        """Indices of the first model of each architecture."""
+        return range(0, self.n_models, self.models)
+
+    def _made_from_input(self, index: int) -> bool:
+        """Model `index` is made from the input, not from a pre-trained model."""
+        return not self.starts_from_a_model(index) or "descriptor" in self.merged_input(index).get("model", {})
+
+    def _all_alike(self) -> bool:
+        """Every model begins as the same pre-trained model as it is."""
+        phases = [self.phase(1, index) for index in range(self.n_models)]
+        return all(phase.start_from == "as_is" for phase in phases) and len({str(self.source(p)) for p in phases}) == 1
+
+    def _beginnings(self) -> Iterator[tuple[Phase, PretrainedModel]]:
+        """The phases that begin with a pre-trained model, and that model."""
+        for iteration in sorted({1, *(phase.from_iteration for phase in self.phases)}):
+            for phase in (self.phase(iteration, index) for index in range(self.n_models)):
+                source = self.source(phase)
+                own_weights = phase.start_from == "scratch" or (phase.start_from == "init" and iteration > 1)
+                if source is not None and not own_weights:
+                    yield phase, source
+
+    def descriptors(self) -> dict[str, dict[str, Any]]:
+        """The descriptor of each architecture's input by its name, empty where it has none."""
+        return {self.variant(n): self.merged_input(n)["model"].get("descriptor", {}) for n in self._first_models()}
 
     def missing(self) -> str | None:
         """DeePMD-kit and torch."""
@@ -298,11 +291,15 @@ class DeepmdLabels(LabelerSettings):
         head = next((name for name in names if name in known), None)
         return None if head is None else self.model_copy(update={"model": self.model.model_copy(update={"head": head})})
 
-    def examine(self, config: DataStudy) -> list[str]:
-        """Head and elements of the teacher, and whether it sees as far as its students."""
-        from lamflow.engines.deepmd.examine import examine_teacher
+    def examine(self, study: ExaminedStudy) -> list[str]:
+        """See EngineSettings: head and elements of the teacher, and whether it sees as far as its students."""
+        from lamflow.engines.deepmd.examine import check_teacher
 
-        return [] if self.missing() else examine_teacher(self, config)
+        judged = any(self is engine for engine in study.engines)
+        if self.missing() or (judged and study.heads and self.model.head is None):
+            return []  # each head of the study is judged by the model's head of its name
+        students = next((train.descriptors() for train in study.engines if isinstance(train, DeepmdTraining)), {})
+        return check_teacher(self.model, students, study)
 
     def seconds(self, natoms: int) -> float:
         """As small models take on one core, in batches."""

@@ -1,0 +1,205 @@
+"""The grammar of concurrent learning: one YAML file is one `Config`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from lamflow.config.engines import (
+    DynamicsSettings,
+    EngineSettings,
+    ExplorerSettings,
+    SearcherSettings,
+    WalkerSettings,
+    missing_ability,
+)
+from lamflow.config.heads import Head
+from lamflow.config.installed import ChosenByEngine, engine_named
+from lamflow.config.schema import LabelBudget, TrainingStudy, check_unique, no_electronic_temperature
+from lamflow.config.section import Name, Section
+from lamflow.config.select import AdaptiveWindow, Filters, Select
+from lamflow.units import EvPerAngstrom, EvPerAtom, Fraction
+
+
+class Stage(Section):
+    """One step of the exploration. The next stage begins when this one has converged."""
+
+    name: Name
+    explore: list[Annotated[ExplorerSettings, ChosenByEngine("explore", "search")]] = Field(min_length=1)
+    max_iterations: int | None = Field(None, ge=1)
+    """Go on to the next stage after so many iterations, converged or not."""
+
+
+class Converge(Section):
+    """When a stage is done. Decided before labels are paid for; all conditions that are given must hold."""
+
+    accurate: Fraction = 0.95
+    """Fraction of the explored frames whose deviation is below the window."""
+    heldout_force_rmse: EvPerAngstrom | None = None
+    """Mean of the models' force RMSE on the held-out data must be at most this before the last stage, and the run, is
+    done."""
+    trajectory_force_rmse: EvPerAngstrom | None = None
+    """Force RMSE against the teacher on the frames that the models explored themselves must be at most this; needs
+    `select.score: teacher`."""
+    hull_shift: EvPerAtom | None = None
+    """For structure searches: since the iteration before the convex hull must have changed by at most this."""
+    ground_state_error: EvPerAtom | None = None
+    """For structure searches: by their labels, the ground states that the models found an iteration ago must lie at
+    most this far above the hull of all labeled structures."""
+    plateau: int | None = Field(None, ge=2)
+    """Also done when the held-out force RMSE has not improved by 2 % over this many iterations."""
+
+
+class Budget(LabelBudget):
+    """Where a run ends even if it has not converged."""
+
+    iterations: int = Field(10, ge=1)
+    """The last iteration trains and explores and labels nothing, so every label paid for is trained on."""
+    forgetting: float | None = Field(None, ge=1)
+    """Stop when the held-out force RMSE of a head that replays a head of the pre-trained model has grown to more than
+    so many times what it was before fine-tuning."""
+
+
+class Config(TrainingStudy):
+    """A whole run of concurrent learning."""
+
+    workflow: str = "learning"
+    stages: list[Stage] = Field(min_length=1)
+    select: Select = Select()
+    converge: Converge = Converge()
+    budget: Budget = Budget()
+
+    @property
+    def filters(self) -> Filters:
+        """See DataStudy."""
+        return self.select.filters
+
+    def explored(self, group: ExplorerSettings) -> str:
+        """The head that explores in a group, and whose data get the labels; empty in a study without heads."""
+        return group.head or next((head.name for head in self.all_heads if head.label is not None), "")
+
+    @property
+    def explored_heads(self) -> list[str]:
+        """The heads that any stage explores, in the order of the file."""
+        names = {self.explored(group) for stage in self.stages for group in stage.explore}
+        return [head.name for head in self.all_heads if head.name in names]
+
+    @property
+    def engines(self) -> list[EngineSettings]:
+        """See DataStudy."""
+        return [self.train, *(group for stage in self.stages for group in stage.explore)]
+
+    def explored_structures(self, head: str) -> list[str]:
+        """See DataStudy."""
+        groups = [group for stage in self.stages for group in stage.explore if self.explored(group) == head]
+        return [name for group in groups if isinstance(group, WalkerSettings) for name in group.structures]
+
+    @property
+    def has_committee(self) -> bool:
+        """See DataStudy."""
+        return self.select.score == "committee"
+
+    @property
+    def measures_speed(self) -> bool:
+        """See TrainingStudy."""
+        return self.select.score == "teacher" or self.train.n_models > self.train.models
+
+    @model_validator(mode="after")
+    def _learning_fits(self) -> Self:
+        check_unique("stages", [stage.name for stage in self.stages])
+        if self.converge.trajectory_force_rmse is not None and self.select.score != "teacher":
+            raise ValueError(
+                "converge.trajectory_force_rmse: only a teacher knows this error; set select.score: teacher"
+            )
+        self._searches_fit()
+        self._abilities_fit()
+        self._ramps_fit()
+        for stage in self.stages if not self.train.uses_electronic_temperature else ():
+            if any(isinstance(group, DynamicsSettings) and group.electronic_temperatures for group in stage.explore):
+                raise ValueError(
+                    f"stages.{stage.name}: electronic_temperatures mean nothing to models that do not learn one; see "
+                    "train.electronic_temperature"
+                )
+        if self.budget.forgetting is not None and not any(head.pretrained_head is None for head in self.heads):
+            raise ValueError(
+                "budget.forgetting: there are no replay data: no head goes on as one of the pre-trained model; "
+                "add one that is called like it, without `pretrained_head`"
+            )
+        if self.has_committee and self.train.n_models < 2:
+            raise ValueError(
+                "train.models: a committee needs two models at least; one is enough with select.score: teacher"
+            )
+        return self
+
+    def _searches_fit(self) -> None:
+        """Searches stay within the elements, and convergence of a hull needs one."""
+        made = [(f"structures.{each.name}.generate", each.generate) for each in self.structures if each.generate]
+        made += [(f"stages.{stage.name}.explore", group) for stage in self.stages for group in stage.explore]
+        searches = [(where, group) for where, group in made if isinstance(group, SearcherSettings)]
+        for where, group in searches:
+            foreign = sorted(set(group.elements) - set(self.elements))
+            if foreign:
+                raise ValueError(f"{where}: {foreign[0]} is not in elements {self.elements}")
+        for key in ("hull_shift", "ground_state_error"):
+            if getattr(self.converge, key) is not None and not any(where.startswith("stages") for where, _ in searches):
+                raise ValueError(f"converge.{key}: no stage searches structures, so there is no convex hull")
+
+    def _heads_fit(self) -> None:
+        super()._heads_fit()
+        names = [head.name for head in self.all_heads]
+        for stage in self.stages:
+            for group in stage.explore:
+                where = f"stages.{stage.name}.explore"
+                if group.head and group.head not in names:
+                    raise ValueError(f"{where}: there is no head {group.head!r}; defined are {names}")
+                if self.head(self.explored(group) or names[0]).label is None:
+                    raise ValueError(f"label: {where} finds frames that no engine labels; give a label section")
+
+    def _used_structures(self) -> Iterator[tuple[str, str]]:
+        yield from super()._used_structures()
+        for stage in self.stages:
+            for group in stage.explore:
+                names = (
+                    [*group.structures, *filter(None, [group.final_structures])]
+                    if isinstance(group, WalkerSettings)
+                    else []
+                )
+                yield from ((f"stages.{stage.name}.explore", name) for name in names)
+
+    def _labeler_fits(self, head: Head) -> None:
+        super()._labeler_fits(head)
+        explored = head.name in self.explored_heads and self.select.score == "teacher"
+        if head.label is not None and explored and "evaluate" not in engine_named(head.label.engine).roles:
+            raise ValueError(
+                f"select.score: {head.label.engine} labels frames one by one and cannot judge every explored frame; "
+                "a teacher is an engine like deepmd, ase or emt"
+            )
+
+    def _electrons_are_cold(self, head: Head, where: str) -> None:
+        super()._electrons_are_cold(head, where)
+        for stage in self.stages:
+            for group in stage.explore:
+                hot = isinstance(group, DynamicsSettings) and group.electronic_temperatures
+                if hot and head.name in self.explored_heads and self.explored(group) == head.name:
+                    raise ValueError(
+                        f"{no_electronic_temperature(head, where)}, and stages.{stage.name} explores at some"
+                    )
+
+    def _abilities_fit(self) -> None:
+        """Explorers find in the models what they need."""
+        for stage in self.stages:
+            for group in stage.explore:
+                problem = missing_ability(self.train, group)
+                if problem:
+                    raise ValueError(f"stages.{stage.name}.explore: {problem}")
+
+    def _ramps_fit(self) -> None:
+        """Ramps advance by a fraction of accurate frames that means something."""
+        for stage in self.stages if isinstance(self.select.window, AdaptiveWindow) else ():
+            if any(isinstance(group, WalkerSettings) and group.ramp for group in stage.explore):
+                raise ValueError(
+                    f"stages.{stage.name}: ramp goes by the fraction of accurate frames, which means nothing with an "
+                    "adaptive window; set select.window.rule: fixed"
+                )

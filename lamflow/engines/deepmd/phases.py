@@ -1,0 +1,50 @@
+"""How DeePMD-kit trainings begin, iteration by iteration, and architectures that are tried side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from lamflow.config.pretrained import PretrainedModel
+from lamflow.config.section import Name, Section
+from lamflow.units import Fraction
+
+StartFrom = Literal["scratch", "init", "finetune", "as_is"]
+
+
+class Phase(Section):
+    """How models are trained from some iteration on. The last phase that fits a model and an iteration holds."""
+
+    from_iteration: int = Field(1, ge=1)
+    """The first iteration that this phase is for; the first that trains is 1."""
+    members: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    """Numbers of the models that this phase is for, from 1; all of them if empty."""
+    start_from: StartFrom = "scratch"
+    """`scratch`: random weights. `init`: the weights of the same model one iteration before, or of `pretrained` in the
+    first. `finetune`: `pretrained`, with its energies shifted to the new data. `as_is`: `pretrained`, not trained."""
+    pretrained: PretrainedModel | None = None
+    """Instead of that of `train`."""
+    steps: int | None = Field(None, ge=1)
+    """Instead of those of `train`."""
+    epochs: float | None = Field(None, gt=0)
+    """Instead of those of `train`."""
+    start_lr: float | None = Field(None, gt=0)
+    """Learning rate to begin with; that of `input` if absent."""
+    loss: dict[str, float] = Field(default_factory=dict)
+    """Prefactors of the loss that differ from `input`, like `start_pref_f`."""
+    old_data_fraction: Fraction | None = None
+    """Fraction of the batches that come from the data of earlier iterations, the rest from what the last one labeled;
+    in proportion to the frames if absent."""
+    shift_energies: bool = True
+    """With `as_is`: fit the energy of each element to the data. Forces stay as they are."""
+
+
+class Variant(Section):
+    """One of several architectures that are tried side by side."""
+
+    name: Name
+    input: dict[str, JsonValue] = Field(default_factory=dict)
+    """Sections that replace those of `train.input`."""
+    steps: int | None = Field(None, ge=1)
+    """Instead of those of `train`."""
