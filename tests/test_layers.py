@@ -22,6 +22,11 @@ def test_the_tree_has_no_drawers() -> None:
     assert not [path for path in (ROOT / "lamflow").rglob("*") if path.stem in drawers]
 
 
+def test_no_module_has_more_than_400_lines() -> None:
+    lines = {path: len(path.read_text().splitlines()) for path in (ROOT / "lamflow").rglob("*.py")}
+    assert {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > 400} == {}
+
+
 def test_no_folder_imports_anothers_private_module() -> None:
     private = [
         (module, target)

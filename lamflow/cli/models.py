@@ -14,7 +14,7 @@ from rich.table import Table
 from lamflow.cli.documents import print_document
 from lamflow.cli.drive import interruptible
 from lamflow.cli.terminal import terminal
-from lamflow.data.results import Evaluation, SystemErrors
+from lamflow.data.evaluation import Evaluation, SystemErrors
 from lamflow.errors import EngineError, InputError
 
 

@@ -324,55 +324,6 @@ class Iteration(Round):
         return mean_force_rmse(self.models, self.variant)
 
 
-class SystemErrors(Part):
-    """Errors of a model on one system: the frames of one composition in one file."""
-
-    head: str = ""
-    name: str
-    """File and formula."""
-    role: Literal["start", "heldout"]
-    natoms: int
-    errors: Errors
-    """Zero-shot: with the energies shifted to the start data."""
-    unshifted_energy_rmse: float
-    """Of the model's own energies, eV/atom."""
-
-
-class Judgement(JobRecord):
-    """An engine judged on labeled data as it is."""
-
-    shift: dict[str, dict[str, float]]
-    """Energy of an atom of each element, in eV, that was added to the predictions, by head."""
-    systems: list[SystemErrors]
-    overall: dict[str, Errors]
-    """Of each head over all held-out systems."""
-    seconds: float
-    unjudged: int = 0
-    """Frames of heads that the engine's model does not have."""
-
-
-class Evaluation(Iteration):
-    """The record of a round of an evaluation: the start, or the judgement."""
-
-    engine: str = ""
-    model: str = ""
-    """What was judged, in words."""
-    sha256: str = ""
-    """Of the model's file, if there is one."""
-    judgement: Judgement | None = None
-
-    @property
-    def ended(self) -> str | None:
-        """See Round."""
-        if self.judgement is None:
-            return None
-        rows = [
-            f"{name + ': ' if name else ''}{found.force_rmse:.4f} eV/Å"
-            for name, found in self.judgement.overall.items()
-        ]
-        return f"{self.model} is judged: force RMSE {', '.join(rows)}"
-
-
 def first_baseline(iterations: Sequence[Iteration]) -> dict[str, Errors]:
     """Errors of the pre-trained model by head, by the first iteration, which measured them."""
     return next((errors for iteration in iterations if (errors := iteration.baseline)), {})
@@ -382,26 +333,3 @@ class History(Result):
     """The finished iterations, oldest first: all that a decision looks at."""
 
     iterations: list[Iteration]
-
-
-class Reference(Part):
-    """What a run has taken from another one, with a hash of its content."""
-
-    run: str
-    what: str
-    sha256: str
-
-
-class Run(Result):
-    """run.json: what a run is. Its progress is in the iterations' own records."""
-
-    workflow: str = "learning"
-    """Kind of workflow."""
-    name: str
-    created: str
-    fingerprint: str
-    versions: dict[str, str]
-    references: list[Reference] = Field(default_factory=list)
-    """What was taken from other runs when this one began."""
-    state: Literal["running", "stopped", "failed", "converged", "ended"]
-    message: str = ""

@@ -13,7 +13,7 @@ from lamflow.cluster.store import Store
 from lamflow.cluster.waiting import PendingPods
 from lamflow.cluster.workflows import ITERATION_LABEL, Workflows
 from lamflow.config.schema import DataStudy
-from lamflow.data.results import Run
+from lamflow.data.run import Run
 from lamflow.driver.argo_executor import ENDING, ArgoExecutor, steps_done
 from lamflow.driver.listener import Listener
 from lamflow.driver.loop import begin

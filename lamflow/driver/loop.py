@@ -18,7 +18,8 @@ from lamflow.config.schema import DataStudy
 from lamflow.data.dataset import verify_known
 from lamflow.data.graph import Graph
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import History, Iteration, Run
+from lamflow.data.results import History, Iteration
+from lamflow.data.run import Run
 from lamflow.data.store import HELDOUT, INDEX, INPUT, QUEUE, STRUCTURES, TRAIN, write_whole
 from lamflow.driver.executor import Executor
 from lamflow.driver.listener import Listener

@@ -27,7 +27,7 @@ from lamflow.data.dataset import Origin, write_dataset
 from lamflow.data.io import read_structures
 from lamflow.data.packed import PackedFrames
 from lamflow.data.provenance import PACKAGES, versions
-from lamflow.data.results import Reference, Run
+from lamflow.data.run import Reference, Run
 from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, write_whole
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved

@@ -13,7 +13,8 @@ from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.references import RunData
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.config.section import rebuilt
-from lamflow.data.results import Iteration, ModelResult, Reference
+from lamflow.data.results import Iteration, ModelResult
+from lamflow.data.run import Reference
 from lamflow.data.store import HELDOUT, TRAIN, content_hash, file_hash, iteration_key
 from lamflow.driver.run_location import RunLocation, mirror
 from lamflow.driver.rundir import RunDirectory

@@ -19,7 +19,8 @@ from lamflow.config import stored
 from lamflow.config.kinds import kind_named
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph
-from lamflow.data.results import Iteration, Run
+from lamflow.data.results import Iteration
+from lamflow.data.run import Run
 from lamflow.data.store import INPUT, iteration_key
 from lamflow.errors import StateError
 

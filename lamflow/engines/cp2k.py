@@ -21,7 +21,9 @@ from lamflow.engines.cp2k_data import check_data_files, check_kinds
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, hydrogen_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
-from lamflow.engines.program import ProgramLabeler, merged, on_path
+from lamflow.engines.process import on_path
+from lamflow.engines.program.labeler import ProgramLabeler
+from lamflow.engines.program.settings import merged
 from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import InputError
 from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE, Rydberg

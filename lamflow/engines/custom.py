@@ -18,7 +18,8 @@ from lamflow.data.io import read_labeled, write_structure
 from lamflow.data.store import file_hash
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example
-from lamflow.engines.program import ProgramLabeler, ProgramSettings
+from lamflow.engines.program.labeler import ProgramLabeler
+from lamflow.engines.program.settings import ProgramSettings
 from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.species import aligned
 from lamflow.errors import InputError

@@ -14,7 +14,9 @@ from lamflow.data.io import read_labeled
 from lamflow.engines import commands, process
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, hydrogen_frames
-from lamflow.engines.program import ProgramLabeler, ProgramSettings, on_path
+from lamflow.engines.process import on_path
+from lamflow.engines.program.labeler import ProgramLabeler
+from lamflow.engines.program.settings import ProgramSettings
 from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.species import aligned
 from lamflow.errors import InputError

@@ -19,7 +19,8 @@ from lamflow.engines import commands
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
-from lamflow.engines.program import ProgramLabeler, on_path
+from lamflow.engines.process import on_path
+from lamflow.engines.program.labeler import ProgramLabeler
 from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import InputError
 from lamflow.units import BOLTZMANN, Electronvolt

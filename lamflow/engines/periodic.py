@@ -13,7 +13,7 @@ from lamflow.config.engines import ExaminedStudy
 from lamflow.config.section import Element
 from lamflow.data import Frame
 from lamflow.data.frames import Floats
-from lamflow.engines.program import ProgramSettings
+from lamflow.engines.program.settings import ProgramSettings
 from lamflow.errors import InputError
 from lamflow.units import BohrMagneton, PerAngstrom
 

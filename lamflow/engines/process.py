@@ -124,3 +124,15 @@ def die_with_parent() -> None:
 
 def _disk_is_full(log: Path, cwd: Path) -> bool:
     return "No space left on device" in tail(log) or shutil.disk_usage(cwd).free < 1_000_000
+
+
+def on_path(program: str) -> Callable[[], str]:
+    """A probe that looks for a program on PATH."""
+
+    def probe() -> str:
+        path = shutil.which(program)
+        if path is None:
+            raise EngineError(f"no program {program} on PATH")
+        return path
+
+    return probe

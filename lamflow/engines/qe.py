@@ -20,7 +20,8 @@ from lamflow.engines import commands, process
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
-from lamflow.engines.program import ProgramLabeler, on_path
+from lamflow.engines.process import on_path
+from lamflow.engines.program.labeler import ProgramLabeler
 from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.pseudopotentials import check_pseudopotentials
 from lamflow.engines.qe_namelists import check_key

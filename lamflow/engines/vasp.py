@@ -21,7 +21,9 @@ from lamflow.engines import commands
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
-from lamflow.engines.program import ProgramLabeler, ProgramSettings, on_path
+from lamflow.engines.process import on_path
+from lamflow.engines.program.labeler import ProgramLabeler
+from lamflow.engines.program.settings import ProgramSettings
 from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.pseudopotentials import check_potcar
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from lamflow.config.kinds import Kind, kind_named
 from lamflow.config.learning import Config
 from lamflow.config.schema import EvaluationStudy, Study, TrainingStudy
+from lamflow.data.evaluation import Evaluation
 from lamflow.data.graph import Graph
-from lamflow.data.results import Evaluation, Iteration
+from lamflow.data.results import Iteration
 from lamflow.errors import StateError
 
 if TYPE_CHECKING:

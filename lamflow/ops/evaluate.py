@@ -14,9 +14,10 @@ from lamflow.config import stored
 from lamflow.config.schema import EvaluationStudy
 from lamflow.data import Labels
 from lamflow.data.dataset import Item, read_dataset
+from lamflow.data.evaluation import Judgement, SystemErrors
 from lamflow.data.frames import Floats
 from lamflow.data.provenance import Provenance
-from lamflow.data.results import Errors, JobRecord, Judgement, SystemErrors
+from lamflow.data.results import Errors, JobRecord
 from lamflow.engines import registry
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lamflow.data.results import Evaluation, SystemErrors
+from lamflow.data.evaluation import Evaluation, SystemErrors
 from lamflow.data.store import iteration_key
 from lamflow.reports.figures import parity, png
 from lamflow.reports.html import embedded as embedded_images

@@ -14,7 +14,8 @@ from lamflow.data import Frame
 from lamflow.data.curves import CURVE, Curve, read_curve
 from lamflow.data.frames import Floats
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Errors, Iteration, Run, first_baseline
+from lamflow.data.results import Errors, Iteration, first_baseline
+from lamflow.data.run import Run
 from lamflow.data.store import INPUT, STRUCTURES, iteration_key
 
 DRAWN = 6

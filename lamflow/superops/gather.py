@@ -9,15 +9,14 @@ from pathlib import Path
 from lamflow.config.installed import engine_packages
 from lamflow.config.schema import EvaluationStudy, TrainingStudy
 from lamflow.data.dataset import MANIFEST, Manifest
+from lamflow.data.evaluation import Evaluation, Judgement
 from lamflow.data.graph import Graph
 from lamflow.data.provenance import PACKAGES, Provenance, versions
 from lamflow.data.results import (
     NEAR_HULL,
-    Evaluation,
     Explored,
     Iteration,
     JobRecord,
-    Judgement,
     Labeled,
     Merged,
     ModelResult,

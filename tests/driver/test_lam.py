@@ -16,7 +16,7 @@ from lamflow import Run
 from lamflow.config import Config
 from lamflow.config.conversion import as_evaluation
 from lamflow.data.dataset import manifests
-from lamflow.data.results import Evaluation, Judgement
+from lamflow.data.evaluation import Evaluation, Judgement
 from lamflow.driver.loop import run
 from lamflow.driver.rundir import RunDirectory
 from tests.lam import DPA1, model_input, train_lam

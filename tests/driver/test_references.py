@@ -9,7 +9,8 @@ import pytest
 
 from lamflow.config import load, parse
 from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
-from lamflow.data.results import ModelResult, Run
+from lamflow.data.results import ModelResult
+from lamflow.data.run import Run
 from lamflow.driver.loop import run
 from lamflow.driver.references import resolved
 from lamflow.driver.rundir import RunDirectory

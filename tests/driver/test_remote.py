@@ -18,7 +18,7 @@ import pytest
 from lamflow.config import load, parse
 from lamflow.data.dataset import manifests
 from lamflow.data.graph import Graph
-from lamflow.data.results import Run
+from lamflow.data.run import Run
 from lamflow.driver import argo_executor, cluster_runs
 from lamflow.driver.argo_executor import ArgoExecutor
 from lamflow.driver.listener import Listener

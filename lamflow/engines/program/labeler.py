@@ -1,126 +1,28 @@
-"""Codes that label one frame at a time: write its input, run a program, read the output, and try remedies."""
+"""Codes that label one frame at a time: write the input, run the program, read the output, and try remedies."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
-from ase.data import atomic_numbers
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import JsonValue
 
-from lamflow.config.engines import LabelerSettings
 from lamflow.data import Attempt, FailureKind, Frame, Labels
-from lamflow.data.store import file_hash
 from lamflow.engines import process
+from lamflow.engines.program.matching import belongs, hash_of_input, record_input, row_of_atoms
+from lamflow.engines.program.settings import ProgramSettings, merged
 from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import EngineError, KilledError, LateError
-from lamflow.units import Second
 
-S = TypeVar("S", bound="ProgramSettings")
-INPUT_HASH = "input.sha256"
-"""Hash of the input that an output belongs to."""
+S = TypeVar("S", bound=ProgramSettings)
 BANNER = 20_000
 """Characters at the beginning of an output in which codes say their version."""
-
-
-class ProgramSettings(LabelerSettings):
-    """What every code that runs as a program is told."""
-
-    nonphysical_keys: ClassVar[frozenset[str]] = frozenset({"command", "label_timeout", "remedies"})
-
-    forbidden: ClassVar[Mapping[str, str]] = {}
-    """Keys of the code's input that users may not set, in lower case, and why."""
-    obtained: ClassVar[str] = "install it"
-    """How one gets the code."""
-
-    input: dict[Any, Any] = Field(default_factory=dict)
-    """Further keys of the code's input."""
-    command: list[str] = Field(min_length=1)
-    """How the code is started, for example `[mpirun, -np, "4", PROGRAM]`."""
-    label_timeout: Second = 6 * 3600.0
-    """One try of one label that takes longer has failed."""
-    remedies: dict[FailureKind, list[dict[str, JsonValue]]] = Field(default_factory=dict)
-    """What is tried when a label fails, by the class of its failure: keys of `input` to set, one step after the other,
-    each on top of the one before. An empty list tries nothing."""
-
-    @model_validator(mode="after")
-    def _nothing_forbidden(self) -> Self:
-        steps = [(f"remedies.{kind}", step) for kind, ladder in self.remedies.items() for step in ladder]
-        for where, keys in [("input", self.input), *steps]:
-            for path in _key_paths(keys):
-                why = self.forbidden.get(path[-1].lower())
-                if why is not None:
-                    raise ValueError(f"{where}.{'.'.join(path)}: not allowed: {why}")
-        return self
-
-    @model_validator(mode="after")
-    def _can_start(self) -> Self:
-        if not self.command:
-            raise ValueError("command: empty; name the program")
-        return self
-
-    @model_validator(mode="after")
-    def _remedies_fit(self) -> Self:
-        """Settings with remedies taken are settings, if those without are."""
-        if self.remedies and not self._problem({}):
-            for kind, ladder in self.remedies.items():
-                changes: dict[str, JsonValue] = {}
-                for step in ladder:
-                    changes = merged(changes, step)
-                    problem = self._problem(changes)
-                    if problem:
-                        raise ValueError(f"remedies.{kind}: {problem}")
-        return self
-
-    def _problem(self, changes: Mapping[str, JsonValue]) -> str:
-        """Why these settings with other keys of `input` are none; empty if they are good."""
-        given = {**self.model_dump(exclude_unset=True), "input": merged(self.input, changes), "remedies": {}}
-        try:
-            type(self).model_validate(given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where, said = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-            return f"{where}: {said}" if where else said
-        return ""
-
-    def missing(self) -> str | None:
-        """The program that `command` names."""
-        if shutil.which(self.command[0]) is not None:
-            return None
-        return f"{self.command[0]}: no such program on PATH; {self.obtained}, or give label.command"
-
-    def remedied(self, changes: Mapping[str, JsonValue]) -> Self:
-        """These settings with remedies taken."""
-        return self.model_copy(update={"input": merged(self.input, changes)}) if changes else self
-
-
-def _key_paths(keys: Any) -> Iterator[tuple[str, ...]]:
-    """Every key of nested sections, with those of the sections around it."""
-    if isinstance(keys, Mapping):
-        for key, value in keys.items():
-            yield (str(key),)
-            yield from ((str(key), *inner) for inner in _key_paths(value))
-    elif isinstance(keys, list):
-        for item in keys:
-            yield from _key_paths(item)
-
-
-def merged(given: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` with `changes` on top, section by section; keys are compared as they are."""
-    result = dict(given)
-    for key, value in changes.items():
-        inner = result.get(key)
-        result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return result
 
 
 class ProgramLabeler(ABC, Generic[S]):
@@ -195,11 +97,9 @@ class ProgramLabeler(ABC, Generic[S]):
         symbols = tuple(sorted(set(frame.symbols)))
         known = self._input_hashes.get((symbols, frame.pbc))
         if known is None:
-            numbers = np.array([atomic_numbers[symbol] for symbol in symbols])
-            row = np.arange(len(symbols))[:, None] * np.array([2.0, 0.0, 0.0])
-            probe = Frame(numbers, row, np.diag([2.0 * len(symbols) + 8, 10.0, 10.0]), frame.pbc)
+            row = row_of_atoms(symbols, frame.pbc)
             try:
-                known = self._input_hash(self.settings, probe, self.files(self.settings, probe))
+                known = self._input_hash(self.settings, row, self.files(self.settings, row))
             except ValueError:  # a structure of this size will not do
                 return self._input_hash(self.settings, frame, self.files(self.settings, frame))
             self._input_hashes[symbols, frame.pbc] = known
@@ -229,7 +129,7 @@ class ProgramLabeler(ABC, Generic[S]):
         except ValueError as error:
             return LabelFailure(str(error), kind="refused")
         input_hash = self._input_hash(settings, frame, files)
-        if (folder / INPUT_HASH).is_file() and (folder / INPUT_HASH).read_text() == input_hash:
+        if belongs(folder, input_hash):
             finished = self._read(settings, frame, folder)
             if _is_final(finished):
                 return finished
@@ -243,7 +143,7 @@ class ProgramLabeler(ABC, Generic[S]):
         if trouble is not None and self.require_exit_zero and isinstance(result, Labels):
             result = LabelFailure("labels are there, but it failed", process.tail(folder / self.output))
         if _is_final(result):
-            (folder / INPUT_HASH).write_text(input_hash)
+            record_input(folder, input_hash)
         if isinstance(result, Labels) or trouble is None or result.kind == "unconverged":
             return result
         if isinstance(trouble, LateError):
@@ -252,11 +152,10 @@ class ProgramLabeler(ABC, Generic[S]):
 
     def _input_hash(self, settings: S, frame: Frame, files: Mapping[str, str | Path]) -> str:
         """Hash of everything that the program is told."""
-        contents = {name: _content(file) if isinstance(file, Path) else file for name, file in files.items()}
-        told: list[Any] = [contents, self.environment(settings, frame), settings.implementation_hash()]
+        told: list[Any] = [self.environment(settings, frame), settings.implementation_hash()]
         if "command" not in settings.nonphysical_keys:
             told.append(self.command(settings))
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        return hash_of_input(files, told)
 
     def _run(self, settings: S, frame: Frame, folder: Path) -> EngineError | KilledError | None:
         """Run the program, and return what went wrong. One that is killed gets a second chance, for memory that others
@@ -319,25 +218,6 @@ def _write(folder: Path, files: Mapping[str, str | Path]) -> None:
             (folder / name).write_text(content)
 
 
-def _content(path: Path) -> Any:
-    """Hash of a file, or of each file below a folder."""
-    if path.is_dir():
-        return {str(file.relative_to(path)): file_hash(file) for file in path.rglob("*") if file.is_file()}
-    return file_hash(path)
-
-
 def _is_final(answer: Labels | LabelFailure) -> bool:
     """Asking again would bring the same answer."""
     return isinstance(answer, Labels) or answer.kind == "unconverged"
-
-
-def on_path(program: str) -> Callable[[], str]:
-    """A probe that looks for a program on PATH."""
-
-    def probe() -> str:
-        path = shutil.which(program)
-        if path is None:
-            raise EngineError(f"no program {program} on PATH")
-        return path
-
-    return probe

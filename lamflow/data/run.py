@@ -1,0 +1,32 @@
+"""The record of a run: what it is, and what it has taken from others."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from lamflow.data.document import Part, Result
+
+
+class Reference(Part):
+    """What a run has taken from another one, with a hash of its content."""
+
+    run: str
+    what: str
+    sha256: str
+
+
+class Run(Result):
+    """run.json: what a run is. Its progress is in the iterations' own records."""
+
+    workflow: str = "learning"
+    """Kind of workflow."""
+    name: str
+    created: str
+    fingerprint: str
+    versions: dict[str, str]
+    references: list[Reference] = Field(default_factory=list)
+    """What was taken from other runs when this one began."""
+    state: Literal["running", "stopped", "failed", "converged", "ended"]
+    message: str = ""
