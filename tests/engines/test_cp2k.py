@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from pydantic import ValidationError
 
 from lamflow.data import Frame, Labels
 from lamflow.engines import cp2k
-from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.conformance import virial_traces
+from lamflow.engines.protocol import Labeler, LabelFailure
 from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE
+from tests.engines.conftest import Put, failed
 
 SETTINGS = {
     "engine": "cp2k", "basis": {"H": "SZV-MOLOPT-SR-GTH"}, "potentials": {"H": "GTH-PBE-q1"}, "cutoff": 100,
@@ -138,3 +141,99 @@ def test_the_files_of_an_installed_cp2k_are_found() -> None:
     wrong = cp2k.Cp2k.model_validate({**SETTINGS, "potentials": {"H": "GTH-PBE-q11"}})
     with pytest.raises(ValueError, match="GTH_POTENTIALS has no GTH-PBE-q11 of H"):
         wrong.check_data(["H"])
+
+
+HYDROGEN = {
+    "engine": "cp2k", "basis": {"H": "SZV-MOLOPT-SR-GTH"}, "potentials": {"H": "GTH-PBE-q1"}, "cutoff": 120,
+    "rel_cutoff": 30, "command": ["cp2k.psmp"],
+    "input": {"FORCE_EVAL": {"DFT": {"SCF": {"EPS_SCF": 1e-6}}}},
+}  # fmt: skip
+
+
+def hydrogen(strain: float = 0.0, pbc: bool = True) -> Frame:
+    positions = np.array([[1.0, 1, 1], [1.1, 1.2, 1.75]]) * (1 + strain)
+    cell = np.diag([3.0, 3.2, 3.4]) * (1 + strain) if pbc else np.zeros((3, 3))
+    return Frame(np.array([1, 1]), positions, cell, pbc)
+
+
+def test_cp2k_of_another_build_is_read(put: Put) -> None:
+    path = put("cp2k-2023.1-converged.out", "cp2k.out")
+    frame = Frame(np.array([11, 11]), np.array([[0, 0, 0], [2.0, 2, 2]]), np.eye(3) * 9, pbc=False)
+    found = cp2k.read_output(path, frame)
+    assert isinstance(found, Labels)
+    assert found.energy == pytest.approx(-94.456784327723540 * 27.211386246, abs=1e-5)
+    assert np.linalg.norm(found.forces, axis=1).max() == pytest.approx(0.052832, abs=1e-5)
+
+
+def test_cp2ks_newer_table_of_forces(put: Put) -> None:
+    """Its lines are written here after CP2K 2024's source; the rest is a real output."""
+    path = put("cp2k-2023.1-converged.out", "cp2k.out")
+    text = path.read_text()
+    old = text[text.index(" ATOMIC FORCES in [a.u.]") : text.index(" SUM OF ATOMIC FORCES")]
+    new = (
+        " FORCES| Atomic forces [hartree/bohr]\n FORCES| Atom     x               y               z          |f|\n"
+        " FORCES|      1 1.0E-02 -2.0E-02 0.0E+00 2.2E-02\n FORCES|      2 -1.0E-02 2.0E-02 0.0E+00 2.2E-02\n"
+        " FORCES| Sum  0.0E+00 0.0E+00 0.0E+00 0.0E+00\n"
+    )
+    path.write_text(text.replace(old, new))
+    found = cp2k.read_output(path, Frame(np.array([11, 11]), np.zeros((2, 3)), np.eye(3) * 9, pbc=False))
+    assert isinstance(found, Labels)
+    assert found.forces[0] == pytest.approx(np.array([0.01, -0.02, 0]) * 27.211386246 / 0.529177210903)
+
+
+def test_cp2k_settings_that_make_no_sense() -> None:
+    with pytest.raises(ValidationError, match="potentials: H has a basis set and nothing in potentials"):
+        cp2k.Cp2k.model_validate({**HYDROGEN, "potentials": {}})
+    changes = {"FORCE_EVAL": {"DFT": {"SCF": {"IGNORE_CONVERGENCE_FAILURE": True}}}}
+    with pytest.raises(ValidationError, match="IGNORE_CONVERGENCE_FAILURE: not allowed"):
+        cp2k.Cp2k.model_validate({**HYDROGEN, "input": changes})
+
+
+def test_cp2k_gets_the_spin_and_the_functional_that_are_asked_for() -> None:
+    oxygen = Frame(np.array([8, 8]), np.array([[0, 0, 0], [0, 0, 1.2]]), np.zeros((3, 3)), pbc=False)
+    given = {**HYDROGEN, "basis": {"O": "B"}, "potentials": {"O": "P"}, "magnetic_moments": {"O": 1.0}}
+    own: dict[str, Any] = {"force_eval": {"dft": {"xc": {"xc_functional": {"becke88": {}, "lyp": {}}}}}}
+    settings = cp2k.Cp2k.model_validate({**given, "input": own})
+    text = str(cp2k.Cp2kLabeler(settings).files(settings, oxygen)["cp2k.inp"])
+    assert "MULTIPLICITY 3" in text
+    assert "&BECKE88" in text
+    assert "&XC_FUNCTIONAL PBE" not in text
+    assert text.count("&DFT") == 1
+    with pytest.raises(ValueError, match=r"label.basis: there is none for H"):
+        cp2k.Cp2kLabeler(settings).files(settings, hydrogen())
+
+
+@pytest.mark.cp2k
+class TestCp2k:
+    @pytest.fixture
+    def engine(self) -> Labeler:
+        return cp2k.Cp2kLabeler(cp2k.Cp2k.model_validate(HYDROGEN))
+
+    def test_the_virial_is_the_strain_derivative(self, engine: Labeler, tmp_path: Path) -> None:
+        stated, derived = virial_traces(engine, hydrogen, tmp_path)
+        assert stated == pytest.approx(derived, rel=0.02)
+
+    def test_an_unconverged_cycle_is_a_failure_until_a_remedy_helps(self, tmp_path: Path) -> None:
+        short = {"FORCE_EVAL": {"DFT": {"SCF": {"MAX_SCF": 1}}}}
+        none = cp2k.Cp2k.model_validate({**HYDROGEN, "input": short, "remedies": {}})
+        [answer] = cp2k.Cp2kLabeler(none).label([hydrogen()], tmp_path)
+        failed(answer, "unconverged")
+        remedied = none.model_copy(update={"remedies": cp2k.REMEDIES})
+        [answer] = cp2k.Cp2kLabeler(remedied).label([hydrogen()], tmp_path)
+        assert isinstance(answer, Labels)
+        assert [attempt.kind for attempt in answer.attempts] == ["unconverged", None]
+        assert answer.attempts[1].changes == cp2k.REMEDIES["unconverged"][0]
+
+    def test_an_abort_says_why(self, tmp_path: Path) -> None:
+        settings = cp2k.Cp2k.model_validate({**HYDROGEN, "potentials": {"H": "NOPE"}})
+        [answer] = cp2k.Cp2kLabeler(settings).label([hydrogen()], tmp_path)
+        assert "An invalid potential type <NOPE>" in failed(answer, "stopped")
+
+    def test_hot_electrons(self, tmp_path: Path) -> None:
+
+        hot = hydrogen().with_fields(electronic_temperature=20_000.0)
+        settings = cp2k.Cp2k.model_validate({**HYDROGEN, "basis": {"H": "DZVP-MOLOPT-SR-GTH"}})
+        cold_labels, hot_labels = cp2k.Cp2kLabeler(settings).label([hydrogen(), hot], tmp_path)
+        assert isinstance(cold_labels, Labels)
+        assert isinstance(hot_labels, Labels), hot_labels
+        assert hot_labels.energy < cold_labels.energy, "the free energy has the electrons' entropy"
