@@ -207,11 +207,11 @@ class TrainingStudy(DataStudy):
         super()._heads_fit()
         if self.heads and not self.train.multitask:
             raise ValueError(f"heads: engine {self.train.engine!r} trains one head only")
-        for part in self.parts:
-            where = f"heads.{part.name}." if part.name else ""
-            if part.start.is_empty:
+        for head in self.all_heads:
+            where = f"heads.{head.name}." if head.name else ""
+            if head.start.is_empty:
                 raise ValueError(f"{where}start: give labeled data (data:) or structure sets to label first (label:)")
-            if part.heldout.is_empty:
+            if head.heldout.is_empty:
                 raise ValueError(
                     f"{where}heldout: give data, label or fraction; models are judged on it before they explore"
                 )
@@ -237,7 +237,7 @@ class EvaluationStudy(DataStudy):
 
     def _heads_fit(self) -> None:
         super()._heads_fit()
-        if all(part.start.is_empty and part.heldout.is_empty for part in self.parts):
+        if all(head.start.is_empty and head.heldout.is_empty for head in self.all_heads):
             raise ValueError("heldout: give the labeled data to judge on, as heldout or start")
 
 
