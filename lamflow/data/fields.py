@@ -134,6 +134,23 @@ def reordered(values: Fields, order: NDArray[np.int64]) -> Fields:
     return {name: value[order] if field(name).per == "atom" else value for name, value in values.items()}
 
 
+def turned(values: Fields, rotation: Floats) -> Fields:
+    """The values of the same frame turned by `rotation` (3, 3), after which a position r is r @ rotation.
+
+    Fields of shape (3,) turn as vectors, of shape (3, 3) as tensors; others stay as they are.
+    """
+    made = {}
+    for name, value in values.items():
+        match field(name).shape:
+            case (3,):
+                made[name] = value @ rotation
+            case (3, 3):
+                made[name] = rotation.T @ value @ rotation
+            case _:
+                made[name] = value
+    return made
+
+
 def repeated(values: Fields, times: int) -> Fields:
     """The values of one frame as those of a trajectory of `times` frames, (F, …) each."""
     return {name: np.repeat(value[None], times, axis=0) for name, value in values.items()}

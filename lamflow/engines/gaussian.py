@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -163,7 +164,7 @@ def read_log(path: Path, frame: Frame) -> Labels | LabelFailure:
     except InputError as error:
         return LabelFailure(f"Gaussian's log cannot be read: {error}", tail, "incomplete")
     found_frame = Frame(labeled.frame.numbers, labeled.frame.positions, np.zeros((3, 3)), pbc=False)
-    return aligned(LabeledFrame(found_frame, Labels(labeled.labels.energy, labeled.labels.forces)), frame)
+    return aligned(LabeledFrame(found_frame, replace(labeled.labels, virial=None)), frame)
 
 
 def _gave_up(text: str) -> bool:

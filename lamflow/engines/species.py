@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lamflow.config.section import expand
 from lamflow.data import Frame, LabeledFrame, Labels
+from lamflow.data.fields import turned
 from lamflow.data.frames import Ints
 from lamflow.engines.protocol import LabelFailure
 
@@ -98,7 +99,4 @@ def aligned(found: LabeledFrame, frame: Frame) -> Labels | LabelFailure:
     away -= away.mean(axis=0)
     if np.abs(away).max() > SAME:
         return LabelFailure("the output is of another structure: its atoms are elsewhere", kind="invalid")
-    forces = np.empty_like(found.labels.forces)
-    forces[order] = found.labels.forces @ rotation
-    virial = None if found.labels.virial is None else rotation.T @ found.labels.virial @ rotation
-    return Labels(found.labels.energy, forces, virial)
+    return Labels.of(turned(found.labels.fields, rotation), frame.natoms).reordered(np.argsort(order))

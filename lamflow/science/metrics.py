@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -61,4 +62,4 @@ def energy_shift(
 
 def shifted(labels: Labels, frame: Frame, shift: Mapping[str, float]) -> Labels:
     """`labels` of `frame` with an energy added for each atom."""
-    return Labels(labels.energy + sum(shift.get(symbol, 0.0) for symbol in frame.symbols), labels.forces, labels.virial)
+    return replace(labels, energy=labels.energy + sum(shift.get(symbol, 0.0) for symbol in frame.symbols))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lamflow.data import Frame, LabeledFrame, Labels
+from lamflow.data import Frame, LabeledFrame, Labels, fields
+from lamflow.data.fields import Field
 from lamflow.engines.species import aligned, by_species
 from tests.engines.conftest import failed
 
@@ -33,3 +34,21 @@ def test_labels_find_their_atoms_again() -> None:
     np.testing.assert_allclose(answer.forces, forces, atol=1e-10)
     moved = Frame(frame.numbers, frame.positions + np.eye(5, 3), frame.cell)
     failed(aligned(found, moved), "invalid")
+
+
+def test_every_field_of_a_parsed_output_finds_its_atom_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    torque = Field("torque", "labels", "atom", (3,), "eV/μB", deepmd="force_mag", dpdata="force_mags", ase="torques")
+    monkeypatch.setattr(fields, "TABLE", (*fields.TABLE, torque))
+    rng = np.random.default_rng(6)
+    frame = Frame(np.array([13, 6, 13]), rng.uniform(0, 4, (3, 3)), np.eye(3) * 5)
+    order, (turn, _) = by_species(frame), np.linalg.qr(rng.normal(size=(3, 3)))
+    values = rng.normal(size=(3, 3))
+    answer = aligned(
+        LabeledFrame(
+            Frame(frame.numbers[order], frame.positions[order] @ turn, frame.cell @ turn),
+            Labels(1.0, np.zeros((3, 3)), others={"torque": values[order] @ turn}),
+        ),
+        frame,
+    )
+    assert isinstance(answer, Labels)
+    np.testing.assert_allclose(answer.fields["torque"], values, atol=1e-10)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lamflow.data import Frame, Labels
+from lamflow.data import Frame, Labels, fields
+from lamflow.data.fields import Field
 from lamflow.science.metrics import energy_shift, errors, shifted
 
 
@@ -34,3 +35,13 @@ def test_energies_are_shifted_by_element() -> None:
     assert found == pytest.approx({"Cu": 0.5, "Al": -2.0, "Ag": 0.0})
     alone = energy_shift(predicted[:1], reference[:1], frames[:1], ["Al", "Cu"])  # one composition tells one number
     assert 2 * alone["Cu"] + alone["Al"] == pytest.approx(2 * 0.5 - 2.0)
+
+
+def test_a_shift_leaves_every_other_label_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    dipole = Field("dipole", "labels", "frame", (3,), "e Å", deepmd="dipole", dpdata="dipoles", ase="dipole")
+    monkeypatch.setattr(fields, "TABLE", (*fields.TABLE, dipole))
+    frame = Frame(np.array([29, 13]), np.zeros((2, 3)), np.eye(3))
+    moved = shifted(Labels(1.0, np.ones((2, 3)), np.eye(3), others={"dipole": np.arange(3)}), frame, {"Cu": 0.5})
+    assert moved.energy == pytest.approx(1.5)
+    np.testing.assert_array_equal(moved.fields["dipole"], np.arange(3))
+    np.testing.assert_array_equal(moved.fields["virial"], np.eye(3))
