@@ -16,6 +16,7 @@ def as_training(study: DataStudy) -> TrainingStudy:
     if not isinstance(study, TrainingStudy):
         raise InputError(f"workflow: a study of workflow {study.workflow} has no section `train`; it trains nothing")
     kept = {name: getattr(study, name) for name in TrainingStudy.model_fields if name not in ("workflow", "budget")}
+    kept["filters"] = study.frame_filters
     budget = LabelBudget(labels=study.budget.labels, failed_labels=study.budget.failed_labels)
     return TrainingStudy.model_construct(workflow="training", budget=budget, **kept)
 
@@ -41,6 +42,7 @@ def as_evaluation(study: DataStudy, model: Path | None = None, head: str | None 
         raise InputError(f"engine {study.train.engine!r} has no models that can be judged by themselves")
     parts = [_judged_data(part) for part in study.all_heads]
     kept = {name: getattr(study, name) for name in DataStudy.model_fields if name != "workflow"}
+    kept["filters"] = study.frame_filters
     if study.heads:
         kept["heads"] = parts
     else:

@@ -72,7 +72,7 @@ class Config(TrainingStudy):
     budget: Budget = Budget()
 
     @property
-    def filters(self) -> Filters:
+    def frame_filters(self) -> Filters:
         """See DataStudy."""
         return self.select.filters
 
@@ -109,6 +109,8 @@ class Config(TrainingStudy):
     @model_validator(mode="after")
     def _learning_fits(self) -> Self:
         check_unique("stages", [stage.name for stage in self.stages])
+        if self.filters is not None:
+            raise ValueError("filters: in a study of learning this belongs into select")
         if self.converge.trajectory_force_rmse is not None and self.select.score != "teacher":
             raise ValueError(
                 "converge.trajectory_force_rmse: only a teacher knows this error; set select.score: teacher"

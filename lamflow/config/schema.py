@@ -58,11 +58,13 @@ class DataStudy(Study):
     """Labels are kept for every run that shares the place, and never paid twice: on a laptop below `~/.cache/lamflow`
     (or LAMFLOW_CACHE), on a cluster beside the runs. Settings that give other labels have other places."""
     budget: LabelBudget = LabelBudget()
+    filters: Filters | None = None
+    """What structures must be to be labeled; learning has `select.filters` instead, for explored frames too."""
 
     @property
-    def filters(self) -> Filters:
+    def frame_filters(self) -> Filters:
         """What structures must be to be explored or labeled."""
-        return Filters()
+        return self.filters or Filters()
 
     @property
     def all_heads(self) -> Sequence[Head]:

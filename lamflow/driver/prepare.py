@@ -17,7 +17,7 @@ from lamflow.config.engines import ExplorerSettings, LabelerSettings, WalkerSett
 from lamflow.config.installed import engine_packages
 from lamflow.config.labeled import Heldout, Start
 from lamflow.config.references import files_of
-from lamflow.config.schema import DataStudy
+from lamflow.config.schema import Config, DataStudy
 from lamflow.config.section import expand, rebuilt
 from lamflow.config.seeds import child_seed
 from lamflow.config.structures import StructureSet
@@ -157,7 +157,7 @@ def frames_of(settings: StructureSet, config: DataStudy) -> list[Frame]:
             sources = [frame for file, kind in files for frame in read_structures(file, kind, config.elements)]
     except ValueError as error:
         raise InputError(f"structures.{settings.name}: {error}") from error
-    limits = Limits(**config.filters.model_dump())
+    limits = Limits(**config.frame_filters.model_dump())
     try:
         frames = make_copies(sources, settings, config.seed)
     except ValueError as error:
@@ -169,7 +169,7 @@ def frames_of(settings: StructureSet, config: DataStudy) -> list[Frame]:
         if verdict:
             raise InputError(
                 f"structures.{settings.name}: structure {number}: {REASONS[verdict]}; no frame like this passes "
-                "select.filters"
+                + ("select.filters" if isinstance(config, Config) else "filters")
             )
     foreign = sorted({symbol for frame in frames for symbol in frame.symbols} - set(config.elements))
     if foreign:

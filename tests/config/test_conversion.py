@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lamflow.config import parse
+from lamflow.config import load, parse
 from lamflow.config.conversion import as_evaluation, as_training
+from lamflow.config.learning import Config
 from lamflow.config.schema import EvaluationStudy, TrainingStudy
+from lamflow.driver.prepare import frames_of
+from lamflow.errors import InputError
 from tests.conftest import STUDY
 
 COSTLY = STUDY.replace("label: {engine: emt}", "label: {engine: custom, command: ['true']}").replace(
@@ -31,3 +34,27 @@ def test_a_converted_study_is_read_as_it_was_written(tmp_path: Path, text: str) 
     evaluation = as_evaluation(study, tmp_path / "model.pt")
     written = evaluation.model_dump_json()
     assert EvaluationStudy.model_validate(json.loads(written)).model_dump_json() == written
+
+
+def filtered(study: Path) -> Config:
+    """The study with a filter that its own structures do not pass."""
+    study.write_text(study.read_text().replace("limit: 6", "limit: 6\n  filters: {volume_per_atom: [15, 20]}"))
+    return load(study)
+
+
+def test_a_training_and_an_evaluation_keep_the_filters_of_a_study(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = filtered(study)
+    training = as_training(config)
+    assert training.frame_filters == config.select.filters
+    again = TrainingStudy.model_validate_json(training.model_dump_json())
+    assert again.frame_filters == config.select.filters, "and so does what a run keeps"
+    with pytest.raises(InputError, match=r"structure 0: .* no frame like this passes filters"):
+        frames_of(training.structures[0], training)
+    monkeypatch.setattr(type(config.train), "evaluator_settings", lambda *_: config.label)
+    assert as_evaluation(config, study.parent / "model").frame_filters == config.select.filters
+
+
+def test_learning_has_its_filters_in_select(study: Path) -> None:
+    study.write_text(study.read_text() + "filters: {min_distance: 1.0}\n")
+    with pytest.raises(InputError, match="filters: in a study of learning this belongs into select"):
+        load(study)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from lamflow.data import Frame, LabeledFrame, Labels, fields
 from lamflow.data.fields import Field
