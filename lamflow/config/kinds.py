@@ -28,8 +28,7 @@ class Kind:
     name         the word after `workflow:`
     settings     what a file of this kind may say; a Study
     next_graph   (study, RunState) -> Graph of the round that comes next, or None when the run has ended
-    round_graph  (study, RunState, number, stage) -> Graph of a round, as if the run came to it in stage number `stage`;
-                 raises InputError for a number that it never comes to
+    round_graph  (study, RunState, number, stage) -> Graph of a round, as if the run came to it in stage number `stage`
     stages       (study) -> names of its different rounds after the start
     gather       (study, graph, folder, finished, Timing) -> record of a round that has been carried out, a Round
     record       class of these records

@@ -19,7 +19,7 @@ from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import share_done
 from lamflow.driver.run_location import REMOTE, RunLocation, pull_records, refuse_others
-from lamflow.driver.rundir import FOLDERS, GRAPH, RECORD, RunDirectory
+from lamflow.driver.rundir import FOLDERS, GRAPH, HISTORY, RECORD, RunDirectory, prune
 from lamflow.errors import BY_NAME, ClusterError, EngineError, LamflowError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
 from lamflow.superops.capacity import Capacity, ClusterCapacity
@@ -110,7 +110,7 @@ class ArgoExecutor:
         for workflow in self.workflows.of_run(study.name):
             if workflow["metadata"]["labels"].get(ITERATION_LABEL) == str(graph.round):
                 self.workflows.delete(workflow["metadata"]["name"])
-        self._delete_outputs(graph, GRAPH, RECORD, "history/")
+        self._delete_outputs(graph, GRAPH, RECORD, f"{HISTORY}/")
 
     def clean_up(self, study: DataStudy, graph: Graph) -> None:
         """See Executor."""
@@ -209,11 +209,8 @@ class ArgoExecutor:
         for key in [*(f"{key}/" for key in graph.written), *(f"{_folder(graph.round)}{name}" for name in more)]:
             self.store.delete(key)
             self._read(key)
-        folder = self.directory.round(graph.round)
-        if more and folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
-            for path in sorted(folder.rglob("*"), reverse=True):
-                path.rmdir()
-            folder.rmdir()
+        if more:
+            prune(self.directory.round(graph.round))
 
 
 def steps_done(workflow: Manifest) -> dict[str, float]:

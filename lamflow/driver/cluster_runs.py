@@ -17,7 +17,7 @@ from lamflow.data.run import Run
 from lamflow.driver.argo_executor import ENDING, ArgoExecutor, steps_done
 from lamflow.driver.listener import Listener
 from lamflow.driver.loop import begin
-from lamflow.driver.render import render, render_run
+from lamflow.driver.render import render_rounds, render_run
 from lamflow.driver.run_location import RunLocation, clear, mirror, refuse_others
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import LamflowError, StateError
@@ -37,7 +37,7 @@ def submit(config: DataStudy, path: Path, *, redo: bool = False) -> RunLocation:
     refuse_others(executor.directory, location.url)
     executor.store.check()
     manifest = render_run(config)
-    render(config, 1)  # whatever is wrong with a round's manifest is said here, not by the driver's pod
+    render_rounds(config)  # whatever is wrong with a round's manifest is said here, not by the driver's pod
     there = driver_that_rests(executor.workflows, config)
     if there is None:
         executor.workflows.create(manifest, rehearse=True)

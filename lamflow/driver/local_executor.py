@@ -16,7 +16,7 @@ from lamflow.data.graph import Graph
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.prepare import require_engines
-from lamflow.driver.rundir import GRAPH, OWNER, RECORD, RunDirectory, full_disk
+from lamflow.driver.rundir import GRAPH, HISTORY, OWNER, RECORD, RunDirectory, full_disk, prune
 from lamflow.engines import process
 from lamflow.errors import BY_NAME, EngineError, LamflowError, NodeError
 from lamflow.superops.capacity import LocalCapacity
@@ -78,12 +78,13 @@ class LocalExecutor:
 
     def reset(self, study: DataStudy, graph: Graph) -> None:
         """See Executor. Raw outputs of labels stay: they may be asked for again."""
-        path = self.directory.path
+        path, folder = self.directory.path, self.directory.round(graph.round)
         shutil.rmtree(self._workflow(study, graph), ignore_errors=True)
-        for key in graph.written:
-            shutil.rmtree(path / key, ignore_errors=True)
+        for written in (*(path / key for key in graph.written), folder / HISTORY):
+            shutil.rmtree(written, ignore_errors=True)
         for name in (GRAPH, RECORD):
-            (self.directory.round(graph.round) / name).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
+        prune(folder)
         self._delete_scratch(graph)
 
     def clean_up(self, study: DataStudy, graph: Graph) -> None:

@@ -27,7 +27,7 @@ from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.prepare import SETTINGS, fingerprint, frozen, prepare
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved
-from lamflow.driver.rundir import GRAPH, RECORD, RunDirectory, full_disk
+from lamflow.driver.rundir import GRAPH, HISTORY, RECORD, RunDirectory, full_disk
 from lamflow.errors import EngineError, LamflowError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
 from lamflow.superops.gather import Timing
@@ -166,7 +166,7 @@ def run_state(directory: RunDirectory, executor: Executor, finished: list[Iterat
         batches=len(list((start / "selected" / "batches").glob("*"))),
         given=(start / "given").is_dir(),
         queued=(coming / "queued").is_dir(),
-        extended=coming.is_dir(),
+        extended=(coming / HISTORY).is_dir(),
     )
 
 
@@ -181,7 +181,7 @@ def _take_queue(directory: RunDirectory, number: int) -> list[Path]:
 
 def _write_history(directory: RunDirectory, finished: list[Iteration]) -> Path:
     """What the next round's decision looks at."""
-    file = directory.round(len(finished)) / "history" / "history.json"
+    file = directory.round(len(finished)) / HISTORY / "history.json"
     History(iterations=finished).save(file)
     return file
 
@@ -191,7 +191,7 @@ def _accept(study: DataStudy, directory: RunDirectory, executor: Executor, redo:
 
     Raises StateError when the run cannot go on with them. A run that had ended goes on when they have changed: with
     another round, or with its last one done again where its kind has no other. With `redo` the steps of an unfinished
-    round are thrown away, whatever has changed.
+    round are thrown away, whatever has changed. The graph of a round of which nothing has started is made anew.
     """
     if directory.run().fingerprint != fingerprint(study):
         raise StateError(
@@ -211,14 +211,16 @@ def _accept(study: DataStudy, directory: RunDirectory, executor: Executor, redo:
     _same_files(directory, [now, *now["heads"]], [begun, *begun["heads"]])
     number = len(finished)
     unfinished = directory.graph(number) if directory.has_graph(number) else None
-    if changed - FREE_SECTIONS and not redo and unfinished and executor.has_started(study, unfinished):
+    started = unfinished is not None and executor.has_started(study, unfinished)
+    if changed - FREE_SECTIONS and not redo and unfinished and started:
         raise StateError(
             f"{directory.path}: {', '.join(sorted(changed))} changed in the middle of {unfinished.title}; finish it "
             "with the old settings, or throw away its steps with --redo"
         )
-    if redo and unfinished:
-        executor.reset(study, unfinished)
-    if changed - FREE_SECTIONS and finished and finished[-1].ended is not None:
+    anew = unfinished if redo or (changed and not started) else None
+    if anew is not None:
+        executor.reset(study, anew)
+    if (anew or changed - FREE_SECTIONS) and finished and finished[-1].ended is not None:
         if kind.open_ended and number <= kind.most_rounds(study):
             executor.persist([_write_history(directory, finished)])  # its folder says that the run goes on
         elif not kind.open_ended:

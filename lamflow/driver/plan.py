@@ -14,6 +14,7 @@ from lamflow.data.results import Iteration
 from lamflow.driver.prepare import frames_of, label_jobs
 from lamflow.driver.references import resolved
 from lamflow.driver.start_data import start_items
+from lamflow.errors import InputError
 from lamflow.flow.kinds import kind_of
 from lamflow.policy.simulations import PlannedSimulation, plan_simulations
 from lamflow.superops.capacity import Capacity, LocalCapacity
@@ -109,7 +110,13 @@ def planned_state(study: DataStudy, capacity: Capacity, structures: Mapping[str,
 
 
 def planned_graph(study: DataStudy, number: int, capacity: Capacity, stage: int = 0) -> Graph:
-    """The graph of round `number`, as if the run came to it in stage number `stage`."""
+    """The graph of round `number`, as if the run came to it in stage number `stage`.
+
+    Raises InputError for a round that the study never comes to.
+    """
+    most = kind_of(study).most_rounds(study)
+    if not 0 <= number <= most:
+        raise InputError(f"round {number}: a run of {study.name} has the start, round 0, and at most {most} after it")
     structures = {settings.name: frames_of(settings, study) for settings in study.structures}
     return kind_of(study).round_graph(study, planned_state(study, capacity, structures), number, stage)  # type: ignore[no-any-return]
 

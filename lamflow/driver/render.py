@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lamflow.config.schema import DataStudy
-from lamflow.driver.plan import planned_graph
+from lamflow.driver.plan import planned_graph, planned_graphs
 from lamflow.driver.run_location import RunLocation
 from lamflow.superops.capacity import ClusterCapacity
 
@@ -16,6 +16,13 @@ def render_run(study: DataStudy) -> dict[str, Any]:
 
     location = RunLocation.of(study)
     return run_manifest(study, location.url, location.prefix)
+
+
+def render_rounds(study: DataStudy) -> list[dict[str, Any]]:
+    """The Argo Workflows of the start and of a round of every stage. Raises InputError for what cannot be rendered."""
+    from lamflow.flow.workflow import manifest
+
+    return [manifest(study, graph) for graph in planned_graphs(study, ClusterCapacity())]
 
 
 def render(study: DataStudy, number: int) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from lamflow.data.run import Run
 from lamflow.data.store import INPUT, iteration_key
 from lamflow.errors import StateError
 
-GRAPH, RECORD = "graph.json", "result.json"
-"""Files of a round's folder: its graph, and its record when it has finished."""
+GRAPH, RECORD, HISTORY = "graph.json", "result.json", "history"
+"""In a round's folder: its graph, its record when it has finished, and what its decision looks at."""
 FOLDERS = ("input", "structures", "data", "iterations")
 """What the store holds beside run.json; the folder `work` belongs to the machine."""
 OWNER = "LAMFLOW_RUN"
@@ -168,6 +168,12 @@ def end_leftovers(path: Path) -> None:
         with contextlib.suppress(psutil.Error):
             if process.pid != os.getpid() and process.environ().get(OWNER) == mine:
                 process.send_signal(signal.SIGKILL)
+
+
+def prune(folder: Path) -> None:
+    """Remove a folder in which no file is left."""
+    if folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
+        shutil.rmtree(folder)
 
 
 def full_disk(path: Path) -> str:

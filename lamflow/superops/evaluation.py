@@ -5,7 +5,6 @@ from __future__ import annotations
 from lamflow.config.schema import EvaluationStudy
 from lamflow.data.graph import EngineUse, Graph, Key
 from lamflow.data.store import HELDOUT, INPUT, TRAIN, iteration_key
-from lamflow.errors import InputError
 from lamflow.ops.evaluate import evaluate, judge
 from lamflow.superops.state import RunState
 from lamflow.superops.steps import add, start_graph
@@ -20,9 +19,7 @@ def next_graph(study: EvaluationStudy, state: RunState) -> Graph | None:
 
 
 def round_graph(study: EvaluationStudy, state: RunState, number: int) -> Graph:
-    """The graph of round 0 or 1. Raises InputError for another number."""
-    if number > 1:
-        raise InputError(f"round {number}: an evaluation has the start, round 0, and the evaluation, round 1")
+    """The graph of round 0 or 1."""
     if not number:
         return start_graph(study, state)
     folder, data = iteration_key(1), {"train": Key(key=TRAIN), "heldout": Key(key=HELDOUT)}

@@ -6,7 +6,6 @@ from lamflow.config.engines import SearcherSettings, WalkerSettings
 from lamflow.config.learning import Config
 from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
 from lamflow.data.store import INDEX, INPUT, STRUCTURES, iteration_key
-from lamflow.errors import InputError
 from lamflow.ops.explore import explore
 from lamflow.ops.search import propose, relax
 from lamflow.ops.select import select
@@ -25,9 +24,10 @@ def next_graph(study: Config, state: RunState) -> Graph | None:
 
 
 def round_graph(study: Config, state: RunState, number: int, stage: int) -> Graph:
-    """The graph of round `number`, in a stage if it is an iteration. Raises InputError beyond the budget."""
-    if number > study.budget.iterations and not state.extended:
-        raise InputError(f"iteration {number} is beyond the budget of {study.budget.iterations}")
+    """The graph of round `number`, in a stage if it is an iteration.
+
+    A run whose budget was lowered goes one iteration beyond it, which labels nothing: it trains on what was labeled.
+    """
     return iteration_graph(study, number, stage, state) if number else start_graph(study, state)
 
 

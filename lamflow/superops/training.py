@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lamflow.config.schema import TrainingStudy
 from lamflow.data.graph import Graph
-from lamflow.errors import InputError
 from lamflow.superops.state import RunState
 from lamflow.superops.steps import start_graph, train_step
 
@@ -15,9 +14,7 @@ def next_graph(study: TrainingStudy, state: RunState) -> Graph | None:
 
 
 def round_graph(study: TrainingStudy, state: RunState, number: int) -> Graph:
-    """The graph of round 0 or 1. Raises InputError for another number."""
-    if number > 1:
-        raise InputError(f"round {number}: a training has the start, round 0, and the training, round 1")
+    """The graph of round 0 or 1."""
     if not number:
         return start_graph(study, state)
     return Graph(kind=study.workflow, round=1, name="training", stage="train", steps=[train_step(study, 1, state)])

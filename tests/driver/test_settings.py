@@ -1,0 +1,67 @@
+"""Settings that change between two starts of a driver. No round is carried out here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lamflow.config import load
+from lamflow.data.graph import Graph
+from lamflow.driver.local_executor import LocalExecutor
+from lamflow.driver.loop import _next_graph, begin, run_state
+from lamflow.driver.rundir import RECORD, RunDirectory
+from lamflow.flow.kinds import kind_of
+from tests.records import iteration
+
+
+@pytest.fixture
+def directory(study: Path, tmp_path: Path) -> RunDirectory:
+    """A run that has been prepared, and its start carried out."""
+    directory = RunDirectory(tmp_path / "run")
+    directory.path.mkdir()
+    begin(load(study), directory, LocalExecutor(directory))
+    iteration(0).save(directory.round(0) / RECORD)
+    return directory
+
+
+def coming(study: Path, directory: RunDirectory, **options: bool) -> Graph | None:
+    """What a driver that is started now would do next."""
+    config, executor = load(study), LocalExecutor(directory)
+    begin(config, directory, executor, **options)
+    return _next_graph(kind_of(config), config, directory, executor, directory.iterations())
+
+
+def test_the_graph_of_a_round_that_has_not_started_is_made_anew(study: Path, directory: RunDirectory) -> None:
+    graph = coming(study, directory)
+    assert graph is not None
+    assert graph.step("train").work == 3
+    study.write_text(study.read_text().replace("models: 3", "models: 4"))
+    graph = coming(study, directory)
+    assert graph is not None
+    assert graph.step("train").work == 4
+
+
+def test_a_redone_round_of_a_run_that_had_ended_leaves_nothing_that_makes_it_go_on(
+    study: Path, directory: RunDirectory
+) -> None:
+    one = study.read_text().replace("iterations: 2", "iterations: 1")
+    study.write_text(one)
+    begin(load(study), directory, LocalExecutor(directory))
+    iteration(1, "stop").save(directory.round(1) / RECORD)
+    assert coming(study, directory) is None
+    study.write_text(one.replace("iterations: 1", "iterations: 2"))
+    graph = coming(study, directory)
+    assert graph is not None
+    (directory.workflow(graph.workflow("tiny"))).mkdir(parents=True)
+    assert coming(study, directory, redo=True) == graph, "with the same settings it is begun again"
+    (directory.workflow(graph.workflow("tiny"))).mkdir(parents=True)
+    study.write_text(one)
+    assert coming(study, directory, redo=True) is None
+    assert not directory.round(2).exists()
+
+
+def test_frames_that_wait_in_a_round_do_not_make_an_ended_run_go_on(directory: RunDirectory) -> None:
+    (directory.round(1) / "queued").mkdir(parents=True)
+    state = run_state(directory, LocalExecutor(directory), directory.iterations())
+    assert (state.queued, state.extended) == (True, False)

@@ -1,0 +1,25 @@
+"""Which round of learning comes next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lamflow.config import load
+from lamflow.driver.plan import planned_graph
+from lamflow.errors import InputError
+from lamflow.superops.capacity import LocalCapacity
+from lamflow.superops.learning import next_graph
+from lamflow.superops.state import RunState
+from tests.records import iteration
+
+
+def test_a_budget_that_was_lowered_to_what_is_done_lets_the_labels_be_trained_on(study: Path) -> None:
+    study.write_text(study.read_text().replace("iterations: 2", "iterations: 1"))
+    state = RunState(LocalCapacity(2), [iteration(0), iteration(1, "label")], {"crystal": 3})
+    graph = next_graph(load(study), state)
+    assert graph is not None
+    assert graph.round == 2
+    with pytest.raises(InputError, match="round 2: a run of tiny has the start, round 0, and at most 1 after it"):
+        planned_graph(load(study), 2, LocalCapacity(2))
