@@ -17,13 +17,17 @@ from lamflow.config.schema import DataStudy
 from lamflow.data.store import INPUT
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.process import die_with_parent
+from lamflow.ops.job import report_failure
 
 UNUSED_PROCESS_ID = 2**22 + 1
 """A process id that no process can have; dflow takes a live id as a reason to do nothing."""
 
 
 def main(run: Path, number: int, workers: int) -> int:
-    """Carry out round `number` of the run in folder `run`; exit status 0 when all steps succeeded."""
+    """Carry out round `number` of the run in folder `run`; exit status 0 when all steps succeeded.
+
+    What goes wrong while the round is built is reported as jobs report their errors.
+    """
     os.register_at_fork(after_in_child=die_with_parent)
     import dflow
 
@@ -35,10 +39,13 @@ def main(run: Path, number: int, workers: int) -> int:
         debug_save_copy_method="link" if can_link(run) else "copy",
         debug_failfast=True,
     )
-    from lamflow.flow.workflow import StoreLocation, workflow
+    try:
+        from lamflow.flow.workflow import StoreLocation, workflow
 
-    built = workflow(stored(run / INPUT, DataStudy), RunDirectory(run).graph(number), StoreLocation(folder=run))
-    forget_unfinished(run / "work" / built.id)
+        built = workflow(stored(run / INPUT, DataStudy), RunDirectory(run).graph(number), StoreLocation(folder=run))
+        forget_unfinished(run / "work" / built.id)
+    except Exception as error:  # noqa: BLE001  its type says whether another try can help
+        return report_failure(error, "driver")
     built.submit()
     return 0 if built.query_status() == "Succeeded" else 1
 

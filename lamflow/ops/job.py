@@ -98,7 +98,7 @@ def _out_of_time(*_: object) -> None:
     raise _OutOfTimeError
 
 
-def report_failure(error: BaseException, name: str, timeout: float) -> int:
+def report_failure(error: BaseException, name: str, timeout: float = 0.0) -> int:
     """Leave the error where the driver finds it and return the exit status."""
     if isinstance(error, _OutOfTimeError):
         error = EngineError(f"{name} took longer than its timeout of {timeout:g} s; see `pods:` in the configuration")
