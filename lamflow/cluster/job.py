@@ -18,7 +18,6 @@ from lamflow.config import stored
 from lamflow.config.pods import ObjectStore
 from lamflow.config.schema import DataStudy
 from lamflow.data.cache import LabelCache
-from lamflow.errors import LamflowError
 from lamflow.ops.job import EXIT_TERMINATED, exit_now, report_failure
 from lamflow.ops.job import main as run
 
@@ -51,15 +50,15 @@ def main(
     checkpoints  key of the folder for the step's pods, and s between two savings
     labels       key of the label cache
     """
-    settings = stored(Path(root) / "inputs" / "input", DataStudy).cluster.s3
-    cache = None if labels is None else LabelCache(_Objects(Store(settings, labels, FAREWELL_RETRY)))
-    if checkpoints is not None:
-        prefix, every = checkpoints
-        key = f"{prefix}{step}-{parameters['pod']}/"
-        try:
-            _keep_scratch(settings, Path(root) / "scratch", key, every)
-        except LamflowError as error:
-            exit_now(report_failure(error, f"{step}-{parameters['pod']}", timeout))
+    name = f"{step}-{parameters['pod']}"
+    try:
+        settings = stored(Path(root) / "inputs" / "input", DataStudy).cluster.s3
+        cache = None if labels is None else LabelCache(_Objects(Store(settings, labels, FAREWELL_RETRY)))
+        if checkpoints is not None:
+            prefix, every = checkpoints
+            _keep_scratch(settings, Path(root) / "scratch", f"{prefix}{name}/", every)
+    except Exception as error:  # noqa: BLE001  whatever happened, the exit status says it
+        exit_now(report_failure(error, name, timeout))
     run(reference, step=step, root=root, timeout=timeout, gpus=gpus, parameters=parameters, labels=cache)
 
 
