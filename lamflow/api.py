@@ -14,6 +14,7 @@ from lamflow.config.read import stored
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.data.document import Part
 from lamflow.data.results import Iteration
+from lamflow.data.run import Reference
 from lamflow.data.store import INPUT
 from lamflow.driver.located import Located, located
 from lamflow.driver.rundir import RunDirectory
@@ -210,6 +211,8 @@ class Study:
     """What a file describes, and what can be done with it. `Study.load` makes one."""
 
     config: DataStudy
+    references: tuple[Reference, ...] = ()
+    """What was taken from other runs for it already."""
 
     @classmethod
     def load(cls, file: str | Path) -> Study:
@@ -233,7 +236,8 @@ class Study:
         from lamflow.driver.pretrained import fetched
         from lamflow.driver.references import resolved
 
-        return Study(as_evaluation(resolved(fetched(self.config))[0], model, head))
+        config, references = resolved(fetched(self.config))
+        return Study(as_evaluation(config, model, head), tuple(references))
 
     def check(self) -> list[str]:
         """Read all data and structures, and return warnings. Raises InputError with what cannot be used."""
@@ -259,7 +263,7 @@ class Study:
         place = located(str(folder) if folder is not None else str(self.folder))
         if place.remote is not None:
             raise StateError(f"{place.path} belongs to a run on a cluster; give another folder")
-        loop.run(self.config, place.path, listener, redo=redo)
+        loop.run(self.config, place.path, listener, redo=redo, references=self.references)
         return Run(place)
 
     def submit(self, folder: Path | str | None = None, *, redo: bool = False) -> Run:
@@ -268,7 +272,7 @@ class Study:
 
         self.check()
         path = Path(folder) if folder is not None else self.folder
-        return Run(Located(path, cluster_runs.submit(self.config, path, redo=redo)))
+        return Run(Located(path, cluster_runs.submit(self.config, path, redo=redo, references=self.references)))
 
 
 def iteration_row(record: Iteration) -> dict[str, Any]:

@@ -15,6 +15,10 @@ class Reference(Part):
     run: str
     what: str
     sha256: str
+    wanted: str = ""
+    """What the settings asked for."""
+    folders: list[str] = Field(default_factory=list)
+    """Data sets that were read; a model lies with the settings of the run."""
 
 
 class Run(Result):

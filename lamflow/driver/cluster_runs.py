@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lamflow.cluster.retry_policy import RetryPolicy
@@ -13,7 +13,7 @@ from lamflow.cluster.store import Store
 from lamflow.cluster.waiting import PendingPods
 from lamflow.cluster.workflows import ITERATION_LABEL, Workflows
 from lamflow.config.schema import DataStudy
-from lamflow.data.run import Run
+from lamflow.data.run import Reference, Run
 from lamflow.driver.argo_executor import ENDING, ArgoExecutor, steps_done
 from lamflow.driver.listener import Listener
 from lamflow.driver.loop import begin
@@ -26,7 +26,7 @@ LOGS = "lamflow-logs"
 """Where the chart has Argo archive what pods print: LOGS/WORKFLOW/POD/main.log."""
 
 
-def submit(config: DataStudy, path: Path, *, redo: bool = False) -> RunLocation:
+def submit(config: DataStudy, path: Path, *, redo: bool = False, references: Sequence[Reference] = ()) -> RunLocation:
     """Start the driver of `config` on the cluster, for a new run or for one that goes on.
 
     A new run that cannot be started leaves nothing behind. Raises StateError when a driver works on it already, and
@@ -47,7 +47,7 @@ def submit(config: DataStudy, path: Path, *, redo: bool = False) -> RunLocation:
             prepared = not executor.directory.exists()
             if prepared:
                 _forget_namesakes(executor.workflows, config.name)
-            begin(config, executor.directory, executor, redo=redo)
+            begin(config, executor.directory, executor, redo=redo, references=references)
         if there is not None:
             executor.workflows.delete(config.name)
         executor.workflows.create_or_get(manifest)

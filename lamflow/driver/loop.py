@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from lamflow.data.dataset import verify_known
 from lamflow.data.graph import Graph
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import History, Iteration
-from lamflow.data.run import Run
+from lamflow.data.run import Reference, Run
 from lamflow.data.store import HELDOUT, INDEX, INPUT, QUEUE, STRUCTURES, TRAIN, write_whole
 from lamflow.driver.executor import Executor
 from lamflow.driver.listener import Listener
@@ -42,7 +42,7 @@ FREE_SECTIONS = {"pods", "cluster"}
 def resume(path: Path, listener: Listener | None = None, executor: Executor | None = None) -> Run:
     """Go on with the run in folder `path` with the settings that it has. See `run`."""
     directory = RunDirectory(path.resolve())
-    return _drive(directory, None, listener or Listener(), executor or LocalExecutor(directory), redo=False)
+    return _drive(directory, None, listener or Listener(), executor or LocalExecutor(directory))
 
 
 def run(
@@ -52,23 +52,25 @@ def run(
     executor: Executor | None = None,
     *,
     redo: bool = False,
+    references: Sequence[Reference] = (),
 ) -> Run:
     """Drive the run of `study` in folder `path` until it converges or its budget ends, and return its record.
 
     Continues what is there. Rounds run on this machine unless `executor` runs them elsewhere. Raises StateError
     when another driver lives in `path` or the settings do not fit what is there, InputError for data that cannot be
     used, EngineError, NodeError and ClusterError for what stopped a round. `redo` throws away an unfinished
-    round whose settings have changed.
+    round whose settings have changed. references: what was taken from other runs for `study` already.
     """
     directory = RunDirectory(path.resolve())
-    return _drive(directory, study, listener or Listener(), executor or LocalExecutor(directory), redo=redo)
+    executor = executor or LocalExecutor(directory)
+    return _drive(directory, study, listener or Listener(), executor, redo=redo, references=references)
 
 
 def _drive(
-    directory: RunDirectory, study: DataStudy | None, listener: Listener, executor: Executor, *, redo: bool
+    directory: RunDirectory, study: DataStudy | None, listener: Listener, executor: Executor, **options: Any
 ) -> Run:
     with _terminable(), _disk_checked(directory.path), executor.locked():
-        study = begin(study, directory, executor, redo=redo)
+        study = begin(study, directory, executor, **options)
         _record(directory, executor, "running", "")
         try:
             last = _rounds(study, directory, executor, listener)
@@ -86,7 +88,14 @@ def _drive(
         return record
 
 
-def begin(study: DataStudy | None, directory: RunDirectory, executor: Executor, *, redo: bool = False) -> DataStudy:
+def begin(
+    study: DataStudy | None,
+    directory: RunDirectory,
+    executor: Executor,
+    *,
+    redo: bool = False,
+    references: Sequence[Reference] = (),
+) -> DataStudy:
     """The settings that the run goes on with: those of `study` for a new run, or where the run can take them over.
 
     Without `study`, those that it has. Raises StateError and InputError; see `run`.
@@ -94,9 +103,11 @@ def begin(study: DataStudy | None, directory: RunDirectory, executor: Executor, 
     if study is None:
         directory.run()
         return directory.config()
-    study, references = resolved(fetched(study))
-    if directory.exists():
-        _accept(study, directory, executor, redo)
+    begun = directory if directory.exists() else None
+    study, found = resolved(fetched(study), begun)
+    references = [*references, *found]
+    if begun is not None:
+        _accept(study, references, directory, executor, redo)
         return study
     executor.check_requirements(study)
     prepare(study, directory, executor.capacity.slots("label", study.pods.label), references)
@@ -186,14 +197,16 @@ def _write_history(directory: RunDirectory, finished: list[Iteration]) -> Path:
     return file
 
 
-def _accept(study: DataStudy, directory: RunDirectory, executor: Executor, redo: bool) -> None:
+def _accept(
+    study: DataStudy, references: Sequence[Reference], directory: RunDirectory, executor: Executor, redo: bool
+) -> None:
     """Take over the settings of today for a run that exists.
 
     Raises StateError when the run cannot go on with them. A run that had ended goes on when they have changed: with
     another round, or with its last one done again where its kind has no other. With `redo` the steps of an unfinished
     round are thrown away, whatever has changed. The graph of a round of which nothing has started is made anew.
     """
-    if directory.run().fingerprint != fingerprint(study):
+    if directory.run().fingerprint != fingerprint(study, references):
         raise StateError(
             f"{directory.path} holds a run with other elements, seed, structures or start data; "
             "use another folder (--dir) or the configuration that it was begun with"
@@ -229,6 +242,8 @@ def _accept(study: DataStudy, directory: RunDirectory, executor: Executor, redo:
         write_whole(file, text)
         executor.persist(path for path in (directory.path / INPUT / "files").rglob("*") if path.is_file())
         executor.persist([file])
+        directory.run().model_copy(update={"references": list(references)}).save(directory.record)
+        executor.persist([directory.record])
 
 
 def _same_files(directory: RunDirectory, now: list[Any], begun: list[Any]) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 from lamflow.config.engines import ExplorerSettings, LabelerSettings, WalkerSettings
 from lamflow.config.installed import engine_packages
 from lamflow.config.labeled import Heldout, Start
+from lamflow.config.learning import Config
 from lamflow.config.references import files_of
-from lamflow.config.schema import Config, DataStudy
+from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand, rebuilt
 from lamflow.config.seeds import child_seed
 from lamflow.config.structures import StructureSet
@@ -77,7 +78,7 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int, references: 
         workflow=config.workflow,
         name=config.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        fingerprint=fingerprint(config),
+        fingerprint=fingerprint(config, references),
         references=list(references),
         versions=versions((*PACKAGES, *engine_packages())),
         state="running",
@@ -117,8 +118,12 @@ def _fixed(config: DataStudy) -> DataStudy:
     return config.model_copy(update={name: rebuilt(getattr(config, name), pinned) for name in ("label", "heads")})
 
 
-def fingerprint(config: DataStudy) -> str:
-    """Changes when a setting, or the content of a file, does that cannot change once a run has begun."""
+def fingerprint(config: DataStudy, references: Sequence[Reference]) -> str:
+    """Changes when a setting, or the content of a file, does that cannot change once a run has begun.
+
+    Data of other runs count by the hashes of their `references`: they may be gone.
+    """
+    taken = {Path(folder): reference.sha256 for reference in references for folder in reference.folders}
     plain = config.model_dump(mode="json", include={"name", "seed", "elements", "structures", "data_format"})
     files = [expand(file) for settings in config.structures for file in settings.files]
     files += [
@@ -132,7 +137,7 @@ def fingerprint(config: DataStudy) -> str:
             for data in (part.start, part.heldout)
         )
         plain[f"data of {part.name}"] = [start, heldout]
-    plain["files"] = [content_hash(file) for file in files]
+    plain["files"] = [taken.get(file) or content_hash(file) for file in files]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 

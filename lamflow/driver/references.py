@@ -15,7 +15,7 @@ from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.config.section import rebuilt
 from lamflow.data.results import Iteration, ModelResult
 from lamflow.data.run import Reference
-from lamflow.data.store import HELDOUT, TRAIN, content_hash, file_hash, iteration_key
+from lamflow.data.store import HELDOUT, INPUT, TRAIN, content_hash, file_hash, iteration_key
 from lamflow.driver.run_location import RunLocation, mirror
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import InputError, StateError
@@ -23,16 +23,21 @@ from lamflow.errors import InputError, StateError
 ENDED = ("converged", "ended")
 
 
-def resolved(study: DataStudy) -> tuple[DataStudy, list[Reference]]:
+def resolved(study: DataStudy, begun: RunDirectory | None = None) -> tuple[DataStudy, list[Reference]]:
     """`study` with files in the place of references to runs, and what they were.
+
+    begun  the run that goes on with the study: what it took when it began it keeps, whatever became of its source
 
     Raises InputError for a run that is missing, that has not ended, or that has not what is wanted.
     """
     references: list[Reference] = []
+    known = {(item.run, item.wanted): item for item in begun.run().references} if begun is not None else {}
 
     def change(value: Any) -> Any:
         if isinstance(value, PretrainedModel) and value.run is not None:
-            model, reference = _model(value, value.run)
+            before = known.get((value.run, f"model: {value.model}"))
+            kept = _kept(value, before, begun) if begun is not None and before is not None else None
+            model, reference = kept or _model(value, value.run)
             references.append(reference)
             return model
         if isinstance(value, Start | Heldout) and any(isinstance(item, RunData) for item in value.data):
@@ -41,14 +46,23 @@ def resolved(study: DataStudy) -> tuple[DataStudy, list[Reference]]:
                 if not isinstance(item, RunData):
                     data.append(item)
                     continue
-                folders, reference = _data(item)
-                data += folders
+                reference = known.get((item.run, f"data: {item.data}")) or _data(item)
+                data += map(Path, reference.folders)
                 references.append(reference)
             return value.model_copy(update={"data": data})
         return None
 
     changed: DataStudy = rebuilt(study, change)
     return changed, references
+
+
+def _kept(model: PretrainedModel, before: Reference, begun: RunDirectory) -> tuple[PretrainedModel, Reference] | None:
+    """The copy of a model that the run made when it began, if it is still whole."""
+    copies = (begun.path / INPUT / "files").glob("*/*")
+    file = next((copy for copy in copies if copy.is_file() and file_hash(copy) == before.sha256), None)
+    if file is None or model.sha256 not in (None, before.sha256):
+        return None
+    return PretrainedModel(file=file.absolute(), head=model.head, sha256=before.sha256), before
 
 
 def _model(model: PretrainedModel, run: str) -> tuple[PretrainedModel, Reference]:
@@ -69,7 +83,8 @@ def _model(model: PretrainedModel, run: str) -> tuple[PretrainedModel, Reference
     if model.sha256 is not None and model.sha256 != sha256:
         raise InputError(f"{run}: the sha256 of {key}/{name} is {sha256}, not {model.sha256} as wanted")
     found = PretrainedModel(file=file, head=model.head, sha256=sha256)
-    return found, Reference(run=run, what=f"model {result.index} of iteration {number}", sha256=sha256)
+    what, wanted = f"model {result.index} of iteration {number}", f"model: {model.model}"
+    return found, Reference(run=run, what=what, sha256=sha256, wanted=wanted)
 
 
 def _chosen(run: str, iterations: list[Iteration], wanted: str | int) -> tuple[int, ModelResult]:
@@ -89,8 +104,8 @@ def _chosen(run: str, iterations: list[Iteration], wanted: str | int) -> tuple[i
     return last.number, min(judged, key=lambda model: model.errors.force_rmse if model.errors else 0.0)
 
 
-def _data(reference: RunData) -> tuple[list[Path], Reference]:
-    """Folders of the data sets of a run."""
+def _data(reference: RunData) -> Reference:
+    """The data sets of a run."""
     directory = _ended(reference.run)
     key = TRAIN if reference.data == "train" else HELDOUT
     folder = _brought(reference.run, directory, f"{key}/") / key
@@ -98,7 +113,8 @@ def _data(reference: RunData) -> tuple[list[Path], Reference]:
     if not folders:
         raise InputError(f"{reference.run}: the run has no data to {'train on' if key == TRAIN else 'hold out'}")
     digest = hashlib.sha256("".join(content_hash(part) for part in folders).encode()).hexdigest()
-    return folders, Reference(run=reference.run, what=f"data: {reference.data}", sha256=digest)
+    what = f"data: {reference.data}"
+    return Reference(run=reference.run, what=what, sha256=digest, wanted=what, folders=[str(part) for part in folders])
 
 
 def _ended(run: str) -> RunDirectory:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+import lamflow
 from lamflow.config import load, parse
 from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
+from lamflow.data import Frame, LabeledFrame
+from lamflow.data.dataset import Item, Origin, write_dataset
 from lamflow.data.results import ModelResult
 from lamflow.data.run import Run
-from lamflow.driver.loop import run
+from lamflow.driver.local_executor import LocalExecutor
+from lamflow.driver.loop import begin, run
+from lamflow.driver.prepare import prepare
 from lamflow.driver.references import resolved
-from lamflow.driver.rundir import RunDirectory
+from lamflow.driver.rundir import RECORD, RunDirectory
+from lamflow.engines.emt import Emt
+from lamflow.engines.pair import PairTraining
+from lamflow.engines.registry import evaluator
 from lamflow.errors import InputError
+from tests import records
 from tests.conftest import STUDY
 from tests.stand_ins.s3 import S3Server
 
@@ -127,6 +137,84 @@ def test_runs_that_are_missing_or_unfinished_or_of_another_kind_are_refused(firs
     run(load_second(first, tmp_path), tmp_path / "judged")
     with pytest.raises(InputError, match="a run of workflow evaluation has no models"):
         resolved(model_study(str(tmp_path / "judged")))
+
+
+@pytest.fixture
+def source(copper: list[Frame], tmp_path: Path) -> RunDirectory:
+    """A training that says that it has ended: its data are real, its models are not."""
+    directory = RunDirectory(tmp_path / "source")
+    directory.path.mkdir()
+    prepare(parse(TRAINING, kind=TrainingStudy), directory, 1)
+    add_data(directory, copper[:8], 0)
+    add_data(directory, copper[8:], 0, role="heldout")
+    records.iteration(0).save(directory.round(0) / RECORD)
+    errors = {"force_rmse": 0.1, "force_mae": 0.1, "force_size": 1.0, "energy_rmse": 0.1, "frames": 2}
+    trained = records.model(errors=errors)
+    trained.save(directory.round(1) / "models" / "0" / "model.json")
+    records.iteration(1, models=[trained]).save(directory.round(1) / RECORD)
+    directory.run().model_copy(update={"state": "ended"}).save(directory.record)
+    return RunDirectory(pretend_deepmd(directory.path, tmp_path / "first"))
+
+
+def add_data(directory: RunDirectory, frames: list[Frame], number: int, role: str = "train") -> None:
+    labels = evaluator(Emt()).evaluate(frames)
+    items = [
+        Item(LabeledFrame(f, found), Origin(iteration=0, source="x")) for f, found in zip(frames, labels, strict=True)
+    ]
+    write_dataset(directory.path / "data" / role / f"{number:03d}", items, ["Cu"], "deepmd/npy")
+
+
+def test_a_run_that_goes_on_keeps_the_data_that_it_took(
+    source: RunDirectory, copper: list[Frame], tmp_path: Path
+) -> None:
+    study, directory = load_second(source.path, tmp_path), RunDirectory(tmp_path / "run")
+    directory.path.mkdir()
+    executor = LocalExecutor(directory)
+    begin(study, directory, executor)
+    taken = directory.run().references
+    add_data(source, copper[:3], 1)
+    begin(study, directory, executor)
+    assert directory.run().references == taken
+    shutil.rmtree(source.path)
+    begin(study, directory, executor)
+    assert len(taken) == 2
+
+
+def test_a_run_that_goes_on_keeps_the_model_that_it_took(source: RunDirectory, tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    [reference] = resolved(model_study(str(source.path)))[1]
+    copy = directory.path / "input" / "files" / "abcd" / "model.pt"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("weights of 0")
+    record = source.run().model_copy(update={"references": [reference]})
+    record.save(directory.record)
+    (source.round(1) / "models" / "0" / "model.pt").write_text("other weights")
+    found, again = resolved(model_study(str(source.path)), directory)
+    assert again == [reference]
+    assert isinstance(found, TrainingStudy)
+    assert found.train.pretrained_model is not None
+    assert found.train.pretrained_model.file == copy
+    shutil.rmtree(copy.parent)
+    assert resolved(model_study(str(source.path)), directory)[1] != [reference], (
+        "a copy that is lost is looked up again"
+    )
+
+
+def test_an_evaluation_records_what_it_took_from_another_run(
+    source: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = TRAINING.replace("start: {label: [rattled]}", f"start: {{data: [{{run: {source.path}}}]}}")
+    (tmp_path / "third.yaml").write_text(
+        text.replace("heldout: {fraction: 0.2}", f"heldout: {{data: [{{run: {source.path}, data: heldout}}]}}")
+    )
+    loaded = lamflow.Study.load(tmp_path / "third.yaml")
+    monkeypatch.setattr(PairTraining, "evaluator_settings", lambda *_: Emt())
+    study = loaded.as_evaluation(tmp_path / "model")
+    directory = RunDirectory(tmp_path / "run")
+    directory.path.mkdir()
+    for _ in range(2):
+        begin(study.config, directory, LocalExecutor(directory), references=study.references)
+        assert [reference.what for reference in directory.run().references] == ["data: train", "data: heldout"]
 
 
 def load_second(first: Path, folder: Path) -> EvaluationStudy:

@@ -25,10 +25,10 @@ def directory(study: Path, tmp_path: Path) -> RunDirectory:
     return directory
 
 
-def coming(study: Path, directory: RunDirectory, **options: bool) -> Graph | None:
+def coming(study: Path, directory: RunDirectory, *, redo: bool = False) -> Graph | None:
     """What a driver that is started now would do next."""
     config, executor = load(study), LocalExecutor(directory)
-    begin(config, directory, executor, **options)
+    begin(config, directory, executor, redo=redo)
     return _next_graph(kind_of(config), config, directory, executor, directory.iterations())
 
 
