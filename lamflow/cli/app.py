@@ -219,7 +219,10 @@ def evaluate(
         typer.Option("--model", help="A model file; train.pretrained of FILE if not given."),
     ] = None,
     head: Annotated[Optional[str], typer.Option("--head", help="Head of a multi-task model.")] = None,  # noqa: UP045
-    to: Annotated[Optional[Path], typer.Option("--to", help="Folder for evaluation.html and evaluation.json.")] = None,  # noqa: UP045
+    to: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--dir", "--to", help="Folder of the run; runs/NAME-evaluate if not given."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Zero-shot errors of a model on the labeled data of FILE, system by system.

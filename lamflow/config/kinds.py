@@ -35,6 +35,8 @@ class Kind:
     report       (folder of the run, folder to write to, embedded) -> path of the page; figures lie in it or beside it
     open_ended   a run that has ended goes on with another round when settings change; otherwise its last round is done
                  again
+    begins_again whether a round that is not finished is begun again when settings change in its middle; otherwise a
+                 person has to say so
     check_resumable  (study, finished) raises StateError when a run cannot go on with these settings
     most_rounds  (study) -> rounds after the start, at most
 
@@ -50,6 +52,7 @@ class Kind:
     record: type[Any]
     report: Callable[[Any, Any, bool], Any]
     open_ended: bool = False
+    begins_again: bool = False
     check_resumable: Callable[[Any, Any], None] = lambda study, finished: None  # noqa: ARG005
     most_rounds: Callable[[Any], int] = lambda study: 1  # noqa: ARG005
 

@@ -225,6 +225,7 @@ def _accept(
     number = len(finished)
     unfinished = directory.graph(number) if directory.has_graph(number) else None
     started = unfinished is not None and executor.has_started(study, unfinished)
+    redo = redo or bool(kind.begins_again and changed - FREE_SECTIONS)
     if changed - FREE_SECTIONS and not redo and unfinished and started:
         raise StateError(
             f"{directory.path}: {', '.join(sorted(changed))} changed in the middle of {unfinished.title}; finish it "

@@ -124,5 +124,5 @@ TRAINING = Kind(
 )  # fmt: skip
 EVALUATION = Kind(
     "evaluation", EvaluationStudy, _evaluation_graph, _evaluation_round, _evaluation_stage, _gather_evaluation,
-    Evaluation, _report_evaluation,
+    Evaluation, _report_evaluation, begins_again=True,
 )  # fmt: skip

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from lamflow.config import load
+from lamflow.config.conversion import as_evaluation
 from lamflow.data.graph import Graph
 from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.loop import _next_graph, begin, run_state
 from lamflow.driver.rundir import RECORD, RunDirectory
+from lamflow.engines.ase import AseLabels
+from lamflow.engines.pair import PairTraining
 from lamflow.flow.kinds import kind_of
 from tests.records import iteration
 
@@ -65,3 +68,29 @@ def test_frames_that_wait_in_a_round_do_not_make_an_ended_run_go_on(directory: R
     (directory.round(1) / "queued").mkdir(parents=True)
     state = run_state(directory, LocalExecutor(directory), directory.iterations())
     assert (state.queued, state.extended) == (True, False)
+
+
+def test_an_evaluation_that_was_interrupted_is_begun_again_with_another_model(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        PairTraining, "evaluator_settings", lambda self, model: AseLabels(engine="ase", calculator=model.file.name)
+    )
+    monkeypatch.setattr("lamflow.driver.local_executor.require_engines", lambda _: None)
+    directory = RunDirectory(tmp_path / "judged")
+    directory.path.mkdir()
+    executor = LocalExecutor(directory)
+
+    def judged_by(model: str) -> Graph | None:
+        config = as_evaluation(load(study), tmp_path / model)
+        begin(config, directory, executor)
+        return _next_graph(kind_of(config), config, directory, executor, directory.iterations())
+
+    judged_by("ase.calculators.emt.EMT")
+    iteration(0).save(directory.round(0) / RECORD)
+    graph = judged_by("ase.calculators.emt.EMT")
+    assert graph is not None
+    directory.workflow(graph.workflow("tiny")).mkdir(parents=True)
+    (directory.path / graph.written[0]).mkdir(parents=True)
+    assert judged_by("ase.calculators.lj.LennardJones") == graph
+    assert not (directory.path / graph.written[0]).exists()
