@@ -42,7 +42,7 @@ def _pods(config: DataStudy, workflows: Workflows, store: Store, seconds: float)
     from lamflow.flow.manifest import image_of
     from lamflow.flow.probe import probe_manifest, probed
 
-    steps = probed(planned_graphs(config, ClusterCapacity()))
+    steps = probed(config, planned_graphs(config, ClusterCapacity()))
     resources: dict[str, str] = {step.name: step.resources for step in steps}
     name = f"lamflow-doctor-{uuid.uuid4().hex[:6]}"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from dflow import Step as DflowStep
 
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Step
-from lamflow.flow.manifest import LamWorkflow, offline
+from lamflow.flow.manifest import LamWorkflow, image_of, offline
 
 SCRIPT = """\
 import pathlib
@@ -22,13 +23,20 @@ print("lamflow", lamflow.__version__)
 """
 
 
-def probed(graphs: Iterable[Graph]) -> list[Step]:
-    """A step for each kind of resources and engines that the graphs ask for."""
+def probed(settings: DataStudy, graphs: Iterable[Graph]) -> list[Step]:
+    """A step for each kind of resources and each image that the graphs ask for; no two have the same name.
+
+    Raises InputError for a step whose engines lie in different images.
+    """
     found: dict[tuple[str, str], Step] = {}
-    for graph in graphs:
-        for step in graph.steps:
-            found.setdefault((step.resources, "".join(sorted(use.name for use in step.engines))), step)
-    return list({step.name: step for step in found.values()}.values())
+    names = Counter[str]()
+    for step in (step for graph in graphs for step in graph.steps):
+        kind = step.resources, image_of(settings, step)
+        if kind not in found:
+            names[step.name] += 1
+            name = step.name if names[step.name] == 1 else f"{step.name}-{names[step.name]}"
+            found[kind] = step.model_copy(update={"name": name})
+    return list(found.values())
 
 
 def probe_manifest(settings: DataStudy, name: str, steps: Sequence[Step]) -> dict[str, Any]:

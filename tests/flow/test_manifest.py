@@ -66,7 +66,7 @@ def every_kind(names: bool = False) -> list[dict[str, Any]]:
         *(manifest(config, graph) for graph in (half, late)),
         *(render(throttled, number) for number in (0, 1)),
         run_manifest(config, "s3://b/p/tiny", "p/tiny/"),
-        probe_manifest(config, "lamflow-doctor-1", probed(planned_graphs(config, ClusterCapacity()))),
+        probe_manifest(config, "lamflow-doctor-1", probed(config, planned_graphs(config, ClusterCapacity()))),
     ]
 
 
