@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lamflow.cluster.retry_policy import RetryPolicy
@@ -82,16 +82,20 @@ def pull_records(directory: RunDirectory, store: Store, key: str = "", *, exact:
 
     Models, trajectories and labels stay where they are.
     """
-    known = directory.graph_numbers()
-    store.pull(directory.path, _is_record(directory), key, exact=exact)
-    if directory.graph_numbers() != known:  # graphs that have just come name further records
-        store.pull(directory.path, _is_record(directory), key, exact=exact)
+    before: list[str] | None = None
+    while (named := _named_records(directory)) != before:  # graphs that have just come, or changed, name others
+        store.pull(directory.path, _is_record(named), key, exact=exact)
+        before = named
 
 
-def _is_record(directory: RunDirectory) -> Callable[[str], bool]:
+def _named_records(directory: RunDirectory) -> list[str]:
+    """Patterns of the records that the graphs of a run name."""
     graphs = [directory.graph(number) for number in directory.graph_numbers()]
-    patterns = "|".join(fnmatch.translate(record) for graph in graphs for record in graph.records)
-    named = re.compile(patterns or r"(?!)")
+    return [record for graph in graphs for record in graph.records]
+
+
+def _is_record(patterns: Sequence[str]) -> Callable[[str], bool]:
+    named = re.compile("|".join(map(fnmatch.translate, patterns)) or r"(?!)")
     return lambda key: RUN_RECORDS.fullmatch(key) is not None or named.match(key) is not None
 
 
