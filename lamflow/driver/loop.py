@@ -176,6 +176,7 @@ def run_state(directory: RunDirectory, executor: Executor, finished: list[Iterat
         structures={file.stem: len(PackedFrames.load(file)) for file in (directory.path / STRUCTURES).glob("*.npz")},
         batches=len(list((start / "selected" / "batches").glob("*"))),
         given=(start / "given").is_dir(),
+        frames=sum(item.training_frames + item.heldout_frames for item in finished[-1:]),
         queued=(coming / "queued").is_dir(),
         extended=(coming / HISTORY).is_dir(),
     )

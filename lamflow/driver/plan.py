@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lamflow.config.engines import SearcherSettings
+from lamflow.config.engines import LabelerSettings, SearcherSettings
 from lamflow.config.learning import Config
-from lamflow.config.schema import DataStudy, TrainingStudy
+from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.graph import Graph, Resources, Step
 from lamflow.data.results import Iteration
@@ -83,28 +83,41 @@ def plan(study: DataStudy, done: Sequence[Iteration] = (), capacity: Capacity | 
     capacity, kind = capacity or LocalCapacity.of_this_machine(), kind_of(study)
     structures = {settings.name: frames_of(settings, study) for settings in study.structures}
     start = sum(len(structures[name]) for names in study.labeled_first.values() for name in names)
-    rounds = kind.most_rounds(study)
+    given, rounds = _given(study), kind.most_rounds(study)
     most = start + (rounds - 1) * study.select.limit if isinstance(study, Config) else start
     stages = []
     for index, name in enumerate(kind.stages(study)):
-        graph = kind.round_graph(study, planned_state(study, capacity, structures), 1, index)
+        graph = kind.round_graph(study, planned_state(study, capacity, structures, given), 1, index)
         stages.append(_stage(study, index, name, graph, structures, done))
     return Plan(
         start_labels=start,
-        given=sum(len(items) for items in start_items(study).values()),
+        given=given,
         stages=stages,
         labels=min(most, study.budget.labels or most),
         iterations=rounds,
-        cluster=max(cluster_jobs(study, structures), key=lambda jobs: sum(jobs.values())),
+        cluster=max(cluster_jobs(study, structures, given), key=lambda jobs: sum(jobs.values())),
     )
 
 
-def planned_state(study: DataStudy, capacity: Capacity, structures: Mapping[str, Sequence[Frame]]) -> RunState:
-    """The state that a run of `study` would begin with."""
+def _given(study: DataStudy) -> int:
+    """Labeled frames that the user brought. Raises InputError for data that cannot be read."""
+    return sum(len(items) for items in start_items(study).values())
+
+
+def planned_state(
+    study: DataStudy, capacity: Capacity, structures: Mapping[str, Sequence[Frame]], given: int | None = None
+) -> RunState:
+    """The state that a run of `study` would begin with.
+
+    given  labeled frames that the user brought; they are counted where that is not known and something depends on it
+    """
+    if given is None:  # how many jobs train does not depend on the frames
+        given = 0 if isinstance(study, TrainingStudy) else _given(study)
     return RunState(
         capacity=capacity,
         structures={name: len(frames) for name, frames in structures.items()},
         batches=len(label_jobs(study, structures, capacity.slots("label", study.pods.label))),
+        frames=given + sum(len(structures[name]) for names in study.labeled_first.values() for name in names),
         given=any(part.start.data or part.heldout.data for part in study.all_heads),
     )
 
@@ -129,11 +142,11 @@ def planned_graphs(study: DataStudy, capacity: Capacity) -> list[Graph]:
     return [*rounds, kind.round_graph(study, state, 0, 0)]
 
 
-def cluster_jobs(study: DataStudy, structures: Mapping[str, Sequence[Frame]]) -> list[dict[str, int]]:
-    """Jobs of each step of a round of each stage on a cluster, at most."""
+def cluster_jobs(study: DataStudy, structures: Mapping[str, Sequence[Frame]], given: int) -> list[dict[str, int]]:
+    """Jobs of each step of a round of each stage on a cluster, at most; given: see `planned_state`."""
     from lamflow.superops.capacity import ClusterCapacity
 
-    kind, state = kind_of(study), planned_state(study, ClusterCapacity(), structures)
+    kind, state = kind_of(study), planned_state(study, ClusterCapacity(), structures, given)
     graphs = [kind.round_graph(study, state, 1, index) for index in range(len(kind.stages(study)))]
     return [{step.name: _most_jobs(step) for step in graph.steps} for graph in graphs]
 
@@ -187,6 +200,8 @@ def _guesses(study: DataStudy, index: int, structures: Mapping[str, Sequence[Fra
         atoms = max((_atoms(simulation, structures) for simulation in simulations), default=1)
         units = sum(_units(simulation) for simulation in simulations)
         guesses["explore"] = sum(simulation.settings.seconds(atoms) for simulation in simulations) / max(1, units)
+    if isinstance(study, EvaluationStudy) and isinstance(study.evaluate, LabelerSettings):
+        guesses["explore"] = study.evaluate.seconds(atoms)
     labelers = [part.label for part in study.all_heads if part.label is not None]
     guesses["label"] = max((settings.seconds(atoms) for settings in labelers), default=1.0)
     return guesses

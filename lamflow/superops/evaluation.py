@@ -23,13 +23,12 @@ def round_graph(study: EvaluationStudy, state: RunState, number: int) -> Graph:
     if not number:
         return start_graph(study, state)
     folder, data = iteration_key(1), {"train": Key(key=TRAIN), "heldout": Key(key=HELDOUT)}
-    frames = sum(item.training_frames + item.heldout_frames for item in state.finished[:1])
-    jobs = max(1, min(state.capacity.slots("explore", study.pods.explore), -(-frames // FRAMES_PER_JOB)))
+    jobs = max(1, min(state.capacity.slots("explore", study.pods.explore), -(-state.frames // FRAMES_PER_JOB)))
     predictions = f"{folder}/predictions"
     steps = [
         add(
             "evaluate", evaluate, writes={"predictions": predictions}, resources="explore", jobs=jobs, most_jobs=jobs,
-            records=[f"{predictions}/*/predictions.json"], work=max(1, frames),
+            records=[f"{predictions}/*/predictions.json"], work=max(1, state.frames),
             engines=[EngineUse(role="evaluate", name=study.evaluate.engine)], input=Key(key=INPUT), **data,
         ),
         add(
