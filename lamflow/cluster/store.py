@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import ssl
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlparse
@@ -23,7 +23,9 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from lamflow.cluster.forward import forwarded, is_inside
 from lamflow.cluster.retry_policy import RetryPolicy
+from lamflow.cluster.same import etag_fits
 from lamflow.config.pods import Cluster, ObjectStore
+from lamflow.data.digests import known_hash, stamp
 from lamflow.errors import ClusterError, OutageError
 
 T = TypeVar("T")
@@ -33,6 +35,8 @@ AT_ONCE = 8
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 PART = 64 * 1024 * 1024
 """Bytes; what is smaller goes in one part, so that its ETag is its MD5."""
+SHA256 = "sha256"
+"""Name of the object metadata that hold the hash of the file that was stored."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,14 @@ class Store:
         return any(item.key == key for item in self.objects(key))
 
     def put(self, key: str, file: Path) -> None:
-        """Store a file whole."""
-        self._try(lambda: self.client.fput_object(self.settings.bucket, self.prefix + key, str(file), part_size=PART))
+        """Store a file whole with its SHA-256, or without where it changes again and again meanwhile."""
+        for told in (True, True, False):
+            before = stamp(file)
+            metadata: dict[str, Any] | None = {SHA256: known_hash(file)} if told else None
+            request = partial(self.client.fput_object, part_size=PART, metadata=metadata)
+            self._try(partial(request, self.settings.bucket, self.prefix + key, str(file)))
+            if stamp(file) == before:
+                return
 
     def get(self, key: str, file: Path) -> None:
         """Copy an object to a file, which appears whole or not at all."""
@@ -146,7 +156,7 @@ class Store:
         """Store those of `files`, all below `folder`, that differ from what is stored; return their keys."""
         wanted = {file.relative_to(folder).as_posix(): file for file in files}
         there = {item.key: item for item in self.objects(_common(wanted))} if wanted else {}
-        changed = {key: file for key, file in wanted.items() if not _same(file, there.get(key))}
+        changed = self._differing(wanted, there)
         self._each(self.put, changed)
         return sorted(changed)
 
@@ -162,7 +172,8 @@ class Store:
                 name = file.relative_to(folder).as_posix()
                 if wanted(name) and name not in there:
                     file.unlink()
-        changed = {item.key: _inside(folder, item.key) for item in found if not _same(_inside(folder, item.key), item)}
+        files = {item.key: _inside(folder, item.key) for item in found}
+        changed = self._differing(files, {item.key: item for item in found})
         self._each(self.get, changed)
         return sorted(changed)
 
@@ -175,6 +186,23 @@ class Store:
                 raise ClusterError(f"{self.url}: {error.name} cannot be deleted: {error.code} {error.message}")
 
         self._try(remove)
+
+    def _differing(self, files: Mapping[str, Path], there: Mapping[str, StoredObject]) -> dict[str, Path]:
+        """Those of `files` that are not what is stored."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            same = pool.map(lambda key: self._is_same(files[key], there.get(key)), files)
+            return {key: file for (key, file), alike in zip(files.items(), same, strict=True) if not alike}
+
+    def _is_same(self, file: Path, stored: StoredObject | None) -> bool:
+        """The file is what is stored, by its content: of the same size is not the same."""
+        if stored is None or not file.is_file() or file.stat().st_size != stored.size:
+            return False
+        return etag_fits(file, stored.etag) or self._kept_hash(stored.key) == known_hash(file)
+
+    def _kept_hash(self, key: str) -> str | None:
+        """SHA-256 of the file that was stored, where whoever stored it has said so."""
+        found = self._try(lambda: self.client.stat_object(self.settings.bucket, self.prefix + key))
+        return (found.metadata or {}).get(f"x-amz-meta-{SHA256}")
 
     def _each(self, action: Callable[[str, Path], None], files: Mapping[str, Path]) -> None:
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -238,12 +266,3 @@ def _inside(folder: Path, key: str) -> Path:
     if PurePosixPath(key).is_absolute() or ".." in parts:
         raise ClusterError(f"the object store holds a key that no run has: {key!r}")
     return folder.joinpath(*parts)
-
-
-def _same(file: Path, stored: StoredObject | None) -> bool:
-    """The file is what is stored. Objects that were put in several parts have no plain MD5; their size has to do."""
-    if stored is None or not file.is_file() or file.stat().st_size != stored.size:
-        return False
-    if "-" in stored.etag:
-        return True
-    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() == stored.etag

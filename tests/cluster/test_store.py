@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lamflow.cluster.retry_policy import RetryPolicy
+from lamflow.cluster.same import MIB
 from lamflow.cluster.store import Store
 from lamflow.config.pods import ObjectStore
+from lamflow.data.store import file_hash
 from lamflow.errors import ClusterError, OutageError
 from tests.stand_ins.s3 import ACCESS, READER, READER_SECRET, SECRET, S3Server, free_port
 
@@ -53,6 +56,85 @@ def test_an_object_in_several_parts_is_not_sent_again(store: Store, tmp_path: Pa
     assert store.push(tmp_path, [file]) == []
     store.pull(tmp_path / "to", lambda _: True)
     assert (tmp_path / "to" / "model.pt").read_bytes() == file.read_bytes()
+
+
+def changed(file: Path) -> None:
+    """Other content of the same size, and with the same time of change."""
+    times = file.stat()
+    with file.open("r+b") as stream:
+        stream.seek(times.st_size // 2)
+        stream.write(b"other")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def large_file(file: Path, mib: int) -> Path:
+    """So many MiB, most of them a hole."""
+    with file.open("wb") as stream:
+        stream.write(os.urandom(16))
+        stream.truncate(mib * MIB)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("mib", "part"),
+    [pytest.param(65, 64, id="lamflow"), pytest.param(33, 16, id="Argo"), pytest.param(17, 8, id="boto3"), (11, 5)],
+)
+def test_a_large_file_that_keeps_its_size_is_told_by_its_content(
+    mib: int, part: int, store: Store, s3: S3Server, bucket: str, tmp_path: Path
+) -> None:
+    file = large_file(tmp_path / "model.pt", mib)
+    if part == 64:
+        store.put("model.pt", file)
+    else:
+        s3.client.fput_object(bucket, "runs/one/model.pt", str(file), part_size=part * MIB)
+    assert store.objects()[0].etag.endswith(f"-{-(-mib // part)}")
+    assert store.push(tmp_path, [file]) == []
+    assert store.pull(tmp_path, lambda _: True) == []
+    original = file_hash(file)
+    changed(file)
+    assert store.pull(tmp_path, lambda _: True) == ["model.pt"]
+    assert file_hash(file) == original
+    changed(file)
+    assert store.push(tmp_path, [file]) == ["model.pt"]
+    assert store.pull(tmp_path / "elsewhere", lambda _: True) == ["model.pt"]
+    assert file_hash(tmp_path / "elsewhere" / "model.pt") == file_hash(file)
+
+
+def test_where_no_etag_tells_the_kept_hash_does_and_no_size(
+    store: Store, s3: S3Server, bucket: str, tmp_path: Path
+) -> None:
+    file = large_file(tmp_path / "model.pt", 15)
+    odd = 7 * MIB + 1  # bytes of a part that no program uses
+    s3.client.fput_object(bucket, "runs/one/model.pt", str(file), part_size=odd)
+    assert store.push(tmp_path, [file]) == ["model.pt"]
+    metadata: dict[str, Any] = {"sha256": file_hash(file)}
+    s3.client.fput_object(bucket, "runs/one/model.pt", str(file), part_size=odd, metadata=metadata)
+    assert store.push(tmp_path, [file]) == []
+    changed(file)
+    assert store.push(tmp_path, [file]) == ["model.pt"]
+
+
+def test_every_object_keeps_the_hash_of_its_file(store: Store, s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    file = tree(tmp_path, a="1")[0]
+    store.push(tmp_path, [file])
+    metadata = s3.client.stat_object(bucket, "runs/one/a").metadata
+    assert metadata is not None
+    assert metadata["x-amz-meta-sha256"] == file_hash(file)
+
+
+def test_a_file_that_changes_while_it_is_stored_is_stored_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, put = tree(tmp_path, a="1")[0], store.client.fput_object
+
+    def put_and_change(*arguments: Any, **options: Any) -> None:
+        put(*arguments, **options)
+        if file.read_text() == "1":
+            file.write_text("2")
+
+    monkeypatch.setattr(store.client, "fput_object", put_and_change)
+    store.put("a", file)
+    assert store.push(tmp_path, [file]) == []
 
 
 def test_deleting_stays_below_the_prefix(store: Store, s3: S3Server, bucket: str, tmp_path: Path) -> None:
