@@ -27,7 +27,7 @@ from lamflow.config.engines import DynamicsSettings, ExaminedStudy, LabelerSetti
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.io import labels_from_ase
 from lamflow.data.problems import stress_of, voigt
-from lamflow.data.store import file_hash
+from lamflow.engines.commands import named_files
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example
 from lamflow.engines.protocol import Evaluator, LabelFailure, Model, Simulation
@@ -112,13 +112,15 @@ class AseLabels(LabelerSettings):
         return []
 
     def implementation_hash(self) -> str:
-        """The package's version, and the files that its arguments name."""
-        package, found = self.calculator.split(".")[0], {}
+        """The package's version, and the files and programs that its arguments name."""
+        package = self.calculator.split(".")[0]
+        found: dict[str, Any] = {}
         with contextlib.suppress(PackageNotFoundError):
             found["version"] = version(package)
         for name, value in self.arguments.items():
-            if isinstance(value, str) and Path(value).is_file():
-                found[name] = file_hash(Path(value))
+            if isinstance(value, str):
+                words = [str(Path(value).absolute())] if Path(value).is_file() else value.split()
+                found[name] = named_files(words)
         return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
     def made(self) -> Calculator:

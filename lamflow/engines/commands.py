@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from lamflow.data.digests import known_hash
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,19 @@ class InputArguments:
             if word.startswith("<") or (self.files is not None and re.fullmatch(self.files, Path(word).name)):
                 return [word]
         return []
+
+
+def named_files(words: Iterable[str], path: str | None = None) -> list[str]:
+    """SHA-256 of the files that words name: absolute paths, and programs that are found on PATH, or on `path`.
+
+    What such a file calls in its turn, libraries and packages, nobody can tell.
+    """
+    places = [word if Path(word).is_absolute() else _program(word, path) for word in words]
+    return [known_hash(Path(place)) for place in places if place is not None and Path(place).is_file()]
+
+
+def _program(word: str, path: str | None) -> str | None:
+    return shutil.which(word, path=path) if "/" not in word else None
 
 
 PW = InputArguments(r"pw[-\w.]*\.x|pw", frozenset({"-i", "-in", "-inp", "-input"}), r".+\.(?:in|inp|pwi)")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from lamflow.config.section import InputFolder, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.io import read_labeled, write_structure
-from lamflow.data.store import file_hash
+from lamflow.engines.commands import named_files
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example
 from lamflow.engines.program.labeler import ProgramLabeler
@@ -50,8 +51,14 @@ class Custom(ProgramSettings):
     """A regular expression that says so when it is found there."""
     electronic_temperature: bool = False
     """The command knows one, and looks into LAMFLOW_ELECTRONIC_TEMPERATURE (K) of its environment for it."""
+    environment: list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]] = Field(
+        default_factory=list
+    )
+    """Names of variables of lamflow's own environment that the command reads. What they hold belongs to the label:
+    under another value it is computed anew. Values are kept nowhere; on a cluster
+    `pods.label.environment` gives them."""
     input: dict[Literal["environment"], dict[str, str]] = Field(default_factory=dict)
-    """Variables of the command's environment; remedies change them."""
+    """Further variables of the command's environment; remedies change them."""
     remedies: dict[FailureKind, list[dict[str, JsonValue]]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -74,10 +81,11 @@ class Custom(ProgramSettings):
         return self.electronic_temperature
 
     def implementation_hash(self) -> str:
-        """The scripts that the command names."""
-        words = [Path(word) for word in self.command]
-        found = {index: file_hash(word) for index, word in enumerate(words) if word.is_absolute() and word.is_file()}
-        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest() if found else ""
+        """The programs and scripts that the command names, and the variables that it reads."""
+        path = self.input.get("environment", {}).get("PATH")
+        variables = {name: os.environ.get(name) for name in self.environment}
+        told = [named_files(self.command, path), variables]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 class CustomLabeler(ProgramLabeler[Custom]):

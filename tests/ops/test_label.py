@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -101,6 +102,39 @@ def test_what_changes_a_label_is_paid_and_what_does_not_is_not(shop: Shop, coppe
     shop.script("label.py", "# another file\n")
     shop.label(shop.config("edited"), frames)
     assert shop.paid == 3, "a file counts by its content"
+
+
+def test_a_program_on_path_counts_by_its_content(
+    shop: Shop, copper: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it lies does not count."""
+    program = f"#!/bin/sh\nexec {sys.executable} label.py\n"
+    for folder, text in (("old", program), ("moved", program), ("new", program + "# another version\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "kept-elsewhere").write_text(text)
+        (tmp_path / folder / "kept-elsewhere").chmod(0o755)
+        (tmp_path / folder / "my-code").symlink_to("kept-elsewhere")
+    path = os.environ["PATH"]
+    for folder, paid in (("old", 1), ("moved", 1), ("new", 2)):
+        monkeypatch.setenv("PATH", f"{tmp_path / folder}:{path}")
+        shop.label(shop.config("one", command="[my-code]"), copper[:1])
+        assert shop.paid == paid, folder
+
+
+def test_a_variable_that_the_command_reads_belongs_to_the_label(
+    shop: Shop, copper: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = shop.config("one", environment="[FUNCTIONAL]")
+    for value, paid in (("PBE", 1), ("PBE", 1), ("SCAN", 2), (None, 3)):
+        if value is None:
+            monkeypatch.delenv("FUNCTIONAL")
+        else:
+            monkeypatch.setenv("FUNCTIONAL", value)
+        shop.label(config, copper[:1])
+        assert shop.paid == paid
+    monkeypatch.setenv("OTHER", "value")
+    shop.label(config, copper[:1])
+    assert shop.paid == 3
 
 
 def test_a_run_may_want_its_own_labels(shop: Shop, copper: list[Frame]) -> None:
