@@ -13,9 +13,9 @@ from lamflow.config.read import load as load_config
 from lamflow.config.read import stored
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.data.document import Part
+from lamflow.data.layout import INPUT
 from lamflow.data.results import Iteration
 from lamflow.data.run import Reference
-from lamflow.data.store import INPUT
 from lamflow.driver.located import Located, located
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import InputError, StateError

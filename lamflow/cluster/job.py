@@ -18,6 +18,7 @@ from lamflow.config import stored
 from lamflow.config.pods import ObjectStore
 from lamflow.config.schema import DataStudy
 from lamflow.data.cache import LabelCache
+from lamflow.data.layout import INPUT, JOB_INPUTS, SCRATCH
 from lamflow.ops.job import EXIT_TERMINATED, exit_now, report_failure
 from lamflow.ops.job import main as run
 
@@ -52,11 +53,11 @@ def main(
     """
     name = f"{step}-{parameters['pod']}"
     try:
-        settings = stored(Path(root) / "inputs" / "input", DataStudy).cluster.s3
+        settings = stored(Path(root) / JOB_INPUTS / INPUT, DataStudy).cluster.s3
         cache = None if labels is None else LabelCache(_Objects(Store(settings, labels, FAREWELL_RETRY)))
         if checkpoints is not None:
             prefix, every = checkpoints
-            _keep_scratch(settings, Path(root) / "scratch", f"{prefix}{name}/", every)
+            _keep_scratch(settings, Path(root) / SCRATCH, f"{prefix}{name}/", every)
     except Exception as error:  # noqa: BLE001  whatever happened, the exit status says it
         exit_now(report_failure(error, name, timeout))
     run(reference, step=step, root=root, timeout=timeout, gpus=gpus, parameters=parameters, labels=cache)

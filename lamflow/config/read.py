@@ -40,6 +40,9 @@ RENAMED = {
 }
 """Keys of earlier versions and what they are called now."""
 
+SETTINGS = "config.json"
+"""The file of a study as a run keeps it."""
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the core schema of YAML 1.2: `017` is 17, `1e-3` a number, `yes` a word."""
@@ -113,7 +116,7 @@ def stored(folder: Path, kind: type[Any] = Config) -> Any:
 
     Raises StateError when there is none, and when it is not of `kind`.
     """
-    file = folder / "config.json"
+    file = folder / SETTINGS
     try:
         raw = json.loads(file.read_bytes())
         settings = kind_named(raw.get("workflow", DEFAULT)).settings

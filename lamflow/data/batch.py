@@ -11,10 +11,10 @@ import numpy as np
 from lamflow.data.dataset import Origin
 from lamflow.data.document import Result
 from lamflow.data.frames import Floats, Frame
+from lamflow.data.layout import BATCH, BATCH_FORCES, FRAMES
 from lamflow.data.packed import PackedFrames
 
 Role = Literal["train", "heldout"]
-FRAMES, FORCES, ABOUT = "frames.npz", "forces.npy", "batch.json"
 
 
 class _About(Result):
@@ -45,14 +45,14 @@ class Batch:
         """Write into `folder`."""
         PackedFrames.of(self.frames).save(folder / FRAMES)
         if self.forces is not None:
-            np.save(folder / FORCES, np.concatenate(self.forces), allow_pickle=False)
-        _About(role=self.role, origins=self.origins).save(folder / ABOUT)
+            np.save(folder / BATCH_FORCES, np.concatenate(self.forces), allow_pickle=False)
+        _About(role=self.role, origins=self.origins).save(folder / BATCH)
 
     @classmethod
     def read(cls, folder: Path) -> Batch:
         """What `save` wrote into `folder`."""
-        about = _About.read(folder / ABOUT)
+        about = _About.read(folder / BATCH)
         packed, forces = PackedFrames.load(folder / FRAMES), None
-        if (folder / FORCES).is_file():
-            forces = packed.split(np.load(folder / FORCES, allow_pickle=False))
+        if (folder / BATCH_FORCES).is_file():
+            forces = packed.split(np.load(folder / BATCH_FORCES, allow_pickle=False))
         return cls(list(packed), about.origins, about.role, forces)

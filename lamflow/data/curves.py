@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lamflow.data.files import write_whole
 from lamflow.data.frames import Floats
-from lamflow.data.store import write_whole
 
-CURVE = "curve.csv"
 """What a trainer leaves beside its checkpoints while it trains, and beside the model."""
 
 

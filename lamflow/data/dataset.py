@@ -21,9 +21,10 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from lamflow.data import fields as table
+from lamflow.data.files import file_hash
 from lamflow.data.frames import LabeledFrame
+from lamflow.data.layout import MANIFEST, SYSTEMS
 from lamflow.data.manifest import (
-    MANIFEST,
     Format,
     FrameRecord,
     Manifest,
@@ -36,12 +37,10 @@ from lamflow.data.manifest import (
     verify_known,
 )
 from lamflow.data.npy import read_labeled_frames
-from lamflow.data.store import file_hash
 from lamflow.data.walk import files_below, folders_with
 from lamflow.errors import InputError
 
 __all__ = [
-    "MANIFEST",
     "Format",
     "FrameRecord",
     "Item",
@@ -219,7 +218,7 @@ def _write_system(path: Path, name: str, items: list[Item], elements: Sequence[s
     if not frames[0].pbc:
         data["nopbc"] = True
     system = dpdata.LabeledSystem(data=data)
-    folder = path / "systems" / name
+    folder = path / SYSTEMS / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     if format == "deepmd/npy":
         system.to("deepmd/npy", str(folder), set_size=max(len(items), 1), prec=np.float64)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lamflow.data.store import file_hash
+from lamflow.data.files import file_hash
 
 SETTLED = 100_000_000
 """ns; clocks of file systems are so coarse that a file which has just changed may change once more unseen."""

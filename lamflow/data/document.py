@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lamflow.data.store import write_whole
+from lamflow.data.files import write_whole
 from lamflow.errors import StateError
 
 R = TypeVar("R", bound="Result")

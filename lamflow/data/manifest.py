@@ -8,12 +8,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from lamflow.data.document import Result
-from lamflow.data.store import file_hash
+from lamflow.data.files import file_hash
+from lamflow.data.layout import HELDOUT_MANIFEST, MANIFEST
 from lamflow.data.walk import files_below
 from lamflow.errors import StateError
 
 Format = Literal["deepmd/npy", "deepmd/npy/mixed"]
-MANIFEST = "manifest.json"
 WAY_BACK = "put it back as it was, or begin the run anew in another folder (--dir)"
 
 
@@ -136,7 +136,7 @@ def verify_known(data: Path, index: Path, role: str, before: int) -> None:
 
     role  `train` or `heldout`
     """
-    name = MANIFEST if role == "train" else f"heldout-{MANIFEST}"
+    name = MANIFEST if role == "train" else HELDOUT_MANIFEST
     for entry in sorted(index.glob(f"*/{name}")):
         known = Manifest.read(entry)
         if not known.frames or int(entry.parent.name) >= before:

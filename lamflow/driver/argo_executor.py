@@ -14,12 +14,12 @@ from lamflow.cluster.waiting import PendingPods
 from lamflow.cluster.workflows import ITERATION_LABEL, Workflows
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph
-from lamflow.data.store import iteration_key
+from lamflow.data.layout import GRAPH, HISTORY, RECORD, REMOTE, REPORT, STORED, iteration_key
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import share_done
-from lamflow.driver.run_location import REMOTE, RunLocation, pull_records, refuse_others
-from lamflow.driver.rundir import FOLDERS, GRAPH, HISTORY, RECORD, RunDirectory, prune
+from lamflow.driver.run_location import RunLocation, pull_records, refuse_others
+from lamflow.driver.rundir import RunDirectory, prune
 from lamflow.errors import BY_NAME, ClusterError, EngineError, LamflowError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
 from lamflow.superops.capacity import Capacity, ClusterCapacity
@@ -62,7 +62,7 @@ class ArgoExecutor:
             self.location.save(self.directory.path / REMOTE)
             self._read()
             if not self.directory.exists():  # what a preparation that was cut off has left
-                for name in FOLDERS:
+                for name in STORED:
                     shutil.rmtree(self.directory.path / name, ignore_errors=True)
             yield
 
@@ -124,7 +124,7 @@ class ArgoExecutor:
         from lamflow.reports.tables import iteration_table
 
         try:
-            study, folder = self.directory.config(), self.directory.path / "report"
+            study, folder = self.directory.config(), self.directory.path / REPORT
             kind_of(study).report(self.directory.path, folder, False)
             self.persist(file for file in folder.rglob("*") if file.is_file())
             self.workflows.describe(study.name, iteration_table(self.directory.iterations()))

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from lamflow.data.dataset import Item, read_dataset
+from lamflow.data.layout import HELDOUT, MODEL, MODEL_PREDICTIONS, MODELS, TRAIN, iteration_key
 from lamflow.data.results import ModelResult
-from lamflow.data.store import HELDOUT, TRAIN, iteration_key
 from lamflow.driver.located import Located
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import StateError
 
 DataRole = Literal["train", "heldout"]
-RESULT, PREDICTIONS = "model.json", "heldout.npz"
-"""Files of a model's folder that are no model."""
 
 
 def labeled_items(run: Located, role: DataRole) -> list[Item]:
@@ -48,18 +46,18 @@ def best_models(run: Located) -> list[Path]:
 
 def models_of_iteration(run: Located, number: int) -> list[Path]:
     """Folders of the usable models of an iteration, which need not have finished."""
-    files = (run.path / iteration_key(number) / "models").glob(f"[0-9]*/{RESULT}")
+    files = (run.path / iteration_key(number) / MODELS).glob(f"[0-9]*/{MODEL}")
     models = sorted((ModelResult.read(file) for file in files), key=lambda model: model.index)
     return usable_models(run, number, models)
 
 
 def usable_models(run: Located, number: int, models: Sequence[ModelResult]) -> list[Path]:
     """Folders of those of `models` whose training did not fail and whose files are there."""
-    folder = f"{iteration_key(number)}/models"
+    folder = f"{iteration_key(number)}/{MODELS}"
     keys = [f"{folder}/{model.index}" for model in models if not model.failed]
     folders = [run.mirrored(f"{key}/", whole=True) / key for key in keys]
     return [folder for folder in folders if _holds_a_model(folder)]
 
 
 def _holds_a_model(folder: Path) -> bool:
-    return any(file.is_file() and file.name not in (RESULT, PREDICTIONS) for file in folder.rglob("*"))
+    return any(file.is_file() and file.name not in (MODEL, MODEL_PREDICTIONS) for file in folder.rglob("*"))

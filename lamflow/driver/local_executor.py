@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lamflow.config.schema import DataStudy
+from lamflow.data import layout
 from lamflow.data.cache import default_folder
 from lamflow.data.graph import Graph
+from lamflow.data.layout import GRAPH, HISTORY, RECORD
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.prepare import require_engines
-from lamflow.driver.rundir import GRAPH, HISTORY, OWNER, RECORD, RunDirectory, full_disk, prune
+from lamflow.driver.rundir import OWNER, RunDirectory, full_disk, prune
 from lamflow.engines import process
 from lamflow.errors import BY_NAME, EngineError, LamflowError, NodeError
 from lamflow.superops.capacity import LocalCapacity
@@ -99,7 +101,7 @@ class LocalExecutor:
         return self.directory.workflow(graph.workflow(study.name))
 
     def _scratch(self, graph: Graph) -> Path:
-        return self.directory.path / "work" / "scratch" / f"{graph.round:03d}"
+        return self.directory.path / layout.WORK / layout.SCRATCH / layout.round_name(graph.round)
 
     def _delete_scratch(self, graph: Graph) -> None:
         for step in graph.steps:
@@ -109,11 +111,12 @@ class LocalExecutor:
 
     def _run_once(self, study: DataStudy, graph: Graph, listener: Listener) -> None:
         path = self.directory.path
-        errors, progress = path / "work" / "errors", path / "work" / "progress"
+        work = path / layout.WORK
+        errors, progress = work / layout.ERRORS, work / layout.PROGRESS
         for folder in (errors, progress):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-        log = path / "work" / f"{graph.round:03d}.log"
+        log = work / f"{layout.round_name(graph.round)}.log"
         log.unlink(missing_ok=True)
         self.workflow = workflow = self._workflow(study, graph)
         environment = {

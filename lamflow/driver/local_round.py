@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lamflow.config import stored
 from lamflow.config.schema import DataStudy
-from lamflow.data.store import INPUT
+from lamflow.data.layout import INPUT, WORK
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.process import die_with_parent
 from lamflow.ops.job import report_failure
@@ -33,7 +33,7 @@ def main(run: Path, number: int, workers: int) -> int:
 
     dflow.config.update(
         mode="debug",
-        debug_workdir=str(run / "work"),
+        debug_workdir=str(run / WORK),
         debug_artifact_dir=str(run),
         debug_pool_workers=workers,
         debug_save_copy_method="link" if can_link(run) else "copy",
@@ -43,7 +43,7 @@ def main(run: Path, number: int, workers: int) -> int:
         from lamflow.flow.workflow import StoreLocation, workflow
 
         built = workflow(stored(run / INPUT, DataStudy), RunDirectory(run).graph(number), StoreLocation(folder=run))
-        forget_unfinished(run / "work" / built.id)
+        forget_unfinished(run / WORK / built.id)
     except Exception as error:  # noqa: BLE001  its type says whether another try can help
         return report_failure(error, "driver")
     built.submit()
@@ -52,7 +52,7 @@ def main(run: Path, number: int, workers: int) -> int:
 
 def can_link(folder: Path) -> bool:
     """Hard links work in this folder; on some file systems they do not, and dflow would lose outputs in silence."""
-    source, target = folder / "work" / ".link", folder / ".link"
+    source, target = folder / WORK / ".link", folder / ".link"
     target.unlink(missing_ok=True)
     source.parent.mkdir(exist_ok=True)
     source.touch()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lamflow.data.layout import REMOTE
 from lamflow.errors import StateError
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def located(run: str) -> Located:
         path = Path("runs") / run.rstrip("/").rsplit("/", 1)[-1]
         return Located(path, RunLocation.at(run, path))
     path = Path(run)
-    if (path / "remote.json").is_file():
+    if (path / REMOTE).is_file():
         from lamflow.driver.run_location import RunLocation
 
-        return Located(path, RunLocation.read(path / "remote.json"))
+        return Located(path, RunLocation.read(path / REMOTE))
     return Located(path, None)

@@ -14,20 +14,38 @@ from typing import Any
 from lamflow.config.engines import LabelerSettings
 from lamflow.config.installed import engine_named
 from lamflow.config.kinds import Kind
+from lamflow.config.read import SETTINGS
 from lamflow.config.schema import DataStudy
 from lamflow.data.dataset import verify_known
+from lamflow.data.files import write_whole
 from lamflow.data.graph import Graph
+from lamflow.data.layout import (
+    BATCHES,
+    FILES,
+    GIVEN,
+    GRAPH,
+    HELDOUT,
+    HISTORY,
+    HISTORY_RECORD,
+    INDEX,
+    INPUT,
+    QUEUE,
+    QUEUED,
+    RECORD,
+    SELECTED,
+    STRUCTURES,
+    TRAIN,
+)
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import History, Iteration
 from lamflow.data.run import Reference, Run
-from lamflow.data.store import HELDOUT, INDEX, INPUT, QUEUE, STRUCTURES, TRAIN, write_whole
 from lamflow.driver.executor import Executor
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
-from lamflow.driver.prepare import SETTINGS, fingerprint, frozen, prepare
+from lamflow.driver.prepare import fingerprint, frozen, prepare
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved
-from lamflow.driver.rundir import GRAPH, HISTORY, RECORD, RunDirectory, full_disk
+from lamflow.driver.rundir import RunDirectory, full_disk
 from lamflow.errors import EngineError, LamflowError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
 from lamflow.superops.gather import Timing
@@ -174,17 +192,17 @@ def run_state(directory: RunDirectory, executor: Executor, finished: list[Iterat
         capacity=executor.capacity,
         finished=finished,
         structures={file.stem: len(PackedFrames.load(file)) for file in (directory.path / STRUCTURES).glob("*.npz")},
-        batches=len(list((start / "selected" / "batches").glob("*"))),
-        given=(start / "given").is_dir(),
+        batches=len(list((start / SELECTED / BATCHES).glob("*"))),
+        given=(start / GIVEN).is_dir(),
         frames=sum(item.training_frames + item.heldout_frames for item in finished[-1:]),
-        queued=(coming / "queued").is_dir(),
+        queued=(coming / QUEUED).is_dir(),
         extended=(coming / HISTORY).is_dir(),
     )
 
 
 def _take_queue(directory: RunDirectory, number: int) -> list[Path]:
     """Move what waits to be labeled into the round that will look at it, and return its files."""
-    folder = directory.round(number) / "queued"
+    folder = directory.round(number) / QUEUED
     for waiting in sorted((directory.path / QUEUE).glob("[0-9]*")):
         folder.mkdir(parents=True, exist_ok=True)
         waiting.rename(folder / waiting.name)
@@ -193,7 +211,7 @@ def _take_queue(directory: RunDirectory, number: int) -> list[Path]:
 
 def _write_history(directory: RunDirectory, finished: list[Iteration]) -> Path:
     """What the next round's decision looks at."""
-    file = directory.round(len(finished)) / HISTORY / "history.json"
+    file = directory.round(len(finished)) / HISTORY / HISTORY_RECORD
     History(iterations=finished).save(file)
     return file
 
@@ -242,7 +260,7 @@ def _accept(
             executor.reset(study, directory.graph(finished[-1].number))
     if changed:
         write_whole(file, text)
-        executor.persist(path for path in (directory.path / INPUT / "files").rglob("*") if path.is_file())
+        executor.persist(path for path in (directory.path / INPUT / FILES).rglob("*") if path.is_file())
         executor.persist([file])
         directory.run().model_copy(update={"references": list(references)}).save(directory.record)
         executor.persist([directory.record])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lamflow.cluster.retry_policy import DRIVER
+from lamflow.data.layout import REPORT
 from lamflow.data.results import Iteration
 from lamflow.driver.argo_executor import ArgoExecutor
 from lamflow.driver.listener import Lines
@@ -79,5 +80,5 @@ def write_outputs(directory: RunDirectory, outputs: Path) -> None:
         (outputs / "accurate_fraction").write_text(
             "" if last.selected is None else f"{last.selected.accurate_fraction:.4f}"
         )
-    if (directory.path / "report").is_dir():
-        shutil.copytree(directory.path / "report", outputs / "report", dirs_exist_ok=True)
+    if (directory.path / REPORT).is_dir():
+        shutil.copytree(directory.path / REPORT, outputs / REPORT, dirs_exist_ok=True)

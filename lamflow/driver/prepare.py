@@ -17,6 +17,7 @@ from lamflow.config.engines import ExplorerSettings, LabelerSettings, WalkerSett
 from lamflow.config.installed import engine_packages
 from lamflow.config.labeled import Heldout, Start
 from lamflow.config.learning import Config
+from lamflow.config.read import SETTINGS
 from lamflow.config.references import files_of
 from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand, rebuilt
@@ -25,14 +26,27 @@ from lamflow.config.structures import StructureSet
 from lamflow.data import Frame, Trajectory
 from lamflow.data.batch import Batch, Role
 from lamflow.data.dataset import Origin, write_dataset
+from lamflow.data.files import content_hash, write_whole
 from lamflow.data.io import read_structures
+from lamflow.data.layout import (
+    BATCHES,
+    FILES,
+    GIVEN,
+    GIVEN_SUMMARY,
+    INPUT,
+    PREPARING,
+    SELECTED,
+    STORED,
+    STRUCTURES,
+    WORK,
+    iteration_key,
+)
 from lamflow.data.packed import PackedFrames
 from lamflow.data.provenance import PACKAGES, versions
 from lamflow.data.run import Reference, Run
-from lamflow.data.store import INPUT, STRUCTURES, content_hash, iteration_key, write_whole
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved
-from lamflow.driver.rundir import FOLDERS, RunDirectory
+from lamflow.driver.rundir import RunDirectory
 from lamflow.driver.start_data import check_start, read_start
 from lamflow.engines import registry
 from lamflow.engines.protocol import ChecksFrames, SearchJob
@@ -40,9 +54,8 @@ from lamflow.errors import EngineError, InputError, StateError
 from lamflow.policy.jobs import indices_of_job, jobs_needed, proportional_jobs
 from lamflow.policy.structures import build_crystal, make_copies
 from lamflow.science.filters import REASONS, Limits, refused
-from lamflow.science.plausibility import GIVEN, GivenData
+from lamflow.science.plausibility import GivenData
 
-SETTINGS, PREPARING = "config.json", "preparing"
 GENERATED: dict[tuple[int, str, str], list[Frame]] = {}
 """Random structures that were made in this process; a plan and its manifest ask for them again."""
 ENGINE_SECTIONS = ("train", "stages", "label", "heads", "evaluate")
@@ -71,9 +84,9 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int, references: 
     start = directory.path / iteration_key(0)
     for role, items in data.items.items():
         if items:
-            write_dataset(start / "given" / role, items, config.elements, config.data_format)
-            summary.save(start / "given" / GIVEN)
-    _write_batches(label_jobs(config, structures, slots), start / "selected" / "batches")
+            write_dataset(start / GIVEN / role, items, config.elements, config.data_format)
+            summary.save(start / GIVEN / GIVEN_SUMMARY)
+    _write_batches(label_jobs(config, structures, slots), start / SELECTED / BATCHES)
     Run(
         workflow=config.workflow,
         name=config.name,
@@ -89,14 +102,14 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int, references: 
 def _make_room(directory: RunDirectory) -> None:
     """Begin with an empty store; what a preparation that was cut off left is thrown away, and nothing else ever is."""
     marker = directory.path / PREPARING
-    found = sorted(name for name in (*FOLDERS, "work") if (directory.path / name).exists())
+    found = sorted(name for name in (*STORED, WORK) if (directory.path / name).exists())
     if found and not marker.is_file():
         raise StateError(
             f"{directory.path}: holds {', '.join(found)} and no run; lamflow would write over it, so choose another "
             "folder with --dir"
         )
     marker.touch()
-    for name in (*FOLDERS, "work"):
+    for name in (*STORED, WORK):
         shutil.rmtree(directory.path / name, ignore_errors=True)
 
 
@@ -337,7 +350,7 @@ def _with_copies(value: Any, folder: Path) -> Any:
         if not isinstance(part, Path):
             return None
         source = expand(part)
-        target = folder / "files" / content_hash(source)[:8] / source.name  # codes ask for files by their names
+        target = folder / FILES / content_hash(source)[:8] / source.name  # codes ask for files by their names
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{target.name}.partial")

@@ -16,7 +16,8 @@ from lamflow.config.pods import Cluster
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand, rebuilt
-from lamflow.data.store import file_hash
+from lamflow.data.files import file_hash
+from lamflow.data.layout import MODELS
 from lamflow.engines import registry
 from lamflow.errors import InputError, OutageError
 
@@ -89,7 +90,7 @@ def _fetched(model: PretrainedModel, cluster: Cluster, only_if_here: bool) -> Pr
         _check(path, model.sha256)
         return model
     address = model.url or model.s3 or ""
-    folder = Path(os.environ.get("LAMFLOW_CACHE") or Path.home() / ".cache" / "lamflow") / "models"
+    folder = Path(os.environ.get("LAMFLOW_CACHE") or Path.home() / ".cache" / "lamflow") / MODELS
     unchecked = hashlib.sha256(address.encode()).hexdigest()[:16]
     name = re.sub(r"[^-A-Za-z0-9_.]", "_", address.split("?")[0].rsplit("/", 1)[-1]) or "model.pt"
     path = folder / (model.sha256 or unchecked) / name

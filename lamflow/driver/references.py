@@ -13,9 +13,10 @@ from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.references import RunData
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.config.section import rebuilt
+from lamflow.data.files import content_hash, file_hash
+from lamflow.data.layout import FILES, HELDOUT, INPUT, MODELS, TRAIN, iteration_key
 from lamflow.data.results import Iteration, ModelResult
 from lamflow.data.run import Reference
-from lamflow.data.store import HELDOUT, INPUT, TRAIN, content_hash, file_hash, iteration_key
 from lamflow.driver.run_location import RunLocation, mirror
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import InputError, StateError
@@ -58,7 +59,7 @@ def resolved(study: DataStudy, begun: RunDirectory | None = None) -> tuple[DataS
 
 def _kept(model: PretrainedModel, before: Reference, begun: RunDirectory) -> tuple[PretrainedModel, Reference] | None:
     """The copy of a model that the run made when it began, if it is still whole."""
-    copies = (begun.path / INPUT / "files").glob("*/*")
+    copies = (begun.path / INPUT / FILES).glob("*/*")
     file = next((copy for copy in copies if copy.is_file() and file_hash(copy) == before.sha256), None)
     if file is None or model.sha256 not in (None, before.sha256):
         return None
@@ -75,7 +76,7 @@ def _model(model: PretrainedModel, run: str) -> tuple[PretrainedModel, Reference
     if name is None:
         raise InputError(f"{run}: its models are of engine {study.train.engine!r}, and nothing can start from them")
     number, result = _chosen(run, directory.iterations(), model.model)
-    key = f"{iteration_key(number)}/models/{result.index}"
+    key = f"{iteration_key(number)}/{MODELS}/{result.index}"
     file = _brought(run, directory, f"{key}/") / key / name
     if not file.is_file():
         raise InputError(f"{run}: model {result.index} of iteration {number} has no {name}: it is lost or incomplete")

@@ -16,12 +16,12 @@ from lamflow.config.installed import engines
 from lamflow.config.learning import Config
 from lamflow.data import Frame
 from lamflow.data.document import Result
+from lamflow.data.layout import EXPLORED_RECORD, FRAMES, INPUT, MODEL, MODELS, QUEUE, iteration_key
 from lamflow.data.results import Explored, SimulationResult
-from lamflow.data.store import INPUT, QUEUE, iteration_key
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines import registry
 from lamflow.errors import InputError, StateError
-from lamflow.ops.committees import FRAMES, RESULT, Committees
+from lamflow.ops.committees import Committees
 from lamflow.policy.committee import ScoredFrames, pack_candidates
 from lamflow.policy.relaxations import relax_with, score_paths
 from lamflow.policy.windows import window_rule
@@ -100,7 +100,7 @@ def relax_folder(run: Path, folder: Path, engine: str, request: Request) -> Rela
                 f"{folder}: structure {name}: the models of {run} know {config.elements}, not {foreign[0]}"
             )
     number = _newest(directory, config)
-    models = Committees(config, directory.round(number) / "models")
+    models = Committees(config, directory.round(number) / MODELS)
     head = request.head or next(iter(config.explored_heads), config.all_heads[0].name)
     pressure = request.pressure if request.pressure is not None else there.pressure or 0.0
     fmax = request.fmax or there.fmax or request.settings.fmax
@@ -123,7 +123,7 @@ def _newest(directory: RunDirectory, config: Config) -> int:
     """The newest iteration whose models are all there."""
     last = len(directory.iterations())
     for number in range(last, 0, -1):
-        found = list((directory.path / iteration_key(number) / "models").glob("*/model.json"))
+        found = list((directory.path / iteration_key(number) / MODELS).glob(f"*/{MODEL}"))
         if len(found) == config.train.n_models:
             return number
     raise StateError(f"{directory.path}: the run has no trained models yet; wait for its first iteration")
@@ -168,7 +168,7 @@ def _queue(directory: RunDirectory, config: Config, head: str, folder: Path, vis
             number=0, name=f"relax {folder.resolve().name}", group="", structure="", start=0, condition={}, head=head,
             seed=0, frames=frames,
         )  # fmt: skip
-        Explored(simulations=[result]).save(partial / RESULT)
+        Explored(simulations=[result]).save(partial / EXPLORED_RECORD)
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -12,18 +12,12 @@ from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.store import Store
 from lamflow.config import stored
 from lamflow.config.pods import Cluster, ObjectStore
+from lamflow.config.read import SETTINGS
 from lamflow.config.schema import DataStudy
 from lamflow.data.document import Result
-from lamflow.data.store import INPUT
-from lamflow.driver.rundir import FOLDERS, GRAPH, RECORD, RunDirectory
+from lamflow.data.layout import DRIVER_RECORDS, INPUT, LOCK, PREPARING, REMOTE, REPORT, RUN, STORED, WORK
+from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import InputError, StateError
-
-REMOTE = "remote.json"
-RUN_RECORDS = re.compile(
-    rf"run\.json|input/.*|structures/[^/]+|data/index/[^/]+/[^/]*manifest\.json|"
-    rf"iterations/\d+/({re.escape(RECORD)}|{re.escape(GRAPH)}|(history|queued|selected)/.*|given/.*manifest\.json)"
-)
-"""Keys of what drivers and reports read beside the records of steps, which graphs name."""
 
 
 class RunLocation(Result):
@@ -53,7 +47,7 @@ class RunLocation(Result):
         refuse_others(RunDirectory(folder), clean)
         store = Store.of(Cluster(s3=ObjectStore(bucket=match[1])), f"{match[2]}/", retry)
         store.pull(folder, lambda _: True, f"{INPUT}/")
-        if not (folder / INPUT / "config.json").is_file():
+        if not (folder / INPUT / SETTINGS).is_file():
             raise StateError(f"{clean}: there is no run here; start one with `lamflow submit FILE`")
         cluster = stored(folder / INPUT, DataStudy).cluster
         s3 = cluster.s3.model_copy(update={"bucket": match[1]})
@@ -96,7 +90,7 @@ def _named_records(directory: RunDirectory) -> list[str]:
 
 def _is_record(patterns: Sequence[str]) -> Callable[[str], bool]:
     named = re.compile("|".join(map(fnmatch.translate, patterns)) or r"(?!)")
-    return lambda key: RUN_RECORDS.fullmatch(key) is not None or named.match(key) is not None
+    return lambda key: DRIVER_RECORDS.fullmatch(key) is not None or named.match(key) is not None
 
 
 def refuse_others(directory: RunDirectory, url: str) -> None:
@@ -107,17 +101,17 @@ def refuse_others(directory: RunDirectory, url: str) -> None:
         if there != url:
             raise StateError(f"{path} mirrors {there}, not {url}; give another folder with --dir")
         return
-    found = [name for name in ("run.json", *FOLDERS, "work") if (path / name).exists()]
+    found = [name for name in (RUN, *STORED, WORK) if (path / name).exists()]
     if found:
-        what = "a run of this machine" if "run.json" in found else ", ".join(found)
+        what = "a run of this machine" if RUN in found else ", ".join(found)
         raise StateError(f"{path} holds {what}; give another folder with --dir to submit the run as a new one")
 
 
 def clear(directory: RunDirectory) -> None:
     """Remove what a mirror holds, and the folder if nothing else is in it."""
-    for name in (*FOLDERS, "report"):
+    for name in (*STORED, REPORT):
         shutil.rmtree(directory.path / name, ignore_errors=True)
-    for file in (directory.record, directory.path / REMOTE, directory.path / "lock", directory.path / "preparing"):
+    for file in (directory.record, directory.path / REMOTE, directory.path / LOCK, directory.path / PREPARING):
         file.unlink(missing_ok=True)
     if directory.path.is_dir() and not any(directory.path.iterdir()):
         directory.path.rmdir()

@@ -19,15 +19,11 @@ from lamflow.config import stored
 from lamflow.config.kinds import kind_named
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph
+from lamflow.data.layout import GRAPH, INPUT, LOCK, RECORD, ROUNDS, RUN, STORED, WORK, iteration_key
 from lamflow.data.results import Iteration
 from lamflow.data.run import Run
-from lamflow.data.store import INPUT, iteration_key
 from lamflow.errors import StateError
 
-GRAPH, RECORD, HISTORY = "graph.json", "result.json", "history"
-"""In a round's folder: its graph, its record when it has finished, and what its decision looks at."""
-FOLDERS = ("input", "structures", "data", "iterations")
-"""What the store holds beside run.json; the folder `work` belongs to the machine."""
 OWNER = "LAMFLOW_RUN"
 """Every process of a run carries the run's folder in this variable."""
 
@@ -40,8 +36,8 @@ class RunDirectory:
 
     @property
     def record(self) -> Path:
-        """run.json"""
-        return self.path / "run.json"
+        """Its record."""
+        return self.path / RUN
 
     def exists(self) -> bool:
         """The run has been prepared."""
@@ -71,22 +67,22 @@ class RunDirectory:
 
     def graph_numbers(self) -> list[int]:
         """Numbers of the rounds that have begun."""
-        return sorted(int(file.parent.name) for file in self.path.glob(f"iterations/*/{GRAPH}"))
+        return sorted(int(file.parent.name) for file in self.path.glob(f"{ROUNDS}/*/{GRAPH}"))
 
     def iterations(self) -> list[Iteration]:
         """Records of the finished iterations, oldest first."""
-        records = sorted(self.path.glob(f"iterations/*/{RECORD}"))
+        records = sorted(self.path.glob(f"{ROUNDS}/*/{RECORD}"))
         record: type[Iteration] = kind_named(self.run().workflow).record if records else Iteration
         return [record.read(file) for file in records]
 
     def store_files(self) -> list[Path]:
         """Every file of the store."""
-        folders = [self.path / name for name in FOLDERS]
+        folders = [self.path / name for name in STORED]
         return [self.record, *(file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file())]
 
     def workflow(self, name: str) -> Path:
         """Where dflow keeps the steps of a workflow."""
-        return self.path / "work" / name
+        return self.path / WORK / name
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -98,7 +94,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise StateError(f"{error.filename}: a file stands where the run's folder should be") from error
-        with _held_folder(self.path) as held, (self.path / "lock").open("a+") as stream:
+        with _held_folder(self.path) as held, (self.path / LOCK).open("a+") as stream:
             if not held or not _locked(stream):
                 raise StateError(
                     f"{self.path}: this run is being driven by process {holder(stream) or 'unknown'}; "
@@ -115,7 +111,7 @@ class RunDirectory:
 
     def driver(self) -> int | None:
         """Process id of the driver that lives, or None."""
-        lock = self.path / "lock"
+        lock = self.path / LOCK
         if not lock.is_file():
             return None
         with lock.open() as stream:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lamflow.config import stored
 from lamflow.config.select import Select
-from lamflow.data.dataset import MANIFEST, FrameRecord, Manifest
+from lamflow.data.dataset import FrameRecord, Manifest
+from lamflow.data.layout import DATA, HELDOUT_MANIFEST, INDEX, INPUT, MANIFEST
 from lamflow.data.results import Iteration
-from lamflow.data.store import INDEX, INPUT
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import InputError, StateError
 from lamflow.ops.read import settings_hash
@@ -34,9 +34,9 @@ def _records(directory: RunDirectory) -> list[tuple[str, FrameRecord]]:
     """Every frame with its data set."""
     records = []
     for entry in sorted((directory.path / INDEX).glob("*")):
-        for name, role in ((MANIFEST, "train"), (f"heldout-{MANIFEST}", "heldout")):
+        for name, role in ((MANIFEST, "train"), (HELDOUT_MANIFEST, "heldout")):
             manifest = Manifest.read(entry / name)
-            records += [(f"data/{role}/{entry.name}", record) for record in manifest.frames]
+            records += [(f"{DATA}/{role}/{entry.name}", record) for record in manifest.frames]
     return records
 
 

@@ -86,10 +86,10 @@ def emt_items(frames: Sequence[Frame]) -> list[Item]:
 def training_job(items: Sequence[Item], folder: Path, name: str = "model", seed: int = 1) -> TrainingJob:
     """A training on `items` whose data and results lie in `folder`."""
     elements = tuple(sorted({symbol for item in items for symbol in item.labeled.frame.symbols}))
-    if not (folder / "data").is_dir():
-        write_dataset(folder / "data", list(items), list(elements), "deepmd/npy")
+    if not (folder / "frames").is_dir():
+        write_dataset(folder / "frames", list(items), list(elements), "deepmd/npy")
     return TrainingJob(
-        systems=tuple(systems(folder / "data")),
+        systems=tuple(systems(folder / "frames")),
         elements=elements,
         seed=seed,
         previous=None,

@@ -15,8 +15,8 @@ from pydantic import Field, JsonValue, model_validator
 from lamflow.config.engines import ExaminedStudy
 from lamflow.config.section import Element, InputFile, MountedFolder, expand
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
+from lamflow.data.files import file_hash
 from lamflow.data.io import labels_from_ase
-from lamflow.data.store import file_hash
 from lamflow.engines import commands
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames

@@ -11,6 +11,7 @@ from dflow import Step as DflowStep
 
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Step
+from lamflow.data.layout import JOB_OUTPUTS, POD
 from lamflow.flow.manifest import LamWorkflow, image_of, offline
 
 SCRIPT = """\
@@ -46,7 +47,7 @@ def probe_manifest(settings: DataStudy, name: str, steps: Sequence[Step]) -> dic
     pods = []
     for step in steps:
         artifact = OutputArtifact(
-            path="/tmp/outputs/probe",  # noqa: S108  a volume of the pod's own
+            path=f"{POD}/{JOB_OUTPUTS}/probe",
             archive=None,
             save=[S3Artifact(key=f"{settings.cluster.prefix}{name}/{step.name}")],
         )

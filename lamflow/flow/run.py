@@ -15,6 +15,7 @@ from dflow import (
 )
 
 from lamflow.config.schema import DataStudy
+from lamflow.data.layout import JOB_OUTPUTS, POD, REPORT
 from lamflow.flow.manifest import LamWorkflow, offline
 
 SCRIPT = """\
@@ -28,12 +29,14 @@ FIGURES = ("state", "force_rmse", "accurate_fraction", "labels")
 def run_manifest(settings: DataStudy, url: str, prefix: str) -> dict[str, Any]:
     """The Argo manifest of the run whose store is at `url`, below `prefix` in the cluster's artifact repository."""
     offline()
-    report = OutputArtifact(path="/tmp/outputs/report", archive=None, save=[S3Artifact(key=f"{prefix}report/")])  # noqa: S108
+    report = OutputArtifact(
+        path=f"{POD}/{JOB_OUTPUTS}/{REPORT}", archive=None, save=[S3Artifact(key=f"{prefix}{REPORT}/")]
+    )
     template = PythonScriptOPTemplate(
         name="driver",
         outputs=Outputs(
             parameters={
-                name: OutputParameter(value_from_path=f"/tmp/outputs/{name}", type=str, default="")  # noqa: S108
+                name: OutputParameter(value_from_path=f"{POD}/{JOB_OUTPUTS}/{name}", type=str, default="")
                 for name in FIGURES
             },
             artifacts={"report": report},

@@ -26,6 +26,7 @@ from dflow import Step as DflowStep
 from lamflow.config.pods import Pod, TrainPod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Key, Output, Step
+from lamflow.data.layout import JOB_INPUTS, JOB_OUTPUTS, POD
 from lamflow.flow.manifest import LamWorkflow, offline
 from lamflow.ops.operation import Operation, load_operation
 
@@ -146,7 +147,7 @@ class _Builder:
             inputs=Inputs(
                 parameters={name: InputParameter() for name in [*numbers, "dflow_key"]},
                 artifacts={
-                    port: InputArtifact(path=f"/tmp/inputs/{port}", optional=optional)  # noqa: S108  a job's own /tmp
+                    port: InputArtifact(path=f"{POD}/{JOB_INPUTS}/{port}", optional=optional)
                     for port, (kind, optional) in operation.inputs.items()
                     if kind is Path
                 },
@@ -179,13 +180,13 @@ def _outputs(step: Step, operation: Operation, location: StoreLocation) -> Outpu
     """Output ports: parameters that the job writes as files, artifacts with their keys in the store."""
     return Outputs(
         parameters={
-            port: OutputParameter(value_from_path=f"/tmp/outputs/{port}", type=kind, default=kind())  # noqa: S108
+            port: OutputParameter(value_from_path=f"{POD}/{JOB_OUTPUTS}/{port}", type=kind, default=kind())
             for port, kind in operation.outputs.items()
             if kind is not Path
         },
         artifacts={
             port: OutputArtifact(
-                path=f"/tmp/outputs/{port}",  # noqa: S108
+                path=f"{POD}/{JOB_OUTPUTS}/{port}",
                 archive=None,
                 save=[S3Artifact(key=location.full_key(step.writes[port]))],
             )

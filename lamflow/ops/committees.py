@@ -10,6 +10,7 @@ import numpy as np
 
 from lamflow.config.learning import Config
 from lamflow.data import Frame, Labels, Trajectory
+from lamflow.data.layout import MODEL
 from lamflow.data.results import ModelResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import Labeler, Model
@@ -17,16 +18,13 @@ from lamflow.errors import EngineError
 from lamflow.policy.committee import ScoredFrames, score
 from lamflow.policy.models import bad_models
 
-RESULT, FRAMES, FOUND = "explored.json", "frames.npz", "found.npz"
-"""What a job that explores leaves: its results, the candidates, and the structures that a search has found."""
-
 
 class Committees:
     """The committee and the teacher of each head. Raises EngineError that names the bad models."""
 
     def __init__(self, study: Config, folder: Path) -> None:
         self.study, self.folder = study, folder
-        results = [ModelResult.read(folder / str(index) / "model.json") for index in range(study.train.n_models)]
+        results = [ModelResult.read(folder / str(index) / MODEL) for index in range(study.train.n_models)]
         problems = bad_models(results)
         if problems:
             raise EngineError("a model went bad, so nothing was explored:\n  " + "\n  ".join(problems))

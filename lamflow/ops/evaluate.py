@@ -16,6 +16,7 @@ from lamflow.data import Labels
 from lamflow.data.dataset import Item, read_dataset
 from lamflow.data.evaluation import Judgement, SystemErrors
 from lamflow.data.frames import Floats
+from lamflow.data.layout import EVALUATION, JUDGEMENT, PARITY, PREDICTIONS, PREDICTIONS_ARRAYS, PREDICTIONS_RECORD
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import Errors, JobRecord
 from lamflow.engines import registry
@@ -23,8 +24,6 @@ from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job
 from lamflow.science.metrics import energy_shift, errors, parity_points, shifted
-
-PREDICTIONS, RECORD, JUDGEMENT, PARITY = "predictions.npz", "predictions.json", "evaluation.json", "parity.npz"
 
 
 class Predicted(JobRecord):
@@ -61,19 +60,19 @@ def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Pr
         frames = [index for index in assigned if items[index].origin.head == head]
         labels = registry.evaluator(settings).evaluate([items[index].labeled.frame for index in frames])
         answers |= dict(zip(frames, labels, strict=True))
-    folder = context.out / "predictions" / str(context.pod)
+    folder = context.out / PREDICTIONS / str(context.pod)
     folder.mkdir(parents=True)
     known = sorted(answers)
     missing = np.full((3, 3), np.nan)
     np.savez(
-        folder / PREDICTIONS,
+        folder / PREDICTIONS_ARRAYS,
         energies=np.array([answers[index].energy for index in known]),
         forces=np.concatenate([np.zeros((0, 3)), *(answers[index].forces for index in known)]),
         virials=np.array([missing if (v := answers[index].virial) is None else v for index in known]).reshape(-1, 3, 3),
     )
     made_by = registry.provenance(study.evaluate)
-    Predicted(frames=known, seconds=time.monotonic() - started, provenance=made_by).save(folder / RECORD)
-    return Predictions(context.out / "predictions")
+    Predicted(frames=known, seconds=time.monotonic() - started, provenance=made_by).save(folder / PREDICTIONS_RECORD)
+    return Predictions(context.out / PREDICTIONS)
 
 
 @op
@@ -93,7 +92,7 @@ def judge(context: Context, *, input: Path, train: Path, heldout: Path, predicti
             judged[part.name] = _judge_head(part.name, predicted, study.elements)
     if not judged:
         raise EngineError("no head of the model fits any of the labeled data, so nothing was judged")
-    folder = context.out / "evaluation"
+    folder = context.out / EVALUATION
     folder.mkdir(parents=True)
     np.savez(
         folder / PARITY,
@@ -127,9 +126,9 @@ def _read(predictions: Path, items: Sequence[Item]) -> tuple[dict[int, Labels], 
     answers: dict[int, Labels] = {}
     seconds = 0.0
     for folder in sorted(predictions.iterdir()):
-        record = Predicted.read(folder / RECORD)
+        record = Predicted.read(folder / PREDICTIONS_RECORD)
         seconds += record.seconds
-        with np.load(folder / PREDICTIONS, allow_pickle=False) as arrays:
+        with np.load(folder / PREDICTIONS_ARRAYS, allow_pickle=False) as arrays:
             energies, forces, virials = arrays["energies"], arrays["forces"], arrays["virials"]
         ends = np.cumsum([items[index].labeled.frame.natoms for index in record.frames])
         for row, index in enumerate(record.frames):

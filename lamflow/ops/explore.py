@@ -15,11 +15,12 @@ from lamflow.config import stored
 from lamflow.config.engines import ExplorerSettings, SearcherSettings, WalkerSettings
 from lamflow.config.learning import Config
 from lamflow.data import Frame, Trajectory
+from lamflow.data.layout import EXPLORED, EXPLORED_RECORD, FILES, FRAMES, HISTORY_RECORD
 from lamflow.data.results import Explored, History, SimulationResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import BatchExplorer, Explorer, Model, Simulation
 from lamflow.errors import EngineError
-from lamflow.ops.committees import FRAMES, RESULT, Committees
+from lamflow.ops.committees import Committees
 from lamflow.ops.operation import Context, op
 from lamflow.ops.read import read_structures
 from lamflow.ops.searches import Search
@@ -43,8 +44,8 @@ def explore(
 
     history  of the run, where a temperature ramp asks for it
     """
-    study, output = stored(input), context.out / "explored"
-    past = History.read(history / "history.json").iterations if history is not None else []
+    study, output = stored(input), context.out / EXPLORED
+    past = History.read(history / HISTORY_RECORD).iterations if history is not None else []
     starts, levels = read_structures(structures), ramp_levels(study.stages[stage], past)
     sizes = {name: len(frames) for name, frames in starts.items()}
     planned = plan_simulations(study.stages[stage], sizes, iteration, study.seed, levels)
@@ -64,7 +65,7 @@ def explore(
     scored = [frames for _, frames in explored]
     pack_candidates(study, scored, iteration, context.pod).save(folder / FRAMES)
     made_by = registry.provenance(*study.stages[stage].explore, study.train)
-    Explored(simulations=[result for result, _ in explored], provenance=made_by).save(folder / RESULT)
+    Explored(simulations=[result for result, _ in explored], provenance=made_by).save(folder / EXPLORED_RECORD)
     return Explorations(output)
 
 
@@ -153,7 +154,7 @@ class _Exploration:
 
     def _keep_files(self, planned: PlannedSimulation, trajectory: Trajectory) -> None:
         """Files that an engine wants to be kept."""
-        folder = self.context.out / "explored" / str(self.context.pod) / "files" / f"{planned.number:05d}"
+        folder = self.context.out / EXPLORED / str(self.context.pod) / FILES / f"{planned.number:05d}"
         for file in trajectory.files:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, folder / file.name)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lamflow.data.cache import Folder, LabelCache
+from lamflow.data.layout import JOB_INPUTS, JOB_OUTPUTS, SCRATCH, WORK
 from lamflow.engines.process import die_with_parent
 from lamflow.errors import EngineError, LamflowError, NodeError
 from lamflow.ops.operation import Context, Operation, load_operation
@@ -42,12 +43,12 @@ def main(
         gpus = _choose_devices(pod, gpus)
         operation = load_operation(reference)
         folder, threads = Path(root).absolute(), int(os.environ.get("OMP_NUM_THREADS", "1"))
-        scratch = Path(os.environ.get("LAMFLOW_SCRATCH", folder / "scratch")) / name
+        scratch = Path(os.environ.get("LAMFLOW_SCRATCH", folder / SCRATCH)) / name
         context = Context(
-            pod, pods, name, folder / "work", scratch, folder / "outputs",
+            pod, pods, name, folder / WORK, scratch, folder / JOB_OUTPUTS,
             threads=threads, gpus=gpus, timeout=timeout, labels=labels or _labels_here(),
         )  # fmt: skip
-        _execute(operation, context, folder / "inputs", parameters)
+        _execute(operation, context, folder / JOB_INPUTS, parameters)
     except BaseException as error:  # noqa: BLE001  whatever happened, the exit status says it
         exit_now(report_failure(error, name, timeout))
     exit_now(0)

@@ -20,13 +20,12 @@ from lamflow.data.cache import LabelCache
 from lamflow.data.dataset import Item, write_dataset
 from lamflow.data.frames import Floats
 from lamflow.data.gate import SeenLabels
+from lamflow.data.layout import DATA, LABELED, LABELED_RECORD
 from lamflow.data.results import Labeled, LabelOutcome
 from lamflow.engines import registry
 from lamflow.engines.protocol import HashesInput, Labeler, LabelFailure
 from lamflow.ops.operation import Context, op
 from lamflow.ops.read import settings_hash
-
-RESULT = "labeled.json"
 
 
 class Labeling(NamedTuple):
@@ -59,11 +58,11 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
         outcomes.append(outcome)
         if isinstance(labels, Labels):
             items.append(Item(LabeledFrame(frame, labels), outcome.origin))
-    folder = context.out / "labeled" / str(context.pod)
-    write_dataset(folder / "data", items, study.elements, "deepmd/npy")
+    folder = context.out / LABELED / str(context.pod)
+    write_dataset(folder / DATA, items, study.elements, "deepmd/npy")
     made_by = registry.provenance(settings, labeler=labeling.labeler, work=context.scratch)
-    Labeled(outcomes=outcomes, role=frames.role, provenance=made_by).save(folder / RESULT)
-    return Labeling(context.out / "labeled")
+    Labeled(outcomes=outcomes, role=frames.role, provenance=made_by).save(folder / LABELED_RECORD)
+    return Labeling(context.out / LABELED)
 
 
 class _Answer(NamedTuple):

@@ -10,17 +10,25 @@ import numpy as np
 
 from lamflow.config import stored
 from lamflow.config.schema import DataStudy
-from lamflow.data.dataset import MANIFEST, Item, read_dataset, write_dataset
+from lamflow.data.dataset import Item, read_dataset, write_dataset
+from lamflow.data.layout import (
+    DATA,
+    DESCRIPTORS,
+    GIVEN_SUMMARY,
+    HELDOUT_MANIFEST,
+    LABELED_RECORD,
+    MANIFEST,
+    MERGED,
+    MERGED_RECORD,
+)
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import Labeled, Merged
 from lamflow.ops.operation import Context, op
-from lamflow.ops.read import DESCRIPTORS, read_index
+from lamflow.ops.read import read_index
 from lamflow.policy.failures import failed_labels
 from lamflow.policy.heldout import hold_out, new_items, require_data
 from lamflow.science.diversity import descriptors
-from lamflow.science.plausibility import GIVEN, GivenData
-
-RESULT = "merged.json"
+from lamflow.science.plausibility import GivenData
 
 
 class Merging(NamedTuple):
@@ -46,10 +54,11 @@ def merge(
     """Check, deduplicate, split and write what this iteration labeled, and the data that were given at the start."""
     study = stored(input, DataStudy)
     folders = sorted(path for path in labeled.iterdir() if path.is_dir()) if labeled is not None else []
-    outcomes = [outcome for folder in folders for outcome in Labeled.read(folder / "labeled.json").outcomes]
+    outcomes = [outcome for folder in folders for outcome in Labeled.read(folder / LABELED_RECORD).outcomes]
     failed = failed_labels(study, outcomes)
     train, heldout = _read(folders, given)
-    repeated = GivenData.read(given / GIVEN).repeated if given is not None and (given / GIVEN).is_file() else 0
+    summary = given / GIVEN_SUMMARY if given is not None else None
+    repeated = GivenData.read(summary).repeated if summary is not None and summary.is_file() else 0
     if iteration == 0:
         train, heldout = hold_out(study, train, heldout)
     known = read_index(index, iteration).hashes
@@ -66,15 +75,15 @@ def merge(
         cached=sum(outcome.cached for outcome in outcomes),
         remedied=[outcome for outcome in outcomes if outcome.failed is None and len(outcome.attempts) > 1],
     )  # fmt: skip
-    result.save(output / "merged" / RESULT)
-    return Merging(output / "train", output / "heldout", output / "known", output / "merged", result.labels)
+    result.save(output / MERGED / MERGED_RECORD)
+    return Merging(output / "train", output / "heldout", output / "known", output / MERGED, result.labels)
 
 
 def _read(folders: Sequence[Path], given: Path | None) -> tuple[list[Item], list[Item]]:
     """What was labeled, in an order that no number of jobs changes, then what was given: to train on, held out."""
     items: dict[str, list[Item]] = {"train": [], "heldout": []}
     for folder in folders:
-        items[Labeled.read(folder / "labeled.json").role] += read_dataset(folder / "data")
+        items[Labeled.read(folder / LABELED_RECORD).role] += read_dataset(folder / DATA)
     for role, labeled in items.items():
         labeled.sort(key=lambda item: item.labeled.frame.content_hash())
         if given is not None and (given / role).is_dir():
@@ -88,7 +97,7 @@ def _write(output: Path, study: DataStudy, train: list[Item], heldout: list[Item
     held = write_dataset(output / "heldout", heldout, study.elements, study.data_format)
     (output / "known").mkdir(parents=True)
     manifest.save(output / "known" / MANIFEST)
-    held.save(output / "known" / f"heldout-{MANIFEST}")
+    held.save(output / "known" / HELDOUT_MANIFEST)
     for head in study.all_heads:
         frames = [item.labeled.frame for item in train if item.origin.head == head.name]
         file = output / "known" / f"{head.name}{DESCRIPTORS}"

@@ -13,13 +13,12 @@ import numpy as np
 from lamflow.config.engines import LabelerSettings
 from lamflow.config.section import Section, expand
 from lamflow.data import Frame
-from lamflow.data.dataset import MANIFEST, Manifest
+from lamflow.data.dataset import Manifest
+from lamflow.data.files import content_hash
 from lamflow.data.frames import Floats
+from lamflow.data.layout import DESCRIPTORS, MANIFEST
 from lamflow.data.packed import PackedFrames
-from lamflow.data.store import content_hash
 from lamflow.policy.candidates import KnownData
-
-DESCRIPTORS = "descriptors.npy"
 
 
 def read_structures(folder: Path) -> dict[str, list[Frame]]:

@@ -11,16 +11,15 @@ from lamflow.config import stored
 from lamflow.config.engines import SearcherSettings
 from lamflow.config.learning import Config
 from lamflow.data import Relaxed
+from lamflow.data.layout import EXCHANGE, EXPLORED, PROPOSED, PROPOSED_FRAMES, RELAXED, RELAXED_FRAMES
 from lamflow.data.packed import PackedFrames
 from lamflow.engines import registry
 from lamflow.engines.protocol import SearchJob
 from lamflow.ops.committees import Committees
 from lamflow.ops.operation import Context, op
-from lamflow.ops.searches import EXCHANGE, RELAXED, Search, read_relaxed
+from lamflow.ops.searches import Search, read_relaxed
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.simulations import PlannedSimulation, plan_simulations
-
-PROPOSED = "proposed.npz"
 
 
 class Proposals(NamedTuple):
@@ -43,17 +42,17 @@ def propose(
 ) -> Proposals:  # fmt: skip
     """Have every split search take what its last generation relaxed to and propose the next."""
     study = stored(input)
-    out = context.out / "proposed"
+    out = context.out / PROPOSED
     for planned, settings in _searches(study, iteration, stage):
         if generation > settings.generations + 1:
             continue
         folder = out / str(planned.number)
         if before is not None:
-            shutil.copytree(before / str(planned.number), folder, ignore=shutil.ignore_patterns(PROPOSED))
+            shutil.copytree(before / str(planned.number), folder, ignore=shutil.ignore_patterns(PROPOSED_FRAMES))
         job = SearchJob(folder / EXCHANGE, generation, planned.condition, planned.seed, context.timeout)
         frames = registry.searcher(settings).propose(job, _learned(relaxed, planned) if relaxed is not None else [])
         folder.mkdir(parents=True, exist_ok=True)
-        PackedFrames.of(frames).save(folder / PROPOSED)
+        PackedFrames.of(frames).save(folder / PROPOSED_FRAMES)
     out.mkdir(parents=True, exist_ok=True)
     return Proposals(out)
 
@@ -65,11 +64,11 @@ def relax(
     """Relax this job's part of the generation of every split search."""
     study = stored(input)
     committees = Committees(study, models)
-    explored, relaxed = context.out / "explored", context.out / "relaxed"
+    explored, relaxed = context.out / EXPLORED, context.out / RELAXED
     for folder in (explored, relaxed):
         folder.mkdir(parents=True)
     work = [
-        (planned, settings, list(enumerate(PackedFrames.load(proposed / str(planned.number) / PROPOSED), 1)))
+        (planned, settings, list(enumerate(PackedFrames.load(proposed / str(planned.number) / PROPOSED_FRAMES), 1)))
         for planned, settings in _searches(study, iteration, stage)
         if generation <= settings.generations
     ]
@@ -80,7 +79,7 @@ def relax(
             Search(study, planned, settings, committees, context.work).relax(generation, assigned, folder)
             target = relaxed / str(context.pod) / f"{planned.number}.npz"
             target.parent.mkdir(exist_ok=True)
-            (folder / RELAXED).rename(target)
+            (folder / RELAXED_FRAMES).rename(target)
         context.progress((done + 1) / len(work))
     for folder in (explored, relaxed):
         if not any(folder.iterdir()):  # some stores keep no empty folder

@@ -16,18 +16,17 @@ from lamflow.config.learning import Config
 from lamflow.data import Frame, Labels, Relaxed
 from lamflow.data.explored import GENERATION, FoundFrames
 from lamflow.data.hulls import FoundStructure
+from lamflow.data.layout import EXCHANGE, EXPLORED_RECORD, FOUND, FRAMES, RELAXED_FRAMES
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Explored, SimulationResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import SearchJob
-from lamflow.ops.committees import FOUND, FRAMES, RESULT, Committees
+from lamflow.ops.committees import Committees
 from lamflow.ops.operation import Context
 from lamflow.policy.committee import ScoredFrames, pack_candidates
 from lamflow.policy.relaxations import relax_with, score_paths
 from lamflow.policy.simulations import PlannedSimulation
 from lamflow.science.relaxation import RelaxationPath
-
-EXCHANGE, RELAXED = "exchange", "relaxed.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +56,9 @@ class Search:
                 shutil.rmtree(partial_folder, ignore_errors=True)
                 self.relax(generation, list(enumerate(proposed, 1)), partial_folder)
                 partial_folder.rename(done)
-            relaxed = read_relaxed(done / RELAXED)
+            relaxed = read_relaxed(done / RELAXED_FRAMES)
             target = output / f"{planned.number}-{generation}"
-            shutil.copytree(done, target, ignore=shutil.ignore_patterns(RELAXED))
+            shutil.copytree(done, target, ignore=shutil.ignore_patterns(RELAXED_FRAMES))
             progress(generation / settings.generations)
         shutil.copytree(memory / EXCHANGE, output / f"{EXCHANGE}-{planned.number}")
 
@@ -90,7 +89,7 @@ class Search:
         _save_paths(folder, paths, ends)
         Explored(
             simulations=[result], found=structures, provenance=registry.provenance(planned.settings, self.study.train)
-        ).save(folder / RESULT)
+        ).save(folder / EXPLORED_RECORD)
 
     def _structure(self, generation: int, number: int, path: RelaxationPath, deviation: float) -> FoundStructure:
         natoms = path.frame.natoms
@@ -110,7 +109,7 @@ def _save_paths(folder: Path, paths: Sequence[RelaxationPath], ends: Sequence[Sc
     """Write the relaxed structures, for the hull and for the search to learn from."""
     forces = np.concatenate([end.forces[0] for end in ends])
     FoundFrames(PackedFrames.of([path.frame for path in paths]), forces).save(folder / FOUND)
-    save_relaxed(folder / RELAXED, [path.relaxed for path in paths])
+    save_relaxed(folder / RELAXED_FRAMES, [path.relaxed for path in paths])
 
 
 def save_relaxed(path: Path, relaxed: Sequence[Relaxed]) -> None:

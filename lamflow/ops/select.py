@@ -14,12 +14,21 @@ from lamflow.config.engines import SearcherSettings
 from lamflow.config.learning import Config
 from lamflow.data.batch import Batch
 from lamflow.data.explored import ExploredFrames, FoundFrames
+from lamflow.data.layout import (
+    BATCHES,
+    EXPLORED_RECORD,
+    FOUND,
+    FRAMES,
+    HISTORY_RECORD,
+    HULLS,
+    MODEL,
+    SELECTED,
+    SELECTED_RECORD,
+)
 from lamflow.data.packed import PackedFrames
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import Explored, History, ModelResult, Selected, SimulationResult
 from lamflow.errors import EngineError
-from lamflow.ops.committees import FOUND, FRAMES
-from lamflow.ops.committees import RESULT as EXPLORED
 from lamflow.ops.operation import Context, op
 from lamflow.ops.read import read_index
 from lamflow.policy.candidates import ChosenFrame
@@ -28,8 +37,6 @@ from lamflow.policy.hulls import HullStructures, RelaxedCandidate, make_hull
 from lamflow.policy.jobs import indices_of_job, jobs_needed, merge_partial, proportional_jobs, seconds_per_unit
 from lamflow.policy.ramps import ramp_levels, step_back
 from lamflow.policy.selection import Exploration, select_frames
-
-RESULT, HULLS, BATCHES = "selected.json", "hulls", "batches"
 
 
 class Selection(NamedTuple):
@@ -51,12 +58,12 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
 ) -> Selection:  # fmt: skip
     """Decide over whatever all explore jobs found."""
     study = stored(input)
-    past = History.read(history / "history.json").iterations
-    folders = sorted(path.parent for path in explored.glob(f"*/{EXPLORED}"))
+    past = History.read(history / HISTORY_RECORD).iterations
+    folders = sorted(path.parent for path in explored.glob(f"*/{EXPLORED_RECORD}"))
     frames = [ExploredFrames.load(path / FRAMES) for path in folders]
-    partial = [result for path in folders for result in Explored.read(path / EXPLORED).simulations]
+    partial = [result for path in folders for result in Explored.read(path / EXPLORED_RECORD).simulations]
     results = {result.number: result for result in merge_partial(partial)}
-    output = context.out / "selected"
+    output = context.out / SELECTED
     problem = exploration_failed(study.select, results, frames)
     if problem:
         levels = ramp_levels(study.stages[stage], past)
@@ -67,7 +74,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     frames += _read_queue(queued, results, len(study.stages[stage].explore))
     hulls = _read_hulls(study, folders, results, stage)
     known = read_index(index, iteration, study.explored_heads)
-    judged = [ModelResult.read(path) for path in sorted(models.glob("*/model.json"))]
+    judged = [ModelResult.read(path) for path in sorted(models.glob(f"*/{MODEL}"))]
     choice = select_frames(study, Exploration(iteration, stage, past, results, frames, hulls, known, judged))
     batches = deal_batches(study, choice.frames, pods_at_once, seconds_per_unit(past).get("label"))
     return _write(output, choice.record, hulls, batches, len(choice.frames), choice.force_rmse)
@@ -77,7 +84,7 @@ def _read_queue(queued: Path | None, results: dict[int, SimulationResult], group
     """Frames that waited to be labeled, as simulations of a group of their own, which are added to `results`."""
     explored = []
     for folder in sorted(queued.iterdir()) if queued is not None else []:
-        [result], frames = Explored.read(folder / EXPLORED).simulations, ExploredFrames.load(folder / FRAMES)
+        [result], frames = Explored.read(folder / EXPLORED_RECORD).simulations, ExploredFrames.load(folder / FRAMES)
         number = 1 + max(results)
         results[number] = result.model_copy(update={"number": number, "group": str(group)})
         explored.append(replace(frames, simulation=np.full(len(frames.simulation), number)))
@@ -90,7 +97,7 @@ def _read_hulls(
     """The hull of every head and condition that this iteration has searched."""
     candidates: dict[tuple[str, tuple[tuple[str, float], ...]], list[RelaxedCandidate]] = {}
     for folder in folders:
-        records = Explored.read(folder / EXPLORED).found
+        records = Explored.read(folder / EXPLORED_RECORD).found
         if not records:
             continue
         stored_frames = FoundFrames.load(folder / FOUND)
@@ -138,7 +145,7 @@ def _write(
     for number, hull in enumerate(hulls):
         PackedFrames.of(hull.frames).save(folder / HULLS / f"{number}.npz")
     record = record.model_copy(update={"batches": len(batches), "provenance": Provenance.of_this_job()})
-    record.save(folder / RESULT)
+    record.save(folder / SELECTED_RECORD)
     return Selection(
         folder, record.decision, len(batches), record.accurate_fraction, record.candidates, labels, force_rmse
     )

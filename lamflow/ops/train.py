@@ -18,6 +18,7 @@ from lamflow.config.schema import TrainingStudy
 from lamflow.config.seeds import child_seed
 from lamflow.data import Frame, Labels
 from lamflow.data.dataset import Item, head_systems, read_dataset, resampled, verified_manifests
+from lamflow.data.layout import MODEL, MODEL_PREDICTIONS, MODELS
 from lamflow.data.results import Errors, ModelResult
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator, HeadData, Progress, Trainer, TrainingJob
@@ -28,7 +29,6 @@ from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.structures import enlarged
 from lamflow.science.metrics import energy_shift, errors, parity_points, shifted
 
-RESULT, PREDICTIONS = "model.json", "heldout.npz"
 SHIFT_FRAMES = 500
 """Training frames that the energies of a pre-trained model are shifted to; elements are few, so more tell nothing."""
 SPEED_ATOMS, SPEED_SECONDS = 256, 1.0
@@ -55,13 +55,13 @@ def train(
     heldout_items = _by_head(item for path in sorted(heldout.iterdir()) if path.is_dir() for item in read_dataset(path))
     made_by = registry.provenance(study.train)
     for done, index in enumerate(indices):
-        output = context.out / "models" / str(index)
+        output = context.out / MODELS / str(index)
         before = previous / str(index) if previous is not None else None
         data_hash = _hash(study, hashes, study.train.input_text(iteration, index), input)
         if before is not None and _is_current(before, data_hash):
             shutil.copytree(before, output, symlinks=False)
-            result = ModelResult.read(output / RESULT).model_copy(update={"reused": True, "seconds": 0.0})
-            result.save(output / RESULT)
+            result = ModelResult.read(output / MODEL).model_copy(update={"reused": True, "seconds": 0.0})
+            result.save(output / MODEL)
             continue
         job = _job(context, study, train.resolve(), before, iteration, index)
         result = ModelResult(
@@ -74,8 +74,8 @@ def train(
             result = _train_one(trainer, job, result, partial(_progress, context, done, len(indices)))
         if not result.failed:
             result = _judged(study, trainer, job, heldout_items, result)
-        result.save(output / RESULT)
-    return Trained(context.out / "models")
+        result.save(output / MODEL)
+    return Trained(context.out / MODELS)
 
 
 def _job(
@@ -104,7 +104,7 @@ def _job(
         elements=tuple(study.elements),
         seed=seed,
         previous=before,
-        output=context.out / "models" / str(index),
+        output=context.out / MODELS / str(index),
         scratch=context.scratch / str(index),
         index=index,
         iteration=iteration,
@@ -158,7 +158,7 @@ def _judged(
     answers = [labels for name in counted for labels in predicted[name]]
     reference = [item.labeled.labels for item in items]
     energies, forces = parity_points(answers, reference)
-    np.savez(job.output / PREDICTIONS, energy=energies, force=forces)
+    np.savez(job.output / MODEL_PREDICTIONS, energy=energies, force=forces)
     measured = errors(answers, reference)
     by_head = {
         name: errors(predicted[name], [item.labeled.labels for item in items])
@@ -239,5 +239,5 @@ def _hash(study: TrainingStudy, frames: list[str], input_text: str, input: Path)
 
 def _is_current(before: Path, data_hash: str) -> bool:
     """The model of the iteration before was made from the very same data and settings, and is good."""
-    result = ModelResult.read(before / RESULT)
+    result = ModelResult.read(before / MODEL)
     return result.data_hash == data_hash and not result.failed

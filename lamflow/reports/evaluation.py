@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lamflow.data.evaluation import Evaluation, SystemErrors
-from lamflow.data.store import iteration_key
+from lamflow.data.layout import EVALUATION, JUDGEMENT, PARITY, RECORD, iteration_key
 from lamflow.reports.figures import parity, png
 from lamflow.reports.html import embedded as embedded_images
 from lamflow.reports.html import page
@@ -36,10 +36,10 @@ def write_evaluation(run: Path, folder: Path, *, embedded: bool = True) -> Path:
     an evaluation that has not come to its end.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    evaluation = Evaluation.read(run / iteration_key(1) / "result.json")
+    evaluation = Evaluation.read(run / iteration_key(1) / RECORD)
     assert evaluation.judgement is not None  # noqa: S101  the record of round 1 has one
-    (folder / "evaluation.json").write_text(evaluation.judgement.model_dump_json(indent=1), encoding="utf-8")
-    with np.load(run / iteration_key(1) / "evaluation" / "parity.npz", allow_pickle=False) as arrays:
+    (folder / JUDGEMENT).write_text(evaluation.judgement.model_dump_json(indent=1), encoding="utf-8")
+    with np.load(run / iteration_key(1) / EVALUATION / PARITY, allow_pickle=False) as arrays:
         figure = png(parity(arrays["energies"], arrays["forces"]))
     if embedded:
         images, target = embedded_images({"parity": figure}), folder / "evaluation.html"

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from lamflow.data import Frame
+from lamflow.data.files import write_whole
 from lamflow.data.frames import Floats
 from lamflow.data.hulls import Hull, HullEntry
+from lamflow.data.layout import HULLS, SELECTED, iteration_key
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Iteration
-from lamflow.data.store import iteration_key, write_whole
 from lamflow.reports.axes import BLUE, GREEN, GREY, PALETTE, subplots
 from lamflow.science.hull import above_hull
 
@@ -193,7 +194,7 @@ def write_structures(run: Path, iterations: Sequence[Iteration], folder: Path) -
         return 0
     count = 0
     for number, hull in enumerate(last.selected.hulls):
-        file = run / iteration_key(last.number) / "selected" / "hulls" / f"{number}.npz"
+        file = run / iteration_key(last.number) / SELECTED / HULLS / f"{number}.npz"
         frames = list(PackedFrames.load(file)) if file.is_file() else []
         for rank, (entry, frame) in enumerate(zip(hull.entries[:MOST], frames, strict=False), 1):
             name = f"{number + 1}-{rank:02d}-{entry.formula}-{entry.space_group}"

@@ -10,13 +10,13 @@ import numpy as np
 from lamflow.config import stored
 from lamflow.config.learning import Config
 from lamflow.config.schema import TrainingStudy
-from lamflow.data import Frame
-from lamflow.data.curves import CURVE, Curve, read_curve
+from lamflow.data import Frame, layout
+from lamflow.data.curves import Curve, read_curve
 from lamflow.data.frames import Floats
+from lamflow.data.layout import INPUT, STRUCTURES, iteration_key
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Errors, Iteration, first_baseline
 from lamflow.data.run import Run
-from lamflow.data.store import INPUT, STRUCTURES, iteration_key
 
 DRAWN = 6
 """Selected structures that are drawn."""
@@ -73,9 +73,9 @@ class Source:
 
 def read_source(path: Path) -> Source:
     """The run in folder `path`. Raises StateError when there is none."""
-    run = Run.read(path / "run.json")
+    run = Run.read(path / layout.RUN)
     config = stored(path / INPUT, TrainingStudy)
-    iterations = [Iteration.read(file) for file in sorted(path.glob("iterations/*/result.json"))]
+    iterations = [Iteration.read(file) for file in sorted(path.glob(f"{layout.ROUNDS}/*/{layout.RECORD}"))]
     energies, forces = _predictions(path, iterations)
     starts = {file.stem: PackedFrames.load(file) for file in sorted((path / STRUCTURES).glob("*.npz"))}
     return Source(
@@ -93,17 +93,16 @@ def read_source(path: Path) -> Source:
 
 def _curves(path: Path, finished: int) -> dict[int, Curve]:
     """Of the iteration that runs, if its trainings have begun on this machine, else of the last one."""
-    running = path.glob(f"work/scratch/{finished:03d}/train-*/[0-9]*/{CURVE}")
+    running = path.glob(f"{layout.WORK}/{layout.SCRATCH}/{layout.round_name(finished)}/train-*/[0-9]*/{layout.CURVE}")
     files = {int(file.parent.name): file for file in running if file.parent.name.isdigit()}
     if not files:
-        files = {
-            int(file.parent.name): file for file in path.glob(f"{iteration_key(finished - 1)}/models/[0-9]*/{CURVE}")
-        }
+        models = path / iteration_key(finished - 1) / layout.MODELS
+        files = {int(file.parent.name): file for file in models.glob(f"[0-9]*/{layout.CURVE}")}
     return {number: curve for number, file in sorted(files.items()) if len((curve := read_curve(file)).values)}
 
 
 def _predictions(path: Path, iterations: list[Iteration]) -> tuple[Floats, Floats]:
-    files = sorted((path / iteration_key(len(iterations) - 1)).glob("models/*/heldout.npz"))
+    files = sorted((path / iteration_key(len(iterations) - 1)).glob(f"{layout.MODELS}/*/{layout.MODEL_PREDICTIONS}"))
     energies, forces = [np.zeros((0, 2))], [np.zeros((0, 2))]
     for file in files:
         with np.load(file, allow_pickle=False) as stored:
@@ -119,7 +118,8 @@ def _drawn(path: Path, iterations: list[Iteration]) -> list[tuple[Frame, str]]:
             continue
         said = {chosen.hash: chosen for chosen in iteration.selected.chosen}
         frames: list[tuple[float, Frame, str]] = []
-        for file in sorted((path / iteration_key(iteration.number)).glob("selected/batches/*/frames.npz")):
+        batches = path / iteration_key(iteration.number) / layout.SELECTED / layout.BATCHES
+        for file in sorted(batches.glob(f"*/{layout.FRAMES}")):
             for frame in PackedFrames.load(file):
                 origin = said[frame.content_hash()].origin
                 text = f"{origin.source}, step {origin.step}: {origin.deviation:.3f}\n{frame.content_hash()[:12]}"

@@ -15,7 +15,6 @@ from lamflow.data.fields import label_fields
 from lamflow.data.frames import Floats, Frame, LabeledFrame
 from lamflow.units import BOHR, EV_PER_A3_IN_GPA, HARTREE
 
-GIVEN = "summary.json"
 """File beside given data that holds `GivenData`."""
 MEASURED = 200
 """Frames of a source, spread evenly, in which distances are measured."""

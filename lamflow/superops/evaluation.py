@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from lamflow.config.schema import EvaluationStudy
+from lamflow.data import layout
 from lamflow.data.graph import EngineUse, Graph, Key
-from lamflow.data.store import HELDOUT, INPUT, TRAIN, iteration_key
+from lamflow.data.layout import HELDOUT, INPUT, TRAIN, iteration_key
 from lamflow.ops.evaluate import evaluate, judge
 from lamflow.superops.state import RunState
 from lamflow.superops.steps import add, start_graph
@@ -24,16 +25,17 @@ def round_graph(study: EvaluationStudy, state: RunState, number: int) -> Graph:
         return start_graph(study, state)
     folder, data = iteration_key(1), {"train": Key(key=TRAIN), "heldout": Key(key=HELDOUT)}
     jobs = max(1, min(state.capacity.slots("explore", study.pods.explore), -(-state.frames // FRAMES_PER_JOB)))
-    predictions = f"{folder}/predictions"
+    predictions = f"{folder}/{layout.PREDICTIONS}"
     steps = [
         add(
             "evaluate", evaluate, writes={"predictions": predictions}, resources="explore", jobs=jobs, most_jobs=jobs,
-            records=[f"{predictions}/*/predictions.json"], work=max(1, state.frames),
+            records=[f"{predictions}/*/{layout.PREDICTIONS_RECORD}"], work=max(1, state.frames),
             engines=[EngineUse(role="evaluate", name=study.evaluate.engine)], input=Key(key=INPUT), **data,
         ),
         add(
-            "judge", judge, writes={"evaluation": f"{folder}/evaluation"},
-            records=[f"{folder}/evaluation/evaluation.json"], details=[f"{folder}/evaluation/parity.npz"],
+            "judge", judge, writes={"evaluation": f"{folder}/{layout.EVALUATION}"},
+            records=[f"{folder}/{layout.EVALUATION}/{layout.JUDGEMENT}"],
+            details=[f"{folder}/{layout.EVALUATION}/{layout.PARITY}"],
             input=Key(key=INPUT), predictions=Key(key=predictions), **data,
         ),
     ]  # fmt: skip

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from lamflow.config.installed import engine_packages
 from lamflow.config.schema import EvaluationStudy, TrainingStudy
-from lamflow.data.dataset import MANIFEST, Manifest
+from lamflow.data import layout
+from lamflow.data.dataset import Manifest
 from lamflow.data.evaluation import Evaluation, Judgement
+from lamflow.data.files import file_hash
 from lamflow.data.graph import Graph
+from lamflow.data.layout import INDEX, iteration_key
 from lamflow.data.provenance import PACKAGES, Provenance, versions
 from lamflow.data.results import (
     NEAR_HULL,
@@ -23,7 +26,6 @@ from lamflow.data.results import (
     Selected,
     StepTime,
 )
-from lamflow.data.store import INDEX, file_hash, iteration_key
 from lamflow.policy.calibration import calibration_points
 from lamflow.policy.jobs import indices_of_job, merge_partial
 from lamflow.policy.models import chosen_variant
@@ -47,7 +49,7 @@ def gather_evaluation(
     study: EvaluationStudy, graph: Graph, folder: Path, past: Sequence[Evaluation], timing: Timing
 ) -> Evaluation:
     """The record of a round of an evaluation that has been carried out, from the run's `folder`."""
-    file = folder / iteration_key(graph.round) / "evaluation" / "evaluation.json"
+    file = folder / iteration_key(graph.round) / layout.EVALUATION / layout.JUDGEMENT
     model = study.evaluate.model_file
     return Evaluation(
         **dict(gather_round(graph, folder, past, timing)),
@@ -61,10 +63,11 @@ def gather_evaluation(
 def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:
     """What the steps that lamflow has itself have left of a round, whatever its kind."""
     files = folder / iteration_key(graph.round)
-    models = [ModelResult.read(path) for path in sorted(files.glob("models/*/model.json"), key=_number)]
-    explored = [Explored.read(path) for path in sorted(files.glob("explored/*/explored.json"))]
-    labeled = [Labeled.read(path) for path in sorted(files.glob("labeled/*/labeled.json"), key=_number)]
-    selected_file, merged_file = files / "selected" / "selected.json", files / "merged" / "merged.json"
+    models = [ModelResult.read(path) for path in _records(files / layout.MODELS, layout.MODEL)]
+    explored = [Explored.read(path) for path in sorted((files / layout.EXPLORED).glob(f"*/{layout.EXPLORED_RECORD}"))]
+    labeled = [Labeled.read(path) for path in _records(files / layout.LABELED, layout.LABELED_RECORD)]
+    selected_file = files / layout.SELECTED / layout.SELECTED_RECORD
+    merged_file = files / layout.MERGED / layout.MERGED_RECORD
     selected = Selected.read(selected_file) if selected_file.is_file() else None
     merged = Merged.read(merged_file) if merged_file.is_file() else None
     trained, held = _frames(folder)
@@ -123,8 +126,9 @@ def _hull_labels(selected: Selected | None, labeled: list[Labeled]) -> dict[str,
     return {each.hash: each.energy for each in outcomes if each.hash in near and each.energy is not None}
 
 
-def _number(path: Path) -> int:
-    return int(path.parent.name)
+def _records(folder: Path, name: str) -> list[Path]:
+    """Files called `name` in the numbered folders below `folder`, in order."""
+    return sorted(folder.glob(f"*/{name}"), key=lambda path: int(path.parent.name))
 
 
 def _frames(folder: Path) -> tuple[int, int]:
@@ -134,4 +138,4 @@ def _frames(folder: Path) -> tuple[int, int]:
         files = (folder / INDEX).glob(f"*/{name}")
         return sum(len(Manifest.read(file).frames) for file in files)
 
-    return count(MANIFEST), count(f"heldout-{MANIFEST}")
+    return count(layout.MANIFEST), count(layout.HELDOUT_MANIFEST)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from lamflow.config.engines import SearcherSettings, WalkerSettings
 from lamflow.config.learning import Config
+from lamflow.data import layout
 from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
-from lamflow.data.store import INDEX, INPUT, STRUCTURES, iteration_key
+from lamflow.data.layout import INDEX, INPUT, STRUCTURES, iteration_key
 from lamflow.ops.explore import explore
 from lamflow.ops.search import propose, relax
 from lamflow.ops.select import select
@@ -75,13 +76,13 @@ def _explore_steps(
     slots = state.capacity.slots("explore", pod)
     ramps = any(isinstance(group, WalkerSettings) and group.ramp is not None for group in study.stages[stage].explore)
     step = add(
-        "explore", explore, writes={"explored": f"{folder}/explored"},
-        records=[f"{folder}/explored/*/explored.json"],
+        "explore", explore, writes={"explored": f"{folder}/{layout.EXPLORED}"},
+        records=[f"{folder}/{layout.EXPLORED}/*/{layout.EXPLORED_RECORD}"],
         jobs=jobs_needed(len(whole), slots, pod.tasks_per_pod, seconds_per_unit(state.finished).get("explore")),
         at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=len(whole), resources="explore",
         engines=committee_engines(study, stage),
-        input=Key(key=INPUT), structures=Key(key=STRUCTURES), models=Key(key=f"{folder}/models"),
-        history=Key(key=f"{folder}/history") if ramps else None, iteration=number, stage=stage,
+        input=Key(key=INPUT), structures=Key(key=STRUCTURES), models=Key(key=f"{folder}/{layout.MODELS}"),
+        history=Key(key=f"{folder}/{layout.HISTORY}") if ramps else None, iteration=number, stage=stage,
     )  # fmt: skip
     return [step]
 
@@ -99,7 +100,7 @@ def _search_steps(
     steps: list[Step] = []
     before, relaxed = None, None
     for generation in range(1, generations + 2):
-        proposed = Key(key=f"{folder}/searches/{generation}/proposed")
+        proposed = Key(key=f"{folder}/{layout.SEARCHES}/{generation}/{layout.PROPOSED}")
         steps.append(
             add(
                 f"propose{generation}", propose, writes={"proposed": proposed.key}, engines=searching,
@@ -109,14 +110,14 @@ def _search_steps(
         )  # fmt: skip
         if generation > generations:
             break
-        before, relaxed = proposed, Key(key=f"{folder}/searches/{generation}/relaxed")
+        before, relaxed = proposed, Key(key=f"{folder}/{layout.SEARCHES}/{generation}/{layout.RELAXED}")
         steps.append(
             add(
                 f"relax{generation}", relax, jobs=jobs, work=structures, resources="explore", engines=engines,
                 most_jobs=jobs,
-                writes={"explored": f"{folder}/explored", "relaxed": relaxed.key},
-                records=[f"{folder}/explored/*/explored.json"],
-                input=Key(key=INPUT), models=Key(key=f"{folder}/models"), proposed=proposed, iteration=number,
+                writes={"explored": f"{folder}/{layout.EXPLORED}", "relaxed": relaxed.key},
+                records=[f"{folder}/{layout.EXPLORED}/*/{layout.EXPLORED_RECORD}"],
+                input=Key(key=INPUT), models=Key(key=f"{folder}/{layout.MODELS}"), proposed=proposed, iteration=number,
                 stage=stage, generation=generation,
             )
         )  # fmt: skip
@@ -126,10 +127,10 @@ def _search_steps(
 def _select_step(number: int, stage: int, label_slots: int, *, queued: bool) -> Step:
     folder = iteration_key(number)
     return add(
-        "select", select, writes={"selected": f"{folder}/selected"},
-        records=[f"{folder}/selected/selected.json"], details=[f"{folder}/selected/*"],
-        input=Key(key=INPUT), explored=Key(key=f"{folder}/explored"),
-        queued=Key(key=f"{folder}/queued") if queued else None,
-        models=Key(key=f"{folder}/models"), index=Key(key=INDEX), history=Key(key=f"{folder}/history"),
-        iteration=number, stage=stage, pods_at_once=label_slots,
+        "select", select, writes={"selected": f"{folder}/{layout.SELECTED}"},
+        records=[f"{folder}/{layout.SELECTED}/{layout.SELECTED_RECORD}"], details=[f"{folder}/{layout.SELECTED}/*"],
+        input=Key(key=INPUT), explored=Key(key=f"{folder}/{layout.EXPLORED}"),
+        queued=Key(key=f"{folder}/{layout.QUEUED}") if queued else None,
+        models=Key(key=f"{folder}/{layout.MODELS}"), index=Key(key=INDEX),
+        history=Key(key=f"{folder}/{layout.HISTORY}"), iteration=number, stage=stage, pods_at_once=label_slots,
     )  # fmt: skip

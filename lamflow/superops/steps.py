@@ -7,10 +7,10 @@ from typing import Any
 from lamflow.config.engines import SearcherSettings
 from lamflow.config.learning import Config
 from lamflow.config.schema import DataStudy, TrainingStudy
+from lamflow.data import layout
 from lamflow.data.cache import CACHE
-from lamflow.data.curves import CURVE
 from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
-from lamflow.data.store import HELDOUT, INDEX, INPUT, TRAIN, iteration_key
+from lamflow.data.layout import HELDOUT, INDEX, INPUT, TRAIN, iteration_key
 from lamflow.ops.label import label
 from lamflow.ops.merge import merge
 from lamflow.ops.operation import Operation
@@ -53,14 +53,14 @@ def train_step(study: TrainingStudy, number: int, state: RunState) -> Step:
     """Train the models of a round on all data that there are, and judge them."""
     folder, pod = iteration_key(number), study.pods.train
     slots, models = state.capacity.slots("train", pod), study.train.n_models
-    before = Key(key=f"{iteration_key(number - 1)}/models") if number > 1 else None
+    before = Key(key=f"{iteration_key(number - 1)}/{layout.MODELS}") if number > 1 else None
     return add(
-        "train", train, writes={"models": f"{folder}/models"},
-        records=[f"{folder}/models/{index}/model.json" for index in range(models)],
-        details=[f"{folder}/models/*/heldout.npz", f"{folder}/models/*/{CURVE}"],
+        "train", train, writes={"models": f"{folder}/{layout.MODELS}"},
+        records=[f"{folder}/{layout.MODELS}/{index}/{layout.MODEL}" for index in range(models)],
+        details=[f"{folder}/{layout.MODELS}/*/{name}" for name in (layout.MODEL_PREDICTIONS, layout.CURVE)],
         jobs=jobs_needed(models, slots, pod.tasks_per_pod, seconds_per_unit(state.finished).get("train")),
         at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=models, resources="train",
-        engines=[EngineUse(role="train", name=study.train.engine)], checkpoints=f"{folder}/checkpoints",
+        engines=[EngineUse(role="train", name=study.train.engine)], checkpoints=f"{folder}/{layout.CHECKPOINTS}",
         input=Key(key=INPUT), train=Key(key=TRAIN), heldout=Key(key=HELDOUT), previous=before, iteration=number,
     )  # fmt: skip
 
@@ -74,11 +74,12 @@ def label_step(
     slots  label jobs that run at once
     """
     folder, pod = iteration_key(number), study.pods.label
-    batches = f"{folder}/selected/batches"
+    batches = f"{folder}/{layout.SELECTED}/{layout.BATCHES}"
     alone = jobs == 1
     engines = dict.fromkeys(part.label.engine for part in study.all_heads if part.label is not None)
     return add(
-        "label", label, writes={"labeled": f"{folder}/labeled"}, records=[f"{folder}/labeled/*/labeled.json"],
+        "label", label, writes={"labeled": f"{folder}/{layout.LABELED}"},
+        records=[f"{folder}/{layout.LABELED}/*/{layout.LABELED_RECORD}"],
         jobs=jobs, most_jobs=jobs_needed(work, slots, pod.tasks_per_pod) if isinstance(jobs, Output) else jobs,
         at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=work,
         resources="label", engines=[EngineUse(role="label", name=engine) for engine in engines], when=when,
@@ -89,16 +90,16 @@ def label_step(
 
 def merge_step(number: int, *, labeled: bool, given: bool, when: Condition | None = None) -> Step:
     """Add the labels of a round to the data."""
-    folder, part = iteration_key(number), f"{number:03d}"
+    folder, part = iteration_key(number), layout.round_name(number)
     return add(
         "merge", merge, when=when,
         writes={
             "train": f"{TRAIN}/{part}", "heldout": f"{HELDOUT}/{part}", "known": f"{INDEX}/{part}",
-            "merged": f"{folder}/merged",
+            "merged": f"{folder}/{layout.MERGED}",
         },
-        records=[f"{folder}/merged/merged.json"], details=[f"{INDEX}/{part}/*manifest.json"],
-        input=Key(key=INPUT), labeled=Key(key=f"{folder}/labeled") if labeled else None,
-        given=Key(key=f"{folder}/given") if given else None, index=Key(key=INDEX) if number else None,
+        records=[f"{folder}/{layout.MERGED}/{layout.MERGED_RECORD}"], details=[f"{INDEX}/{part}/*{layout.MANIFEST}"],
+        input=Key(key=INPUT), labeled=Key(key=f"{folder}/{layout.LABELED}") if labeled else None,
+        given=Key(key=f"{folder}/{layout.GIVEN}") if given else None, index=Key(key=INDEX) if number else None,
         iteration=number,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.same import MIB
 from lamflow.cluster.store import Store
 from lamflow.config.pods import ObjectStore
-from lamflow.data.store import file_hash
+from lamflow.data.files import file_hash
 from lamflow.errors import ClusterError, OutageError
 from tests.stand_ins.s3 import ACCESS, READER, READER_SECRET, SECRET, S3Server, free_port
 

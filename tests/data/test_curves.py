@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lamflow.data.curves import CURVE, Curve, read_curve, write_curve
+from lamflow.data.curves import Curve, read_curve, write_curve
+from lamflow.data.layout import CURVE
 from lamflow.engines.deepmd.curve import learning_curve, read_lcurve
 
 LINES = """\

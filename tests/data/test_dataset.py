@@ -10,7 +10,6 @@ from ase import Atoms
 
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.dataset import (
-    MANIFEST,
     Format,
     Item,
     Origin,
@@ -26,6 +25,7 @@ from lamflow.data.dataset import (
     verify_known,
     write_dataset,
 )
+from lamflow.data.layout import MANIFEST
 from lamflow.errors import InputError, StateError
 
 

@@ -236,7 +236,7 @@ def test_a_format_may_be_named_for_a_folder_of_systems(system: Path) -> None:
 
 
 def test_links_are_followed(system: Path, tmp_path: Path) -> None:
-    from lamflow.data.store import content_hash
+    from lamflow.data.files import content_hash
 
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "a").symlink_to(system)

@@ -13,13 +13,14 @@ from lamflow.config import load, parse
 from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, write_dataset
+from lamflow.data.layout import RECORD
 from lamflow.data.results import ModelResult
 from lamflow.data.run import Run
 from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.loop import begin, run
 from lamflow.driver.prepare import prepare
 from lamflow.driver.references import resolved
-from lamflow.driver.rundir import RECORD, RunDirectory
+from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.emt import Emt
 from lamflow.engines.pair import PairTraining
 from lamflow.engines.registry import evaluator

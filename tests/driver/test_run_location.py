@@ -7,8 +7,9 @@ from pathlib import Path
 from lamflow.cluster.store import Store
 from lamflow.config.pods import ObjectStore
 from lamflow.data.graph import Graph, Step
+from lamflow.data.layout import GRAPH
 from lamflow.driver.run_location import pull_records
-from lamflow.driver.rundir import GRAPH, RunDirectory
+from lamflow.driver.rundir import RunDirectory
 from tests.stand_ins.s3 import S3Server
 
 

@@ -9,9 +9,10 @@ import pytest
 from lamflow.config import load
 from lamflow.config.conversion import as_evaluation
 from lamflow.data.graph import Graph
+from lamflow.data.layout import RECORD
 from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.loop import _next_graph, begin, run_state
-from lamflow.driver.rundir import RECORD, RunDirectory
+from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.ase import AseLabels
 from lamflow.engines.pair import PairTraining
 from lamflow.flow.kinds import kind_of

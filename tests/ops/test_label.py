@@ -14,8 +14,9 @@ from lamflow.data import Frame
 from lamflow.data.batch import Batch
 from lamflow.data.cache import Folder, LabelCache
 from lamflow.data.dataset import Origin
+from lamflow.data.layout import LABELED_RECORD
 from lamflow.data.results import Labeled
-from lamflow.ops.label import RESULT, label
+from lamflow.ops.label import label
 from lamflow.ops.operation import Context
 from lamflow.ops.read import settings_hash
 
@@ -73,7 +74,7 @@ class Shop:
             0, 1, "label-0", place / "work", out / "scratch", out, labels=LabelCache(Folder(self.folder / "cache"))
         )
         made = label(context, input=place / "input", batch=place / "batch")
-        return Labeled.read(made.labeled / "0" / RESULT)
+        return Labeled.read(made.labeled / "0" / LABELED_RECORD)
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from lamflow.data import Frame, Labels, Relaxed
+from lamflow.data.files import write_whole
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.problems import stress_of, virial_of
-from lamflow.data.store import write_whole
 from lamflow.errors import EngineError
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lamflow.data import Frame, Relaxed
-from lamflow.data.store import write_whole
+from lamflow.data.files import write_whole
 from lamflow.engines.calypso.exchange import SENTINEL, Exchange, read_poscar, write_poscar
 from lamflow.errors import EngineError
 from lamflow.science.similarity import bond_matrix, space_group

@@ -10,7 +10,7 @@ from pathlib import Path
 from lamflow.config.section import expand
 from lamflow.config.seeds import child_seed
 from lamflow.data import Frame, Relaxed
-from lamflow.data.store import write_whole
+from lamflow.data.files import write_whole
 from lamflow.engines import process
 from lamflow.engines.calypso.exchange import Exchange
 from lamflow.engines.calypso.input import CalypsoInput, input_of, toml_of

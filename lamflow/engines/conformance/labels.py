@@ -119,9 +119,9 @@ class LabelerConformance:
 
     def test_frames_are_not_modified_and_files_lie_below_work(self, engine: Labeler, tmp_path: Path) -> None:
         good = self.good_frames()[0]
-        (tmp_path / "work").mkdir()
+        (tmp_path / "tries").mkdir()
         before, files = good.content_hash(), set(tmp_path.iterdir())
-        engine.label([good], tmp_path / "work")
+        engine.label([good], tmp_path / "tries")
         assert good.content_hash() == before
         assert set(tmp_path.iterdir()) == files
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.config.pretrained import RANDOM
-from lamflow.data.store import file_hash
+from lamflow.data.files import file_hash
 from lamflow.engines.protocol import HeadCard, ModelCard
 from lamflow.errors import InputError
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.config.section import expand
-from lamflow.data.curves import CURVE, write_curve
-from lamflow.data.store import file_hash
+from lamflow.data.curves import write_curve
+from lamflow.data.files import file_hash
+from lamflow.data.layout import CURVE
 from lamflow.engines import process
 from lamflow.engines.deepmd.card import FROZEN, branches, read_definition
 from lamflow.engines.deepmd.curve import LCURVE, last_lines, learning_curve, problem, read_lcurve

@@ -12,7 +12,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from lamflow.data import Frame
-from lamflow.data.store import file_hash
+from lamflow.data.files import file_hash
 
 INPUT_HASH = "input.sha256"
 """Hash of the input that an output belongs to."""

@@ -12,8 +12,8 @@ from lamflow.config.schema import DataStudy
 from lamflow.data.dataset import read_dataset
 from lamflow.data.document import Result
 from lamflow.data.graph import Graph, Key
+from lamflow.data.layout import INPUT, TRAIN, iteration_key
 from lamflow.data.results import Iteration
-from lamflow.data.store import INPUT, TRAIN, iteration_key
 from lamflow.ops.operation import Context, op
 from lamflow.superops.gather import Timing, gather_round
 from lamflow.superops.state import RunState

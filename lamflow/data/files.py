@@ -1,12 +1,4 @@
-"""Where a run keeps its data: keys below a prefix, as in an object store. Here the store is a folder.
-
-input/                  config.json and the files it names
-structures/NAME.npz     start structures
-data/train/000, 001, …  training data, one data set an iteration; data/heldout/000 the held-out data
-data/index/000, …       content hashes and descriptors of those data
-queue/…                 frames from elsewhere that the next iteration may label
-iterations/003/…        models, explored, selected, labeled, and result.json when the iteration has finished
-"""
+"""Files that are written whole, and hashes of files and folders."""
 
 from __future__ import annotations
 
@@ -15,14 +7,6 @@ import os
 from pathlib import Path
 
 from lamflow.data.walk import files_below
-
-INPUT, STRUCTURES, QUEUE = "input", "structures", "queue"
-TRAIN, HELDOUT, INDEX = "data/train", "data/heldout", "data/index"
-
-
-def iteration_key(number: int) -> str:
-    """Key of an iteration's folder."""
-    return f"iterations/{number:03d}"
 
 
 def write_whole(path: Path, text: str) -> None:

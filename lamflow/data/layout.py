@@ -1,0 +1,85 @@
+"""Where a run keeps its data: keys below a prefix, as in an object store; on one machine the prefix is a folder.
+
+run.json                what the run is
+input/                  config.json, and below files/ the files that engines open
+structures/NAME.npz     start structures
+data/train/000, 001, …  training data, one data set a round; data/heldout/000, … the held-out data
+data/index/000, …       content hashes and descriptors of those data
+queue/0, 1, …           frames from elsewhere that the next round may label
+iterations/003/…        of a round: graph.json when it begins, models, explored, …, result.json when it has finished
+report/                 the page for people
+work/, lock, preparing  what belongs to the machine and to no store
+
+This module alone spells these names; every other puts keys together from them.
+"""
+
+from __future__ import annotations
+
+import re
+
+RUN, REMOTE, LOCK, PREPARING = "run.json", "remote.json", "lock", "preparing"
+INPUT, STRUCTURES, DATA, ROUNDS, QUEUE, REPORT, WORK = (
+    "input", "structures", "data", "iterations", "queue", "report", "work",
+)  # fmt: skip
+STORED = (INPUT, STRUCTURES, DATA, ROUNDS)
+"""Folders of the store, beside run.json."""
+
+FILES = "files"
+"""Copies in `input`, beside the study, whose file `config.read` names; and what engines keep of simulations."""
+
+TRAIN, HELDOUT, INDEX = f"{DATA}/train", f"{DATA}/heldout", f"{DATA}/index"
+MANIFEST, HELDOUT_MANIFEST, DESCRIPTORS, SYSTEMS = (
+    "manifest.json", "heldout-manifest.json", "descriptors.npy", "systems",
+)  # fmt: skip
+"""In a data set and in its index; the name of a head stands before that of its descriptors."""
+
+GRAPH, RECORD = "graph.json", "result.json"
+"""In a round's folder: its graph, and its record when it has finished."""
+MODELS, CHECKPOINTS, EXPLORED, SEARCHES, QUEUED, HISTORY, SELECTED, LABELED, MERGED, GIVEN, PREDICTIONS, EVALUATION = (
+    "models", "checkpoints", "explored", "searches", "queued", "history", "selected", "labeled", "merged", "given",
+    "predictions", "evaluation",
+)  # fmt: skip
+"""In a round's folder: what its steps write, and what they read beside the data."""
+
+MODEL, MODEL_PREDICTIONS, CURVE = "model.json", "heldout.npz", "curve.csv"
+"""In the folder of a model, beside the files of its engine."""
+EXPLORED_RECORD, FRAMES, FOUND = "explored.json", "frames.npz", "found.npz"
+"""What a job that explores leaves: its results, the candidates, and the structures that a search has found."""
+PROPOSED, RELAXED, PROPOSED_FRAMES, RELAXED_FRAMES, EXCHANGE = (
+    "proposed", "relaxed", "proposed.npz", "relaxed.npz", "exchange",
+)  # fmt: skip
+"""Of a search: the structures of a generation before and after relaxation, and the memory of its engine."""
+HISTORY_RECORD, SELECTED_RECORD, LABELED_RECORD, MERGED_RECORD = (
+    "history.json", "selected.json", "labeled.json", "merged.json",
+)  # fmt: skip
+BATCHES, BATCH, BATCH_FORCES, HULLS = "batches", "batch.json", "forces.npy", "hulls"
+"""In `selected`: frames to be labeled, a folder for each job, and the convex hulls of searches."""
+GIVEN_SUMMARY = "summary.json"
+PREDICTIONS_RECORD, PREDICTIONS_ARRAYS, JUDGEMENT, PARITY = (
+    "predictions.json", "predictions.npz", "evaluation.json", "parity.npz",
+)  # fmt: skip
+
+SCRATCH, ERRORS, PROGRESS = "scratch", "errors", "progress"
+"""In `work`."""
+POD = "/tmp"  # noqa: S108  a volume of the pod's own
+"""Folder of the job that a pod does."""
+JOB_INPUTS, JOB_OUTPUTS = "inputs", "outputs"
+"""In the folder of a job, beside `work` and `scratch`."""
+
+
+def round_name(number: int) -> str:
+    """Name of a round's folder, and of the data sets that it adds."""
+    return f"{number:03d}"
+
+
+def iteration_key(number: int) -> str:
+    """Key of a round's folder."""
+    return f"{ROUNDS}/{round_name(number)}"
+
+
+DRIVER_RECORDS = re.compile(
+    rf"{re.escape(RUN)}|{INPUT}/.*|{STRUCTURES}/[^/]+|{INDEX}/[^/]+/[^/]*{re.escape(MANIFEST)}|"
+    rf"{ROUNDS}/\d+/({re.escape(RECORD)}|{re.escape(GRAPH)}|({HISTORY}|{QUEUED}|{SELECTED})/.*"
+    rf"|{GIVEN}/.*{re.escape(MANIFEST)})"
+)
+"""Keys of what drivers and reports read beside the records of steps, which graphs name."""
