@@ -183,8 +183,13 @@ class Run:
         return frame_story(self._directory, frame)
 
     def report(self, folder: Path | None = None) -> Path:
-        """Write the report, beside the run if no folder is given, and return the path of its page."""
-        page: Path = kind_named(self._directory.run().workflow).report(self.path, folder or self.path, True)
+        """Write the report, beside the run if no folder is given, and return the path of its page.
+
+        Raises StateError while there is nothing to show.
+        """
+        page: Path | None = kind_named(self._directory.run().workflow).report(self.path, folder or self.path, True)
+        if page is None:
+            raise StateError(f"{self.path}: there is nothing to report yet; `lamflow resume` goes on with the run")
         return page
 
     def resume(self, listener: Listener | None = None) -> Run:

@@ -32,7 +32,8 @@ class Kind:
     stages       (study) -> names of its different rounds after the start
     gather       (study, graph, folder, finished, Timing) -> record of a round that has been carried out, a Round
     record       class of these records
-    report       (folder of the run, folder to write to, embedded) -> path of the page; figures lie in it or beside it
+    report       (folder of the run, folder to write to, embedded) -> path of the page, or None while there is nothing
+                 to show; figures lie in it or beside it
     open_ended   a run that has ended goes on with another round when settings change; otherwise its last round is done
                  again
     begins_again whether a round that is not finished is begun again when settings change in its middle; otherwise a

@@ -121,15 +121,21 @@ class ArgoExecutor:
 
     def publish(self) -> None:
         """See Executor. The report goes to the store, the table of iterations to Argo's list of Workflows."""
+        for what, publish in (("report", self._publish_report), ("table of iterations", self._describe)):
+            try:
+                publish()
+            except Exception as error:  # noqa: BLE001  not worth a run; and a terminal's driver has no Workflow
+                self.workflows.api.retry.say(f"the {what} was not published: {error}")
+
+    def _publish_report(self) -> None:
+        folder = self.directory.path / REPORT
+        if kind_of(self.directory.config()).report(self.directory.path, folder, False) is not None:
+            self.persist(file for file in folder.rglob("*") if file.is_file())
+
+    def _describe(self) -> None:
         from lamflow.reports.tables import iteration_table
 
-        try:
-            study, folder = self.directory.config(), self.directory.path / REPORT
-            kind_of(study).report(self.directory.path, folder, False)
-            self.persist(file for file in folder.rglob("*") if file.is_file())
-            self.workflows.describe(study.name, iteration_table(self.directory.iterations()))
-        except Exception as error:  # noqa: BLE001  a report is not worth a run, and a terminal's driver has no Workflow
-            self.workflows.api.retry.say(f"the report was not published: {error}")
+        self.workflows.describe(self.directory.run().name, iteration_table(self.directory.iterations()))
 
     def _read(self, key: str = "") -> None:
         """Make the folder, below `key`, what the store holds of it. For the driver only, which has the lock."""

@@ -109,7 +109,7 @@ def _gather_evaluation(
     return gather_evaluation(study, graph, folder, finished, timing)
 
 
-def _report_evaluation(run: Path, folder: Path, embedded: bool) -> Path:
+def _report_evaluation(run: Path, folder: Path, embedded: bool) -> Path | None:
     from lamflow.reports.evaluation import write_evaluation
 
     return write_evaluation(run, folder, embedded=embedded)

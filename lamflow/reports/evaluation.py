@@ -29,15 +29,17 @@ def system_row(system: SystemErrors) -> list[str]:
     ]  # fmt: skip
 
 
-def write_evaluation(run: Path, folder: Path, *, embedded: bool = True) -> Path:
+def write_evaluation(run: Path, folder: Path, *, embedded: bool = True) -> Path | None:
     """Write the page of the evaluation in folder `run`, and evaluation.json, into `folder`; returns the page's path.
 
-    The figure lies in the page evaluation.html, or beside index.html where it is not `embedded`. Raises StateError for
-    an evaluation that has not come to its end.
+    The figure lies in the page evaluation.html, or beside index.html where it is not `embedded`. None, and nothing is
+    written, while there is no judgement.
     """
+    record = run / iteration_key(1) / RECORD
+    evaluation = Evaluation.read(record) if record.is_file() else None
+    if evaluation is None or evaluation.judgement is None:
+        return None
     folder.mkdir(parents=True, exist_ok=True)
-    evaluation = Evaluation.read(run / iteration_key(1) / RECORD)
-    assert evaluation.judgement is not None  # noqa: S101  the record of round 1 has one
     (folder / JUDGEMENT).write_text(evaluation.judgement.model_dump_json(indent=1), encoding="utf-8")
     with np.load(run / iteration_key(1) / EVALUATION / PARITY, allow_pickle=False) as arrays:
         figure = png(parity(arrays["energies"], arrays["forces"]))
