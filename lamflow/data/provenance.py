@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import platform
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lamflow.data.document import Part
+from lamflow.errors import StateError
 
 PACKAGES = ("lamflow", "pydflow", "ase", "dpdata", "numpy")
 IMAGE = "LAMFLOW_IMAGE"
@@ -45,6 +47,15 @@ class Provenance(Part):
         words = [f"{engine} {self.engines[engine]}" if engine in self.engines else "", f"lamflow {self.lamflow}"]
         words += [f"image {self.image}" if self.image else "", self.gpu or self.cpu]
         return ", ".join(filter(None, words))
+
+
+def made_with(record: Path) -> Provenance | None:
+    """What made a record, of whatever class it is; None if it does not say. Raises StateError if it cannot be read."""
+    try:
+        made_by = json.loads(record.read_bytes()).get("provenance")
+        return None if made_by is None else Provenance.model_validate(made_by)
+    except (OSError, ValueError, AttributeError) as error:
+        raise StateError(f"{record}: this record of the run cannot be read: {error}") from error
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:

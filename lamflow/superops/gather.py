@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamflow.config import stored
 from lamflow.config.installed import engine_packages
 from lamflow.config.schema import EvaluationStudy, TrainingStudy
 from lamflow.data import layout
@@ -13,19 +14,19 @@ from lamflow.data.dataset import Manifest
 from lamflow.data.evaluation import Evaluation, Judgement
 from lamflow.data.files import file_hash
 from lamflow.data.graph import Graph
-from lamflow.data.layout import INDEX, iteration_key
-from lamflow.data.provenance import PACKAGES, Provenance, versions
+from lamflow.data.layout import INDEX, INPUT, iteration_key
+from lamflow.data.provenance import PACKAGES, Provenance, made_with, versions
 from lamflow.data.results import (
     NEAR_HULL,
     Explored,
     Iteration,
-    JobRecord,
     Labeled,
     Merged,
     ModelResult,
     Selected,
     StepTime,
 )
+from lamflow.data.store import INDEX, INPUT, file_hash, iteration_key
 from lamflow.policy.calibration import calibration_points
 from lamflow.policy.jobs import indices_of_job, merge_partial
 from lamflow.policy.models import chosen_variant
@@ -50,7 +51,7 @@ def gather_evaluation(
 ) -> Evaluation:
     """The record of a round of an evaluation that has been carried out, from the run's `folder`."""
     file = folder / iteration_key(graph.round) / layout.EVALUATION / layout.JUDGEMENT
-    model = study.evaluate.model_file
+    model = stored(folder / INPUT, EvaluationStudy).evaluate.model_file  # the copy that the jobs were given
     return Evaluation(
         **dict(gather_round(graph, folder, past, timing)),
         engine=study.evaluate.engine,
@@ -88,21 +89,25 @@ def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: 
         steps=[StepTime(name=name, wall=end - start, engine=busy.get(name, 0.0)) for name, (start, end) in spans],
         seconds=timing.seconds,
         versions=versions((*PACKAGES, *engine_packages())),
-        provenance=_provenance(
-            {"train": models, "explore": explored, "select": [selected], "label": labeled, "merge": [merged]}
-        ),
+        provenance=_provenance(graph, folder),
     )
 
 
-def _provenance(records: Mapping[str, Sequence[JobRecord | None]]) -> dict[str, list[Provenance]]:
-    """By step what its records say made them, each once."""
+def _provenance(graph: Graph, folder: Path) -> dict[str, list[Provenance]]:
+    """By step what its records in the run's `folder` say made them, each once; steps of one name share a row.
+
+    Raises StateError for a record that cannot be read.
+    """
     found: dict[str, list[Provenance]] = {}
-    for step, written in records.items():
-        for record in written:
-            made_by = record.provenance if record is not None else None
-            if made_by is not None and made_by not in found.setdefault(step, []):
-                found[step].append(made_by)
-    return found
+    seen: set[Path] = set()
+    for step in graph.steps:
+        name = step.name.rstrip("0123456789")
+        for file in sorted({file for record in step.records for file in folder.glob(record)} - seen):
+            seen.add(file)
+            made_by = made_with(file)
+            if made_by is not None and made_by not in found.setdefault(name, []):
+                found[name].append(made_by)
+    return {name: makers for name, makers in found.items() if makers}
 
 
 def _engine_seconds(
