@@ -26,7 +26,6 @@ from lamflow.data.results import (
     Selected,
     StepTime,
 )
-from lamflow.data.store import INDEX, INPUT, file_hash, iteration_key
 from lamflow.policy.calibration import calibration_points
 from lamflow.policy.jobs import indices_of_job, merge_partial
 from lamflow.policy.models import chosen_variant

@@ -10,11 +10,12 @@ from lamflow import Run
 from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.config import parse
 from lamflow.config.schema import EvaluationStudy
-from lamflow.data.results import Evaluation
+from lamflow.data.evaluation import Evaluation
+from lamflow.data.layout import RECORD
 from lamflow.driver.argo_executor import ArgoExecutor
 from lamflow.driver.prepare import prepare
 from lamflow.driver.run_location import RunLocation
-from lamflow.driver.rundir import RECORD, RunDirectory
+from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import StateError
 from tests import records
 from tests.conftest import STUDY

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lamflow.data.store import file_hash, write_whole
-
 from lamflow.config import parse
 from lamflow.config.schema import EvaluationStudy
+from lamflow.data.files import file_hash, write_whole
 from lamflow.data.graph import Graph, Step
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import JobRecord
