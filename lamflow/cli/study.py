@@ -92,7 +92,8 @@ def plan(file: Path, folder: Path | None, as_json: bool) -> None:
         return
     console = Console()
     console.print(
-        f"[bold]{study.config.name}[/]: {planned.given} labeled frames given, {planned.start_labels} labeled first"
+        f"[bold]{study.config.name}[/]: {planned.data_frames} labeled frames given, "
+        f"{planned.start_labels} labeled first"
     )
     for stage in planned.stages:
         source = "measured" if stage.measured else "guessed"

@@ -59,7 +59,7 @@ class Plan:
     """A run before it runs.
 
     start_labels  structures that are labeled before the first training
-    given         labeled frames that were brought
+    data_frames   labeled frames that were brought
     stages        one round of each stage
     labels        most labels that the run can cost
     iterations    rounds after the start, at most
@@ -67,7 +67,7 @@ class Plan:
     """
 
     start_labels: int
-    given: int
+    data_frames: int
     stages: list[PlannedStage]
     labels: int
     iterations: int
@@ -83,41 +83,41 @@ def plan(study: DataStudy, done: Sequence[Iteration] = (), capacity: Capacity | 
     capacity, kind = capacity or LocalCapacity.of_this_machine(), kind_of(study)
     structures = {settings.name: frames_of(settings, study) for settings in study.structures}
     start = sum(len(structures[name]) for names in study.labeled_first.values() for name in names)
-    given, rounds = _given(study), kind.most_rounds(study)
+    data_frames, rounds = _data_frames(study), kind.most_rounds(study)
     most = start + (rounds - 1) * study.select.limit if isinstance(study, Config) else start
     stages = []
     for index, name in enumerate(kind.stages(study)):
-        graph = kind.round_graph(study, planned_state(study, capacity, structures, given), 1, index)
+        graph = kind.round_graph(study, planned_state(study, capacity, structures, data_frames), 1, index)
         stages.append(_stage(study, index, name, graph, structures, done))
     return Plan(
         start_labels=start,
-        given=given,
+        data_frames=data_frames,
         stages=stages,
         labels=min(most, study.budget.labels or most),
         iterations=rounds,
-        cluster=max(cluster_jobs(study, structures, given), key=lambda jobs: sum(jobs.values())),
+        cluster=max(cluster_jobs(study, structures, data_frames), key=lambda jobs: sum(jobs.values())),
     )
 
 
-def _given(study: DataStudy) -> int:
+def _data_frames(study: DataStudy) -> int:
     """Labeled frames that the user brought. Raises InputError for data that cannot be read."""
     return sum(len(items) for items in start_items(study).values())
 
 
 def planned_state(
-    study: DataStudy, capacity: Capacity, structures: Mapping[str, Sequence[Frame]], given: int | None = None
+    study: DataStudy, capacity: Capacity, structures: Mapping[str, Sequence[Frame]], data_frames: int | None = None
 ) -> RunState:
     """The state that a run of `study` would begin with.
 
-    given  labeled frames that the user brought; they are counted where that is not known and something depends on it
+    data_frames  labeled frames that the user brought; counted where that is not known and matters
     """
-    if given is None:  # how many jobs train does not depend on the frames
-        given = 0 if isinstance(study, TrainingStudy) else _given(study)
+    if data_frames is None:  # how many jobs train does not depend on the frames
+        data_frames = 0 if isinstance(study, TrainingStudy) else _data_frames(study)
     return RunState(
         capacity=capacity,
         structures={name: len(frames) for name, frames in structures.items()},
         batches=len(label_jobs(study, structures, capacity.slots("label", study.pods.label))),
-        frames=given + sum(len(structures[name]) for names in study.labeled_first.values() for name in names),
+        frames=data_frames + sum(len(structures[name]) for names in study.labeled_first.values() for name in names),
         given=any(part.start.data or part.heldout.data for part in study.all_heads),
     )
 
@@ -142,11 +142,11 @@ def planned_graphs(study: DataStudy, capacity: Capacity) -> list[Graph]:
     return [*rounds, kind.round_graph(study, state, 0, 0)]
 
 
-def cluster_jobs(study: DataStudy, structures: Mapping[str, Sequence[Frame]], given: int) -> list[dict[str, int]]:
-    """Jobs of each step of a round of each stage on a cluster, at most; given: see `planned_state`."""
+def cluster_jobs(study: DataStudy, structures: Mapping[str, Sequence[Frame]], data_frames: int) -> list[dict[str, int]]:
+    """Jobs of each step of a round of each stage on a cluster, at most; data_frames: see `planned_state`."""
     from lamflow.superops.capacity import ClusterCapacity
 
-    kind, state = kind_of(study), planned_state(study, ClusterCapacity(), structures, given)
+    kind, state = kind_of(study), planned_state(study, ClusterCapacity(), structures, data_frames)
     graphs = [kind.round_graph(study, state, 1, index) for index in range(len(kind.stages(study)))]
     return [{step.name: _most_jobs(step) for step in graph.steps} for graph in graphs]
 

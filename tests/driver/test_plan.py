@@ -27,6 +27,6 @@ def test_an_evaluation_is_planned_with_the_frames_that_it_will_have(copper: list
     (tmp_path / "study.yaml").write_text(f"workflow: evaluation\n{head}{rest}")
     study = load(tmp_path / "study.yaml", EvaluationStudy)
     planned = plan(study)
-    assert (planned.given, planned.start_labels) == (108, 120)
+    assert (planned.data_frames, planned.start_labels) == (108, 120)
     assert planned.cluster["evaluate"] == 2
     assert planned_graph(study, 1, ClusterCapacity()).step("evaluate").work == 228
