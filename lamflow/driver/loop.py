@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -174,9 +175,7 @@ def _next_graph(
     graph: Graph | None = kind.next_graph(study, run_state(directory, executor, finished))
     if graph is None:
         return None
-    queued = _take_queue(directory, number) if number else []
-    executor.persist(queued)
-    if queued:
+    if number and _take_queue(directory, executor, number):
         graph = kind.next_graph(study, run_state(directory, executor, finished))
         assert graph is not None  # noqa: S101  it was there before the queue was taken
     history, file = _write_history(directory, finished), directory.round(number) / GRAPH
@@ -200,13 +199,24 @@ def run_state(directory: RunDirectory, executor: Executor, finished: list[Iterat
     )
 
 
-def _take_queue(directory: RunDirectory, number: int) -> list[Path]:
-    """Move what waits to be labeled into the round that will look at it, and return its files."""
-    folder = directory.round(number) / QUEUED
-    for waiting in sorted((directory.path / QUEUE).glob("[0-9]*")):
-        folder.mkdir(parents=True, exist_ok=True)
-        waiting.rename(folder / waiting.name)
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def _take_queue(directory: RunDirectory, executor: Executor, number: int) -> bool:
+    """Move what waits to be labeled into the round that will look at it, and say whether there is anything.
+
+    It leaves the queue when it is stored, so that a driver that is killed in between loses nothing.
+    """
+    folder, waiting = directory.round(number) / QUEUED, sorted((directory.path / QUEUE).glob("[0-9]*"))
+    for item in waiting:
+        if not (folder / item.name).exists():
+            partial = item.with_name(f".{item.name}.taken")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(item, partial)
+            folder.mkdir(parents=True, exist_ok=True)
+            partial.rename(folder / item.name)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    executor.persist(files)
+    for item in waiting:
+        shutil.rmtree(item)
+    return bool(files)
 
 
 def _write_history(directory: RunDirectory, finished: list[Iteration]) -> Path:

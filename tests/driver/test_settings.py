@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,25 @@ def test_an_evaluation_that_was_interrupted_is_begun_again_with_another_model(
     (directory.path / graph.written[0]).mkdir(parents=True)
     assert judged_by("ase.calculators.lj.LennardJones") == graph
     assert not (directory.path / graph.written[0]).exists()
+
+
+def test_queued_frames_survive_a_driver_that_is_killed_before_they_are_stored(
+    study: Path, directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = directory.path / "queue" / "1"
+    waiting.mkdir(parents=True)
+    (waiting / "frames.npz").write_text("frames")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalExecutor, "persist", killed)
+        with pytest.raises(KeyboardInterrupt):
+            coming(study, directory)
+    shutil.rmtree(directory.round(1), ignore_errors=True)  # a cluster's driver begins with what the store holds
+    graph = coming(study, directory)
+    assert graph is not None
+    assert "queued" in graph.step("select").reads
+    assert (directory.round(1) / "queued" / "1" / "frames.npz").read_text() == "frames"
+    assert not list((directory.path / "queue").iterdir())
