@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from lamflow.data.document import Part, Result
+from lamflow.errors import StateError
 
 Resources = Literal["train", "explore", "label", "small"]
 """Sections of `pods:`: what the jobs of a step need."""
@@ -179,9 +180,20 @@ class Graph(Result):
         return [*conditions, *(step.jobs for step in self.steps if isinstance(step.jobs, Output))]
 
     def value(self, output: Output, folder: Path) -> str | None:
-        """An output as text, from the record that its step has left in the run's `folder`; None if there is none."""
+        """An output as text, from the record that its step has left in the run's `folder`; None if there is none.
+
+        Raises StateError for a record that is cut off or does not have it.
+        """
         record = folder / self.step(output.step).records[0]
-        return str(json.loads(record.read_bytes())[output.name]) if record.is_file() else None
+        if not record.is_file():
+            return None
+        try:
+            return str(json.loads(record.read_bytes())[output.name])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StateError(
+                f"{record}: this record of step {output.step} is cut off, or has no {output.name!r}; the study "
+                f"with --redo begins {self.title} again"
+            ) from error
 
     def is_complete(self, folder: Path) -> bool:
         """Everything that the round leaves for drivers and reports is in the run's `folder`."""

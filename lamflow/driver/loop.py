@@ -241,6 +241,7 @@ def _accept(
             "use another folder (--dir) or the configuration that it was begun with"
         )
     finished, file, kind = directory.iterations(), directory.path / INPUT / SETTINGS, kind_of(study)
+    directory.config()  # raises StateError for settings that are lost or of another version
     text, old = frozen(study, directory), file.read_text(encoding="utf-8")
     now, begun = json.loads(text), json.loads(old)
     if now["workflow"] != begun.get("workflow"):
@@ -250,7 +251,7 @@ def _accept(
     except StateError as error:
         raise StateError(f"{directory.path}: {error}") from error
     changed = {key for key in now if now[key] != begun.get(key)}
-    _same_files(directory, [now, *now["heads"]], [begun, *begun["heads"]])
+    _same_files(directory, [now, *now["heads"]], [begun, *begun.get("heads", [])])
     number = len(finished)
     unfinished = directory.graph(number) if directory.has_graph(number) else None
     started = unfinished is not None and executor.has_started(study, unfinished)

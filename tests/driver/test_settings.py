@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lamflow.driver.loop import _next_graph, begin, run_state
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.ase import AseLabels
 from lamflow.engines.pair import PairTraining
+from lamflow.errors import StateError
 from lamflow.flow.kinds import kind_of
 from tests.records import iteration
 
@@ -118,3 +120,17 @@ def test_queued_frames_survive_a_driver_that_is_killed_before_they_are_stored(
     assert "queued" in graph.step("select").reads
     assert (directory.round(1) / "queued" / "1" / "frames.npz").read_text() == "frames"
     assert not list((directory.path / "queue").iterdir())
+
+
+def test_settings_of_a_run_that_are_older_or_lost_are_met(study: Path, directory: RunDirectory) -> None:
+    file = directory.path / "input" / "config.json"
+    older = json.loads(file.read_text())
+    del older["heads"], older["filters"]
+    file.write_text(json.dumps(older))
+    assert coming(study, directory) is not None
+    file.write_text("{}")
+    with pytest.raises(StateError, match=r"config\.json: not the settings of a run of this version of lamflow: name"):
+        coming(study, directory)
+    file.unlink()
+    with pytest.raises(StateError, match=r"config\.json: this file of the run cannot be read"):
+        coming(study, directory)
