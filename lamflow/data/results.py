@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -29,6 +30,11 @@ class Errors(Part):
     energy_rmse: float
     virial_rmse: float | None = None
     frames: int
+
+    @property
+    def are_finite(self) -> bool:
+        """Every error is a number; JSON has no others."""
+        return all(math.isfinite(value) for value in self.model_dump().values() if value is not None)
 
 
 class JobRecord(Result):
@@ -60,7 +66,7 @@ class ModelResult(JobRecord):
     speed: float | None = None
     """Atoms × evaluations of energy, forces and virial a second, one frame at a time, measured where it was trained."""
     failed: str | None = None
-    """Why it cannot be used: the last lines of its training."""
+    """Why it cannot be used: the last lines of its training, or what is wrong with its errors."""
     reused: bool = False
     """Nothing had changed since the iteration before, so its model was taken over."""
 

@@ -12,6 +12,7 @@ from lamflow.data.results import ModelResult
 from lamflow.driver.located import Located
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import StateError
+from lamflow.policy.models import without_bad
 
 DataRole = Literal["train", "heldout"]
 
@@ -46,8 +47,11 @@ def best_models(run: Located) -> list[Path]:
 
 def models_of_iteration(run: Located, number: int) -> list[Path]:
     """Folders of the usable models of an iteration, which need not have finished."""
+    record = next((item for item in RunDirectory(run.path).iterations() if item.number == number), None)
+    if record is not None:
+        return usable_models(run, number, record.models)
     files = (run.path / iteration_key(number) / MODELS).glob(f"[0-9]*/{MODEL}")
-    models = sorted((ModelResult.read(file) for file in files), key=lambda model: model.index)
+    models = without_bad(sorted((ModelResult.read(file) for file in files), key=lambda model: model.index))
     return usable_models(run, number, models)
 
 

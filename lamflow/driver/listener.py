@@ -53,6 +53,8 @@ class Lines(Listener):
             words.append(f"held-out force RMSE {iteration.force_rmse:.4f} eV/Å")
         if iteration.selected is not None:
             words.append(f"{iteration.selected.accurate_fraction:.1%} of {iteration.selected.frames} frames accurate")
+        if iteration.failed_models:
+            words.append(f"{len(iteration.failed_models)} of {len(iteration.models)} models failed")
         words.append(f"{iteration.labels} labels, {iteration.training_frames} frames to train on")
         self.says("; ".join(words))
 

@@ -169,8 +169,8 @@ def _judged(
         "errors": measured, "heads": by_head, "speed": speed,
         "seconds": result.seconds + time.monotonic() - started,
     }  # fmt: skip
-    if not np.isfinite(measured.force_rmse):
-        update = {"failed": "its forces on the held-out data are not finite", "seconds": update["seconds"]}
+    if not all(found.are_finite for found in (measured, *by_head.values())):
+        update = {"failed": "its predictions on the held-out data are not finite", "seconds": update["seconds"]}
     return result.model_copy(update=update)
 
 
@@ -204,6 +204,8 @@ def _baseline(
             baseline[name] = errors(predicted, reference)
     except EngineError as error:
         return result.model_copy(update={"failed": str(error)})
+    if not all(found.are_finite for found in baseline.values()):
+        return result.model_copy(update={"failed": "the pre-trained model's predictions are not finite"})
     return result.model_copy(update={"baseline": baseline})
 
 

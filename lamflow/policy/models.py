@@ -38,22 +38,35 @@ def bad_models(results: Sequence[ModelResult]) -> list[str]:
     A model is bad when its training failed or its errors are not finite, when it is no better than predicting no
     force at all, or when its held-out force error is more than OUTLIER times the median of those of its architecture.
     """
-    problems = []
+    problems = [(result.index, _problem(result, results)) for result in results]
+    return [f"model {index + 1} of {len(results)}: {problem}" for index, problem in problems if problem]
+
+
+def without_bad(results: Sequence[ModelResult]) -> list[ModelResult]:
+    """The results with bad models as failed ones, by whose errors nothing is chosen."""
+    marked = []
     for result in results:
-        alike = [other for other in results if other.variant == result.variant]
-        errors = [other.errors.force_rmse for other in alike if other.errors and not other.failed]
-        problem = _problem(result, float(np.median(errors)) if errors else np.nan)
-        if problem:
-            problems.append(f"model {result.index + 1} of {len(results)}: {problem}")
-    return problems
+        problem = None if result.failed else _problem(result, results)
+        update: dict[str, object] = {"failed": problem, "errors": None, "heads": {}} if problem else {}
+        marked.append(result.model_copy(update=update))
+    return marked
 
 
-def _problem(result: ModelResult, median: float) -> str | None:
+def _problem(result: ModelResult, results: Sequence[ModelResult]) -> str | None:
+    """Why a model among `results` is bad, or None."""
+    alike = [other for other in results if other.variant == result.variant and not other.failed]
+    errors = [other.errors.force_rmse for other in alike if other.errors and other.errors.are_finite]
+    return _error_problem(result, float(np.median(errors)) if errors else np.nan)
+
+
+def _error_problem(result: ModelResult, median: float) -> str | None:
     """Why a model is bad, or None. median: of the held-out force RMSE of its architecture, eV/Å."""
     if result.failed:
         return f"its training failed: {result.failed}"
     if result.errors is None:
         return "it was not judged on the held-out data"
+    if not result.errors.are_finite:
+        return "its errors on the held-out data are not finite"
     rmse, size = result.errors.force_rmse, result.errors.force_size
     if rmse > max(size, LEAST_FORCE_SIZE):
         return (

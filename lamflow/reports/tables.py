@@ -37,7 +37,8 @@ def iteration_row(iteration: Iteration) -> list[str]:
         ]  # fmt: skip
         then = ACTIONS[selected.decision]
     elif iteration.number:
-        then = "done"
+        failed, models = len(iteration.failed_models), len(iteration.models)
+        then = "done" if not failed else "failed" if failed == models else f"{failed} of {models} failed"
     labels = f"{iteration.labels} (+{added})" if added else str(iteration.labels)
     return [
         str(iteration.number), iteration.stage, trained, force, energy, *found, labels, f"{iteration.seconds:.0f}", then

@@ -28,7 +28,7 @@ from lamflow.data.results import (
 )
 from lamflow.policy.calibration import calibration_points
 from lamflow.policy.jobs import indices_of_job, merge_partial
-from lamflow.policy.models import chosen_variant
+from lamflow.policy.models import chosen_variant, without_bad
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Timing:
 def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:
     """The record of a round of learning or training that has been carried out, from the run's `folder`."""
     iteration = gather_round(graph, folder, past, timing)
-    return iteration.model_copy(update={"variant": chosen_variant(iteration.models, study.train.speed_tolerance)})
+    models = without_bad(iteration.models)
+    variant = chosen_variant(models, study.train.speed_tolerance)
+    return iteration.model_copy(update={"models": models, "variant": variant})
 
 
 def gather_evaluation(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lamflow.data.results import Errors, ModelResult
-from lamflow.policy.models import bad_models, chosen_variant
+from lamflow.data.results import Errors, ModelResult, mean_force_rmse
+from lamflow.policy.models import bad_models, chosen_variant, without_bad
 
 
 def model(index: int, rmse: float | None, failed: str | None = None) -> ModelResult:
@@ -23,6 +23,16 @@ def test_a_bad_model_is_named_with_its_reason() -> None:
     assert "more than the 1 eV/Å of predicting no force" in found[0]
     assert "loss is nan" in found[1]
     assert "7.5 times the committee's median" in found[2]
+
+
+@pytest.mark.parametrize("rmse", [7e152, float("nan"), float("inf"), 1.5])
+def test_bad_models_have_failed_and_nothing_is_chosen_by_them(rmse: float) -> None:
+    marked = without_bad([model(0, 0.1), model(1, rmse), model(2, None, "loss is nan")])
+    assert [result.errors is not None for result in marked] == [True, False, False]
+    assert marked[0].failed is None
+    assert marked[1].failed
+    assert marked[2].failed == "loss is nan"
+    assert mean_force_rmse(marked) == pytest.approx(0.1)
 
 
 def test_models_of_one_architecture_are_compared_with_each_other() -> None:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from lamflow.config import parse
+from lamflow.config.conversion import as_training
 from lamflow.config.schema import EvaluationStudy
 from lamflow.data.files import file_hash, write_whole
 from lamflow.data.graph import Graph, Step
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import JobRecord
+from lamflow.driver.loop import _require_models
 from lamflow.driver.prepare import frozen
 from lamflow.driver.rundir import RunDirectory
-from lamflow.superops.gather import Timing, gather_evaluation, gather_round
+from lamflow.errors import EngineError
+from lamflow.reports.tables import iteration_row
+from lamflow.superops.gather import Timing, gather, gather_evaluation, gather_round
+from tests import records
 from tests.conftest import STUDY
 
 
-def graph(**records: str) -> Graph:
-    steps = [Step(name=name, op="", writes={}, records=[record]) for name, record in records.items()]
+def graph(**kept: str) -> Graph:
+    steps = [Step(name=name, op="", writes={}, records=[record]) for name, record in kept.items()]
     return Graph(kind="evaluation", round=1, name="evaluation", stage="evaluate", steps=steps)
 
 
@@ -56,3 +63,25 @@ def test_every_step_of_a_graph_says_what_made_its_records(tmp_path: Path) -> Non
         gone="gone.json",
     )
     assert gather_round(steps, tmp_path, [], Timing({}, 1.0)).provenance == {"shake": [one, other], "judge": [other]}
+
+
+ABSURD = {"force_rmse": 7e152, "force_mae": 7e152, "force_size": 1.0, "energy_rmse": 1e150, "frames": 2}
+"""eV/Å and eV/atom; what a training that has diverged leaves."""
+
+
+def test_a_training_whose_models_are_all_bad_has_failed(tmp_path: Path) -> None:
+    training = as_training(parse(STUDY))
+    good = {**ABSURD, "force_rmse": 0.1}
+    for index, errors in enumerate((ABSURD, good)):
+        records.model(index, errors=errors).save(tmp_path / f"iterations/001/models/{index}/model.json")
+    some = gather(training, graph(), tmp_path, [], Timing({}, 1.0))
+    assert [line[:36] for line in some.failed_models] == ["model 1 of 2: its held-out force RMSE"[:36]]
+    assert some.force_rmse == good["force_rmse"]
+    assert iteration_row(some)[-1] == "1 of 2 failed"
+    records.model(1, errors=ABSURD).save(tmp_path / "iterations/001/models/1/model.json")
+    all_bad = gather(training, graph(), tmp_path, [], Timing({}, 1.0))
+    assert iteration_row(all_bad)[-1] == "failed"
+    with pytest.raises(
+        EngineError, match=r"no model is trained:\n  model 1 of 2: its held-out force RMSE is 7e\+152 eV"
+    ):
+        _require_models(all_bad)
