@@ -16,13 +16,45 @@ On the command line each is one message without a traceback and exit status 2, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LamflowError(Exception):
     """Base of every error raised on purpose; its text is meant for the user."""
 
 
 class InputError(LamflowError):
-    """A file, a setting or data of the user cannot be used as it is."""
+    """A file, a setting or data of the user cannot be used as it is.
+
+    problems  what is wrong, a message each; one is about the setting that it begins with: `start.data[0]: …`
+    """
+
+    def __init__(self, *problems: str) -> None:
+        many = f"{len(problems)} problems" if len(problems) > 1 else ""
+        super().__init__("\n  ".join([many, *problems] if many else problems))
+        self.problems = problems
+
+
+class Problems:
+    """What is wrong with several inputs, said all at once in the end."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    @contextmanager
+    def collected(self, where: str = "") -> Iterator[None]:
+        """Keep what an InputError says for later; each message is put after `where`, unless it begins with it."""
+        try:
+            yield
+        except InputError as error:
+            for message in error.problems:
+                self.found.append(message if message.startswith(where) else f"{where}: {message}")
+
+    def report(self) -> None:
+        """Raise InputError if anything is wrong. What is said twice is said once."""
+        if self.found:
+            raise InputError(*dict.fromkeys(self.found))
 
 
 class StateError(LamflowError):

@@ -19,23 +19,27 @@ class Unit:
     symbol: str
 
 
-EvPerAtom = Annotated[float, Field(ge=0), Unit("eV/atom")]
-EvPerAngstrom = Annotated[float, Field(ge=0), Unit("eV/Å")]
-Angstrom = Annotated[float, Field(ge=0), Unit("Å")]
-Length = Annotated[float, Field(gt=0), Unit("Å")]
-Kelvin = Annotated[float, Field(ge=0), Unit("K")]
-ElectronKelvin = Annotated[float, Field(gt=0), Unit("K")]
-Bar = Annotated[float, Unit("bar")]
-Picosecond = Annotated[float, Field(gt=0), Unit("ps")]
+EvPerAtom = Annotated[float, Field(ge=0, le=1e3), Unit("eV/atom")]
+EvPerAngstrom = Annotated[float, Field(ge=0, le=1e4), Unit("eV/Å")]
+Angstrom = Annotated[float, Field(ge=0, le=1e3), Unit("Å")]
+Length = Annotated[float, Field(gt=0, le=1e3), Unit("Å")]
+Kelvin = Annotated[float, Field(gt=0, le=1e6), Unit("K")]
+ElectronKelvin = Annotated[float, Field(gt=0, le=1e7), Unit("K")]
+Bar = Annotated[float, Field(ge=-1e6, le=1e9), Unit("bar")]
+Picosecond = Annotated[float, Field(gt=0, le=1e4), Unit("ps")]
 Timestep = Annotated[float, Field(gt=0, le=0.05), Unit("ps")]
-Second = Annotated[float, Field(gt=0), Unit("s")]
+Second = Annotated[float, Field(gt=0, le=1e8), Unit("s")]
 Degree = Annotated[float, Field(ge=0, le=180), Unit("°")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Rydberg = Annotated[float, Field(gt=0), Unit("Ry")]
-Electronvolt = Annotated[float, Field(gt=0), Unit("eV")]
-PerAngstrom = Annotated[float, Field(gt=0), Unit("Å⁻¹")]
-PerBar = Annotated[float, Field(gt=0), Unit("bar⁻¹")]
-BohrMagneton = Annotated[float, Unit("μB")]
+Rydberg = Annotated[float, Field(gt=0, le=1e4), Unit("Ry")]
+Electronvolt = Annotated[float, Field(gt=0, le=1e5), Unit("eV")]
+PerAngstrom = Annotated[float, Field(gt=0, le=10), Unit("Å⁻¹")]
+PerBar = Annotated[float, Field(gt=0, le=1), Unit("bar⁻¹")]
+BohrMagneton = Annotated[float, Field(ge=-20, le=20), Unit("μB")]
+Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+"""A plain number of which no more is known than that it is positive and no accident."""
 
 BOLTZMANN = 8.617333262e-5
 """eV/K (CODATA 2018)."""

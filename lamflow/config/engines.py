@@ -12,7 +12,18 @@ from pydantic import Field, model_validator
 from lamflow.config.labeled import LabeledHead
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.section import Section
-from lamflow.units import Bar, ElectronKelvin, EvPerAngstrom, Fraction, Kelvin, Length, Picosecond, Timestep
+from lamflow.units import (
+    Bar,
+    Count,
+    ElectronKelvin,
+    EvPerAngstrom,
+    Fraction,
+    Kelvin,
+    Length,
+    Picosecond,
+    Steps,
+    Timestep,
+)
 
 
 class ExaminedStudy(Protocol):
@@ -179,7 +190,7 @@ class WalkerSettings(ExplorerSettings):
 
     structures: list[str] = Field(min_length=1)
     """Names of the structure sets to start from."""
-    starts: int = Field(1, ge=1)
+    starts: Count = 1
     """How many start structures each condition gets in an iteration, drawn without repetition while there are any."""
 
     ramp: Ramp | None = None
@@ -232,9 +243,9 @@ class DynamicsSettings(WalkerSettings):
     """Needed by `npt`, every temperature with every pressure; `relax` takes them and uses 0 bar otherwise."""
     electronic_temperatures: list[ElectronKelvin] = Field(default_factory=list)
     """Of the electrons, for models that know one; combined with every temperature and pressure."""
-    steps: int = Field(ge=1)
+    steps: Steps
     timestep: Timestep = 0.001
-    every: int = Field(10, ge=1)
+    every: Steps = 10
     """Steps between the frames that are kept."""
     thermostat_time: Picosecond = 0.1
     barostat_time: Picosecond = 1.0
@@ -278,7 +289,7 @@ class Relaxation(Section):
     method: Literal["lbfgs", "fire"] = "lbfgs"
     model: Literal["first", "mean"] = "first"
     """Relax with the committee's first model, or with the mean of all at so many times the cost."""
-    steps: int = Field(150, ge=1)
+    steps: Count = 150
     """Most steps of a relaxation."""
     fmax: EvPerAngstrom = 0.03
     """It ends when no force on an atom or, divided by the number of atoms, on the cell is larger."""
@@ -297,18 +308,18 @@ class SearcherSettings(ExplorerSettings):
     """Generations of one search; every iteration of a stage begins a new one."""
     pressures: list[Bar] = Field([0.0], min_length=1)
     """One search for each; 10 000 bar are 1 GPa."""
-    repeats: int = Field(1, ge=1)
+    repeats: int = Field(1, ge=1, le=10_000)
     """Independent searches at each pressure."""
     relax: Relaxation = Relaxation()
     mode: Literal["merge", "split"] = "merge"
     """`merge`: one pod does a whole search, all generations one after the other. `split`: each generation's
     relaxations are dealt out to the explore pods, for models so expensive that this pays."""
-    path_frames: int = Field(6, ge=1)
+    path_frames: Count = 6
     """Most frames of each relaxation's path that are judged and may be labeled, evenly spaced, with start and end."""
-    label_best: int = Field(5, ge=0)
+    label_best: int = Field(5, ge=0, le=10_000)
     """So many of the structures nearest to the convex hull are labeled whatever the models' deviation, so that the hull
     becomes one of labels."""
-    similarity: float = Field(0.02, ge=0)
+    similarity: float = Field(0.02, ge=0, le=10)
     """Structures whose bond characterisation matrices are closer are the same one."""
 
     @property

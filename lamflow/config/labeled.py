@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from lamflow.config.pretrained import RANDOM
 from lamflow.config.references import InputData
 from lamflow.config.section import Name, Section
+from lamflow.units import Positive
 
 HeadName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$")]
 """Letters, digits, '-' and '_', at most 60: heads of public models are called like `Domains_Alloy`."""
@@ -68,5 +69,5 @@ class LabeledHead(Section):
     heldout: Heldout = Heldout()
     pretrained_head: str | None = None
     """Head of the pre-trained model that this one starts from, or `RANDOM`."""
-    weight: float = Field(1.0, gt=0)
+    weight: Positive = 1.0
     """How often training draws from the data of this head, relative to the others."""

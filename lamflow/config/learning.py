@@ -28,7 +28,7 @@ class Stage(Section):
 
     name: Name
     explore: list[Annotated[ExplorerSettings, ChosenByEngine("explore", "search")]] = Field(min_length=1)
-    max_iterations: int | None = Field(None, ge=1)
+    max_iterations: int | None = Field(None, ge=1, le=10_000)
     """Go on to the next stage after so many iterations, converged or not."""
 
 
@@ -48,16 +48,16 @@ class Converge(Section):
     ground_state_error: EvPerAtom | None = None
     """For structure searches: by their labels, the ground states that the models found an iteration ago must lie at
     most this far above the hull of all labeled structures."""
-    plateau: int | None = Field(None, ge=2)
+    plateau: int | None = Field(None, ge=2, le=10_000)
     """Also done when the held-out force RMSE has not improved by 2 % over this many iterations."""
 
 
 class Budget(LabelBudget):
     """Where a run ends even if it has not converged."""
 
-    iterations: int = Field(10, ge=1)
+    iterations: int = Field(10, ge=1, le=10_000)
     """The last iteration trains and explores and labels nothing, so every label paid for is trained on."""
-    forgetting: float | None = Field(None, ge=1)
+    forgetting: float | None = Field(None, ge=1, le=1e6)
     """Stop when the held-out force RMSE of a head that replays a head of the pre-trained model has grown to more than
     so many times what it was before fine-tuning."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, StringConstraints
 
 from lamflow.config.section import Section
-from lamflow.units import Second
+from lamflow.units import Count, Second
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 """An amount as Kubernetes writes it: `4`, `500m`, `16Gi`."""
@@ -33,16 +33,16 @@ class Volume(Section):
 class Pod(Section):
     """What one kind of step needs."""
 
-    parallel: int | None = Field(None, ge=1)
+    parallel: int | None = Field(None, ge=1, le=10_000)
     """How many run at once. The default on a laptop is the number of cores, or of GPUs for a step that asks for one; on
     a cluster 4 to train, 20 to explore and 12 to label."""
-    tasks_per_pod: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    tasks_per_pod: Count | Literal["auto"] | None = None
     """How many tasks share one pod, one after the other. The default spreads the tasks evenly over `parallel` pods;
     `auto` takes fewer pods for short tasks, so that each works for about ten minutes by the times of the iteration
     before."""
-    gpus: int = Field(0, ge=0)
+    gpus: int = Field(0, ge=0, le=64)
     """GPUs of each pod. On a laptop the pods take turns on the devices that there are."""
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=4096)
     """Threads of each program that a pod starts."""
     timeout: Second = 24 * 3600.0
     """A pod that takes longer is stopped and counts as failed."""
@@ -137,5 +137,5 @@ class Cluster(Section):
     """An iteration's Workflow that takes longer is ended; without limit if absent."""
     keep: Second = 7 * 24 * 3600.0
     """How long a finished Workflow stays; its data stay in the object store."""
-    user_id: int = Field(1000, ge=1)
+    user_id: int = Field(1000, ge=1, lt=2**31)
     """Unix user that the containers run as."""

@@ -27,7 +27,7 @@ class PretrainedModel(Section):
     """A name in your list of models; `lamflow models list` shows it."""
     run: RunAddress | None = None
     """A run that has trained models, which must have ended."""
-    model: Literal["best"] | Annotated[int, Field(ge=0)] = "best"
+    model: Literal["best"] | Annotated[int, Field(ge=0, lt=64)] = "best"
     """Of a `run`: its last model with the smallest held-out force RMSE, or the one with this number."""
     sha256: Sha256 | None = None
     """What the file must hash to; needed for a `url`, checked wherever it is given."""

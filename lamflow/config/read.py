@@ -6,7 +6,8 @@ import difflib
 import json
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, overload
@@ -45,7 +46,7 @@ SETTINGS = "config.json"
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the core schema of YAML 1.2: `017` is 17, `1e-3` a number, `yes` a word."""
+    """PyYAML's safe loader with the core schema of YAML 1.2: `1e-3` is a number, `yes` a word."""
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -65,8 +66,13 @@ for _tag, (_pattern, _begins) in CORE_SCHEMA.items():
 
 
 def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    """An integer of YAML 1.2: decimal whatever it begins with, 0o octal, 0x hexadecimal."""
+    """An integer of YAML 1.2: decimal, 0o octal, 0x hexadecimal; one that YAML 1.1 reads otherwise is refused."""
     text = str(loader.construct_scalar(node))
+    if re.fullmatch(r"[-+]?0[0-9]+", text):
+        problem = (
+            f"{text} is octal for some programs and decimal for others; write {int(text)}, or 0o… for an octal number"
+        )
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 
@@ -152,17 +158,58 @@ def parse(
         try:
             settings = kind_named(str(raw.get("workflow", DEFAULT))).settings
             study = settings.model_validate(raw, context={"root": root, "check_files": files})
-            problems = _words_for_numbers(raw, study, lines)
-            if isinstance(study, kind) and not problems:
+            if isinstance(study, kind):
                 return study
             wanted = f"this is a study of workflow {study.workflow}; what was asked for needs one of learning"
-            problems = problems or [Problem(lines.get(("workflow",), 1), "", wanted)]
+            problems = [Problem(lines.get(("workflow",), 1), "", wanted)]
         except InputError as error:
             problems = [Problem(lines.get(("workflow",), 1), "", str(error))]
         except ValidationError as error:
             problems += [_problem(dict(item), raw, lines, settings) for item in error.errors(include_url=False)]
+    raise _listed(name, problems)
+
+
+def _listed(name: str, problems: Sequence[Problem]) -> InputError:
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    raise InputError(f"{name}: {count}\n" + "\n".join(f"  {problem}" for problem in sorted(problems)))
+    return InputError(f"{name}: {count}\n" + "\n".join(f"  {problem}" for problem in sorted(problems)))
+
+
+@contextmanager
+def with_lines(file: str | Path) -> Iterator[None]:
+    """Give the problems of an InputError that begin with a setting the lines of the study in `file`, as `load` does."""
+    try:
+        yield
+    except InputError as error:
+        text = Path(file).read_text(encoding="utf-8")
+        lines, raw = _lines(text)[0], yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+        found = [Problem(_line_named(message, raw, lines), "", message) for message in error.problems]
+        if not any(problem.line for problem in found):
+            raise
+        raise _listed(str(file), found) from error
+
+
+def _line_named(message: str, raw: Any, lines: dict[Loc, int]) -> int:
+    """The line of the setting that a message begins with: `start.data[0]: …`, `structures.NAME: …`; 0 without one."""
+    value, loc = raw, tuple[str | int, ...]()
+    for part in re.findall(r"[^.\[\]:\s]+", " ".join(message.split()[:2])):
+        key: str | int | None = part
+        if isinstance(value, list):
+            key = _item_named(value, part)
+        elif not isinstance(value, dict) or part not in value:
+            key = None
+        if key is None:
+            break
+        value, loc = value[key], (*loc, key)
+    return lines.get(loc, 0) if loc else 0
+
+
+def _item_named(items: list[Any], word: str) -> int | None:
+    """Place of the item that has this name, or this number; patterns of files have become several items."""
+    named = [place for place, item in enumerate(items) if isinstance(item, dict) and item.get("name") == word]
+    if named:
+        return named[0]
+    patterns = any(isinstance(item, str) and set(item) & set("*?[") for item in items)
+    return int(word) if word.isdigit() and int(word) < len(items) and not patterns else None
 
 
 def _lines(text: str) -> tuple[dict[Loc, int], list[Problem]]:
@@ -208,27 +255,13 @@ def _lines(text: str) -> tuple[dict[Loc, int], list[Problem]]:
     return lines, problems
 
 
-def _words_for_numbers(raw: Any, study: Any, lines: dict[Loc, int], loc: Loc = ()) -> list[Problem]:
-    """Places where true or false stands and a number belongs, which pydantic takes for 1 or 0."""
-    if isinstance(raw, bool) and isinstance(study, int | float) and not isinstance(study, bool):
-        return [Problem(lines.get(loc, 1), ".".join(map(str, loc)), f"{str(raw).lower()} is no number")]
-    if isinstance(raw, dict):
-        values = study if isinstance(study, dict) else {key: getattr(study, str(key), None) for key in raw}
-        return [problem for key in raw for problem in _words_for_numbers(raw[key], values.get(key), lines, (*loc, key))]
-    if isinstance(raw, list) and isinstance(study, list | tuple) and len(raw) == len(study):
-        pairs = enumerate(zip(raw, study, strict=True))
-        return [problem for n, (item, value) in pairs for problem in _words_for_numbers(item, value, lines, (*loc, n))]
-    return []
-
-
 def _problem(error: dict[str, Any], raw: Any, lines: dict[Loc, int], settings: type[Section]) -> Problem:
     """A pydantic error as a person wants to read it."""
     loc: Loc = error["loc"]
     shown = _without_tags(loc, raw, keep_last=error["type"] == "missing")
     if not loc and error["type"] == "value_error":  # a rule across sections names its section first
-        named = tuple(error["msg"].removeprefix("Value error, ").split(":")[0].split("."))
-        line = next((lines[named[:n]] for n in range(len(named), 0, -1) if named[:n] in lines), 1)
-        return Problem(line, "", _message(error, None, ""))
+        message = _message(error, None, "")
+        return Problem(_line_named(message, raw, lines) or 1, "", message)
     line = next(lines[shown[:n]] for n in range(len(shown), -1, -1) if shown[:n] in lines or n == 0)
     section, field = _describe(loc, settings)
     unit = unit_of(field.annotation, field.metadata) if field else ""

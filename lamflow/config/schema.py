@@ -21,7 +21,7 @@ from lamflow.units import Fraction
 class LabelBudget(Section):
     """Where labels end."""
 
-    labels: int | None = Field(None, ge=1)
+    labels: int | None = Field(None, ge=1, le=100_000_000)
     """Most labels of the run together, those before the first training included."""
     failed_labels: Fraction = 0.2
     """Stop when more than this fraction of a round's labels failed; below it they are counted and left out."""
@@ -34,7 +34,7 @@ class Study(Section):
     """Kind of workflow: what is done with the rest of the file."""
     name: Name
     """Name of the run: of its folder, its workflows and its report."""
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, lt=2**53)
     """Every random number of the run descends from this one."""
     elements: list[Element] = Field(min_length=1)
     """The models' type map, in this order."""

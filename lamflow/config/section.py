@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from ase.data import atomic_numbers
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    ValidationInfo,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+
+def _exact(schema: Any, section: type) -> Any:
+    """A schema of `section` whose numbers and truth values take nothing else; sections inside are so already."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(_exact(part, section) for part in schema)
+    if not isinstance(schema, dict) or (schema.get("type") == "model" and schema["cls"] is not section):
+        return schema
+    inner = {key: _exact(part, section) for key, part in schema.items() if key not in ("metadata", "default", "cls")}
+    made = {**schema, **inner}
+    refuse = {"int": _number, "float": _number, "bool": _truth}.get(str(schema.get("type")))
+    return made if refuse is None else core_schema.no_info_before_validator_function(refuse, made)
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is no number")  # noqa: TRY004  pydantic wants a ValueError
+    if isinstance(value, str):
+        raise PydanticCustomError("word_for_number", f"this is a word, and a number is needed{_meant(value)}")
+    return value
+
+
+def _meant(word: str) -> str:
+    """How the number is written that a word stands for, if it does for one."""
+    try:
+        number = float(word.replace("_", ""))
+    except ValueError:
+        return ""
+    return f"; write {number:.15g}, without quotes or '_'" if math.isfinite(number) else ""
+
+
+def _truth(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is no truth value: write true or false, without quotes")  # noqa: TRY004
+    return value
 
 
 class Section(BaseModel):
-    """A frozen group of settings: unknown keys are refused, attribute docstrings are the manual page."""
+    """A frozen group of settings: unknown keys are refused, attribute docstrings are the manual page.
+
+    Numbers are numbers and truth values truth values: words in quotes and `yes` are neither, and `true` is not 1.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -21,6 +69,11 @@ class Section(BaseModel):
         allow_inf_nan=False,
         str_strip_whitespace=True,
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """See pydantic."""
+        return _exact(handler(source), cls)  # type: ignore[no-any-return]
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")]
@@ -66,8 +119,12 @@ def rebuilt(value: Any, change: Callable[[Any], Any]) -> Any:
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
     """A path written in a configuration file is relative to that file."""
     path = absolute(path, info)
-    if info.context and info.context.get("check_files", False) and not expand(path).exists():
-        raise ValueError(f"no such file: {path}")
+    if info.context and info.context.get("check_files", False):
+        found = expand(path)
+        if not found.exists():
+            raise ValueError(f"no such file: {path}")
+        if not (found.is_file() or found.is_dir()):
+            raise ValueError(f"this is no file that can be read again and again, but a pipe or a device: {path}")
     return path
 
 

@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lamflow.config.section import Section
-from lamflow.units import Degree, EvPerAngstrom, Fraction
+from lamflow.units import Count, Degree, EvPerAngstrom, Fraction, Unit
 
+Volume = Annotated[float, Field(ge=0, le=1e9), Unit("Å³")]
 Deviation = Literal["force_max", "force_mean", "force_min", "force_max_relative", "virial_max", "energy"]
 
 
@@ -37,14 +38,14 @@ class AdaptiveWindow(Section):
     rule: Literal["adaptive"]
     high: EvPerAngstrom = 0.50
     """Frames above this are likely unphysical and are dropped."""
-    candidates: int = Field(200, ge=1)
+    candidates: Count = 200
     """At least so many frames are candidates."""
     fraction: Fraction = 0.01
     """At least this fraction of all frames are candidates."""
     settled: Fraction = 0.05
     """A stage is done when the smallest deviation among the candidates has changed by less than this fraction in each
     of the last `over` iterations. With this window `converge.accurate` has no meaning and is not looked at."""
-    over: int = Field(2, ge=1)
+    over: int = Field(2, ge=1, le=1000)
 
 
 def _rule(value: object) -> str:
@@ -62,11 +63,11 @@ class Filters(Section):
 
     min_distance: Fraction = 0.55
     """Smallest distance allowed, as a fraction of the sum of the two covalent radii."""
-    max_length_ratio: float = Field(5.0, ge=1)
+    max_length_ratio: float = Field(5.0, ge=1, le=1e9)
     """Largest ratio of the longest to the shortest cell vector."""
     min_angle: Degree = 25.0
     """Smallest angle between two cell vectors."""
-    volume_per_atom: tuple[float, float] = (2.0, 200.0)
+    volume_per_atom: tuple[Volume, Volume] = (2.0, 200.0)
     """Allowed volume of a periodic cell per atom, in Å³."""
 
     @model_validator(mode="after")
@@ -87,13 +88,13 @@ class Select(Section):
     metric: Deviation = "force_max"
     """What the deviation is of: the forces (largest, mean or smallest over the atoms; relative to the force's size plus
     1 eV/Å), the virial per atom in eV, or the energy per atom in eV."""
-    limit: int = Field(50, ge=1)
+    limit: Count = 50
     """Most frames labeled in one iteration."""
-    per_group: int | None = Field(None, ge=1)
+    per_group: Count | None = None
     """Most frames from one explore group of the stage."""
     pick: Literal["diverse", "uncertain", "random"] = "diverse"
     """`diverse`: farthest from the training set and from each other; `uncertain`: largest deviation first."""
-    pool: int = Field(1000, ge=1)
+    pool: Count = 1000
     """Most candidates that one pod sends on, drawn at random from all of its candidates."""
     filters: Filters = Filters()
     max_failed: Fraction = 0.5

@@ -14,6 +14,7 @@ from lamflow.config.section import Element, InputFiles, Name, Section
 from lamflow.units import Angstrom, ElectronKelvin, Fraction, Length
 
 Supercell = Annotated[list[Annotated[int, Field(ge=1, le=50)]], Field(min_length=3, max_length=3)]
+MillerIndex = Annotated[int, Field(ge=-50, le=50)]
 ONE_ATOM_LATTICES = ("fcc", "bcc", "hcp", "sc", "diamond")
 
 
@@ -52,7 +53,7 @@ class Crystal(Section):
 class Slab(Section):
     """A surface cut out of a bulk crystal, with vacuum, periodic in all directions."""
 
-    miller: tuple[int, int, int]
+    miller: tuple[MillerIndex, MillerIndex, MillerIndex]
     """Of the surface, in the axes of the cell that was read or built; give `cubic: true` for the usual ones."""
     layers: int = Field(ge=1, le=100)
     """How often the crystal's repeat unit is stacked."""
@@ -87,7 +88,7 @@ class StructureSet(Section):
     """Factors of the cell's lengths; `copies` are made at each."""
     composition: dict[Element, Fraction] = Field(default_factory=dict)
     """Random alloy: every site gets one of these elements with this fraction."""
-    vacancies: int = Field(0, ge=0)
+    vacancies: int = Field(0, ge=0, le=1_000_000)
     """Atoms that are taken out of each copy, drawn at random."""
     interstitials: dict[Element, Annotated[int, Field(ge=1, le=1000)]] = Field(default_factory=dict)
     """Atoms that are put into each copy, one after the other into a wide gap."""

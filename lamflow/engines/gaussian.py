@@ -43,11 +43,11 @@ class Gaussian(ProgramSettings):
     engine: Literal["gaussian"]
     keywords: str
     """Method, basis set and options of the route section, like `mn15/6-31g**`; `force` and `nosymm` are added."""
-    charge: int = 0
-    multiplicity: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    charge: int = Field(0, ge=-100, le=100)
+    multiplicity: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = "auto"
     """`auto`: every molecule in the frame has the lowest spin that its electrons allow, O₂ is a triplet, and the spins
     of molecules add up."""
-    nproc: int = Field(1, ge=1)
+    nproc: int = Field(1, ge=1, le=4096)
     """Cores, as in %nproc."""
     memory: str = "2GB"
     """As in %mem."""
@@ -122,7 +122,7 @@ class GaussianLabeler(ProgramLabeler[Gaussian]):
         return read_log(folder / "label.log", frame)
 
 
-def multiplicity(frame: Frame, charge: int = 0) -> int:
+def multiplicity(frame: Frame, charge: int = Field(0, ge=-100, le=100)) -> int:
     """The spin multiplicity 2S + 1 of a frame's molecules, as `auto` means it.
 
     Molecules are atoms within ASE's natural bond lengths. With a charge the whole is one molecule.

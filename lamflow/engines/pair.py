@@ -25,7 +25,7 @@ from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example
 from lamflow.engines.protocol import Evaluator, LammpsPotential, Progress, TrainingJob
 from lamflow.errors import EngineError
-from lamflow.units import Unit
+from lamflow.units import Positive, Unit
 
 MODEL = "pair.json"
 
@@ -35,11 +35,11 @@ class PairTraining(TrainerSettings):
 
     engine: Literal["pair"]
     cutoff: Annotated[float, Field(ge=2.5, le=12), Unit("Å")] = 5.0
-    functions: int = Field(16, ge=2)
+    functions: int = Field(16, ge=2, le=1000)
     """Basis functions of each pair of elements, evenly spaced from 1 Å to the cutoff."""
-    ridge: float = Field(1e-6, gt=0)
+    ridge: Positive = 1e-6
     """Regularisation, as a fraction of the mean of the normal matrix's diagonal."""
-    energy_weight: float = Field(10.0, gt=0)
+    energy_weight: Positive = 10.0
     """Weight of an energy per atom in eV, relative to a force component in eV/Å."""
 
     def seconds(self) -> float:

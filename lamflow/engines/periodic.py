@@ -27,7 +27,8 @@ Spacing = Annotated[
     Discriminator(_shape),
 ]
 """Of k points: the same along each reciprocal vector, or one for each."""
-Mesh = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+Points = Annotated[int, Field(ge=1, le=1000)]
+Mesh = tuple[Points, Points, Points]
 """Numbers of k points along the reciprocal vectors."""
 VACUUM = 5.0
 """Å of vacuum on every side of an isolated system that a code can only treat in a box."""

@@ -26,9 +26,7 @@ start: {data: [train.extxyz]}
 heldout: {data: [heldout.extxyz]}
 train: {engine: pair, models: 6, functions: 8}
 """
-NOT_FINITE = ", energy_weight: 1.0e+308}"
-"""With such a weight the normal equations overflow, and no model can be fitted."""
-HUGE_ENERGY, LARGE_WEIGHT = 1e40, ", energy_weight: 1.0e+140}"
+HUGE_ENERGY, LARGE_WEIGHT = 1e305, ", energy_weight: 1.0e+6}"
 """eV; with this weight the normal equations overflow of a model whose bootstrap sample holds such an energy."""
 
 
@@ -48,8 +46,9 @@ def copper(seed: int, energy: float | None = None) -> Atoms:
     return atoms
 
 
-def training_file(folder: Path, text: str = TRAINING, energy: float | None = None) -> Path:
-    write(folder / "train.extxyz", [copper(0, energy), *(copper(seed) for seed in range(1, 10))])
+def training_file(folder: Path, text: str = TRAINING, energy: float | None = None, count: int = 1) -> Path:
+    """A study and its data, of which the first `count` of ten frames have an energy of their own."""
+    write(folder / "train.extxyz", [copper(seed, energy if seed < count else None) for seed in range(10)])
     write(folder / "heldout.extxyz", [copper(10), copper(11)])
     (folder / "copper.yaml").write_text(text)
     return folder / "copper.yaml"
@@ -59,7 +58,8 @@ def training_file(folder: Path, text: str = TRAINING, energy: float | None = Non
 def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A folder with a training all of whose models fail, and what was said of it."""
     folder = tmp_path_factory.mktemp("failed")
-    file = training_file(folder, TRAINING.replace("models: 6", "models: 2").replace("8}", "8" + NOT_FINITE))
+    text = TRAINING.replace("models: 6", "models: 2").replace("8}", "8" + LARGE_WEIGHT)
+    file = training_file(folder, text, HUGE_ENERGY, 10)
     return folder, lamflow("run", file, cwd=folder)
 
 

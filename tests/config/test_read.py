@@ -79,7 +79,7 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
             "0 Å: input should be greater than 0 Å",
         ),
         ("lattice: fcc, a: 3.6, cubic: true}, supercell: [2, 1, 1]", "lattice: bcc}", "lattice constant a of bcc Cu"),
-        ("temperatures: [300, 900]", "temperatures: [300, -9]", "-9 K: input should be greater than or equal to 0 K"),
+        ("temperatures: [300, 900]", "temperatures: [300, -9]", "-9 K: input should be greater than 0 K"),
         ("converge: {accurate: 0.999}", "converge:", "converge: must be a mapping of keys to values"),
         ("rule: fixed", "rule: fixd", "rule 'fixd' is not known here; did you mean 'fixed'?"),
         ("heldout: {fraction: 0.2}", "heldout: {fraction: 1.0}", "heldout.fraction: 1.0"),
@@ -192,7 +192,7 @@ def test_keys_of_earlier_versions_say_what_they_are_called_now(
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [("017", 17), ("0o17", 15), ("0x1F", 31), ("+5", 5), ("1e1", 10), ("12", 12)],
+    [("0o17", 15), ("0x1F", 31), ("+5", 5), ("1e1", 10), ("12", 12)],
 )
 def test_whole_numbers_are_those_of_yaml_1_2(written: str, meant: int) -> None:
     assert parse(STUDY.replace("seed: 3", f"seed: {written}")).seed == meant
@@ -203,6 +203,25 @@ def test_words_are_no_numbers(word: str, tmp_path: Path) -> None:
     said = problems(STUDY.replace("seed: 3", f"seed: {word}"), tmp_path)
     assert "line 2" in said
     assert "seed" in said
+
+
+def test_a_number_that_programs_read_differently_is_refused_with_the_one_to_write(tmp_path: Path) -> None:
+    assert "line 2    not valid YAML: 017 is octal for some programs" in problems(STUDY.replace("seed: 3", "seed: 017"))
+    assert "write 17, or 0o…" in problems(STUDY.replace("steps: 40", "steps: 017"))
+
+
+@pytest.mark.parametrize(("word", "meant"), [("1_000", "1000"), ("'3'", "3"), ("'1e-3'", "0.001"), ("3_0.5", "30.5")])
+def test_a_word_that_stands_for_a_number_is_refused_with_the_one_to_write(word: str, meant: str) -> None:
+    said = problems(STUDY.replace("low: 0.001", f"low: {word}").replace("every: 4", f"every: {word}"))
+    assert f"eV/Å: this is a word, and a number is needed; write {meant}, without quotes or '_'" in said
+    assert "stages.0.explore.0.every" in said
+
+
+@pytest.mark.parametrize("word", ["yes", "on", "'true'", "1", "0", "y", "'false'"])
+def test_truth_values_are_true_and_false(word: str) -> None:
+    said = problems(STUDY.replace("cubic: true", f"cubic: {word}"))
+    shown = word if word.isdigit() or word.startswith("'") else f"'{word}'"
+    assert f"structures.0.crystal.cubic: {shown} is no truth value: write true or false, without quotes" in said
 
 
 def test_true_is_no_number_anywhere(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from lamflow.units import Fraction, Length
 
 Count = Annotated[int, Field(ge=1, le=200)]
 Range = tuple[Annotated[int, Field(ge=0, le=200)], Annotated[int, Field(ge=0, le=200)]]
-Volume = Annotated[float, Field(gt=0)]
+Volume = Annotated[float, Field(gt=0, le=1e4)]
 Pair = Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]?-[A-Z][a-z]?$")]
 DENSEST = math.pi / math.sqrt(18)
 """Fraction of space that equal spheres fill at most."""
@@ -53,7 +53,7 @@ class CalypsoSearch(SearcherSettings):
     the best, which no move of a swarm does; 0 is CALYPSO's own algorithm."""
     swarm: Literal["local", "global"] = "local"
     """`local`: each structure is drawn to the most alike of the `leaders`; `global`: all to the best one."""
-    leaders: int = Field(4, ge=1)
+    leaders: int = Field(4, ge=1, le=10_000)
     """Best structures that draw the others in a local swarm."""
     penalty: Fraction = 0.4
     """The worst fraction of a generation is not followed up but replaced."""

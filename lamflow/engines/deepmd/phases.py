@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.section import Name, Section
-from lamflow.units import Fraction
+from lamflow.units import Fraction, Positive, Steps
 
 StartFrom = Literal["scratch", "init", "finetune", "as_is"]
 
@@ -16,22 +16,22 @@ StartFrom = Literal["scratch", "init", "finetune", "as_is"]
 class Phase(Section):
     """How models are trained from some iteration on. The last phase that fits a model and an iteration holds."""
 
-    from_iteration: int = Field(1, ge=1)
+    from_iteration: int = Field(1, ge=1, le=10_000)
     """The first iteration that this phase is for; the first that trains is 1."""
-    members: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    members: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(default_factory=list)
     """Numbers of the models that this phase is for, from 1; all of them if empty."""
     start_from: StartFrom = "scratch"
     """`scratch`: random weights. `init`: the weights of the same model one iteration before, or of `pretrained` in the
     first. `finetune`: `pretrained`, with its energies shifted to the new data. `as_is`: `pretrained`, not trained."""
     pretrained: PretrainedModel | None = None
     """Instead of that of `train`."""
-    steps: int | None = Field(None, ge=1)
+    steps: Steps | None = None
     """Instead of those of `train`."""
-    epochs: float | None = Field(None, gt=0)
+    epochs: Positive | None = None
     """Instead of those of `train`."""
-    start_lr: float | None = Field(None, gt=0)
+    start_lr: float | None = Field(None, gt=0, le=1)
     """Learning rate to begin with; that of `input` if absent."""
-    loss: dict[str, float] = Field(default_factory=dict)
+    loss: dict[str, Annotated[float, Field(ge=-1e9, le=1e9)]] = Field(default_factory=dict)
     """Prefactors of the loss that differ from `input`, like `start_pref_f`."""
     old_data_fraction: Fraction | None = None
     """Fraction of the batches that come from the data of earlier iterations, the rest from what the last one labeled;
@@ -46,5 +46,5 @@ class Variant(Section):
     name: Name
     input: dict[str, JsonValue] = Field(default_factory=dict)
     """Sections that replace those of `train.input`."""
-    steps: int | None = Field(None, ge=1)
+    steps: Steps | None = None
     """Instead of those of `train`."""

@@ -15,6 +15,7 @@ from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.section import InputFile, expand
 from lamflow.engines.deepmd.phases import Phase, Variant
 from lamflow.errors import InputError
+from lamflow.units import Positive, Steps
 
 SECTIONS = {"model", "learning_rate", "loss", "training", "optimizer", "validating"}
 
@@ -40,9 +41,9 @@ class DeepmdTraining(TrainerSettings):
     multitask: ClassVar[bool] = True
     offers: ClassVar[frozenset[str]] = frozenset({"lammps", "batched"})
     engine: Literal["deepmd"]
-    steps: int = Field(400_000, ge=1)
+    steps: Steps = 400_000
     """Training steps of a model."""
-    epochs: float | None = Field(None, gt=0)
+    epochs: Positive | None = None
     """How often training goes through the data, instead of a number of steps; `steps` is then the most."""
     input: dict[str, JsonValue] = Field(default_factory=dict)
     """DeePMD-kit's own input (`model`, `learning_rate`, `loss`, `optimizer`, `training`, `validating`). lamflow adds
@@ -57,7 +58,7 @@ class DeepmdTraining(TrainerSettings):
     """How models start and for how long they are trained, by iteration; without any all start from scratch."""
     variants: list[Variant] = Field(default_factory=list)
     """Architectures to try; `models` of each are trained."""
-    choose_within: float = Field(1.2, ge=1)
+    choose_within: float = Field(1.2, ge=1, le=1e6)
     """Of several variants the fastest is chosen whose held-out force RMSE is at most so many times the best one's."""
     electronic_temperature: bool = False
     """Models learn an electronic temperature (DeePMD-kit's frame parameter, in K); every frame of the data has one."""
@@ -65,7 +66,7 @@ class DeepmdTraining(TrainerSettings):
     """Files that `input` names, a table of short-ranged repulsion for example; they travel with the models."""
     compress: bool = False
     """Compress the frozen model for exploration, for descriptors that allow it (`dp --pt compress`)."""
-    checkpoint_every: int = Field(1000, ge=1)
+    checkpoint_every: Steps = 1000
     """Steps between checkpoints; a training that was killed goes on from the last one."""
 
     @model_validator(mode="after")
