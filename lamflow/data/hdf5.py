@@ -33,8 +33,8 @@ def unpacked(path: Path) -> Iterator[dict[str, Path]]:
         try:
             with h5py.File(path) as file:
                 file.visititems(_writer(folder, h5py.Dataset))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read as HDF5: {error}") from error
+        except Exception as error:  # h5py raises anything for what lies in a damaged file
+            raise InputError(f"{path}: cannot be read as HDF5: {type(error).__name__}: {error}") from error
         systems = sorted(found.parent for found in folder.rglob("type.raw"))
         if not systems:
             raise InputError(f"{path}: no {HDF5} data in this file (no type.raw)")

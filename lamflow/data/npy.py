@@ -146,7 +146,7 @@ def _types(system: Path) -> Ints:
     file = system / "type.raw"
     try:
         return np.array([int(word) for word in file.read_text(errors="replace").split()], dtype=np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{file}: {error}; types are whole numbers") from None
 
 
@@ -183,11 +183,11 @@ def _values(folder: Path, rows: Iterable[Field], number: int, natoms: int) -> Fi
 
 def _array(file: Path, real: bool) -> NDArray[Any]:
     """The array in a file, without pickles. Raises InputError for one that holds no numbers, or no real ones."""
+    if not file.is_file():
+        raise InputError(f"{file}: {'this is no file' if file.exists() else 'missing'}")
     try:
         array = np.load(file, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{file}: missing") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, SyntaxError, OverflowError) as error:
         raise InputError(f"{file}: cannot be read: {error}") from None
     if array.dtype.kind not in ("f" if real else "fiu"):
         needed = "labels are real numbers" if real else "numbers are needed"

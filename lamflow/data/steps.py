@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import lzma
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +36,11 @@ def format_of(path: Path, format: str | None) -> str:
     """The format that was given, or ASE's guess; empty when it has none."""
     if format is not None or not path.is_file():
         return format or ""
-    from ase.io.formats import UnknownFileTypeError, filetype
+    from ase.io.formats import filetype
 
     try:
         return str(filetype(str(path)))
-    except (UnknownFileTypeError, OSError, UnicodeDecodeError, EOFError):
+    except Exception:  # noqa: BLE001  it looks into the file, and its decoders raise anything
         return ""
 
 
@@ -45,8 +48,11 @@ def lines_of(path: Path) -> Iterator[str]:
     """The lines of a text file, also of a compressed one."""
     from ase.io.formats import open_with_compression
 
-    with open_with_compression(str(path), "rt") as stream:
-        yield from stream
+    try:
+        with open_with_compression(str(path), "rb") as stream, io.TextIOWrapper(stream, "utf-8", "replace") as text:
+            yield from text
+    except (EOFError, lzma.LZMAError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be unpacked: {error}") from error
 
 
 def count_xyz(path: Path) -> int:
