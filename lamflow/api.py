@@ -246,7 +246,7 @@ class Study:
 
     def check(self) -> list[str]:
         """Read all data and structures, and return warnings. Raises InputError with what cannot be used."""
-        from lamflow.driver.prepare import check_inputs
+        from lamflow.driver.inspection import check_inputs
 
         return check_inputs(self.config)
 

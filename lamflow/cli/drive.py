@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lamflow.api import Run, Study
+from lamflow.config.read import with_lines
 from lamflow.driver.located import Located, located
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import EngineError, InputError, StateError
@@ -19,13 +20,15 @@ INTERRUPTED = 130
 def run_file(file: Path, folder: Path | None, redo: bool) -> None:
     """Run a file on this machine."""
     study = Study.load(file)
-    _run_here(study, folder or study.folder, redo)
+    with with_lines(file):
+        _run_here(study, folder or study.folder, redo)
 
 
 def train_file(file: Path, folder: Path | None, redo: bool) -> None:
     """Train once with what a file says, and leave its stages out."""
     study = Study.load(file).as_training()
-    _run_here(study, folder or study.folder.with_name(f"{study.folder.name}-train"), redo)
+    with with_lines(file):
+        _run_here(study, folder or study.folder.with_name(f"{study.folder.name}-train"), redo)
 
 
 def _run_here(study: Study, path: Path, redo: bool) -> None:

@@ -24,7 +24,7 @@ def evaluate(file: Path, model: Path | None, head: str | None, to: Path | None, 
     Raises EngineError when an error is not a finite number: then nothing is known of the model.
     """
     from lamflow.api import Study
-    from lamflow.driver.prepare import examine
+    from lamflow.driver.inspection import examine
 
     study = Study.load(file).as_evaluation(model, head)
     for warning in examine(study.config):

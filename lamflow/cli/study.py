@@ -38,12 +38,14 @@ def init(name: str) -> None:
 def check(file: Path, *, files: bool = True) -> None:
     """Everything that can be known without running, or without the files either."""
     from lamflow.config import load
+    from lamflow.config.read import with_lines
     from lamflow.config.schema import DataStudy
-    from lamflow.driver.prepare import inspect_inputs
+    from lamflow.driver.inspection import inspect_inputs
 
     config = load(file, DataStudy, files=files)
     if files:
-        inspection = inspect_inputs(config)
+        with with_lines(file):
+            inspection = inspect_inputs(config)
         for line in data_lines(inspection.given):
             print(line)
         for warning in inspection.warnings:
@@ -84,9 +86,11 @@ def _range(values: tuple[float, float], form: str) -> str:
 def plan(file: Path, folder: Path | None, as_json: bool) -> None:
     """A table for each stage, or the plan as a document."""
     from lamflow.api import Study
+    from lamflow.config.read import with_lines
 
     study = Study.load(file)
-    planned = study.plan(folder)
+    with with_lines(file):
+        planned = study.plan(folder)
     if as_json:
         print_document({"name": study.config.name, **asdict(planned)})
         return

@@ -141,6 +141,11 @@ class TrainerSettings(EngineSettings):
         del index
         return False
 
+    def examine_data(self, study: ExaminedStudy, frames: Sequence[Any]) -> list[str]:
+        """Warnings about the frames that models of these settings are trained on, as far as these are there."""
+        del study, frames
+        return []
+
     def input_text(self, iteration: int, index: int) -> str:
         """What an iteration does with model `index` that neither its data nor these settings say."""
         del iteration, index

@@ -11,9 +11,10 @@ from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.graph import Graph, Resources, Step
 from lamflow.data.results import Iteration
-from lamflow.driver.prepare import frames_of, label_jobs
+from lamflow.driver.prepare import label_jobs
 from lamflow.driver.references import resolved
 from lamflow.driver.start_data import start_items
+from lamflow.driver.structures import frames_of
 from lamflow.errors import InputError
 from lamflow.flow.kinds import kind_of
 from lamflow.policy.simulations import PlannedSimulation, plan_simulations

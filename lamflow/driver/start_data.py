@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lamflow.config.labeled import Heldout, Start
 from lamflow.config.references import files_of
@@ -13,7 +14,7 @@ from lamflow.data import Frame
 from lamflow.data.dataset import Item, Origin, frame_key
 from lamflow.data.gate import Reading, Repeats, repeats
 from lamflow.data.io import read_source
-from lamflow.errors import InputError
+from lamflow.errors import InputError, Problems
 from lamflow.science.plausibility import GivenData, reference_warnings, summarize
 from lamflow.science.split import blocks
 
@@ -57,21 +58,33 @@ def start_items(study: DataStudy) -> dict[str, list[Item]]:
 
 
 def read_start(study: DataStudy) -> StartData:
-    """Read every file of `start.data` and `heldout.data`. Raises InputError for what cannot be used."""
+    """Read every file of `start.data` and `heldout.data`. Raises InputError with all that cannot be used."""
+    problems = Problems()
+    data = read_sources(study, problems)
+    problems.report()
+    return data
+
+
+def read_sources(study: DataStudy, problems: Problems) -> StartData:
+    """What can be read of the files of `start.data` and `heldout.data`; what cannot be used is kept as problems."""
     data = StartData({"train": [], "heldout": []}, [])
     for part in study.all_heads:
         for role, section in (("train", part.start), ("heldout", part.heldout)):
-            for file in files_of(section.data):
-                reading = read_source(
-                    expand(file), section.format, {str(name): key for name, key in section.keys.items()}
-                )
-                _check_frames(study, str(file), reading)
-                data.sources.append((role, part.name, str(file), reading))
-                data.items[role] += [
-                    Item(labeled, Origin(iteration=0, source=f"{file}#{number}", head=part.name))
-                    for number, labeled in zip(reading.index, reading.frames, strict=True)
-                ]
+            for index, file in enumerate(files_of(section.data)):
+                with problems.collected(f"{_where(role, part.name)}[{index}]"):
+                    reading = _read(study, section, file)
+                    data.sources.append((role, part.name, str(file), reading))
+                    data.items[role] += [
+                        Item(labeled, Origin(iteration=0, source=f"{file}#{number}", head=part.name))
+                        for number, labeled in zip(reading.index, reading.frames, strict=True)
+                    ]
     return data
+
+
+def _read(study: DataStudy, section: Start | Heldout, file: Path) -> Reading:
+    reading = read_source(expand(file), section.format, {str(name): key for name, key in section.keys.items()})
+    _check_frames(study, str(file), reading)
+    return reading
 
 
 def check_start(study: DataStudy, data: StartData, structures: Mapping[str, Sequence[Frame]]) -> None:
@@ -137,5 +150,5 @@ def _check_frames(study: DataStudy, file: str, reading: Reading) -> None:
             )
 
 
-def _where(role: str) -> str:
-    return "start.data" if role == "train" else "heldout.data"
+def _where(role: str, head: str = "") -> str:
+    return (f"heads.{head}." if head else "") + ("start.data" if role == "train" else "heldout.data")

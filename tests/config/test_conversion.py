@@ -11,7 +11,7 @@ from lamflow.config import load, parse
 from lamflow.config.conversion import as_evaluation, as_training
 from lamflow.config.learning import Config
 from lamflow.config.schema import EvaluationStudy, TrainingStudy
-from lamflow.driver.prepare import frames_of
+from lamflow.driver.structures import frames_of
 from lamflow.errors import InputError
 from tests.conftest import STUDY
 

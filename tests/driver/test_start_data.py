@@ -17,8 +17,8 @@ from lamflow.config.schema import DataStudy
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.io import read_structures, write_extxyz
 from lamflow.driver.contents import labeled_items
+from lamflow.driver.inspection import inspect_inputs
 from lamflow.driver.located import located
-from lamflow.driver.prepare import inspect_inputs
 from lamflow.engines.emt import Emt, EmtEvaluator
 from lamflow.errors import InputError, StateError
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ from pydantic import ValidationError
 
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, systems, write_dataset
+from lamflow.engines.deepmd.card import read_definition
 from lamflow.engines.deepmd.input import training_input
+from lamflow.engines.deepmd.neighbours import Counts
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.emt import Emt
 from lamflow.engines.lammps.settings import LammpsExploration
@@ -110,6 +114,22 @@ class TestTraining:
         assert made.train(given, lambda fraction: None) == 20
         after = errors(made.load(given.output).evaluate(copper), evaluator(Emt()).evaluate(copper))
         assert after.force_rmse < 2 * before.force_rmse
+
+    def test_neighbours_that_are_left_to_deepmd_are_counted_once(self, copper: list[Frame], tmp_path: Path) -> None:
+        """`sel: auto` is a number in the trained model, and stays that number in the next iteration's, on denser data."""
+        wanted = deepcopy(SMALL)
+        wanted["input"]["model"]["descriptor"]["sel"] = "auto"  # type: ignore[index]
+        wanted["phases"][0]["steps"] = 5  # type: ignore[index]
+        made = trainer(DeepmdTraining.model_validate({**wanted, "steps": 10}))
+        first = task(copper, tmp_path / "first")
+        assert made.train(first, lambda fraction: None) == 10
+        assert len(made.load(first.output).evaluate(copper)) == len(copper)
+        [sel] = read_definition(first.output / "model.pt")["descriptor"]["sel"]
+        assert sel >= Counts(["Cu"], copper).within(4.8, mixed=True)[0]
+        dense = [replace(frame, positions=frame.positions * 0.85, cell=frame.cell * 0.85) for frame in copper]
+        second = task(dense, tmp_path / "second", previous=first.output)
+        assert made.train(second, lambda fraction: None) == 5
+        assert read_definition(second.output / "model.pt")["descriptor"]["sel"] == [sel]
 
     def test_bad_input_shows_the_end_of_the_log(self, tmp_path: Path) -> None:
         wrong = {**SMALL, "input": {**SMALL["input"], "learning_rate": {"type": "nonsense"}}}  # type: ignore[dict-item]

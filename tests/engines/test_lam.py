@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from lamflow.config.learning import Config
 from lamflow.data import Frame, Labels
-from lamflow.driver.prepare import examine
+from lamflow.driver.inspection import examine
 from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.deepmd.card import chosen_head, reach_of, read_card
 from lamflow.engines.deepmd.curve import read_lcurve

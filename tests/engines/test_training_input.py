@@ -10,6 +10,8 @@ from ase.build import bulk
 
 from lamflow.data import Frame
 from lamflow.engines.deepmd import neighbours, toy
+from lamflow.engines.deepmd.examine import check_neighbours
+from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.errors import InputError
 
 pytestmark = pytest.mark.deepmd
@@ -94,7 +96,7 @@ def test_neighbours_are_counted_as_shells_say() -> None:
     assert neighbours.neighbours(ordered, ["Al", "Cu"], 3.0, mixed=True).tolist() == [12]
 
     def said(sel: Any, kind: str = "se_e2_a") -> list[str]:
-        return neighbours.too_few({"type": kind, "rcut": 3.0, "sel": sel}, ["Al", "Cu"], [copper, ordered])
+        return neighbours.Counts(["Al", "Cu"], [copper, ordered]).too_few({"type": kind, "rcut": 3.0, "sel": sel})
 
     assert said([4, 12]) == said("auto") == said(12, "dpa1") == []
     [warning] = said([4, 11])
@@ -103,7 +105,35 @@ def test_neighbours_are_counted_as_shells_say() -> None:
     [warning] = said(11, "dpa1")
     assert "sel is 11 for all elements" in warning
     repinit = {"type": "dpa2", "repinit": {"rcut": 3.0, "nsel": 10}}
-    assert "repinit.nsel is 10" in neighbours.too_few(repinit, ["Al", "Cu"], [copper])[0]
+    assert "repinit.nsel is 10" in neighbours.Counts(["Al", "Cu"], [copper]).too_few(repinit)[0]
+
+
+def test_neighbours_of_a_cutoff_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    copper = Frame.from_ase(bulk("Cu", "fcc", a=3.6, cubic=True))
+    counted: list[float] = []
+    count = neighbours.neighbours
+
+    def counting(frame: Frame, elements: Any, cutoff: float, *, mixed: bool) -> Any:
+        counted.append(cutoff)
+        return count(frame, elements, cutoff, mixed=mixed)
+
+    monkeypatch.setattr(neighbours, "neighbours", counting)
+    settings = DeepmdTraining.model_validate(
+        {
+            "engine": "deepmd",
+            "models": 2,
+            "input": {"model": {"descriptor": {**DESCRIPTOR, "sel": [6]}}},
+            "variants": [
+                {"name": "small"},
+                {"name": "wide", "input": {"model": {"descriptor": {**DESCRIPTOR, "sel": [3]}}}},
+            ],
+        }
+    )
+    said = check_neighbours(settings.descriptors().values(), ["Cu"], [copper])
+    assert [warning.split(", and")[0] for warning in said] == [
+        f"train.input: model.descriptor.sel is {sel} for all elements" for sel in (6, 3)
+    ]
+    assert counted == [4.0]
 
 
 def test_statistics_are_made_where_they_are_asked_for() -> None:

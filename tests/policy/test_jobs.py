@@ -74,7 +74,7 @@ def test_alloys_have_the_composition_that_was_asked_for() -> None:
         "supercell: [2, 1, 1], copies: 10", "supercell: [2, 1, 1], composition: {Cu: 0.7, Au: 0.3}, copies: 10"
     )
     config = parse(text)
-    from lamflow.driver.prepare import frames_of
+    from lamflow.driver.structures import frames_of
 
     frames = frames_of(config.structures[0], config)
     assert {frame.symbols.count("Au") for frame in frames} == {2}

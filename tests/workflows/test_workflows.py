@@ -8,9 +8,9 @@ import pytest
 
 from lamflow.config import load, parse
 from lamflow.config.schema import DataStudy
+from lamflow.driver.inspection import check_inputs
 from lamflow.driver.loop import run
 from lamflow.driver.plan import plan
-from lamflow.driver.prepare import check_inputs
 from lamflow.driver.rundir import RunDirectory
 from tests.conftest import ROOT, examples, require_pseudopotentials
 

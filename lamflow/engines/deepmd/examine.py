@@ -8,10 +8,8 @@ from typing import Any
 
 from lamflow.config.engines import ExaminedStudy
 from lamflow.config.pretrained import RANDOM, PretrainedModel
-from lamflow.config.references import files_of
 from lamflow.config.section import expand
 from lamflow.data import Frame
-from lamflow.data.io import read_labeled
 from lamflow.engines.deepmd import neighbours, toy
 from lamflow.engines.deepmd.card import FROZEN, chosen_head, reach_of, read_card
 from lamflow.engines.deepmd.phases import Phase
@@ -68,21 +66,25 @@ def _not_here(source: PretrainedModel) -> str:
     return f"{source.url or source.s3}: not fetched yet; its heads and elements are looked at once it is"
 
 
-def check_inputs(inputs: Mapping[str, dict[str, Any]], study: ExaminedStudy) -> list[str]:
-    """Warnings about neighbours in the data. Raises InputError for an input of which no model can be made.
+def check_inputs(inputs: Mapping[str, dict[str, Any]], elements: list[str]) -> None:
+    """Raise InputError for an input of which no model can be made.
 
     inputs  of DeePMD-kit, by the name of the architecture
     """
-    frames = _labeled_frames(study) if inputs else []
-    warnings: dict[str, None] = {}
     for variant, spec in inputs.items():
-        descriptor = _check_input(spec, f"variant {variant!r}: " if variant else "", study.elements)
-        warnings |= dict.fromkeys(neighbours.too_few(descriptor, study.elements, frames))
-    return list(warnings)
+        _check_input(spec, f"variant {variant!r}: " if variant else "", elements)
 
 
-def _check_input(spec: dict[str, Any], which: str, elements: list[str]) -> dict[str, Any]:
-    """The descriptor of an input, of which a model can be made. Raises InputError if none can."""
+def check_neighbours(
+    descriptors: Iterable[Mapping[str, Any]], elements: Sequence[str], frames: Sequence[Frame]
+) -> list[str]:
+    """Warnings where an atom of `frames` has more neighbours than the models look at."""
+    counts = neighbours.Counts(elements, frames)
+    return list(dict.fromkeys(warning for each in descriptors for warning in counts.too_few(each)))
+
+
+def _check_input(spec: dict[str, Any], which: str, elements: list[str]) -> None:
+    """Raise InputError for an input of which no model can be made."""
     from dargs.dargs import ArgumentError
     from deepmd.utils.argcheck import normalize
 
@@ -102,25 +104,6 @@ def _check_input(spec: dict[str, Any], which: str, elements: list[str]) -> dict[
     toy.check_rates(normalized["learning_rate"])
     toy.check_sel_lists(model, elements)
     toy.check_model(normalized["model"])
-    descriptor: dict[str, Any] = model["descriptor"]
-    return descriptor
-
-
-def _labeled_frames(study: ExaminedStudy) -> list[Frame]:
-    """The frames of the start and held-out data that are here; faults of files are said where data are checked."""
-    frames = []
-    given = [
-        (file, section)
-        for part in study.all_heads
-        for section in (part.start, part.heldout)
-        for file in files_of(section.data)
-    ]
-    for file, section in given:
-        try:
-            frames += [labeled.frame for labeled in read_labeled(expand(file), section.format)]
-        except (InputError, OSError):
-            continue
-    return [frame for frame in frames if set(frame.symbols) <= set(study.elements)]
 
 
 def _check_phase(phase: Phase, card: ModelCard) -> None:

@@ -25,25 +25,38 @@ def asks_for_statistics(value: Any) -> bool:
     return isinstance(value, list) and any(asks_for_statistics(item) for item in value)
 
 
-def too_few(descriptor: Mapping[str, Any], elements: Sequence[str], frames: Sequence[Frame]) -> list[str]:
-    """A warning for every number of neighbours in a descriptor that the densest of `frames` have more of."""
-    warnings = []
-    chosen = densest(frames)
-    for key, cutoff, sel in _limits(descriptor):
-        if isinstance(sel, str) or not chosen:
-            continue
-        by_element = isinstance(sel, list) and len(sel) == len(elements) > 1 and key == "sel"
-        limits = sel if by_element else [sum(sel) if isinstance(sel, list) else sel]
-        counts = np.max([neighbours(frame, elements, cutoff, mixed=not by_element) for frame in chosen], axis=0)
-        names = list(elements) if by_element else ["all elements"]
-        for name, limit, count in zip(names, limits, counts, strict=True):
-            if count > limit:
-                warnings.append(
-                    f"train.input: model.descriptor.{key} is {limit} for {name}, and an atom of the data has up to "
-                    f"{count} such neighbours within {cutoff:g} Å; those beyond are not seen, so give at least "
-                    f"{count}, or auto"
-                )
-    return warnings
+class Counts:
+    """The most neighbours that an atom of some frames has; each cutoff is counted once."""
+
+    def __init__(self, elements: Sequence[str], frames: Sequence[Frame]) -> None:
+        self.elements = list(elements)
+        self.frames = densest([frame for frame in frames if set(frame.symbols) <= set(elements)])
+        self.counted: dict[tuple[float, bool], Ints] = {}
+
+    def within(self, cutoff: float, *, mixed: bool) -> Ints:
+        """Of each element (E,), or of all (1,) if `mixed`, within `cutoff` in Å."""
+        if (cutoff, mixed) not in self.counted:
+            found = [neighbours(frame, self.elements, cutoff, mixed=mixed) for frame in self.frames]
+            self.counted[cutoff, mixed] = np.max(found, axis=0)
+        return self.counted[cutoff, mixed]
+
+    def too_few(self, descriptor: Mapping[str, Any]) -> list[str]:
+        """A warning for every number of neighbours in a descriptor that the frames have more of."""
+        warnings = []
+        for key, cutoff, sel in _limits(descriptor) if self.frames else []:
+            if isinstance(sel, str):
+                continue
+            by_element = isinstance(sel, list) and len(sel) == len(self.elements) > 1 and key == "sel"
+            limits = sel if by_element else [sum(sel) if isinstance(sel, list) else sel]
+            names = self.elements if by_element else ["all elements"]
+            for name, limit, count in zip(names, limits, self.within(cutoff, mixed=not by_element), strict=True):
+                if count > limit:
+                    warnings.append(
+                        f"train.input: model.descriptor.{key} is {limit} for {name}, and an atom of the data has up to "
+                        f"{count} such neighbours within {cutoff:g} Å; those beyond are not seen, so give at least "
+                        f"{count}, or auto"
+                    )
+        return warnings
 
 
 def densest(frames: Sequence[Frame]) -> list[Frame]:

@@ -161,13 +161,19 @@ class DeepmdTraining(TrainerSettings):
             return []
         from_input = [index for index in self._first_models() if self._made_from_input(index)]
         inputs = {self.variant(index): self.merged_input(index) for index in from_input}
-        warnings = dict.fromkeys(examine.check_inputs(inputs, study))
+        examine.check_inputs(inputs, study.elements)
         if study.has_committee and self._all_alike():
             raise InputError(
                 "train.phases: every model of the committee is the same pre-trained model as it is, so they can never "
                 "disagree; fine-tune them, or give members other models or heads"
             )
-        return list(warnings | dict.fromkeys(examine.check_pretrained(self._beginnings(), study)))
+        return examine.check_pretrained(self._beginnings(), study)
+
+    def examine_data(self, study: ExaminedStudy, frames: Sequence[Any]) -> list[str]:
+        """Whether atoms have more neighbours than the models look at."""
+        from lamflow.engines.deepmd import examine
+
+        return [] if self.missing() else examine.check_neighbours(self.descriptors().values(), study.elements, frames)
 
     def _first_models(self) -> range:
         """Indices of the first model of each architecture."""

@@ -1,0 +1,148 @@
+"""Everything that can be wrong with the inputs of a study: looked for before anything runs, and said in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lamflow.config.engines import EngineSettings, LabelerSettings, TrainerSettings, WalkerSettings
+from lamflow.config.schema import DataStudy
+from lamflow.data import Frame
+from lamflow.driver.pretrained import fetched
+from lamflow.driver.references import resolved
+from lamflow.driver.start_data import StartData, check_start, read_sources
+from lamflow.driver.structures import frames_of, sample_of
+from lamflow.engines import registry
+from lamflow.engines.protocol import ChecksFrames
+from lamflow.errors import EngineError, InputError, Problems
+from lamflow.science.plausibility import GivenData
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What a study was given, and what a person should know of it.
+
+    structures  by the name of their set
+    """
+
+    data: StartData
+    structures: dict[str, list[Frame]]
+    given: GivenData
+    warnings: list[str]
+
+
+def inspect_inputs(config: DataStudy) -> Inspection:
+    """Read every file of structures, data and models that is here, and build all structures, of random ones a sample.
+
+    Raises InputError with everything that cannot be used.
+    """
+    config, _ = resolved(config)
+    return inspected(config, fetched(config, only_if_here=True), sample=True)
+
+
+def inspected(config: DataStudy, with_models: DataStudy, *, sample: bool = False) -> Inspection:
+    """See `inspect_inputs`; `with_models` is `config` with its model files, as far as they are here."""
+    problems = Problems()
+    structures: dict[str, list[Frame]] = {}
+    for settings in config.structures:
+        with problems.collected(f"structures.{settings.name}"):
+            structures[settings.name] = (sample_of if sample else frames_of)(settings, config)
+    _check_explored(config, structures, problems)
+    before = len(problems.found)
+    data = read_sources(config, problems)
+    if len(problems.found) == before:
+        with problems.collected():
+            check_start(config, data, structures)
+    frames = [item.labeled.frame for items in data.items.values() for item in items]
+    warnings = _examined(with_models, frames, problems)
+    _check_labels(config, structures, problems)
+    problems.report()
+    given = data.summary()
+    return Inspection(data, structures, given, [*given.warnings, *warnings])
+
+
+def check_inputs(config: DataStudy) -> list[str]:
+    """Read every file that is here, and return warnings: see `inspect_inputs`."""
+    return inspect_inputs(config).warnings
+
+
+def examine(config: DataStudy) -> list[str]:
+    """Warnings about the model files that engines are given. Raises InputError for those that cannot be used."""
+    problems = Problems()
+    warnings = _examined(config, [], problems)
+    problems.report()
+    return warnings
+
+
+def labelers(config: DataStudy) -> list[LabelerSettings]:
+    """Every label engine of the run."""
+    return [part.label for part in config.all_heads if part.label is not None]
+
+
+def _examined(config: DataStudy, frames: Sequence[Frame], problems: Problems) -> list[str]:
+    """Warnings of the engines about what they are given."""
+    warnings: list[str] = []
+    for where, settings in _engines(config):
+        own = Problems()
+        with own.collected():
+            warnings += settings.examine(config)
+            if isinstance(settings, TrainerSettings):
+                warnings += settings.examine_data(config, frames)
+        problems.found += [_placed(where, message, config) for message in own.found]
+    return warnings
+
+
+def _engines(config: DataStudy) -> list[tuple[str, EngineSettings]]:
+    """The settings of every engine, and the name of its key."""
+    found: list[tuple[str, EngineSettings]] = [
+        (name, getattr(config, name)) for name in ("train", "evaluate") if hasattr(config, name)
+    ]
+    for number, stage in enumerate(getattr(config, "stages", [])):
+        found += [(f"stages[{number}].explore[{index}]", group) for index, group in enumerate(stage.explore)]
+    return [*found, *((_label(part.name), part.label) for part in config.all_heads if part.label is not None)]
+
+
+def _label(head: str) -> str:
+    return f"heads.{head}.label" if head else "label"
+
+
+def _placed(where: str, message: str, config: DataStudy) -> str:
+    """An engine's message that begins with the setting that it is about."""
+    first = message.replace(":", ".").split(".")[0]
+    if where.endswith(".label") and first == "label":
+        return where.removesuffix("label") + message
+    return message if first in type(config).model_fields else f"{where}: {message}"
+
+
+def _refusing(settings: LabelerSettings) -> ChecksFrames | None:
+    """The label engine, if it knows what it refuses; one whose model has not been fetched does not."""
+    try:
+        labeler = registry.labeler(settings)
+    except (EngineError, InputError):  # what is wrong with it is said where engines are examined
+        return None
+    return labeler if isinstance(labeler, ChecksFrames) else None
+
+
+def _check_explored(config: DataStudy, structures: Mapping[str, list[Frame]], problems: Problems) -> None:
+    """Structures that an explorer cannot begin with: the first of each set."""
+    for where, group in [(where, group) for where, group in _engines(config) if isinstance(group, WalkerSettings)]:
+        for name in group.structures:
+            with problems.collected():
+                for index, frame in enumerate(structures.get(name, [])):
+                    reason = group.unsupported_start(frame)
+                    if reason is not None:
+                        raise InputError(f"{where}: structures.{name}, structure {index}: {reason}")
+
+
+def _check_labels(config: DataStudy, structures: Mapping[str, list[Frame]], problems: Problems) -> None:
+    """Structures that are labeled or explored and none for their label engine; not where that has a fault itself."""
+    for part in config.all_heads:
+        faulty = any(problem.startswith(_label(part.name)) for problem in problems.found)
+        labeler = None if faulty or part.label is None else _refusing(part.label)
+        if labeler is None:
+            continue
+        explored = config.explored_structures(part.name)
+        for name in dict.fromkeys([*part.start.label, *part.heldout.label, *explored]):
+            reason = labeler.unsupported_reason(structures[name][0]) if name in structures else None
+            if reason is not None:
+                problems.found.append(f"{_label(part.name)}: structures.{name} cannot be labeled: {reason}")
