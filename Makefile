@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test check install gpaw lint schema golden bench docs clean
+.PHONY: demo test check fuzz install gpaw lint schema golden bench docs clean
 
 demo: install
 	$(BIN)/lamflow run workflows/dpgen/quickstart.yaml
@@ -14,6 +14,13 @@ test: install
 
 check: install lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q -m "not slow"
+
+# Spoilt studies and spoilt files by the thousand: half an hour. Inputs that fail are kept in build/fuzz.
+CASES ?= 5000
+SEED ?= 1
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz grammar --cases $(CASES) --seed $(SEED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz data --cases $$(($(CASES) / 5)) --seed $(SEED)
 
 lint: install
 	$(BIN)/ruff format --check .
