@@ -62,7 +62,7 @@ def machine() -> dict[str, Cell]:
     """CPU model, cores that this process may use, memory in GB (10⁹ bytes), GPU, operating system."""
     model = platform.processor() or "unknown"
     if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
     return {
         "cpu": model, "cores": cores(), "memory (GB)": round(psutil.virtual_memory().total / 1e9, 1), "gpu": _gpu(),
@@ -118,4 +118,6 @@ def publish(
         "machine": machine(), "versions": versions(), "rows": rows, **others,
     }  # fmt: skip
     settings.output.mkdir(parents=True, exist_ok=True)
-    (settings.output / f"{name}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    (settings.output / f"{name}.json").write_text(
+        json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

@@ -22,5 +22,5 @@ class Noop(OP):  # type: ignore[misc]  # dflow has no types
     def execute(self, op_in: OPIO) -> OPIO:
         """Write it."""
         path = Path(f"{op_in['number']:06d}")
-        path.write_text("done")
+        path.write_text("done", encoding="utf-8")
         return OPIO({"file": path})

@@ -151,7 +151,7 @@ def speed(engine: str, count: int, settings: argparse.Namespace, models: Path) -
         sys.executable, __file__, "--worker", engine, "--cells", str(count // processes), "--steps", str(steps),
         "--models", str(models), "--committee", str(settings.committee),
     ]  # fmt: skip
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         workers = [
             subprocess.Popen([*argv, "--seed", str(seed)], stdout=subprocess.PIPE, stderr=log, text=True)
             for seed in range(processes)

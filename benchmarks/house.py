@@ -95,7 +95,7 @@ def main() -> None:
         options.error(
             f"{settings.tree / PACKAGE}: no Python module is there; --tree names the folder that holds {PACKAGE}"
         )
-    texts = {module: file.read_text() for module, file in files.items()}
+    texts = {module: file.read_text(encoding="utf-8") for module, file in files.items()}
     sources = {module: ast.parse(text, str(files[module])) for module, text in texts.items()}
     lengths = {module: len(text.splitlines()) for module, text in texts.items()}
     functions = [pair for module, source in sources.items() for pair in function_lines(source, module)]

@@ -62,7 +62,7 @@ def main() -> None:
         study = QUICKSTART
         if settings.small:
             study = Path(folder) / "tiny.yaml"
-            study.write_text(TINY)
+            study.write_text(TINY, encoding="utf-8")
         if settings.run is None:
             lamflow.Study.load(study).run(Path(folder) / "run")
         rows = measure(settings.run or Path(folder) / "run")

@@ -34,7 +34,7 @@ def noop(context: Context, *, count: int) -> Done:
     folder = context.out / "tasks"
     folder.mkdir()
     for number in indices_of_job(count, context.pods, context.pod):
-        (folder / f"{number:06d}").write_text("done")
+        (folder / f"{number:06d}").write_text("done", encoding="utf-8")
     return Done(folder)
 
 

@@ -66,7 +66,7 @@ def write_exploration(folder: Path, trajectories: int, frames: int, natoms: int)
             lines += ["ITEM: TIMESTEP", str(10 * frame), "ITEM: NUMBER OF ATOMS", str(natoms)]
             lines += ["ITEM: BOX BOUNDS pp pp pp", *[f"0.0 {length}"] * 3, "ITEM: ATOMS id type x y z"]
             lines += [f"{i + 1} 1 {x:.10g} {y:.10g} {z:.10g}" for i, (x, y, z) in enumerate(positions)]
-        (folder / f"{number:04d}.dump").write_text("\n".join(lines) + "\n")
+        (folder / f"{number:04d}.dump").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for number in range(trajectories):
         if number >= DISTINCT:
             shutil.copyfile(folder / f"{number % DISTINCT:04d}.dump", folder / f"{number:04d}.dump")
@@ -108,7 +108,7 @@ def explore_pods(config: Config, folder: Path, trajectories: int, pods: int, roo
 def select_step(config: Config, root: Path) -> int:
     """lamflow's select OP, reading and writing included; the number of frames that it chose."""
     (root / "input").mkdir()
-    (root / "input" / "config.json").write_text(config.model_dump_json())
+    (root / "input" / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
     (root / "index").mkdir()
     History(iterations=[]).save(root / "history" / "history.json")
     errors = Errors(force_rmse=0.1, force_mae=0.1, force_size=1.0, energy_rmse=0.0, frames=1)

@@ -117,7 +117,7 @@ def warm_seconds(config: TrainingStudy, frames: list[Frame], work: Path) -> floa
 def pod_seconds(config: TrainingStudy, frames: list[Frame], root: Path) -> float:
     """A whole label pod."""
     (root / "input").mkdir()
-    (root / "input" / "config.json").write_text(config.model_dump_json())
+    (root / "input" / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
     origins = [Origin(iteration=1, source=f"task {number}") for number in range(len(frames))]
     Batch(frames, origins).save(root / "batch")
     with timed() as clock:

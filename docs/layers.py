@@ -18,7 +18,9 @@ COLORS = ("#3f51b5", "#00897b", "#c0392b", "#8e44ad", "#d35400", "#2c7fb8", "#7a
 
 def layers() -> list[list[str]]:
     """The packages by layer, the highest first."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
     rows = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     return [[name.strip() for name in row.split("|")] for row in rows]
 

@@ -72,7 +72,7 @@ def examples() -> list[Path]:
 
 def require_pseudopotentials(file: Path) -> None:
     """Skip a test whose workflow names pseudopotentials of a package that is not installed here."""
-    for path in re.findall(r"/usr/share/espresso/\S+?\.UPF", file.read_text()):
+    for path in re.findall(r"/usr/share/espresso/\S+?\.UPF", file.read_text(encoding="utf-8")):
         if not Path(path).is_file():
             pytest.skip(f"{path} is missing: apt-get install quantum-espresso-data")
 

@@ -37,7 +37,10 @@ def test_a_study_checks_and_plans(study: Path) -> None:
 
 
 def test_load_names_every_problem(study: Path) -> None:
-    study.write_text(study.read_text().replace("seed: 3", "sede: 3").replace("label: {engine", "lable: {engine"))
+    study.write_text(
+        study.read_text(encoding="utf-8").replace("seed: 3", "sede: 3").replace("label: {engine", "lable: {engine"),
+        encoding="utf-8",
+    )
     with pytest.raises(InputError, match=r"(?s)did you mean 'seed'.*did you mean 'label'"):
         lamflow.Study.load(study)
 

@@ -119,7 +119,7 @@ def test_unknown_keys_are_seen() -> None:
 def test_commands_of_pages(page: Path) -> None:
     """Every `lamflow …` on a page is a command with options that exist."""
     fenced = {number + row for number, text in _blocks(page, "sh") for row in range(len(text.splitlines()))}
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     for found in COMMAND.finditer(text):
         line = text.count("\n", 0, found.start()) + 1
         if not found[0].startswith("lamflow") or line in fenced:
@@ -192,7 +192,7 @@ def test_attribute_lists_become_markdown() -> None:
 
 def _blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
     """Fenced blocks of a language, without their indentation, and the numbers of their first lines."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     for found in FENCE.finditer(text):
         if found[2] == language:
             body = "\n".join(line.removeprefix(found[1]) for line in found[3].splitlines())

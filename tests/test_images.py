@@ -50,13 +50,13 @@ def test_an_image_is_pinned_labeled_and_without_root(file: Path) -> None:
     labels = " ".join(item["value"] for item in found if item["instruction"] == "LABEL")
     for key in ("title", "description", "version", "revision"):
         assert f"org.opencontainers.image.{key}" in labels
-    for image in re.findall(r"PYTHON=(\S+)", file.read_text()):
+    for image in re.findall(r"PYTHON=(\S+)", file.read_text(encoding="utf-8")):
         assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm(@sha256:[0-9a-f]{64})?", image)
 
 
 @pytest.mark.parametrize("file", FOLDERS, ids=lambda file: file.parent.name)
 def test_its_version_is_lamflows(file: Path) -> None:
-    assert f"ARG VERSION={version('lamflow')}" in file.read_text()
+    assert f"ARG VERSION={version('lamflow')}" in file.read_text(encoding="utf-8")
     assert f'variable "VERSION" {{ default = "{version("lamflow")}" }}' in BAKE
 
 

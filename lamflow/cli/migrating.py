@@ -23,7 +23,7 @@ def migrate(file: Path, machine: Path | None, source: str | None, output: Path |
         raise InputError(f"{target} exists already; give another name with --output")
     made = convert(file, target.parent, machine, cast(Source, source) if source else None)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(made.text)
+    target.write_text(made.text, encoding="utf-8")
     console = Console(highlight=False, soft_wrap=True)
     for kind, title in HEADS:
         found = made.notes.of(kind)

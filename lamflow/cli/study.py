@@ -28,9 +28,9 @@ def init(name: str) -> None:
     if folder.exists():
         raise InputError(f"{folder} exists already")
     folder.mkdir(parents=True)
-    text = Path(__file__).with_name("scaffold.yaml").read_text().replace("NAME", name)
-    (folder / "lamflow.yaml").write_text(text)
-    (folder / "lamflow.schema.json").write_text(_schema_text())
+    text = Path(__file__).with_name("scaffold.yaml").read_text(encoding="utf-8").replace("NAME", name)
+    (folder / "lamflow.yaml").write_text(text, encoding="utf-8")
+    (folder / "lamflow.schema.json").write_text(_schema_text(), encoding="utf-8")
     print(f"{folder}/lamflow.yaml is a study that runs as it is; change it, then:\n")
     print(f"  cd {name}\n  lamflow check lamflow.yaml\n  lamflow run lamflow.yaml")
 

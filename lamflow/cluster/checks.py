@@ -229,13 +229,13 @@ def _object_store(store: Store) -> Iterator[Check]:
         store.check()
         with TemporaryDirectory() as folder:
             file = Path(folder) / "a"
-            file.write_text(text)
+            file.write_text(text, encoding="utf-8")
             store.put(key, file)
             try:
                 store.get(key, Path(folder) / "b")
             finally:
                 store.delete(key)
-            good = (Path(folder) / "b").read_text() == text
+            good = (Path(folder) / "b").read_text(encoding="utf-8") == text
     except OutageError as error:
         yield Check("object store", "bad", str(error), "set AWS_ENDPOINT_URL to a way that leads there")
         return

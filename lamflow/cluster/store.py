@@ -61,7 +61,10 @@ class _Keys(Provider):
             return Credentials(access, key, os.environ.get("AWS_SESSION_TOKEN"))
         folder = _secret_folder()
         try:
-            return Credentials((folder / "access_key").read_text().strip(), (folder / "secret_key").read_text().strip())
+            return Credentials(
+                (folder / "access_key").read_text(encoding="utf-8").strip(),
+                (folder / "secret_key").read_text(encoding="utf-8").strip(),
+            )
         except OSError as error:
             raise ClusterError(
                 "no credentials of the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a pod reads them "

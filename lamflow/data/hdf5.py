@@ -57,6 +57,6 @@ def _writer(folder: Path, kind: type) -> Callable[[str, Any], None]:
             np.save(target, values, allow_pickle=False)
         else:
             words = [word.decode() if isinstance(word, bytes) else str(word) for word in values.ravel().tolist()]
-            target.write_text("\n".join(words) + "\n")
+            target.write_text("\n".join(words) + "\n", encoding="utf-8")
 
     return visit

@@ -217,7 +217,7 @@ def _check_symbols(path: Path, format: str | None) -> None:
     """Raise InputError for a POSCAR without chemical symbols, which ASE would read as hydrogen, helium and so on."""
     is_poscar = format == "vasp" or (format is None and path.name.startswith(("POSCAR", "CONTCAR")))
     if is_poscar and path.is_file():
-        with path.open(errors="replace") as lines:
+        with path.open(encoding="utf-8", errors="replace") as lines:
             head = list(itertools.islice(lines, 6))
         words = head[5].split() if len(head) == 6 else []
         titled = head[0].split() if head else []

@@ -120,7 +120,7 @@ def _of_frame(values: Fields, index: int, atoms: Ints) -> Fields:
 def _elements(system: Path) -> list[str]:
     """The names of types, of which those that occur must be elements."""
     file = system / "type_map.raw"
-    names = file.read_text(errors="replace").split() if file.is_file() else []
+    names = file.read_text(errors="replace", encoding="utf-8").split() if file.is_file() else []
     if not names:
         raise InputError(f"{system}: it does not say which elements its types are; give the data a type_map.raw")
     return names
@@ -145,7 +145,9 @@ def _numbers(system: Path, elements: Sequence[str], types: Ints) -> Ints:
 def _types(system: Path) -> Ints:
     file = system / "type.raw"
     try:
-        return np.array([int(word) for word in file.read_text(errors="replace").split()], dtype=np.int64)
+        return np.array(
+            [int(word) for word in file.read_text(errors="replace", encoding="utf-8").split()], dtype=np.int64
+        )
     except (ValueError, OverflowError) as error:
         raise InputError(f"{file}: {error}; types are whole numbers") from None
 

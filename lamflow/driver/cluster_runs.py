@@ -111,7 +111,7 @@ def logs(path: Path, location: RunLocation, iteration: int | None, *, follow: bo
             if file_name == "main.log":
                 gone.add(pod)
                 archive.get(item.key, Path(folder) / pod)
-                for line in (Path(folder) / pod).read_text(errors="replace").splitlines():
+                for line in (Path(folder) / pod).read_text(errors="replace", encoding="utf-8").splitlines():
                     yield f"{pod}: {line}"
     for line in Workflows.of(location.cluster).logs(name, follow=follow):
         if line.split(":", maxsplit=1)[0] not in gone:

@@ -159,7 +159,7 @@ def share_done(text: str) -> float:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError:
         return ""
 
@@ -167,7 +167,7 @@ def _text(path: Path) -> str:
 def _explanation(errors: Path, graph: Graph, log: Path) -> LamflowError:
     """The first error that a pod left, or that the machine must have killed a pod."""
     for file in sorted(errors.glob("*.json"), key=lambda path: path.stat().st_mtime):
-        found = json.loads(file.read_text())
+        found = json.loads(file.read_text(encoding="utf-8"))
         return BY_NAME.get(found["kind"], EngineError)(f"{graph.title}, {file.stem}: {found['message']}")
     if "No space left on device" in process.tail(log, 400):
         return NodeError(full_disk(log.parent.parent))

@@ -68,16 +68,16 @@ def forget_unfinished(workflow: Path) -> None:
     """Remove every step that did not succeed, so that it starts from nothing with its inputs of today."""
     if not workflow.is_dir():
         return
-    (workflow / "pid").write_text(str(UNUSED_PROCESS_ID))
+    (workflow / "pid").write_text(str(UNUSED_PROCESS_ID), encoding="utf-8")
     if not (workflow / "status").is_file():
-        (workflow / "status").write_text("Failed")
+        (workflow / "status").write_text("Failed", encoding="utf-8")
     for step in workflow.iterdir():
         phase = step / "phase"
-        if step.is_dir() and not (phase.is_file() and phase.read_text() == "Succeeded"):
+        if step.is_dir() and not (phase.is_file() and phase.read_text(encoding="utf-8") == "Succeeded"):
             shutil.rmtree(step)
     for record in workflow.rglob("children"):  # dflow's index of steps, which a kill may have cut off; keys do as well
         try:
-            json.loads(record.read_text())
+            json.loads(record.read_text(encoding="utf-8"))
         except ValueError:
             record.unlink()
 

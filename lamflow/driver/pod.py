@@ -41,7 +41,7 @@ class Progress(Lines):
 
     def _tell(self, done: int) -> None:
         if "ARGO_PROGRESS_FILE" in os.environ:
-            Path(os.environ["ARGO_PROGRESS_FILE"]).write_text(f"{min(done, self.most)}/{self.most}")
+            Path(os.environ["ARGO_PROGRESS_FILE"]).write_text(f"{min(done, self.most)}/{self.most}", encoding="utf-8")
 
 
 def main(url: str, folder: str, outputs: str) -> NoReturn:
@@ -71,14 +71,16 @@ def main(url: str, folder: str, outputs: str) -> NoReturn:
 def write_outputs(directory: RunDirectory, outputs: Path) -> None:
     """Key figures, a file each, and the report."""
     outputs.mkdir(parents=True, exist_ok=True)
-    (outputs / "state").write_text(directory.run().state)
+    (outputs / "state").write_text(directory.run().state, encoding="utf-8")
     iterations = directory.iterations()
     if iterations:
         last = iterations[-1]
-        (outputs / "labels").write_text(str(last.labels))
-        (outputs / "force_rmse").write_text("" if last.force_rmse is None else f"{last.force_rmse:.4f}")
+        (outputs / "labels").write_text(str(last.labels), encoding="utf-8")
+        (outputs / "force_rmse").write_text(
+            "" if last.force_rmse is None else f"{last.force_rmse:.4f}", encoding="utf-8"
+        )
         (outputs / "accurate_fraction").write_text(
-            "" if last.selected is None else f"{last.selected.accurate_fraction:.4f}"
+            "" if last.selected is None else f"{last.selected.accurate_fraction:.4f}", encoding="utf-8"
         )
     if (directory.path / REPORT).is_dir():
         shutil.copytree(directory.path / REPORT, outputs / REPORT, dirs_exist_ok=True)

@@ -58,7 +58,7 @@ def model_list() -> Mapping[str, PretrainedModel]:
             raise InputError(f"{path}: no such file; {NAMES} should name a list of models")
         return {}
     try:
-        raw = yaml.safe_load(path.read_text()) or {}
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         found = TypeAdapter(dict[str, PretrainedModel]).validate_python(raw, context={"root": path.parent})
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from error

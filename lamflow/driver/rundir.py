@@ -94,7 +94,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise StateError(f"{error.filename}: a file stands where the run's folder should be") from error
-        with _held_folder(self.path) as held, (self.path / LOCK).open("a+") as stream:
+        with _held_folder(self.path) as held, (self.path / LOCK).open("a+", encoding="utf-8") as stream:
             if not held or not _locked(stream):
                 raise StateError(
                     f"{self.path}: this run is being driven by process {holder(stream) or 'unknown'}; "
@@ -114,7 +114,7 @@ class RunDirectory:
         lock = self.path / LOCK
         if not lock.is_file():
             return None
-        with lock.open() as stream:
+        with lock.open(encoding="utf-8") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

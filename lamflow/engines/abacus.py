@@ -172,7 +172,7 @@ def _stru(settings: Abacus, box: Frame, order: Any, potentials: dict[str, str], 
 def read_output(folder: Path, frame: Frame) -> Labels | LabelFailure:
     """The labels of an ABACUS calculation in `folder` for `frame`, or why there are none."""
     path = folder / LOG
-    text = path.read_text(errors="replace") if path.is_file() else ""
+    text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
     tail = process.tail(path)
     if re.search(r"convergence has not been achieved|SCF IS NOT CONVERGED", text, re.IGNORECASE):
         return LabelFailure("the SCF cycle did not converge", tail, "unconverged")
@@ -196,8 +196,8 @@ def _word(value: Any) -> str:
 
 def _example(folder: Path) -> Example:
     pseudopotential, orbital = folder / "Si.upf", folder / "Si.orb"
-    pseudopotential.write_text("<UPF>")
-    orbital.write_text("")
+    pseudopotential.write_text("<UPF>", encoding="utf-8")
+    orbital.write_text("", encoding="utf-8")
     settings = {"pseudopotentials": {"Si": pseudopotential}, "ecutwfc": 20, "kspacing": 1.1}
     return Example(settings, silicon_frames(), unavailable="ABACUS's potential of Si does not come with it")
 

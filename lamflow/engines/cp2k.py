@@ -242,7 +242,7 @@ def read_output(path: Path, frame: Frame) -> Labels | LabelFailure:
 
     CP2K ends well after a cycle that did not converge, so it must say that it did.
     """
-    text = path.read_text(errors="replace") if path.is_file() else ""
+    text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
     if "SCF run NOT converged" in text or "outer SCF loop FAILED to converge" in text:
         return LabelFailure("the SCF cycle did not converge", kind="unconverged")
     if "[ABORT]" in text:

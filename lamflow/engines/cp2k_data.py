@@ -63,7 +63,7 @@ def _path(files: Sequence[Path], file: str) -> Path | None:
 def _entries(path: Path) -> frozenset[tuple[str, str]]:
     """Element and name of every entry of a file of basis sets or potentials, aliases too, in upper case."""
     entries = set()
-    for line in path.read_text(errors="replace").splitlines():
+    for line in path.read_text(errors="replace", encoding="utf-8").splitlines():
         words = line.partition("#")[0].partition("!")[0].split()
         if len(words) > 1 and words[0].capitalize() in atomic_numbers and not re.match(r"[-+.\d]", words[1]):
             entries |= {(words[0].upper(), word.upper()) for word in words[1:]}

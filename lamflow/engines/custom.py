@@ -112,12 +112,16 @@ class CustomLabeler(ProgramLabeler[Custom]):
                 write_structure(path, frame, settings.input_format)
             except InputError as error:
                 raise ValueError(str(error)) from error
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
         return {settings.input_file: text, **{file.name: expand(file) for file in settings.files}}
 
     def read(self, settings: Custom, frame: Frame, folder: Path) -> Labels | LabelFailure:
         """The labels in what the command wrote."""
-        said = (folder / self.output).read_text(errors="replace") if (folder / self.output).is_file() else ""
+        said = (
+            (folder / self.output).read_text(errors="replace", encoding="utf-8")
+            if (folder / self.output).is_file()
+            else ""
+        )
         if settings.unconverged and re.search(settings.unconverged, said):
             return LabelFailure("the command says that it did not converge", kind="unconverged")
         if not (folder / settings.output_file).exists():
@@ -147,7 +151,7 @@ write("labeled.extxyz", atoms)
 
 
 def _example(folder: Path) -> Example:
-    (folder / "label.py").write_text(EXAMPLE)
+    (folder / "label.py").write_text(EXAMPLE, encoding="utf-8")
     return Example({"command": [sys.executable, "label.py"], "files": [folder / "label.py"]})
 
 

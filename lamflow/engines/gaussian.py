@@ -148,7 +148,7 @@ def molecules(frame: Frame) -> list[np.ndarray]:
 
 def read_log(path: Path, frame: Frame) -> Labels | LabelFailure:
     """The labels in Gaussian's log for `frame`, or why there are none."""
-    text = path.read_text(errors="replace") if path.is_file() else ""
+    text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
     tail = process.tail(path)
     if "Convergence failure" in text or _gave_up(text):
         return LabelFailure("the SCF cycle did not converge", tail, "unconverged")

@@ -138,10 +138,14 @@ class GpawLabeler(ProgramLabeler[Gpaw]):
         """The labels in labels.json."""
         del settings
         if not (folder / ANSWER).is_file():
-            lines = [line for line in (folder / self.output).read_text(errors="replace").splitlines() if line.strip()]
+            lines = [
+                line
+                for line in (folder / self.output).read_text(errors="replace", encoding="utf-8").splitlines()
+                if line.strip()
+            ]
             reason = f"GPAW stopped: {lines[-1].strip()}" if lines else "GPAW stopped early"
             return LabelFailure(reason, kind="stopped" if lines else "incomplete")
-        answer = json.loads((folder / ANSWER).read_text())
+        answer = json.loads((folder / ANSWER).read_text(encoding="utf-8"))
         if "unconverged" in answer:
             return LabelFailure(f"the SCF cycle did not converge: {answer['unconverged']}", kind="unconverged")
         virial = None

@@ -74,7 +74,7 @@ class PairTrainer:
             "functions": settings.functions,
             "coefficients": coefficients.tolist(),
         }
-        (job.output / MODEL).write_text(json.dumps(document))
+        (job.output / MODEL).write_text(json.dumps(document), encoding="utf-8")
         return 1
 
     def pretrained(self, job: TrainingJob) -> dict[str, Evaluator]:
@@ -85,7 +85,7 @@ class PairTrainer:
     def load(self, folder: Path, head: str = "") -> PairModel:
         """See Trainer."""
         del head
-        document = json.loads((folder / MODEL).read_text())
+        document = json.loads((folder / MODEL).read_text(encoding="utf-8"))
         basis = _Basis(tuple(document["elements"]), document["cutoff"], document["functions"])
         return PairModel(basis, np.array(document["coefficients"]))
 

@@ -80,4 +80,4 @@ def check_orbitals(files: Mapping[str, Path], elements: Iterable[str]) -> None:
 
 def _text(files: Mapping[str, Path], element: str) -> str:
     path = expand(files[element]) if element in files else None
-    return path.read_text(errors="replace") if path is not None and path.is_file() else ""
+    return path.read_text(errors="replace", encoding="utf-8") if path is not None and path.is_file() else ""

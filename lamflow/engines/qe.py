@@ -176,7 +176,7 @@ def _indexed(keys: Mapping[str, Any], species: list[str]) -> dict[str, Any]:
 
 def valence_electrons(pseudopotential: Path) -> float:
     """Electrons of an atom that a UPF file (version 1 or 2) does not replace. Raises ValueError for another file."""
-    text = pseudopotential.read_text(errors="replace")
+    text = pseudopotential.read_text(errors="replace", encoding="utf-8")
     found = re.search(r"z_valence\s*=\s*\"?\s*([\d.EeDd+-]+)|([\d.EeDd+-]+)\s+Z valence", text)
     if found is None:
         raise ValueError(f"{pseudopotential}: magnetic_moments need its number of valence electrons, and it has none")
@@ -195,7 +195,7 @@ def read_output(output: Path, frame: Frame, conv_thr: float) -> Labels | LabelFa
     Neither the exit status nor `JOB DONE` is trusted: the self-consistent cycle must say that it converged, its last
     accuracy must be at most `conv_thr` (Ry), and energy, forces and stress must be there and finite.
     """
-    text = output.read_text(errors="replace") if output.is_file() else ""
+    text = output.read_text(errors="replace", encoding="utf-8") if output.is_file() else ""
     log = process.tail(output)
     if "convergence NOT achieved" in text:
         cycle = [line for line in text.splitlines() if "estimated scf accuracy" in line or "convergence NOT" in line]

@@ -109,7 +109,7 @@ class Vasp(PeriodicSettings):
 
     def tags(self) -> dict[str, Any]:
         """All INCAR tags that the user gave."""
-        given = read_incar(expand(self.incar).read_text()) if self.incar is not None else {}
+        given = read_incar(expand(self.incar).read_text(encoding="utf-8")) if self.incar is not None else {}
         return {**given, **{tag.upper(): value for tag, value in self.input.items()}}
 
     def potcar(self, element: str) -> Path:
@@ -131,7 +131,7 @@ class Vasp(PeriodicSettings):
             lacking = not folder.exists()
             for element in [] if lacking else study.elements:
                 path = self.potcar(element)
-                check_potcar(path, path.read_text(errors="replace"), element)
+                check_potcar(path, path.read_text(errors="replace", encoding="utf-8"), element)
         except ValueError as error:
             raise InputError(f"label.potcars: {error}") from error
         return [f"label.potcars: there is no folder {folder} here; label pods must have it"] if lacking else []
@@ -234,7 +234,7 @@ def read_outcar(path: Path, frame: Frame) -> Labels | LabelFailure:
     """
     from ase.io import read
 
-    text = path.read_text(errors="replace") if path.is_file() else ""
+    text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
     if "General timing and accounting" not in text:
         return LabelFailure("OUTCAR is cut off" if text else "there is no OUTCAR", kind="incomplete")
     steps = len(re.findall(r"^-+ Iteration\s+\d+\(", text, re.M))
@@ -303,7 +303,7 @@ def _potcar(settings: Vasp, symbols: list[str]) -> str:
         path, wanted = settings.potcar(element), settings.potcar_sha256.get(element)
         if wanted is not None and file_hash(path) != wanted:
             raise ValueError(f"the POTCAR of {element} is not the one that the run began with: its hash is another")
-        potential = path.read_text()
+        potential = path.read_text(encoding="utf-8")
         check_potcar(path, potential, element)
         text += potential if potential.endswith("\n") else f"{potential}\n"
     return text
@@ -324,7 +324,7 @@ def _number(value: Any) -> float:
 
 def _example(folder: Path) -> Example:
     (folder / "potcars" / "Si").mkdir(parents=True)
-    (folder / "potcars" / "Si" / "POTCAR").write_text("a licensed file\n")
+    (folder / "potcars" / "Si" / "POTCAR").write_text("a licensed file\n", encoding="utf-8")
     settings = {"potcars": str(folder / "potcars"), "kspacing": 1.1}
     return Example(settings, silicon_frames(), unavailable="potentials of VASP are licensed")
 

@@ -117,9 +117,9 @@ def _elements_below(path: str, place: Place) -> set[str]:
     """Elements of the deepmd/npy data in a folder that has them, by the types that occur."""
     present: set[str] = set()
     for file in (place.target / path).rglob("type_map.raw"):
-        names, types = file.read_text().split(), file.with_name("type.raw")
+        names, types = file.read_text(encoding="utf-8").split(), file.with_name("type.raw")
         if not list(file.parent.glob("set.*/real_atom_types.npy")) and types.is_file():
-            used = {int(word) for word in types.read_text().split()}
+            used = {int(word) for word in types.read_text(encoding="utf-8").split()}
             names = [name for number, name in enumerate(names) if number in used]
         present |= set(names)
     return present

@@ -80,10 +80,10 @@ TEXT_COLUMNS = ("stage", "then")
 def write_report(source: Source, folder: Path) -> Path:
     """Write report.html and report.json into `folder` and return the path of the first."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(summary(source), indent=1))
+    (folder / "report.json").write_text(json.dumps(summary(source), indent=1), encoding="utf-8")
     search.write_structures(source.path, source.iterations, folder / search.FOLDER)
     target = folder / "report.html"
-    target.write_text(render(source, embedded(figures(source))))
+    target.write_text(render(source, embedded(figures(source))), encoding="utf-8")
     return target
 
 
@@ -96,10 +96,10 @@ def write_pages(source: Source, folder: Path) -> Path:
     drawn = figures(source)
     for name, png in drawn.items():
         (folder / f"{name}.png").write_bytes(png)
-    (folder / "report.json").write_text(json.dumps(summary(source), indent=1))
+    (folder / "report.json").write_text(json.dumps(summary(source), indent=1), encoding="utf-8")
     search.write_structures(source.path, source.iterations, folder / search.FOLDER)
     target = folder / "index.html"
-    target.write_text(render(source, {name: f"{name}.png" for name in drawn}))
+    target.write_text(render(source, {name: f"{name}.png" for name in drawn}), encoding="utf-8")
     return target
 
 

@@ -67,7 +67,9 @@ def test_version() -> None:
 
 def test_check_says_good_or_every_problem(study: Path) -> None:
     assert lamflow("check", study).stdout == f"{study}: good\n"
-    study.write_text(study.read_text().replace("label: {engine: emt}", "lable: {engine: emt}"))
+    study.write_text(
+        study.read_text(encoding="utf-8").replace("label: {engine: emt}", "lable: {engine: emt}"), encoding="utf-8"
+    )
     found = lamflow("check", study)
     assert found.returncode == 2
     assert found.stdout == ""
@@ -155,7 +157,7 @@ def test_a_folder_without_a_run(command: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_line_a_step_when_nobody_watches(study: Path, tmp_path: Path) -> None:
-    study.write_text(study.read_text().replace("iterations: 2", "iterations: 1"))
+    study.write_text(study.read_text(encoding="utf-8").replace("iterations: 2", "iterations: 1"), encoding="utf-8")
     found = lamflow("run", study, "--dir", tmp_path / "run")
     assert found.returncode == 0, found.stderr
     lines = [line.split("  ", 1)[1] for line in found.stdout.splitlines() if "iteration 1" in line]

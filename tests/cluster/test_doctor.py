@@ -100,7 +100,10 @@ def broken(path: str, answer: tuple[int, Any]) -> Callable[[dict[str, Any]], dic
 def test_what_is_missing_is_named(  # noqa: PLR0917  fixtures
     kubernetes: Kubernetes, s3: S3Server, bucket: str, file: Path, change: Callable[..., Any], name: str, says: str
 ) -> None:
-    file.write_text(file.read_text().replace("train: {parallel: 1}", "train: {parallel: 1, gpus: 2}"))
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("train: {parallel: 1}", "train: {parallel: 1, gpus: 2}"),
+        encoding="utf-8",
+    )
     kubernetes.answers = change(healthy(s3.endpoint, bucket))
     check = found(file, 0.0)[name]
     assert check.state == "bad"
@@ -126,7 +129,7 @@ def test_no_controller_is_seen_by_pods_that_do_not_begin(
 
 def test_a_store_that_is_missing(kubernetes: Kubernetes, s3: S3Server, bucket: str, file: Path) -> None:
     kubernetes.answers = healthy(s3.endpoint, bucket)
-    file.write_text(file.read_text().replace(bucket, "not-there"))
+    file.write_text(file.read_text(encoding="utf-8").replace(bucket, "not-there"), encoding="utf-8")
     check = found(file, 0.0)["object store"]
     assert check.state == "bad"
     assert "no bucket not-there" in check.says

@@ -38,7 +38,10 @@ def test_a_converted_study_is_read_as_it_was_written(tmp_path: Path, text: str) 
 
 def filtered(study: Path) -> Config:
     """The study with a filter that its own structures do not pass."""
-    study.write_text(study.read_text().replace("limit: 6", "limit: 6\n  filters: {volume_per_atom: [15, 20]}"))
+    study.write_text(
+        study.read_text(encoding="utf-8").replace("limit: 6", "limit: 6\n  filters: {volume_per_atom: [15, 20]}"),
+        encoding="utf-8",
+    )
     return load(study)
 
 
@@ -55,6 +58,6 @@ def test_a_training_and_an_evaluation_keep_the_filters_of_a_study(study: Path, m
 
 
 def test_learning_has_its_filters_in_select(study: Path) -> None:
-    study.write_text(study.read_text() + "filters: {min_distance: 1.0}\n")
+    study.write_text(study.read_text(encoding="utf-8") + "filters: {min_distance: 1.0}\n", encoding="utf-8")
     with pytest.raises(InputError, match="filters: in a study of learning this belongs into select"):
         load(study)

@@ -15,7 +15,7 @@ def test_a_file_is_read_once_for_each_of_its_states(tmp_path: Path) -> None:
     @once
     def content(file: Path, number: int) -> str:
         read.append(number)
-        return file.read_text()
+        return file.read_text(encoding="utf-8")
 
     file = tmp_path / "a"
     file.write_text("1")

@@ -91,14 +91,14 @@ def second_atom_on_the_first(text: str) -> str:
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_used(extxyz: Path, change: Callable[[str], str], expected: str) -> None:
-    extxyz.write_text(change(extxyz.read_text()))
+    extxyz.write_text(change(extxyz.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(InputError, match=expected) as caught:
         read_labeled(extxyz)
     assert "cu.extxyz" in str(caught.value)
 
 
 def test_a_file_that_ends_in_empty_lines_is_whole(extxyz: Path) -> None:
-    extxyz.write_text(extxyz.read_text() + "\n  \n")
+    extxyz.write_text(extxyz.read_text(encoding="utf-8") + "\n  \n", encoding="utf-8")
     assert len(read_labeled(extxyz)) == 6
 
 
@@ -106,7 +106,7 @@ def test_compressed_files_are_counted_too(extxyz: Path) -> None:
     import gzip
 
     path = extxyz.with_name("cu.extxyz.gz")
-    path.write_bytes(gzip.compress(changed(extxyz.read_text(), 11, "8", "\n8").encode()))
+    path.write_bytes(gzip.compress(changed(extxyz.read_text(encoding="utf-8"), 11, "8", "\n8").encode()))
     with pytest.raises(InputError, match="line 11: empty"):
         read_labeled(path)
 
@@ -289,8 +289,12 @@ def test_repeats_and_conflicts_are_counted(labeled: list[LabeledFrame]) -> None:
 class TestNamesOfLabels:
     @pytest.fixture
     def renamed(self, extxyz: Path) -> Path:
-        text = extxyz.read_text().replace("energy=", "REF_energy=").replace(":forces:R:3", ":REF_forces:R:3")
-        extxyz.write_text(text.replace("stress=", "REF_stress="))
+        text = (
+            extxyz.read_text(encoding="utf-8")
+            .replace("energy=", "REF_energy=")
+            .replace(":forces:R:3", ":REF_forces:R:3")
+        )
+        extxyz.write_text(text.replace("stress=", "REF_stress="), encoding="utf-8")
         return extxyz
 
     def test_they_are_named_when_labels_are_missing(self, renamed: Path) -> None:

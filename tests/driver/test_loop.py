@@ -82,14 +82,14 @@ def test_running_again_does_nothing_and_a_larger_budget_goes_on(finished: Path, 
     before = {path: path.stat().st_mtime_ns for path in finished.glob("iterations/*/result.json")}
     run(load(study), finished)
     assert {path: path.stat().st_mtime_ns for path in finished.glob("iterations/*/result.json")} == before
-    study.write_text(study.read_text().replace("iterations: 2", "iterations: 3"))
+    study.write_text(study.read_text(encoding="utf-8").replace("iterations: 2", "iterations: 3"), encoding="utf-8")
     run(load(study), finished)
     assert len(RunDirectory(finished).iterations()) == 4
     assert all(model.reused for model in RunDirectory(finished).iterations()[3].models)
 
 
 def test_other_start_data_are_refused(finished: Path, study: Path) -> None:
-    study.write_text(study.read_text().replace("seed: 3", "seed: 4"))
+    study.write_text(study.read_text(encoding="utf-8").replace("seed: 3", "seed: 4"), encoding="utf-8")
     with pytest.raises(StateError, match="holds a run with other elements, seed, structures or start data"):
         run(load(study), finished)
 
@@ -175,9 +175,9 @@ class StopAfter(Listener):
 
 
 def test_an_amended_run_that_is_interrupted_goes_on(study: Path, tmp_path: Path) -> None:
-    study.write_text(study.read_text().replace("iterations: 2", "iterations: 1"))
+    study.write_text(study.read_text(encoding="utf-8").replace("iterations: 2", "iterations: 1"), encoding="utf-8")
     run(load(study), tmp_path / "run")
-    study.write_text(study.read_text().replace("iterations: 1", "iterations: 2"))
+    study.write_text(study.read_text(encoding="utf-8").replace("iterations: 1", "iterations: 2"), encoding="utf-8")
     with pytest.raises(KeyboardInterrupt):
         run(load(study), tmp_path / "run", StopAfter(2, "train"))
     resume(tmp_path / "run")
@@ -250,7 +250,7 @@ def test_settings_do_not_change_in_the_middle_of_an_iteration(study: Path, tmp_p
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         run(load(study), folder, StopAfter(1, "explore"))
-    study.write_text(study.read_text().replace("limit: 6", "limit: 4"))
+    study.write_text(study.read_text(encoding="utf-8").replace("limit: 6", "limit: 4"), encoding="utf-8")
     with pytest.raises(StateError, match="select changed in the middle of iteration 1"):
         run(load(study), folder)
     run(load(study), folder, redo=True)
@@ -260,21 +260,23 @@ def test_settings_do_not_change_in_the_middle_of_an_iteration(study: Path, tmp_p
 
 
 def test_labels_that_fail_are_counted_and_too_many_stop_the_iteration(study: Path, tmp_path: Path) -> None:
-    good = study.read_text()
+    good = study.read_text(encoding="utf-8")
     text = good.replace(
         "label: {engine: emt}",
         "label: {engine: qe, command: ['false'], pseudopotentials: {Cu: tiny.yaml}, ecutwfc: 10}",
     )
-    study.write_text(text)
+    study.write_text(text, encoding="utf-8")
     with pytest.raises(EngineError, match=r"10 of 10 labels failed, more than budget.failed_labels \(0.2\) allows"):
         run(load(study), tmp_path / "run")
     assert RunDirectory(tmp_path / "run").run().state == "failed"
-    study.write_text(good)
+    study.write_text(good, encoding="utf-8")
     run(load(study), tmp_path / "run", redo=True)
 
 
 def test_a_model_that_went_bad_stops_before_exploration(study: Path, tmp_path: Path) -> None:
-    study.write_text(study.read_text().replace("functions: 8", "functions: 8, ridge: 1000000.0"))
+    study.write_text(
+        study.read_text(encoding="utf-8").replace("functions: 8", "functions: 8, ridge: 1000000.0"), encoding="utf-8"
+    )
     with pytest.raises(
         EngineError, match=r"a model went bad, so nothing was explored:\n  model 1 of 3: .*predicting no force"
     ):
@@ -283,7 +285,7 @@ def test_a_model_that_went_bad_stops_before_exploration(study: Path, tmp_path: P
 
 def test_an_engine_that_is_not_installed_is_named_before_anything_runs(study: Path, tmp_path: Path) -> None:
     label = "label: {engine: qe, command: [no-pw.x], pseudopotentials: {Cu: tiny.yaml}, ecutwfc: 10}"
-    study.write_text(study.read_text().replace("label: {engine: emt}", label))
+    study.write_text(study.read_text(encoding="utf-8").replace("label: {engine: emt}", label), encoding="utf-8")
     load(study)
     with pytest.raises(InputError, match=r"no-pw\.x: no such program on PATH; install Quantum ESPRESSO"):
         run(load(study), tmp_path / "run")
@@ -292,11 +294,11 @@ def test_an_engine_that_is_not_installed_is_named_before_anything_runs(study: Pa
 
 def test_data_of_other_elements_are_refused(study: Path, tmp_path: Path) -> None:
     (tmp_path / "POSCAR").write_text("gold\n4.0\n1 0 0\n0 1 0\n0 0 1\nAu\n1\nDirect\n0 0 0\n")
-    text = study.read_text().replace(
+    text = study.read_text(encoding="utf-8").replace(
         "  - {name: crystal, crystal: {formula: Cu, lattice: fcc, a: 3.6, cubic: true},",
         "  - {name: crystal, files: [POSCAR],",
     )
-    study.write_text(text)
+    study.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"structures.crystal: Au is not in elements \['Cu'\]"):
         run(load(study), tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
@@ -312,7 +314,7 @@ def test_data_of_other_elements_are_refused(study: Path, tmp_path: Path) -> None
 def test_what_cannot_work_is_said_before_anything_runs(
     old: str, new: str, expected: str, study: Path, tmp_path: Path
 ) -> None:
-    study.write_text(study.read_text().replace(old, new))
+    study.write_text(study.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     with pytest.raises(InputError, match=expected):
         run(load(study), tmp_path / "run")
 
@@ -322,11 +324,11 @@ def test_one_file_cannot_be_split_and_must_not_be_both(study: Path, tmp_path: Pa
     from ase.io import write
 
     write(study.with_name("cu.extxyz"), lamflow.Run.open(tmp_path / "run").frames("train"))
-    text = study.read_text().replace("start: {label: [rattled]}", "start: {data: [cu.extxyz]}")
-    study.write_text(text)
+    text = study.read_text(encoding="utf-8").replace("start: {label: [rattled]}", "start: {data: [cu.extxyz]}")
+    study.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="all start data lie in one file"):
         lamflow.Study.load(study).check()
-    study.write_text(text.replace("heldout: {fraction: 0.2}", "heldout: {data: [cu.extxyz]}"))
+    study.write_text(text.replace("heldout: {fraction: 0.2}", "heldout: {data: [cu.extxyz]}"), encoding="utf-8")
     with pytest.raises(InputError, match=r"start.data and heldout.data share \d+ frames"):
         lamflow.Study.load(study).check()
 

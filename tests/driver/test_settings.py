@@ -43,7 +43,7 @@ def test_the_graph_of_a_round_that_has_not_started_is_made_anew(study: Path, dir
     graph = coming(study, directory)
     assert graph is not None
     assert graph.step("train").work == 3
-    study.write_text(study.read_text().replace("models: 3", "models: 4"))
+    study.write_text(study.read_text(encoding="utf-8").replace("models: 3", "models: 4"), encoding="utf-8")
     graph = coming(study, directory)
     assert graph is not None
     assert graph.step("train").work == 4
@@ -52,18 +52,18 @@ def test_the_graph_of_a_round_that_has_not_started_is_made_anew(study: Path, dir
 def test_a_redone_round_of_a_run_that_had_ended_leaves_nothing_that_makes_it_go_on(
     study: Path, directory: RunDirectory
 ) -> None:
-    one = study.read_text().replace("iterations: 2", "iterations: 1")
-    study.write_text(one)
+    one = study.read_text(encoding="utf-8").replace("iterations: 2", "iterations: 1")
+    study.write_text(one, encoding="utf-8")
     begin(load(study), directory, LocalExecutor(directory))
     iteration(1, "stop").save(directory.round(1) / RECORD)
     assert coming(study, directory) is None
-    study.write_text(one.replace("iterations: 1", "iterations: 2"))
+    study.write_text(one.replace("iterations: 1", "iterations: 2"), encoding="utf-8")
     graph = coming(study, directory)
     assert graph is not None
     (directory.workflow(graph.workflow("tiny"))).mkdir(parents=True)
     assert coming(study, directory, redo=True) == graph, "with the same settings it is begun again"
     (directory.workflow(graph.workflow("tiny"))).mkdir(parents=True)
-    study.write_text(one)
+    study.write_text(one, encoding="utf-8")
     assert coming(study, directory, redo=True) is None
     assert not directory.round(2).exists()
 

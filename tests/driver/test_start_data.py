@@ -135,16 +135,20 @@ def test_models_that_learn_no_electronic_temperature(tmp_path: Path) -> None:
 
 
 def test_what_is_labeled_to_train_is_not_held_out(study: Path) -> None:
-    study.write_text(study.read_text().replace("heldout: {fraction: 0.2}", "heldout: {label: [rattled]}"))
+    study.write_text(
+        study.read_text(encoding="utf-8").replace("heldout: {fraction: 0.2}", "heldout: {label: [rattled]}"),
+        encoding="utf-8",
+    )
     with pytest.raises(InputError, match=r"start\.label and heldout\.label share rattled"):
         check(study)
 
 
 def test_sets_that_build_the_same_structures(study: Path, tmp_path: Path) -> None:
     again = "  - {name: again, crystal: {formula: Cu, lattice: fcc, a: 3.6, cubic: true}, supercell: [2, 2, 1]}\nstart:"
-    text = study.read_text().replace("start:", again, 1)
+    text = study.read_text(encoding="utf-8").replace("start:", again, 1)
     study.write_text(
-        text.replace("label: [rattled]", "label: [again]").replace("{fraction: 0.2}", "{label: [crystal]}")
+        text.replace("label: [rattled]", "label: [again]").replace("{fraction: 0.2}", "{label: [crystal]}"),
+        encoding="utf-8",
     )
     with pytest.raises(InputError, match="start and heldout share 1 structures"):
         lamflow.Study.load(study).run(tmp_path / "run")
@@ -191,6 +195,6 @@ def test_a_run_does_not_go_on_with_other_data(study: Path, tmp_path: Path, fault
     else:
         file = next(folder.rglob("energy.npy"))
         np.save(file, np.load(file) * 1.1)
-    study.write_text(study.read_text().replace("iterations: 2", "iterations: 3"))
+    study.write_text(study.read_text(encoding="utf-8").replace("iterations: 2", "iterations: 3"), encoding="utf-8")
     with pytest.raises(StateError, match="put it back as it was"):
         lamflow.Study.load(study).run(tmp_path / "run")

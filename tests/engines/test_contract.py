@@ -116,7 +116,7 @@ class TestInstalled:
         done = check(study, environment)
         assert done.returncode == 0, done.stderr
         assert "the engine 'shattered' is left out" in done.stderr
-        study.write_text(STUDY.replace("label: {engine: emt}", "label: {engine: shattered}"))
+        study.write_text(STUDY.replace("label: {engine: emt}", "label: {engine: shattered}"), encoding="utf-8")
         done = check(study, environment)
         assert done.returncode == 2
         line = STUDY[: STUDY.index("label: {engine")].count("\n") + 1
@@ -135,7 +135,7 @@ class TestInstalled:
         ],
     )
     def test_what_is_no_engine_does_not_load(self, study: Path, tmp_path: Path, code: str, reason: str) -> None:
-        study.write_text(STUDY.replace("label: {engine: emt}", "label: {engine: odd}"))
+        study.write_text(STUDY.replace("label: {engine: emt}", "label: {engine: odd}"), encoding="utf-8")
         done = check(study, package(tmp_path, "odd", "odd", code))
         assert done.returncode == 2
         assert reason in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 from tests.fuzz.data import DataFuzzer
@@ -36,12 +37,8 @@ def main() -> int:
 
 def _import_all() -> None:
     """Pay for the imports once; cases run in forks."""
-    import dpdata  # noqa: F401
-
-    import lamflow.cli.study
-    import lamflow.driver.plan
-    import lamflow.driver.prepare
-    import lamflow.driver.render  # noqa: F401
+    for name in ("dpdata", "lamflow.cli.study", "lamflow.driver.plan", "lamflow.driver.render"):
+        import_module(name)
     from lamflow.config.installed import engines
 
     for engine in engines().values():

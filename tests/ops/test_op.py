@@ -32,7 +32,7 @@ class Out(NamedTuple):
 def good(context: Context, *, first: Path, second: Path | None, number: int) -> Out:
     folder = context.out / "files"
     folder.mkdir()
-    (folder / "said").write_text(f"{first.read_text()} {second} {number} {context.pod}/{context.pods}")
+    (folder / "said").write_text(f"{first.read_text(encoding='utf-8')} {second} {number} {context.pod}/{context.pods}")
     context.progress(0.5)
     return Out(folder, number + 1, "it's {{fine}}", 0.25)
 

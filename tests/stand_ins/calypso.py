@@ -14,7 +14,7 @@ from lamflow.engines.calypso.records import particles, record_proposed, record_r
 from lamflow.engines.calypso.swarm import first_generation, next_generation
 
 if __name__ == "__main__":
-    settings = settings_of(CalypsoInput.parse(Path("input.dat").read_text()))
+    settings = settings_of(CalypsoInput.parse(Path("input.dat").read_text(encoding="utf-8")))
     exchange = Exchange(Path.cwd())
     step = exchange.step or 0
     if step:

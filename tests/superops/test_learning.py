@@ -16,7 +16,7 @@ from tests.records import iteration
 
 
 def test_a_budget_that_was_lowered_to_what_is_done_lets_the_labels_be_trained_on(study: Path) -> None:
-    study.write_text(study.read_text().replace("iterations: 2", "iterations: 1"))
+    study.write_text(study.read_text(encoding="utf-8").replace("iterations: 2", "iterations: 1"), encoding="utf-8")
     state = RunState(LocalCapacity(2), [iteration(0), iteration(1, "label")], {"crystal": 3})
     graph = next_graph(load(study), state)
     assert graph is not None

@@ -28,7 +28,7 @@ def replaced(text: str, *pairs: tuple[str, str]) -> str:
 def test_every_workflow_loads_and_names_its_schema(file: Path) -> None:
     require_pseudopotentials(file)
     load(file, DataStudy)
-    first = file.read_text().splitlines()[0]
+    first = file.read_text(encoding="utf-8").splitlines()[0]
     assert first == "# yaml-language-server: $schema=../../lamflow.schema.json"
 
 

@@ -101,7 +101,7 @@ class Exchange:
     def _read(self, name: str, reader: Callable[[str], T]) -> T:
         path = self.folder / name
         try:
-            return reader(path.read_text())
+            return reader(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise EngineError(f"{path}: this file of the exchange with CALYPSO is missing") from error
         except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:

@@ -40,7 +40,7 @@ class CalypsoFolder:
         if not names:
             raise InputError(f"{folder}: there is neither POSCAR_1, POSCAR_2, … nor POSCAR to relax")
         try:
-            return [(name, read_poscar((folder / f"POSCAR{name}").read_text())) for name in names]
+            return [(name, read_poscar((folder / f"POSCAR{name}").read_text(encoding="utf-8"))) for name in names]
         except (ValueError, IndexError, UnicodeDecodeError) as error:
             raise InputError(f"{folder}: a POSCAR cannot be read: {error}") from error
 
@@ -53,11 +53,11 @@ def _asked(folder: Path) -> dict[str, float]:
     """Pressure in bar and fmax in eV/Å, as CALYPSO's input says. Raises InputError for one that cannot be read."""
     found: dict[str, float] = {}
     if (folder / "input.dat").is_file():
-        given = CalypsoInput.parse((folder / "input.dat").read_text(), str(folder / "input.dat"))
+        given = CalypsoInput.parse((folder / "input.dat").read_text(encoding="utf-8"), str(folder / "input.dat"))
         wanted = {"pressure": ("PSTRESS", KILOBAR_IN_GPA * GPA_IN_BAR), "fmax": ("fmax", 1.0)}
         found = {key: given.get(name) * scale for key, (name, scale) in wanted.items() if given.get(name) is not None}
     elif (folder / "input.toml").is_file():
-        sections = parse_toml((folder / "input.toml").read_text(), str(folder / "input.toml"))
+        sections = parse_toml((folder / "input.toml").read_text(encoding="utf-8"), str(folder / "input.toml"))
         opt: dict[str, Any] = {key.lower(): value for key, value in sections.get("OPT", {}).items()}
         scales = {"pressure": ("pstress", GPA_IN_BAR), "fmax": ("fmax", 1.0)}
         found = {key: float(opt[name]) * scale for key, (name, scale) in scales.items() if name in opt}

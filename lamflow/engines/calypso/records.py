@@ -63,7 +63,7 @@ def record_relaxed(
         alike.append(f"{generation:6d} {number:6d} " + " ".join(f"{number:.6f}" for number in matrix))
     for name, lines in (("struct.dat", structs), ("similar.dat", alike)):
         path = exchange.results / name
-        before = path.read_text().splitlines() if path.is_file() else []
+        before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         kept = [line for line in before if int(line.split()[0]) < generation]
         write_whole(path, "\n".join([*kept, *lines]) + "\n")
 
@@ -95,7 +95,7 @@ def _blocks(pairs: list[tuple[float, Frame]]) -> str:
 
 def _read(path: Path) -> list[tuple[float, Frame]]:
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise EngineError(f"{path}: this record of the search is missing") from error
     found, place = [], 0

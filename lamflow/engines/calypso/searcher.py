@@ -54,7 +54,7 @@ class CalypsoSearcher:
 
     def _done(self, exchange: Exchange) -> int:
         file = exchange.folder / DONE
-        return int(file.read_text()) if file.is_file() else 0
+        return int(file.read_text(encoding="utf-8")) if file.is_file() else 0
 
     def _begin(self, exchange: Exchange, job: SearchJob) -> None:
         """A folder with CALYPSO's input and nothing else."""
@@ -62,9 +62,9 @@ class CalypsoSearcher:
         exchange.results.mkdir(parents=True)
         own = expand(self.settings.input) if self.settings.input is not None else None
         if own is not None and own.suffix == ".toml":
-            text, name = toml_of(self.settings, job.condition, job.seed, own.read_text()), "input.toml"
+            text, name = toml_of(self.settings, job.condition, job.seed, own.read_text(encoding="utf-8")), "input.toml"
         else:
-            given = CalypsoInput.parse(own.read_text(), str(own)) if own is not None else None
+            given = CalypsoInput.parse(own.read_text(encoding="utf-8"), str(own)) if own is not None else None
             text, name = input_of(self.settings, job.condition, given).text(), "input.dat"
         write_whole(exchange.folder / name, text)
         write_whole(exchange.results / f"CALYPSO_{name}", text)

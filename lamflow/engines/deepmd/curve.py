@@ -25,7 +25,7 @@ def read_lcurve(path: Path) -> Curve:
     A last line that is being written is left out.
     """
     try:
-        text = path.read_text(errors="replace")
+        text = path.read_text(errors="replace", encoding="utf-8")
     except OSError:
         return Curve([], np.zeros((0, 0)))
     lines = text[: text.rfind("\n") + 1].splitlines()
@@ -38,7 +38,7 @@ def read_lcurve(path: Path) -> Curve:
 def last_lines(path: Path, count: int = 5) -> str:
     """The last lines of the file at `path`."""
     try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-count:])
+        return "\n".join(path.read_text(errors="replace", encoding="utf-8").splitlines()[-count:])
     except OSError:
         return ""
 

@@ -128,7 +128,7 @@ def training_steps(settings: DeepmdTraining, phase: Phase, job: TrainingJob, bat
         return most
     batches = 0
     for system in job.systems:
-        natoms = len((system / "type.raw").read_text().split())
+        natoms = len((system / "type.raw").read_text(encoding="utf-8").split())
         batches += math.ceil(_frames(system) / _batch(batch_size, natoms))
     return max(1, min(most, math.ceil(epochs * batches / max(1, job.gpus))))
 

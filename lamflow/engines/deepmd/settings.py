@@ -243,7 +243,7 @@ STEPS = ("numb_steps", "stop_batch", "num_step", "num_steps", "numb_step")
 def _read_input(path: Path) -> dict[str, Any]:
     """An input.json. Raises InputError."""
     try:
-        given = json.loads(expand(path).read_text())
+        given = json.loads(expand(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}") from error
     if not isinstance(given, dict) or not all(isinstance(v, dict) for k, v in given.items() if not k.startswith("_")):

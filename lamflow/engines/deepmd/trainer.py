@@ -101,7 +101,7 @@ class DeepmdTrainer:
         extract_head(start.path, start.head, taken)
         if self.settings.phase(job.iteration, job.index).shift_energies:
             listed, shifted = job.scratch / "systems.txt", job.scratch / "shifted.pt"
-            listed.write_text("\n".join(map(str, job.systems)))
+            listed.write_text("\n".join(map(str, job.systems)), encoding="utf-8")
             _dp(["change-bias", str(taken), "-f", str(listed), "-o", str(shifted)], log)
             shutil.copyfile(shifted, taken)
         self._freeze(job, log)
@@ -125,7 +125,9 @@ def _compression_input(job: TrainingJob, head: str) -> Path:
     model = branches(read_definition(job.output / MODEL))[head]
     data = {"systems": [str(system) for system in systems], "batch_size": 1}
     path = job.scratch / "compress.json"
-    path.write_text(json.dumps({"model": model, "training": {"training_data": data, "numb_steps": 1}}))
+    path.write_text(
+        json.dumps({"model": model, "training": {"training_data": data, "numb_steps": 1}}), encoding="utf-8"
+    )
     return path
 
 
@@ -152,7 +154,7 @@ def _frozen_name(head: str) -> str:
 
 def _arguments(scratch: Path, start: Beginning) -> list[str]:
     """What follows `dp --pt`."""
-    spec = json.loads((scratch / "input.json").read_text())
+    spec = json.loads((scratch / "input.json").read_text(encoding="utf-8"))
     statistics = [] if asks_for_statistics(spec) else ["--skip-neighbor-stat"]
     given = ["train", str(scratch / "input.json"), *statistics, "-o", str(scratch / "out.json")]
     last = _last_checkpoint(scratch)
@@ -174,11 +176,14 @@ def _prepare_scratch(scratch: Path, spec: dict[str, Any], start: Beginning) -> N
     """Keep what an interrupted training of the very same input and start left; throw away anything else."""
     begun = f"{start.how} {start.head} {file_hash(start.path) if start.path else ''}"
     texts = {"start.txt": begun, "input.json": json.dumps(spec, indent=1, sort_keys=True)}
-    if any(not (scratch / name).is_file() or (scratch / name).read_text() != text for name, text in texts.items()):
+    if any(
+        not (scratch / name).is_file() or (scratch / name).read_text(encoding="utf-8") != text
+        for name, text in texts.items()
+    ):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         for name, text in texts.items():
-            (scratch / name).write_text(text)
+            (scratch / name).write_text(text, encoding="utf-8")
 
 
 def _last_checkpoint(scratch: Path) -> Path | None:

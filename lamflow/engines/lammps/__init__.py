@@ -44,7 +44,7 @@ run 10 every 5 'error all "gone"'
 
 def _example(folder: Path) -> Example:
     template = folder / "in.lammps"
-    template.write_text(ENDS_EARLY)
+    template.write_text(ENDS_EARLY, encoding="utf-8")
     settings = {"structures": ["x"], "temperatures": [300], "steps": 20, "every": 5, "ensemble": "nvt"}
     return Example(settings, ends_early={"template": template})
 

@@ -49,7 +49,7 @@ def read_dump(path: Path) -> Dump:
     It needs the columns id, type, x (or xu), y and z. A snapshot that was cut off by a crash is left out, and so is
     everything from the first one on that has lost atoms. Raises EngineError when there is no whole snapshot.
     """
-    text = path.read_text(errors="replace") if path.is_file() else ""
+    text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
     lines = text.splitlines()
     if text and not text.endswith("\n"):
         lines.pop()
@@ -119,7 +119,7 @@ def write_dump(path: Path, frame: Frame, elements: list[str], *, tilted: bool) -
     types = [elements.index(symbol) + 1 for symbol in frame.symbols]
     for number, (kind, (x, y, z)) in enumerate(zip(types, frame.positions @ turned, strict=True), 1):
         lines.append(f"{number} {kind} {x:.15g} {y:.15g} {z:.15g}")
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _lower(cell: Floats) -> Floats:
@@ -131,7 +131,7 @@ def _lower(cell: Floats) -> Floats:
 def read_deviations(path: Path) -> list[Floats]:
     """The rows (F, 7) of each run that one process made, in their order; a new run begins at step 0 again."""
     rows = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         words = line.split()
         if len(words) == 7 and not line.lstrip().startswith("#"):
             rows.append([float(word) for word in words])

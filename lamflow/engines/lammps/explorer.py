@@ -105,9 +105,9 @@ class LammpsExplorer:
             write_dump(work / f"start-{place}.dump", _boxed(simulation.start), elements, tilted=pbc)
             names = {"place": place, "structure": f"start-{place}.dump", "trajectory": f"{place}.dump"}
             text += render(RUN, common | names | self._own(simulation))
-        (work / "in.lammps").write_text(text)
+        (work / "in.lammps").write_text(text, encoding="utf-8")
         failure = self._run(work, potential, simulations[0])
-        said = (work / LOG).read_text(errors="replace") if (work / LOG).is_file() else ""
+        said = (work / LOG).read_text(errors="replace", encoding="utf-8") if (work / LOG).is_file() else ""
         begun, finished = (len(re.findall(rf"^lamflow {word} \d+$", said, re.M)) for word in ("begins", "finished"))
         if begun == 0:
             reason = _reason(work, failure)
@@ -142,8 +142,8 @@ class LammpsExplorer:
             text = render(HEAD + RUN, values | {"structure": "start-0.dump"})
         else:
             _write_data(work / "start.lmp", simulation.start, elements)
-            text = render(expand(settings.template).read_text(), values | {"structure": "start.lmp"})
-        (work / "in.lammps").write_text(text)
+            text = render(expand(settings.template).read_text(encoding="utf-8"), values | {"structure": "start.lmp"})
+        (work / "in.lammps").write_text(text, encoding="utf-8")
         before = {path.name for path in work.iterdir()} - PLUMED
         failure = self._run(work, potential, simulation)
         found = _trajectory(work, "0.dump", simulation, elements, _last(work / DEVIATIONS), failure)
@@ -171,7 +171,7 @@ class LammpsExplorer:
         values = self._common(potential, elements, simulation.start.pbc) | names | own
         assert settings.beads is not None  # noqa: S101  see explore_all
         text = f"variable        bead uloop {settings.beads} pad\n" + render(HEAD + RUN, values)
-        (work / "in.lammps").write_text(text)
+        (work / "in.lammps").write_text(text, encoding="utf-8")
         failure = self._run(work, potential, simulation)
         found, width = [], len(str(settings.beads))
         for number in range(1, settings.beads + 1):

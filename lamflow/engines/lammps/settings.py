@@ -93,7 +93,9 @@ class LammpsExploration(DynamicsSettings):
         if self.variables and self.template is None:
             raise ValueError("variables are placeholders of a template; give a template")
         if self.template is not None and expand(self.template).is_file():
-            check_template(self.template, expand(self.template).read_text(), tuple(self.conditions()[0]))
+            check_template(
+                self.template, expand(self.template).read_text(encoding="utf-8"), tuple(self.conditions()[0])
+            )
         if self.beads and (self.template is not None or self.plumed is not None):
             raise ValueError("beads: path integrals go without template and plumed")
         if self.beads and self.ensemble not in ("nvt", "npt"):

@@ -215,7 +215,7 @@ def _write(folder: Path, files: Mapping[str, str | Path]) -> None:
         if isinstance(content, Path):
             (folder / name).symlink_to(content.absolute())
         else:
-            (folder / name).write_text(content)
+            (folder / name).write_text(content, encoding="utf-8")
 
 
 def _is_final(answer: Labels | LabelFailure) -> bool:
