@@ -92,6 +92,11 @@ class ClusterError(LamflowError):
     """The cluster or its object store refuses; asking again would not help."""
 
 
+def printable(text: str) -> str:
+    """`text` with its control characters written out: names in files of others must not drive a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 BY_NAME: dict[str, type[LamflowError]] = {
     kind.__name__: kind
     for kind in (

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 
-from lamflow.errors import LamflowError
+from lamflow.errors import LamflowError, printable
 
 FAILED = 2
 
@@ -31,8 +31,3 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         print(f"lamflow: {printable(where + (error.strerror or str(error)))}", file=sys.stderr)
         sys.exit(FAILED)
-
-
-def printable(text: str) -> str:
-    """`text` with its control characters written out: names in files of others must not drive a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

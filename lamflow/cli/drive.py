@@ -12,7 +12,7 @@ from lamflow.api import Run, Study
 from lamflow.config.read import with_lines
 from lamflow.driver.located import Located, located
 from lamflow.driver.rundir import RunDirectory
-from lamflow.errors import EngineError, InputError, StateError
+from lamflow.errors import EngineError, InputError, StateError, printable
 
 INTERRUPTED = 130
 
@@ -101,7 +101,7 @@ def logs(run: str, iteration: int | None, follow: bool) -> None:
 
     path, place = located(run).on_a_cluster()
     for line in cluster_runs.logs(path, place, iteration, follow=follow):
-        print(line, flush=True)
+        print(printable(line), flush=True)
 
 
 def stop(run: str) -> None:
@@ -151,7 +151,7 @@ def interruptible(path: Path, words: str = "stopped") -> Iterator[None]:
 def _finish(run: Run) -> None:
     """Say why the run has ended and where its results are. Raises EngineError where a model is missing."""
     page = run.report()
-    print(run.status.message)
-    print(f"report  {page}\nmodels  lamflow fetch {shlex.quote(str(run.path))} models")
+    print(printable(run.status.message))
+    print(f"report  {printable(str(page))}\nmodels  lamflow fetch {shlex.quote(str(run.path))} models")
     if run.failures:
         raise EngineError("\n  ".join(["not every model is trained:", *run.failures]))

@@ -8,7 +8,7 @@ from typing import cast
 from rich.console import Console
 from rich.markup import escape
 
-from lamflow.errors import InputError
+from lamflow.errors import InputError, printable
 from lamflow.migrate.convert import HEADS, TITLES, Source
 
 
@@ -30,11 +30,11 @@ def migrate(file: Path, machine: Path | None, source: str | None, output: Path |
         if found:
             console.print(f"[bold]{title}[/]")
             for note in found:
-                console.print(f"  {escape(str(note))}")
+                console.print(f"  {escape(printable(str(note)))}")
     if made.missing:
         console.print("[bold]Not here, or not where the file says:[/]")
         for name in made.missing:
-            console.print(f"  {escape(name)}")
+            console.print(f"  {escape(printable(name))}")
     more = f" and {', '.join(sorted(made.files))}" if made.files else ""
     console.print(f"{target}{more}: made from {TITLES[made.source]}'s {file.name}")
     files = " --without-files" if made.missing else ""

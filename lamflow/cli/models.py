@@ -15,7 +15,7 @@ from lamflow.cli.documents import print_document
 from lamflow.cli.drive import interruptible
 from lamflow.cli.terminal import terminal
 from lamflow.data.evaluation import Evaluation, SystemErrors
-from lamflow.errors import EngineError, InputError
+from lamflow.errors import EngineError, InputError, printable
 
 
 def evaluate(file: Path, model: Path | None, head: str | None, to: Path | None, as_json: bool) -> None:
@@ -28,7 +28,7 @@ def evaluate(file: Path, model: Path | None, head: str | None, to: Path | None, 
 
     study = Study.load(file).as_evaluation(model, head)
     for warning in examine(study.config):
-        print(f"warning: {warning}", file=sys.stderr if as_json else sys.stdout)
+        print(f"warning: {printable(warning)}", file=sys.stderr if as_json else sys.stdout)
     folder = to or Path("runs") / f"{study.config.name}-evaluate"
     with interruptible(folder), nullcontext() if as_json else terminal(study.config) as listener:
         run = study.run(folder, listener)
@@ -60,8 +60,9 @@ def _systems(systems: list[SystemErrors]) -> Table:
         name = f"{system.head}: {system.name}" if system.head else system.name
         errors = system.errors
         table.add_row(
-            escape(name), system.role, str(errors.frames), f"{errors.force_rmse:.4f}", f"{errors.force_size:.3f}",
-            f"{1000 * errors.energy_rmse:.2f}", f"{1000 * system.unshifted_energy_rmse:.1f}",
+            escape(printable(name)), system.role, str(errors.frames), f"{errors.force_rmse:.4f}",
+            f"{errors.force_size:.3f}", f"{1000 * errors.energy_rmse:.2f}",
+            f"{1000 * system.unshifted_energy_rmse:.1f}",
         )  # fmt: skip
     return table
 
@@ -72,9 +73,9 @@ def list_models() -> None:
 
     table = Table("name", "head", "where it is")
     for name, model in model_list().items():
-        table.add_row(name, model.head or "", escape(str(model.file or model.url or model.s3 or model.name)))
+        table.add_row(name, model.head or "", escape(printable(str(model.file or model.url or model.s3 or model.name))))
     for name, path in downloaded().items():
-        table.add_row(name, "", escape(str(path)))
+        table.add_row(name, "", escape(printable(str(path))))
     if table.row_count:
         Console().print(table)
     print(f"names come from {list_file()} and from `dp pretrained download NAME`")
@@ -89,12 +90,13 @@ def show(path: Path) -> None:
         raise InputError("no engine that is installed here has model files")
     console = Console()
     console.print(
-        f"[bold]{escape(str(path))}[/]: {card.kind}, {card.size / 1e6:.2f} MB\nsha256 {card.sha256}", highlight=False
+        f"[bold]{escape(printable(str(path)))}[/]: {card.kind}, {card.size / 1e6:.2f} MB\nsha256 {card.sha256}",
+        highlight=False,
     )
     table = Table("head", "descriptor", "fitting", "cutoff\nÅ", "sees\nÅ", "parameters", "type map")
     for head in card.heads:
         table.add_row(
-            escape(head.name) or "(only one)", head.descriptor, head.fitting, f"{head.cutoff:g}",
-            f"{head.receptive_field:g}", f"{head.parameters:,}", " ".join(head.elements),
+            escape(printable(head.name)) or "(only one)", head.descriptor, head.fitting, f"{head.cutoff:g}",
+            f"{head.receptive_field:g}", f"{head.parameters:,}", printable(" ".join(head.elements)),
         )  # fmt: skip
     console.print(table)

@@ -15,7 +15,7 @@ from lamflow.data.dataset import write_dataset
 from lamflow.driver.contents import best_models, labeled_items, models_of_iteration, newest_models
 from lamflow.driver.located import located
 from lamflow.driver.rundir import RunDirectory
-from lamflow.errors import InputError, StateError
+from lamflow.errors import InputError, StateError, printable
 
 
 def status(run: str, as_json: bool) -> None:
@@ -29,10 +29,10 @@ def status(run: str, as_json: bool) -> None:
     process = f" (process {standing.process})" if standing.process else ""
     console.print(f"[bold]{standing.name}[/]: {_state(standing, run, opened.is_remote)}{process}")
     if standing.message:
-        console.print(standing.message, markup=False)
+        console.print(printable(standing.message), markup=False)
     for failure in standing.failures:
         if failure not in standing.message:
-            console.print(failure, markup=False)
+            console.print(printable(failure), markup=False)
     console.print(iterations_table(records, console.width))
 
 
@@ -83,4 +83,4 @@ def _copy_models(run: Path, folders: Sequence[Path], to: Path, where: str) -> No
 def why(run: str, frame: str) -> None:
     """Tell a frame's story."""
     for line in Run.open(run).why(frame):
-        print(line)
+        print(printable(line))

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lamflow.cli.documents import print_document
-from lamflow.errors import InputError
+from lamflow.errors import InputError, printable
 from lamflow.science.plausibility import GivenData
 
 SHOWN = 3
@@ -47,10 +47,10 @@ def check(file: Path, *, files: bool = True) -> None:
         with with_lines(file):
             inspection = inspect_inputs(config)
         for line in data_lines(inspection.given):
-            print(line)
+            print(printable(line))
         for warning in inspection.warnings:
-            print(f"warning: {warning}")
-    print(f"{file}: good")
+            print(f"warning: {printable(warning)}")
+    print(printable(f"{file}: good"))
 
 
 def data_lines(given: GivenData) -> list[str]:
@@ -158,7 +158,7 @@ def doctor(as_json: bool) -> None:
         works = row["problem"] is None
         text = str(row["version"]) if works else f"{row['problem']}\n{row['install']}"
         mark = "[green]yes[/]" if works else "[red]no[/]"
-        table.add_row(str(row["name"]), ", ".join(row["roles"] or ()), mark, escape(text))
+        table.add_row(str(row["name"]), ", ".join(row["roles"] or ()), mark, escape(printable(text)))
     Console().print(table)
     print(f"{free / 1e9:.0f} GB free in this folder")
 
@@ -178,9 +178,9 @@ def doctor_cluster(file: Path | None, as_json: bool) -> None:
         checks.append(check)
         if as_json:
             continue
-        console.print(f"{marks[check.state]}  {check.name}: {escape(check.says)}")
+        console.print(f"{marks[check.state]}  {check.name}: {escape(printable(check.says))}")
         if check.state != "good" and check.fix:
-            console.print(f"         {escape(check.fix)}", style="dim")
+            console.print(f"         {escape(printable(check.fix))}", style="dim")
     if as_json:
         rows = [
             {"name": check.name, "state": check.state, "says": check.says, "fix": check.fix or None} for check in checks

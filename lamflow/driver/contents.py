@@ -23,10 +23,21 @@ def labeled_items(run: Located, role: DataRole) -> list[Item]:
     folder = run.mirrored(f"{key}/", whole=True) / key
     if not folder.is_dir():
         raise StateError(f"{run.path}: there are no data yet; the run is still at its start")
+    refuse_links_out(run.path, folder)
     items = [item for dataset in sorted(folder.iterdir()) for item in read_dataset(dataset)]
     if not items:
         raise StateError(f"{run.path}: the run has no {'held-out' if role == 'heldout' else 'training'} frames")
     return items
+
+
+def refuse_links_out(run: Path, folder: Path) -> None:
+    """Raise StateError for a symbolic link in `folder` that leads out of the run: its files do not lie there."""
+    inside = run.resolve()
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise StateError(
+                f"{path}: a link to {path.resolve()}, which is not in the run; remove it, or copy the file there"
+            )
 
 
 def newest_models(run: Located) -> list[Path]:
@@ -60,6 +71,8 @@ def usable_models(run: Located, number: int, models: Sequence[ModelResult]) -> l
     folder = f"{iteration_key(number)}/{MODELS}"
     keys = [f"{folder}/{model.index}" for model in models if not model.failed]
     folders = [run.mirrored(f"{key}/", whole=True) / key for key in keys]
+    for path in folders:
+        refuse_links_out(run.path, path)
     return [folder for folder in folders if _holds_a_model(folder)]
 
 

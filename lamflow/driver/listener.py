@@ -7,6 +7,7 @@ import time
 
 from lamflow.data.graph import Graph
 from lamflow.data.results import Iteration
+from lamflow.errors import printable
 
 
 class Listener:
@@ -61,4 +62,4 @@ class Lines(Listener):
     def says(self, text: str) -> None:
         """See Listener."""
         with contextlib.suppress(OSError):  # nobody reads any more; the run goes on
-            print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+            print(f"{time.strftime('%H:%M:%S')}  {printable(text)}", flush=True)

@@ -41,7 +41,7 @@ from lamflow.data.provenance import PACKAGES, versions
 from lamflow.data.run import Reference, Run
 from lamflow.driver.inspection import inspected, labelers
 from lamflow.driver.rundir import RunDirectory
-from lamflow.errors import InputError, StateError
+from lamflow.errors import InputError, StateError, printable
 from lamflow.policy.jobs import indices_of_job, jobs_needed, proportional_jobs
 
 ENGINE_SECTIONS = ("train", "stages", "label", "heads", "evaluate")
@@ -56,7 +56,7 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int, references: 
     inspection = inspected(config, config)
     structures = inspection.structures
     for warning in inspection.warnings:
-        print(f"lamflow: {warning}", file=sys.stderr)
+        print(f"lamflow: {printable(warning)}", file=sys.stderr)
     _check_budget(config, structures)
     _make_room(directory)
     (directory.path / INPUT).mkdir(parents=True)

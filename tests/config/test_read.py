@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamflow.cli import printable
 from lamflow.config import load, parse
 from lamflow.config.references import files_of
-from lamflow.errors import InputError
+from lamflow.errors import InputError, printable
 from tests.conftest import STUDY
 
 
