@@ -14,7 +14,8 @@ from lamflow.config.engines import ExaminedStudy
 from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
-from lamflow.engines import commands, process
+from lamflow.engines import process
+from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
@@ -73,7 +74,7 @@ class Abacus(PeriodicSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        commands.ABACUS.check(self.command)
+        PROGRAMS["abacus"].check(self.command)
         lacking = sorted(set(self.pseudopotentials) ^ set(self.orbitals)) if self.orbitals else []
         if lacking:
             what = "orbitals" if lacking[0] in self.pseudopotentials else "pseudopotentials"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lamflow.data.digests import known_hash
@@ -16,13 +16,15 @@ class InputArguments:
     """How a program is told which input it reads.
 
     program  pattern of the program's name, without its folder
-    options  that name a file of input or output
+    options  that name a file of input or output, and are followed by its name
     files    pattern of words that are such files
+    values   further options for the sake of an input that is not lamflow's, and how many words follow each
     """
 
     program: str
     options: frozenset[str] = frozenset()
-    files: str | None = None
+    files: str = r"(?!)"
+    values: Mapping[str, int] = field(default_factory=dict)
 
     def check(self, command: Sequence[str]) -> None:
         """Raise ValueError when `command` tells the program which input to read: it would get two."""
@@ -36,15 +38,39 @@ class InputArguments:
     def stated(self, command: Sequence[str]) -> list[str]:
         """The words behind the program's name that name an input, an option with its file; empty if there are none."""
         words = [word.strip("'\"") for part in command for word in part.split()]
-        start = next((n for n, word in enumerate(words) if re.fullmatch(self.program, Path(word).name)), None)
-        for number, word in enumerate(words if start is not None else []):
-            if number <= (start or 0):
-                continue
+        for index in range(self._first_argument(words), len(words)):
+            word = words[index]
             if word in self.options or word == "<":
-                return words[number : number + 2]
-            if word.startswith("<") or (self.files is not None and re.fullmatch(self.files, Path(word).name)):
+                return words[index : index + 2]
+            if word.startswith("<") or self._is_file(word):
                 return [word]
         return []
+
+    def without(self, words: Sequence[str]) -> list[str]:
+        """The words of one command without those that name an input, and without `values`."""
+        first, skipped = self._first_argument(words), 0
+        kept = list(words[:first])
+        for word in words[first:]:
+            if skipped:
+                skipped -= 1
+            elif word in self.options:
+                skipped = 1
+            elif word in self.values:
+                skipped = self.values[word]
+            elif not self._is_file(word):
+                kept.append(word)
+        return kept
+
+    def starts(self, word: str) -> bool:
+        """The word is the program."""
+        return re.fullmatch(self.program, Path(word.strip("'\"")).name) is not None
+
+    def _first_argument(self, words: Sequence[str]) -> int:
+        """Index of the word behind the program; the number of words where it is not among them."""
+        return next((index + 1 for index, word in enumerate(words) if self.starts(word)), len(words))
+
+    def _is_file(self, word: str) -> bool:
+        return re.fullmatch(self.files, Path(word).name) is not None
 
 
 def named_files(words: Iterable[str], path: str | None = None) -> list[str]:
@@ -60,10 +86,17 @@ def _program(word: str, path: str | None) -> str | None:
     return shutil.which(word, path=path) if "/" not in word else None
 
 
-PW = InputArguments(r"pw[-\w.]*\.x|pw", frozenset({"-i", "-in", "-inp", "-input"}), r".+\.(?:in|inp|pwi)")
-CP2K = InputArguments(r"cp2k[-\w.]*", frozenset({"-i", "--input", "-o", "--output"}), r".+\.(?:inp|restart)")
-ABACUS = InputArguments(r"abacus[-\w.]*", frozenset({"-i", "--input"}), r"INPUT|STRU|KPT")
-VASP = InputArguments(r"vasp[-\w.]*", files=r"INCAR|POSCAR|POTCAR|KPOINTS")
-GAUSSIAN = InputArguments(r"g(?:03|09|16|dv)", files=r".+\.(?:gjf|com|log|out)")
-GPAW = InputArguments(r"python[\d.]*", frozenset({"-c", "-m"}), r".+\.py")
-LAMMPS = InputArguments(r"lmp[-\w.]*|lammps", frozenset({"-i", "-in", "-l", "-log", "-sc", "-screen"}))
+PROGRAMS = {
+    "abacus": InputArguments(r"abacus[-\w.]*", frozenset({"-i", "--input"}), r"INPUT|STRU|KPT"),
+    "cp2k": InputArguments(r"cp2k[-\w.]*", frozenset({"-i", "--input", "-o", "--output"}), r".+\.(?:inp|restart)"),
+    "gaussian": InputArguments(r"g(?:03|09|16|dv)", files=r"input|output|.+\.(?:gjf|com|log|out)"),
+    "gpaw": InputArguments(r"python[\d.]*", frozenset({"-c", "-m"}), r".+\.py"),
+    "lammps": InputArguments(
+        r"lmp[-\w.]*|lammps[-\w.]*",
+        frozenset({"-i", "-in", "-l", "-log", "-sc", "-screen"}),
+        values={"-v": 2, "-var": 2},
+    ),
+    "qe": InputArguments(r"pw[-\w.]*\.x|pw", frozenset({"-i", "-in", "-inp", "-input"}), r".+\.(?:in|inp|pwi)"),
+    "vasp": InputArguments(r"vasp[-\w.]*", files=r"INCAR|POSCAR|POTCAR|KPOINTS"),
+}
+"""By engine."""

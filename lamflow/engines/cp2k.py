@@ -16,7 +16,7 @@ from lamflow.config.section import Element, InputFolder, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.frames import Floats
 from lamflow.data.problems import virial_of
-from lamflow.engines import commands
+from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.cp2k_data import check_data_files, check_kinds
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, hydrogen_frames
@@ -90,7 +90,7 @@ class Cp2k(PeriodicSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        commands.CP2K.check(self.command)
+        PROGRAMS["cp2k"].check(self.command)
         check_names("files", self.files, ("cp2k.inp",))
         only = sorted(set(self.basis) ^ set(self.potentials))
         if only:

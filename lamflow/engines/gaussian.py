@@ -12,7 +12,8 @@ from pydantic import Field, JsonValue, model_validator
 
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import read_labeled
-from lamflow.engines import commands, process
+from lamflow.engines import process
+from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, hydrogen_frames
 from lamflow.engines.process import on_path
@@ -59,7 +60,7 @@ class Gaussian(ProgramSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        commands.GAUSSIAN.check(self.command)
+        PROGRAMS["gaussian"].check(self.command)
         route = " ".join((self.keywords, *(f"{key}={value}" for key, value in self.input.items()))).lower()
         for line in (self.keywords, self.memory, *self.input.values()):
             if "\n" in line or line.lstrip().startswith(("#", "%")):

@@ -15,7 +15,7 @@ from pydantic import Field, JsonValue, model_validator
 from lamflow.config.engines import ExaminedStudy
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.problems import virial_of
-from lamflow.engines import commands
+from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
@@ -87,7 +87,7 @@ class Gpaw(PeriodicSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        commands.GPAW.check(self.command)
+        PROGRAMS["gpaw"].check(self.command)
         setups = self.input.get("setups")
         for key in setups if isinstance(setups, dict) else []:
             if key != "default" and key not in atomic_numbers:

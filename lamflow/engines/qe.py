@@ -16,7 +16,8 @@ from lamflow.config.engines import ExaminedStudy
 from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.io import labels_from_ase
-from lamflow.engines import commands, process
+from lamflow.engines import process
+from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
@@ -78,7 +79,7 @@ class QuantumEspresso(PeriodicSettings):
 
     @model_validator(mode="after")
     def _species_have_names(self) -> Self:
-        commands.PW.check(self.command)
+        PROGRAMS["qe"].check(self.command)
         for namelist, keys in self.input.items():
             for key in keys:
                 check_key(namelist, key)

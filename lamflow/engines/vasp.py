@@ -17,7 +17,7 @@ from lamflow.config.section import Element, InputFile, MountedFolder, expand
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.files import file_hash
 from lamflow.data.io import labels_from_ase
-from lamflow.engines import commands
+from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
@@ -83,7 +83,7 @@ class Vasp(PeriodicSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        commands.VASP.check(self.command)
+        PROGRAMS["vasp"].check(self.command)
         for element, name in self.potcar_names.items():
             if name.startswith("/") or ".." in Path(name).parts:
                 raise ValueError(f"potcar_names.{element}: {name!r} is not below the folder potcars")

@@ -8,7 +8,7 @@ from lamflow.data.graph import EngineUse, Graph, Key
 from lamflow.data.layout import HELDOUT, INPUT, TRAIN, iteration_key
 from lamflow.ops.evaluate import evaluate, judge
 from lamflow.superops.state import RunState
-from lamflow.superops.steps import add, start_graph
+from lamflow.superops.steps import add, start_graph, start_then_one
 
 FRAMES_PER_JOB = 200
 """A job that evaluates fewer frames is not worth its start."""
@@ -16,7 +16,7 @@ FRAMES_PER_JOB = 200
 
 def next_graph(study: EvaluationStudy, state: RunState) -> Graph | None:
     """The graph of the round that comes next: the start, then the evaluation; None when the run has ended."""
-    return round_graph(study, state, len(state.finished)) if len(state.finished) <= 1 else None
+    return start_then_one(study, state, round_graph)
 
 
 def round_graph(study: EvaluationStudy, state: RunState, number: int) -> Graph:

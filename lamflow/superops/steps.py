@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from lamflow.config.engines import SearcherSettings
 from lamflow.config.learning import Config
@@ -17,6 +18,8 @@ from lamflow.ops.operation import Operation
 from lamflow.ops.train import train
 from lamflow.policy.jobs import jobs_needed, seconds_per_unit
 from lamflow.superops.state import RunState
+
+S = TypeVar("S", bound=DataStudy)
 
 
 def add(name: str, operation: Operation, *, writes: dict[str, str], **more: Any) -> Step:
@@ -36,6 +39,12 @@ def add(name: str, operation: Operation, *, writes: dict[str, str], **more: Any)
         writes=writes,
         **more,
     )
+
+
+def start_then_one(study: S, state: RunState, round_graph: Callable[[S, RunState, int], Graph]) -> Graph | None:
+    """The graph of the start, then that of round 1; None when both have ended."""
+    number = len(state.finished)
+    return round_graph(study, state, number) if number <= 1 else None
 
 
 def start_graph(study: DataStudy, state: RunState) -> Graph:

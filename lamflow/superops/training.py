@@ -5,12 +5,12 @@ from __future__ import annotations
 from lamflow.config.schema import TrainingStudy
 from lamflow.data.graph import Graph
 from lamflow.superops.state import RunState
-from lamflow.superops.steps import start_graph, train_step
+from lamflow.superops.steps import start_graph, start_then_one, train_step
 
 
 def next_graph(study: TrainingStudy, state: RunState) -> Graph | None:
     """The graph of the round that comes next: the start, then the training; None when the run has ended."""
-    return round_graph(study, state, len(state.finished)) if len(state.finished) <= 1 else None
+    return start_then_one(study, state, round_graph)
 
 
 def round_graph(study: TrainingStudy, state: RunState, number: int) -> Graph:

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 from lamflow.config.engines import DynamicsSettings, one_atom
 from lamflow.config.section import Element, InputFile, InputFolder, Section, check_names, expand
 from lamflow.data import Frame
-from lamflow.engines import commands
+from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.lammps.template import check_template
 from lamflow.units import Angstrom, Kelvin, Length
 
@@ -88,7 +88,7 @@ class LammpsExploration(DynamicsSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        commands.LAMMPS.check(self.command)
+        PROGRAMS["lammps"].check(self.command)
         check_names("files", self.files, ("in.lammps", "start.lmp", "plumed.dat"))
         if self.variables and self.template is None:
             raise ValueError("variables are placeholders of a template; give a template")
