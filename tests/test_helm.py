@@ -20,7 +20,10 @@ from lamflow.config.pods import Cluster, ObjectStore
 from tests.conftest import ROOT
 
 CHART = ROOT / "helm" / "lamflow"
+KEYS = {"accessKey": "access", "secretKey": 'se"cret'}
+"""A chart that is rendered without a cluster is given its keys."""
 EVERYTHING = {
+    "s3": KEYS,
     "seaweedfs": {"enabled": True, "storageClass": "fast"},
     "argo-workflows": {"enabled": True},
     "users": [{"kind": "User", "name": "ada"}, {"kind": "ServiceAccount", "name": "bot"}],
@@ -43,6 +46,7 @@ if ask["what"] == "lint":
     print(json.dumps({"messages": [str(message) for message in found["messages"]], "errors": [str(e) for e in found["errors"]]}))
 else:
     options = {"name": "lamflow", "namespace": "lamflow", "kube_version": ask["version"]}
+    options["is_upgrade"] = ask["upgrade"]
     if ask["argo"]:
         options["api_versions"] = ["argoproj.io/v1alpha1", "argoproj.io/v1alpha1/WorkflowTemplate"]
     try:
@@ -53,9 +57,17 @@ else:
 """
 
 
-def helm(what: str, values: dict[str, Any], kubernetes: str = "v1.30.0", argo: bool = True) -> dict[str, Any]:
-    """What Helm answers, asked in a process of its own: its library does not survive a fork."""
-    ask = json.dumps({"what": what, "chart": str(CHART), "values": values, "version": kubernetes, "argo": argo})
+def helm(
+    what: str, values: dict[str, Any], kubernetes: str = "v1.30.0", *, argo: bool = True, upgrade: bool = False
+) -> dict[str, Any]:
+    """What Helm answers, asked in a process of its own: its library does not survive a fork.
+
+    argo     the cluster knows Argo's objects
+    upgrade  of a release that is there
+    """
+    ask = json.dumps(
+        {"what": what, "chart": str(CHART), "values": values, "version": kubernetes, "argo": argo, "upgrade": upgrade}
+    )
     done = subprocess.run([sys.executable, "-c", HELM], input=ask, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -63,12 +75,15 @@ def helm(what: str, values: dict[str, Any], kubernetes: str = "v1.30.0", argo: b
 
 
 @lru_cache
-def _rendered(values: str, kubernetes: str) -> str:
-    return json.dumps(helm("render", json.loads(values), kubernetes))
+def _rendered(values: str, kubernetes: str, argo: bool = True, upgrade: bool = False) -> str:
+    return json.dumps(helm("render", json.loads(values), kubernetes, argo=argo, upgrade=upgrade))
 
 
-def objects(values: dict[str, Any], kubernetes: str = "v1.30.0") -> list[dict[str, Any]]:
-    files = json.loads(_rendered(json.dumps(values), kubernetes))
+def objects(
+    values: dict[str, Any], kubernetes: str = "v1.30.0", *, argo: bool = True, upgrade: bool = False
+) -> list[dict[str, Any]]:
+    given = {**values, "s3": {**KEYS, **values.get("s3", {})}}
+    files = json.loads(_rendered(json.dumps(given), kubernetes, argo, upgrade))
     assert "error" not in files, files
     texts = [text for name, text in sorted(files.items()) if not name.endswith("NOTES.txt")]
     return [item for text in texts for item in yaml.safe_load_all(text) if item]
@@ -115,8 +130,7 @@ def test_the_workflow_template_is_one() -> None:
 
 
 def test_a_cluster_without_argo_takes_the_chart() -> None:
-    files = helm("render", {}, argo=False)
-    assert not any("WorkflowTemplate" in text for name, text in files.items() if not name.endswith("NOTES.txt"))
+    assert "WorkflowTemplate" not in {item["kind"] for item in objects({}, argo=False)}
 
 
 def test_names_are_those_that_the_configuration_has_by_default() -> None:
@@ -153,15 +167,165 @@ def test_an_object_store_of_your_own() -> None:
         {"seaweed": {"enabled": True}},
         {"users": [{"name": "ada"}]},
         {"argo-workflows": {"authMode": "none"}},
+        {"argo-workflows": {"enable": True}},
+        {"argo-workflows": {"server": {"enable": True}}},
+        {"argo-workflows": {"controller": {"resources": {"memory": "1Gi"}}}},
+        {"seaweedfs": {"storageclass": "fast"}},
+        {"seaweedfs": {"resources": {"limits": {"memory": "1 GB"}}}},
+        {"users": [{"kind": "User", "name": "ada", "role": "admin"}]},
+        {"networkPolicy": {"dnsPorts": ["dns"]}},
+        {"serviceMonitor": {"selector": {"app": 1}}},
     ],
 )
 def test_wrong_values_are_refused(wrong: dict[str, Any]) -> None:
     assert "schema" in helm("render", wrong)["error"]
 
 
-@pytest.mark.parametrize("values", [{"s3": {"bucket": "mine"}}, {"s3": {"existingSecret": "mine"}}])
-def test_values_that_do_not_go_together_are_refused(values: dict[str, Any]) -> None:
-    assert "seaweedfs" in helm("render", values)["error"]
+def groups(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every object that a schema describes."""
+    if schema.get("type") == "object":
+        yield schema
+    for inner in (*schema.get("properties", {}).values(), *schema.get("definitions", {}).values(), schema.get("items")):
+        if isinstance(inner, dict):
+            yield from groups(inner)
+
+
+def test_unknown_keys_are_refused_everywhere() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    everything = list(groups(schema))
+    assert len(everything) >= 20
+    assert [group for group in everything if "additionalProperties" not in group] == [{"type": "object"}] * 2, "global"
+
+
+def test_keys_are_never_random_where_nobody_can_look_for_those_before() -> None:
+    assert "s3.existingSecret" in helm("render", {})["error"]
+    own = {"seaweedfs": {"enabled": False}, "s3": {"endpoint": "https://s3.example.org", "bucket": "mine"}}
+    said = helm("render", own)["error"]
+    assert "https://s3.example.org is not this chart's object store" in said
+    assert "s3.existingSecret" in said
+
+
+def test_the_identity_of_the_object_store_is_no_administrator() -> None:
+    secret = named(objects({"s3": {"bucket": "mine"}}), "Secret", "lamflow-s3")["stringData"]
+    (identity,) = json.loads(secret["identities.json"])["identities"]
+    assert identity["credentials"] == [{"accessKey": "access", "secretKey": 'se"cret'}]
+    assert identity["actions"] == ["Read:mine", "Write:mine", "List:mine", "Tagging:mine"]
+    store = named(objects({"s3": {"bucket": "mine"}}), "StatefulSet", "lamflow-s3")
+    assert "-bucket=mine" in store["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
+def test_new_keys_reach_the_object_store() -> None:
+    def checksum(**keys: str) -> str:
+        store = named(objects({"s3": keys}), "StatefulSet", "lamflow-s3")
+        found: str = store["spec"]["template"]["metadata"]["annotations"]["checksum/keys"]
+        return found
+
+    assert checksum() == checksum()
+    assert checksum(secretKey="another") != checksum()
+
+
+def test_the_object_store_takes_a_secret_of_your_own() -> None:
+    found = objects({"s3": {"existingSecret": "mine"}})
+    assert not [item for item in found if item["kind"] == "Secret"]
+    store = named(found, "StatefulSet", "lamflow-s3")
+    volumes = {item["name"]: item for item in store["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["identities"]["secret"]["secretName"] == "mine"
+    assert named(found, "Role", "lamflow-keys")["rules"][0]["resourceNames"] == ["mine"]
+
+
+def test_an_authority_of_your_own_is_trusted_by_argo() -> None:
+    def repository(own: bool) -> dict[str, Any]:
+        found = objects({"s3": {"ownAuthority": own}})
+        text = named(found, "ConfigMap", "artifact-repositories")["data"]["lamflow"]
+        s3: dict[str, Any] = yaml.safe_load(text)["s3"]
+        return s3
+
+    assert repository(True)["caSecret"] == {"name": "lamflow-s3", "key": "ca.crt"}
+    assert "caSecret" not in repository(False)
+
+
+def test_an_upgrade_that_switches_argo_on_brings_its_definitions() -> None:
+    on = {"argo-workflows": {"enabled": True}}
+    crds = [item for item in objects(on, argo=False, upgrade=True) if item["kind"] == "CustomResourceDefinition"]
+    assert len(crds) == 8
+    for crd in crds:
+        kubernetes_validate.validate(crd, "1.30", strict=True)
+        assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}, "Helm leaves them and all runs"
+    kinds = {item["kind"] for item in objects(on, argo=False, upgrade=True)}
+    assert "WorkflowTemplate" not in kinds, "Helm looks for its definition before it makes anything"
+    assert "Deployment" in kinds
+    for first, there in ((True, False), (True, True), (False, True)):
+        kinds = {item["kind"] for item in objects(on, argo=there, upgrade=not first)}
+        assert "CustomResourceDefinition" not in kinds, "those of crds/, or those that are there"
+        assert "WorkflowTemplate" in kinds
+
+
+def test_advice_about_argo_is_a_command_that_works() -> None:
+    files = json.loads(_rendered(json.dumps({"s3": KEYS}), "v1.30.0", False))
+    notes = next(text for name, text in files.items() if name.endswith("lamflow/templates/NOTES.txt"))
+    advice = "helm upgrade lamflow helm/lamflow --namespace lamflow --reset-then-reuse-values --set argo-workflows.enabled=true"
+    assert advice in notes
+    assert " ".join(advice.split()[:3]) in (ROOT / "lamflow" / "cluster" / "checks.py").read_text()
+
+
+def test_argo_as_clusters_need_it() -> None:
+    found = objects({"argo-workflows": {"enabled": True}})
+    controller = named(found, "Deployment", "workflow-controller")["spec"]["template"]["spec"]
+    environment = {item["name"]: item.get("value") for item in controller["containers"][0]["env"]}
+    assert environment["DEFAULT_REQUEUE_TIME"] == "2s"
+    assert "hostNetwork" not in controller
+    changed = {"enabled": True, "hostNetwork": True, "server": {"enabled": False}}
+    limits = {"limits": {"memory": "2Gi"}}
+    found = objects({"argo-workflows": {**changed, "controller": {"resources": limits}}})
+    controller = named(found, "Deployment", "workflow-controller")["spec"]["template"]["spec"]
+    assert controller["hostNetwork"] is True
+    assert controller["containers"][0]["resources"]["limits"] == {"memory": "2Gi"}
+    assert not [item for item in found if item["metadata"]["name"] == "argo-server"]
+
+
+def test_a_run_from_argos_ui_goes_to_the_namespace_and_the_store_of_the_release() -> None:
+    s3 = {"endpoint": "https://s3.example.org", "bucket": "mine", "region": "eu-north-1", "existingSecret": "k"}
+    changed = {
+        "s3": s3, "seaweedfs": {"enabled": False}, "artifactRepository": {"default": False},
+        "workflowTemplate": {"image": "registry.example.org/team/base:1"},
+    }  # fmt: skip
+    template = named(objects(changed), "WorkflowTemplate", "lamflow")
+    text = template["spec"]["arguments"]["parameters"][0]["value"]
+    cluster = Cluster.model_validate(yaml.safe_load(text)["cluster"])
+    store = ObjectStore(endpoint="https://s3.example.org", bucket="mine", region="eu-north-1", secret="k")  # noqa: S106  a name
+    assert cluster == Cluster(registry="registry.example.org/team", s3=store, artifact_repository="lamflow")
+    plain = named(objects({}), "WorkflowTemplate", "lamflow")["spec"]["arguments"]["parameters"][0]["value"]
+    assert Cluster.model_validate(yaml.safe_load(plain)["cluster"]) == Cluster()
+
+
+def test_ports_of_the_network_policy_are_yours() -> None:
+    found = objects({"networkPolicy": {"enabled": True, "ports": [16443], "dnsPorts": [53, 5353]}})
+    (rule,) = named(found, "NetworkPolicy", "lamflow")["spec"]["egress"]
+    assert {(item["protocol"], item["port"]) for item in rule["ports"]} == {
+        ("UDP", 53), ("TCP", 53), ("UDP", 5353), ("TCP", 5353), ("TCP", 8333), ("TCP", 16443),
+    }  # fmt: skip
+
+
+def test_prometheus_and_the_controller_may_live_elsewhere() -> None:
+    monitor = named(objects({"serviceMonitor": {"enabled": True}}), "ServiceMonitor", "lamflow")
+    assert monitor["metadata"]["namespace"] == "lamflow"
+    assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["lamflow"]}
+    away = {"enabled": True, "namespace": "monitoring", "controllerNamespace": "argo"}
+    monitor = named(objects({"serviceMonitor": away}), "ServiceMonitor", "lamflow")
+    assert monitor["metadata"]["namespace"] == "monitoring"
+    assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["argo"]}
+
+
+def test_the_keys_are_handed_out_by_a_role_for_one_secret() -> None:
+    users = [{"kind": "User", "name": "ada"}]
+    found = objects({"users": users})
+    assert named(found, "Role", "lamflow-keys")["rules"] == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["lamflow-s3"], "verbs": ["get"]}
+    ]
+    assert named(found, "RoleBinding", "lamflow-users-keys")["subjects"][0]["name"] == "ada"
+    found = objects({"users": users, "s3": {"usersReadSecret": False}})
+    assert not [item for item in found if "keys" in item["metadata"]["name"]]
+    assert named(found, "RoleBinding", "lamflow-users")["subjects"][0]["name"] == "ada"
 
 
 def test_no_account_may_do_more_than_it_has_a_reason_for() -> None:
@@ -190,6 +354,12 @@ def test_every_container_runs_without_privileges() -> None:
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, (
+            "the standard `restricted` asks for it"
+        )
+        assert container["resources"]["limits"]["memory"], "a LimitRange would say it otherwise"
+        if "fsGroup" in pod["securityContext"]:
+            assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
         assert re.search(r":[^:/]+$", container["image"]), "an image is pinned"
 
 
@@ -223,7 +393,7 @@ def test_every_value_has_a_comment_or_a_plain_name() -> None:
 
 
 def test_the_notes_say_what_comes_next() -> None:
-    files = json.loads(_rendered(json.dumps({}), "v1.30.0"))
+    files = json.loads(_rendered(json.dumps({"s3": KEYS}), "v1.30.0"))
     notes = next(text for name, text in files.items() if name.endswith("lamflow/templates/NOTES.txt"))
     for command in (
         "AWS_SECRET_ACCESS_KEY",

@@ -55,7 +55,7 @@ def examine(api: Api, argo: bool, cluster: Cluster, store: Store, pods: Pods) ->
     checks = [_clock(api, argo)]
     if not argo:
         checks += [
-            _definitions(api), _controller(api, cluster), _rights(api, cluster), _accounts(api, cluster),
+            _definitions(api, cluster), _controller(api, cluster), _rights(api, cluster), _accounts(api, cluster),
             _repository(api, cluster), _gpus(api, pods),
         ]  # fmt: skip
     for check in [*checks, _object_store(store)]:
@@ -80,8 +80,11 @@ def _clock(api: Api, argo: bool) -> Iterator[Check]:
     yield Check("clock", state, f"{skew:.0f} s between here and the cluster", "set this machine's clock by NTP")
 
 
-def _definitions(api: Api) -> Iterator[Check]:
-    fix = "install Argo Workflows: helm upgrade lamflow helm/lamflow --set argo-workflows.enabled=true"
+def _definitions(api: Api, cluster: Cluster) -> Iterator[Check]:
+    fix = (
+        f"install Argo Workflows: helm upgrade lamflow helm/lamflow --namespace {cluster.namespace} "
+        "--reset-then-reuse-values --set argo-workflows.enabled=true"
+    )
     try:
         there = {item["name"] for item in api.request("GET", ARGO)["resources"]}
     except NotFoundError:
