@@ -95,10 +95,15 @@ class LabelCache:
         self.told = True
 
 
-def default_folder() -> Path:
-    """Where labels are kept on this machine: `labels` in LAMFLOW_CACHE or in the user's cache folder."""
+def cache_folder() -> Path:
+    """What this machine keeps for every run: LAMFLOW_CACHE, or `lamflow` in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("LAMFLOW_CACHE") or Path(home) / "lamflow") / "labels"
+    return Path(os.environ.get("LAMFLOW_CACHE") or Path(home) / "lamflow")
+
+
+def default_folder() -> Path:
+    """Where labels are kept on this machine."""
+    return cache_folder() / "labels"
 
 
 def _key(settings: str, frame: Frame) -> str:

@@ -1,4 +1,4 @@
-"""A run's folder: its store, its record, and the lock that keeps two drivers apart."""
+"""A run's folder: its store, its record, and its lock."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import fcntl
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import psutil
 
@@ -22,6 +20,7 @@ from lamflow.data.graph import Graph
 from lamflow.data.layout import GRAPH, INPUT, LOCK, RECORD, ROUNDS, RUN, STORED, WORK, iteration_key
 from lamflow.data.results import Iteration
 from lamflow.data.run import Run
+from lamflow.driver.locks import driven, holder, is_locked, kept_out
 from lamflow.errors import StateError
 
 OWNER = "LAMFLOW_RUN"
@@ -90,16 +89,15 @@ class RunDirectory:
 
         Raises StateError when another driver lives.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise StateError(f"{error.filename}: a file stands where the run's folder should be") from error
-        with _held_folder(self.path) as held, (self.path / LOCK).open("a+", encoding="utf-8") as stream:
-            if not held or not _locked(stream):
-                raise StateError(
-                    f"{self.path}: this run is being driven by process {holder(stream) or 'unknown'}; "
-                    f"stop it with `lamflow stop {self.path}`"
-                )
+        with contextlib.ExitStack() as held:
+            held.enter_context(kept_out(self.path))
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise StateError(f"{error.filename}: a file stands where the run's folder should be") from error
+            stream = held.enter_context((self.path / LOCK).open("a+", encoding="utf-8"))
+            if not is_locked(stream):
+                raise driven(self.path, holder(stream))
             end_leftovers(self.path)
             stream.truncate(0)
             stream.write(str(os.getpid()))
@@ -119,42 +117,10 @@ class RunDirectory:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return holder(stream)
+            except OSError:  # no locks are kept here
+                pid = holder(stream)
+                return pid if pid is not None and psutil.pid_exists(pid) else None
         return None
-
-
-@contextlib.contextmanager
-def _held_folder(path: Path) -> Iterator[bool]:
-    """Whether this process has the folder for itself: somebody may delete the lock file and make it anew."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    except OSError:  # a file system whose folders cannot be locked; the lock file has to do
-        yield True
-    else:
-        yield True
-    finally:
-        os.close(descriptor)
-
-
-def _locked(stream: IO[str]) -> bool:
-    """Take the lock. Somebody who only asks who holds it has it for a moment, so this asks for a second."""
-    for _ in range(10):
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.1)
-        else:
-            return True
-    return False
-
-
-def holder(stream: IO[str]) -> int | None:
-    """The process id in a lock file."""
-    stream.seek(0)
-    text = stream.read().strip()
-    return int(text) if text.isdigit() else None
 
 
 def end_leftovers(path: Path) -> None:

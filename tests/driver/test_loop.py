@@ -346,16 +346,3 @@ def test_from_python(study: Path, tmp_path: Path) -> None:
     assert result.report() == tmp_path / "run" / "report.html"
     assert (tmp_path / "run" / "report.html").is_file()
     assert lamflow.Run.open(tmp_path / "run").records == result.records
-
-
-def test_a_lock_survives_the_deletion_of_its_file(tmp_path: Path) -> None:
-    directory = RunDirectory(tmp_path / "run")
-    with directory.lock():
-        (tmp_path / "run" / "lock").unlink()
-        with pytest.raises(StateError, match="this run is being driven by process"), directory.lock():
-            pass
-        (tmp_path / "run" / "lock").touch()
-        with pytest.raises(StateError, match="this run is being driven by process"), directory.lock():
-            pass
-    with directory.lock():
-        pass
