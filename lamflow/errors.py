@@ -43,7 +43,7 @@ class Problems:
         self.found: list[str] = []
 
     @contextmanager
-    def collected(self, where: str = "") -> Iterator[None]:
+    def collect(self, where: str = "") -> Iterator[None]:
         """Keep what an InputError says for later; each message is put after `where`, unless it begins with it."""
         try:
             yield

@@ -45,13 +45,13 @@ def inspected(config: DataStudy, with_models: DataStudy, *, sample: bool = False
     problems = Problems()
     structures: dict[str, list[Frame]] = {}
     for settings in config.structures:
-        with problems.collected(f"structures.{settings.name}"):
+        with problems.collect(f"structures.{settings.name}"):
             structures[settings.name] = (sample_of if sample else frames_of)(settings, config)
     _check_explored(config, structures, problems)
     before = len(problems.found)
     data = read_sources(config, problems)
     if len(problems.found) == before:
-        with problems.collected():
+        with problems.collect():
             check_start(config, data, structures)
     frames = [item.labeled.frame for items in data.items.values() for item in items]
     warnings = _examined(with_models, frames, problems)
@@ -84,7 +84,7 @@ def _examined(config: DataStudy, frames: Sequence[Frame], problems: Problems) ->
     warnings: list[str] = []
     for where, settings in _engines(config):
         own = Problems()
-        with own.collected():
+        with own.collect():
             warnings += settings.examine(config)
             if isinstance(settings, TrainerSettings):
                 warnings += settings.examine_data(config, frames)
@@ -127,7 +127,7 @@ def _check_explored(config: DataStudy, structures: Mapping[str, list[Frame]], pr
     """Structures that an explorer cannot begin with: the first of each set."""
     for where, group in [(where, group) for where, group in _engines(config) if isinstance(group, WalkerSettings)]:
         for name in group.structures:
-            with problems.collected():
+            with problems.collect():
                 for index, frame in enumerate(structures.get(name, [])):
                     reason = group.unsupported_start(frame)
                     if reason is not None:

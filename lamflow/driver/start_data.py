@@ -71,7 +71,7 @@ def read_sources(study: DataStudy, problems: Problems) -> StartData:
     for part in study.all_heads:
         for role, section in (("train", part.start), ("heldout", part.heldout)):
             for index, file in enumerate(files_of(section.data)):
-                with problems.collected(f"{_where(role, part.name)}[{index}]"):
+                with problems.collect(f"{_where(role, part.name)}[{index}]"):
                     reading = _read(study, section, file)
                     data.sources.append((role, part.name, str(file), reading))
                     data.items[role] += [

@@ -123,7 +123,7 @@ class GaussianLabeler(ProgramLabeler[Gaussian]):
         return read_log(folder / "label.log", frame)
 
 
-def multiplicity(frame: Frame, charge: int = Field(0, ge=-100, le=100)) -> int:
+def multiplicity(frame: Frame, charge: int = 0) -> int:
     """The spin multiplicity 2S + 1 of a frame's molecules, as `auto` means it.
 
     Molecules are atoms within ASE's natural bond lengths. With a charge the whole is one molecule.

@@ -125,7 +125,7 @@ class TestTraining:
         assert made.train(first, lambda fraction: None) == 10
         assert len(made.load(first.output).evaluate(copper)) == len(copper)
         [sel] = read_definition(first.output / "model.pt")["descriptor"]["sel"]
-        assert sel >= Counts(["Cu"], copper).within(4.8, mixed=True)[0]
+        assert sel >= Counts(["Cu"], copper).most(4.8, mixed=True)[0]
         dense = [replace(frame, positions=frame.positions * 0.85, cell=frame.cell * 0.85) for frame in copper]
         second = task(dense, tmp_path / "second", previous=first.output)
         assert made.train(second, lambda fraction: None) == 5

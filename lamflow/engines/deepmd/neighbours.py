@@ -33,7 +33,7 @@ class Counts:
         self.frames = densest([frame for frame in frames if set(frame.symbols) <= set(elements)])
         self.counted: dict[tuple[float, bool], Ints] = {}
 
-    def within(self, cutoff: float, *, mixed: bool) -> Ints:
+    def most(self, cutoff: float, *, mixed: bool) -> Ints:
         """Of each element (E,), or of all (1,) if `mixed`, within `cutoff` in Å."""
         if (cutoff, mixed) not in self.counted:
             found = [neighbours(frame, self.elements, cutoff, mixed=mixed) for frame in self.frames]
@@ -49,7 +49,7 @@ class Counts:
             by_element = isinstance(sel, list) and len(sel) == len(self.elements) > 1 and key == "sel"
             limits = sel if by_element else [sum(sel) if isinstance(sel, list) else sel]
             names = self.elements if by_element else ["all elements"]
-            for name, limit, count in zip(names, limits, self.within(cutoff, mixed=not by_element), strict=True):
+            for name, limit, count in zip(names, limits, self.most(cutoff, mixed=not by_element), strict=True):
                 if count > limit:
                     warnings.append(
                         f"train.input: model.descriptor.{key} is {limit} for {name}, and an atom of the data has up to "
