@@ -33,7 +33,7 @@ def noop(context: Context, *, count: int) -> Done:
     """Do nothing, `count` times over all pods, and say so."""
     folder = context.out / "tasks"
     folder.mkdir()
-    for number in indices_of_job(count, context.pods, context.pod):
+    for number in indices_of_job(count, context.jobs, context.job):
         (folder / f"{number:06d}").write_text("done", encoding="utf-8")
     return Done(folder)
 

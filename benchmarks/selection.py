@@ -118,7 +118,7 @@ def select_step(config: Config, root: Path) -> int:
     context = Context(0, 1, "select-0", root / "work", root / "scratch", root / "out")
     selected = select(
         context, input=root / "input", explored=root / "explored", queued=None, models=root / "models",
-        index=root / "index", history=root / "history", iteration=1, stage=0, pods_at_once=2,
+        index=root / "index", history=root / "history", iteration=1, stage=0, jobs_at_once=2,
     )  # fmt: skip
     return int(selected.labels)
 

@@ -99,9 +99,9 @@ def migrate(
 
 @app.command(rich_help_panel=STUDY)
 def plan(file: File, folder: Folder = None, as_json: Json = False) -> None:
-    """Tasks, pods, labels and estimated time of an iteration of each stage.
+    """Work, jobs, labels and estimated time of an iteration of each stage.
 
-    With --json: name, start_labels, given, labels, iterations, stages (name, measured, and steps: name, tasks, pods,
+    With --json: name, start_labels, given, labels, iterations, stages (name, measured, and steps: name, work, jobs,
     seconds), and cluster, the jobs of each step there.
     """
     from lamflow.cli import study

@@ -101,10 +101,10 @@ def plan(file: Path, folder: Path | None, as_json: bool) -> None:
     )
     for stage in planned.stages:
         source = "measured" if stage.measured else "guessed"
-        table = Table("step", "tasks", "pods", f"seconds ({source})", title=f"one iteration of stage {stage.name}")
+        table = Table("step", "work", "jobs", f"seconds ({source})", title=f"one iteration of stage {stage.name}")
         for step in stage.steps:
-            table.add_row(step.name, str(step.tasks), str(step.pods), f"{step.seconds:.0f}")
-        table.add_row("together", "", str(stage.pods), f"{stage.seconds:.0f}", style="bold")
+            table.add_row(step.name, str(step.work), str(step.jobs), f"{step.seconds:.0f}")
+        table.add_row("together", "", str(stage.jobs), f"{stage.seconds:.0f}", style="bold")
         console.print(table)
     console.print(f"at most {planned.iterations} iterations and {planned.labels} labels")
     steps = ", ".join(f"{step} {count}" for step, count in planned.cluster.items())

@@ -51,7 +51,7 @@ def main(
     checkpoints  key of the folder for the step's pods, and s between two savings
     labels       key of the label cache
     """
-    name = f"{step}-{parameters['pod']}"
+    name = f"{step}-{parameters['job']}"
     try:
         settings = stored(Path(root) / JOB_INPUTS / INPUT, DataStudy).cluster.s3
         cache = None if labels is None else LabelCache(_Objects(Store(settings, labels, FAREWELL_RETRY)))

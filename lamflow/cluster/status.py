@@ -63,7 +63,7 @@ def pods(workflow: Manifest) -> list[Pod]:
         values = {p["name"]: p.get("value", "") for p in (node.get("inputs") or {}).get("parameters") or []}
         pod = Pod(
             step=str(node.get("templateName", "")),
-            number=int(values.get("pod") or 0),
+            number=int(values.get("job") or 0),
             phase=str(node.get("phase", "")),
             message=str(node.get("message", "")),
             exit_code=_code((node.get("outputs") or {}).get("exitCode")),

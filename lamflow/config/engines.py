@@ -122,7 +122,7 @@ class TrainerSettings(EngineSettings):
         return False
 
     @property
-    def speed_tolerance(self) -> float:
+    def tolerance(self) -> float:
         """Of several architectures the fastest is chosen whose error is at most so many times the best one's."""
         return 1.0
 

@@ -1,6 +1,6 @@
-"""`pods:` how work is cut into tasks, and what pods need. The same keys on a laptop and on a cluster.
+"""`pods:` how work is dealt out to jobs, and what pods need. The same keys on a laptop and on a cluster.
 
-A laptop heeds `parallel`, `tasks_per_pod`, `gpus`, `threads`, `timeout` and `retries`; the others are for Kubernetes.
+A laptop heeds `parallel`, `work_per_job`, `gpus`, `threads`, `timeout` and `retries`; the others are for Kubernetes.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Pod(Section):
     parallel: int | None = Field(None, ge=1, le=10_000)
     """How many run at once. The default on a laptop is the number of cores, or of GPUs for a step that asks for one; on
     a cluster 4 to train, 20 to explore and 12 to label."""
-    tasks_per_pod: Count | Literal["auto"] | None = None
-    """How many tasks share one pod, one after the other. The default spreads the tasks evenly over `parallel` pods;
-    `auto` takes fewer pods for short tasks, so that each works for about ten minutes by the times of the iteration
-    before."""
+    work_per_job: Count | Literal["auto"] | None = None
+    """How many trainings, simulations or labels one job does, one after the other; a job is a pod on a cluster. The
+    default spreads them evenly over `parallel` jobs; `auto` takes fewer jobs for short ones, so that each works for
+    about ten minutes by the times of the iteration before."""
     gpus: int = Field(0, ge=0, le=64)
     """GPUs of each pod. On a laptop the pods take turns on the devices that there are."""
     threads: int = Field(1, ge=1, le=4096)

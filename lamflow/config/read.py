@@ -38,6 +38,8 @@ RENAMED = {
     "hull_change": "hull_shift",
     "hull_regret": "ground_state_error",
     "safe": "advance_at",
+    "tasks_per_pod": "work_per_job",
+    "choose_within": "speed_tolerance",
 }
 """Keys of earlier versions and what they are called now."""
 

@@ -30,8 +30,8 @@ class PlannedStep:
     """One step: how many units of work, how many jobs share them, and how long it may take here, in s."""
 
     name: str
-    tasks: int
-    pods: int
+    work: int
+    jobs: int
     seconds: float
 
 
@@ -45,9 +45,9 @@ class PlannedStage:
     """The times are those of a round that has run; otherwise they are guesses from the settings."""
 
     @property
-    def pods(self) -> int:
+    def jobs(self) -> int:
         """Jobs of one round."""
-        return sum(step.pods for step in self.steps)
+        return sum(step.jobs for step in self.steps)
 
     @property
     def seconds(self) -> float:
@@ -171,7 +171,7 @@ def _stage(
             step.name, guesses.get(step.resources, SMALL_SECONDS) * -(-step.work // min(jobs, step.at_once or jobs))
         )
         before = rows.get(label, PlannedStep(label, 0, 0, 0.0))
-        rows[label] = PlannedStep(label, before.tasks + step.work, before.pods + jobs, before.seconds + seconds)
+        rows[label] = PlannedStep(label, before.work + step.work, before.jobs + jobs, before.seconds + seconds)
     return PlannedStage(name, list(rows.values()), bool(measured))
 
 

@@ -171,7 +171,7 @@ def label_jobs(study: DataStudy, structures: Mapping[str, Sequence[Frame]], slot
             for name in names
             for index, frame in enumerate(structures[name])
         ]
-        count = jobs_needed(len(chosen), proportional_jobs(slots, len(chosen), total), study.pods.label.tasks_per_pod)
+        count = jobs_needed(len(chosen), proportional_jobs(slots, len(chosen), total), study.pods.label.work_per_job)
         jobs += [
             LabelJob(role, [chosen[index] for index in indices_of_job(len(chosen), count, job)]) for job in range(count)
         ]

@@ -181,7 +181,7 @@ def _display_name(graph: Graph | None, step: Step) -> str:
     """What Argo's UI calls a pod: `iteration-3-train-2-of-4`. Argo refuses other characters in some versions."""
     if graph is None:
         return step.name
-    which = "-{{=asInt(inputs.parameters.pod) + 1}}-of-{{inputs.parameters.pods}}"
+    which = "-{{=asInt(inputs.parameters.job) + 1}}-of-{{inputs.parameters.jobs}}"
     return f"{graph.name}-{step.name}" + (which if step.resources != "small" else "")
 
 

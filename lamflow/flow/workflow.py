@@ -105,7 +105,7 @@ class _Builder:
         return DflowStep(
             self._name(step),
             template=self._template(step),
-            parameters={**step.parameters, "pod": ITEM if shared else 0, "pods": jobs},
+            parameters={**step.parameters, "job": ITEM if shared else 0, "jobs": jobs},
             artifacts={port: self.location.artifact(key) for port, key in step.reads.items()},
             with_param=(remaining if remaining is not None else argo_range(jobs)) if shared else None,
             key=key,
@@ -114,7 +114,7 @@ class _Builder:
 
     def _limited(self, step: Step) -> DflowStep:
         """A step of its own template, which lets no more than `at_once` jobs run."""
-        group, parameters = f"{step.name}-pods", {}
+        group, parameters = f"{step.name}-jobs", {}
         inputs = Inputs()
         jobs = self._jobs(step)
         if isinstance(step.jobs, Output):
@@ -141,7 +141,7 @@ class _Builder:
     def _template(self, step: Step) -> PythonScriptOPTemplate:
         """The script that runs the step's operation, with its ports."""
         operation = load_operation(step.op)
-        numbers = ["pod", "pods", *(port for port, (kind, _) in operation.inputs.items() if kind is not Path)]
+        numbers = ["job", "jobs", *(port for port, (kind, _) in operation.inputs.items() if kind is not Path)]
         return PythonScriptOPTemplate(
             name=step.name,
             inputs=Inputs(

@@ -180,7 +180,7 @@ def _pod(kind: str, section: Keys) -> Spec:
         made["cpu"] = str(resources.take("cpu_per_node", to=f"pods.{kind}.cpu"))
     for where in (resources, section):
         if kind != "train" and where.raw.get("group_size"):
-            made["tasks_per_pod"] = int(where.take("group_size", to=f"pods.{kind}.tasks_per_pod"))
+            made["work_per_job"] = int(where.take("group_size", to=f"pods.{kind}.work_per_job"))
     for inner in (resources, section.section("machine")):
         left = sorted(key for key in inner.raw if key not in inner.used and not is_comment(key))
         inner.used |= set(inner.raw)

@@ -53,7 +53,7 @@ def pods(keys: Keys) -> Spec:
         template, slices = config.get("template_config") or {}, config.get("template_slice_config") or {}
         if kind and name.startswith("run"):
             if slices.get("group_size") and kind != "train":
-                pod["tasks_per_pod"] = int(slices["group_size"])
+                pod["work_per_job"] = int(slices["group_size"])
             if template.get("timeout"):
                 pod["timeout"] = float(template["timeout"])
             text = str(config.get("executor"))

@@ -1,1 +1,1 @@
-"""One pod's work each: read artifacts, call one function, write artifacts."""
+"""One job's work each: read artifacts, call one function, write artifacts."""

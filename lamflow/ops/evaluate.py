@@ -48,10 +48,10 @@ class Judged(NamedTuple):
 
 @op
 def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Predictions:
-    """Predict frames pod, pod + pods, … of all labeled data."""
+    """Predict frames job, job + jobs, … of all labeled data."""
     study = stored(input, EvaluationStudy)
     items = [item for _, item in labeled_items(train, heldout)]
-    assigned = list(indices_of_job(len(items), context.pods, context.pod))
+    assigned = list(indices_of_job(len(items), context.jobs, context.job))
     started, answers = time.monotonic(), dict[int, Labels]()
     for head in dict.fromkeys(items[index].origin.head for index in assigned):
         settings = study.evaluator(head)
@@ -60,7 +60,7 @@ def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Pr
         frames = [index for index in assigned if items[index].origin.head == head]
         labels = registry.evaluator(settings).evaluate([items[index].labeled.frame for index in frames])
         answers |= dict(zip(frames, labels, strict=True))
-    folder = context.out / PREDICTIONS / str(context.pod)
+    folder = context.out / PREDICTIONS / str(context.job)
     folder.mkdir(parents=True)
     known = sorted(answers)
     missing = np.full((3, 3), np.nan)

@@ -40,7 +40,7 @@ class Explorations(NamedTuple):
 def explore(
     context: Context, *, input: Path, structures: Path, models: Path, history: Path | None, iteration: int, stage: int
 ) -> Explorations:
-    """Run simulations pod, pod + pods, … of the iteration, except for searches that are split.
+    """Run simulations job, job + jobs, … of the iteration, except for searches that are split.
 
     history  of the run, where a temperature ramp asks for it
     """
@@ -50,7 +50,7 @@ def explore(
     sizes = {name: len(frames) for name, frames in starts.items()}
     planned = plan_simulations(study.stages[stage], sizes, iteration, study.seed, levels)
     whole = [simulation for simulation in planned if not simulation.split]
-    assigned = [whole[index] for index in indices_of_job(len(whole), context.pods, context.pod)]
+    assigned = [whole[index] for index in indices_of_job(len(whole), context.jobs, context.job)]
     explorer = _Exploration(context, study, Committees(study, models), starts, iteration)
     searches = [simulation for simulation in assigned if isinstance(simulation.settings, SearcherSettings)]
     for done, simulation in enumerate(searches):
@@ -60,10 +60,10 @@ def explore(
         explored.append(pair)
         _progress(context, len(searches) + len(explored), len(assigned), 0.0)
     explored.sort(key=lambda pair: pair[0].number)
-    folder = output / str(context.pod)
+    folder = output / str(context.job)
     folder.mkdir(parents=True, exist_ok=True)
     scored = [frames for _, frames in explored]
-    pack_candidates(study, scored, iteration, context.pod).save(folder / FRAMES)
+    pack_candidates(study, scored, iteration, context.job).save(folder / FRAMES)
     made_by = registry.provenance(*study.stages[stage].explore, study.train)
     Explored(simulations=[result for result, _ in explored], provenance=made_by).save(folder / EXPLORED_RECORD)
     return Explorations(output)
@@ -154,7 +154,7 @@ class _Exploration:
 
     def _keep_files(self, planned: PlannedSimulation, trajectory: Trajectory) -> None:
         """Files that an engine wants to be kept."""
-        folder = self.context.out / EXPLORED / str(self.context.pod) / FILES / f"{planned.number:05d}"
+        folder = self.context.out / EXPLORED / str(self.context.job) / FILES / f"{planned.number:05d}"
         for file in trajectory.files:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, folder / file.name)

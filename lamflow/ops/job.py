@@ -35,17 +35,17 @@ def main(
     root  folder of inputs/, outputs/, work/ and scratch/
     """
     die_with_parent()
-    pod, pods = parameters.pop("pod"), parameters.pop("pods")
-    name = f"{step}-{pod}"
+    job, jobs = parameters.pop("job"), parameters.pop("jobs")
+    name = f"{step}-{job}"
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.setitimer(signal.ITIMER_REAL, timeout)
     try:
-        gpus = _choose_devices(pod, gpus)
+        gpus = _choose_devices(job, gpus)
         operation = load_operation(reference)
         folder, threads = Path(root).absolute(), int(os.environ.get("OMP_NUM_THREADS", "1"))
         scratch = Path(os.environ.get("LAMFLOW_SCRATCH", folder / SCRATCH)) / name
         context = Context(
-            pod, pods, name, folder / WORK, scratch, folder / JOB_OUTPUTS,
+            job, jobs, name, folder / WORK, scratch, folder / JOB_OUTPUTS,
             threads=threads, gpus=gpus, timeout=timeout, labels=labels or _labels_here(),
         )  # fmt: skip
         _execute(operation, context, folder / JOB_INPUTS, parameters)
@@ -92,7 +92,7 @@ def exit_now(status: int) -> NoReturn:
 
 
 class _OutOfTimeError(BaseException):
-    """The pod's time is over. Not an Exception, so that nothing takes it for the failure of one task."""
+    """The job's time is over. Not an Exception, so that nothing takes it for the failure of one label."""
 
 
 def _out_of_time(*_: object) -> None:
@@ -127,14 +127,14 @@ def write_termination_message(text: str) -> None:
             TERMINATION.write_bytes(text.encode()[:TERMINATION_BYTES])
 
 
-def _choose_devices(pod: int, gpus: int) -> int:
-    """How many GPUs the pod has; on one machine pods take turns on those that the driver named."""
+def _choose_devices(job: int, gpus: int) -> int:
+    """How many GPUs the job has; on one machine jobs take turns on those that the driver named."""
     if "LAMFLOW_DEVICES" not in os.environ:
         return gpus
     devices = [device for device in os.environ.get("LAMFLOW_DEVICES", "").split(",") if device]
     if devices and gpus:
         wanted = min(gpus, len(devices))
-        chosen = [devices[(pod * wanted + offset) % len(devices)] for offset in range(wanted)]
+        chosen = [devices[(job * wanted + offset) % len(devices)] for offset in range(wanted)]
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
         return wanted
     return 0

@@ -58,7 +58,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
         outcomes.append(outcome)
         if isinstance(labels, Labels):
             items.append(Item(LabeledFrame(frame, labels), outcome.origin))
-    folder = context.out / LABELED / str(context.pod)
+    folder = context.out / LABELED / str(context.job)
     write_dataset(folder / DATA, items, study.elements, "deepmd/npy")
     made_by = registry.provenance(settings, labeler=labeling.labeler, work=context.scratch)
     Labeled(outcomes=outcomes, role=frames.role, provenance=made_by).save(folder / LABELED_RECORD)

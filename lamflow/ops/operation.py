@@ -25,7 +25,7 @@ from lamflow.errors import StateError
 class Context:
     """What a job works with, instead of the current directory.
 
-    pod, pods  the number of this job among those that share the step's work
+    job, jobs  the number of this job among those that share the step's work
     name       of the job
     work       an empty folder for files that nobody keeps
     scratch    a folder that outlives a failed try, on one machine and where a step keeps checkpoints
@@ -35,8 +35,8 @@ class Context:
     labels     the label cache; None where none is shared
     """
 
-    pod: int
-    pods: int
+    job: int
+    jobs: int
     name: str
     work: Path
     scratch: Path

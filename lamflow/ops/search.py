@@ -73,17 +73,17 @@ def relax(
         if generation <= settings.generations
     ]
     for done, (planned, settings, frames) in enumerate(work):
-        assigned = [frames[index] for index in indices_of_job(len(frames), context.pods, context.pod)]
+        assigned = [frames[index] for index in indices_of_job(len(frames), context.jobs, context.job)]
         if assigned:
-            folder = explored / f"{planned.number}-{generation}-{context.pod}"
+            folder = explored / f"{planned.number}-{generation}-{context.job}"
             Search(study, planned, settings, committees, context.work).relax(generation, assigned, folder)
-            target = relaxed / str(context.pod) / f"{planned.number}.npz"
+            target = relaxed / str(context.job) / f"{planned.number}.npz"
             target.parent.mkdir(exist_ok=True)
             (folder / RELAXED_FRAMES).rename(target)
         context.progress((done + 1) / len(work))
     for folder in (explored, relaxed):
         if not any(folder.iterdir()):  # some stores keep no empty folder
-            (folder / f"nothing-{generation}-{context.pod}").touch()
+            (folder / f"nothing-{generation}-{context.job}").touch()
     return Relaxations(explored, relaxed)
 
 

@@ -54,7 +54,7 @@ class Selection(NamedTuple):
 @op
 def select(  # noqa: PLR0913  an OP's arguments are its ports
     context: Context, *, input: Path, explored: Path, queued: Path | None, models: Path, index: Path, history: Path,
-    iteration: int, stage: int, pods_at_once: int,
+    iteration: int, stage: int, jobs_at_once: int,
 ) -> Selection:  # fmt: skip
     """Decide over whatever all explore jobs found."""
     study = stored(input)
@@ -76,7 +76,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     known = read_index(index, iteration, study.explored_heads)
     judged = [ModelResult.read(path) for path in sorted(models.glob(f"*/{MODEL}"))]
     choice = select_frames(study, Exploration(iteration, stage, past, results, frames, hulls, known, judged))
-    batches = deal_batches(study, choice.frames, pods_at_once, seconds_per_unit(past).get("label"))
+    batches = deal_batches(study, choice.frames, jobs_at_once, seconds_per_unit(past).get("label"))
     return _write(output, choice.record, hulls, batches, len(choice.frames), choice.force_rmse)
 
 
@@ -127,7 +127,7 @@ def deal_batches(study: Config, chosen: Sequence[ChosenFrame], jobs_at_once: int
             continue
         frames.sort(key=lambda item: -item.frame.natoms)
         slots = proportional_jobs(jobs_at_once, len(frames), len(chosen))
-        jobs = jobs_needed(len(frames), slots, study.pods.label.tasks_per_pod, seconds)
+        jobs = jobs_needed(len(frames), slots, study.pods.label.work_per_job, seconds)
         for job in range(jobs):
             batch = [frames[index] for index in indices_of_job(len(frames), jobs, job)]
             origins, forces = [item.why.origin for item in batch], [item.forces for item in batch]

@@ -45,13 +45,13 @@ class Trained(NamedTuple):
 def train(
     context: Context, *, input: Path, train: Path, heldout: Path, previous: Path | None, iteration: int
 ) -> Trained:
-    """Train models pod, pod + pods, … of the committee."""
+    """Train models job, job + jobs, … of the committee."""
     study = stored(input, TrainingStudy)
     trainer = registry.trainer(study.train)
     known = verified_manifests(train)
     frames = sum(len(manifest.frames) for manifest in known)
     hashes = [record.key for manifest in known for record in manifest.frames]
-    indices = indices_of_job(study.train.n_models, context.pods, context.pod)
+    indices = indices_of_job(study.train.n_models, context.jobs, context.job)
     heldout_items = _by_head(item for path in sorted(heldout.iterdir()) if path.is_dir() for item in read_dataset(path))
     made_by = registry.provenance(study.train)
     for done, index in enumerate(indices):

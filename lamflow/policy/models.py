@@ -15,8 +15,8 @@ LEAST_FORCE_SIZE = 0.05
 """eV/Å; held-out data with smaller forces than this cannot tell whether a model predicts forces at all."""
 
 
-def chosen_variant(results: Sequence[ModelResult], speed_tolerance: float) -> str:
-    """The fastest architecture whose held-out force RMSE is at most `speed_tolerance` times the best one's.
+def chosen_variant(results: Sequence[ModelResult], tolerance: float) -> str:
+    """The fastest architecture whose held-out force RMSE is at most `tolerance` times the best one's.
 
     Models of one architecture count by their means. Empty where only one was tried or nothing was measured.
     """
@@ -28,7 +28,7 @@ def chosen_variant(results: Sequence[ModelResult], speed_tolerance: float) -> st
     if not means:
         return ""
     best = min(error for error, _ in means.values())
-    allowed = [name for name, (error, _) in means.items() if error <= speed_tolerance * best]
+    allowed = [name for name, (error, _) in means.items() if error <= tolerance * best]
     return max(allowed, key=lambda name: means[name][1])
 
 

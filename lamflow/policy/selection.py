@@ -119,7 +119,7 @@ def _state(study: Config, exploration: Exploration, seen: Selected, window: Wind
     """Where the run stands, with so many frames that would be labeled."""
     stage, past = study.stages[exploration.stage], exploration.past
     earlier = [item for item in past if item.selected is not None and item.stage == stage.name]
-    variant = chosen_variant(exploration.models, study.train.speed_tolerance)
+    variant = chosen_variant(exploration.models, study.train.tolerance)
     rmse = mean_force_rmse(exploration.models, variant) or np.nan
     lower = [*(item.selected.low for item in earlier if item.selected), window.low]
     levels = ramp_levels(stage, past)
@@ -144,7 +144,7 @@ def _state(study: Config, exploration: Exploration, seen: Selected, window: Wind
 
 def _trajectory_rmse(study: Config, exploration: Exploration, window: Window) -> float | None:
     """Force RMSE against the teacher on the frames below the window's end that models of an architecture explored."""
-    variant = chosen_variant(exploration.models, study.train.speed_tolerance)
+    variant = chosen_variant(exploration.models, study.train.tolerance)
     of_variant = {
         number: not variant or study.train.variant(result.model) == variant
         for number, result in exploration.results.items()

@@ -38,7 +38,7 @@ SECTIONS = (
     (
         "students",
         "Error against speed",
-        "One mark a model; the architecture that is chosen is the fastest that is good enough (train.choose_within).",
+        "One mark a model; the architecture that is chosen is the fastest that is good enough (train.speed_tolerance).",
     ),
     (
         "fractions",

@@ -43,7 +43,7 @@ def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iter
     """The record of a round of learning or training that has been carried out, from the run's `folder`."""
     iteration = gather_round(graph, folder, past, timing)
     models = without_bad(iteration.models)
-    variant = chosen_variant(models, study.train.speed_tolerance)
+    variant = chosen_variant(models, study.train.tolerance)
     return iteration.model_copy(update={"models": models, "variant": variant})
 
 
@@ -116,8 +116,8 @@ def _engine_seconds(
 ) -> dict[str, float]:
     """How long the codes of the slowest job of a step worked, s."""
     jobs = {step.name: step.jobs for step in graph.steps}
-    pods = jobs.get("train")
-    shares = [indices_of_job(len(models), pods, pod) for pod in range(pods)] if isinstance(pods, int) else []
+    count = jobs.get("train")
+    shares = [indices_of_job(len(models), count, job) for job in range(count)] if isinstance(count, int) else []
     return {
         "train": max((sum(models[index].seconds for index in share) for share in shares), default=0.0),
         "explore": max((sum(result.seconds for result in shard.simulations) for shard in explored), default=0.0),

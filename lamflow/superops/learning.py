@@ -78,8 +78,8 @@ def _explore_steps(
     step = add(
         "explore", explore, writes={"explored": f"{folder}/{layout.EXPLORED}"},
         records=[f"{folder}/{layout.EXPLORED}/*/{layout.EXPLORED_RECORD}"],
-        jobs=jobs_needed(len(whole), slots, pod.tasks_per_pod, seconds_per_unit(state.finished).get("explore")),
-        at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=len(whole), resources="explore",
+        jobs=jobs_needed(len(whole), slots, pod.work_per_job, seconds_per_unit(state.finished).get("explore")),
+        at_once=slots if isinstance(pod.work_per_job, int) else None, work=len(whole), resources="explore",
         engines=committee_engines(study, stage),
         input=Key(key=INPUT), structures=Key(key=STRUCTURES), models=Key(key=f"{folder}/{layout.MODELS}"),
         history=Key(key=f"{folder}/{layout.HISTORY}") if ramps else None, iteration=number, stage=stage,
@@ -132,5 +132,5 @@ def _select_step(number: int, stage: int, label_slots: int, *, queued: bool) -> 
         input=Key(key=INPUT), explored=Key(key=f"{folder}/{layout.EXPLORED}"),
         queued=Key(key=f"{folder}/{layout.QUEUED}") if queued else None,
         models=Key(key=f"{folder}/{layout.MODELS}"), index=Key(key=INDEX),
-        history=Key(key=f"{folder}/{layout.HISTORY}"), iteration=number, stage=stage, pods_at_once=label_slots,
+        history=Key(key=f"{folder}/{layout.HISTORY}"), iteration=number, stage=stage, jobs_at_once=label_slots,
     )  # fmt: skip

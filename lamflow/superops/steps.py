@@ -67,8 +67,8 @@ def train_step(study: TrainingStudy, number: int, state: RunState) -> Step:
         "train", train, writes={"models": f"{folder}/{layout.MODELS}"},
         records=[f"{folder}/{layout.MODELS}/{index}/{layout.MODEL}" for index in range(models)],
         details=[f"{folder}/{layout.MODELS}/*/{name}" for name in (layout.MODEL_PREDICTIONS, layout.CURVE)],
-        jobs=jobs_needed(models, slots, pod.tasks_per_pod, seconds_per_unit(state.finished).get("train")),
-        at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=models, resources="train",
+        jobs=jobs_needed(models, slots, pod.work_per_job, seconds_per_unit(state.finished).get("train")),
+        at_once=slots if isinstance(pod.work_per_job, int) else None, work=models, resources="train",
         engines=[EngineUse(role="train", name=study.train.engine)], checkpoints=f"{folder}/{layout.CHECKPOINTS}",
         input=Key(key=INPUT), train=Key(key=TRAIN), heldout=Key(key=HELDOUT), previous=before, iteration=number,
     )  # fmt: skip
@@ -89,8 +89,8 @@ def label_step(
     return add(
         "label", label, writes={"labeled": f"{folder}/{layout.LABELED}"},
         records=[f"{folder}/{layout.LABELED}/*/{layout.LABELED_RECORD}"],
-        jobs=jobs, most_jobs=jobs_needed(work, slots, pod.tasks_per_pod) if isinstance(jobs, Output) else jobs,
-        at_once=slots if isinstance(pod.tasks_per_pod, int) else None, work=work,
+        jobs=jobs, most_jobs=jobs_needed(work, slots, pod.work_per_job) if isinstance(jobs, Output) else jobs,
+        at_once=slots if isinstance(pod.work_per_job, int) else None, work=work,
         resources="label", engines=[EngineUse(role="label", name=engine) for engine in engines], when=when,
         label_cache=label_cache(study),
         input=Key(key=INPUT), batch=Key(key=f"{batches}/0") if alone else Key(key=batches, each=True),

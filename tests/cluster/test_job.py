@@ -20,7 +20,7 @@ def test_settings_that_cannot_be_read_end_a_job_with_their_reason(
     monkeypatch.setattr(job, "exit_now", sys.exit)
     with pytest.raises(SystemExit) as ended:
         job.main(
-            "x:y", step="label", root=str(tmp_path), timeout=1.0, gpus=0, parameters={"pod": 3, "pods": 4}, labels=""
+            "x:y", step="label", root=str(tmp_path), timeout=1.0, gpus=0, parameters={"job": 3, "jobs": 4}, labels=""
         )
     assert ended.value.code == runtime.EXIT_FATAL
     assert reason.read_text().startswith("StateError: ")

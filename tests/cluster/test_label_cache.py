@@ -35,7 +35,7 @@ def pod(root: Path, shop: Shop, frames: list[Frame], cluster: str, name: str) ->
     script = (
         "from lamflow.cluster.job import main\n"
         f"main('lamflow.ops.label:label', step='label', root='{node}', timeout=600.0, gpus=0, "
-        f"parameters={{'pod': 0, 'pods': 1}}, labels='lamflow/{CACHE}/')"
+        f"parameters={{'job': 0, 'jobs': 1}}, labels='lamflow/{CACHE}/')"
     )
     subprocess.run([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=node, check=True)
     return Labeled.read(node / "outputs" / "labeled" / "0" / "labeled.json")

@@ -55,7 +55,7 @@ def start(node: Path, inputs: Path, every: float) -> subprocess.Popen[bytes]:
     script = (
         "from lamflow.cluster.job import main\n"
         f"main('lamflow.ops.train:train', step='train', root='{node}', timeout=600.0, gpus=0, "
-        f"parameters={{'pod': 0, 'pods': 2, 'iteration': 1}}, checkpoints=('run/checkpoints/', {every}))"
+        f"parameters={{'job': 0, 'jobs': 2, 'iteration': 1}}, checkpoints=('run/checkpoints/', {every}))"
     )
     return subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=node)
 

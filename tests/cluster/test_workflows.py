@@ -192,7 +192,7 @@ def test_argos_server_is_spoken_to_in_its_own_way(kubernetes: Kubernetes, monkey
 
 NODE = {
     "id": "a", "type": "Pod", "templateName": "train", "phase": "Succeeded", "startedAt": "2026-01-01T00:00:00Z",
-    "finishedAt": "2026-01-01T00:01:00Z", "inputs": {"parameters": [{"name": "pod", "value": "2"}]},
+    "finishedAt": "2026-01-01T00:01:00Z", "inputs": {"parameters": [{"name": "job", "value": "2"}]},
     "outputs": {"exitCode": "0"}, "progress": "30/100",
 }  # fmt: skip
 
@@ -245,7 +245,7 @@ def test_a_pod_that_queued_for_a_node_has_its_ten_minutes_for_the_image() -> Non
 
 def test_pods_may_wait_for_one_another_as_long_as_they_like() -> None:
     queued = {**NODE, "phase": "Pending", "message": "Unschedulable: 0/1 nodes are available", "outputs": None}
-    working = {**NODE, "id": "b", "phase": "Running", "inputs": {"parameters": [{"name": "pod", "value": "3"}]}}
+    working = {**NODE, "id": "b", "phase": "Running", "inputs": {"parameters": [{"name": "job", "value": "3"}]}}
     workflow = {"status": {"phase": "Running", "nodes": {"a": queued, "b": working}}}
     start, waits = pods(workflow)[0].start, PendingPods(3600.0, {})
     assert waits.timed_out(workflow, now=start + 90000) is None

@@ -180,6 +180,11 @@ def test_models_must_learn_the_electronic_temperature_that_is_explored(tmp_path:
             "{hull_change: 0.01}",
             "converge.hull_change: no such key; it is called 'hull_shift' now",
         ),
+        (
+            "pods: {train: {parallel: 1}",
+            "pods: {train: {tasks_per_pod: 2}",
+            "pods.train.tasks_per_pod: no such key; it is called 'work_per_job' now",
+        ),
         ("{accurate: 0.999}", "{hull_regret: 0.01}", "hull_regret: no such key; it is called 'ground_state_error' now"),
     ],
 )

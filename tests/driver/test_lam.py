@@ -166,7 +166,7 @@ def test_distillation_needs_no_committee(lam: Path, tmp_path: Path) -> None:
         return {"name": name, "input": {"model": {"descriptor": descriptor, "fitting_net": {"neuron": [8, 8]}}}}
 
     train = {
-        "models": 1, "steps": 60, "variants": [variant("small", [4, 8]), variant("large", [8, 16])], "choose_within": 100.0,
+        "models": 1, "steps": 60, "variants": [variant("small", [4, 8]), variant("large", [8, 16])], "speed_tolerance": 100.0,
         "phases": [{"from_iteration": 2, "start_from": "init", "steps": 30}],
     }  # fmt: skip
     config = study(

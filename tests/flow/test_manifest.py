@@ -59,7 +59,7 @@ def every_kind(names: bool = False) -> list[dict[str, Any]]:
         }
     )
     throttled = parse(
-        rich().replace("parallel: 3}", "parallel: 3, tasks_per_pod: 1}").replace("name: tiny", "name: two")
+        rich().replace("parallel: 3}", "parallel: 3, work_per_job: 1}").replace("name: tiny", "name: two")
     )
     return [
         *(render(config, number) for number in (0, 1, 2)),
@@ -123,7 +123,7 @@ def test_pods_get_what_the_file_says() -> None:
     assert made["spec"]["hostNetwork"] is True
     assert train["annotations"] == {
         "workflows.argoproj.io/display-name": (
-            "iteration-1-train-{{=asInt(inputs.parameters.pod) + 1}}-of-{{inputs.parameters.pods}}"
+            "iteration-1-train-{{=asInt(inputs.parameters.job) + 1}}-of-{{inputs.parameters.jobs}}"
         )
     }
 
@@ -142,18 +142,18 @@ def test_pods_have_no_more_rights_than_they_need() -> None:
 
 def test_more_pods_than_may_run_at_once_are_throttled() -> None:
     text = STUDY.replace(
-        "label: {parallel: 1}", "label: {parallel: 2, tasks_per_pod: 1}, explore: {parallel: 1, tasks_per_pod: 1}"
+        "label: {parallel: 1}", "label: {parallel: 2, work_per_job: 1}, explore: {parallel: 1, work_per_job: 1}"
     )
     templates = {template["name"]: template for template in render(parse(text), 1)["spec"]["templates"]}
-    assert templates["label-pods"]["parallelism"] == 2
-    assert templates["explore-pods"]["parallelism"] == 1
+    assert templates["label-jobs"]["parallelism"] == 2
+    assert templates["explore-jobs"]["parallelism"] == 1
     steps = {step[0]["name"]: step[0] for step in templates["tiny-001"]["steps"]}
-    assert steps["iteration-1-label"]["template"] == "label-pods"
+    assert steps["iteration-1-label"]["template"] == "label-jobs"
     assert steps["iteration-1-label"]["when"] == "{{steps.iteration-1-select.outputs.parameters.decision}} == label"
     assert steps["iteration-1-label"]["arguments"]["parameters"][0]["value"] == (
         "{{=steps['iteration-1-select'].outputs.parameters['batches']}}"
     )
-    assert "inputs.parameters['batches']" in templates["label-pods"]["steps"][0][0]["withParam"]
+    assert "inputs.parameters['batches']" in templates["label-jobs"]["steps"][0][0]["withParam"]
 
 
 def test_another_attempt_leaves_out_what_is_done() -> None:
@@ -211,7 +211,7 @@ def test_a_thousand_tasks_need_at_most_forty_pods() -> None:
     assert pods == {"train": 4, "explore": 20, "select": 1, "label": 12, "merge": 1}
     assert sum(pods.values()) <= 40
     steps = {step[0]["template"]: step[0] for step in render(parse(text), 1)["spec"]["templates"][0]["steps"]}
-    at_once = next(p["value"] for p in steps["select"]["arguments"]["parameters"] if p["name"] == "pods_at_once")
+    at_once = next(p["value"] for p in steps["select"]["arguments"]["parameters"] if p["name"] == "jobs_at_once")
     assert int(at_once) == pods["label"]
 
 

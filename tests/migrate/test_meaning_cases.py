@@ -581,8 +581,10 @@ structures:
 - {name: one, files: [start/0/POSCAR], format: vasp}
 start: {data: [data/one, data/two]}
 heldout: {share: 0.2}  # a fifth
+pods: {label: {tasks_per_pod: 5}}
 train:
   engine: deepmd
+  choose_within: 1.5
   phases:
   - {from_iteration: 2, start_from: init, old_data_share: 0.9}
 stages:
@@ -608,6 +610,8 @@ def test_a_study_of_the_grammar_of_before(place: Path) -> None:
     assert spec["select"]["metric"] == "force_mean"
     assert spec["stages"][0]["explore"][0]["ramp"]["advance_at"] == 0.9
     assert spec["train"]["phases"][0]["old_data_fraction"] == 0.9
+    assert spec["train"]["speed_tolerance"] == 1.5
+    assert spec["pods"]["label"]["work_per_job"] == 5
     assert "# my study" in migration.text
     assert "{fraction: 0.2}  # a fifth" in migration.text
     assert "select.by -> select.metric" in notes(migration, "translated")

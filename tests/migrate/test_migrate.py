@@ -177,7 +177,7 @@ def test_dp_gen(place: Path) -> None:
     assert label["command"] == ["bash", "-c", 'source env.sh && mpirun -np 32 vasp_std "$@"', "bash"]
     assert label["potcar_names"] == {"Al": "POTCAR.Al", "Cu": "POTCAR.Cu"}
     assert (config.pods.train.gpus, config.pods.explore.gpus, config.pods.label.cpu) == (1, 1, "32")
-    assert config.pods.label.tasks_per_pod == 5
+    assert config.pods.label.work_per_job == 5
 
 
 def test_nothing_is_dropped_in_silence(place: Path) -> None:
@@ -279,7 +279,7 @@ def test_dpgen2(place: Path) -> None:
     window = config.select.window.model_dump()
     assert window == {"rule": "adaptive", "high": 0.6, "candidates": 50, "fraction": 0.1, "settled": 0.01, "over": 2}
     assert config.budget.iterations == 7
-    assert config.pods.explore.tasks_per_pod == 4
+    assert config.pods.explore.work_per_job == 4
     assert config.pods.explore.gpus == 2
     assert config.train.models == 3
     assert config.train.model_dump()["phases"][0]["start_from"] == "init"
@@ -464,7 +464,7 @@ def test_old_machines_and_the_true_command_of_a_custom_code(place: Path) -> None
     config = parse((place / "made.yaml").read_text(), root=place, files=False)
     assert config.labeler().model_dump()["command"] == ["mpirun", "siesta"]
     assert config.stages[0].explore[0].model_dump()["command"] == ["mpirun", "lmp"]
-    assert config.pods.label.tasks_per_pod == 5
+    assert config.pods.label.work_per_job == 5
 
 
 def test_what_cannot_be_kept_of_a_job_is_named_and_the_rest_is_kept(place: Path) -> None:

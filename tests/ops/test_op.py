@@ -32,7 +32,7 @@ class Out(NamedTuple):
 def good(context: Context, *, first: Path, second: Path | None, number: int) -> Out:
     folder = context.out / "files"
     folder.mkdir()
-    (folder / "said").write_text(f"{first.read_text(encoding='utf-8')} {second} {number} {context.pod}/{context.pods}")
+    (folder / "said").write_text(f"{first.read_text(encoding='utf-8')} {second} {number} {context.job}/{context.jobs}")
     context.progress(0.5)
     return Out(folder, number + 1, "it's {{fine}}", 0.25)
 
@@ -73,7 +73,7 @@ def call(name: str, root: Path, timeout: float = 60, **parameters: int) -> subpr
     code = (
         "from lamflow.ops.job import main\n"
         f"main('tests.ops.test_op:{name}', step={name!r}, root={str(root)!r}, timeout={timeout}, gpus=0, "
-        f"parameters={ {'pod': 0, 'pods': 2, **parameters}!r})"
+        f"parameters={ {'job': 0, 'jobs': 2, **parameters}!r})"
     )
     environment = {
         **os.environ, "LAMFLOW_ERRORS": str(root / "errors"), "LAMFLOW_PROGRESS": str(root),        "LAMFLOW_SCRATCH": str(root / "scratch"),
@@ -94,7 +94,7 @@ def test_it_is_a_dflow_op_template_without_secrets_or_pickles() -> None:
     template = built.template
     assert set(template.inputs.artifacts) == {"first", "second"}
     assert template.inputs.artifacts["second"].optional
-    assert {"pod", "pods", "number"} <= set(template.inputs.parameters)
+    assert {"job", "jobs", "number"} <= set(template.inputs.parameters)
     assert set(template.outputs.parameters) == {"count", "word", "fraction"}
     assert template.outputs.artifacts["files"].save[0].key == "a/b"
     for word in ("pickle", "secret", "token", "password"):

@@ -58,7 +58,7 @@ def call(root: Path) -> Selection:
     context = Context(0, 1, "select-0", root / "work", root / "scratch", root / "out")
     found: Selection = select(
         context, input=root / "input", explored=root / "explored", queued=root / "queued" if (root / "queued").is_dir() else None, models=root / "models", index=root / "index",
-        history=root / "history", iteration=1, stage=0, pods_at_once=2,
+        history=root / "history", iteration=1, stage=0, jobs_at_once=2,
     )  # fmt: skip
     return found
 

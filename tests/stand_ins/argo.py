@@ -107,7 +107,7 @@ class Argo:
         retry = template.get("retryStrategy", {})
         codes = [int(code) for code in re.findall(r"-?\d+", retry.get("expression", "").split("in ")[-1])]
         parameters = {p["name"]: str(p.get("value", "")) for p in given.get("parameters", [])}
-        name = f"{workflow}-{template['name']}-{parameters.get('pod', '0')}"
+        name = f"{workflow}-{template['name']}-{parameters.get('job', '0')}"
         for attempt in range(int(retry.get("limit", "0")) + 1):
             code, _, outputs = self._try(workflow, f"{name}-{attempt}", template, given, parameters)
             self.pods.append(f"{name}: {code}")

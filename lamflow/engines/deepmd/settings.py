@@ -58,7 +58,7 @@ class DeepmdTraining(TrainerSettings):
     """How models start and for how long they are trained, by iteration; without any all start from scratch."""
     variants: list[Variant] = Field(default_factory=list)
     """Architectures to try; `models` of each are trained."""
-    choose_within: float = Field(1.2, ge=1, le=1e6)
+    speed_tolerance: float = Field(1.2, ge=1, le=1e6)
     """Of several variants the fastest is chosen whose held-out force RMSE is at most so many times the best one's."""
     electronic_temperature: bool = False
     """Models learn an electronic temperature (DeePMD-kit's frame parameter, in K); every frame of the data has one."""
@@ -115,9 +115,9 @@ class DeepmdTraining(TrainerSettings):
         return self.variants[index // self.models].name if self.variants else ""
 
     @property
-    def speed_tolerance(self) -> float:
+    def tolerance(self) -> float:
         """See TrainerSettings."""
-        return self.choose_within
+        return self.speed_tolerance
 
     def input_text(self, iteration: int, index: int) -> str:
         """See TrainerSettings. More steps on the same data are no other way."""
