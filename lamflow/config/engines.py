@@ -393,15 +393,3 @@ class FolderSettings(EngineSettings):
 
     folder: Path
     """Where the structures lie."""
-
-
-def missing_ability(train: TrainerSettings, explore: ExplorerSettings) -> str | None:
-    """Why models of `train` cannot be explored with `explore`; None if they can."""
-    lacking = sorted(explore.needs - train.offers)
-    if not lacking:
-        return None
-    offered = ", ".join(sorted(train.offers)) or "nothing more than energies, forces and virials"
-    return (
-        f"engine {explore.engine!r} needs models with the ability {', '.join(lacking)}, and those of train.engine "
-        f"{train.engine!r} offer {offered}"
-    )

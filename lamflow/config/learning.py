@@ -12,8 +12,8 @@ from lamflow.config.engines import (
     EngineSettings,
     ExplorerSettings,
     SearcherSettings,
+    TrainerSettings,
     WalkerSettings,
-    missing_ability,
 )
 from lamflow.config.heads import Head
 from lamflow.config.installed import ChosenByEngine, engine_named
@@ -193,7 +193,7 @@ class Config(TrainingStudy):
         """Explorers find in the models what they need."""
         for stage in self.stages:
             for group in stage.explore:
-                problem = missing_ability(self.train, group)
+                problem = _missing_ability(self.train, group)
                 if problem:
                     raise ValueError(f"stages.{stage.name}.explore: {problem}")
 
@@ -205,3 +205,15 @@ class Config(TrainingStudy):
                     f"stages.{stage.name}: ramp goes by the fraction of accurate frames, which means nothing with an "
                     "adaptive window; set select.window.rule: fixed"
                 )
+
+
+def _missing_ability(train: TrainerSettings, explore: ExplorerSettings) -> str | None:
+    """Why models of `train` cannot be explored with `explore`; None if they can."""
+    lacking = sorted(explore.needs - train.offers)
+    if not lacking:
+        return None
+    offered = ", ".join(sorted(train.offers)) or "nothing more than energies, forces and virials"
+    return (
+        f"engine {explore.engine!r} needs models with the ability {', '.join(lacking)}, and those of train.engine "
+        f"{train.engine!r} offer {offered}"
+    )
