@@ -17,7 +17,7 @@ from lamflow.data.graph import Graph
 from lamflow.data.layout import GRAPH, HISTORY, RECORD, REMOTE, REPORT, STORED, iteration_key
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
-from lamflow.driver.local_executor import share_done
+from lamflow.driver.local_executor import fraction_done
 from lamflow.driver.run_location import RunLocation, pull_records, refuse_others
 from lamflow.driver.rundir import RunDirectory, prune
 from lamflow.errors import BY_NAME, ClusterError, EngineError, LamflowError, NodeError, StateError
@@ -223,7 +223,9 @@ def steps_done(workflow: Manifest) -> dict[str, float]:
     """Share of each step's pods' work that is done, for the steps that have begun."""
     shares: dict[str, list[float]] = {}
     for pod in pods(workflow):
-        shares.setdefault(pod.step, []).append(1.0 if pod.phase == "Succeeded" else min(0.99, share_done(pod.progress)))
+        shares.setdefault(pod.step, []).append(
+            1.0 if pod.phase == "Succeeded" else min(0.99, fraction_done(pod.progress))
+        )
     return {step: sum(values) / len(values) for step, values in shares.items()}
 
 

@@ -146,12 +146,12 @@ def steps_done(workflow: Path, progress: Path) -> dict[str, float]:
     for pod in sorted(workflow.glob("*/phase")):
         name = pod.parent.name
         step, number = name.split("-")[0], name.split("-")[1] if "-" in name else "0"
-        share = 1.0 if _text(pod) == "Succeeded" else share_done(_text(progress / f"{step}-{number}"))
+        share = 1.0 if _text(pod) == "Succeeded" else fraction_done(_text(progress / f"{step}-{number}"))
         shares.setdefault(step, []).append(share)
     return {step: sum(values) / len(values) for step, values in shares.items()}
 
 
-def share_done(text: str) -> float:
+def fraction_done(text: str) -> float:
     """The share that a pod's progress, like 30/100, says."""
     done, _, total = text.partition("/")
     return int(done) / int(total) if done.isdigit() and total.isdigit() and int(total) else 0.0

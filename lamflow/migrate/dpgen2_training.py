@@ -8,7 +8,7 @@ from typing import Any
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.training import training
-from lamflow.migrate.translate import branch, heat_of_models, listed
+from lamflow.migrate.translate import branch, learns_electronic_temperature, listed
 
 CONTINUED: tuple[tuple[tuple[str, ...], str, type, float], ...] = (
     (("init_model_numb_steps", "init_model_stop_batch"), "steps", int, 400_000),
@@ -29,9 +29,15 @@ def trained(train: Keys, inputs: Keys, place: Place, elements: Sequence[str]) ->
     if len(scripts) > 1:
         why = "the first of several is taken; see train.variants"
         train.notes.add("changed", "train.template_script", "train.input", why)
-    heat = heat_of_models(inputs)
+    fparam = learns_electronic_temperature(inputs)
     made |= training(
-        scripts[0] if scripts else {}, "train.template_script", place, train.notes, elements, heat=heat, follows=True
+        scripts[0] if scripts else {},
+        "train.template_script",
+        place,
+        train.notes,
+        elements,
+        fparam=fparam,
+        follows=True,
     )
     backend = config.take("impl", "backend", default="tensorflow")
     if backend != "pytorch":
@@ -40,7 +46,7 @@ def trained(train: Keys, inputs: Keys, place: Place, elements: Sequence[str]) ->
     files = [place.path(file) for file in listed(train.take("optional_files", to="train.files"))]
     if files:
         made["files"] = files
-    if heat:
+    if fparam:
         made["electronic_temperature"] = True
     config.lose("multitask", "command", "train_args", "split_last_iter_valid_ratio", why="lamflow does it its own way")
     return made | _phases(train, inputs, config, place, made["models"])

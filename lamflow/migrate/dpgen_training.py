@@ -9,7 +9,7 @@ from lamflow.migrate.dpgen2_training import started
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.training import training
-from lamflow.migrate.translate import heat_of_models, listed
+from lamflow.migrate.translate import learns_electronic_temperature, listed
 
 
 def trained(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> Spec:
@@ -24,15 +24,15 @@ def trained(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) ->
     if made["models"] < 2 and keys.raw.get("model_devi_jobs"):
         made["models"] = 2
         keys.notes.add("changed", "numb_models", "train.models", "a committee needs two at least")
-    heat = heat_of_models(keys)
-    made |= training(raw, "default_training_param", place, keys.notes, elements, heat=heat)
+    fparam = learns_electronic_temperature(keys)
+    made |= training(raw, "default_training_param", place, keys.notes, elements, fparam=fparam)
     backend = keys.take("train_backend", default="tensorflow")
     if backend != "pytorch":
         why = f"{backend} becomes PyTorch; models of other backends cannot go on"
         keys.notes.add("changed", "train_backend", "train.engine", why)
     if keys.take("dp_compress", to="train.compress"):
         made["compress"] = True
-    if heat:
+    if fparam:
         made["electronic_temperature"] = True
     return made | _phases(keys, place, made["models"])
 

@@ -24,12 +24,12 @@ def training(
     notes: Notes,
     elements: Sequence[str],
     *,
-    heat: bool = False,
+    fparam: bool = False,
     follows: bool = False,
 ) -> Spec:
     """DeePMD-kit's input, of version 1, 2 or 3, as `train` has it: `steps` and `input`.
 
-    heat     models learn an electronic temperature
+    fparam     models learn an electronic temperature
     follows  lists of an entry for each element go by the input's own type map instead of the run's
     """
     if isinstance(raw, str):
@@ -42,7 +42,7 @@ def training(
         except ValueError as error:
             raise InputError(f"{raw}: not JSON: {error}") from error
     keys = Keys(without_comments(raw), where, notes)
-    made: Spec = {"model": _model(keys, elements, heat, place.type_map if not follows else None)}
+    made: Spec = {"model": _model(keys, elements, fparam, place.type_map if not follows else None)}
     for name in ("learning_rate", "loss", "optimizer", "validating"):
         given = keys.take(name, to=f"train.input.{name}", default={})
         if given:
@@ -62,7 +62,7 @@ def training(
     return {"steps": int(steps), **({"checkpoint_every": int(every)} if every else {}), "input": made}
 
 
-def _model(keys: Keys, elements: Sequence[str], heat: bool, run_map: Sequence[str] | None) -> Spec:
+def _model(keys: Keys, elements: Sequence[str], fparam: bool, run_map: Sequence[str] | None) -> Spec:
     """The section `model` without what the run says: type map and seeds.
 
     run_map  the type map that lists of an entry for each element go by; the input's own if None
@@ -84,7 +84,7 @@ def _model(keys: Keys, elements: Sequence[str], heat: bool, run_map: Sequence[st
         for name in ("sel", "atom_ener"):
             section |= _in_order(section.get(name), name, type_map, elements, keys.name(f"model.{part}"), keys.notes)
         if part == "fitting_net":
-            _check_parameters(section, heat, keys.name("model.fitting_net"), keys.notes)
+            _check_parameters(section, fparam, keys.name("model.fitting_net"), keys.notes)
         model[part] = section
     return model
 
@@ -104,15 +104,15 @@ def _in_order(
     return {name: [by_element[element] for element in elements]}
 
 
-def _check_parameters(section: Spec, heat: bool, where: str, notes: Notes) -> None:
+def _check_parameters(section: Spec, fparam: bool, where: str, notes: Notes) -> None:
     """Take numbers of frame and atom parameters out: lamflow knows the electronic temperature alone."""
     for name in ("numb_fparam", "numb_aparam"):
         count = section.pop(name, 0)
         if not count:
             continue
-        if heat and name == "numb_fparam" and count == 1:
+        if fparam and name == "numb_fparam" and count == 1:
             notes.add("translated", f"{where}.{name} = 1", "train.electronic_temperature")
-        elif heat:
+        elif fparam:
             why = f"{count} becomes one parameter of the frame, its electronic temperature"
             notes.add("changed", f"{where}.{name}", "train.electronic_temperature", why)
         else:

@@ -60,7 +60,7 @@ def branch(arguments: Any) -> str | None:
     return match[1] if match else None
 
 
-def heat_of_models(keys: Keys) -> bool:
+def learns_electronic_temperature(keys: Keys) -> bool:
     """Models learn an electronic temperature: of the frame (1) there as here, or of each atom (2)."""
     kind = int(keys.take("use_ele_temp", default=0))
     name, to = keys.name("use_ele_temp"), "train.electronic_temperature"

@@ -76,7 +76,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     known = read_index(index, iteration, study.explored_heads)
     judged = [ModelResult.read(path) for path in sorted(models.glob(f"*/{MODEL}"))]
     choice = select_frames(study, Exploration(iteration, stage, past, results, frames, hulls, known, judged))
-    batches = deal_batches(study, choice.frames, jobs_at_once, seconds_per_unit(past).get("label"))
+    batches = label_batches(study, choice.frames, jobs_at_once, seconds_per_unit(past).get("label"))
     return _write(output, choice.record, hulls, batches, len(choice.frames), choice.force_rmse)
 
 
@@ -115,7 +115,9 @@ def _read_hulls(
     return hulls
 
 
-def deal_batches(study: Config, chosen: Sequence[ChosenFrame], jobs_at_once: int, seconds: float | None) -> list[Batch]:
+def label_batches(
+    study: Config, chosen: Sequence[ChosenFrame], jobs_at_once: int, seconds: float | None
+) -> list[Batch]:
     """The frames of each head dealt out to label jobs, the largest first.
 
     seconds  that one label takes, if it has been measured

@@ -19,7 +19,7 @@ REACH = 2.2
 """Neighbours are counted as bonds up to this many times the sum of the covalent radii."""
 
 
-def images_within(cell: Floats, reach: float) -> Ints:
+def periodic_images(cell: Floats, reach: float) -> Ints:
     """Lattice translations (K, 3), in cell vectors, by which atoms of a cell can come nearer than `reach` in Å."""
     around = [np.arange(-n, n + 1) for n in np.ceil(reach / heights(cell[None])[0]).astype(int)]
     return np.stack(np.meshgrid(*around, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -28,7 +28,7 @@ def images_within(cell: Floats, reach: float) -> Ints:
 def bonds(frame: Frame, reach: float) -> tuple[Ints, Ints, Floats]:
     """Every pair of atoms of a periodic frame closer than `reach` in Å, with images: first, second, vector (n, 3)."""
     scaled = np.linalg.solve(frame.cell.T, frame.positions.T).T % 1.0
-    images = images_within(frame.cell, reach) @ frame.cell
+    images = periodic_images(frame.cell, reach) @ frame.cell
     positions = scaled @ frame.cell
     vectors = (positions[None, :] - positions[:, None])[:, :, None] + images
     squared = (vectors**2).sum(axis=-1)

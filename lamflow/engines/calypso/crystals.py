@@ -17,7 +17,7 @@ from lamflow.data.frames import Floats, Ints
 from lamflow.engines.calypso.exchange import by_element
 from lamflow.engines.calypso.settings import CalypsoSearch, formula
 from lamflow.errors import EngineError
-from lamflow.science.similarity import bonds, images_within
+from lamflow.science.similarity import bonds, periodic_images
 
 TRIES = 200
 """Lattices that are tried for one structure."""
@@ -200,7 +200,7 @@ def _placed(  # noqa: PLR0917  what a place depends on
     site: _Wyckoff, kind: int, scaled: Floats, kinds: Ints, cell: Floats, allowed: Floats, rng: np.random.Generator
 ) -> Floats | None:
     """Fractional coordinates of a Wyckoff position's atoms, far enough from each other and those that are there."""
-    images = images_within(cell, float(allowed.max()))
+    images = periodic_images(cell, float(allowed.max()))
     home = (images == 0).all(axis=1)
     all_kinds = np.append(kinds, np.full(site.multiplicity, kind))
     for _ in range(1 if site.fixed else PLACEMENTS):

@@ -78,7 +78,7 @@ class DeepmdModel:
         """Why the model cannot evaluate a frame; None if it can."""
         try:
             self._types(frame)
-            self._heat([frame])
+            self._frame_parameters([frame])
         except EngineError as error:
             return str(error)
         return None
@@ -89,7 +89,7 @@ class DeepmdModel:
         cells = np.stack([frame.cell for frame in frames]) if pbc else None
         mixed = bool((types != types[0]).any())
         energies, forces, virials = self._potential.eval(
-            positions, cells, types if mixed else types[0], mixed_type=mixed, **self._heat(frames)
+            positions, cells, types if mixed else types[0], mixed_type=mixed, **self._frame_parameters(frames)
         )[:3]
         return [
             Labels(
@@ -100,7 +100,7 @@ class DeepmdModel:
             for i in range(len(frames))
         ]
 
-    def _heat(self, frames: list[Frame]) -> dict[str, Any]:
+    def _frame_parameters(self, frames: list[Frame]) -> dict[str, Any]:
         """The electronic temperatures as the model takes them. Raises EngineError where the two do not fit."""
         given = [frame.electronic_temperature for frame in frames]
         if not self._potential.get_dim_fparam():
@@ -135,8 +135,8 @@ class DeepmdModel:
         if len(alike) < len(others):
             return None
         types = np.stack([self._types(frame) for frame in starts])
-        heat = self._heat(list(starts)).get("fparam")
-        return DeepmdSession([self._potential, *(model._potential for model in alike)], types, starts[0].pbc, heat)
+        fparam = self._frame_parameters(list(starts)).get("fparam")
+        return DeepmdSession([self._potential, *(model._potential for model in alike)], types, starts[0].pbc, fparam)
 
     def lammps(self) -> LammpsPotential:
         """See Model."""

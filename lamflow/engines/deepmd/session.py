@@ -51,15 +51,15 @@ class _Batch:
 class DeepmdSession:
     """Energies, forces and virials of systems with the same number of atoms, again and again while they move."""
 
-    def __init__(self, potentials: Sequence[Any], types: Ints, pbc: bool, heat: Floats | None) -> None:
-        """potentials: DeePMD-kit's DeepPot of each model, the first one driving; types: (B, N); heat: (B,) in K."""
+    def __init__(self, potentials: Sequence[Any], types: Ints, pbc: bool, fparam: Floats | None) -> None:
+        """potentials: DeePMD-kit's DeepPot of each model, the first one driving; types: (B, N); fparam: (B,) in K."""
         import torch
 
         self.torch = torch
         self.models = [_module(potential) for potential in potentials]
         self.device = next((p.device for p in self.models[0].parameters()), torch.device("cpu"))
         self.types = torch.as_tensor(types, dtype=torch.long, device=self.device)
-        self.heat = None if heat is None else torch.as_tensor(heat, device=self.device).reshape(-1, 1)
+        self.fparam = None if fparam is None else torch.as_tensor(fparam, device=self.device).reshape(-1, 1)
         self.pbc = pbc
         self.cutoff = max(float(model.get_rcut()) for model in self.models)
         self.most = CPU_ATOMS if self.device.type == "cpu" else GPU_ATOMS
@@ -111,10 +111,10 @@ class DeepmdSession:
         pick = batch.image[:, :, None].expand(-1, -1, 3)
         extended = torch.gather(inside, 1, pick) + batch.away @ box
         energies, forces, virials = [], [], []
-        heat = None if self.heat is None else self.heat[torch.as_tensor(batch.rows, device=self.device)]
+        fparam = None if self.fparam is None else self.fparam[torch.as_tensor(batch.rows, device=self.device)]
         for model in self.models[:models]:
             with torch.enable_grad():
-                found = model.forward_lower(extended.detach(), batch.types, batch.nearby, batch.image, fparam=heat)
+                found = model.forward_lower(extended.detach(), batch.types, batch.nearby, batch.image, fparam=fparam)
             force = torch.zeros_like(here).scatter_add_(1, pick, found["extended_force"].to(here.dtype))
             energies.append(found["energy"].reshape(-1).detach().double().cpu().numpy())
             forces.append(force.detach().double().cpu().numpy())
