@@ -30,7 +30,7 @@ class Done(NamedTuple):
 
 @op
 def noop(context: Context, *, count: int) -> Done:
-    """Do nothing, `count` times over all pods, and say so."""
+    """Do nothing, `count` times over all jobs, and say so."""
     folder = context.out / "tasks"
     folder.mkdir()
     for number in indices_of_job(count, context.jobs, context.job):
