@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from lamflow.config.engines import ExplorerSettings, SearcherSettings
@@ -50,19 +52,33 @@ def frames_of(settings: StructureSet, config: DataStudy) -> list[Frame]:
         frames = make_copies(sources, settings, config.seed)
     except ValueError as error:
         raise InputError(f"structures.{settings.name}: {error}") from error
-    if settings.generate is not None:  # what is random may be refused
-        frames = [frame for frame in frames if not refused(Trajectory.of([frame], [0]), limits)[0]] or frames
-    for number, frame in enumerate(frames):
-        verdict = int(refused(Trajectory.of([frame], [0]), limits)[0])
-        if verdict:
-            raise InputError(
-                f"structures.{settings.name}: structure {number}: {REASONS[verdict]}; no frame like this passes "
-                + ("select.filters" if isinstance(config, Config) else "filters")
-            )
+    verdicts = _verdicts(frames, limits)
+    kept = [frame for frame, verdict in zip(frames, verdicts, strict=True) if not verdict]
+    if settings.generate is not None and kept:  # what is random may be refused
+        frames = kept
+    elif len(kept) < len(frames):
+        number, verdict = next((number, verdict) for number, verdict in enumerate(verdicts) if verdict)
+        raise InputError(
+            f"structures.{settings.name}: structure {number}: {REASONS[verdict]}; no frame like this passes "
+            + ("select.filters" if isinstance(config, Config) else "filters")
+        )
     foreign = sorted({symbol for frame in frames for symbol in frame.symbols} - set(config.elements))
     if foreign:
         raise InputError(f"structures.{settings.name}: {', '.join(foreign)} is not in elements {config.elements}")
     return frames
+
+
+def _verdicts(frames: Sequence[Frame], limits: Limits) -> list[int]:
+    """For each frame the index into REASONS; frames of the same atoms that follow each other are looked at together."""
+    verdicts: list[int] = []
+    for _, alike in itertools.groupby(frames, key=_kind):
+        members = list(alike)
+        verdicts += refused(Trajectory.of(members, [0] * len(members)), limits).tolist()
+    return verdicts
+
+
+def _kind(frame: Frame) -> tuple[bool, bytes, frozenset[str]]:
+    return frame.pbc, frame.numbers.tobytes(), frozenset(frame.fields)
 
 
 def _random_structures(settings: StructureSet, config: DataStudy) -> list[Frame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ EDGE = 1e-6
 """Fractions of a cell that are nearer to 0 or 1 are rounding."""
 SAME_DISTANCE, NEIGHBORS = 1e-4, 1.2
 """Å by which distances may differ, and how far neighbours may be, in smallest distances."""
+MOST_ATOMS = 10_000_000
+"""Of all structures of a set together."""
 TRIAL_POINTS, REACH = 400, 3.0
 """Points that are tried for an interstitial atom, and how far from an atom they may be, in Å."""
 
@@ -42,6 +45,9 @@ def make_copies(sources: Sequence[Frame], settings: StructureSet, seed: int) -> 
     Raises ValueError for a source that cannot be treated so.
     """
     copies: list[Frame] = []
+    total = sum(_atoms(source, settings) for source in sources) * len(settings.scale) * settings.copies
+    if total > MOST_ATOMS:
+        raise ValueError(f"these are {total:,} atoms, and a set has at most {MOST_ATOMS:,}; make fewer or smaller ones")
     for number, source in enumerate(sources):
         whole = _slab(source, settings.slab) if settings.slab is not None else source
         if whole.pbc:
@@ -57,6 +63,12 @@ def make_copies(sources: Sequence[Frame], settings: StructureSet, seed: int) -> 
                 rng = np.random.default_rng(child_seed(seed, "structures", settings.name, name, copy))
                 copies.append(_vary(scaled, settings, rng))
     return copies
+
+
+def _atoms(source: Frame, settings: StructureSet) -> int:
+    """Atoms of a structure after it was cut and repeated."""
+    layers = settings.slab.layers if settings.slab is not None else 1
+    return source.natoms * layers * (math.prod(settings.supercell) if source.pbc else 1)
 
 
 def _slab(bulk: Frame, slab: Slab) -> Frame:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase.data import covalent_radii
+from ase.neighborlist import primitive_neighbor_list
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from lamflow.data import Trajectory
 from lamflow.data.frames import Floats, Ints
@@ -20,6 +22,10 @@ REASONS = (
     "volume per atom out of range",
     "atoms too close",
 )
+
+
+MANY_ATOMS = 500
+"""Beyond, the number of pairs does not fit into memory, or into a minute."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,9 @@ def refused(trajectory: Trajectory, limits: Limits) -> Ints:
         _refuse(verdict, (volume < low) | (volume > high), "volume per atom out of range")
     good = np.flatnonzero(verdict == 0)
     if len(good):
-        radii = covalent_radii[trajectory.numbers]
-        allowed = limits.min_distance * (radii[:, None] + radii[None, :])
-        close = _too_close(positions[good], cells[good], trajectory.pbc, allowed)
+        radii = limits.min_distance * covalent_radii[trajectory.numbers]
+        too_close = _too_close if len(radii) <= MANY_ATOMS else _too_close_of_many
+        close = too_close(positions[good], cells[good], trajectory.pbc, radii)
         verdict[good[close]] = REASONS.index("atoms too close")
     return verdict
 
@@ -82,9 +88,33 @@ def _smallest_angle(cells: Floats, lengths: Floats) -> Floats:
     return np.asarray(np.degrees(np.arccos(np.clip(cosines, 0, 1))).min(axis=1))
 
 
-def _too_close(positions: Floats, cells: Floats, pbc: bool, allowed: Floats) -> NDArray[np.bool_]:
-    """Frames (F,) in which a pair is closer than `allowed` (N, N) in Å."""
+def _too_close(positions: Floats, cells: Floats, pbc: bool, radii: Floats) -> NDArray[np.bool_]:
+    """Frames (F,) in which a pair is closer than the sum of its `radii` (N,) in Å: all pairs of many frames at once."""
     bad = np.zeros(len(positions), dtype=bool)
+    allowed = radii[:, None] + radii[None, :]
     for frames, distances in pair_distances(positions, cells, pbc, float(allowed.max())):
         bad[frames] = (distances < allowed[None, :, :, None]).any(axis=(1, 2, 3))
     return bad
+
+
+def _too_close_of_many(positions: Floats, cells: Floats, pbc: bool, radii: Floats) -> NDArray[np.bool_]:
+    """The same frame by frame for many atoms, of which only near pairs are looked at."""
+    bad = np.zeros(len(positions), dtype=bool)
+    for number, (where, cell) in enumerate(zip(positions, cells, strict=True)):
+        first, second, distances = _near_pairs(where, cell, pbc, 2 * float(radii.max()))
+        bad[number] = (distances < radii[first] + radii[second]).any()
+    return bad
+
+
+def _near_pairs(positions: Floats, cell: Floats, pbc: bool, cutoff: float) -> tuple[Ints, Ints, Floats]:
+    """Two atoms and the distance in Å of every pair that is closer than `cutoff`, and of some others."""
+    inverse = np.linalg.inv(cell) if pbc else np.eye(3)
+    radius = cutoff * float(np.linalg.norm(inverse, axis=0).max())  # in fractions of the cell
+    if pbc and radius >= 0.5:  # atoms may be near to several images of another one
+        first, second, distances = primitive_neighbor_list("ijd", [True] * 3, cell, positions, cutoff)
+        return first, second, distances
+    scaled = (positions @ inverse) % 1.0 % 1.0 if pbc else positions  # a tiny negative fraction becomes 1 at first
+    pairs = cKDTree(scaled, boxsize=1.0 if pbc else None).query_pairs(radius, output_type="ndarray")
+    vectors = scaled[pairs[:, 0]] - scaled[pairs[:, 1]]
+    vectors = (vectors - np.rint(vectors)) @ cell if pbc else vectors
+    return pairs[:, 0], pairs[:, 1], np.linalg.norm(vectors, axis=1)

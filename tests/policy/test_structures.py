@@ -166,3 +166,8 @@ def test_an_isolated_structure_has_no_surface() -> None:
     isolated = Frame(np.array([29, 29]), np.array([[0, 0, 0], [2.5, 0, 0]]), np.zeros((3, 3)), pbc=False)
     with pytest.raises(ValueError, match="isolated"):
         make_copies([isolated], settings, 1)
+
+
+def test_a_set_that_no_machine_holds_is_refused_before_it_is_built() -> None:
+    with pytest.raises(ValueError, match=r"these are 50,000,000,000 atoms, and a set has at most 10,000,000"):
+        made(supercell=[50, 50, 50], copies=100_000)

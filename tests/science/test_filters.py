@@ -35,6 +35,25 @@ def test_every_distance_below_the_cutoff_is_found(natoms: int, skew: float, cuto
     assert np.abs(found[len(expected) :] - cutoff).max(initial=0) < 1e-8
 
 
+@pytest.mark.parametrize(
+    ("pbc", "cubic", "repeat"),
+    [(True, True, (3, 3, 2)), (True, True, (18, 1, 1)), (True, False, (72, 1, 1)), (False, True, (3, 3, 2))],
+)
+def test_many_atoms_are_judged_like_few(
+    pbc: bool, cubic: bool, repeat: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In blocks, in cells so thin that an atom is near to several images of another, and without a cell."""
+    rng, crystal = np.random.default_rng(4), bulk("Cu", "fcc", a=3.6, cubic=cubic).repeat(repeat)
+    cell, limits = crystal.cell.array if pbc else np.zeros((3, 3)), Limits(max_length_ratio=100)
+    moves = [rng.normal(scale=scale, size=(72, 3)) for scale in np.linspace(0.01, 0.8, 24)]
+    frames = [Frame(crystal.numbers, crystal.positions + move, cell, pbc) for move in moves]
+    given = Trajectory.of(frames, [0] * 24)
+    few = refused(given, limits)
+    monkeypatch.setattr("lamflow.science.filters.MANY_ATOMS", 10)
+    assert refused(given, limits).tolist() == few.tolist()
+    assert 0 < np.count_nonzero(few) < 24
+
+
 def trajectory(copper: list[Frame]) -> Trajectory:
     return Trajectory.of(copper[:6], list(range(6)))
 
