@@ -92,6 +92,16 @@ def expand(path: Path) -> Path:
     return Path(text)
 
 
+def text_of(path: Path) -> str:
+    """The text of a file of the user's. Raises ValueError that names it when it is not UTF-8."""
+    data = expand(path).read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}: this is not UTF-8 text; write it in UTF-8 or plain ASCII") from error
+
+
 def check_names(key: str, files: Sequence[Path], taken: Iterable[str] = ()) -> None:
     """Raise ValueError when two of the files that lie side by side where a program runs have the same name."""
     seen = set(taken)

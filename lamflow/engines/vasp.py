@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import ExaminedStudy
-from lamflow.config.section import Element, InputFile, MountedFolder, expand
+from lamflow.config.section import Element, InputFile, MountedFolder, expand, text_of
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
 from lamflow.data.files import file_hash
 from lamflow.data.io import labels_from_ase
@@ -109,7 +109,7 @@ class Vasp(PeriodicSettings):
 
     def tags(self) -> dict[str, Any]:
         """All INCAR tags that the user gave."""
-        given = read_incar(expand(self.incar).read_text(encoding="utf-8")) if self.incar is not None else {}
+        given = read_incar(text_of(self.incar)) if self.incar is not None else {}
         return {**given, **{tag.upper(): value for tag, value in self.input.items()}}
 
     def potcar(self, element: str) -> Path:
@@ -303,7 +303,7 @@ def _potcar(settings: Vasp, symbols: list[str]) -> str:
         path, wanted = settings.potcar(element), settings.potcar_sha256.get(element)
         if wanted is not None and file_hash(path) != wanted:
             raise ValueError(f"the POTCAR of {element} is not the one that the run began with: its hash is another")
-        potential = path.read_text(encoding="utf-8")
+        potential = path.read_text(errors="replace", encoding="utf-8")
         check_potcar(path, potential, element)
         text += potential if potential.endswith("\n") else f"{potential}\n"
     return text

@@ -247,3 +247,9 @@ def test_what_is_no_study_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_control_characters_never_reach_the_terminal() -> None:
     assert printable("a\x1b[31mred\x07\n\tÅ → é") == "a\\x1b[31mred\\x07\n\tÅ → é"
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "INCAR").write_bytes(b"ENCUT = 300\nSYSTEM = \xe9\n")
+    text = STUDY.replace("{engine: emt}", "{engine: vasp, potcars: pp, kspacing: 0.3, incar: INCAR}")
+    assert "INCAR, line 2: this is not UTF-8 text" in problems(text, tmp_path)

@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import ExaminedStudy, LabelerSettings, TrainerSettings
 from lamflow.config.pretrained import RANDOM, PretrainedModel
-from lamflow.config.section import InputFile, expand
+from lamflow.config.section import InputFile, expand, text_of
 from lamflow.engines.deepmd.phases import Phase, Variant
 from lamflow.errors import InputError
 from lamflow.units import Positive, Steps
@@ -243,7 +243,7 @@ STEPS = ("numb_steps", "stop_batch", "num_step", "num_steps", "numb_step")
 def _read_input(path: Path) -> dict[str, Any]:
     """An input.json. Raises InputError."""
     try:
-        given = json.loads(expand(path).read_text(encoding="utf-8"))
+        given = json.loads(text_of(path))
     except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}") from error
     if not isinstance(given, dict) or not all(isinstance(v, dict) for k, v in given.items() if not k.startswith("_")):

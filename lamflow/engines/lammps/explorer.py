@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
-from lamflow.config.section import expand
+from lamflow.config.section import expand, text_of
 from lamflow.data import Deviations, Frame, Trajectory
 from lamflow.data.fields import repeated
 from lamflow.data.frames import Floats
@@ -142,7 +142,7 @@ class LammpsExplorer:
             text = render(HEAD + RUN, values | {"structure": "start-0.dump"})
         else:
             _write_data(work / "start.lmp", simulation.start, elements)
-            text = render(expand(settings.template).read_text(encoding="utf-8"), values | {"structure": "start.lmp"})
+            text = render(text_of(settings.template), values | {"structure": "start.lmp"})
         (work / "in.lammps").write_text(text, encoding="utf-8")
         before = {path.name for path in work.iterdir()} - PLUMED
         failure = self._run(work, potential, simulation)

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from lamflow.config.engines import DynamicsSettings, one_atom
-from lamflow.config.section import Element, InputFile, InputFolder, Section, check_names, expand
+from lamflow.config.section import Element, InputFile, InputFolder, Section, check_names, expand, text_of
 from lamflow.data import Frame
 from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.lammps.template import check_template
@@ -93,9 +93,7 @@ class LammpsExploration(DynamicsSettings):
         if self.variables and self.template is None:
             raise ValueError("variables are placeholders of a template; give a template")
         if self.template is not None and expand(self.template).is_file():
-            check_template(
-                self.template, expand(self.template).read_text(encoding="utf-8"), tuple(self.conditions()[0])
-            )
+            check_template(self.template, text_of(self.template), tuple(self.conditions()[0]))
         if self.beads and (self.template is not None or self.plumed is not None):
             raise ValueError("beads: path integrals go without template and plumed")
         if self.beads and self.ensemble not in ("nvt", "npt"):
