@@ -204,6 +204,22 @@ class Run:
             loop.resume(self.path, listener)
         return self
 
+    def repair(self, study: Study | None = None, *, redo: bool = False) -> list[str]:
+        """Make again what is lost or damaged, and return a line for each thing that was; `study` brings lost settings.
+
+        `redo` throws the newest round away where nothing else helps. Raises StateError with what remains.
+        """
+        from lamflow.driver.local_executor import LocalExecutor
+        from lamflow.driver.repair import repair
+
+        directory = RunDirectory(self.path.resolve())
+        config = study.config if study is not None else None
+        if self._located.remote is None:
+            return repair(directory, LocalExecutor(directory), config, redo=redo)
+        from lamflow.driver.argo_executor import ArgoExecutor
+
+        return repair(directory, ArgoExecutor(directory, self._located.remote), config, redo=redo)
+
     def stop(self) -> None:
         """End its driver and wait until it is gone. Raises StateError when nothing drives it."""
         from lamflow.driver.stopping import stop

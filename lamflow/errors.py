@@ -19,6 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+REPAIR = "`lamflow repair RUN` makes again what can be made again"
+"""The way back from files of a run that are lost or damaged."""
+
 
 class LamflowError(Exception):
     """Base of every error raised on purpose; its text is meant for the user."""

@@ -291,6 +291,23 @@ def resume(run: RunFolder, drive_here: DriveHere = False) -> None:
 
 
 @app.command(rich_help_panel=RUN)
+def repair(
+    run: RunFolder,
+    file: Annotated[
+        Optional[Path],  # noqa: UP045  typer reads the annotation
+        typer.Option("--file", help="The study's YAML, where the run has lost its settings."),
+    ] = None,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Throw the newest iteration away where nothing else helps.")
+    ] = False,
+) -> None:
+    """Look at every file of a run that it needs, and make again what is lost or damaged."""
+    from lamflow.cli import drive
+
+    drive.repair(run, file, redo)
+
+
+@app.command(rich_help_panel=RUN)
 def stop(run: RunFolder) -> None:
     """Stop the driver of a run; what has finished stays."""
     from lamflow.cli import drive

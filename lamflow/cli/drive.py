@@ -104,6 +104,14 @@ def logs(run: str, iteration: int | None, follow: bool) -> None:
         print(printable(line), flush=True)
 
 
+def repair(run: str, file: Path | None, redo: bool) -> None:
+    """Mend what can be mended, and say what was."""
+    study = Study.load(file) if file is not None else None
+    made = Run(located(run)).repair(study, redo=redo)
+    print("\n".join(made) if made else "nothing is missing or damaged")
+    print(f"`lamflow resume {shlex.quote(run)}` goes on")
+
+
 def stop(run: str) -> None:
     """End the driver of a run and wait until it is gone."""
     Run(located(run)).stop()

@@ -21,7 +21,7 @@ from lamflow.config.kinds import DEFAULT, kind_named
 from lamflow.config.learning import Config
 from lamflow.config.schema import Study
 from lamflow.config.section import Section
-from lamflow.errors import InputError, StateError
+from lamflow.errors import REPAIR, InputError, StateError
 from lamflow.units import Unit
 
 Loc = tuple[str | int, ...]
@@ -130,10 +130,10 @@ def stored(folder: Path, kind: type[Any] = Config) -> Any:
         settings = kind_named(raw.get("workflow", DEFAULT)).settings
         study = settings.model_validate(raw, context={"root": folder})
     except OSError as error:
-        raise StateError(f"{file}: this file of the run cannot be read: {error.strerror}") from error
+        raise StateError(f"{file}: this file of the run cannot be read: {error.strerror}; {REPAIR}") from error
     except (ValueError, AttributeError) as error:
         why = _first(error) if isinstance(error, ValidationError) else str(error)
-        raise StateError(f"{file}: not the settings of a run of this version of lamflow: {why}") from error
+        raise StateError(f"{file}: not the settings of a run of this version of lamflow: {why}; {REPAIR}") from error
     if not isinstance(study, kind):
         raise StateError(f"{file}: the run is of workflow {study.workflow}; this needs a run of learning")
     return study

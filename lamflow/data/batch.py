@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from lamflow.data.arrays import read_array
 from lamflow.data.dataset import Origin
 from lamflow.data.document import Result
 from lamflow.data.frames import Floats, Frame
@@ -54,5 +55,5 @@ class Batch:
         about = _About.read(folder / BATCH)
         packed, forces = PackedFrames.load(folder / FRAMES), None
         if (folder / BATCH_FORCES).is_file():
-            forces = packed.split(np.load(folder / BATCH_FORCES, allow_pickle=False))
+            forces = packed.split(read_array(folder / BATCH_FORCES))
         return cls(list(packed), about.origins, about.role, forces)

@@ -52,4 +52,9 @@ def read_curve(path: Path) -> Curve:
     except (OSError, ValueError):
         return Curve([], np.zeros((0, 0)))
     columns = header.split(",")
-    return Curve(columns, np.array([line.split(",") for line in lines], dtype=np.float64).reshape(-1, len(columns)))
+    rows = [line.split(",") for line in lines]
+    try:
+        values = np.array([row for row in rows if len(row) == len(columns)], dtype=np.float64)
+    except ValueError:  # cut in the middle of a number
+        return Curve([], np.zeros((0, 0)))
+    return Curve(columns, values.reshape(-1, len(columns)))

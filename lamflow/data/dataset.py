@@ -34,7 +34,7 @@ from lamflow.data.manifest import (
     read_manifest,
     verified_manifests,
     verify,
-    verify_known,
+    verify_as_known,
 )
 from lamflow.data.npy import read_labeled_frames
 from lamflow.data.walk import files_below, folders_with
@@ -56,7 +56,7 @@ __all__ = [
     "systems",
     "verified_manifests",
     "verify",
-    "verify_known",
+    "verify_as_known",
     "write_dataset",
 ]
 

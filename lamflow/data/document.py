@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lamflow.data.files import write_whole
-from lamflow.errors import StateError
+from lamflow.errors import REPAIR, StateError
 
 R = TypeVar("R", bound="Result")
 
@@ -34,8 +34,10 @@ class Result(Part):
         try:
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError as error:
-            raise StateError(f"{path}: this file of the run is missing") from error
+            raise StateError(f"{path}: this file of the run is missing; {REPAIR}") from error
         except ValidationError as error:
             first = error.errors()[0]
             why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            raise StateError(f"{path}: not a {cls.__name__} document of this version of lamflow: {why}") from error
+            raise StateError(
+                f"{path}: not a {cls.__name__} document of this version of lamflow: {why}; {REPAIR}"
+            ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lamflow.data.arrays import read_arrays
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.packed import PackedFrames
 
@@ -46,9 +47,9 @@ class ExploredFrames:
     @classmethod
     def load(cls, path: Path) -> ExploredFrames:
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {item.name: stored[item.name] for item in fields(cls) if item.name != "frames"}
-            return cls(**arrays, frames=PackedFrames.among(stored))
+        stored = read_arrays(path)
+        arrays = {item.name: stored[item.name] for item in fields(cls) if item.name != "frames"}
+        return cls(**arrays, frames=PackedFrames.among(stored))
 
 
 GENERATION = 100_000
@@ -73,5 +74,5 @@ class FoundFrames:
     @classmethod
     def load(cls, path: Path) -> FoundFrames:
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            return cls(PackedFrames.among(stored), stored["forces"])
+        stored = read_arrays(path)
+        return cls(PackedFrames.among(stored), stored["forces"])

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict
 
 from lamflow.data.document import Result
 from lamflow.data.files import file_hash
-from lamflow.data.layout import HELDOUT_MANIFEST, MANIFEST
+from lamflow.data.layout import MANIFEST
 from lamflow.data.walk import files_below
-from lamflow.errors import StateError
+from lamflow.errors import REPAIR, StateError
 
 Format = Literal["deepmd/npy", "deepmd/npy/mixed"]
-WAY_BACK = "put it back as it was, or begin the run anew in another folder (--dir)"
+WAY_BACK = f"put it back as it was, or {REPAIR}"
 
 
 class Origin(BaseModel):
@@ -123,7 +123,7 @@ def verified_manifests(path: Path) -> list[Manifest]:
     """Manifests of the data sets below `path`, oldest first, each verified: see `verify`.
 
     The first must be there. An iteration that labeled nothing has none, so which others there must be only the run's
-    index knows: see `verify_known`.
+    index knows.
     """
     names = {file.parent.name for file in path.glob(f"*/{MANIFEST}")}
     if not names:
@@ -131,16 +131,8 @@ def verified_manifests(path: Path) -> list[Manifest]:
     return [verify(path / name) for name in sorted(names | {FIRST})]
 
 
-def verify_known(data: Path, index: Path, role: str, before: int) -> None:
-    """Verify the data sets below `data` that a run's `index` has of rounds earlier than `before`. Raises StateError.
-
-    role  `train` or `heldout`
-    """
-    name = MANIFEST if role == "train" else HELDOUT_MANIFEST
-    for entry in sorted(index.glob(f"*/{name}")):
-        known = Manifest.read(entry)
-        if not known.frames or int(entry.parent.name) >= before:
-            continue
-        found = verify(data / entry.parent.name)
-        if (found.labels, found.frames) != (known.labels, known.frames):
-            raise StateError(f"{data / entry.parent.name}: not the data set that the run's index knows; {WAY_BACK}")
+def verify_as_known(path: Path, known: Manifest) -> None:
+    """Verify the data set at `path`, and that it is the one whose manifest a run's index has. Raises StateError."""
+    found = verify(path)
+    if (found.labels, found.frames) != (known.labels, known.frames):
+        raise StateError(f"{path}: not the data set that the run's index knows; {WAY_BACK}")

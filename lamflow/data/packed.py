@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamflow.data import fields as table
+from lamflow.data.arrays import read_arrays
 from lamflow.data.fields import Field, Fields, Floats
 from lamflow.data.frames import Frame, Ints
 
@@ -76,8 +77,7 @@ class PackedFrames:
     @classmethod
     def load(cls, path: Path) -> PackedFrames:
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            return cls.among(stored)
+        return cls.among(read_arrays(path))
 
     @classmethod
     def among(cls, stored: Mapping[str, NDArray[Any]]) -> PackedFrames:

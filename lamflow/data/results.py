@@ -67,6 +67,8 @@ class ModelResult(JobRecord):
     """Atoms × evaluations of energy, forces and virial a second, one frame at a time, measured where it was trained."""
     failed: str | None = None
     """Why it cannot be used: the last lines of its training, or what is wrong with its errors."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each file of the model itself, by its path in the model's folder."""
     reused: bool = False
     """Nothing had changed since the iteration before, so its model was taken over."""
 

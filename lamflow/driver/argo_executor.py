@@ -14,7 +14,18 @@ from lamflow.cluster.waiting import PendingPods
 from lamflow.cluster.workflows import ITERATION_LABEL, Workflows
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph
-from lamflow.data.layout import GRAPH, HISTORY, RECORD, REMOTE, REPORT, STORED, iteration_key
+from lamflow.data.layout import (
+    CHECKPOINTS,
+    EXPLORED,
+    GRAPH,
+    HISTORY,
+    RECORD,
+    REMOTE,
+    REPORT,
+    RUN,
+    STORED,
+    iteration_key,
+)
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import fraction_done
@@ -53,6 +64,11 @@ class ArgoExecutor:
         self.workflows = Workflows.of(location.cluster, retry)
         self.last: Manifest = {}
 
+    @property
+    def is_store(self) -> bool:
+        """See Executor. Here are only the records."""
+        return False
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """See Executor."""
@@ -66,12 +82,25 @@ class ArgoExecutor:
                     shutil.rmtree(self.directory.path / name, ignore_errors=True)
             yield
 
+    def bring_all(self) -> None:
+        """See Executor. Trajectories and checkpoints stay where they are."""
+        large = rf"\d+/({EXPLORED}|{CHECKPOINTS})/.*(?<!\.json)$"
+        needed = re.compile(rf"{re.escape(RUN)}|({'|'.join(STORED)})/(?!{large}).*")
+            rf"{re.escape(RUN)}|({'|'.join(STORED)})/(?!\d+/({EXPLORED}|{CHECKPOINTS})/.*(?<!\.json)$).*"
+        )
+        self.store.pull(self.directory.path, lambda key: needed.fullmatch(key) is not None, exact=True)
+
     def check_requirements(self, study: DataStudy) -> None:
         """See Executor. What is missing on the cluster its pods will say."""
 
     def persist(self, files: Iterable[Path]) -> None:
         """See Executor."""
         self.store.push(self.directory.path, files)
+
+    def discard(self, file: Path) -> None:
+        """See Executor."""
+        file.unlink(missing_ok=True)
+        self.store.delete(file.relative_to(self.directory.path).as_posix())
 
     def has_started(self, study: DataStudy, graph: Graph) -> bool:
         """See Executor."""

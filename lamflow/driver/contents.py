@@ -9,6 +9,7 @@ from typing import Literal
 from lamflow.data.dataset import Item, read_dataset
 from lamflow.data.layout import HELDOUT, MODEL, MODEL_PREDICTIONS, MODELS, TRAIN, iteration_key
 from lamflow.data.results import ModelResult
+from lamflow.data.trained import verify_model
 from lamflow.driver.located import Located
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import StateError
@@ -67,12 +68,17 @@ def models_of_iteration(run: Located, number: int) -> list[Path]:
 
 
 def usable_models(run: Located, number: int, models: Sequence[ModelResult]) -> list[Path]:
-    """Folders of those of `models` whose training did not fail and whose files are there."""
-    folder = f"{iteration_key(number)}/{MODELS}"
-    keys = [f"{folder}/{model.index}" for model in models if not model.failed]
-    folders = [run.mirrored(f"{key}/", whole=True) / key for key in keys]
-    for path in folders:
-        refuse_links_out(run.path, path)
+    """Folders of those of `models` whose training did not fail.
+
+    Raises StateError that names a file of theirs that is missing or was changed.
+    """
+    folders = []
+    for model in models:
+        if not model.failed:
+            key = f"{iteration_key(number)}/{MODELS}/{model.index}"
+            folders.append(run.mirrored(f"{key}/", whole=True) / key)
+            refuse_links_out(run.path, folders[-1])
+            verify_model(folders[-1], model)
     return [folder for folder in folders if _holds_a_model(folder)]
 
 

@@ -25,6 +25,11 @@ class Executor(Protocol):
         ...
 
     @property
+    def is_store(self) -> bool:
+        """The run's folder is the store itself, with all that it holds."""
+        ...
+
+    @property
     def comes_back(self) -> bool:
         """Another driver goes on by itself when this one is ended."""
         ...
@@ -36,12 +41,20 @@ class Executor(Protocol):
         """
         ...
 
+    def bring_all(self) -> None:
+        """Have everything that the run still needs in its folder, data and models too."""
+        ...
+
     def check_requirements(self, study: DataStudy) -> None:
         """Raise InputError or ClusterError for what a new run would lack here."""
         ...
 
     def persist(self, files: Iterable[Path]) -> None:
         """Make files of the run's folder last."""
+        ...
+
+    def discard(self, file: Path) -> None:
+        """Delete a file of the run for good."""
         ...
 
     def has_started(self, study: DataStudy, graph: Graph) -> bool:

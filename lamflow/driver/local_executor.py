@@ -33,6 +33,11 @@ class LocalExecutor:
         self.workflow = directory.workflow("")
 
     @property
+    def is_store(self) -> bool:
+        """See Executor."""
+        return True
+
+    @property
     def comes_back(self) -> bool:
         """See Executor."""
         return False
@@ -43,12 +48,19 @@ class LocalExecutor:
         with self.directory.lock():
             yield
 
+    def bring_all(self) -> None:
+        """See Executor. It is there."""
+
     def check_requirements(self, study: DataStudy) -> None:
         """See Executor."""
         require_engines(study)
 
     def persist(self, files: Iterable[Path]) -> None:
         """See Executor. They last as they are."""
+
+    def discard(self, file: Path) -> None:
+        """See Executor."""
+        file.unlink(missing_ok=True)
 
     def has_started(self, study: DataStudy, graph: Graph) -> bool:
         """See Executor."""

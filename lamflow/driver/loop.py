@@ -17,7 +17,6 @@ from lamflow.config.installed import engine_named
 from lamflow.config.kinds import Kind
 from lamflow.config.read import SETTINGS
 from lamflow.config.schema import DataStudy
-from lamflow.data.dataset import verify_known
 from lamflow.data.files import write_whole
 from lamflow.data.graph import Graph
 from lamflow.data.layout import (
@@ -25,17 +24,14 @@ from lamflow.data.layout import (
     FILES,
     GIVEN,
     GRAPH,
-    HELDOUT,
     HISTORY,
     HISTORY_RECORD,
-    INDEX,
     INPUT,
     QUEUE,
     QUEUED,
     RECORD,
     SELECTED,
     STRUCTURES,
-    TRAIN,
 )
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import History, Iteration
@@ -47,6 +43,7 @@ from lamflow.driver.prepare import fingerprint, frozen, prepare
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved
 from lamflow.driver.rundir import RunDirectory, full_disk
+from lamflow.driver.survey import refuse_damage
 from lamflow.errors import EngineError, LamflowError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
 from lamflow.superops.gather import Timing
@@ -138,9 +135,8 @@ def begin(
 def _rounds(study: DataStudy, directory: RunDirectory, executor: Executor, listener: Listener) -> Iteration:
     """Rounds until the kind of workflow has no other one."""
     kind = kind_of(study)
-    for role, folder in (("train", TRAIN), ("heldout", HELDOUT)):
-        if (directory.path / folder).is_dir():  # a driver of a cluster's run has no data beside it
-            verify_known(directory.path / folder, directory.path / INDEX, role, len(directory.iterations()))
+    if executor.is_store:
+        refuse_damage(directory)
     listener.resumes(directory.iterations())
     while True:
         finished = directory.iterations()
@@ -240,6 +236,7 @@ def _accept(
             f"{directory.path} holds a run with other elements, seed, structures or start data; "
             "use another folder (--dir) or the configuration that it was begun with"
         )
+    directory.config()  # whatever is wrong with it is said first
     finished, file, kind = directory.iterations(), directory.path / INPUT / SETTINGS, kind_of(study)
     directory.config()  # raises StateError for settings that are lost or of another version
     text, old = frozen(study, directory), file.read_text(encoding="utf-8")

@@ -41,7 +41,7 @@ from lamflow.data.provenance import PACKAGES, versions
 from lamflow.data.run import Reference, Run
 from lamflow.driver.inspection import inspected, labelers
 from lamflow.driver.rundir import RunDirectory
-from lamflow.errors import InputError, StateError, printable
+from lamflow.errors import REPAIR, InputError, StateError, printable
 from lamflow.policy.jobs import indices_of_job, jobs_needed, proportional_jobs
 
 ENGINE_SECTIONS = ("train", "stages", "label", "heads", "evaluate")
@@ -88,7 +88,7 @@ def _make_room(directory: RunDirectory) -> None:
     if found and not marker.is_file():
         raise StateError(
             f"{directory.path}: holds {', '.join(found)} and no run; lamflow would write over it, so choose another "
-            "folder with --dir"
+            f"folder with --dir; if it was a run, {REPAIR}"
         )
     marker.touch()
     for name in (*STORED, WORK):

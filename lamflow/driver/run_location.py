@@ -15,6 +15,7 @@ from lamflow.config.pods import Cluster, ObjectStore
 from lamflow.config.read import SETTINGS
 from lamflow.config.schema import DataStudy
 from lamflow.data.document import Result
+from lamflow.data.graph import Graph
 from lamflow.data.layout import DRIVER_RECORDS, INPUT, LOCK, PREPARING, REMOTE, REPORT, RUN, STORED, WORK
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import InputError, StateError
@@ -84,13 +85,21 @@ def pull_records(directory: RunDirectory, store: Store, key: str = "", *, exact:
 
 def _named_records(directory: RunDirectory) -> list[str]:
     """Patterns of the records that the graphs of a run name."""
-    graphs = [directory.graph(number) for number in directory.graph_numbers()]
+    graphs = [graph for number in directory.graph_numbers() for graph in _readable(directory, number)]
     return [record for graph in graphs for record in graph.records]
 
 
 def _is_record(patterns: Sequence[str]) -> Callable[[str], bool]:
     named = re.compile("|".join(map(fnmatch.translate, patterns)) or r"(?!)")
     return lambda key: DRIVER_RECORDS.fullmatch(key) is not None or named.match(key) is not None
+
+
+def _readable(directory: RunDirectory, number: int) -> list[Graph]:
+    """The graph of a round; none where it is damaged, which whoever needs it says."""
+    try:
+        return [directory.graph(number)]
+    except StateError:
+        return []
 
 
 def refuse_others(directory: RunDirectory, url: str) -> None:

@@ -21,7 +21,7 @@ from lamflow.data.layout import GRAPH, INPUT, LOCK, RECORD, ROUNDS, RUN, STORED,
 from lamflow.data.results import Iteration
 from lamflow.data.run import Run
 from lamflow.driver.locks import driven, holder, is_locked, kept_out
-from lamflow.errors import StateError
+from lamflow.errors import REPAIR, StateError
 
 OWNER = "LAMFLOW_RUN"
 """Every process of a run carries the run's folder in this variable."""
@@ -44,6 +44,8 @@ class RunDirectory:
 
     def run(self) -> Run:
         """What the run is. Raises StateError when there is none here."""
+        if not self.exists() and any(self.path.glob(f"iterations/*/{GRAPH}")):
+            raise StateError(f"{self.record}: this file of the run is missing; {REPAIR}")
         if not self.exists():
             raise StateError(f"{self.path}: there is no run here; start one with `lamflow run FILE`")
         return Run.read(self.record)
@@ -69,10 +71,22 @@ class RunDirectory:
         return sorted(int(file.parent.name) for file in self.path.glob(f"{ROUNDS}/*/{GRAPH}"))
 
     def iterations(self) -> list[Iteration]:
-        """Records of the finished iterations, oldest first."""
-        records = sorted(self.path.glob(f"{ROUNDS}/*/{RECORD}"))
-        record: type[Iteration] = kind_named(self.run().workflow).record if records else Iteration
-        return [record.read(file) for file in records]
+        """Records of the finished iterations, oldest first. Raises StateError where one is missing or damaged."""
+        count = self.finished_rounds()
+        record: type[Iteration] = kind_named(self.run().workflow).record if count else Iteration
+        return [record.read(self.round(number) / RECORD) for number in range(count)]
+
+    def finished_rounds(self) -> int:
+        """How many rounds have finished, whether or not their records are still there.
+
+        A round has finished when it has a record or a later one has begun, and so has the last of a run that has ended.
+        """
+        begun = self.graph_numbers()
+        recorded = [int(file.parent.name) for file in self.path.glob(f"{ROUNDS}/*/{RECORD}")]
+        if not begun and not recorded:
+            return 0
+        over = begun and self.run().state in ("converged", "ended")
+        return max([number + 1 for number in recorded] + [begun[-1] + bool(over)] * bool(begun))
 
     def store_files(self) -> list[Path]:
         """Every file of the store."""

@@ -12,6 +12,7 @@ from lamflow.config.learning import Config
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.layout import MODEL
 from lamflow.data.results import ModelResult
+from lamflow.data.trained import verify_model
 from lamflow.engines import registry
 from lamflow.engines.protocol import Labeler, Model
 from lamflow.errors import EngineError
@@ -28,6 +29,8 @@ class Committees:
         problems = bad_models(results)
         if problems:
             raise EngineError("a model went bad, so nothing was explored:\n  " + "\n  ".join(problems))
+        for index, result in enumerate(results):
+            verify_model(folder / str(index), result)
         self._committees: dict[str, list[Model]] = {}
         self._teachers: dict[str, Labeler] = {}
 

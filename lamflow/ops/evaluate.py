@@ -13,6 +13,7 @@ import numpy as np
 from lamflow.config import stored
 from lamflow.config.schema import EvaluationStudy
 from lamflow.data import Labels
+from lamflow.data.arrays import read_arrays
 from lamflow.data.dataset import Item, read_dataset
 from lamflow.data.evaluation import Judgement, SystemErrors
 from lamflow.data.frames import Floats
@@ -128,8 +129,8 @@ def _read(predictions: Path, items: Sequence[Item]) -> tuple[dict[int, Labels], 
     for folder in sorted(predictions.iterdir()):
         record = Predicted.read(folder / PREDICTIONS_RECORD)
         seconds += record.seconds
-        with np.load(folder / PREDICTIONS_ARRAYS, allow_pickle=False) as arrays:
-            energies, forces, virials = arrays["energies"], arrays["forces"], arrays["virials"]
+        arrays = read_arrays(folder / PREDICTIONS_ARRAYS)
+        energies, forces, virials = arrays["energies"], arrays["forces"], arrays["virials"]
         ends = np.cumsum([items[index].labeled.frame.natoms for index in record.frames])
         for row, index in enumerate(record.frames):
             begin = int(ends[row]) - items[index].labeled.frame.natoms

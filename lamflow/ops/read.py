@@ -13,6 +13,7 @@ import numpy as np
 from lamflow.config.engines import LabelerSettings
 from lamflow.config.section import Section, expand
 from lamflow.data import Frame
+from lamflow.data.arrays import read_array
 from lamflow.data.dataset import Manifest
 from lamflow.data.files import content_hash
 from lamflow.data.frames import Floats
@@ -38,7 +39,7 @@ def read_index(folder: Path | None, before: int, heads: Sequence[str] = ()) -> K
         for manifest in entry.glob(f"*{MANIFEST}"):
             hashes |= {record.key for record in Manifest.read(manifest).frames}
         for file in sorted(entry.glob(f"*{DESCRIPTORS}")):
-            descriptors = np.load(file, allow_pickle=False)
+            descriptors = read_array(file)
             if len(descriptors) and (not any(heads) or file.name.removesuffix(DESCRIPTORS) in heads):
                 parts.append(descriptors)
     return KnownData(hashes, np.concatenate(parts) if parts else np.zeros((0, 0)))

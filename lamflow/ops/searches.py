@@ -14,6 +14,7 @@ import numpy as np
 from lamflow.config.engines import SearcherSettings
 from lamflow.config.learning import Config
 from lamflow.data import Frame, Labels, Relaxed
+from lamflow.data.arrays import read_arrays
 from lamflow.data.explored import GENERATION, FoundFrames
 from lamflow.data.hulls import FoundStructure
 from lamflow.data.layout import EXCHANGE, EXPLORED_RECORD, FOUND, FRAMES, RELAXED_FRAMES
@@ -128,8 +129,8 @@ def save_relaxed(path: Path, relaxed: Sequence[Relaxed]) -> None:
 def read_relaxed(path: Path) -> list[Relaxed]:
     """What `save_relaxed` wrote."""
     frames = PackedFrames.load(path)
-    with np.load(path, allow_pickle=False) as arrays:
-        energies, virials, forces = arrays["energy"], arrays["virial"], frames.split(arrays["forces"])
+    arrays = read_arrays(path)
+    energies, virials, forces = arrays["energy"], arrays["virial"], frames.split(arrays["forces"])
     relaxed = []
     for frame, energy, force, virial in zip(frames, energies, forces, virials, strict=True):
         labels = Labels(float(energy), force, virial if np.isfinite(virial).all() else None)

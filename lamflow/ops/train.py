@@ -20,6 +20,7 @@ from lamflow.data import Frame, Labels
 from lamflow.data.dataset import Item, head_systems, read_dataset, resampled, verified_manifests
 from lamflow.data.layout import MODEL, MODEL_PREDICTIONS, MODELS
 from lamflow.data.results import Errors, ModelResult
+from lamflow.data.trained import save_model, verify_model
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator, HeadData, Progress, Trainer, TrainingJob
 from lamflow.errors import EngineError
@@ -61,7 +62,7 @@ def train(
         if before is not None and _is_current(before, data_hash):
             shutil.copytree(before, output, symlinks=False)
             result = ModelResult.read(output / MODEL).model_copy(update={"reused": True, "seconds": 0.0})
-            result.save(output / MODEL)
+            save_model(output, result)
             continue
         job = _job(context, study, train.resolve(), before, iteration, index)
         result = ModelResult(
@@ -74,7 +75,8 @@ def train(
             result = _train_one(trainer, job, result, partial(_progress, context, done, len(indices)))
         if not result.failed:
             result = _judged(study, trainer, job, heldout_items, result)
-        result.save(output / MODEL)
+        output.mkdir(parents=True, exist_ok=True)
+        save_model(output, result)
     return Trained(context.out / MODELS)
 
 
@@ -242,4 +244,5 @@ def _hash(study: TrainingStudy, frames: list[str], input_text: str, input: Path)
 def _is_current(before: Path, data_hash: str) -> bool:
     """The model of the iteration before was made from the very same data and settings, and is good."""
     result = ModelResult.read(before / MODEL)
+    verify_model(before, result)
     return result.data_hash == data_hash and not result.failed

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
+from lamflow.data.arrays import read_arrays
 from lamflow.data.evaluation import Evaluation, SystemErrors
 from lamflow.data.layout import EVALUATION, JUDGEMENT, PARITY, RECORD, iteration_key
 from lamflow.reports.figures import parity, png
@@ -41,8 +40,8 @@ def write_evaluation(run: Path, folder: Path, *, embedded: bool = True) -> Path 
         return None
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JUDGEMENT).write_text(evaluation.judgement.model_dump_json(indent=1), encoding="utf-8")
-    with np.load(run / iteration_key(1) / EVALUATION / PARITY, allow_pickle=False) as arrays:
-        figure = png(parity(arrays["energies"], arrays["forces"]))
+    arrays = read_arrays(run / iteration_key(1) / EVALUATION / PARITY)
+    figure = png(parity(arrays["energies"], arrays["forces"]))
     if embedded:
         images, target = embedded_images({"parity": figure}), folder / "evaluation.html"
     else:

@@ -11,6 +11,7 @@ from lamflow.config import stored
 from lamflow.config.learning import Config
 from lamflow.config.schema import TrainingStudy
 from lamflow.data import Frame, layout
+from lamflow.data.arrays import read_arrays
 from lamflow.data.curves import Curve, read_curve
 from lamflow.data.frames import Floats
 from lamflow.data.layout import INPUT, STRUCTURES, iteration_key
@@ -105,9 +106,9 @@ def _predictions(path: Path, iterations: list[Iteration]) -> tuple[Floats, Float
     files = sorted((path / iteration_key(len(iterations) - 1)).glob(f"{layout.MODELS}/*/{layout.MODEL_PREDICTIONS}"))
     energies, forces = [np.zeros((0, 2))], [np.zeros((0, 2))]
     for file in files:
-        with np.load(file, allow_pickle=False) as stored:
-            energies.append(stored["energy"])
-            forces.append(stored["force"])
+        stored = read_arrays(file)
+        energies.append(stored["energy"])
+        forces.append(stored["force"])
     return np.concatenate(energies), np.concatenate(forces)
 
 
