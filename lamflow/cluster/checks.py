@@ -142,9 +142,17 @@ def _rights(api: Api, cluster: Cluster) -> Iterator[Check]:
 
 
 def _accounts(api: Api, cluster: Cluster) -> Iterator[Check]:
-    for name in (cluster.service_account, cluster.driver_service_account):
+    for name in filter(
+        None, (cluster.service_account, cluster.driver_service_account, cluster.executor_service_account)
+    ):
         path = f"/api/v1/namespaces/{cluster.namespace}/serviceaccounts/{name}"
         yield _exists(api, path, f"account {name}", "helm install lamflow helm/lamflow makes it")
+    if cluster.executor_service_account:
+        token = f"{cluster.executor_service_account}.service-account-token"
+        path = f"/api/v1/namespaces/{cluster.namespace}/secrets/{token}"
+        yield _exists(
+            api, path, f"Secret {token}", "the chart makes it, or set cluster.executor_service_account to null"
+        )
     path = f"/api/v1/namespaces/{cluster.namespace}/secrets/{cluster.s3.secret}"
     yield _exists(api, path, f"Secret {cluster.s3.secret}", "the chart makes it, or name yours in cluster.s3.secret")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from lamflow.config.section import Section
 from lamflow.units import Count, Second
@@ -15,6 +15,25 @@ from lamflow.units import Count, Second
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 """An amount as Kubernetes writes it: `4`, `500m`, `16Gi`."""
 
+
+Label = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9][-a-z0-9.]*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
+]
+"""The key of a label or an annotation: `team`, `kueue.x-k8s.io/queue-name`."""
+OWN = ("lamflow/", "app.kubernetes.io/", "workflows.argoproj.io/workflow")
+"""What the keys of labels begin with that say which run a pod belongs to."""
+
+
+def _not_ours(labels: dict[str, str]) -> dict[str, str]:
+    for key in labels:
+        if key.startswith(OWN):
+            raise ValueError(f"{key} says which run a pod belongs to and is lamflow's own; give the label another key")
+    return labels
+
+
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]
+Labels = Annotated[dict[Label, LabelValue], AfterValidator(_not_ours)]
+Annotations = Annotated[dict[Label, str], AfterValidator(_not_ours)]
 
 CLUSTER_PODS = {"train": 4, "explore": 20, "label": 12}
 """Pods of a step on a cluster unless `parallel` says otherwise: an iteration stays below forty."""
@@ -28,6 +47,17 @@ class Volume(Section):
     path: Annotated[str, StringConstraints(pattern=r"^/")]
     """Where the pod sees it."""
     read_only: bool = True
+
+
+class Spread(Section):
+    """Spreads the pods of a step over the nodes of a cluster."""
+
+    over: Label = "kubernetes.io/hostname"
+    """Label of nodes whose values are the places: machines, or `topology.kubernetes.io/zone`."""
+    skew: int = Field(1, ge=1)
+    """By how many pods places may differ."""
+    strict: bool = False
+    """A pod waits rather than go where there are too many; otherwise it is only preferred."""
 
 
 class Pod(Section):
@@ -45,7 +75,7 @@ class Pod(Section):
     threads: int = Field(1, ge=1, le=4096)
     """Threads of each program that a pod starts."""
     timeout: Second = 24 * 3600.0
-    """A pod that takes longer is stopped and counts as failed."""
+    """A pod that works longer is stopped and counts as failed. Waiting for a node or an image is no work."""
     retries: int = Field(1, ge=0, le=20)
     """How often a pod is tried again after the machine failed. An error of a code is never tried again."""
     image: str | None = None
@@ -54,6 +84,8 @@ class Pod(Section):
     """CPUs that are asked for; as many as `threads` if absent."""
     memory: Quantity = "4Gi"
     """Memory that is asked for, and the limit."""
+    disk: Quantity | None = None
+    """Ephemeral storage that is asked for, such as `20Gi`: all work is done in a folder on the node. No limit."""
     gpu_resource: str = "nvidia.com/gpu"
     """Kubernetes' name of the GPUs."""
     shared_memory: Quantity | None = None
@@ -66,6 +98,18 @@ class Pod(Section):
     volumes: list[Volume] = Field(default_factory=list)
     environment: dict[str, str] = Field(default_factory=dict)
     """Variables of the container. Not for secrets: they are readable in the manifest."""
+    labels: Labels = Field(default_factory=dict)
+    """Labels of the pods, for example the name of a queue."""
+    annotations: Annotations = Field(default_factory=dict)
+    priority_class: str | None = None
+    """Name of a PriorityClass; that of `cluster` if absent."""
+    scheduler: str | None = None
+    """Name of the scheduler; the cluster's own if absent."""
+    runtime_class: str | None = None
+    """Name of a RuntimeClass, for example `nvidia`."""
+    spread: Spread | None = None
+    pod_spec_patch: dict[str, JsonValue] = Field(default_factory=dict)
+    """Laid over the pod's specification by Kubernetes' rules of strategic merge, for what no key here says."""
 
 
 class TrainPod(Pod):
@@ -75,6 +119,13 @@ class TrainPod(Pod):
     """How often a training's checkpoints go to the object store, from where a pod that lost its node goes on."""
 
 
+class DriverPod(Pod):
+    """What the driver needs: it waits for others nearly all the time."""
+
+    cpu: Quantity | None = "100m"
+    memory: Quantity = "1Gi"
+
+
 class Pods(Section):
     """Resources by kind of step."""
 
@@ -82,7 +133,9 @@ class Pods(Section):
     explore: Pod = Pod()
     label: Pod = Pod()
     small: Pod = Pod()
-    """Select, merge and the driver."""
+    """Select, merge and report."""
+    driver: DriverPod = DriverPod()
+    """The one pod of a whole run, on a cluster."""
 
 
 class ObjectStore(Section):
@@ -113,9 +166,12 @@ class Cluster(Section):
     verify_tls: bool = True
     """Check the certificates of the cluster's servers."""
     service_account: str = "lamflow"
-    """Of the pods; the Helm chart makes it with the few rights that Argo's executor needs."""
+    """Of the pods of an iteration; the Helm chart makes it without any right."""
     driver_service_account: str = "lamflow-driver"
     """Of the driver's pod, which makes one Workflow an iteration."""
+    executor_service_account: str | None = "lamflow-executor"
+    """Account whose token Argo's own containers have, in pods whose main container then has none. It needs a Secret
+    with a token, which the Helm chart makes. null gives every container the token of `service_account`."""
     s3: ObjectStore = ObjectStore()
     artifact_repository: str | None = None
     """Key in the ConfigMap `artifact-repositories` of the namespace; its default repository if absent."""
@@ -127,6 +183,13 @@ class Cluster(Section):
     image_pull_secrets: list[str] = Field(default_factory=list)
     """Names of Secrets."""
     priority_class: str | None = None
+    """Name of a PriorityClass for all pods."""
+    labels: Labels = Field(default_factory=dict)
+    """Labels of Workflows and of all pods, for example `workflows.argoproj.io/controller-instanceid`."""
+    annotations: Annotations = Field(default_factory=dict)
+    """Of Workflows and of all pods."""
+    host_aliases: dict[str, list[str]] = Field(default_factory=dict)
+    """Names of hosts by their address, `10.0.0.7: [s3.lab]`, where pods have no name service that knows them."""
     host_network: bool = False
     """Pods use their node's network, for clusters without one of their own."""
     pending: Second = 3600.0

@@ -16,7 +16,7 @@ from pydantic import Field
 from lamflow.data.document import Part, Result
 from lamflow.errors import StateError
 
-Resources = Literal["train", "explore", "label", "small"]
+Resources = Literal["train", "explore", "label", "small", "driver"]
 """Sections of `pods:`: what the jobs of a step need."""
 
 

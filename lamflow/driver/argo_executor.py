@@ -86,8 +86,6 @@ class ArgoExecutor:
         """See Executor. Trajectories and checkpoints stay where they are."""
         large = rf"\d+/({EXPLORED}|{CHECKPOINTS})/.*(?<!\.json)$"
         needed = re.compile(rf"{re.escape(RUN)}|({'|'.join(STORED)})/(?!{large}).*")
-            rf"{re.escape(RUN)}|({'|'.join(STORED)})/(?!\d+/({EXPLORED}|{CHECKPOINTS})/.*(?<!\.json)$).*"
-        )
         self.store.pull(self.directory.path, lambda key: needed.fullmatch(key) is not None, exact=True)
 
     def check_requirements(self, study: DataStudy) -> None:

@@ -21,6 +21,7 @@ from lamflow.driver.render import render_rounds, render_run
 from lamflow.driver.run_location import RunLocation, clear, mirror, refuse_others
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import LamflowError, StateError
+from lamflow.flow.manifest import DRIVER
 
 LOGS = "lamflow-logs"
 """Where the chart has Argo archive what pods print: LOGS/WORKFLOW/POD/main.log."""
@@ -126,7 +127,7 @@ def follow(path: Path, location: RunLocation, listener: Listener, pause: float =
     config = directory.config()
     listener.resumes(directory.iterations())
     finished_ones, begun, said = len(directory.iterations()), -1, set[str]()
-    resources: dict[str, str] = {}
+    resources: dict[str, str] = {DRIVER.name: DRIVER.resources}
     waits = PendingPods(config.cluster.pending, resources)
     while True:
         driver = executor.workflows.find(config.name)

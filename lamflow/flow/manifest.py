@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -21,14 +22,15 @@ TRY_AGAIN = "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [-1, 1,
 machine (1), killed for memory, terminated. An error of a code exits with 2 and is not tried again."""
 DRIVER_TRIES = "100000"
 """Argo takes no account of the backoff where there is no limit."""
-START_SECONDS = 300
-"""s that Argo gives a pod beyond its own timeout, to fetch its image and to say what happened."""
+START_SECONDS = 3600
+"""s that Argo gives a pod beyond its own timeout. Argo counts from when the pod has a node, a job from when its work
+begins; between them an image of many GB and the inputs are fetched, and after them outputs are stored."""
 SECRET = "/etc/lamflow/s3"  # noqa: S105  where the Secret is mounted, not what is in it
 EMPTY_GROUPS = ("none", "emptyDir")
 """Keys whose empty group says something."""
-DRIVER = Step(name="driver", op="", writes={})
+DRIVER = Step(name="driver", op="", writes={}, resources="driver")
 """The step of a run's Workflow."""
-RUN, ITERATION, STORE = "lamflow/run", "lamflow/iteration", "lamflow/store"
+RUN, ITERATION, STEP, STORE = "lamflow/run", "lamflow/iteration", "lamflow/step", "lamflow/store"
 """Labels and annotation that tie a Workflow to its run; `cluster/workflows.py` looks for them."""
 Labels = dict[str, str]
 
@@ -68,10 +70,10 @@ def complete(raw: dict[str, Any], config: DataStudy, graph: Graph | None) -> dic
         archiveLogs=True,
         ttlStrategy={"secondsAfterCompletion": int(cluster.keep)},
         podGC={"strategy": "OnPodSuccess", "deleteDelayDuration": "60s"},
-        podMetadata={"labels": labels},
+        podMetadata={"labels": labels, **({"annotations": cluster.annotations} if cluster.annotations else {})},
         securityContext={
             "runAsNonRoot": True, "runAsUser": cluster.user_id, "fsGroup": cluster.user_id,
-            "seccompProfile": {"type": "RuntimeDefault"},
+            "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"},
         },
         volumes=[
             {"name": "tmp", "emptyDir": {}},
@@ -79,10 +81,15 @@ def complete(raw: dict[str, Any], config: DataStudy, graph: Graph | None) -> dic
         ],
         metrics={"prometheus": _metrics(config, "run" if graph is None else "iteration")},
     )  # fmt: skip
+    if graph is not None and cluster.executor_service_account:
+        spec.update(
+            automountServiceAccountToken=False, executor={"serviceAccountName": cluster.executor_service_account}
+        )
     optional = {
         "artifactRepositoryRef": {"key": cluster.artifact_repository} if cluster.artifact_repository else None,
         "imagePullSecrets": [{"name": name} for name in cluster.image_pull_secrets],
         "podPriorityClassName": cluster.priority_class,
+        "hostAliases": [{"ip": address, "hostnames": names} for address, names in cluster.host_aliases.items()],
         "hostNetwork": cluster.host_network,
         "activeDeadlineSeconds": int(cluster.deadline) if cluster.deadline and graph is not None else None,
         "dnsPolicy": "ClusterFirstWithHostNet" if cluster.host_network else None,
@@ -99,6 +106,7 @@ def complete(raw: dict[str, Any], config: DataStudy, graph: Graph | None) -> dic
         "namespace": cluster.namespace,
         "labels": labels,
         "annotations": {
+            **cluster.annotations,
             "workflows.argoproj.io/title": title,
             STORE: f"s3://{cluster.s3.bucket}/{cluster.prefix}{config.name}",
         },
@@ -109,6 +117,7 @@ def complete(raw: dict[str, Any], config: DataStudy, graph: Graph | None) -> dic
 def labels_of(config: DataStudy, graph: Graph | None) -> Labels:
     """Labels of a Workflow and of its pods."""
     labels = {
+        **config.cluster.labels,
         "app.kubernetes.io/name": "lamflow",
         "app.kubernetes.io/instance": config.name,
         "app.kubernetes.io/version": version("lamflow"),
@@ -166,15 +175,32 @@ def _complete_pod(template: dict[str, Any], config: DataStudy, graph: Graph | No
             "expression": TRY_AGAIN,
             "backoff": {"duration": "30s"},
         }
-    template["metadata"] = {"labels": {"lamflow/step": step.name}}
+    template["metadata"] = {"labels": {**pod.labels, STEP: step.name}, "annotations": pod.annotations}
     if config.cluster.display_names:
         template["annotations"] = {"workflows.argoproj.io/display-name": _display_name(graph, step)}
     if step.name == "select":
         template["metrics"] = {"prometheus": [_figure(config, name) for name in ("force_rmse", "accurate_fraction")]}
+    patch = _patch(config, pod, step)
     optional = {
-        "volumes": volumes, "nodeSelector": pod.node_selector, "tolerations": pod.tolerations, "affinity": pod.affinity
+        "volumes": volumes, "nodeSelector": pod.node_selector, "tolerations": pod.tolerations, "affinity": pod.affinity,
+        "priorityClassName": pod.priority_class, "schedulerName": pod.scheduler,
+        "podSpecPatch": json.dumps(patch, sort_keys=True) if patch else None,
     }  # fmt: skip
     template.update({key: value for key, value in optional.items() if value})
+
+
+def _patch(config: DataStudy, pod: Pod, step: Step) -> dict[str, Any]:
+    """What Argo's templates have no field for, as a patch of the pod's specification."""
+    patch: dict[str, Any] = {}
+    if pod.runtime_class:
+        patch["runtimeClassName"] = pod.runtime_class
+    if pod.spread:
+        patch["topologySpreadConstraints"] = [{
+            "topologyKey": pod.spread.over, "maxSkew": pod.spread.skew,
+            "whenUnsatisfiable": "DoNotSchedule" if pod.spread.strict else "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {RUN: config.name, STEP: step.name}},
+        }]  # fmt: skip
+    return {**patch, **pod.pod_spec_patch}
 
 
 def _display_name(graph: Graph | None, step: Step) -> str:
@@ -192,7 +218,8 @@ def _environment(config: DataStudy, pod: Pod, image: str, *, driver: bool) -> di
     if driver and not store.verify_tls:
         address["LAMFLOW_S3_VERIFY_TLS"] = "false"
     plain = {"HOME": "/tmp", "USER": "lamflow", IMAGE: image}  # noqa: S108  a volume of the pod's own; torch asks for a name
-    return {**plain, **address, **pod.environment}
+    hidden = {} if pod.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"}  # where an image asks for all, as those of CUDA do
+    return {**plain, **hidden, **address, **pod.environment}
 
 
 def _volumes(pod: Pod, talks: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -214,7 +241,8 @@ def _volumes(pod: Pod, talks: bool) -> tuple[list[dict[str, Any]], list[dict[str
 def _resources(pod: Pod) -> dict[str, dict[str, str]]:
     cpu = pod.cpu or str(pod.threads)
     gpus = {pod.gpu_resource: str(pod.gpus)} if pod.gpus else {}
-    return {"requests": {"cpu": cpu, "memory": pod.memory, **gpus}, "limits": {"memory": pod.memory, **gpus}}
+    disk = {"ephemeral-storage": pod.disk} if pod.disk else {}
+    return {"requests": {"cpu": cpu, "memory": pod.memory, **disk, **gpus}, "limits": {"memory": pod.memory, **gpus}}
 
 
 def _without_empty(node: Any) -> Any:

@@ -43,6 +43,8 @@ def healthy(endpoint: str, bucket: str) -> dict[str, Any]:
         REVIEWS: (201, {"status": {"allowed": True}}),
         f"{HERE}/serviceaccounts/lamflow": (200, {}),
         f"{HERE}/serviceaccounts/lamflow-driver": (200, {}),
+        f"{HERE}/serviceaccounts/lamflow-executor": (200, {}),
+        f"{HERE}/secrets/lamflow-executor.service-account-token": (200, {}),
         f"{HERE}/secrets/lamflow-s3": (403, status(403, "secrets is forbidden")),
         REPOSITORY: (200, {"metadata": {"annotations": annotations}, "data": {"lamflow": yaml.safe_dump({"s3": s3})}}),
         "/api/v1/nodes": (200, {"items": [node]}),

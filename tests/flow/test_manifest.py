@@ -16,6 +16,7 @@ from lamflow.config import Config, load, parse
 from lamflow.config.schema import DataStudy
 from lamflow.driver.plan import plan, planned_graph, planned_graphs
 from lamflow.driver.render import render
+from lamflow.errors import InputError
 from lamflow.flow.probe import probe_manifest, probed
 from lamflow.flow.run import run_manifest
 from lamflow.flow.workflow import manifest
@@ -99,9 +100,14 @@ pods:
     environment: {DP_COMPILE_INFER: "1"},
     affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms:
       [{matchExpressions: [{key: zone, operator: In, values: [a]}]}]}}}}
-  label: {image: "registry.local/mine:1", cpu: 500m, parallel: 3}
+  label: {image: "registry.local/mine:1", cpu: 500m, parallel: 3, disk: 20Gi, priority_class: high, scheduler: volcano,
+    labels: {kueue.x-k8s.io/queue-name: gpus}, annotations: {scheduling.volcano.sh/queue-name: gpus},
+    runtime_class: gvisor, spread: {over: topology.kubernetes.io/zone, strict: true},
+    pod_spec_patch: {terminationGracePeriodSeconds: 60}}
+  driver: {node_selector: {pool: small}}
 cluster: {namespace: science, artifact_repository: s3, image_pull_secrets: [pull], priority_class: low,
-  host_network: true, display_names: NAMES}
+  host_network: true, display_names: NAMES, labels: {workflows.argoproj.io/controller-instanceid: lab},
+  annotations: {team: alloys}, host_aliases: {10.0.0.7: [s3.lab]}}
 """.replace("NAMES", str(names).lower())
     )
 
@@ -118,6 +124,23 @@ def test_pods_get_what_the_file_says() -> None:
     }  # fmt: skip
     assert label["script"]["image"] == "registry.local/mine:1"
     assert label["script"]["resources"]["requests"]["cpu"] == "500m"
+    assert label["script"]["resources"]["requests"]["ephemeral-storage"] == "20Gi"
+    assert (label["priorityClassName"], label["schedulerName"]) == ("high", "volcano")
+    assert label["metadata"] == {
+        "labels": {"kueue.x-k8s.io/queue-name": "gpus", "lamflow/step": "label"},
+        "annotations": {"scheduling.volcano.sh/queue-name": "gpus"},
+    }
+    assert json.loads(label["podSpecPatch"]) == {
+        "runtimeClassName": "gvisor", "terminationGracePeriodSeconds": 60,
+        "topologySpreadConstraints": [{
+            "topologyKey": "topology.kubernetes.io/zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"lamflow/run": "tiny", "lamflow/step": "label"}},
+        }],
+    }  # fmt: skip
+    assert "podSpecPatch" not in train
+    assert made["metadata"]["labels"]["workflows.argoproj.io/controller-instanceid"] == "lab"
+    assert made["spec"]["podMetadata"]["annotations"] == {"team": "alloys"}
+    assert made["spec"]["hostAliases"] == [{"ip": "10.0.0.7", "hostnames": ["s3.lab"]}]
     assert made["metadata"]["namespace"] == "science"
     assert made["spec"]["podPriorityClassName"] == "low"
     assert made["spec"]["hostNetwork"] is True
@@ -126,6 +149,55 @@ def test_pods_get_what_the_file_says() -> None:
             "iteration-1-train-{{=asInt(inputs.parameters.job) + 1}}-of-{{inputs.parameters.jobs}}"
         )
     }
+
+
+def environment(pod: dict[str, Any]) -> dict[str, str]:
+    return {item["name"]: item["value"] for item in pod["script"]["env"]}
+
+
+def test_the_driver_asks_for_little_whatever_else_is_said_of_it() -> None:
+    (driver,) = pods(run_manifest(parse(rich()), "s3://b/p/tiny", "p/tiny/"))
+    assert driver["script"]["resources"] == {"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}
+    assert driver["nodeSelector"] == {"pool": "small"}
+
+
+def test_a_pod_sees_the_gpus_that_it_asked_for() -> None:
+    for pod in pods(render(parse(rich()), 1)):
+        hidden = environment(pod).get("NVIDIA_VISIBLE_DEVICES")
+        assert hidden == (None if pod["name"] == "train" else "void"), pod["name"]
+
+
+def test_programs_of_an_iteration_have_no_token_of_kubernetes() -> None:
+    spec = render(parse(rich()), 1)["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["executor"] == {"serviceAccountName": "lamflow-executor"}
+    plain = parse(STUDY + "cluster: {executor_service_account: null}")
+    assert not {"automountServiceAccountToken", "executor"} & set(render(plain, 1)["spec"])
+    driver = run_manifest(plain, "s3://b/p/tiny", "p/tiny/")["spec"]
+    assert "automountServiceAccountToken" not in driver, "it makes Workflows"
+
+
+@pytest.mark.parametrize("key", ["lamflow/run", "app.kubernetes.io/name"])
+def test_labels_that_say_whose_a_pod_is_are_lamflows(key: str) -> None:
+    with pytest.raises(InputError, match="lamflow's own"):
+        parse(STUDY + f"cluster: {{labels: {{{key}: other}}}}")
+
+
+@pytest.mark.parametrize("file", examples(), ids=lambda file: file.stem)
+def test_ranks_and_threads_fit_the_cpus_of_a_pod(file: Path) -> None:
+    study = load(file, DataStudy, files=False)
+    for part in study.all_heads:
+        command = list(getattr(part.label, "command", []) or [])
+        if "-np" in command:
+            pod = study.pods.label
+            assert int(command[command.index("-np") + 1]) * pod.threads <= int(pod.cpu or pod.threads)
+
+
+def test_the_timeout_begins_with_the_work_and_argo_waits_longer() -> None:
+    study = parse(STUDY.split("pods:")[0] + "pods: {train: {timeout: 7200}}")
+    train = next(pod for pod in pods(render(study, 1)) if pod["name"] == "train")
+    assert "timeout=7200.0" in train["script"]["source"]
+    assert train["activeDeadlineSeconds"] >= 7200 + 1800, "an image of many GB is fetched meanwhile"
 
 
 def test_pods_have_no_more_rights_than_they_need() -> None:
