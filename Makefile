@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test check fuzz install gpaw lint schema golden bench docs clean
+.PHONY: demo test check fuzz install gpaw lint schema golden bench docs images smoke clean
 
 demo: install
 	$(BIN)/lamflow run workflows/dpgen/quickstart.yaml
@@ -56,6 +56,18 @@ golden: install
 OUTPUT ?= benchmarks/results
 bench: install
 	set -e; for file in benchmarks/[!_]*.py; do $(BIN)/python $$file --output $(OUTPUT); done
+
+# Every image, for a registry of your own, with a bill of materials and how it was built attached to each.
+REGISTRY ?=
+IMAGES := $(notdir $(patsubst %/Dockerfile,%,$(wildcard images/*/Dockerfile)))
+images:
+	@test -n "$(REGISTRY)" || { echo "make images REGISTRY=registry.example.org/lamflow"; exit 2; }
+	REGISTRY=$(REGISTRY) REVISION=$$(git rev-parse HEAD) docker buildx bake --file images/docker-bake.hcl --push \
+	  --sbom=true --provenance=mode=max --set '*.platform=linux/amd64'
+
+# What the images must be, tried in each; REGISTRY=lamflow for those that were built with --load.
+smoke:
+	images/smoke.sh $(foreach image,$(IMAGES),$(or $(REGISTRY),lamflow)/$(image):$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml))
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

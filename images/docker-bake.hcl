@@ -1,17 +1,19 @@
 // Every image of lamflow, from the root of the repository:
 //
 //     docker buildx bake --file images/docker-bake.hcl --load
-//     docker buildx bake --file images/docker-bake.hcl --push --set '*.platform=linux/amd64' REGISTRY=registry.example.org/lamflow
+//     make images REGISTRY=registry.example.org/lamflow      # all of them, pushed, with attestations
 
 variable "REGISTRY" { default = "lamflow" }
 variable "VERSION" { default = "0.1.0" }
 variable "REVISION" { default = "" }
+// What base and deepmd-cuda begin with; with @sha256:... behind it, one image and no other.
+variable "PYTHON" { default = "python:3.11.14-slim-bookworm" }
 
 group "default" { targets = ["base", "deepmd-cuda", "label-qe", "label-cp2k", "label-vasp", "label-abacus", "label-gpaw", "label-gaussian"] }
 
 target "common" {
   context = "."
-  args    = { VERSION = VERSION, REVISION = REVISION }
+  args    = { VERSION = VERSION, REVISION = REVISION, PYTHON = PYTHON }
 }
 
 target "base" {

