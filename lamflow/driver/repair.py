@@ -122,7 +122,8 @@ class _Mending:
                 try:
                     made = way(damage)
                 except (LamflowError, OSError, ValueError) as error:
-                    self.problems.append(f"{damage.path} cannot be made again: {error}")
+                    if str(error) != damage.message:
+                        self.problems.append(f"{damage.path} cannot be made again: {error}")
                     continue
                 if made is not None:
                     self._keep(made)
@@ -201,6 +202,9 @@ class _Mending:
             return None
         root = self.directory.path
         reads = {port: root / key.key for port, key in step.reads.items()}
+        gone = [path for port, path in reads.items() if port in ("labeled", "given") and not path.is_dir()]
+        if gone:
+            raise StateError(f"{gone[0]} is gone, too")
         inputs = {port: reads[port] if port in reads and reads[port].is_dir() else None for port in merge.inputs}
         with TemporaryDirectory(dir=root / WORK if (root / WORK).is_dir() else None) as folder:
             out = Path(folder) / "out"

@@ -186,3 +186,5 @@ def test_data_whose_labels_are_gone_too_are_not_made_up(copy: Path) -> None:
     said = lamflow("repair", copy)
     assert "data/train/000/manifest.json: this file of the run is missing" in said
     assert "throws everything from iteration 0 on away" in said
+    assert "data/index/000 cannot be made again" in said
+    assert "iterations/000/labeled is gone, too" in said
