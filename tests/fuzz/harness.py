@@ -17,10 +17,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal, Protocol
 
+import psutil
+
 LIMIT = 20.0
-"""Seconds that a case may take for each command; the measure of a hang."""
-PATIENCE = 3 * LIMIT
-"""Seconds until the process of a case is ended."""
+"""Seconds of a core that a case may take; the measure of a hang."""
+WAITS = 6
+"""So many times the limit may pass while a case waits for its turn on a busy machine."""
 MEMORY = 8 << 30
 """Bytes of address space of the process that carries out cases."""
 Expected = Literal["good", "refused", "said", "any"]
@@ -133,13 +135,28 @@ class Worker:
         """What comes of case `number`."""
         self.pipe.send(number)
         result = "hang"
-        if self.pipe.poll(PATIENCE):
+        if self._answers():
             with contextlib.suppress(EOFError):
                 return self.pipe.recv()  # type: ignore[no-any-return]
             result = "died"
         self.close()
         self._start()
         return Outcome(self.write(number).kind, result, "")
+
+    def _answers(self) -> bool:
+        """Whether an answer comes before the limit is over."""
+        before = self._spent()
+        for _ in range(WAITS):
+            if self.pipe.poll(LIMIT):
+                return True
+            if self._spent() - before > LIMIT:
+                return False
+        return False
+
+    def _spent(self) -> float:
+        """Seconds of a core that the process has used."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
 
     def close(self) -> None:
         """End the process."""
