@@ -307,8 +307,10 @@ class Iteration(Round):
             return self.selected.reason if self.selected.decision == "stop" else None
         if not self.number:
             return None
-        failed = len(self.failed_models)
-        return f"the training of {failed} of {len(self.models)} models failed" if failed else "the models are trained"
+        count, failed = len(self.models), len(self.failed_models)
+        poor = sum(model.errors.force_rmse > model.errors.force_size for model in self.models if model.errors)
+        doubt = f"; on held-out data {poor} of {count} are worse than predicting no force at all" if poor else ""
+        return (f"the training of {failed} of {count} models failed" if failed else "the models are trained") + doubt
 
     @property
     def failed_models(self) -> list[str]:

@@ -13,7 +13,7 @@ from lamflow.data.trained import verify_model
 from lamflow.driver.located import Located
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import StateError
-from lamflow.policy.models import without_bad
+from lamflow.policy.models import without_absurd
 
 DataRole = Literal["train", "heldout"]
 
@@ -63,7 +63,7 @@ def models_of_iteration(run: Located, number: int) -> list[Path]:
     if record is not None:
         return usable_models(run, number, record.models)
     files = (run.path / iteration_key(number) / MODELS).glob(f"[0-9]*/{MODEL}")
-    models = without_bad(sorted((ModelResult.read(file) for file in files), key=lambda model: model.index))
+    models = without_absurd(sorted((ModelResult.read(file) for file in files), key=lambda model: model.index))
     return usable_models(run, number, models)
 
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from lamflow.config.learning import Config
-from lamflow.data.results import Iteration, ModelResult, first_baseline, mean_force_rmse
+from lamflow.data.results import Errors, Iteration, ModelResult, first_baseline, mean_force_rmse
 
 OUTLIER = 5.0
 """A model whose error is so many times the median is not of the same kind as the others."""
+ABSURD = 10.0
+"""A model whose error is so many times the size of the forces has learned nothing, whatever it is for."""
 LEAST_FORCE_SIZE = 0.05
 """eV/Å; held-out data with smaller forces than this cannot tell whether a model predicts forces at all."""
 
@@ -38,35 +40,47 @@ def bad_models(results: Sequence[ModelResult]) -> list[str]:
     A model is bad when its training failed or its errors are not finite, when it is no better than predicting no
     force at all, or when its held-out force error is more than OUTLIER times the median of those of its architecture.
     """
-    problems = [(result.index, _problem(result, results)) for result in results]
-    return [f"model {index + 1} of {len(results)}: {problem}" for index, problem in problems if problem]
+    problems = []
+    for result in results:
+        alike = [other for other in results if other.variant == result.variant and not other.failed]
+        errors = [other.errors.force_rmse for other in alike if other.errors and other.errors.are_finite]
+        problem = _problem(result, float(np.median(errors)) if errors else np.nan)
+        if problem:
+            problems.append(f"model {result.index + 1} of {len(results)}: {problem}")
+    return problems
 
 
-def without_bad(results: Sequence[ModelResult]) -> list[ModelResult]:
-    """The results with bad models as failed ones, by whose errors nothing is chosen."""
+def without_absurd(results: Sequence[ModelResult]) -> list[ModelResult]:
+    """The results with models whose errors are absurd as failed ones, by whose errors nothing is chosen.
+
+    A model that is merely poor may be what a short training was to give; see `bad_models` for what may not explore.
+    """
     marked = []
     for result in results:
-        problem = None if result.failed else _problem(result, results)
+        problem = _absurdity(result.errors) if result.errors and not result.failed else None
         update: dict[str, object] = {"failed": problem, "errors": None, "heads": {}} if problem else {}
         marked.append(result.model_copy(update=update))
     return marked
 
 
-def _problem(result: ModelResult, results: Sequence[ModelResult]) -> str | None:
-    """Why a model among `results` is bad, or None."""
-    alike = [other for other in results if other.variant == result.variant and not other.failed]
-    errors = [other.errors.force_rmse for other in alike if other.errors and other.errors.are_finite]
-    return _error_problem(result, float(np.median(errors)) if errors else np.nan)
+def _absurdity(errors: Errors) -> str | None:
+    """Why a model with these errors has not learned anything, or None."""
+    if not errors.are_finite:
+        return "its errors on the held-out data are not finite"
+    if errors.force_rmse > ABSURD * max(errors.force_size, LEAST_FORCE_SIZE):
+        return f"its held-out force RMSE is {errors.force_rmse:.3g} eV/Å where forces are {errors.force_size:.3g} eV/Å"
+    return None
 
 
-def _error_problem(result: ModelResult, median: float) -> str | None:
+def _problem(result: ModelResult, median: float) -> str | None:
     """Why a model is bad, or None. median: of the held-out force RMSE of its architecture, eV/Å."""
     if result.failed:
         return f"its training failed: {result.failed}"
     if result.errors is None:
         return "it was not judged on the held-out data"
-    if not result.errors.are_finite:
-        return "its errors on the held-out data are not finite"
+    absurdity = _absurdity(result.errors)
+    if absurdity:
+        return absurdity
     rmse, size = result.errors.force_rmse, result.errors.force_size
     if rmse > max(size, LEAST_FORCE_SIZE):
         return (

@@ -28,7 +28,7 @@ from lamflow.data.results import (
 )
 from lamflow.policy.calibration import calibration_points
 from lamflow.policy.jobs import indices_of_job, merge_partial
-from lamflow.policy.models import chosen_variant, without_bad
+from lamflow.policy.models import chosen_variant, without_absurd
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Timing:
 def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:
     """The record of a round of learning or training that has been carried out, from the run's `folder`."""
     iteration = gather_round(graph, folder, past, timing)
-    models = without_bad(iteration.models)
+    models = without_absurd(iteration.models)
     variant = chosen_variant(models, study.train.tolerance)
     return iteration.model_copy(update={"models": models, "variant": variant})
 

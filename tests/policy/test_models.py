@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lamflow.data.results import Errors, ModelResult, mean_force_rmse
-from lamflow.policy.models import bad_models, chosen_variant, without_bad
+from lamflow.policy.models import bad_models, chosen_variant, without_absurd
 
 
 def model(index: int, rmse: float | None, failed: str | None = None) -> ModelResult:
@@ -25,9 +25,10 @@ def test_a_bad_model_is_named_with_its_reason() -> None:
     assert "7.5 times the committee's median" in found[2]
 
 
-@pytest.mark.parametrize("rmse", [7e152, float("nan"), float("inf"), 1.5])
-def test_bad_models_have_failed_and_nothing_is_chosen_by_them(rmse: float) -> None:
-    marked = without_bad([model(0, 0.1), model(1, rmse), model(2, None, "loss is nan")])
+@pytest.mark.parametrize("rmse", [7e152, float("nan"), float("inf"), 10.5])
+def test_absurd_models_have_failed_and_nothing_is_chosen_by_them(rmse: float) -> None:
+    marked = without_absurd([model(0, 0.1), model(1, rmse), model(2, None, "loss is nan")])
+    assert without_absurd([model(0, 1.5)]) == [model(0, 1.5)], "poor is not absurd"
     assert [result.errors is not None for result in marked] == [True, False, False]
     assert marked[0].failed is None
     assert marked[1].failed

@@ -85,3 +85,7 @@ def test_a_training_whose_models_are_all_bad_has_failed(tmp_path: Path) -> None:
         EngineError, match=r"no model is trained:\n  model 1 of 2: its held-out force RMSE is 7e\+152 eV"
     ):
         _require_models(all_bad)
+    records.model(1, errors={**good, "force_rmse": 1.1}).save(tmp_path / "iterations/001/models/1/model.json")
+    poor = gather(training, graph(), tmp_path, [], Timing({}, 1.0))
+    assert poor.ended is not None
+    assert poor.ended.endswith("; on held-out data 1 of 2 are worse than predicting no force at all")
