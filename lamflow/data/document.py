@@ -14,9 +14,9 @@ R = TypeVar("R", bound="Result")
 
 
 class Part(BaseModel):
-    """A piece of a result."""
+    """A piece of a result. Numbers that are not finite are words in its JSON, which has none for them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class Result(Part):
