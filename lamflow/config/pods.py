@@ -54,7 +54,7 @@ class Spread(Section):
 
     over: Label = "kubernetes.io/hostname"
     """Label of nodes whose values are the places: machines, or `topology.kubernetes.io/zone`."""
-    skew: int = Field(1, ge=1)
+    skew: int = Field(1, ge=1, le=10_000)
     """By how many pods places may differ."""
     strict: bool = False
     """A pod waits rather than go where there are too many; otherwise it is only preferred."""
