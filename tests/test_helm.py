@@ -407,3 +407,14 @@ def test_the_notes_say_what_comes_next() -> None:
         "lamflow submit",
     ):
         assert command in notes
+
+
+def test_people_may_see_what_submit_looks_at_first() -> None:
+    rules = named(objects({}), "Role", "lamflow-user")["rules"]
+    cluster = Cluster()
+    accounts = next(rule for rule in rules if rule["resources"] == ["serviceaccounts"])
+    assert accounts["resourceNames"] == [
+        cluster.service_account, cluster.driver_service_account, cluster.executor_service_account,
+    ]  # fmt: skip
+    assert accounts["verbs"] == ["get"]
+    assert next(rule for rule in rules if rule["resources"] == ["resourcequotas"])["verbs"] == ["list"]

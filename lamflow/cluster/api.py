@@ -12,7 +12,7 @@ from typing import Any
 import urllib3
 from kubernetes import client
 from kubernetes.client import ApiClient, ApiException, Configuration
-from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.config import ConfigException, list_kube_config_contexts, load_incluster_config, load_kube_config
 
 from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.config.pods import Cluster
@@ -159,9 +159,21 @@ def _kubernetes(configuration: Configuration, context: str | None) -> None:
         else:
             load_kube_config(config_file=where, context=context, client_configuration=configuration)
     except (ConfigException, OSError) as error:
+        if context is not None and (there := _contexts(where)) and context not in there:
+            raise ClusterError(
+                f"cluster.context: {where} has no context {context}; it has {', '.join(there)}"
+            ) from error
         raise ClusterError(
             f"no cluster: {where}: {error}; set KUBECONFIG to a kubeconfig, or cluster.context to one of its contexts"
         ) from error
+
+
+def _contexts(where: str) -> list[str]:
+    """Names of the contexts of a kubeconfig; none if it cannot be read."""
+    try:
+        return [str(item["name"]) for item in list_kube_config_contexts(where)[0]]
+    except (ConfigException, OSError):
+        return []
 
 
 def _message(error: ApiException) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,8 @@ from urllib.parse import urlparse
 import yaml
 
 from lamflow.cluster.api import Api, NotFoundError
+from lamflow.cluster.check import Check
+from lamflow.cluster.preflight import preflight
 from lamflow.cluster.store import Store
 from lamflow.cluster.workflows import ARGO
 from lamflow.config.pods import Cluster, Pods
@@ -22,6 +24,8 @@ from lamflow.errors import ClusterError, LamflowError, OutageError
 
 TESTED = ("3.7", "4.0", "4.1")
 """Versions of Argo Workflows whose schemas every manifest is checked against."""
+OLDEST = (3, 6)
+"""The oldest whose schemas take every manifest."""
 SKEW = 60.0
 """s; more breaks the signatures of requests to an object store at five to fifteen minutes."""
 VERBS = {
@@ -32,20 +36,11 @@ VERBS = {
 """What `submit`, `watch`, `stop`, `resume` and `logs` do."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """What was found. An unknown one could not be looked at, which need not be wrong."""
+def examine(api: Api, argo: bool, cluster: Cluster, store: Callable[[], Store], pods: Pods) -> Iterator[Check]:
+    """Every check, as soon as it is done. The first that finds no server, or no chart in the namespace, is the last.
 
-    name: str
-    state: Literal["good", "bad", "unknown"]
-    says: str
-    fix: str = ""
-
-
-def examine(api: Api, argo: bool, cluster: Cluster, store: Store, pods: Pods) -> Iterator[Check]:
-    """Every check, as soon as it is done. The first that finds no server is the last.
-
-    argo  `api` is Argo's server and not Kubernetes' own
+    argo   `api` is Argo's server and not Kubernetes' own
+    store  opens the object store
     """
     try:
         yield _reachable(api, argo)
@@ -54,8 +49,12 @@ def examine(api: Api, argo: bool, cluster: Cluster, store: Store, pods: Pods) ->
         return
     checks = [_clock(api, argo)]
     if not argo:
+        for found in preflight(api, cluster, pods):
+            yield found
+            if found.name.startswith("namespace") and found.state == "bad":
+                return
         checks += [
-            _definitions(api, cluster), _controller(api, cluster), _rights(api, cluster), _accounts(api, cluster),
+            _definitions(api, cluster), _controller(api, cluster), _rights(api, cluster), _secrets(api, cluster),
             _repository(api, cluster), _gpus(api, pods),
         ]  # fmt: skip
     for check in [*checks, _object_store(store)]:
@@ -119,6 +118,9 @@ def _judged(image: str, deployment: dict[str, Any], namespace: str) -> Check:
         return Check(
             "Argo's controller", "bad", says, f"kubectl --namespace {namespace} logs deployment/workflow-controller"
         )
+    numbers = re.match(r"v?(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST:
+        return Check("Argo's controller", "bad", says, f"too old: upgrade it to one of {', '.join(TESTED)}")
     if not version.lstrip("v").startswith(TESTED):
         return Check("Argo's controller", "unknown", says, f"tested with {', '.join(TESTED)}")
     return Check("Argo's controller", "good", says)
@@ -141,12 +143,7 @@ def _rights(api: Api, cluster: Cluster) -> Iterator[Check]:
     yield Check("your rights", "bad" if refused else "good", says, fix)
 
 
-def _accounts(api: Api, cluster: Cluster) -> Iterator[Check]:
-    for name in filter(
-        None, (cluster.service_account, cluster.driver_service_account, cluster.executor_service_account)
-    ):
-        path = f"/api/v1/namespaces/{cluster.namespace}/serviceaccounts/{name}"
-        yield _exists(api, path, f"account {name}", "helm install lamflow helm/lamflow makes it")
+def _secrets(api: Api, cluster: Cluster) -> Iterator[Check]:
     if cluster.executor_service_account:
         token = f"{cluster.executor_service_account}.service-account-token"
         path = f"/api/v1/namespaces/{cluster.namespace}/secrets/{token}"
@@ -233,10 +230,11 @@ def _amount(quantities: dict[str, str] | None, kind: str) -> int:
     return int((quantities or {}).get(kind, 0))
 
 
-def _object_store(store: Store) -> Iterator[Check]:
+def _object_store(open_store: Callable[[], Store]) -> Iterator[Check]:
     """Put, get and delete a small object."""
     key, text = f"doctor-{uuid.uuid4().hex[:8]}", "lamflow doctor"
     try:
+        store = open_store()
         store.check()
         with TemporaryDirectory() as folder:
             file = Path(folder) / "a"

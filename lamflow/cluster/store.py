@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import ssl
 import uuid
@@ -121,6 +122,13 @@ class Store:
         if not self._try(lambda: self.client.bucket_exists(self.settings.bucket)):
             raise self._no_bucket()
 
+    def check_writable(self) -> None:
+        """Raise ClusterError unless the bucket is there, and an object can be stored and deleted in it."""
+        self.check()
+        name = f"{self.prefix}writable-{uuid.uuid4().hex[:8]}"
+        self._try(lambda: self.client.put_object(self.settings.bucket, name, io.BytesIO(b"lamflow"), 7))
+        self._try(lambda: self.client.remove_object(self.settings.bucket, name))
+
     def objects(self, key: str = "") -> list[StoredObject]:
         """The objects below `key`, in the order of their keys."""
 
@@ -238,7 +246,7 @@ class Store:
         if code in REFUSED or status in (401, 403):
             return ClusterError(
                 f"{where} refuses ({code or status}: {message}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-                f"the Secret {self.settings.secret}, and its rights in bucket {self.settings.bucket}"
+                f"the Secret {self.settings.secret}, and that bucket {self.settings.bucket} is yours to read and write"
             )
         if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
             return OutageError(f"{where} is busy or failing ({code or status}: {message})")

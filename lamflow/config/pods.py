@@ -194,6 +194,8 @@ class Cluster(Section):
     """Pods use their node's network, for clusters without one of their own."""
     pending: Second = 3600.0
     """A pod that waits longer than this for a node stops the run with the reason; ten minutes for an image."""
+    autoscaling: bool = False
+    """Nodes are made when pods ask for them, so that labels which no node has now are no error."""
     display_names: bool = False
     """Give every pod a name of its own in Argo's UI, like `iteration-3-train-2-of-4`; needs Argo 3.7."""
     deadline: Second | None = None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lamflow.cluster.preflight import refuse_unfit
 from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.status import Manifest, finished, phase
 from lamflow.cluster.store import Store
@@ -33,10 +34,12 @@ def submit(config: DataStudy, path: Path, *, redo: bool = False, references: Seq
     A new run that cannot be started leaves nothing behind. Raises StateError when a driver works on it already, and
     what `loop.run` and the cluster raise.
     """
-    location = RunLocation.of(config)
+    location, workflows = RunLocation.of(config), Workflows.of(config.cluster)
+    if not workflows.argo:
+        refuse_unfit(workflows.api, config.cluster, config.pods)
     executor = ArgoExecutor(RunDirectory(path), location)
     refuse_others(executor.directory, location.url)
-    executor.store.check()
+    executor.store.check_writable()
     manifest = render_run(config)
     render_rounds(config)  # whatever is wrong with a round's manifest is said here, not by the driver's pod
     there = driver_that_rests(executor.workflows, config)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
-from lamflow.cluster.checks import Check, examine
+from lamflow.cluster.check import Check
+from lamflow.cluster.checks import examine
 from lamflow.cluster.status import pods
 from lamflow.cluster.store import Store
 from lamflow.cluster.waiting import reason, waiting
@@ -25,16 +26,19 @@ def doctor(config: DataStudy | None, seconds: float = PROBE_SECONDS) -> Iterator
     cluster = config.cluster if config else Cluster()
     try:
         workflows = Workflows.of(cluster)
-        store = Store.of(cluster, cluster.prefix)
     except LamflowError as error:
         yield Check("cluster", "bad", str(error), "see KUBECONFIG, cluster.context and cluster.argo_server")
         return
+
+    def store() -> Store:
+        return Store.of(cluster, cluster.prefix)
+
     worst = "good"
     for check in examine(workflows.api, workflows.argo, cluster, store, config.pods if config else Pods()):
         yield check
         worst = "bad" if check.state == "bad" else worst
     if config is not None and worst != "bad":
-        yield from _pods(config, workflows, store, seconds)
+        yield from _pods(config, workflows, store(), seconds)
 
 
 def _pods(config: DataStudy, workflows: Workflows, store: Store, seconds: float) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from lamflow.cluster.checks import Check
+from lamflow.cluster.check import Check
 from lamflow.config import load
 from lamflow.driver.doctor import doctor
 from tests.conftest import STUDY
 from tests.stand_ins.argo import Argo
-from tests.stand_ins.kubernetes import Kubernetes, status
+from tests.stand_ins.kubernetes import CHART, Kubernetes, status
 from tests.stand_ins.s3 import S3Server
 
 HERE = "/api/v1/namespaces/lamflow"
@@ -41,9 +42,8 @@ def healthy(endpoint: str, bucket: str) -> dict[str, Any]:
         ),
         DEPLOYMENTS: (200, {"items": [controller]}),
         REVIEWS: (201, {"status": {"allowed": True}}),
-        f"{HERE}/serviceaccounts/lamflow": (200, {}),
-        f"{HERE}/serviceaccounts/lamflow-driver": (200, {}),
-        f"{HERE}/serviceaccounts/lamflow-executor": (200, {}),
+        **CHART,
+        f"{HERE}/resourcequotas": (200, {"items": []}),
         f"{HERE}/secrets/lamflow-executor.service-account-token": (200, {}),
         f"{HERE}/secrets/lamflow-s3": (403, status(403, "secrets is forbidden")),
         REPOSITORY: (200, {"metadata": {"annotations": annotations}, "data": {"lamflow": yaml.safe_dump({"s3": s3})}}),
@@ -90,8 +90,16 @@ def broken(path: str, answer: tuple[int, Any]) -> Callable[[dict[str, Any]], dic
         (broken(REVIEWS, (201, {"status": {"allowed": False}})), "your rights", "create workflows"),
         (
             broken(f"{HERE}/serviceaccounts/lamflow-driver", (404, status(404, "no"))),
+            "namespace lamflow",
             "account lamflow-driver",
-            "missing",
+        ),
+        (
+            broken(
+                f"{HERE}/resourcequotas",
+                (200, {"items": [{"metadata": {"name": "lab"}, "spec": {"hard": {"pods": "0"}}}]}),
+            ),
+            "quotas",
+            "lab allows 0 pods",
         ),
         (broken(f"{HERE}/secrets/lamflow-s3", (404, status(404, "no"))), "Secret lamflow-s3", "missing"),
         (broken(REPOSITORY, (404, status(404, "no"))), "artifact repository", "no ConfigMap"),
@@ -112,6 +120,34 @@ def test_what_is_missing_is_named(  # noqa: PLR0917  fixtures
     assert says in check.says
     assert check.fix
     assert not kubernetes.workflows
+
+
+def test_a_namespace_without_the_chart_is_the_last_that_is_said(kubernetes: Kubernetes, file: Path) -> None:
+    kubernetes.answers = {"/version": (200, {"gitVersion": "v1.30.2"})}
+    checks = found(file, 0.0)
+    assert list(checks) == ["API", "namespace lamflow"]
+    assert "helm install lamflow helm/lamflow --namespace lamflow" in checks["namespace lamflow"].fix
+
+
+def test_a_store_that_no_service_leads_to_hides_nothing_else(
+    kubernetes: Kubernetes, s3: S3Server, bucket: str, file: Path
+) -> None:
+    kubernetes.answers = healthy(s3.endpoint, bucket)
+    file.write_text(file.read_text().replace(s3.endpoint, "http://lamflow-s3:8333"))
+    checks = found(file, 0.0)
+    assert checks["Argo's objects"].state == "good"
+    assert "there is no Service lamflow-s3" in checks["object store"].says
+
+
+@pytest.mark.parametrize(("version", "state"), [("v3.4.1", "bad"), ("v3.6.19", "unknown"), ("v4.1.2", "good")])
+def test_an_argo_that_is_too_old(
+    kubernetes: Kubernetes, s3: S3Server, bucket: str, file: Path, version: str, state: str
+) -> None:
+    answers = healthy(s3.endpoint, bucket)
+    kubernetes.answers = json.loads(
+        json.dumps(answers).replace("workflow-controller:v4.1.2", f"workflow-controller:{version}")
+    )
+    assert found(file, 0.0)["Argo's controller"].state == state
 
 
 def test_argo_must_write_where_the_driver_reads(kubernetes: Kubernetes, s3: S3Server, bucket: str, file: Path) -> None:

@@ -174,7 +174,7 @@ def test_wrong_keys_are_refused_and_not_shown(store: Store, monkeypatch: pytest.
 def test_a_reader_cannot_write(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READER_SECRET)
-    with pytest.raises(ClusterError, match="its rights in bucket"):
+    with pytest.raises(ClusterError, match="is yours to read and write"):
         store.put("a", tree(tmp_path, a="1")[0])
 
 

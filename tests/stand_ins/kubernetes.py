@@ -23,6 +23,13 @@ REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Already
            429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}  # fmt: skip
 
 
+CHART: dict[str, Any] = {
+    f"/api/v1/namespaces/lamflow/serviceaccounts/{name}": (200, {})
+    for name in ("lamflow", "lamflow-driver", "lamflow-executor")
+}
+"""Answers of a namespace that has the chart."""
+
+
 @dataclass
 class Fault:
     """The next `times` requests whose line begins with `request` are answered with `status`; 0 drops the connection.
@@ -52,7 +59,7 @@ class Kubernetes:
         self.requests: list[str] = []
         self.bodies: list[Any] = []
         self.logs: dict[str, str] = {}
-        self.answers: dict[str, Any] = {}
+        self.answers: dict[str, Any] = dict(CHART)
         self.forwards: dict[str, int] = {}
         """Ports of this machine that pods stand for."""
         self.closing = False
