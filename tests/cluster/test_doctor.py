@@ -133,7 +133,7 @@ def test_a_store_that_no_service_leads_to_hides_nothing_else(
     kubernetes: Kubernetes, s3: S3Server, bucket: str, file: Path
 ) -> None:
     kubernetes.answers = healthy(s3.endpoint, bucket)
-    file.write_text(file.read_text().replace(s3.endpoint, "http://lamflow-s3:8333"))
+    file.write_text(file.read_text(encoding="utf-8").replace(s3.endpoint, "http://lamflow-s3:8333"), encoding="utf-8")
     checks = found(file, 0.0)
     assert checks["Argo's objects"].state == "good"
     assert "there is no Service lamflow-s3" in checks["object store"].says
