@@ -83,12 +83,13 @@ class KilledError(NodeError):
 class OutageError(NodeError):
     """The cluster or its object store does not answer, or says that it is busy.
 
-    wait  how long it asks to be left alone, in s
+    wait   how long it asks to be left alone, in s
+    stale  the connection was closed before an answer came, as happens to one that was kept open for long
     """
 
-    def __init__(self, message: str, wait: float = 0.0) -> None:
+    def __init__(self, message: str, wait: float = 0.0, *, stale: bool = False) -> None:
         super().__init__(message)
-        self.wait = wait
+        self.wait, self.stale = wait, stale
 
 
 class ClusterError(LamflowError):

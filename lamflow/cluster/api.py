@@ -99,7 +99,10 @@ class Api:
         except ApiException as error:
             raise self._error(error, f"{method} {path}") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise OutageError(f"{self.name} does not answer ({_reason(error)})") from error
+            stale = isinstance(error, (urllib3.exceptions.ProtocolError, ConnectionResetError, BrokenPipeError))
+            if stale:
+                self.api.rest_client.pool_manager.clear()  # others that were kept open as long are closed as well
+            raise OutageError(f"{self.name} does not answer ({_reason(error)})", stale=stale) from error
         return response
 
     def _error(self, error: ApiException, request: str) -> ClusterError | OutageError:

@@ -6,8 +6,9 @@ import os
 import re
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlparse
 
@@ -16,7 +17,7 @@ from kubernetes.stream import portforward
 
 from lamflow.cluster.api import Api, NotFoundError, connect
 from lamflow.config.pods import Cluster
-from lamflow.errors import ClusterError
+from lamflow.errors import ClusterError, LamflowError
 
 CHUNK = 65536
 INSIDE = re.compile(r"([a-z0-9][-a-z0-9]*)(\.([a-z0-9][-a-z0-9]*)(\.svc(\.cluster\.local)?)?)?")
@@ -46,9 +47,10 @@ def forwarded(url: str, namespace: str, context: str | None, verify_tls: bool) -
             f"{url} cannot be reached through Argo's server; set AWS_ENDPOINT_URL to a way that leads there"
         )
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    pod, target = _target(api, where, match[1], port)
+    find = partial(_target, api, where, match[1], port)
+    pod = find()
     listener = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=_accept, args=(listener, api, where, pod, target), daemon=True).start()
+    threading.Thread(target=_accept, args=(listener, api, where, find, pod), daemon=True).start()
     return f"{parts.scheme}://127.0.0.1:{listener.getsockname()[1]}"
 
 
@@ -76,19 +78,32 @@ def _number(pod: dict[str, Any], target: str | int) -> int:
     return next((port["containerPort"] for port in named if port.get("name") == target), None) or int(target)
 
 
-def _accept(listener: socket.socket, api: Api, namespace: str, pod: str, port: int) -> None:
+def _accept(
+    listener: socket.socket, api: Api, namespace: str, find: Callable[[], tuple[str, int]], target: tuple[str, int]
+) -> None:
+    """Lead every connection to the pod, and to another one when it is gone."""
     while True:
         here, _ = listener.accept()
-        core = CoreV1Api(ApiClient(api.api.configuration))  # of its own: a forward changes its client for a moment
         try:
-            forward = portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
+            there = _connected(api, namespace, *target)
         except ApiException:
-            here.close()  # whoever wanted it tries again, or says that nothing answers
-            continue
-        there = forward.socket(port)
-        there.setblocking(True)
+            try:
+                target = find()
+                there = _connected(api, namespace, *target)
+            except (ApiException, LamflowError):
+                here.close()  # whoever wanted it tries again, or says that nothing answers
+                continue
         for source, sink in ((here, there), (there, here)):
             threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _connected(api: Api, namespace: str, pod: str, port: int) -> Any:
+    """A socket that leads to a port of a pod."""
+    core = CoreV1Api(ApiClient(api.api.configuration))  # of its own: a forward changes its client for a moment
+    forward = portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
+    there = forward.socket(port)
+    there.setblocking(True)
+    return there
 
 
 def _pump(source: Any, sink: Any) -> None:
@@ -96,6 +111,8 @@ def _pump(source: Any, sink: Any) -> None:
     with suppress(OSError):
         while data := source.recv(CHUNK):
             sink.sendall(data)
-    for each in (source, sink):
+    for each in (source, sink):  # to close what another thread reads from would not end it
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
         with suppress(OSError):
             each.close()

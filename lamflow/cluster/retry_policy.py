@@ -21,7 +21,7 @@ def silent(message: str) -> None:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long an OutageError is met with another try.
+    """How long an OutageError is met with another try. After a stale connection it is made at once and silently.
 
     seconds  in all, for one request
     first    pause before the second try, in s; each further one is twice as long, at most a minute
@@ -44,13 +44,21 @@ class RetryPolicy:
         return retrying(request)
 
     def _pause(self, state: RetryCallState) -> float:
+        if _was_stale(state):
+            return 0.0
         asked = getattr(state.outcome.exception(), "wait", 0.0) if state.outcome else 0.0
         backoff = wait_exponential_jitter(multiplier=self.first, max=LONGEST_PAUSE, jitter=self.first)
         return max(min(asked, LONGEST_PAUSE), backoff(state))
 
     def _tell(self, state: RetryCallState) -> None:
-        if state.outcome and state.next_action:
+        if state.outcome and state.next_action and not _was_stale(state):
             self.say(f"{state.outcome.exception()}; trying again in {state.next_action.sleep:.0f} s")
+
+
+def _was_stale(state: RetryCallState) -> bool:
+    """The first try met a connection that was no longer open."""
+    found = state.outcome.exception() if state.outcome else None
+    return state.attempt_number == 1 and isinstance(found, OutageError) and found.stale
 
 
 DRIVER = RetryPolicy(seconds=12 * 3600.0, say=lambda text: print(text, flush=True))

@@ -96,12 +96,12 @@ class Store:
         if not settings.verify_tls or os.environ.get("LAMFLOW_S3_VERIFY_TLS") == "false":
             tls = {"cert_reqs": ssl.CERT_NONE}
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        self.pool = urllib3.PoolManager(
+            maxsize=AT_ONCE, retries=False, timeout=urllib3.Timeout(connect=10.0, read=120.0), **tls
+        )
         self.client = Minio(
             parts.netloc, secure=parts.scheme == "https", region=os.environ.get("AWS_REGION") or settings.region,
-            credentials=_Keys(settings.secret),
-            http_client=urllib3.PoolManager(
-                maxsize=AT_ONCE, retries=False, timeout=urllib3.Timeout(connect=10.0, read=120.0), **tls
-            ),
+            credentials=_Keys(settings.secret), http_client=self.pool,
         )  # fmt: skip
 
     @classmethod
@@ -237,7 +237,10 @@ class Store:
                     f"object store {self.endpoint}: no safe connection ({error}); set AWS_CA_BUNDLE to its certificate "
                     "authority, or cluster.s3.verify_tls to false if you know the server"
                 ) from error
-            raise OutageError(f"object store {self.endpoint} does not answer ({error})") from error
+            stale = isinstance(error, (urllib3.exceptions.ProtocolError, ConnectionResetError, BrokenPipeError))
+            if stale:
+                self.pool.clear()  # others that were kept open as long are closed as well
+            raise OutageError(f"object store {self.endpoint} does not answer ({error})", stale=stale) from error
 
     def _error(self, code: str, message: str, status: int) -> ClusterError | OutageError:
         where = f"object store {self.endpoint}"

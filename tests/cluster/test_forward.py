@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,35 @@ def test_a_store_inside_the_cluster_is_used_from_outside(
     assert len(store.push(tmp_path, files)) == 6
     assert len(store.pull(tmp_path / "back", lambda _: True)) == 6
     assert all((tmp_path / "back" / file.name).read_bytes() == file.read_bytes() for file in files)
+
+
+def test_a_connection_that_the_store_closes_is_seen_to_be_closed(kubernetes: Kubernetes, s3: S3Server) -> None:
+    answers(kubernetes, s3)
+    server = socket.create_server(("127.0.0.1", 0))
+    kubernetes.forwards = {"lamflow-s3-0": server.getsockname()[1]}
+    url = forwarded("http://lamflow-s3:8333", "lamflow", None, True)
+    here = socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=20)
+    there, _ = server.accept()
+    there.sendall(b"once")
+    assert here.recv(10) == b"once"
+    there.close()
+    assert here.recv(10) == b"", "the end of one side is the end of the other"
+    server.close()
+    here.close()
+
+
+def test_another_pod_is_found_when_one_is_gone(
+    kubernetes: Kubernetes, s3: S3Server, bucket: str, tmp_path: Path
+) -> None:
+    answers(kubernetes, s3)
+    store = Store.of(Cluster(s3=ObjectStore(bucket=bucket)), "run/")
+    store.check()
+    kubernetes.forwards = {"lamflow-s3-1": kubernetes.forwards["lamflow-s3-0"]}
+    [item] = kubernetes.answers[f"{HERE}/pods"][1]["items"]
+    item["metadata"]["name"] = "lamflow-s3-1"
+    store.pool.clear()
+    store.check()
+    assert any("lamflow-s3-1" in request for request in kubernetes.requests)
 
 
 def test_what_is_missing_is_said(kubernetes: Kubernetes, s3: S3Server, bucket: str) -> None:

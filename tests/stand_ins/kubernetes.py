@@ -136,7 +136,9 @@ def _handler(cluster: Kubernetes) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
                     self.connection.shutdown(2)
                 return
-            if parts.path.endswith("/portforward"):
+            if parts.path.endswith("/portforward") and parts.path.split("/")[-2] not in cluster.forwards:
+                self._answer(404, status(404, "pods not found"))
+            elif parts.path.endswith("/portforward"):
                 relay(self, cluster.forwards[parts.path.split("/")[-2]], int(query["ports"]))
             elif parts.path in cluster.answers:
                 answer = cluster.answers[parts.path]
