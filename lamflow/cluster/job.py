@@ -9,9 +9,11 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import NoReturn
 
+from lamflow.cluster.checkpoints import checkpoints
 from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.store import Store
 from lamflow.config import stored
@@ -27,6 +29,8 @@ FAREWELL_RETRY = RetryPolicy(seconds=5.0)
 """Kubernetes kills a pod half a minute after it has asked it to end."""
 GRACE = 25.0
 """s; a pod that is told to end has ended by then."""
+LOOK, SOONER = 10.0, 0.1
+"""s between two looks for a new checkpoint, and the share of the usual time after which one is stored at once."""
 SAVING = threading.Lock()
 POD_LOG = os.dup(2)
 """The pod's own log, wherever a program has its standard error."""
@@ -94,9 +98,22 @@ def _keep_scratch(settings: ObjectStore, scratch: Path, key: str, every: float) 
 
 
 def _keep(scratch: Path, store: Store, every: float) -> None:
-    pause = threading.Event()
-    while not pause.wait(every):
-        save(scratch, store)
+    """Store the folder every so many seconds, and sooner when there is a new checkpoint."""
+    pause, saved, before = threading.Event(), time.monotonic(), checkpoints(scratch)
+    while not pause.wait(min(every, LOOK)):
+        now = time.monotonic()
+        there = _found(scratch, before) if now - saved >= SOONER * every else before
+        if there != before or now - saved >= every:
+            save(scratch, store)
+            saved, before = now, there
+
+
+def _found(scratch: Path, before: set[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
+    """The checkpoints of now; those of before while the training moves them."""
+    try:
+        return checkpoints(scratch)
+    except OSError:
+        return before
 
 
 def _end(scratch: Path, store: Store) -> NoReturn:

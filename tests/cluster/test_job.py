@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from lamflow.cluster import job
+from lamflow.cluster.store import Store
 from lamflow.ops import job as runtime
 
 
@@ -25,3 +27,18 @@ def test_settings_that_cannot_be_read_end_a_job_with_their_reason(
     assert ended.value.code == runtime.EXIT_FATAL
     assert reason.read_text().startswith("StateError: ")
     assert "config.json: this file of the run cannot be read" in reason.read_text()
+
+
+def test_a_new_checkpoint_is_stored_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved, waits = list[int](), iter([False] * 4 + [True])
+    monkeypatch.setattr(job, "SOONER", 0.0)
+    monkeypatch.setattr(job, "save", lambda *_: saved.append(len(list(tmp_path.iterdir()))))
+
+    def wait(_: object, seconds: float) -> bool:
+        assert seconds == job.LOOK
+        (tmp_path / ("train.log" if len(saved) else "model.pt")).write_text("new")
+        return next(waits)
+
+    monkeypatch.setattr("threading.Event.wait", wait)
+    job._keep(tmp_path, cast("Store", None), 3600.0)
+    assert saved == [1], "notes that change are no reason"
