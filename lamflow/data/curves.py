@@ -12,13 +12,15 @@ from lamflow.data.frames import Floats
 
 """What a trainer leaves beside its checkpoints while it trains, and beside the model."""
 
+LEARNING_RATE = "learning_rate"
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
     """A training so far.
 
     columns  names, `step` first: `force_rmse` in eV/Å, `energy_rmse` in eV/atom, `virial_rmse` in eV/atom, all on the
-             training batch; `_` and the name of a head follow where there are several
+             training batch; `_` and the name of a head follow where there are several; `learning_rate` where known
     values   (L, columns)
     """
 

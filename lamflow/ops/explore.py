@@ -58,6 +58,7 @@ def explore(
     explored: list[tuple[SimulationResult, ScoredFrames]] = []
     for pair in explorer.run([simulation for simulation in assigned if simulation not in searches]):
         explored.append(pair)
+        context.say(_outcome(pair[0]))
         _progress(context, len(searches) + len(explored), len(assigned), 0.0)
     explored.sort(key=lambda pair: pair[0].number)
     folder = output / str(context.job)
@@ -67,6 +68,12 @@ def explore(
     made_by = registry.provenance(*study.stages[stage].explore, study.train)
     Explored(simulations=[result for result, _ in explored], provenance=made_by).save(folder / EXPLORED_RECORD)
     return Explorations(output)
+
+
+def _outcome(result: SimulationResult) -> str:
+    """What became of a simulation, in words."""
+    failed = f"; failed: {result.failed.splitlines()[0]}" if result.failed else ""
+    return f"{result.name}: {result.frames} frames in {result.seconds:.1f} s{failed}"
 
 
 def _progress(context: Context, done: int, total: int, fraction: float) -> None:

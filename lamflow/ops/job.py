@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
@@ -46,7 +48,7 @@ def main(
         scratch = Path(os.environ.get("LAMFLOW_SCRATCH", folder / SCRATCH)) / name
         context = Context(
             job, jobs, name, folder / WORK, scratch, folder / JOB_OUTPUTS,
-            threads=threads, gpus=gpus, timeout=timeout, labels=labels or _labels_here(),
+            threads=threads, gpus=gpus, timeout=timeout, labels=labels or _labels_here(), log=os.dup(1),
         )  # fmt: skip
         _execute(operation, context, folder / JOB_INPUTS, parameters)
     except BaseException as error:  # noqa: BLE001  whatever happened, the exit status says it
@@ -71,12 +73,32 @@ def _execute(operation: Operation, context: Context, inputs: Path, parameters: d
         if kind is Path:
             path = inputs / name
             arguments[name] = None if optional and _is_absent(path) else path
+    given = [f"{name} {_size(path)}" for name, path in arguments.items() if isinstance(path, Path)]
+    context.say(f"job {context.job + 1} of {context.jobs} begins; inputs: {', '.join(given) or 'none'}")
+    started = time.monotonic()
     result = operation(context, **arguments)
     for name, kind in operation.outputs.items():
         if kind is not Path:
             value = getattr(result, name)
             text = value if kind is str else json.dumps(value)
             (context.out / name).write_text(text, encoding="utf-8")
+    made = [
+        f"{name} {_size(getattr(result, name)) if kind is Path else getattr(result, name)}"
+        for name, kind in operation.outputs.items()
+    ]
+    context.say(f"done in {time.monotonic() - started:.1f} s with {_memory():.2f} GB at most; {', '.join(made)}")
+
+
+def _size(path: Path) -> str:
+    """How much an artifact is, in words."""
+    files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    return f"{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.2f} MB"
+
+
+def _memory() -> float:
+    """The most memory that this process or one that it started had at any time, in GB."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) / (1e9 if sys.platform == "darwin" else 1e6)
 
 
 def _is_absent(path: Path) -> bool:
@@ -124,7 +146,7 @@ def write_termination_message(text: str) -> None:
     """Have Kubernetes and Argo show `text` as the reason why this container ended; elsewhere a no-op."""
     if TERMINATION.exists():
         with contextlib.suppress(OSError):
-            TERMINATION.write_bytes(text.encode()[:TERMINATION_BYTES])
+            TERMINATION.write_text(text.encode()[:TERMINATION_BYTES].decode(errors="ignore"), encoding="utf-8")
 
 
 def _choose_devices(job: int, gpus: int) -> int:

@@ -47,10 +47,13 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     labeling = _Labeling(study.name, settings, settings_hash(settings), registry.labeler(settings), cache)
     answers = {index: answer for index, frame in enumerate(frames.frames) if (answer := labeling.known(frame))}
     waiting = [index for index in range(len(frames.frames)) if index not in answers]
+    context.say(f"{len(frames.frames)} frames by {settings.engine}, of which {len(answers)} need no computation")
     for first in range(0, len(waiting), settings.at_once):
         indices = waiting[first : first + settings.at_once]
         labeled = labeling.label([frames.frames[index] for index in indices], context.scratch)
         answers.update(zip(indices, labeled, strict=True))
+        for index, answer in zip(indices, labeled, strict=True):
+            context.say(f"frame {index + 1} of {len(frames.frames)}: {answer.words}")
         context.progress(len(answers) / len(frames.frames))
     outcomes, items = [], []
     for index, frame in enumerate(frames.frames):
@@ -71,6 +74,13 @@ class _Answer(NamedTuple):
     labels: Labels | LabelFailure
     seconds: float
     cached: bool = False
+
+    @property
+    def words(self) -> str:
+        """What became of the frame."""
+        if isinstance(self.labels, LabelFailure):
+            return f"failed after {self.seconds:.1f} s: {self.labels.reason.splitlines()[0]}"
+        return f"energy {self.labels.energy:.6f} eV, {self.seconds:.1f} s"
 
 
 @dataclass(frozen=True, eq=False)

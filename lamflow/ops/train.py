@@ -7,7 +7,6 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ from lamflow.data.trained import save_model, verify_model
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator, HeadData, Progress, Trainer, TrainingJob
 from lamflow.errors import EngineError
+from lamflow.ops.curve_lines import CurveLines
 from lamflow.ops.operation import Context, op
 from lamflow.ops.read import settings_text
 from lamflow.policy.jobs import indices_of_job
@@ -72,12 +72,22 @@ def train(
         if iteration == 1 and index == _first_that_starts_from_a_model(study):
             result = _baseline(study, trainer, job, train, heldout_items, result)
         if not result.failed:
-            result = _train_one(trainer, job, result, partial(_progress, context, done, len(indices)))
+            lines = CurveLines(context, f"model {index}", job.scratch, done / len(indices), 1 / len(indices))
+            result = _train_one(trainer, job, result, lines)
         if not result.failed:
             result = _judged(study, trainer, job, heldout_items, result)
         output.mkdir(parents=True, exist_ok=True)
         save_model(output, result)
+        context.say(f"model {index}: {_outcome(result)}")
     return Trained(context.out / MODELS)
+
+
+def _outcome(result: ModelResult) -> str:
+    """What became of a model, in words."""
+    if result.failed:
+        return f"failed: {result.failed.splitlines()[0]}"
+    measured = f"; held-out force RMSE {result.errors.force_rmse:.4f} eV/Å" if result.errors is not None else ""
+    return f"{result.steps} steps in {result.seconds:.0f} s{measured}"
 
 
 def _job(
@@ -123,10 +133,6 @@ def _by_head(items: Iterable[Item]) -> dict[str, list[Item]]:
     for item in items:
         by_head.setdefault(item.origin.head, []).append(item)
     return by_head
-
-
-def _progress(context: Context, done: int, models: int, fraction: float) -> None:
-    context.progress((done + fraction) / models)
 
 
 def _train_one(trainer: Trainer, job: TrainingJob, result: ModelResult, progress: Progress) -> ModelResult:

@@ -36,7 +36,7 @@ def test_there_is_none_yet(tmp_path: Path) -> None:
 def test_deepmd_kits_columns_get_names_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "lcurve.out").write_text(LINES)
     curve = learning_curve(read_lcurve(tmp_path / "lcurve.out"))
-    assert curve.columns == ["step", "energy_rmse_copper", "force_rmse_copper", "force_rmse_gold"]
+    assert curve.columns == ["step", "energy_rmse_copper", "force_rmse_copper", "force_rmse_gold", "learning_rate"]
     assert curve.steps.tolist() == [1, 100], "the line that is being written is left out"
     np.testing.assert_array_equal(curve.of("force_rmse")["copper"], [2.0, 1.0])
     write_curve(tmp_path / CURVE, curve)

@@ -14,6 +14,7 @@ from lamflow.config import parse
 from lamflow.data.graph import Graph, Key
 from lamflow.errors import EngineError, NodeError
 from lamflow.flow.workflow import StoreLocation, workflow
+from lamflow.ops import job
 from lamflow.ops.operation import Context, op
 from lamflow.superops.steps import add
 from tests.conftest import STUDY
@@ -110,6 +111,10 @@ def test_a_pod_reads_works_and_writes(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "outputs" / "count").read_text()) == 4
     assert (tmp_path / "outputs" / "word").read_text() == "it's {{fine}}"
     assert (tmp_path / "good-0").read_text() == "50/100"
+    begins, done = found.stdout.splitlines()
+    assert "good-0  job 1 of 2 begins; inputs: first 1 files, 0.00 MB" in begins
+    assert "good-0  done in " in done
+    assert done.endswith("files 1 files, 0.00 MB, count 4, word it's {{fine}}, fraction 0.25")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +137,16 @@ def test_a_second_try_begins_with_empty_folders_and_the_same_scratch(tmp_path: P
     (tmp_path / "outputs" / "files").mkdir()
     assert call("unlucky", tmp_path).returncode == 0
     assert (tmp_path / "scratch" / "unlucky-0" / "tries").read_text() == "2"
+
+
+def test_a_last_word_is_cut_in_bytes_with_its_kind_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    word = tmp_path / "termination-log"
+    word.touch()
+    monkeypatch.setattr(job, "TERMINATION", word)
+    job.report_failure(EngineError("Å" * 5000), "train-0")
+    said = word.read_bytes()
+    assert 3990 < len(said) <= job.TERMINATION_BYTES
+    assert said.decode().startswith("EngineError: ÅÅÅ")
 
 
 def test_a_pod_that_takes_too_long_is_stopped(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lamflow.data.curves import Curve
+from lamflow.data.curves import LEARNING_RATE, Curve
 
 LCURVE = "lcurve.out"
 EXPLODED, LARGE = 100.0, 10.0
@@ -64,10 +64,12 @@ def problem(curve: Curve) -> str | None:
 
 
 def learning_curve(curve: Curve) -> Curve:
-    """The steps and the errors on the training batches with lamflow's names of the columns."""
+    """The steps, the errors on the training batches and the learning rate with lamflow's names of the columns."""
     names = {index: "step" for index, column in enumerate(curve.columns) if column == "step"}
     for index, column in enumerate(curve.columns):
         match = COLUMN.fullmatch(column)
         if match is not None:
             names[index] = QUANTITIES[match.group(1)] + (match.group(2) or "")
+        elif column == "lr":
+            names[index] = LEARNING_RATE
     return Curve(list(names.values()), curve.values[:, list(names)])
