@@ -23,6 +23,7 @@ def main() -> None:
     except LamflowError as error:
         sys.stdout.flush()
         print(f"lamflow: {printable(str(error))}", file=sys.stderr)
+        _leave_last_word(f"{type(error).__name__}: {error}")
         sys.exit(FAILED)
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -31,3 +32,11 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         print(f"lamflow: {printable(where + (error.strerror or str(error)))}", file=sys.stderr)
         sys.exit(FAILED)
+
+
+def _leave_last_word(text: str) -> None:
+    """In a pod, as of a run that is started from Argo's UI, the reason is what Argo shows of it."""
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        from lamflow.ops.job import write_termination_message
+
+        write_termination_message(text)

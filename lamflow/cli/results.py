@@ -33,7 +33,7 @@ def status(run: str, as_json: bool) -> None:
     for failure in standing.failures:
         if failure not in standing.message:
             console.print(printable(failure), markup=False)
-    console.print(iterations_table(records, console.width))
+    console.print(iterations_table(records, console.width) if records else "nothing has finished yet")
 
 
 def _state(standing: RunStatus, run: str, remote: bool) -> str:

@@ -15,6 +15,7 @@ from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph
 from lamflow.data.results import Iteration
 from lamflow.driver.listener import Lines, Listener
+from lamflow.errors import printable
 from lamflow.reports.tables import iteration_row
 
 SHORT = ("#", "stage", "trained on", "force RMSE\neV/Å", "energy RMSE\nmeV/atom", "explored", "accurate", "cand.",
@@ -45,7 +46,7 @@ def terminal(config: DataStudy) -> Iterator[Listener]:
     if not console.is_terminal:
         yield Lines()
         return
-    listener = _Table(config)
+    listener = _Table(config, console)
     with Live(listener, console=console, refresh_per_second=4):
         yield listener
 
@@ -53,8 +54,8 @@ def terminal(config: DataStudy) -> Iterator[Listener]:
 class _Table(Listener):
     """The iterations so far, and a bar for each step of the running one."""
 
-    def __init__(self, config: DataStudy) -> None:
-        self.config, self.finished_ones = config, list[Iteration]()
+    def __init__(self, config: DataStudy, console: Console) -> None:
+        self.config, self.console, self.finished_ones = config, console, list[Iteration]()
         self.graph: Graph | None = None
         self.done: dict[str, float] = {}
         self.begun = time.monotonic()
@@ -75,6 +76,10 @@ class _Table(Listener):
         """See Listener."""
         self.finished_ones.append(iteration)
         self.graph = None
+
+    def says(self, text: str) -> None:
+        """See Listener. It is printed above the table."""
+        self.console.print(f"{time.strftime('%H:%M:%S')}  {printable(text)}", markup=False, highlight=False)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = iterations_table(self.finished_ones, options.max_width)

@@ -30,22 +30,24 @@ class Listener:
 
 
 class Lines(Listener):
-    """Prints one line a step that has finished, and one an iteration."""
+    """Prints one line a step that begins, is done by another quarter, or has finished, and one an iteration."""
 
     def __init__(self) -> None:
-        self.title, self.told = "", set[str]()
+        self.title, self.told = "", dict[str, int]()
 
     def begins(self, graph: Graph) -> None:
         """See Listener."""
-        self.title, self.told = f"iteration {graph.round}", set()
+        self.title, self.told = f"iteration {graph.round}", {}
         self.says(f"{self.title} · {graph.stage}")
 
     def progress(self, done: dict[str, float]) -> None:
         """See Listener."""
         for step, share in done.items():
-            if share >= 1.0 and step not in self.told:
-                self.told.add(step)
-                self.says(f"{self.title} · {step} done")
+            quarters = int(4 * share)
+            if quarters > self.told.get(step, -1):
+                self.told[step] = quarters
+                said = "begins" if quarters == 0 else "done" if quarters >= 4 else f"{share:.0%}"
+                self.says(f"{self.title} · {step} {said}")
 
     def finished(self, iteration: Iteration) -> None:
         """See Listener."""

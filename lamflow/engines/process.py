@@ -117,8 +117,11 @@ def end_group(group: int) -> None:
 
 
 def die_with_parent() -> None:
-    """Have this process killed when the one that started it dies, however it dies. Linux only; elsewhere a no-op."""
-    if _LIBC is not None:
+    """Have this process killed when the one that started it dies, however it dies. Linux only; elsewhere a no-op.
+
+    A child of process 1 is left as it is: nothing outlives that of a container, and elsewhere it is nobody's starter.
+    """
+    if _LIBC is not None and os.getppid() != 1:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

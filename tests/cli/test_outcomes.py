@@ -194,3 +194,13 @@ def test_help_has_panels(tmp_path: Path) -> None:
     for panel in ("Study", "Run", "Results", "Cluster", "Models"):
         assert f"─ {panel} ─" in text
     assert "--install-completion" in text
+
+
+def test_a_command_in_a_pod_leaves_its_reason_where_argo_shows_it(tmp_path: Path) -> None:
+    word = tmp_path / "termination-log"
+    word.touch()
+    environment = {**os.environ, "KUBERNETES_SERVICE_HOST": "10.0.0.1", "LAMFLOW_TERMINATION_LOG": str(word)}
+    argv = [sys.executable, "-m", "lamflow", "check", "not-there.yaml"]
+    assert subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, check=False).returncode == 2
+    assert word.read_text().startswith("InputError: ")
+    assert "not-there.yaml" in word.read_text()
