@@ -34,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--namespace", default="lamflow-test", help="is made and deleted")
     group.addoption("--registry", default="lamflow", help="what the names of the images begin with")
     group.addoption("--install-argo", action="store_true", help="install Argo Workflows into the namespace, too")
+    group.addoption("--argo-version", help="of the Argo Workflows that is installed; the chart's own if absent")
     group.addoption("--host-network", action="store_true", help="pods use their node's network")
     group.addoption("--keep", action="store_true", help="leave the namespace when the tests are done")
 

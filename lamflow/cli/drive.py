@@ -114,7 +114,9 @@ def repair(run: str, file: Path | None, redo: bool) -> None:
 
 def stop(run: str) -> None:
     """End the driver of a run and wait until it is gone."""
-    Run(located(run)).stop()
+    from lamflow.driver import stopping
+
+    stopping.stop(located(run), print)
     print(f"stopped; `lamflow resume {shlex.quote(run)}` goes on from here")
 
 

@@ -30,7 +30,8 @@ SKEW = 60.0
 """s; more breaks the signatures of requests to an object store at five to fifteen minutes."""
 VERBS = {
     ("argoproj.io", "workflows"): ("create", "get", "list", "watch", "patch", "delete"),
-    ("", "pods"): ("list",),
+    ("", "pods"): ("get", "list"),
+    ("", "events"): ("list",),
     ("", "pods/log"): ("get",),
 }
 """What `submit`, `watch`, `stop`, `resume` and `logs` do."""

@@ -6,15 +6,17 @@ import re
 import time
 from collections.abc import Mapping
 
-from lamflow.cluster.status import Manifest, Pod, phase, pods
+from lamflow.cluster.pod_reasons import STARTING
+from lamflow.cluster.status import Manifest, Pod, message, phase, pods
 
 IMAGE = re.compile(r"ImagePull|ErrImage|InvalidImageName|RegistryUnavailable|ImageInspect", re.IGNORECASE)
 IMAGE_SECONDS = 600.0
 """Images are tried again for so long: a registry may be slow."""
-STARTING = ("PodInitializing", "ContainerCreating")
 UNSEEN = 60.0
 """s that a Workflow may be without a status before it is said."""
 FIXES = (
+    (re.compile(r"argoexec"), "the image of Argo's executor is not to be had: see `executor` in the ConfigMap of "
+            "Argo's controller, or the chart's argo-workflows.version and registry"),
     (IMAGE, "no such image, or no right to fetch it: see `pods.{resources}.image`, cluster.registry and "
             "cluster.image_pull_secrets, and images/README.md for building it"),
     (re.compile(r"exceeded quota"), "ask for less under `pods.{resources}`, or have the ResourceQuota raised"),
@@ -64,10 +66,13 @@ class PendingPods:
     def _look(self, workflow: Manifest, now: float) -> list[tuple[str, float, float]]:
         """Words, since when, and how long it may last."""
         found = []
-        if not phase(workflow):
+        if phase(workflow) in ("", "Pending"):
             name = workflow["metadata"]["name"]
-            since = self.since.setdefault(name, now)
-            if now - since > UNSEEN:
+            since = self.since.setdefault(f"{name} {phase(workflow)}", now)
+            if message(workflow):
+                said = f"Argo holds Workflow {name} back: {message(workflow)}; see `parallelism` and `synchronization`"
+                found.append((said, since, self.pending))
+            elif not phase(workflow) and now - since > UNSEEN:
                 said = f"no controller has looked at Workflow {name} yet; see `lamflow doctor --cluster`"
                 found.append((said, since, self.pending))
         lively = max((now if pod.phase == "Running" else pod.end for pod in pods(workflow)), default=0.0)

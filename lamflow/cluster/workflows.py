@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from lamflow.cluster.api import MERGE_PATCH, AlreadyExistsError, Api, GoneError, NotFoundError, connect
+from lamflow.cluster.pod_reasons import Reason, explained, pod_reasons
 from lamflow.cluster.retry_policy import RetryPolicy
-from lamflow.cluster.status import Manifest, finished
+from lamflow.cluster.status import Manifest, finished, is_offloaded
 from lamflow.config.pods import Cluster
 from lamflow.errors import ClusterError, OutageError
 
@@ -17,6 +20,8 @@ WATCH = 60.0
 """s after which a watch begins anew by asking for the whole state: a connection that died in silence costs no more."""
 ARGO = "/apis/argoproj.io/v1alpha1"
 DELETING = 30.0
+PAGE = "100"
+"""Workflows of one answer."""
 RUN_LABEL, ITERATION_LABEL, STORE = "lamflow/run", "lamflow/iteration", "lamflow/store"
 """Labels and annotation that tie a Workflow to its run."""
 
@@ -99,6 +104,7 @@ class Workflows:
 
     def __init__(self, api: Api, paths: Paths, namespace: str) -> None:
         self.api, self.paths, self.namespace = api, paths, namespace
+        self.blind = False
 
     @classmethod
     def of(cls, cluster: Cluster, retry: RetryPolicy | None = None) -> Workflows:
@@ -158,16 +164,46 @@ class Workflows:
 
     def of_run(self, run: str) -> list[Manifest]:
         """Every Workflow of a run."""
-        selector = f"{RUN_LABEL}={run}"
-        key = "listOptions.labelSelector" if self.argo else "labelSelector"
-        found = self.api.request("GET", self.paths.all(self.namespace), query={key: selector})
-        return list(found.get("items") or [])
+        prefix, found, page = "listOptions." if self.argo else "", list[Manifest](), ""
+        while True:
+            query = {f"{prefix}labelSelector": f"{RUN_LABEL}={run}", f"{prefix}limit": PAGE}
+            if page:
+                query[f"{prefix}continue"] = page
+            answer = self.api.request("GET", self.paths.all(self.namespace), query=query)
+            found += answer.get("items") or []
+            page = (answer.get("metadata") or {}).get("continue") or ""
+            if not page:
+                return found
 
-    def watch(self, name: str) -> Iterator[Manifest]:
-        """A Workflow each time it changes, until it has finished.
+    def explained(self, workflow: Manifest) -> Manifest:
+        """The Workflow with what Kubernetes says of its pods that wait. Argo's server does not know more."""
+        if not self.argo and not self.blind and is_offloaded(workflow):
+            self.blind = True
+            self.api.retry.say(
+                f"{self._object(workflow['metadata']['name'])} keeps its nodes in Argo's database, which only Argo's "
+                "server can read: set cluster.argo_server, or end Argo's nodeStatusOffLoad"
+            )
+        return explained(workflow, self.pod_reasons(workflow))
+
+    def pod_reasons(self, workflow: Manifest) -> dict[str, Reason]:
+        """Why pods of a Workflow do not start, by Argo's names of their tries; nothing where that may not be read."""
+        if self.argo or self.blind:
+            return {}
+        try:
+            return pod_reasons(self.api, self.namespace, workflow)
+        except ClusterError as error:
+            self.blind = True
+            self.api.retry.say(f"why pods wait cannot be read: {error}")
+            return {}
+
+    def watch(self, name: str, every: float | None = None) -> Iterator[Manifest]:
+        """A Workflow each time it changes, until it has finished; with `every`, again after so many s without a change.
 
         Goes on through broken connections, expired versions and outages. Raises NotFoundError when it is deleted.
         """
+        return self._changes(name) if every is None else _repeated(self._changes(name), every)
+
+    def _changes(self, name: str) -> Iterator[Manifest]:
         while True:
             state = self.get(name)
             yield state
@@ -216,7 +252,7 @@ class Workflows:
                 raise
 
     def describe(self, name: str, text: str) -> None:
-        """Show `text`, Markdown, beside a Workflow in Argo's list. Argo's server cannot, so there this does nothing."""
+        """Show `text` beside a Workflow in Argo's list. Argo's server cannot, so there this does nothing."""
         if not self.argo:
             patch = {"metadata": {"annotations": {"workflows.argoproj.io/description": text}}}
             self.api.request("PATCH", f"{self.paths.all(self.namespace)}/{name}", patch, kind=MERGE_PATCH)
@@ -267,3 +303,37 @@ class Workflows:
             f"namespace {self.namespace} is missing (kubectl create namespace {self.namespace}), or Argo Workflows is "
             "not installed there; see `lamflow doctor --cluster`"
         )
+
+
+def _repeated(states: Iterator[Manifest], every: float) -> Iterator[Manifest]:
+    """What `states` gives, each again and again until the next one comes."""
+    queue, left = SimpleQueue[Manifest | BaseException | None](), threading.Event()
+
+    def read() -> None:
+        try:
+            for state in states:
+                queue.put(state)
+                if left.is_set():
+                    return
+            queue.put(None)
+        except Exception as error:  # noqa: BLE001  it is raised where the states are wanted
+            queue.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    last: Manifest | None = None
+    try:
+        while True:
+            try:
+                found = queue.get(timeout=every)
+            except Empty:
+                found = last
+            else:
+                if found is None:
+                    return
+            if isinstance(found, BaseException):
+                raise found
+            if found is not None:
+                last = found
+                yield found
+    finally:
+        left.set()

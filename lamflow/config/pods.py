@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
 from lamflow.config.section import Section
 from lamflow.units import Count, Second
@@ -78,6 +78,13 @@ class Pod(Section):
     """A pod that works longer is stopped and counts as failed. Waiting for a node or an image is no work."""
     retries: int = Field(1, ge=0, le=20)
     """How often a pod is tried again after the machine failed. An error of a code is never tried again."""
+    losses: int = Field(10, ge=0)
+    """How often in a row a pod may be lost without progress: deleted, evicted, preempted, gone with its node. A newer
+    checkpoint of its own, or a job of the same Workflow that finishes, is progress; as long as there is some, it is
+    tried again however often it is lost."""
+    elsewhere: bool = False
+    """A pod that was lost or failed is tried again on another node only. Where no other node fits, it would wait for
+    one."""
     image: str | None = None
     """Container image; the engine's own from `cluster.registry` if absent."""
     cpu: Quantity | None = None
@@ -86,6 +93,8 @@ class Pod(Section):
     """Memory that is asked for, and the limit."""
     disk: Quantity | None = None
     """Ephemeral storage that is asked for, such as `20Gi`: all work is done in a folder on the node. No limit."""
+    memory_max: Quantity | None = None
+    """A pod that was killed because it took more than `memory` is tried again with this much."""
     gpu_resource: str = "nvidia.com/gpu"
     """Kubernetes' name of the GPUs."""
     shared_memory: Quantity | None = None
@@ -111,12 +120,19 @@ class Pod(Section):
     pod_spec_patch: dict[str, JsonValue] = Field(default_factory=dict)
     """Laid over the pod's specification by Kubernetes' rules of strategic merge, for what no key here says."""
 
+    @model_validator(mode="after")
+    def _one_patch_of_the_container(self) -> Pod:
+        if self.memory_max is not None and "containers" in self.pod_spec_patch:
+            raise ValueError("memory_max and pod_spec_patch.containers both patch the pod's container; leave one out")
+        return self
+
 
 class TrainPod(Pod):
     """What training needs."""
 
     checkpoint: Second = 600.0
-    """How often a training's checkpoints go to the object store, from where a pod that lost its node goes on."""
+    """How often a training's checkpoints go to the object store, from where a pod that lost its node goes on. A new one
+    goes there after a tenth of this."""
 
 
 class DriverPod(Pod):

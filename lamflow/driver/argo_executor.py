@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lamflow.cluster.checkpoints import is_checkpoint
+from lamflow.cluster.losses import Tries, error_of
 from lamflow.cluster.retry_policy import RetryPolicy
-from lamflow.cluster.status import Manifest, finished, message, phase, pods
+from lamflow.cluster.status import Job, Manifest, finished, message, phase, pods
 from lamflow.cluster.waiting import PendingPods
 from lamflow.cluster.workflows import ITERATION_LABEL, Workflows
+from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph
 from lamflow.data.layout import (
@@ -31,16 +34,16 @@ from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import fraction_done
 from lamflow.driver.run_location import RunLocation, pull_records, refuse_others
 from lamflow.driver.rundir import RunDirectory, prune
-from lamflow.errors import BY_NAME, ClusterError, EngineError, LamflowError, NodeError, StateError
+from lamflow.errors import ClusterError, LamflowError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
 from lamflow.superops.capacity import Capacity, ClusterCapacity
 
 ATTEMPTS = 3
 """Workflows of a round, one after the other, when machines fail again and again."""
+LOOK = 5.0
+"""s between two looks at pods that wait; Argo does not say all that Kubernetes knows of them."""
 ENDING = 90.0
 """s that a Workflow has to end after it was told to: thirty of them are its pods'."""
-ERROR = re.compile(rf"\b({'|'.join(BY_NAME)}): (.*)", re.DOTALL)
-"""How a pod's last word begins; Argo puts the exit status before it."""
 
 
 class ArgoExecutor:
@@ -110,13 +113,13 @@ class ArgoExecutor:
     def run(self, study: DataStudy, graph: Graph, listener: Listener) -> float:
         """See Executor. Where machines failed, what has not succeeded is tried in another Workflow."""
         while True:
-            graph = self._submitted(study, graph)
+            graph, final = self._submitted(study, graph), None
             if not self.last:
-                self._wait(study, graph, listener)
+                final = self._wait(study, graph, listener)
             self._read_records(graph)
             if phase(self.last) == "Succeeded":
                 break
-            error = _explanation(self.last)
+            error = final or explanation(self.last)
             if not isinstance(error, NodeError) or graph.attempt >= ATTEMPTS:
                 raise error
             listener.says(f"{error}; trying again what has not succeeded")
@@ -147,8 +150,8 @@ class ArgoExecutor:
                 self.store.delete(f"{step.checkpoints}/")
 
     def publish(self) -> None:
-        """See Executor. The report goes to the store, the table of iterations to Argo's list of Workflows."""
-        for what, publish in (("report", self._publish_report), ("table of iterations", self._describe)):
+        """See Executor. The report goes to the store, a sentence to Argo's list of Workflows."""
+        for what, publish in (("report", self._publish_report), ("description", self._describe)):
             try:
                 publish()
             except Exception as error:  # noqa: BLE001  not worth a run; and a terminal's driver has no Workflow
@@ -160,9 +163,12 @@ class ArgoExecutor:
             self.persist(file for file in folder.rglob("*") if file.is_file())
 
     def _describe(self) -> None:
-        from lamflow.reports.tables import iteration_table
+        from lamflow.reports.tables import run_sentence
 
-        self.workflows.describe(self.directory.run().name, iteration_table(self.directory.iterations()))
+        record, said = self.directory.run(), run_sentence(self.directory.iterations())
+        if record.state == "failed":
+            said = f"Failed: {record.message.splitlines()[0]}"
+        self.workflows.describe(record.name, said)
 
     def _read(self, key: str = "") -> None:
         """Make the folder, below `key`, what the store holds of it. For the driver only, which has the lock."""
@@ -175,22 +181,43 @@ class ArgoExecutor:
             if not key.startswith(_folder(graph.round)):
                 self._read(f"{key}/")
 
-    def _wait(self, study: DataStudy, graph: Graph, listener: Listener) -> None:
-        """Watch the Workflow to its end. Raises ClusterError when a pod waits in vain."""
-        name = graph.workflow(study.name)
+    def _wait(self, study: DataStudy, graph: Graph, listener: Listener) -> LamflowError | None:
+        """Watch the Workflow to its end, or until nothing in it can succeed any more; then return why.
+
+        Raises ClusterError when a pod waits in vain.
+        """
+        name, told, final = graph.workflow(study.name), set[str](), dict[Job, LamflowError]()
         resources: dict[str, str] = {step.name: step.resources for step in graph.steps}
-        pending, told = PendingPods(study.cluster.pending, resources), set[str]()
-        for state in self.workflows.watch(name):
+        pending = PendingPods(study.cluster.pending, resources)
+        tries = Tries(pods_of(study, graph), self._checkpoints(graph), graph.completed)
+        for state in map(self.workflows.explained, self.workflows.watch(name, LOOK)):
             self.last = state
             listener.progress(steps_done(state))
-            for reason in pending.reasons(state):
-                if reason not in told:
-                    told.add(reason)
-                    listener.says(reason)
+            final = tries.final(state)
+            for words in [*tries.news(state), *pending.reasons(state)]:
+                if words not in told:
+                    told.add(words)
+                    listener.says(words)
             lost = pending.timed_out(state)
             if lost is not None:
                 self.workflows.stop(name)
                 raise ClusterError(f"Workflow {name} was stopped: {lost}; `lamflow resume` goes on after that")
+            if not finished(state) and tries.is_over(state, final):
+                self.workflows.stop(name)  # Argo would wait before it looks at an exit status
+                self.last = self.workflows.wait_until_finished(name, ENDING) or state
+                break
+        return next(iter(final.values()), None)
+
+    def _checkpoints(self, graph: Graph) -> Callable[[Job], object]:
+        """What a job has kept in the store, beside its notes."""
+        keys = {step.name: step.checkpoints for step in graph.steps}
+
+        def kept(job: Job) -> object:
+            key = keys.get(job[0])
+            stored = self.store.objects(f"{key}/{job[0]}-{job[1]}/") if key is not None else []
+            return {(item.key, item.etag) for item in stored if is_checkpoint(item.key)}
+
+        return kept
 
     def _submitted(self, study: DataStudy, graph: Graph) -> Graph:
         """The graph whose Workflow carries the round on; it exists then, or `last` says that all is done.
@@ -246,6 +273,11 @@ class ArgoExecutor:
             prune(self.directory.round(graph.round))
 
 
+def pods_of(study: DataStudy, graph: Graph) -> dict[str, Pod]:
+    """What the pods of each step are given."""
+    return {step.name: getattr(study.pods, step.resources) for step in graph.steps}
+
+
 def steps_done(workflow: Manifest) -> dict[str, float]:
     """Share of each step's pods' work that is done, for the steps that have begun."""
     shares: dict[str, list[float]] = {}
@@ -265,7 +297,7 @@ def _succeeded(workflow: Manifest) -> dict[str, list[int]]:
     return succeeded
 
 
-def _explanation(failed: Manifest) -> LamflowError:
+def explanation(failed: Manifest) -> LamflowError:
     """Why a Workflow failed: what its first failed pod said last."""
     name = failed["metadata"]["name"]
     lost = sorted((pod for pod in pods(failed) if pod.phase in ("Failed", "Error")), key=lambda pod: pod.end)
@@ -273,13 +305,7 @@ def _explanation(failed: Manifest) -> LamflowError:
         return StateError(f"Workflow {name} was stopped; `lamflow resume` goes on")
     if not lost:
         return NodeError(f"Workflow {name} failed: {message(failed) or phase(failed)}")
-    first = lost[0]
-    where = f"Workflow {name}, {first.step} {first.number}"
-    said = ERROR.search(first.message)
-    if said is not None:
-        return BY_NAME[said[1]](f"{where}: {said[2]}")
-    kind = EngineError if first.exit_code == 2 else NodeError
-    return kind(f"{where}: {first.message or first.phase}; `lamflow logs` has all that it printed")
+    return error_of(name, lost[0])
 
 
 def _folder(number: int) -> str:

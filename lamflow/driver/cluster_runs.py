@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from lamflow.cluster.losses import Tries
 from lamflow.cluster.preflight import refuse_unfit
-from lamflow.cluster.retry_policy import RetryPolicy
+from lamflow.cluster.retry_policy import RetryPolicy, silent
 from lamflow.cluster.status import Manifest, finished, phase
 from lamflow.cluster.store import Store
 from lamflow.cluster.waiting import PendingPods
 from lamflow.cluster.workflows import ITERATION_LABEL, Workflows
 from lamflow.config.schema import DataStudy
+from lamflow.data.graph import Graph
 from lamflow.data.run import Reference, Run
-from lamflow.driver.argo_executor import ENDING, ArgoExecutor, steps_done
+from lamflow.driver.argo_executor import ENDING, ArgoExecutor, explanation, steps_done
 from lamflow.driver.listener import Listener
 from lamflow.driver.loop import begin
 from lamflow.driver.render import render_rounds, render_run
 from lamflow.driver.run_location import RunLocation, clear, mirror, refuse_others
 from lamflow.driver.rundir import RunDirectory
-from lamflow.errors import LamflowError, StateError
+from lamflow.errors import ClusterError, LamflowError, StateError
 from lamflow.flow.manifest import DRIVER
 
 LOGS = "lamflow-logs"
@@ -74,8 +76,11 @@ def resume(path: Path, location: RunLocation) -> None:
     executor.workflows.create_or_get(render_run(config))
 
 
-def stop(path: Path, location: RunLocation) -> None:
-    """Stop the driver of a run and the iteration that it waits for. Raises StateError when nothing runs."""
+def stop(path: Path, location: RunLocation, say: Callable[[str], None] = silent) -> None:
+    """Stop the driver of a run and the iteration that it waits for. Raises StateError when nothing runs.
+
+    say  is told what is waited for
+    """
     executor = ArgoExecutor(RunDirectory(path), location)
     workflows = executor.workflows
     with executor.locked():
@@ -87,6 +92,7 @@ def stop(path: Path, location: RunLocation) -> None:
                 if mine and not finished(workflow):
                     stopped.append(workflow["metadata"]["name"])
                     workflows.stop(stopped[-1])
+                    say(f"waits for Workflow {stopped[-1]}: its pods keep what they have, {ENDING:.0f} s at most")
             for each in stopped:
                 workflows.wait_until_finished(each, ENDING)
         if not stopped:
@@ -123,43 +129,81 @@ def logs(path: Path, location: RunLocation, iteration: int | None, *, follow: bo
 
 
 def follow(path: Path, location: RunLocation, listener: Listener, pause: float = 2.0) -> Run:
-    """Tell `listener` how a run goes until its driver ends, and return the record."""
+    """Tell `listener` how a run goes until its driver ends, and return the record.
+
+    Raises ClusterError when the driver's own pod waits in vain, for nobody else looks after it, and what ended a driver
+    that could not say so in the record.
+    """
     directory = RunDirectory(path.resolve())
     executor = ArgoExecutor(directory, location, RetryPolicy(seconds=1800.0, say=listener.says))
     mirror(directory, executor.store)
-    config = directory.config()
     listener.resumes(directory.iterations())
-    finished_ones, begun, said = len(directory.iterations()), -1, set[str]()
-    resources: dict[str, str] = {DRIVER.name: DRIVER.resources}
-    waits = PendingPods(config.cluster.pending, resources)
-    while True:
-        driver = executor.workflows.find(config.name)
-        mirror(directory, executor.store)
-        iterations = directory.iterations()
-        for iteration in iterations[finished_ones:]:
-            listener.finished(iteration)
-        finished_ones = len(iterations)
-        if driver is None or finished(driver):
-            return directory.run()
-        graph = directory.graph(finished_ones) if directory.has_graph(finished_ones) else None
-        current = executor.workflows.find(graph.workflow(config.name)) if graph else None
-        if graph is not None and begun != graph.round and current is not None:
-            begun = graph.round
-            resources.update({step.name: step.resources for step in graph.steps})
-            listener.begins(graph)
-        for state in (driver, *_states(executor.workflows, current)):
-            if state is not driver:
-                listener.progress(steps_done(state))
-            for words in waits.reasons(state):
-                if words not in said:
-                    said.add(words)
-                    listener.says(words)
+    view = _View(executor, listener, directory.config(), len(directory.iterations()))
+    while not view.look():
         time.sleep(pause)
+    record = directory.run()
+    driver = executor.workflows.find(record.name)
+    if record.state == "running" and driver is not None and finished(driver) and phase(driver) != "Succeeded":
+        raise explanation(driver)
+    return record
 
 
-def _states(workflows: Workflows, current: Manifest | None) -> Iterator[Manifest]:
-    if current is not None and phase(current) != "Succeeded":
-        yield from workflows.watch(current["metadata"]["name"])
+class _View:
+    """What has been told of a run.
+
+    told_ones  how many iterations are known to have finished
+    """
+
+    def __init__(self, executor: ArgoExecutor, listener: Listener, config: DataStudy, told_ones: int) -> None:
+        self.executor, self.listener, self.config, self.told_ones = executor, listener, config, told_ones
+        self.graph: Graph | None = None
+        self.current: Manifest | None = None
+        self.begun, self.told = "", set[str]()
+        self.resources: dict[str, str] = {DRIVER.name: DRIVER.resources}
+        self.waits = PendingPods(config.cluster.pending, self.resources)
+        self.tries = Tries({}, lambda _: None)
+
+    def look(self) -> bool:
+        """Tell what has changed; true when the run has no driver any more."""
+        workflows, name = self.executor.workflows, self.config.name
+        driver = workflows.find(name)
+        ended = driver is None or finished(driver)
+        if ended or self.current is None or finished(self.current):
+            self._read()
+        if driver is None or finished(driver):
+            return True
+        driver = workflows.explained(driver)
+        self._tell(driver)
+        lost = self.waits.timed_out(driver)
+        if lost is not None:
+            raise ClusterError(f"the run does not begin: {lost}; end it with `lamflow stop`, then `lamflow resume`")
+        self.current = workflows.find(self.graph.workflow(name)) if self.graph is not None else None
+        if self.graph is None or self.current is None:
+            return False
+        if self.begun != self.current["metadata"]["name"]:
+            self.begun = self.current["metadata"]["name"]
+            self.resources.update({step.name: step.resources for step in self.graph.steps})
+            self.listener.begins(self.graph)
+        self.current = workflows.explained(self.current)
+        self.listener.progress(steps_done(self.current))
+        self._tell(self.current)
+        return False
+
+    def _read(self) -> None:
+        """What the store knows: iterations that have finished, and the graph of the one that comes."""
+        directory = self.executor.directory
+        mirror(directory, self.executor.store)
+        iterations = directory.iterations()
+        for iteration in iterations[self.told_ones :]:
+            self.listener.finished(iteration)
+        self.told_ones = len(iterations)
+        self.graph = directory.graph(self.told_ones) if directory.has_graph(self.told_ones) else None
+
+    def _tell(self, state: Manifest) -> None:
+        for words in [*self.tries.news(state), *self.waits.reasons(state)]:
+            if words not in self.told:
+                self.told.add(words)
+                self.listener.says(words)
 
 
 def driver_that_rests(workflows: Workflows, config: DataStudy) -> Manifest | None:

@@ -98,6 +98,7 @@ def _drive(
         except Exception as error:  # whatever it is, the record says that the run has failed
             with contextlib.suppress(OSError, LamflowError):
                 _record(directory, executor, "failed", str(error))
+                executor.publish()
             raise
         record = _record(directory, executor, "converged" if last.converged else "ended", last.ended or "")
         executor.publish()

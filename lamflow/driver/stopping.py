@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from lamflow.driver.located import Located
@@ -15,8 +16,11 @@ STOPPING = 30.0
 """s; a driver that has not ended by then is killed."""
 
 
-def stop(run: Located) -> None:
-    """End the driver of a run and wait until it is gone. Raises StateError when nothing drives the run."""
+def stop(run: Located, say: Callable[[str], None] = lambda _: None) -> None:
+    """End the driver of a run and wait until it is gone. Raises StateError when nothing drives the run.
+
+    say  is told what is waited for
+    """
     is_driven_here = RunDirectory(run.path).driver() is not None
     if is_driven_here or run.remote is None:
         _stop_here(run.path)
@@ -24,7 +28,7 @@ def stop(run: Located) -> None:
         from lamflow.driver import cluster_runs
 
         try:
-            cluster_runs.stop(run.path, run.remote)
+            cluster_runs.stop(run.path, run.remote, say)
         except StateError:
             if not is_driven_here:  # the driver was a terminal of this machine, and no iteration ran
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -20,18 +21,23 @@ from lamflow.errors import InputError
 TRY_AGAIN = "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [-1, 1, 64, 137, 143]"
 """Errors of the cluster (lost node; eviction, which leaves no exit status or -1), of Argo's executor (64), of the
 machine (1), killed for memory, terminated. An error of a code exits with 2 and is not tried again."""
-DRIVER_TRIES = "100000"
-"""Argo takes no account of the backoff where there is no limit."""
+LOST_ONLY = TRY_AGAIN.replace(" 1, 64,", "")
+"""The same without failures of the machine and of the executor."""
+TRIES, PAUSE = "10000", "30s"
+"""Losses are no failures, so the driver counts what Argo tries again; see cluster/losses.py. Argo takes no account of
+the backoff where there is no limit."""
 START_SECONDS = 3600
 """s that Argo gives a pod beyond its own timeout. Argo counts from when the pod has a node, a job from when its work
 begins; between them an image of many GB and the inputs are fetched, and after them outputs are stored."""
 SECRET = "/etc/lamflow/s3"  # noqa: S105  where the Secret is mounted, not what is in it
-EMPTY_GROUPS = ("none", "emptyDir")
+EMPTY_GROUPS = ("none", "emptyDir", "nodeAntiAffinity")
 """Keys whose empty group says something."""
 DRIVER = Step(name="driver", op="", writes={}, resources="driver")
 """The step of a run's Workflow."""
 RUN, ITERATION, STEP, STORE = "lamflow/run", "lamflow/iteration", "lamflow/step", "lamflow/store"
 """Labels and annotation that tie a Workflow to its run; `cluster/workflows.py` looks for them."""
+STAGE = "lamflow/stage"
+"""Label with the stage of a round, as far as a label may say it."""
 Labels = dict[str, str]
 
 
@@ -108,10 +114,18 @@ def complete(raw: dict[str, Any], config: DataStudy, graph: Graph | None) -> dic
         "annotations": {
             **cluster.annotations,
             "workflows.argoproj.io/title": title,
+            "workflows.argoproj.io/description": _description(config, graph),
             STORE: f"s3://{cluster.s3.bucket}/{cluster.prefix}{config.name}",
         },
     }
     return {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": metadata, "spec": spec}
+
+
+def _description(config: DataStudy, graph: Graph | None) -> str:
+    """What a Workflow is for, in one sentence; that of a run is told anew after each round."""
+    if graph is None:
+        return f"Drives the run {config.name}; nothing has finished yet."
+    return f"Carries out {graph.title} ({graph.stage}) of the run {config.name}."
 
 
 def labels_of(config: DataStudy, graph: Graph | None) -> Labels:
@@ -124,7 +138,10 @@ def labels_of(config: DataStudy, graph: Graph | None) -> Labels:
         "app.kubernetes.io/managed-by": "lamflow",
         RUN: config.name,
     }
-    return labels if graph is None else {**labels, ITERATION: str(graph.round)}
+    if graph is None:
+        return labels
+    stage = re.sub(r"[^A-Za-z0-9_.-]+", "-", graph.stage)[:63].strip("-_.")
+    return {**labels, ITERATION: str(graph.round), **({STAGE: stage} if stage else {})}
 
 
 def image_of(config: DataStudy, step: Step) -> str:
@@ -162,19 +179,13 @@ def _complete_pod(template: dict[str, Any], config: DataStudy, graph: Graph | No
     )  # fmt: skip
     if graph is not None:
         template["activeDeadlineSeconds"] = int(pod.timeout) + START_SECONDS
-        template["retryStrategy"] = {
-            "limit": str(pod.retries),
-            "retryPolicy": "Always",
-            "expression": TRY_AGAIN,
-            "backoff": {"duration": "60s"},  # a maxDuration would count the time that the pod has worked
-        }
-    else:
-        template["retryStrategy"] = {  # a driver comes back whatever happens to its node
-            "limit": DRIVER_TRIES,
-            "retryPolicy": "Always",
-            "expression": TRY_AGAIN,
-            "backoff": {"duration": "30s"},
-        }
+    template["retryStrategy"] = {
+        "limit": TRIES,
+        "retryPolicy": "Always",
+        "expression": TRY_AGAIN if pod.retries or graph is None else LOST_ONLY,
+        "backoff": {"duration": PAUSE},  # a maxDuration would count the time that the pod has worked
+        **({"affinity": {"nodeAntiAffinity": {}}} if pod.elsewhere else {}),
+    }
     template["metadata"] = {"labels": {**pod.labels, STEP: step.name}, "annotations": pod.annotations}
     if config.cluster.display_names:
         template["annotations"] = {"workflows.argoproj.io/display-name": _display_name(graph, step)}
@@ -200,6 +211,10 @@ def _patch(config: DataStudy, pod: Pod, step: Step) -> dict[str, Any]:
             "whenUnsatisfiable": "DoNotSchedule" if pod.spread.strict else "ScheduleAnyway",
             "labelSelector": {"matchLabels": {RUN: config.name, STEP: step.name}},
         }]  # fmt: skip
+    if pod.memory_max:
+        memory = f"{{{{=lastRetry.message contains 'OOMKilled' ? '{pod.memory_max}' : '{pod.memory}'}}}}"
+        amounts = {"requests": {"memory": memory}, "limits": {"memory": memory}}
+        patch["containers"] = [{"name": "main", "resources": amounts}]
     return {**patch, **pod.pod_spec_patch}
 
 

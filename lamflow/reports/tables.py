@@ -81,11 +81,18 @@ def head_rows(heads: Sequence[Head], before: Mapping[str, Errors], models: Seque
     return rows
 
 
-def iteration_table(iterations: Sequence[Iteration]) -> str:
-    """Markdown table, newest iteration last."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    lines += ["| " + " | ".join(iteration_row(iteration)) + " |" for iteration in iterations]
-    return "\n".join(lines)
+def run_sentence(iterations: Sequence[Iteration]) -> str:
+    """How far a run is, in one sentence."""
+    if not iterations:
+        return "Nothing has finished yet."
+    last = iterations[-1]
+    words = [f"Iteration {last.number} ({last.stage}) has finished"]
+    if last.force_rmse is not None:
+        words.append(f"held-out force RMSE {last.force_rmse:.4f} eV/Å")
+    if last.selected is not None:
+        words.append(f"{last.selected.accurate_fraction:.1%} of {last.selected.frames} frames accurate")
+    words.append(f"{last.labels} labels")
+    return f"{'; '.join(words)}{f' · {last.ended}' if last.ended else ''}."
 
 
 def dropped_rows(iterations: Sequence[Iteration]) -> list[tuple[str, str, int]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,3 +173,37 @@ def test_a_store_that_is_missing(kubernetes: Kubernetes, s3: S3Server, bucket: s
     check = found(file, 0.0)["object store"]
     assert check.state == "bad"
     assert "no bucket not-there" in check.says
+
+
+def test_a_refused_image_is_said_after_three_refusals_and_not_at_the_end(
+    kubernetes: Kubernetes, s3: S3Server, bucket: str, file: Path
+) -> None:
+    refused = {
+        "metadata": {"uid": "u", "annotations": {"workflows.argoproj.io/node-id": "label"}},
+        "status": {"phase": "Pending", "containerStatuses": [
+            {"name": "main", "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}},
+        ]},
+    }  # fmt: skip
+    event = {"involvedObject": {"uid": "u"}, "reason": "Failed", "message": "Failed to pull image: no", "count": 3}
+    kubernetes.answers = {
+        **healthy(s3.endpoint, bucket),
+        f"{HERE}/pods": (200, {"items": [refused]}),
+        f"{HERE}/events": (200, {"items": [event]}),
+    }
+
+    def carry_out() -> None:
+        while not kubernetes.workflows:
+            time.sleep(0.05)
+        [(name, workflow)] = kubernetes.workflows.items()
+        steps = [template["name"] for template in workflow["spec"]["templates"] if "script" in template]
+        nodes = {
+            step: {"type": "Pod", "templateName": step, "phase": "Pending" if step == "label" else "Succeeded"}
+            for step in steps
+        }
+        kubernetes.update(name, lambda found: found.update(status={"phase": "Running", "nodes": nodes}))
+
+    threading.Thread(target=carry_out).start()
+    checks = found(file, 3600.0)
+    assert checks["train pod"].state == "good"
+    assert checks["label pod"].state == "bad"
+    assert "ErrImagePull of container main: not found; no such image" in checks["label pod"].says

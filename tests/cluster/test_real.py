@@ -74,11 +74,13 @@ def real(request: pytest.FixtureRequest) -> Iterator[Real]:
     option = request.config.getoption
     kubeconfig, namespace = str(Path(option("--kubeconfig")).expanduser()), option("--namespace")
     host = option("--host-network")
-    values = {
+    values: dict[str, dict[str, Any]] = {
         "seaweedfs": {"persistent": False, "hostNetwork": host},
         "argo-workflows": {"enabled": option("--install-argo"), "authMode": "server"},
         "workflowTemplate": {"image": f"{option('--registry')}/base:0.1.0"},
     }
+    if option("--argo-version"):
+        values["argo-workflows"]["version"] = option("--argo-version")
     ask = {"kubeconfig": kubeconfig, "namespace": namespace, "chart": str(ROOT / "helm" / "lamflow"), "values": values}
     done = subprocess.run(
         [sys.executable, "-c", HELM], input=json.dumps(ask), capture_output=True, text=True, check=False
@@ -154,6 +156,80 @@ def test_a_small_run_whose_driver_is_deleted(real: Real, tmp_path: Path) -> None
     assert "3 models" in real.lamflow(tmp_path, "fetch", "runs/tiny", "models")
     assert "frames in deepmd/npy" in real.lamflow(tmp_path, "fetch", "runs/tiny", "data")
     assert "iteration 2" in real.lamflow(tmp_path, "logs", "runs/tiny")
+
+
+def deletes(real: Real, run: str, step: str, times: int) -> threading.Thread:
+    """Delete a running pod of a step so many times, one after the other, a while after it has begun."""
+    core, selector = client.CoreV1Api(real.api), f"lamflow/run={run},lamflow/step={step}"
+
+    def work() -> None:
+        deadline, deleted = time.monotonic() + 1200, set[str]()
+        while time.monotonic() < deadline and len(deleted) < times:
+            for pod in core.list_namespaced_pod(real.namespace, label_selector=selector).items:
+                if pod.status.phase == "Running" and pod.metadata.name not in deleted and len(deleted) < times:
+                    print("deleting", pod.metadata.name, flush=True)
+                    deleted.add(pod.metadata.name)
+                    core.delete_namespaced_pod(pod.metadata.name, real.namespace)
+            time.sleep(0.5)
+        assert len(deleted) == times
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_pods_that_are_deleted_again_and_again_cost_nothing(real: Real, tmp_path: Path) -> None:
+    text = STUDY.split("pods:")[0].replace("name: tiny", "name: spot").replace("iterations: 2", "iterations: 1")
+    pods = SMALL_PODS.replace("train: {memory: 2Gi", "train: {retries: 0, memory: 2Gi")
+    real.lamflow(tmp_path, "submit", real.study(tmp_path, text + pods))
+    thread = deletes(real, "spot", "train", 3)
+    said = real.lamflow(tmp_path, "watch", "runs/spot")
+    thread.join()
+    assert said.count("was lost and is tried again") >= 3
+    assert "the budget of 1 iterations is used up" in said
+
+
+def test_what_an_iteration_does_is_seen_while_it_does_it(real: Real, tmp_path: Path) -> None:
+    text = STUDY.split("pods:")[0].replace("name: tiny", "name: seen").replace("iterations: 2", "iterations: 1")
+    real.lamflow(tmp_path, "submit", real.study(tmp_path, text + SMALL_PODS))
+    said = real.lamflow(tmp_path, "watch", "runs/seen")
+    lines = [line for line in said.splitlines() if "iteration 1 · " in line]
+    steps = [line.split()[0] for line in lines if line.endswith(("begins", "done"))]
+    assert len(set(steps)) > 2, "not all at the end"
+    assert "trying again" not in said, "connections that were kept open are not spoken of"
+    log = real.lamflow(tmp_path, "logs", "runs/seen", "--iteration", "1")
+    assert "job 1 of 1 begins; inputs: input" in log
+    assert "held-out force RMSE" in log
+    assert "frames in" in log
+
+
+def test_a_run_that_cannot_start_says_why(real: Real, tmp_path: Path) -> None:
+    text = STUDY.split("pods:")[0].replace("name: tiny", "name: unstarted")
+    file = real.study(tmp_path, text + "\npods: {small: {image: 'lamflow/not-there:0', memory: 1Gi, cpu: 200m}}\n")
+    plain = yaml.safe_load(file.read_text())
+    plain["cluster"]["pending"] = 30.0
+    file.write_text(yaml.safe_dump(plain))
+    real.lamflow(tmp_path, "submit", file)
+    argv = [sys.executable, "-m", "lamflow", "watch", "runs/unstarted"]
+    done = subprocess.run(argv, cwd=tmp_path, env=real.environment, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 2
+    assert "lamflow/not-there:0" in done.stdout
+    assert "the run does not begin" in done.stderr
+    real.lamflow(tmp_path, "stop", "runs/unstarted")
+
+
+def test_memory_that_is_not_enough_is_said_or_grown(real: Real, tmp_path: Path) -> None:
+    small = STUDY.split("pods:")[0].replace("name: tiny", "name: greedy").replace("iterations: 2", "iterations: 1")
+    pods = SMALL_PODS.replace("explore: {memory: 2Gi", "explore: {memory: 60Mi")
+    real.lamflow(tmp_path, "submit", real.study(tmp_path, small + pods))
+    argv = [sys.executable, "-m", "lamflow", "watch", "runs/greedy"]
+    done = subprocess.run(argv, cwd=tmp_path, env=real.environment, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr)
+    assert "killed for memory twice: it asked for 60Mi and used all of it" in done.stderr
+    grown = pods.replace("explore: {memory: 60Mi", "explore: {memory: 60Mi, memory_max: 2Gi")
+    real.lamflow(tmp_path, "submit", real.study(tmp_path, small + grown))
+    assert "the budget of 1 iterations is used up" in real.lamflow(tmp_path, "watch", "runs/greedy")
 
 
 def test_an_image_that_is_not_there_is_said(real: Real, tmp_path: Path) -> None:

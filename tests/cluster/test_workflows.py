@@ -81,6 +81,36 @@ def test_it_is_watched_through_outages(kubernetes: Kubernetes, workflows: Workfl
     assert fault.times == 0, "the fault was met"
 
 
+def test_a_connection_that_was_kept_open_too_long_is_not_spoken_of(kubernetes: Kubernetes) -> None:
+    said: list[str] = []
+    workflows = Workflows.of(Cluster(), RetryPolicy(seconds=5.0, first=0.05, say=said.append))
+    workflows.create(manifest())
+    kubernetes.faults.append(Fault("GET", 0))
+    assert workflows.get("tiny")
+    assert said == []
+    kubernetes.faults.append(Fault("GET", 0, times=2))
+    assert workflows.get("tiny")
+    assert len(said) == 1
+
+
+def test_a_state_is_given_again_while_nothing_changes(kubernetes: Kubernetes, workflows: Workflows) -> None:
+    workflows.create(manifest())
+    states = workflows.watch("tiny", every=0.05)
+    assert [phase(next(states)) for _ in range(3)] == ["", "", ""]
+    kubernetes.update("tiny", lambda found: found.update(status={"phase": "Succeeded"}))
+    assert phase(list(states)[-1]) == "Succeeded"
+    with pytest.raises(NotFoundError):
+        list(workflows.watch("other", every=0.05))
+
+
+def test_workflows_of_a_run_come_in_pages(kubernetes: Kubernetes, workflows: Workflows) -> None:
+    pages = iter(
+        [{"items": [manifest("a")], "metadata": {"continue": "x"}}, {"items": [manifest("b")], "metadata": {}}]
+    )
+    kubernetes.answers = {WORKFLOWS: lambda _: (200, next(pages))}
+    assert [found["metadata"]["name"] for found in workflows.of_run("tiny")] == ["a", "b"]
+
+
 def test_a_deleted_workflow_is_said_to_be(kubernetes: Kubernetes, workflows: Workflows) -> None:
     workflows.create(manifest())
     threading.Timer(0.3, lambda: kubernetes.put(kubernetes.workflows["tiny"], "DELETED")).start()

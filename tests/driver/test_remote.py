@@ -52,11 +52,10 @@ class Place:
     def submit(self, change: Callable[[str], str] = lambda text: text) -> RunLocation:
         return cluster_runs.submit(load(self.study(change)), self.folder / "run")
 
-    def end(self) -> Run:
+    def end(self, listener: Listener | None = None) -> Run:
         """The record of the run when its driver has ended."""
-        return cluster_runs.follow(
-            self.folder / "run", RunLocation.read(self.folder / "run" / "remote.json"), Quiet(), pause=0.2
-        )
+        made = RunLocation.read(self.folder / "run" / "remote.json")
+        return cluster_runs.follow(self.folder / "run", made, listener or Quiet(), pause=0.2)
 
     def keys(self, prefix: str) -> dict[str, str]:
         """Objects below a prefix, and when they were written."""
@@ -86,6 +85,19 @@ class Quiet(Listener):
 
     def says(self, text: str) -> None:
         self.said.append(text)
+
+
+class Looking(Quiet):
+    """Remembers how an iteration's Workflow stood when its steps were told of."""
+
+    def __init__(self, kubernetes: Kubernetes) -> None:
+        super().__init__()
+        self.kubernetes, self.stood, self.steps = kubernetes, list[str](), list[list[str]]()
+
+    def progress(self, done: dict[str, float]) -> None:
+        if "tiny-001" in self.kubernetes.workflows and "tiny-002" not in self.kubernetes.workflows and done:
+            self.stood.append(self.kubernetes.workflows["tiny-001"]["status"].get("phase", ""))
+            self.steps.append(sorted(done))
 
 
 def frames_of(path: Path) -> list[tuple[str, str]]:
@@ -126,8 +138,11 @@ def test_a_run_ends_as_it_would_on_one_machine(place: Place, undisturbed: list[t
 
     thread = threading.Thread(target=remember)
     thread.start()
-    record = place.end()
+    looking = Looking(place.kubernetes)
+    record = place.end(looking)
     thread.join()
+    assert looking.stood.count("Running") > 3, "what an iteration does is told while it does it"
+    assert ["train"] in looking.steps
     assert record.state == "ended"
     assert place.frames() == undisturbed
     assert place.keys("data/train/000") == written, "what did not change was not uploaded again"
@@ -142,7 +157,7 @@ def test_a_run_ends_as_it_would_on_one_machine(place: Place, undisturbed: list[t
     assert said["labels"] == "16"
     assert float(said["force_rmse"]) > 0
     annotation = place.kubernetes.workflows["tiny"]["metadata"]["annotations"]["workflows.argoproj.io/description"]
-    assert annotation.count("\n") == 4, "Argo's list shows the table of iterations"
+    assert annotation.startswith("Iteration 2 (warm) has finished; held-out force RMSE 0.0")
     assert not place.keys("iterations/001/checkpoints")
     no_secret_is_anywhere(place)
 
@@ -198,7 +213,7 @@ def test_an_outage_of_the_api_is_waited_for(place: Place) -> None:
 
 
 def test_what_succeeded_is_not_done_again(place: Place, undisturbed: list[tuple[str, str]]) -> None:
-    place.argo.doomed = ["tiny-001-label-1"]
+    place.argo.failing = ["tiny-001-label-1"]
     place.submit(lambda text: text.replace("label: {parallel: 1}", "label: {parallel: 3, retries: 0}"))
     assert place.end().state == "ended"
     shape = RunDirectory(place.folder / "run").round(1) / "graph.json"
@@ -211,6 +226,34 @@ def test_what_succeeded_is_not_done_again(place: Place, undisturbed: list[tuple[
     assert [frame[0] for frame in place.frames()] == [frame[0] for frame in undisturbed]
 
 
+def test_a_pod_may_be_lost_more_often_than_it_may_fail(place: Place, undisturbed: list[tuple[str, str]]) -> None:
+    place.argo.doomed = ["tiny-001-train-0"] * 4
+    place.submit(lambda text: text.replace("train: {parallel: 1}", "train: {parallel: 1, retries: 0, losses: 4}"))
+    assert place.end().state == "ended"
+    assert [pod for pod in place.argo.pods if "001-train" in pod] == [
+        *(f"tiny-001-train-0: {code}" for code in (137, 137, 137, 137, 0))
+    ]
+    assert place.frames() == undisturbed
+
+
+def test_losses_without_any_progress_end_the_run(place: Place) -> None:
+    place.argo.doomed = ["tiny-001-train-0"] * 50
+    place.submit(lambda text: text.replace("train: {parallel: 1}", "train: {parallel: 1, losses: 2}"))
+    record = place.end()
+    assert record.state == "failed"
+    assert "tiny-001, train 0 was lost 3 times without a newer checkpoint" in record.message
+    assert place.kubernetes.workflows["tiny-001"]["spec"]["shutdown"] == "Terminate"
+
+
+def test_a_pod_that_takes_too_much_memory_twice_is_said(place: Place) -> None:
+    place.argo.greedy = ["tiny-001-explore"]
+    place.submit(lambda text: text.replace("label: {parallel: 1}", "label: {parallel: 1}, explore: {memory: 3Gi}"))
+    record = place.end()
+    assert record.state == "failed"
+    assert "killed for memory twice: it asked for 3Gi and used all of it" in record.message
+    assert "memory_max" in record.message
+
+
 def test_stop_and_resume(place: Place, undisturbed: list[tuple[str, str]]) -> None:
     made = place.submit()
     until(lambda: any("001-train" in pod for pod in place.argo.pods))
@@ -218,7 +261,9 @@ def test_stop_and_resume(place: Place, undisturbed: list[tuple[str, str]]) -> No
         cluster_runs.resume(place.folder / "run", made)
     with pytest.raises(StateError, match="is driving this run"):
         place.submit()
-    cluster_runs.stop(place.folder / "run", made)
+    said: list[str] = []
+    cluster_runs.stop(place.folder / "run", made, said.append)
+    assert "waits for Workflow tiny" in said[0]
     assert place.end().state == "stopped"
     with pytest.raises(StateError, match="nothing drives"):
         cluster_runs.stop(place.folder / "run", made)
@@ -284,8 +329,10 @@ def test_why_a_pod_failed_is_said_as_on_one_machine(place: Place) -> None:
     record = place.end()
     assert record.state == "failed"
     assert "Workflow tiny-001, select 0: no frame passed the filters" in record.message
+    annotation = place.kubernetes.workflows["tiny"]["metadata"]["annotations"]["workflows.argoproj.io/description"]
+    assert annotation.startswith("Failed: Workflow tiny-001, select 0: no frame passed the filters")
     with pytest.raises(EngineError):
-        raise argo_executor._explanation(place.kubernetes.workflows["tiny-001"])
+        raise argo_executor.explanation(place.kubernetes.workflows["tiny-001"])
 
 
 def test_a_pod_that_never_finds_a_node_stops_the_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

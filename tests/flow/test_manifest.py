@@ -95,7 +95,7 @@ def rich(names: bool = False) -> str:
         STUDY.split("pods:")[0]
         + """
 pods:
-  train: {gpus: 2, memory: 32Gi, shared_memory: 8Gi, node_selector: {gpu: a100}, retries: 3,
+  train: {gpus: 2, memory: 32Gi, memory_max: 64Gi, elsewhere: true, shared_memory: 8Gi, node_selector: {gpu: a100}, retries: 3,
     tolerations: [{key: gpu, operator: Exists, effect: NoSchedule}], volumes: [{claim: models, path: /models}],
     environment: {DP_COMPILE_INFER: "1"},
     affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms:
@@ -117,7 +117,11 @@ def test_pods_get_what_the_file_says() -> None:
     train, label = (next(pod for pod in pods(made) if pod["name"] == name) for name in ("train", "label"))
     assert train["script"]["resources"]["limits"] == {"memory": "32Gi", "nvidia.com/gpu": "2"}
     assert train["nodeSelector"] == {"gpu": "a100"}
-    assert train["retryStrategy"]["limit"] == "3"
+    assert train["retryStrategy"]["limit"] == "10000", "the driver counts; see cluster/losses.py"
+    assert train["retryStrategy"]["affinity"] == {"nodeAntiAffinity": {}}
+    assert "affinity" not in label["retryStrategy"]
+    [main] = json.loads(train["podSpecPatch"])["containers"]
+    assert main["resources"]["limits"]["memory"] == "{{=lastRetry.message contains 'OOMKilled' ? '64Gi' : '32Gi'}}"
     assert {"name": "DP_COMPILE_INFER", "value": "1"} in train["script"]["env"]
     assert {mount["mountPath"] for mount in train["script"]["volumeMounts"]} == {
         "/tmp", "/models", "/dev/shm", "/etc/lamflow/s3"

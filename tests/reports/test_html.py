@@ -11,7 +11,7 @@ from lamflow.driver.loop import run
 from lamflow.reports.figures import figures
 from lamflow.reports.html import write_report
 from lamflow.reports.source import read_source
-from lamflow.reports.tables import COLUMNS, iteration_table
+from lamflow.reports.tables import COLUMNS, iteration_row, run_sentence
 from tests.conftest import STUDY
 
 
@@ -68,6 +68,12 @@ def test_a_run_that_has_only_begun_has_a_report(finished: Path, tmp_path: Path) 
 
 
 def test_the_table_has_a_cell_for_every_column(finished: Path) -> None:
-    lines = iteration_table(read_source(finished).iterations).splitlines()
-    assert len(lines) == 5
-    assert {line.count("|") for line in lines} == {len(COLUMNS) + 1}
+    assert {len(iteration_row(iteration)) for iteration in read_source(finished).iterations} == {len(COLUMNS)}
+
+
+def test_how_far_a_run_is_is_one_sentence(finished: Path) -> None:
+    iterations = read_source(finished).iterations
+    assert run_sentence([]) == "Nothing has finished yet."
+    said = run_sentence(iterations)
+    assert said.startswith(f"Iteration {iterations[-1].number} (warm) has finished; held-out force RMSE 0.0")
+    assert said.endswith(f"labels · {iterations[-1].ended}.")

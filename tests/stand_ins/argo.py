@@ -46,6 +46,10 @@ class Argo:
         self.pods: list[str] = []
         self.doomed: list[str] = []
         """Beginnings of the names of pods that lose their node as soon as they start, once each."""
+        self.failing: list[str] = []
+        """Beginnings of the names of pods whose disk is full, once each."""
+        self.greedy: list[str] = []
+        """Beginnings of the names of pods that are killed for their memory, always."""
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
 
@@ -116,6 +120,7 @@ class Argo:
             stopped = self.cluster.workflows.get(workflow, {}).get("spec", {}).get("shutdown")
             if code not in codes or stopped:
                 return None
+            time.sleep(0.2)
         return None
 
     def _try(
@@ -208,8 +213,9 @@ class Argo:
                 start_new_session=True,
             )  # fmt: skip
         self.running[name] = process
-        if any(name.startswith(doomed) for doomed in self.doomed):
-            self.doomed = [doomed for doomed in self.doomed if not name.startswith(doomed)]
+        doomed, failing = _taken(self.doomed, name), _taken(self.failing, name)
+        greedy = any(name.startswith(beginning) for beginning in self.greedy)
+        if doomed or failing or greedy:
             _signal(process, signal.SIGKILL)
         told = False
         while process.poll() is None:
@@ -219,7 +225,9 @@ class Argo:
                 _signal(process, signal.SIGTERM)
         self.running.pop(name, None)
         code = process.returncode
-        return (code if code >= 0 else 128 - code), last_word.read_text()
+        if failing:
+            return 1, "NodeError: the disk is full"
+        return (code if code >= 0 else 128 - code), "OOMKilled" if greedy else last_word.read_text()
 
     def kill(self, step: str) -> bool:
         """Kill the running pods of a step, as a node does that loses its power."""
@@ -252,6 +260,14 @@ def _filled(text: str, scope: dict[str, str], outputs: dict[str, dict[str, str]]
         text = text.replace("{{item}}", str(item))
     assert "{{" not in text, f"a tag that the stand-in does not know: {text}"
     return text
+
+
+def _taken(beginnings: list[str], name: str) -> bool:
+    """One of `beginnings` is that of a name; it is used up by it."""
+    found = next((beginning for beginning in beginnings if name.startswith(beginning)), None)
+    if found is not None:
+        beginnings.remove(found)
+    return found is not None
 
 
 def _inside(sandbox: Path, path: str) -> Path:
