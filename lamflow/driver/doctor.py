@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from lamflow.cluster.check import Check
-from lamflow.cluster.checks import Check, examine
+from lamflow.cluster.checks import examine
 from lamflow.cluster.pod_reasons import explained
 from lamflow.cluster.status import FINISHED, Pod, finished, pods
 from lamflow.cluster.store import Store
