@@ -78,7 +78,7 @@ class Pod(Section):
     """A pod that works longer is stopped and counts as failed. Waiting for a node or an image is no work."""
     retries: int = Field(1, ge=0, le=20)
     """How often a pod is tried again after the machine failed. An error of a code is never tried again."""
-    losses: int = Field(10, ge=0)
+    losses: int = Field(10, ge=0, le=10_000)
     """How often in a row a pod may be lost without progress: deleted, evicted, preempted, gone with its node. A newer
     checkpoint of its own, or a job of the same Workflow that finishes, is progress; as long as there is some, it is
     tried again however often it is lost."""
