@@ -127,15 +127,16 @@ def _drive_here(found: Located, *, redo: bool = False, file: Path | None = None)
     from lamflow.config.schema import DataStudy
     from lamflow.driver import loop
     from lamflow.driver.argo_executor import ArgoExecutor
-    from lamflow.driver.cluster_runs import driver_that_rests
+    from lamflow.driver.cluster_runs import driver_that_rests, refuse_what_cannot_start
     from lamflow.driver.run_location import mirror
 
     path, place = found.on_a_cluster()
     directory = RunDirectory(path)
-    executor = ArgoExecutor(directory, place)
     if file is not None:
         config = load(file, DataStudy)
-    else:
+        refuse_what_cannot_start(config)
+    executor = ArgoExecutor(directory, place)
+    if file is None:
         mirror(directory, executor.store)
         config = directory.config()
     driver_that_rests(executor.workflows, config)

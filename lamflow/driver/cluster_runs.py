@@ -36,9 +36,8 @@ def submit(config: DataStudy, path: Path, *, redo: bool = False, references: Seq
     A new run that cannot be started leaves nothing behind. Raises StateError when a driver works on it already, and
     what `loop.run` and the cluster raise.
     """
-    location, workflows = RunLocation.of(config), Workflows.of(config.cluster)
-    if not workflows.argo:
-        refuse_unfit(workflows.api, config.cluster, config.pods)
+    location = RunLocation.of(config)
+    refuse_what_cannot_start(config)
     executor = ArgoExecutor(RunDirectory(path), location)
     refuse_others(executor.directory, location.url)
     executor.store.check_writable()
@@ -63,6 +62,13 @@ def submit(config: DataStudy, path: Path, *, redo: bool = False, references: Seq
             clear(executor.directory)
         raise
     return location
+
+
+def refuse_what_cannot_start(config: DataStudy) -> None:
+    """Raise ClusterError for what keeps the pods of `config` from ever starting. Argo's server cannot say it."""
+    workflows = Workflows.of(config.cluster)
+    if not workflows.argo:
+        refuse_unfit(workflows.api, config.cluster, config.pods)
 
 
 def resume(path: Path, location: RunLocation) -> None:

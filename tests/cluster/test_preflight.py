@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lamflow.cli import drive
 from lamflow.cluster.api import connect
 from lamflow.cluster.preflight import preflight, refuse_unfit
 from lamflow.cluster.store import Store
@@ -92,6 +93,8 @@ def test_submit_refuses_before_anything_is_stored(  # noqa: PLR0917  fixtures
     )
     with pytest.raises(ClusterError, match=says):
         submit(load(file), tmp_path / "run")
+    with pytest.raises(ClusterError, match=says):
+        drive.submit(file, tmp_path / "run", redo=False, drive_here=True)
     assert not (tmp_path / "run").exists()
     assert not kubernetes.workflows
     assert not list(s3.client.list_objects(bucket, recursive=True))
