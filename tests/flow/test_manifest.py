@@ -141,7 +141,7 @@ def test_pods_get_what_the_file_says() -> None:
             "labelSelector": {"matchLabels": {"lamflow/run": "tiny", "lamflow/step": "label"}},
         }],
     }  # fmt: skip
-    assert "podSpecPatch" not in train
+    assert not any("podSpecPatch" in pod for pod in pods(made) if pod["name"] not in ("train", "label"))
     assert made["metadata"]["labels"]["workflows.argoproj.io/controller-instanceid"] == "lab"
     assert made["spec"]["podMetadata"]["annotations"] == {"team": "alloys"}
     assert made["spec"]["hostAliases"] == [{"ip": "10.0.0.7", "hostnames": ["s3.lab"]}]
@@ -294,3 +294,9 @@ def test_a_thousand_tasks_need_at_most_forty_pods() -> None:
 def test_the_graph_does_not_grow_with_the_iterations() -> None:
     config: Config = parse(STUDY.replace("iterations: 2", "iterations: 200"))
     assert abs(len(json.dumps(render(config, 2))) - len(json.dumps(render(config, 150)))) < 200
+
+
+def test_one_thing_alone_patches_the_container() -> None:
+    patched = "pods: {train: {memory_max: 8Gi, pod_spec_patch: {containers: [{name: main, tty: true}]}}}\n"
+    with pytest.raises(InputError, match="both patch the pod.s container"):
+        parse(STUDY.split("pods:")[0] + patched)
