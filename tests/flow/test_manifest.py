@@ -298,5 +298,5 @@ def test_the_graph_does_not_grow_with_the_iterations() -> None:
 
 def test_one_thing_alone_patches_the_container() -> None:
     patched = "pods: {train: {memory_max: 8Gi, pod_spec_patch: {containers: [{name: main, tty: true}]}}}\n"
-    with pytest.raises(InputError, match="both patch the pod.s container"):
+    with pytest.raises(InputError, match=r"both patch the pod.s container"):
         parse(STUDY.split("pods:")[0] + patched)
