@@ -5,6 +5,7 @@ Trainings keep their scratch folder there, so that another pod can go on from it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
@@ -31,6 +32,8 @@ GRACE = 25.0
 """s; a pod that is told to end has ended by then."""
 LOOK, SOONER = 10.0, 0.1
 """s between two looks for a new checkpoint, and the share of the usual time after which one is stored at once."""
+PARTIAL = ".partial"
+"""How the name of a file ends that is moved to its own when it is whole."""
 SAVING = threading.Lock()
 POD_LOG = os.dup(2)
 """The pod's own log, wherever a program has its standard error."""
@@ -138,8 +141,7 @@ def save(scratch: Path, store: Store, wait: float = -1) -> None:
     if not SAVING.acquire(timeout=wait):
         return
     try:
-        files = [file for file in scratch.rglob("*") if file.is_file() and not file.is_symlink()]
-        store.push(scratch, sorted(files, key=lambda file: file.stat().st_size))  # what identifies a training is small
+        _push(scratch, store)
         for item in store.objects():
             if not (scratch / item.key).exists():
                 store.delete(item.key)
@@ -147,3 +149,22 @@ def save(scratch: Path, store: Store, wait: float = -1) -> None:
         os.write(POD_LOG, f"checkpoints were not stored: {error}\n".encode())
     finally:
         SAVING.release()
+
+
+def _push(scratch: Path, store: Store) -> None:
+    """Store the files of a folder."""
+    for _ in range(2):
+        with contextlib.suppress(FileNotFoundError):  # the training moves its files meanwhile
+            store.push(scratch, _files(scratch))
+            return
+    store.push(scratch, _files(scratch))
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files in a folder but those that are being written, small ones first: they identify a training."""
+    sizes = {}
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if file.is_file() and not file.is_symlink() and file.suffix != PARTIAL:
+                sizes[file] = file.stat().st_size
+    return sorted(sizes, key=lambda file: sizes[file])
