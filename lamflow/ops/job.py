@@ -92,7 +92,7 @@ def _execute(operation: Operation, context: Context, inputs: Path, parameters: d
 def _size(path: Path) -> str:
     """How much an artifact is, in words."""
     files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
-    return f"{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.2f} MB"
+    return f"{len(files)} file{'s' * (len(files) != 1)}, {sum(file.stat().st_size for file in files) / 1e6:.2f} MB"
 
 
 def _memory() -> float:

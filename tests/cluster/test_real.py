@@ -205,7 +205,7 @@ def test_what_an_iteration_does_is_seen_while_it_does_it(real: Real, tmp_path: P
 
 def test_a_run_that_cannot_start_says_why(real: Real, tmp_path: Path) -> None:
     text = STUDY.split("pods:")[0].replace("name: tiny", "name: unstarted")
-    file = real.study(tmp_path, text + "\npods: {small: {image: 'lamflow/not-there:0', memory: 1Gi, cpu: 200m}}\n")
+    file = real.study(tmp_path, text + "\npods: {driver: {image: 'lamflow/not-there:0'}}\n")
     plain = yaml.safe_load(file.read_text())
     plain["cluster"]["pending"] = 30.0
     file.write_text(yaml.safe_dump(plain))

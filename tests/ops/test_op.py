@@ -112,9 +112,9 @@ def test_a_pod_reads_works_and_writes(tmp_path: Path) -> None:
     assert (tmp_path / "outputs" / "word").read_text() == "it's {{fine}}"
     assert (tmp_path / "good-0").read_text() == "50/100"
     begins, done = found.stdout.splitlines()
-    assert "good-0  job 1 of 2 begins; inputs: first 1 files, 0.00 MB" in begins
+    assert "good-0  job 1 of 2 begins; inputs: first 1 file, 0.00 MB" in begins
     assert "good-0  done in " in done
-    assert done.endswith("files 1 files, 0.00 MB, count 4, word it's {{fine}}, fraction 0.25")
+    assert done.endswith("files 1 file, 0.00 MB, count 4, word it's {{fine}}, fraction 0.25")
 
 
 @pytest.mark.parametrize(
