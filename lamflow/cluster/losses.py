@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
-from lamflow.cluster.status import FINISHED, Job, Manifest, Pod, tries
+from lamflow.cluster.status import FINISHED, Job, Manifest, Pod, finished, tries
 from lamflow.config.pods import Pod as PodSettings
 from lamflow.errors import BY_NAME, ClusterError, EngineError, LamflowError, NodeError
 
@@ -39,6 +39,13 @@ def end_of(pod: Pod) -> End:
         return "refused"
     outside = pod.exit_code in TERMINATED and "exit code 64" not in pod.message and LATE not in pod.message
     return "lost" if outside else "failed"
+
+
+def has_ended(workflow: Manifest) -> bool:
+    """A Workflow with one job has finished, or will when Argo looks at the exit status: after a pause or two."""
+    return finished(workflow) or any(
+        its[-1].phase == "Failed" and end_of(its[-1]) == "refused" for its in tries(workflow).values()
+    )
 
 
 def error_of(workflow: str, pod: Pod) -> LamflowError:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from lamflow.cluster.losses import Tries
+from lamflow.cluster.losses import Tries, has_ended
 from lamflow.cluster.preflight import refuse_unfit
 from lamflow.cluster.retry_policy import RetryPolicy, silent
 from lamflow.cluster.status import Manifest, finished, phase
@@ -149,7 +149,7 @@ def follow(path: Path, location: RunLocation, listener: Listener, pause: float =
         time.sleep(pause)
     record = directory.run()
     driver = executor.workflows.find(record.name)
-    if record.state == "running" and driver is not None and finished(driver) and phase(driver) != "Succeeded":
+    if record.state == "running" and driver is not None and has_ended(driver) and phase(driver) != "Succeeded":
         raise explanation(driver)
     return record
 
@@ -173,10 +173,10 @@ class _View:
         """Tell what has changed; true when the run has no driver any more."""
         workflows, name = self.executor.workflows, self.config.name
         driver = workflows.find(name)
-        ended = driver is None or finished(driver)
+        ended = driver is None or has_ended(driver)
         if ended or self.current is None or finished(self.current):
             self._read()
-        if driver is None or finished(driver):
+        if driver is None or has_ended(driver):
             return True
         driver = workflows.explained(driver)
         self._tell(driver)
@@ -221,7 +221,7 @@ def driver_that_rests(workflows: Workflows, config: DataStudy) -> Manifest | Non
     if there is None:
         return None
     workflows.verify_owner(there, render_run(config))
-    if (there.get("spec") or {}).get("shutdown"):
+    if (there.get("spec") or {}).get("shutdown") or has_ended(there):
         there = workflows.wait_until_finished(config.name, ENDING) or there
     if not finished(there):
         raise StateError(

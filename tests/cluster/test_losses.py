@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lamflow.cluster.losses import Tries, end_of
+from lamflow.cluster.losses import Tries, end_of, has_ended
 from lamflow.cluster.status import Job, pods
 from lamflow.config.pods import Pod, TrainPod
 from lamflow.errors import ClusterError, EngineError, NodeError
@@ -119,3 +119,10 @@ def test_memory_that_is_not_enough_twice_is_said(most: str | None, says: str) ->
     [error] = tries.final(workflow(*nodes)).values()
     assert isinstance(error, EngineError)
     assert says in str(error)
+
+
+def test_a_driver_that_cannot_go_on_has_ended_before_argo_says_so() -> None:
+    assert not has_ended(workflow(tried(0, 0, "Running")))
+    assert not has_ended(workflow(tried(0, 0, "Failed", "main: Error (exit code 143)", 143)))
+    assert has_ended(workflow(tried(0, 0, "Error", "pod deleted"), tried(1, 1, "Failed", "exit code 2", 2)))
+    assert has_ended({"status": {"phase": "Succeeded"}})
