@@ -81,8 +81,10 @@ class Tries:
         """Losses of each job before its last progress."""
 
     def news(self, workflow: Manifest) -> list[str]:
-        """What happened since the last question: a line for each try that did not succeed."""
-        lines = []
+        """What happened since the last question: a line for each try that ended badly, unless it was told to."""
+        lines: list[str] = []
+        if (workflow.get("spec") or {}).get("shutdown"):
+            return lines
         for pod in (pod for its in tries(workflow).values() for pod in its):
             if pod.phase in ("Failed", "Error") and pod.node not in self.told:
                 self.told.add(pod.node)

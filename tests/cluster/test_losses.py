@@ -106,6 +106,7 @@ def test_an_error_of_a_code_is_known_at_once() -> None:
     assert tries.is_over(workflow(*nodes), final, now=20.0)
     tries.completed = {"train": [2]}
     assert tries.is_over(workflow(*nodes), final, now=10.0)
+    assert tries.news(workflow(*nodes) | {"spec": {"shutdown": "Terminate"}}) == []
     assert tries.news(workflow(*nodes)) == ["train 0 cannot succeed: main: Error (exit code 2): EngineError: no force"]
     assert tries.news(workflow(*nodes)) == []
 
