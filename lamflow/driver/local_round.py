@@ -17,7 +17,7 @@ from lamflow.config.schema import DataStudy
 from lamflow.data.layout import INPUT, WORK
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.process import die_with_parent
-from lamflow.ops.job import report_failure
+from lamflow.ops.job import ROUND, report_failure
 
 UNUSED_PROCESS_ID = 2**22 + 1
 """A process id that no process can have; dflow takes a live id as a reason to do nothing."""
@@ -29,6 +29,7 @@ def main(run: Path, number: int, workers: int) -> int:
     What goes wrong while the round is built is reported as jobs report their errors.
     """
     os.register_at_fork(after_in_child=die_with_parent)
+    os.environ[ROUND] = str(os.getpid())
     import dflow
 
     dflow.config.update(

@@ -14,6 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
+
 from lamflow.data.cache import Folder, LabelCache
 from lamflow.data.layout import JOB_INPUTS, JOB_OUTPUTS, SCRATCH, WORK
 from lamflow.engines.process import die_with_parent
@@ -22,6 +24,8 @@ from lamflow.ops.operation import Context, Operation, load_operation
 
 EXIT_NODE, EXIT_FATAL, EXIT_TERMINATED = 1, 2, 143
 """Exit statuses of a job: try again, do not, ended by a signal. Argo's retry expression reads them."""
+ROUND = "LAMFLOW_ROUND"
+"""Variable with the id of the process that carries out a round on this machine."""
 TERMINATION = Path(os.environ.get("LAMFLOW_TERMINATION_LOG", "/dev/termination-log"))
 """What a container writes here Kubernetes shows as the reason of its end."""
 TERMINATION_BYTES = 4000
@@ -37,6 +41,8 @@ def main(
     root  folder of inputs/, outputs/, work/ and scratch/
     """
     die_with_parent()
+    if _is_orphan():
+        exit_now(EXIT_TERMINATED)
     job, jobs = parameters.pop("job"), parameters.pop("jobs")
     name = f"{step}-{job}"
     signal.signal(signal.SIGALRM, _out_of_time)
@@ -54,6 +60,11 @@ def main(
     except BaseException as error:  # noqa: BLE001  whatever happened, the exit status says it
         exit_now(report_failure(error, name, timeout))
     exit_now(0)
+
+
+def _is_orphan() -> bool:
+    """The process that carries out the round on this machine died before this one could ask to die with it."""
+    return ROUND in os.environ and not psutil.pid_exists(int(os.environ[ROUND]))
 
 
 def _labels_here() -> LabelCache | None:

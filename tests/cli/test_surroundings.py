@@ -70,8 +70,9 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subproce
     (tmp_path / "tiny.yaml").write_text(ENDLESS, encoding="utf-8")
     argv = [*request.param, sys.executable, "-m", "lamflow", "run", "tiny.yaml", "--dir", "run"]
     process = subprocess.Popen(
-        argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+        argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509  the tests may run under nohup
+    )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
         if "train done" in line:

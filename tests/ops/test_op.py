@@ -102,6 +102,12 @@ def test_it_is_a_dflow_op_template_without_secrets_or_pickles() -> None:
         assert word not in template.script
 
 
+def test_a_job_whose_round_is_gone_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(job.ROUND, str(2**22 + 1))
+    assert call("slow", tmp_path).returncode == job.EXIT_TERMINATED
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_pod_reads_works_and_writes(tmp_path: Path) -> None:
     (tmp_path / "inputs").mkdir()
     (tmp_path / "inputs" / "first").write_text("hello")
