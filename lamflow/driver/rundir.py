@@ -44,7 +44,7 @@ class RunDirectory:
 
     def run(self) -> Run:
         """What the run is. Raises StateError when there is none here."""
-        if not self.exists() and any(self.path.glob(f"iterations/*/{GRAPH}")):
+        if not self.exists() and self.graph_numbers():
             raise StateError(f"{self.record}: this file of the run is missing; {REPAIR}")
         if not self.exists():
             raise StateError(f"{self.path}: there is no run here; start one with `lamflow run FILE`")
