@@ -30,7 +30,7 @@ from tests.conftest import STUDY
 pytestmark = pytest.mark.slow
 SMALL = (
     STUDY.replace("copies: 10", "copies: 5").replace("models: 3", "models: 2").replace("[300, 900]", "[300]")
-    .replace("{parallel: 1}, label", "{tasks_per_pod: 2}, label")
+    .replace("{parallel: 1}, label", "{work_per_job: 2}, label")
 )  # fmt: skip
 WAYS = ("missing", "half", "empty")
 
