@@ -83,10 +83,10 @@ class RunDirectory:
         """
         begun = self.graph_numbers()
         recorded = [int(file.parent.name) for file in self.path.glob(f"{ROUNDS}/*/{RECORD}")]
-        if not begun and not recorded:
-            return 0
-        over = begun and self.run().state in ("converged", "ended")
-        return max([number + 1 for number in recorded] + [begun[-1] + bool(over)] * bool(begun))
+        last = max(begun, default=0)
+        if begun and self.run().state in ("converged", "ended"):
+            last += 1
+        return max(last, *(number + 1 for number in recorded), 0)
 
     def store_files(self) -> list[Path]:
         """Every file of the store."""

@@ -78,7 +78,7 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
             "0 Å: input should be greater than 0 Å",
         ),
         ("lattice: fcc, a: 3.6, cubic: true}, supercell: [2, 1, 1]", "lattice: bcc}", "lattice constant a of bcc Cu"),
-        ("temperatures: [300, 900]", "temperatures: [300, -9]", "-9 K: input should be greater than 0 K"),
+        ("temperatures: [300, 900]", "temperatures: [300, -9]", "-9 K: input should be greater than or equal to 0 K"),
         ("converge: {accurate: 0.999}", "converge:", "converge: must be a mapping of keys to values"),
         ("rule: fixed", "rule: fixd", "rule 'fixd' is not known here; did you mean 'fixed'?"),
         ("heldout: {fraction: 0.2}", "heldout: {fraction: 1.0}", "heldout.fraction: 1.0"),
