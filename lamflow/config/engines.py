@@ -195,7 +195,7 @@ class WalkerSettings(ExplorerSettings):
 
     structures: list[str] = Field(min_length=1)
     """Names of the structure sets to start from."""
-    starts: Count = 1
+    starts: int = Field(1, ge=1, le=10_000)
     """How many start structures each condition gets in an iteration, drawn without repetition while there are any."""
 
     ramp: Ramp | None = None
