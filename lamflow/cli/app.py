@@ -101,8 +101,8 @@ def migrate(
 def plan(file: File, folder: Folder = None, as_json: Json = False) -> None:
     """Work, jobs, labels and estimated time of an iteration of each stage.
 
-    With --json: name, start_labels, given, labels, iterations, stages (name, measured, and steps: name, work, jobs,
-    seconds), and cluster, the jobs of each step there.
+    With --json: name, start_labels, data_frames, labels, iterations, stages (name, measured, and steps: name, work,
+    jobs, seconds), and cluster, the jobs of each step there.
     """
     from lamflow.cli import study
 
@@ -220,7 +220,7 @@ def evaluate(
     ] = None,
     head: Annotated[Optional[str], typer.Option("--head", help="Head of a multi-task model.")] = None,  # noqa: UP045
     to: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],  # noqa: UP045  typer reads the annotation
         typer.Option("--dir", "--to", help="Folder of the run; runs/NAME-evaluate if not given."),
     ] = None,
     as_json: Json = False,

@@ -14,7 +14,7 @@ from kubernetes import client
 from kubernetes.client import ApiClient, ApiException, Configuration
 from kubernetes.config import ConfigException, list_kube_config_contexts, load_incluster_config, load_kube_config
 
-from lamflow.cluster.retry_policy import RetryPolicy
+from lamflow.cluster.retry_policy import RetryPolicy, is_stale
 from lamflow.config.pods import Cluster
 from lamflow.errors import ClusterError, OutageError
 
@@ -99,7 +99,7 @@ class Api:
         except ApiException as error:
             raise self._error(error, f"{method} {path}") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            stale = isinstance(error, (urllib3.exceptions.ProtocolError, ConnectionResetError, BrokenPipeError))
+            stale = is_stale(error)
             if stale:
                 self.api.rest_client.pool_manager.clear()  # others that were kept open as long are closed as well
             raise OutageError(f"{self.name} does not answer ({_reason(error)})", stale=stale) from error

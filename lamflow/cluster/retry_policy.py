@@ -6,12 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import urllib3
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay, wait_exponential_jitter
 
 from lamflow.errors import OutageError
 
 T = TypeVar("T")
 LONGEST_PAUSE = 60.0
+
+
+def is_stale(error: BaseException) -> bool:
+    """A request went over a connection that was kept open and that the other side has closed meanwhile."""
+    return isinstance(error, (urllib3.exceptions.ProtocolError, ConnectionResetError, BrokenPipeError))
 
 
 def silent(message: str) -> None:

@@ -23,7 +23,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, S3Error, ServerError
 
 from lamflow.cluster.forward import forwarded, is_inside
-from lamflow.cluster.retry_policy import RetryPolicy
+from lamflow.cluster.retry_policy import RetryPolicy, is_stale
 from lamflow.cluster.same import etag_fits
 from lamflow.config.pods import Cluster, ObjectStore
 from lamflow.data.digests import known_hash, stamp
@@ -237,7 +237,7 @@ class Store:
                     f"object store {self.endpoint}: no safe connection ({error}); set AWS_CA_BUNDLE to its certificate "
                     "authority, or cluster.s3.verify_tls to false if you know the server"
                 ) from error
-            stale = isinstance(error, (urllib3.exceptions.ProtocolError, ConnectionResetError, BrokenPipeError))
+            stale = is_stale(error)
             if stale:
                 self.pool.clear()  # others that were kept open as long are closed as well
             raise OutageError(f"object store {self.endpoint} does not answer ({error})", stale=stale) from error

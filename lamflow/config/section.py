@@ -52,7 +52,7 @@ def _meant(word: str) -> str:
 
 def _truth(value: object) -> object:
     if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is no truth value: write true or false, without quotes")  # noqa: TRY004
+        raise ValueError(f"{value!r} is no truth value: write true or false, without quotes")  # noqa: TRY004  as above
     return value
 
 
@@ -73,7 +73,8 @@ class Section(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
         """See pydantic."""
-        return _exact(handler(source), cls)  # type: ignore[no-any-return]
+        schema: CoreSchema = _exact(handler(source), cls)
+        return schema
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")]

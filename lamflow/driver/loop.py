@@ -237,9 +237,8 @@ def _accept(
             f"{directory.path} holds a run with other elements, seed, structures or start data; "
             "use another folder (--dir) or the configuration that it was begun with"
         )
-    directory.config()  # whatever is wrong with it is said first
-    finished, file, kind = directory.iterations(), directory.path / INPUT / SETTINGS, kind_of(study)
     directory.config()  # raises StateError for settings that are lost or of another version
+    finished, file, kind = directory.iterations(), directory.path / INPUT / SETTINGS, kind_of(study)
     text, old = frozen(study, directory), file.read_text(encoding="utf-8")
     now, begun = json.loads(text), json.loads(old)
     if now["workflow"] != begun.get("workflow"):

@@ -53,16 +53,11 @@ class StartData:
 
 
 def start_items(study: DataStudy) -> dict[str, list[Item]]:
-    """Labeled data that the user brought, for training and held out. Raises InputError."""
-    return read_start(study).items
-
-
-def read_start(study: DataStudy) -> StartData:
-    """Read every file of `start.data` and `heldout.data`. Raises InputError with all that cannot be used."""
+    """Labeled data that the user brought, for training and held out. Raises InputError with all that cannot be used."""
     problems = Problems()
     data = read_sources(study, problems)
     problems.report()
-    return data
+    return data.items
 
 
 def read_sources(study: DataStudy, problems: Problems) -> StartData:

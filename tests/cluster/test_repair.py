@@ -46,7 +46,7 @@ def test_lost_and_cut_objects_are_made_again(kubernetes: Kubernetes, s3: S3Serve
         (tmp_path / "cut").write_bytes((original.path / key).read_bytes()[:100])
         store.put(key, tmp_path / "cut")
     with pytest.raises(StateError, match=r"lamflow repair"):
-        Run.open(tmp_path / "mirror").status  # noqa: B018
+        Run.open(tmp_path / "mirror").status  # noqa: B018  asking raises
     made = run.repair()
     for key in (*lost, *cut):
         assert any(key.startswith(str(Path(line.split(": ")[0]).relative_to(run.path.resolve()))) for line in made), key
