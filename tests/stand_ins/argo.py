@@ -40,6 +40,7 @@ class Argo:
         (self.secret / "access_key").write_text(ACCESS)
         (self.secret / "secret_key").write_text(SECRET)
         self.seen: set[str] = set()
+        """UIDs of the Workflows that were begun: a name may be deleted and made again between two looks."""
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.ignored: set[str] = set()
         """Workflows whose pods never start."""
@@ -59,11 +60,10 @@ class Argo:
                 if name in self.ignored and workflow["spec"].get("shutdown") and not workflow.get("status"):
                     self._status(name, phase="Failed")
                     continue
-                new = name not in self.seen and name not in self.ignored and not workflow.get("status")
-                if new:
-                    self.seen.add(name)
+                uid = workflow["metadata"]["uid"]
+                if uid not in self.seen and name not in self.ignored and not workflow.get("status"):
+                    self.seen.add(uid)
                     threading.Thread(target=self._carry_out, args=(workflow,), daemon=True).start()
-            self.seen &= set(self.cluster.workflows)
             time.sleep(0.05)
 
     def _carry_out(self, workflow: Object) -> None:

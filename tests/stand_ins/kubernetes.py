@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,6 +72,7 @@ class Kubernetes:
             self.version += 1
             workflow = json.loads(json.dumps(workflow))
             workflow["metadata"]["resourceVersion"] = str(self.version)
+            workflow["metadata"].setdefault("uid", str(uuid.uuid4()))
             name = workflow["metadata"]["name"]
             if kind == "DELETED":
                 self.workflows.pop(name, None)
