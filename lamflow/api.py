@@ -12,7 +12,7 @@ from lamflow.config.kinds import kind_named
 from lamflow.config.read import load as load_config
 from lamflow.config.read import stored
 from lamflow.config.schema import DataStudy, TrainingStudy
-from lamflow.data.document import Part
+from lamflow.data.document import Entry
 from lamflow.data.layout import INPUT
 from lamflow.data.results import Iteration
 from lamflow.data.run import Reference
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lamflow.engines.protocol import Model
 
 
-class RunStatus(Part):
+class RunStatus(Entry):
     """How a run stands.
 
     state     killed: it says that it runs, and nothing on this machine drives it; of a run on a cluster it is what its

@@ -46,17 +46,17 @@ def check(file: Path, *, files: bool = True) -> None:
     if files:
         with with_lines(file):
             inspection = inspect_inputs(config)
-        for line in data_lines(inspection.given):
+        for line in data_lines(inspection.summary):
             print(printable(line))
         for warning in inspection.warnings:
             print(f"warning: {printable(warning)}")
     print(printable(f"{file}: good"))
 
 
-def data_lines(given: GivenData) -> list[str]:
+def data_lines(summary: GivenData) -> list[str]:
     """Two lines for each source of labeled data: what it holds, and the numbers that show mistakes."""
     lines = []
-    for row in given.sources:
+    for row in summary.sources:
         names = list(row.formulas)
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         path = Path(row.source)

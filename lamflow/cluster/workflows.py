@@ -140,16 +140,16 @@ class Workflows:
         except AlreadyExistsError:
             return self.verify_owner(self.get(name), manifest)
 
-    def verify_owner(self, there: Manifest, manifest: Manifest) -> Manifest:
+    def verify_owner(self, workflow: Manifest, manifest: Manifest) -> Manifest:
         """`there`, which must belong to the run that `manifest` is of. Raises ClusterError if it does not."""
         for part, key in (("labels", RUN_LABEL), ("annotations", STORE)):
             mine = manifest["metadata"].get(part, {}).get(key)
-            if (there["metadata"].get(part) or {}).get(key) != mine:
+            if (workflow["metadata"].get(part) or {}).get(key) != mine:
                 raise ClusterError(
-                    f"{self._object(there['metadata']['name'])} is not of the run that lies in "
+                    f"{self._object(workflow['metadata']['name'])} is not of the run that lies in "
                     f"{manifest['metadata'].get('annotations', {}).get(STORE)}; delete it, or give the run another name"
                 )
-        return there
+        return workflow
 
     def get(self, name: str) -> Manifest:
         """A Workflow as it stands. Raises NotFoundError."""

@@ -152,12 +152,12 @@ def _no_folder(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
-def matched_files(given: Any, info: ValidationInfo) -> Any:
+def matched_files(value: Any, info: ValidationInfo) -> Any:
     """Files for the patterns in a list of them; a pattern that nothing matches stays as it is."""
-    if not isinstance(given, list):
-        return given
+    if not isinstance(value, list):
+        return value
     found: list[Any] = []
-    for item in given:
+    for item in value:
         if not isinstance(item, str) or not set(item) & set("*?[") or expand(absolute(Path(item), info)).exists():
             found.append(item)
             continue

@@ -13,13 +13,13 @@ from lamflow.errors import REPAIR, StateError
 R = TypeVar("R", bound="Result")
 
 
-class Part(BaseModel):
+class Entry(BaseModel):
     """A piece of a result. Numbers that are not finite are words in its JSON, which has none for them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
-class Result(Part):
+class Result(Entry):
     """A JSON document that crosses a pod boundary or is kept with a run."""
 
     schema_version: Literal[1] = 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lamflow.data.document import Part
+from lamflow.data.document import Entry
 from lamflow.data.results import Errors, Iteration, JobRecord
 
 
-class SystemErrors(Part):
+class SystemErrors(Entry):
     """Errors of a model on one system: the frames of one composition in one file."""
 
     head: str = ""

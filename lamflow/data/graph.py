@@ -13,45 +13,45 @@ from typing import Literal
 
 from pydantic import Field
 
-from lamflow.data.document import Part, Result
+from lamflow.data.document import Entry, Result
 from lamflow.errors import StateError
 
 Resources = Literal["train", "explore", "label", "small", "driver"]
 """Sections of `pods:`: what the jobs of a step need."""
 
 
-class Key(Part):
+class Key(Entry):
     """An artifact by its key in the run's store.
 
-    each  job n gets the folder below the key that is called n
+    per_job  job n gets the folder below the key that is called n
     """
 
     key: str
-    each: bool = False
+    per_job: bool = False
 
 
-class Output(Part):
+class Output(Entry):
     """An output parameter of an earlier step: a field of the JSON document that the step leaves as its record."""
 
     step: str
     name: str
 
 
-class Condition(Part):
+class Condition(Entry):
     """What an output must be for a step to run."""
 
     output: Output
     equals: str
 
 
-class EngineUse(Part):
+class EngineUse(Entry):
     """An engine that the jobs of a step run, and the role that it plays there."""
 
     role: str
     name: str
 
 
-class Step(Part):
+class Step(Entry):
     """One operation of a round, carried out by one job or by several that share its work.
 
     op            MODULE:FUNCTION of the operation
@@ -214,7 +214,7 @@ def _decided(steps: Sequence[Step], value: Callable[[Output], str | None]) -> li
             update["jobs"] = int(jobs)
             if int(jobs) == 1:  # one job alone has no number that its executor could fill in
                 update["reads"] = {
-                    port: Key(key=f"{key.key}/0") if key.each else key for port, key in step.reads.items()
+                    port: Key(key=f"{key.key}/0") if key.per_job else key for port, key in step.reads.items()
                 }
         kept.append(step.model_copy(update=update))
     return kept

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lamflow.data.document import Part
+from lamflow.data.document import Entry
 from lamflow.units import BAR_IN_EV_PER_A3
 
 ON_HULL = 1e-6
 """eV/atom; nearer to a convex hull than this is on it."""
 
 
-class FoundStructure(Part):
+class FoundStructure(Entry):
     """One structure that a search has relaxed.
 
     search      number of the search, and number the structure's in its generation
@@ -30,7 +30,7 @@ class FoundStructure(Part):
     failed: str | None = None
 
 
-class HullEntry(Part):
+class HullEntry(Entry):
     """One of the best structures of a search.
 
     energy, enthalpy  by the models, eV/atom
@@ -59,7 +59,7 @@ class HullEntry(Part):
         return {element: count / total for element, count in self.counts.items()}
 
 
-class Generation(Part):
+class Generation(Entry):
     """A generation of all searches under one condition; heights above the hull in eV/atom."""
 
     number: int
@@ -68,7 +68,7 @@ class Generation(Part):
     mean: float | None
 
 
-class Hull(Part):
+class Hull(Entry):
     """The convex hull that the searches of an iteration under one condition have found.
 
     entries     the best structures, each once, nearest to the hull first

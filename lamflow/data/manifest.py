@@ -41,7 +41,7 @@ class Origin(BaseModel):
         return f"{self.iteration}/{self.source.rsplit('#', 1)[0]}"
 
     @property
-    def place(self) -> int:
+    def index(self) -> int:
         """Number of a frame in its group, by which neighbours on a trajectory are told."""
         number = self.source.rpartition("#")[2] if "#" in self.source else ""
         return int(number) if number.isdigit() else 0

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lamflow.data.document import Part
+from lamflow.data.document import Entry
 from lamflow.errors import StateError
 
 PACKAGES = ("lamflow", "pydflow", "ase", "dpdata", "numpy")
@@ -19,7 +19,7 @@ IMAGE = "LAMFLOW_IMAGE"
 """The variable in which a pod finds the name of its image."""
 
 
-class Provenance(Part):
+class Provenance(Entry):
     """What made a record.
 
     engines  version of each engine that worked, by its name

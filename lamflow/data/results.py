@@ -9,13 +9,13 @@ from typing import Literal
 from pydantic import Field
 
 from lamflow.data.dataset import Origin
-from lamflow.data.document import Part, Result
+from lamflow.data.document import Entry, Result
 from lamflow.data.frames import Attempt, FailureKind
 from lamflow.data.hulls import FoundStructure, Hull
 from lamflow.data.provenance import Provenance
 
 
-class Errors(Part):
+class Errors(Entry):
     """Errors on held-out data.
 
     force_rmse, force_mae   eV/Å over all components
@@ -81,7 +81,7 @@ def mean_force_rmse(models: Sequence[ModelResult], variant: str = "", head: str 
     return sum(rmse) / len(rmse) if rmse else None
 
 
-class SimulationResult(Part):
+class SimulationResult(Entry):
     """One simulation or search, or what one job has done of it."""
 
     number: int
@@ -110,14 +110,14 @@ class Explored(JobRecord):
     """
 
     simulations: list[SimulationResult]
-    found: list[FoundStructure] = Field(default_factory=list)
+    structures: list[FoundStructure] = Field(default_factory=list)
 
 
 NEAR_HULL = "near the convex hull"
 """How the rule begins by which a structure of a search is labeled whatever its deviation."""
 
 
-class Chosen(Part):
+class Chosen(Entry):
     """One frame that is sent to be labeled, and why."""
 
     hash: str
@@ -127,7 +127,7 @@ class Chosen(Part):
     origin: Origin
 
 
-class GroupSeen(Part):
+class GroupSeen(Entry):
     """What one explore group has seen in an iteration.
 
     frames  that passed the filters, of them accurate ones and those above the window; runs, and those that failed
@@ -194,7 +194,7 @@ class Selected(JobRecord):
         return self.accurate / self.frames if self.frames else 0.0
 
 
-class LabelOutcome(Part):
+class LabelOutcome(Entry):
     """One label: paid for, and good or not."""
 
     hash: str
@@ -221,7 +221,7 @@ class Labeled(JobRecord):
     role: Literal["train", "heldout"] = "train"
 
 
-class CalibrationPoint(Part):
+class CalibrationPoint(Entry):
     """One labeled frame: what the selection said of it, and how large the error of the models really was.
 
     deviation  in the unit of the window
@@ -249,7 +249,7 @@ class Merged(JobRecord):
     """Time that all labels of the iteration took together, in s."""
 
 
-class StepTime(Part):
+class StepTime(Entry):
     """When a step of an iteration ran, and how long its codes worked, in s."""
 
     name: str

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from lamflow.data.document import Part, Result
+from lamflow.data.document import Entry, Result
 
 
-class Reference(Part):
+class Reference(Entry):
     """What a run has taken from another one, with a hash of its content."""
 
     run: str

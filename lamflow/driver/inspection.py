@@ -27,7 +27,7 @@ class Inspection:
 
     data: StartData
     structures: dict[str, list[Frame]]
-    given: GivenData
+    summary: GivenData
     warnings: list[str]
 
 

@@ -39,7 +39,7 @@ from lamflow.data.run import Reference, Run
 from lamflow.driver.executor import Executor
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
-from lamflow.driver.prepare import fingerprint, frozen, prepare
+from lamflow.driver.prepare import fingerprint, prepare, snapshot
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved
 from lamflow.driver.rundir import RunDirectory, full_disk
@@ -189,7 +189,7 @@ def run_state(directory: RunDirectory, executor: Executor, finished: list[Iterat
         finished=finished,
         structures={file.stem: len(PackedFrames.load(file)) for file in (directory.path / STRUCTURES).glob("*.npz")},
         batches=len(list((start / SELECTED / BATCHES).glob("*"))),
-        given=(start / GIVEN).is_dir(),
+        labeled_data=(start / GIVEN).is_dir(),
         frames=sum(item.training_frames + item.heldout_frames for item in finished[-1:]),
         queued=(coming / QUEUED).is_dir(),
         extended=(coming / HISTORY).is_dir(),
@@ -239,7 +239,7 @@ def _accept(
         )
     directory.config()  # raises StateError for settings that are lost or of another version
     finished, file, kind = directory.iterations(), directory.path / INPUT / SETTINGS, kind_of(study)
-    text, old = frozen(study, directory), file.read_text(encoding="utf-8")
+    text, old = snapshot(study, directory), file.read_text(encoding="utf-8")
     now, begun = json.loads(text), json.loads(old)
     if now["workflow"] != begun.get("workflow"):
         raise StateError(f"{directory.path} holds a run of workflow {begun.get('workflow')}, not {now['workflow']}")

@@ -119,7 +119,7 @@ def planned_state(
         structures={name: len(frames) for name, frames in structures.items()},
         batches=len(label_jobs(study, structures, capacity.slots("label", study.pods.label))),
         frames=data_frames + sum(len(structures[name]) for names in study.labeled_first.values() for name in names),
-        given=any(part.start.data or part.heldout.data for part in study.all_heads),
+        labeled_data=any(part.start.data or part.heldout.data for part in study.all_heads),
     )
 
 

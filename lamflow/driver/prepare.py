@@ -60,14 +60,14 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int, references: 
     _check_budget(config, structures)
     _make_room(directory)
     (directory.path / INPUT).mkdir(parents=True)
-    write_whole(directory.path / INPUT / SETTINGS, frozen(config, directory))
+    write_whole(directory.path / INPUT / SETTINGS, snapshot(config, directory))
     for name, frames in structures.items():
         PackedFrames.of(frames).save(directory.path / STRUCTURES / f"{name}.npz")
     start = directory.path / iteration_key(0)
     for role, items in inspection.data.items.items():
         if items:
             write_dataset(start / GIVEN / role, items, config.elements, config.data_format)
-            inspection.given.save(start / GIVEN / GIVEN_SUMMARY)
+            inspection.summary.save(start / GIVEN / GIVEN_SUMMARY)
     _write_batches(label_jobs(config, structures, slots), start / SELECTED / BATCHES)
     Run(
         workflow=config.workflow,
@@ -95,7 +95,7 @@ def _make_room(directory: RunDirectory) -> None:
         shutil.rmtree(directory.path / name, ignore_errors=True)
 
 
-def frozen(config: DataStudy, directory: RunDirectory) -> str:
+def snapshot(config: DataStudy, directory: RunDirectory) -> str:
     """The settings as the run keeps them. Files that engines open are copied into the run's folder."""
     folder = directory.path / INPUT
     config = _fixed(config)

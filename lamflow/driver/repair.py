@@ -38,7 +38,7 @@ from lamflow.data.run import Run
 from lamflow.data.trained import verify_model
 from lamflow.driver.executor import Executor
 from lamflow.driver.loop import run_state
-from lamflow.driver.prepare import fingerprint, frozen
+from lamflow.driver.prepare import fingerprint, snapshot
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved
 from lamflow.driver.rundir import RunDirectory
@@ -149,7 +149,7 @@ class _Mending:
             raise InputError("the file describes a run with other elements, seed, structures or start data")
         folder = self.directory.path / INPUT
         shutil.rmtree(folder / FILES, ignore_errors=True)
-        write_whole(folder / SETTINGS, frozen(study, self.directory))
+        write_whole(folder / SETTINGS, snapshot(study, self.directory))
         return folder
 
     def _run(self, _: Damage) -> Path:

@@ -91,7 +91,7 @@ def check_start(study: DataStudy, data: StartData, structures: Mapping[str, Sequ
     for part in study.all_heads:
         items = [item for item in data.items["train"] if item.origin.head == part.name]
         groups = blocks(
-            [item.origin.group for item in items], [item.origin.place for item in items], part.heldout.fraction
+            [item.origin.group for item in items], [item.origin.index for item in items], part.heldout.fraction
         )
         if part.heldout.fraction and not part.start.label and len(set(groups)) < 2:
             where = f"heads.{part.name}.heldout.fraction" if part.name else "heldout.fraction"

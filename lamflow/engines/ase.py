@@ -101,7 +101,7 @@ class AseLabels(LabelerSettings):
         del study
         if self.missing() is None:
             try:
-                made = self.made()
+                made = self.create()
             except Exception as error:  # others' calculators raise anything
                 raise InputError(f"label: {self.calculator}: {type(error).__name__}: {error}") from error
             if self.virial and "stress" not in made.implemented_properties:
@@ -123,7 +123,7 @@ class AseLabels(LabelerSettings):
                 found[name] = named_files(words)
         return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
-    def made(self) -> Calculator:
+    def create(self) -> Calculator:
         """A new calculator. Raises TypeError for what is none, and what importing and making it raise."""
         module, _, name = self.calculator.rpartition(".")
         made = getattr(importlib.import_module(module), name)
@@ -195,7 +195,7 @@ class CalculatorEvaluator:
     @cached_property
     def _calculator(self) -> Any:
         try:
-            return self.settings.made()
+            return self.settings.create()
         except Exception as error:
             text = f"the calculator {self.settings.calculator} cannot be made: {type(error).__name__}: {error}"
             raise EngineError(text) from error

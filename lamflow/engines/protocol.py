@@ -142,14 +142,14 @@ class HeadData:
     systems  folders of its data
     weight   how often batches are drawn from it, relative to the others
     head     head of the pre-trained model that it starts from, or RANDOM; None to go on with the head of its own name
-    frozen   LAMMPS may be asked to use it
+    export   LAMMPS may be asked to use it
     """
 
     name: str
     systems: tuple[Path, ...]
     weight: float = 1.0
     head: str | None = None
-    frozen: bool = False
+    export: bool = False
 
 
 @dataclass(frozen=True, slots=True)

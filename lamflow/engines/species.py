@@ -73,30 +73,30 @@ def by_species(frame: Frame) -> Ints:
     return np.argsort(frame.numbers, kind="stable")
 
 
-def aligned(found: LabeledFrame, frame: Frame) -> Labels | LabelFailure:
+def aligned(parsed: LabeledFrame, frame: Frame) -> Labels | LabelFailure:
     """The labels of a parsed output for `frame`, whose atoms the code may have sorted by species and its cell turned.
 
     A failure when the output is of another structure.
     """
-    order, species = np.arange(frame.natoms), list(dict.fromkeys(found.frame.numbers.tolist()))
-    if sorted(found.frame.numbers) != sorted(frame.numbers):
+    order, species = np.arange(frame.natoms), list(dict.fromkeys(parsed.frame.numbers.tolist()))
+    if sorted(parsed.frame.numbers) != sorted(frame.numbers):
         return LabelFailure("the output is of another structure: its atoms are others", kind="invalid")
-    if not np.array_equal(found.frame.numbers, frame.numbers):  # grouped by species, in whatever order of these
+    if not np.array_equal(parsed.frame.numbers, frame.numbers):  # grouped by species, in whatever order of these
         order = np.argsort([species.index(number) for number in frame.numbers], kind="stable")
-        if not np.array_equal(found.frame.numbers, frame.numbers[order]):
+        if not np.array_equal(parsed.frame.numbers, frame.numbers[order]):
             return LabelFailure("the output is of another structure: its atoms are in another order", kind="invalid")
-    away: NDArray[Any] = found.frame.positions - frame.positions[order]
+    away: NDArray[Any] = parsed.frame.positions - frame.positions[order]
     rotation: NDArray[Any] = np.eye(3)
     if frame.pbc:
-        left, stretch, right = np.linalg.svd(np.linalg.solve(found.frame.cell, frame.cell))
+        left, stretch, right = np.linalg.svd(np.linalg.solve(parsed.frame.cell, frame.cell))
         if np.abs(stretch - 1).max() > SAME_CELL:
             return LabelFailure("the output is of another structure: its cell is another one", kind="invalid")
         rotation = left @ right
-        fractions = np.linalg.solve(found.frame.cell.T, found.frame.positions.T).T
+        fractions = np.linalg.solve(parsed.frame.cell.T, parsed.frame.positions.T).T
         fractions -= np.linalg.solve(frame.cell.T, frame.positions[order].T).T
         fractions -= fractions[0]  # some codes shift the origin
         away = (fractions - np.round(fractions)) @ frame.cell
     away -= away.mean(axis=0)
     if np.abs(away).max() > SAME:
         return LabelFailure("the output is of another structure: its atoms are elsewhere", kind="invalid")
-    return Labels.of(turned(found.labels.fields, rotation), frame.natoms).reordered(np.argsort(order))
+    return Labels.of(turned(parsed.labels.fields, rotation), frame.natoms).reordered(np.argsort(order))

@@ -55,7 +55,7 @@ class StoreLocation:
 
     def artifact(self, key: Key) -> Any:
         """The artifact as dflow takes it."""
-        item = ITEM if key.each else None
+        item = ITEM if key.per_job else None
         if self.folder is None:
             return S3Artifact(key=self.full_key("/".join(filter(None, [key.key, item]))))
         artifact = LocalArtifact(str(self.folder / key.key))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lamflow.migrate import labels, vasp
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.structures import elements_of
 from lamflow.migrate.translate import heldout, listed
 from lamflow.migrate.typemap import symbols
@@ -20,21 +20,21 @@ def is_autotest(raw: Spec) -> bool:
     )
 
 
-def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
+def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
     """A study that labels the structures by VASP, ABACUS or a DeePMD model."""
     del machines
     old = "conf_dir" in keys
-    label, named = _old_label(keys, place) if old else _label(keys.section("interaction"), place)
+    label, named = _old_label(keys, paths) if old else _label(keys.section("interaction"), paths)
     folders = listed(keys.take("conf_dir", "structures", to="structures"))
-    files = [path for folder in folders for path in place.files(folder, "POSCAR")]
-    structures: list[Spec] = [{"name": "confs", "files": files or [place.path("POSCAR")], "format": "vasp"}]
-    elements = symbols(named, keys.notes, "type_map") or sorted(elements_of(structures, place))
+    files = [path for folder in folders for path in paths.files(folder, "POSCAR")]
+    structures: list[Spec] = [{"name": "confs", "files": files or [paths.path("POSCAR")], "format": "vasp"}]
+    elements = symbols(named, keys.notes, "type_map") or sorted(elements_of(structures, paths))
     if not elements:
         elements = ["H"]
         keys.notes.add(
             "changed", "(type map)", "elements", "it names none, and the structures are not here: H was put in"
         )
-    place.elements = place.type_map = elements
+    paths.elements = paths.type_map = elements
     made: Spec = {"elements": elements, "structures": structures, "start": {"label": ["confs"]}}
     made["heldout"] = heldout(structures, keys.notes, [])
     made["train"] = {"engine": "deepmd"}
@@ -57,7 +57,7 @@ def _lose_properties(keys: Keys) -> None:
     keys.lose(*(key for key in keys.raw if key not in keys.used and not is_comment(key)), why=NO_PROPERTIES)
 
 
-def _label(interaction: Keys, place: Place) -> tuple[Spec, list[str]]:
+def _label(interaction: Keys, paths: Paths) -> tuple[Spec, list[str]]:
     """The label engine of `interaction`, and the elements that it names."""
     kind = str(interaction.take("type", to="label.engine", default="vasp"))
     prefix = interaction.take("potcar_prefix")
@@ -69,25 +69,25 @@ def _label(interaction: Keys, place: Place) -> tuple[Spec, list[str]]:
     named = sorted(types, key=lambda element: int(types[element])) if isinstance(types, dict) else listed(types)
     if kind == "vasp":
         made: Spec = {"engine": "vasp"}
-        made |= vasp.potcars(files, place) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
-        made |= vasp.incar(interaction.take("incar", to="label.incar", default="INCAR"), interaction, "incar", place,
+        made |= vasp.potcars(files, paths) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
+        made |= vasp.incar(interaction.take("incar", to="label.incar", default="INCAR"), interaction, "incar", paths,
                            spaced=False)  # fmt: skip
         return made, list(files)
     if kind == "abacus":
-        text = labels.abacus_text(place.read(interaction.take("incar", to="label.input", default="INPUT")) or "")
+        text = labels.abacus_text(paths.read(interaction.take("incar", to="label.input", default="INPUT")) or "")
         orbitals = interaction.take("orb_files", to="label.orbitals") or {}
-        made = {"pseudopotentials": {element: place.path(file) for element, file in files.items()}}
+        made = {"pseudopotentials": {element: paths.path(file) for element, file in files.items()}}
         if orbitals:
-            made["orbitals"] = {element: place.path(file) for element, file in orbitals.items()}
+            made["orbitals"] = {element: paths.path(file) for element, file in orbitals.items()}
         return labels.abacus_input(interaction.enter(text, "INPUT"), made), list(files)
     model = listed(interaction.take("model", to="label.model", default="model.pt"))[0]
     if kind == "deepmd":
         interaction.lose("deepmd_version", "in_lammps", why="lamflow calls DeePMD-kit itself")
-        return {"engine": "deepmd", "model": {"file": place.path(model)}}, named
+        return {"engine": "deepmd", "model": {"file": paths.path(model)}}, named
     return _unknown(interaction, kind), named
 
 
-def _old_label(keys: Keys, place: Place) -> tuple[Spec, list[str]]:
+def _old_label(keys: Keys, paths: Paths) -> tuple[Spec, list[str]]:
     """The label engine of the form before 1.0: task_type, with vasp_params or lammps_params."""
     kind = str(keys.take("task_type", to="label.engine", default="vasp"))
     files = {str(e): str(file) for e, file in (keys.take("potcar_map", to="label.potcars") or {}).items()}
@@ -96,16 +96,16 @@ def _old_label(keys: Keys, place: Place) -> tuple[Spec, list[str]]:
     params = keys.section("vasp_params")
     if kind == "vasp":
         made: Spec = {"engine": "vasp"}
-        made |= vasp.potcars(files, place) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
+        made |= vasp.potcars(files, paths) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
         source = params.take("incar", "relax_incar", to="label.incar")
-        made |= vasp.incar(source, params, "incar", place, spaced=False) if source else vasp.vasp_keys(params)
+        made |= vasp.incar(source, params, "incar", paths, spaced=False) if source else vasp.vasp_keys(params)
         return made, list(files) or named
     params.lose(*(key for key in params.raw if not is_comment(key)), why=f"task_type is {kind!r}")
     folder, name = lammps.take("model_dir", to="label.model", default="."), lammps.take("model_name")
     lammps.lose("model_param_type", why="DeePMD-kit needs no such word")
     if kind == "deepmd":
         file = listed(name)[0] if name else "frozen_model.pb"
-        return {"engine": "deepmd", "model": {"file": place.path(folder, file)}}, named or list(files)
+        return {"engine": "deepmd", "model": {"file": paths.path(folder, file)}}, named or list(files)
     return _unknown(keys, kind), named or list(files)
 
 

@@ -16,7 +16,7 @@ from lamflow.config.schema import Study
 from lamflow.errors import InputError
 from lamflow.migrate import autotest, dpclean, dpgen, dpgen2, dpgen_init, former, pfd
 from lamflow.migrate.keys import Keys, Kind, Notes, is_comment
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 
 Source = Literal["dpgen", "dpgen2", "pfd", "dpclean", "lamflow"]
 TITLES = {"dpgen": "DP-GEN", "dpgen2": "dpgen2", "pfd": "PFD-kit", "dpclean": "dpclean", "lamflow": "lamflow"}
@@ -69,19 +69,19 @@ def migrate(file: Path, target: Path, machine: Path | None = None, source: Sourc
     """
     raw = _read(file)
     kind = source or recognised(raw, file)
-    notes, place = Notes(), Place(file.parent.absolute(), target.absolute())
+    notes, paths = Notes(), Paths(file.parent.absolute(), target.absolute())
     if kind == "lamflow":
         return Migration(former.renewed(file, target, raw, notes), kind, notes, [], {})
     keys = Keys(raw, "", notes)
     machines = Keys(_read(machine) if machine is not None else {}, "machine", notes)
-    convert: dict[str, Callable[[Keys, Keys, Place], Spec]] = {
+    convert: dict[str, Callable[[Keys, Keys, Paths], Spec]] = {
         "dpgen": dpgen.convert,
         "dpgen2": dpgen2.convert,
         "pfd": pfd.convert,
         "dpclean": dpclean.convert,
     }
     try:
-        made = convert[kind](keys, machines, place)
+        made = convert[kind](keys, machines, paths)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     except (TypeError, ValueError, AttributeError, LookupError) as error:
@@ -95,21 +95,21 @@ def migrate(file: Path, target: Path, machine: Path | None = None, source: Sourc
     stem = file.absolute().parent.name if file.stem.lower() in ("param", "input", "config") else file.stem
     spec = _of_kind({"name": _name(made.pop("name", None) or stem), **made})
     body = yaml.dump(spec, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
-    text = f"{_head(file, kind, notes, place.missing)}\n{body}"
-    for name, content in place.written.items():
+    text = f"{_head(file, kind, notes, paths.missing)}\n{body}"
+    for name, content in paths.written.items():
         if (target / name).exists() and (target / name).read_text(encoding="utf-8", errors="replace") != content:
             raise InputError(f"{target / name}: exists already, and a template of {file} becomes it; move it away")
-    before = {name for name in place.written if (target / name).exists()}
+    before = {name for name in paths.written if (target / name).exists()}
     try:
-        for name, content in place.written.items():  # the grammar looks into templates
+        for name, content in paths.written.items():  # the grammar looks into templates
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text(content, encoding="utf-8")
         parse(text, f"what was made of {file}", target.absolute(), kind=Study, files=False)
     except InputError as error:
-        for name in set(place.written) - before:
+        for name in set(paths.written) - before:
             (target / name).unlink(missing_ok=True)
         raise InputError(f"{error}\n{_lines_of(str(error), text)}") from error
-    return Migration(text, kind, notes, place.missing, place.written)
+    return Migration(text, kind, notes, paths.missing, paths.written)
 
 
 def _of_kind(spec: Spec) -> Spec:

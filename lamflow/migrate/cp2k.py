@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.migrate.keys import Keys, Notes, without_comments
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.translate import listed, number
 from lamflow.migrate.typemap import WHOLE_TABLE
 
@@ -49,7 +49,7 @@ def _append(section: Spec, key: str, value: Any) -> None:
         section[key] = value
 
 
-def cp2k_input(raw: Spec, where: str, elements: Sequence[str], place: Place, notes: Notes) -> Spec:
+def cp2k_input(raw: Spec, where: str, elements: Sequence[str], paths: Paths, notes: Notes) -> Spec:
     """CP2K's settings from nested sections as DP-GEN or a file has them."""
     tree = _upper(without_comments(raw))
     force = tree.get("FORCE_EVAL", tree)
@@ -82,9 +82,9 @@ def cp2k_input(raw: Spec, where: str, elements: Sequence[str], place: Place, not
             for other in given[1:]:
                 notes.add("lost", f"{where}: {key} {other}", why=f"one file; put both into it: label.{name}")
             if "/" in str(given[0]):
-                files.append(place.path(given[0]))
+                files.append(paths.path(given[0]))
     made |= _functional(dft)
-    files += [place.path(file) for file in _parameters(dft)]
+    files += [paths.path(file) for file in _parameters(dft)]
     if grid:
         dft["MGRID"] = grid
     if isinstance(dft.get("SCF"), dict) and "IGNORE_CONVERGENCE_FAILURE" in dft["SCF"]:
@@ -199,27 +199,27 @@ OLD_KEYS = ("cutoff", "rel_cutoff", "functional", "element_list", "basis_list", 
 """Keys of DP-GEN before 0.7, which had no sections."""
 
 
-def old_sections(given: Keys, place: Place) -> Spec:
+def old_sections(keys: Keys, paths: Paths) -> Spec:
     """Sections of CP2K from DP-GEN's keys before 0.7."""
-    functional: Spec = {"XC_FUNCTIONAL": {"_": given.take("functional", to="label.functional", default="PBE")}}
-    kind = given.take("pair_potential_type", to="label.input")
-    table, reference = given.take("pair_potential_path"), given.take("pair_ref_functional")
+    functional: Spec = {"XC_FUNCTIONAL": {"_": keys.take("functional", to="label.functional", default="PBE")}}
+    kind = keys.take("pair_potential_type", to="label.input")
+    table, reference = keys.take("pair_potential_path"), keys.take("pair_ref_functional")
     if kind and table:
-        place.path(table)
+        paths.path(table)
         pair = {"TYPE": kind, "PARAMETER_FILE_NAME": f"./{table}", "REFERENCE_FUNCTIONAL": reference or "PBE"}
         functional["VDW_POTENTIAL"] = {"DISPERSION_FUNCTIONAL": "PAIR_POTENTIAL", "PAIR_POTENTIAL": pair}
-        given.notes.add("translated", given.name("pair_potential_path, pair_ref_functional"), "label.input")
+        keys.notes.add("translated", keys.name("pair_potential_path, pair_ref_functional"), "label.input")
     elif table:
         why = "pair_potential_type is not given, so DP-GEN puts no dispersion in"
-        given.notes.add("lost", given.name("pair_potential_path, pair_ref_functional"), why=why)
+        keys.notes.add("lost", keys.name("pair_potential_path, pair_ref_functional"), why=why)
     names = {"_": "element_list", "BASIS_SET": "basis_list", "POTENTIAL": "pp_list"}
-    kinds = {key: listed(given.take(name, to="label: basis, potentials")) for key, name in names.items()}
-    grid = {"CUTOFF": given.take("cutoff", to="label.cutoff", default=400)}
-    grid["REL_CUTOFF"] = given.take("rel_cutoff", to="label.rel_cutoff", default=50)
-    steps = given.take("max_scf", to="label.input.FORCE_EVAL.DFT.SCF.MAX_SCF")
+    kinds = {key: listed(keys.take(name, to="label: basis, potentials")) for key, name in names.items()}
+    grid = {"CUTOFF": keys.take("cutoff", to="label.cutoff", default=400)}
+    grid["REL_CUTOFF"] = keys.take("rel_cutoff", to="label.rel_cutoff", default=50)
+    steps = keys.take("max_scf", to="label.input.FORCE_EVAL.DFT.SCF.MAX_SCF")
     files = {
-        "BASIS_SET_FILE_NAME": given.take("basis_path", to="label.basis_file", default="BASIS_MOLOPT"),
-        "POTENTIAL_FILE_NAME": given.take("pp_path", to="label.potential_file", default="GTH_POTENTIALS"),
+        "BASIS_SET_FILE_NAME": keys.take("basis_path", to="label.basis_file", default="BASIS_MOLOPT"),
+        "POTENTIAL_FILE_NAME": keys.take("pp_path", to="label.potential_file", default="GTH_POTENTIALS"),
     }
     dft = {**files, "MGRID": grid, "XC": functional, **({"SCF": {"MAX_SCF": steps}} if steps else {})}
     return {"FORCE_EVAL": {"DFT": dft, "SUBSYS": {"KIND": kinds}}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lamflow.migrate.place import Spec
+from lamflow.migrate.paths import Spec
 
 LATTICES = ("fcc", "bcc", "hcp", "sc", "diamond")
 IDEAL = math.sqrt(8 / 3)
@@ -32,7 +32,7 @@ def crystal(kind: str, constant: float, formula: str, *, nearest: bool) -> Spec:
     return {"formula": formula, "lattice": kind, "a": constant, "cubic": True}
 
 
-def said(kind: str, spec: Spec, constant: float) -> str:
+def lattice_note(kind: str, spec: Spec, constant: float) -> str:
     """Why a lattice constant is another number here; empty where it is the same."""
     if kind == "diamond":
         return f"{constant:g} Å is half of the cubic cell's length there: {spec['a']:g} Å"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from lamflow.errors import InputError
 from lamflow.migrate.keys import Keys
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.training import training
 from lamflow.migrate.translate import TENTH, branch, data_files, listed
 
 
-def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
+def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
     """A run of dpclean: models that are trained once on all of its data."""
     del machines
     train = keys.section("train")
@@ -24,17 +24,17 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
         )
     train.notes.add("translated", "train.params.model.type_map", "elements")
     data, held = (
-        data_files(keys, key, [item for item in listed(keys.take(key, to=to)) if "://" not in str(item)], place)
+        data_files(keys, key, [item for item in listed(keys.take(key, to=to)) if "://" not in str(item)], paths)
         for key, to in (("dataset", "start.data"), ("valid_data", "heldout.data"))
     )
     for key in ("dataset", "valid_data"):
         if any("://" in str(item) for item in listed(keys.raw.get(key))):
             keys.notes.add("lost", key, why="data at an address: download them, and name the files")
     made: Spec = {"name": keys.take("name", to="name"), "elements": elements}
-    made["start"] = {"data": data or [place.path("dataset")]}
+    made["start"] = {"data": data or [paths.path("dataset")]}
     made["heldout"] = {"data": held} if held else dict(TENTH)
     spec: Spec = {"engine": "deepmd", "models": 1}
-    spec |= training(params, "train.params", place, keys.notes, elements, follows=True)
+    spec |= training(params, "train.params", paths, keys.notes, elements, follows=True)
     backend = (train.raw.get("optional_args") or {}).get("backend", keys.take("backend", default="pt"))
     train.take("optional_args")
     if backend != "pt":
@@ -42,7 +42,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     model = keys.take("pretrained_model", "finetune_model", to="train.pretrained")
     if model and "://" not in str(model):
         head = branch(train.take("finetune_args", to="train.pretrained.head"))
-        spec["pretrained"] = {"file": place.path(model), **({"head": head} if head else {})}
+        spec["pretrained"] = {"file": paths.path(model), **({"head": head} if head else {})}
         spec["phases"] = [{"from_iteration": 1, "start_from": "finetune"}]
     elif model:
         keys.notes.add(

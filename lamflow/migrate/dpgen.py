@@ -9,7 +9,7 @@ from lamflow.migrate.dpgen_jobs import stages as stages_of
 from lamflow.migrate.dpgen_labels import label as label_engine
 from lamflow.migrate.dpgen_training import trained
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.selection import bad_box, filters
 from lamflow.migrate.structures import isolated, with_format
 from lamflow.migrate.translate import data_files, heldout, listed, one_of_several
@@ -25,38 +25,38 @@ SIMPLIFY = (
 )
 
 
-def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
+def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
     """A run of DP-GEN: every entry of model_devi_jobs is one iteration of a stage of its own.
 
     Files of its init_bulk, init_surf and autotest become studies that label structures.
     """
     for is_of_kind, converted in ((dpgen_init.is_init, dpgen_init.convert), (autotest.is_autotest, autotest.convert)):
         if is_of_kind(keys.raw):
-            return converted(keys, machines, place)
+            return converted(keys, machines, paths)
     elements = symbols(listed(keys.take("type_map", to="elements")), keys.notes, "type_map")
-    place.elements = place.type_map = elements
+    paths.elements = paths.type_map = elements
     check_masses(keys, elements)
     systems = listed(keys.take("init_data_sys", to="start.data"))
-    data = data_files(keys, "init_data_sys", systems, place, keys.take("init_data_prefix"))
+    data = data_files(keys, "init_data_sys", systems, paths, keys.take("init_data_prefix"))
     if not data:
-        data = data_files(keys, "pick_data", listed(keys.take("pick_data", to="start.data")), place)
-    structures = _structures(keys, place)
+        data = data_files(keys, "pick_data", listed(keys.take("pick_data", to="start.data")), paths)
+    structures = _structures(keys, paths)
     made: Spec = {"elements": elements}
     train, explore, fp = (machines.section(name) for name in ("train", "model_devi", "fp"))
     for section, prefix, command_key in ((explore, "model_devi", "lmp_command"), (fp, "fp", "fp_command")):
         old = {"command": machines.take(command_key), "group_size": machines.take(f"{prefix}_group_size")}
         section.raw = {**{key: value for key, value in old.items() if value is not None}, **section.raw}  # before 0.10
-    label = label_engine(keys, fp, place, elements)
-    elements = place.elements = of_study(keys, elements, label, structures, data, place)
+    label = label_engine(keys, fp, paths, elements)
+    elements = paths.elements = of_study(keys, elements, label, structures, data, paths)
     made["elements"] = elements
-    stages = stages_of(keys, explore, place, structures)
+    stages = stages_of(keys, explore, paths, structures)
     used = {name for stage in stages for group in stage["explore"] for name in group.get("structures", [])}
     kept = [item for item in structures if item["name"] in used] if used else structures[:1]
     for item in structures:
         if item not in kept:
             keys.notes.add("lost", f"sys_configs: {item['name']}", why="no job explores it")
     if not data and not kept:
-        start: Spec = {"data": [place.path("init-data")]}
+        start: Spec = {"data": [paths.path("init-data")]}
         keys.notes.add(
             "changed", "init_data_sys", "start.data", "it is empty, and so are the structures: name your labeled data"
         )
@@ -68,7 +68,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
         start = {"data": data}
     held = heldout(kept, keys.notes, data)
     made["structures"] = kept
-    made |= {"start": start, "heldout": held, "train": trained(keys, train, place, elements)}
+    made |= {"start": start, "heldout": held, "train": trained(keys, train, paths, elements)}
     if stages:
         made["stages"] = stages
         made["select"] = _select(keys, stages)
@@ -95,15 +95,15 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     return {key: value for key, value in made.items() if value not in ({}, None)}
 
 
-def _structures(keys: Keys, place: Place) -> list[Spec]:
+def _structures(keys: Keys, paths: Paths) -> list[Spec]:
     prefix, format = keys.take("sys_configs_prefix"), keys.take("sys_format", default="vasp/poscar")
     made = []
     for number, patterns in enumerate(listed(keys.take("sys_configs", to="structures"))):
-        files = [path for item in listed(patterns) for path in place.files(prefix, item)]
+        files = [path for item in listed(patterns) for path in paths.files(prefix, item)]
         if files:
-            spec = with_format({"name": f"sys-{number}", "files": files}, format, place, keys.notes)
+            spec = with_format({"name": f"sys-{number}", "files": files}, format, paths, keys.notes)
             if keys.take("model_devi_nopbc"):
-                spec = isolated(spec, place, keys.notes, "model_devi_nopbc")
+                spec = isolated(spec, paths, keys.notes, "model_devi_nopbc")
             made.append(spec)
     if "sys_configs_prefix" in keys:
         keys.notes.add("translated", "sys_configs_prefix", "structures: paths")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from lamflow.migrate.commands import lammps_command
-from lamflow.migrate.crystals import NORMAL, crystal, said
+from lamflow.migrate.crystals import NORMAL, crystal, lattice_note
 from lamflow.migrate.dpgen2_training import trained
 from lamflow.migrate.fp import fp_engine
 from lamflow.migrate.keys import Keys, Notes
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.selection import dpgen2_filters, filters, pick
 from lamflow.migrate.step_configs import SITE, pods, tolerated
 from lamflow.migrate.structures import isolated, with_format
@@ -20,28 +20,28 @@ from lamflow.migrate.translate import TENTH, data_files, heldout, listed
 from lamflow.migrate.typemap import check_masses, of_study, symbols, without_elements
 
 
-def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
+def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
     """A run of dpgen2."""
     del machines
     inputs, train, explore, fp = (keys.section(name) for name in ("inputs", "train", "explore", "fp"))
     elements = symbols(listed(inputs.take("type_map", to="elements")), keys.notes, "inputs.type_map")
-    place.elements = place.type_map = elements
+    paths.elements = paths.type_map = elements
     check_masses(inputs, elements)
     made: Spec = {"name": keys.take("name", to="name"), "elements": elements}
-    structures = configurations(explore, place, elements)
-    parts = _data(inputs, place, structures)
+    structures = configurations(explore, paths, elements)
+    parts = _data(inputs, paths, structures)
     if inputs.take("mixed_type", to="data_format"):
         made["data_format"] = "deepmd/npy/mixed"
     made["structures"] = structures
-    label = fp_engine(fp, place, elements)
+    label = fp_engine(fp, paths, elements)
     data = [*parts["start"].get("data", []), *parts["heldout"].get("data", [])]
-    elements = place.elements = of_study(keys, elements, label, structures, data, place)
+    elements = paths.elements = of_study(keys, elements, label, structures, data, paths)
     made["elements"] = elements
     without_elements(structures, elements)
     distilled = train.take("type", default="dp") == "dp-dist"
-    made["train"] = trained(train, inputs, place, elements)
-    made |= _heads(inputs, parts, label, place) if inputs.raw.get("multitask") else {**parts, "label": label}
-    stages, converge, made["select"] = _explored(keys, explore, place, structures)
+    made["train"] = trained(train, inputs, paths, elements)
+    made |= _heads(inputs, parts, label, paths) if inputs.raw.get("multitask") else {**parts, "label": label}
+    stages, converge, made["select"] = _explored(keys, explore, paths, structures)
     made["stages"] = stages
     made["select"] |= {"limit": int(fp.take("task_max", to="select.limit", default=10))}
     if distilled:
@@ -58,22 +58,22 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     return {key: value for key, value in made.items() if value not in ({}, None, [])}
 
 
-def _data(inputs: Keys, place: Place, structures: list[Spec]) -> Spec:
+def _data(inputs: Keys, paths: Paths, structures: list[Spec]) -> Spec:
     prefix = inputs.take("init_data_prefix", to="start.data: paths")
-    data = data_files(inputs, "init_data_sys", listed(inputs.take("init_data_sys", to="start.data")), place, prefix)
+    data = data_files(inputs, "init_data_sys", listed(inputs.take("init_data_sys", to="start.data")), paths, prefix)
     inputs.lose("init_data_uri", "valid_data_uri", "multi_init_data_uri", "multi_valid_data_uri", why="give files")
     valid = listed(inputs.take("valid_data_sys", to="heldout.data"))
     before = inputs.take("valid_data_prefix", to="heldout.data: paths")
     if not data and not structures:
-        data = [place.path("init-data")]
+        data = [paths.path("init-data")]
         inputs.notes.add("changed", "inputs.init_data_sys", "start.data", "it is empty: name your labeled data")
     start: Spec = {"data": data} if data else {"label": [structures[0]["name"]]}
     if valid:
-        return {"start": start, "heldout": {"data": data_files(inputs, "valid_data_sys", valid, place, before)}}
+        return {"start": start, "heldout": {"data": data_files(inputs, "valid_data_sys", valid, paths, before)}}
     return {"start": start, "heldout": heldout(structures, inputs.notes, data)}
 
 
-def _heads(inputs: Keys, parts: Spec, label: Spec, place: Place) -> Spec:
+def _heads(inputs: Keys, parts: Spec, label: Spec, paths: Paths) -> Spec:
     """Multi-task: every one has its data, the one that is explored is labeled."""
     head = inputs.take("head", to="heads")
     several = inputs.take("multi_init_data", to="heads", default={}) or {}
@@ -81,7 +81,7 @@ def _heads(inputs: Keys, parts: Spec, label: Spec, place: Place) -> Spec:
     inputs.take("multitask", to="heads")
     made = []
     for name, item in several.items():
-        own, held = _systems(item, place), _systems(valid.get(name), place)
+        own, held = _systems(item, paths), _systems(valid.get(name), paths)
         kept: Spec = {"data": held} if held else dict(TENTH)
         start = {"data": own} if own else parts["start"]
         made.append({"name": name, "start": start, "heldout": kept, **({"label": label} if name == head else {})})
@@ -92,13 +92,13 @@ def _heads(inputs: Keys, parts: Spec, label: Spec, place: Place) -> Spec:
     return {"heads": made}
 
 
-def _systems(item: Any, place: Place) -> list[str]:
+def _systems(item: Any, paths: Paths) -> list[str]:
     """Data of one task, as a list or with a prefix."""
     prefix, systems = (item.get("prefix"), item.get("sys")) if isinstance(item, dict) else (None, item)
-    return [path for each in listed(systems) for path in place.files(prefix, each)]
+    return [path for each in listed(systems) for path in paths.files(prefix, each)]
 
 
-def configurations(explore: Keys, place: Place, elements: Sequence[str]) -> list[Spec]:
+def configurations(explore: Keys, paths: Paths, elements: Sequence[str]) -> list[Spec]:
     """Structure sets of the generators, called conf-0, conf-1, …; an alloy is one for each concentration."""
     made: list[Spec] = []
     given = listed(explore.take("configurations", "configuration", to="structures"))
@@ -107,23 +107,23 @@ def configurations(explore: Keys, place: Place, elements: Sequence[str]) -> list
         own = explore.enter(raw, f"configurations[{number}]")
         kind = own.take("type", default="file")
         if kind == "alloy":
-            made += _alloys(own, number, elements, place)
+            made += _alloys(own, number, elements, paths)
             continue
         prefix = own.take("prefix")
         files = [
-            path for item in listed(own.take("files", to="structures: files")) for path in place.files(prefix, item)
+            path for item in listed(own.take("files", to="structures: files")) for path in paths.files(prefix, item)
         ]
-        spec: Spec = {"name": f"conf-{number}", "files": files or [place.path("confs")]}
-        spec = with_format(spec, own.take("fmt", to="structures: format", default="auto"), place, own.notes)
+        spec: Spec = {"name": f"conf-{number}", "files": files or [paths.path("confs")]}
+        spec = with_format(spec, own.take("fmt", to="structures: format", default="auto"), paths, own.notes)
         if own.take("remove_pbc"):
-            spec = isolated(spec, place, own.notes, own.name("remove_pbc"))
+            spec = isolated(spec, paths, own.notes, own.name("remove_pbc"))
         made.append(spec)
     return made
 
 
-def _alloys(own: Keys, number: int, elements: Sequence[str], place: Place) -> list[Spec]:
+def _alloys(own: Keys, number: int, elements: Sequence[str], paths: Paths) -> list[Spec]:
     """Random alloys, a set for each concentration; of a set's structures as many as each is drawn on average."""
-    common = {**_lattice(own, elements, place)}
+    common = {**_lattice(own, elements, paths)}
     replicate = own.take("replicate", to="structures: supercell", default=[1, 1, 1])
     common["supercell"] = [int(n) for n in (replicate if isinstance(replicate, list) else [replicate] * 3)]
     concentrations = own.take("concentration", to="structures: composition") or [[1 / len(elements)] * len(elements)]
@@ -152,21 +152,21 @@ def _alloys(own: Keys, number: int, elements: Sequence[str], place: Place) -> li
     return made
 
 
-def _lattice(own: Keys, elements: Sequence[str], place: Place) -> Spec:
+def _lattice(own: Keys, elements: Sequence[str], paths: Paths) -> Spec:
     """A crystal by its name and lattice constant, or a file by its path and format."""
     lattice = own.take("lattice", to="structures: crystal", default=["fcc", 4.0])
     if isinstance(lattice[1], str):
-        spec = with_format({"name": own.where, "files": place.files(lattice[0])}, lattice[1], place, own.notes)
+        spec = with_format({"name": own.where, "files": paths.files(lattice[0])}, lattice[1], paths, own.notes)
         return {key: value for key, value in spec.items() if key != "name"}
     kind, constant = str(lattice[0]), float(listed(lattice[1])[0])
     made = crystal(kind, constant, elements[0], nearest=False)
-    why = said(kind, made, constant)
+    why = lattice_note(kind, made, constant)
     if why:
         own.notes.add("changed", own.name("lattice"), "structures: crystal.a", why)
     return {"crystal": made}
 
 
-def _explored(keys: Keys, explore: Keys, place: Place, structures: list[Spec]) -> tuple[list[Spec], Spec, Spec]:
+def _explored(keys: Keys, explore: Keys, paths: Paths, structures: list[Spec]) -> tuple[list[Spec], Spec, Spec]:
     notes = keys.notes
     kind = explore.take("type", default="lmp")
     config = explore.section("config")
@@ -194,7 +194,7 @@ def _explored(keys: Keys, explore: Keys, place: Place, structures: list[Spec]) -
         entries = []
         for place_of, raw in enumerate(listed(groups)):
             own = explore.enter(raw, f"stages[{number}][{place_of}]")
-            entries += group(own, place, structures, f"stage-{number}-{place_of}", lmp, str(kind))
+            entries += group(own, paths, structures, f"stage-{number}-{place_of}", lmp, str(kind))
         if entries:
             made.append({"name": f"stage-{number}", "max_iterations": most, "explore": entries})
     if not made:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lamflow.migrate.keys import Keys
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.training import training
 from lamflow.migrate.translate import branch, learns_electronic_temperature, listed
 
@@ -21,7 +21,7 @@ CONTINUED: tuple[tuple[tuple[str, ...], str, type, float], ...] = (
 """dpgen2's keys of trainings that go on from a model, lamflow's in `train.phases`, and dpgen2's defaults."""
 
 
-def trained(train: Keys, inputs: Keys, place: Place, elements: Sequence[str]) -> Spec:
+def trained(train: Keys, inputs: Keys, paths: Paths, elements: Sequence[str]) -> Spec:
     """The training."""
     config = train.section("config")
     made: Spec = {"engine": "deepmd", "models": int(train.take("numb_models", to="train.models", default=4))}
@@ -33,7 +33,7 @@ def trained(train: Keys, inputs: Keys, place: Place, elements: Sequence[str]) ->
     made |= training(
         scripts[0] if scripts else {},
         "train.template_script",
-        place,
+        paths,
         train.notes,
         elements,
         fparam=fparam,
@@ -43,16 +43,16 @@ def trained(train: Keys, inputs: Keys, place: Place, elements: Sequence[str]) ->
     if backend != "pytorch":
         why = f"{backend} becomes PyTorch; models of other backends cannot go on"
         train.notes.add("changed", "train.config.impl", "train.engine", why)
-    files = [place.path(file) for file in listed(train.take("optional_files", to="train.files"))]
+    files = [paths.path(file) for file in listed(train.take("optional_files", to="train.files"))]
     if files:
         made["files"] = files
     if fparam:
         made["electronic_temperature"] = True
     config.lose("multitask", "command", "train_args", "split_last_iter_valid_ratio", why="lamflow does it its own way")
-    return made | _phases(train, inputs, config, place, made["models"])
+    return made | _phases(train, inputs, config, paths, made["models"])
 
 
-def _phases(train: Keys, inputs: Keys, config: Keys, place: Place, models: int) -> Spec:
+def _phases(train: Keys, inputs: Keys, config: Keys, paths: Paths, models: int) -> Spec:
     """`pretrained` and `phases`. With given models dpgen2 trains nothing before there are data of its own."""
     names = ("init_models_paths", "training_iter0_model_path", "student_model_path")
     first = listed(train.take(*names, to="train.pretrained"))
@@ -68,7 +68,7 @@ def _phases(train: Keys, inputs: Keys, config: Keys, place: Place, models: int) 
             begin["shift_energies"] = False
             why = "given models explore as they are in the first iteration, and are trained from the second on"
             train.notes.add("changed", train.name("init_models_paths"), "train.phases", why)
-        shared, phases = started([{"file": place.path(file)} for file in first], begin, models, head)
+        shared, phases = started([{"file": paths.path(file)} for file in first], begin, models, head)
         made |= shared
     elif tuned:
         train.notes.add("lost", "inputs.do_finetune", why="no model is named")

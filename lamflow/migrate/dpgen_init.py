@@ -8,9 +8,9 @@ from typing import Any
 from lamflow.errors import InputError
 from lamflow.migrate import labels, vasp
 from lamflow.migrate.commands import command
-from lamflow.migrate.crystals import UNIFORM, crystal, said
+from lamflow.migrate.crystals import UNIFORM, crystal, lattice_note
 from lamflow.migrate.keys import Keys
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.structures import with_format
 from lamflow.migrate.translate import heldout, listed
 from lamflow.migrate.typemap import symbols
@@ -25,7 +25,7 @@ def is_init(raw: Spec) -> bool:
     return "reaxff" in raw or ("super_cell" in raw and "elements" in raw and ("pert_numb" in raw or "millers" in raw))
 
 
-def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
+def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
     """A study that labels the structures. Raises InputError for init_reaction."""
     if "reaxff" in keys:
         raise InputError(
@@ -35,8 +35,8 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     atoms = symbols(listed(keys.take("elements", to="elements")), keys.notes, "elements")
     elements = symbols(listed(keys.take("type_map", to="elements")), keys.notes, "type_map")
     elements += [element for element in atoms if element not in elements]
-    place.elements = place.type_map = elements
-    structures = _surfaces(keys, place, atoms) if "millers" in keys else [_bulk(keys, place, atoms)]
+    paths.elements = paths.type_map = elements
+    structures = _surfaces(keys, paths, atoms) if "millers" in keys else [_bulk(keys, paths, atoms)]
     disturbed = _disturbed(keys)
     structures = [{**spec, **disturbed} for spec in structures]
     start: Spec = {"label": [spec["name"] for spec in structures]}
@@ -44,7 +44,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     made["heldout"] = heldout(structures, keys.notes, [])
     made["train"] = {"engine": "deepmd"}
     keys.notes.add("changed", "(training)", "train", ONCE)
-    made["label"] = _label(keys, machines.section("fp"), place, atoms)
+    made["label"] = _label(keys, machines.section("fp"), paths, atoms)
     keys.lose("stages", why="all structures are made and labeled")
     keys.lose("relax_incar", "relax_kpt", "skip_relax", why=RELAXED)
     keys.lose("md_nstep", "coll_ndata", why=NO_MD)
@@ -53,28 +53,28 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     return made
 
 
-def _bulk(keys: Keys, place: Place, atoms: list[str]) -> Spec:
+def _bulk(keys: Keys, paths: Paths, atoms: list[str]) -> Spec:
     """The crystal, or the structure of from_poscar_path, repeated."""
     repeat = [int(n) for n in listed(keys.take("super_cell", to="structures: supercell", default=[1, 1, 1]))]
-    spec: Spec = {"name": "bulk", **_source(keys, place, atoms)}
+    spec: Spec = {"name": "bulk", **_source(keys, paths, atoms)}
     if repeat != [1, 1, 1]:
         spec["supercell"] = repeat
     return spec
 
 
-def _source(keys: Keys, place: Place, atoms: list[str]) -> Spec:
+def _source(keys: Keys, paths: Paths, atoms: list[str]) -> Spec:
     if keys.take("from_poscar"):
         path = keys.take("from_poscar_path", to="structures: files", default="POSCAR")
         keys.notes.add("translated", "from_poscar", "structures: files")
         keys.lose("cell_type", "latt", why="from_poscar is given")
         poscar = str(keys.raw.get("init_fp_style", "VASP")) != "ABACUS"
-        spec = with_format({"files": place.files(path)}, "vasp/poscar" if poscar else "abacus/stru", place, keys.notes)
+        spec = with_format({"files": paths.files(path)}, "vasp/poscar" if poscar else "abacus/stru", paths, keys.notes)
         return spec
     keys.lose("from_poscar_path", why="from_poscar is off")
     lattice = str(keys.take("cell_type", to="structures: crystal.lattice", default="fcc"))
     constant = float(keys.take("latt", to="structures: crystal.a", default=4.0))
     made = crystal(lattice, constant, atoms[0], nearest=True)
-    why = said(lattice, made, constant)
+    why = lattice_note(lattice, made, constant)
     if "latt" not in keys:
         why = f"it says none; {made['a']:g} Å was put in"
     if why:
@@ -87,9 +87,9 @@ def _source(keys: Keys, place: Place, atoms: list[str]) -> Spec:
     return {"crystal": made, "composition": dict.fromkeys(atoms, share)}
 
 
-def _surfaces(keys: Keys, place: Place, atoms: list[str]) -> list[Spec]:
+def _surfaces(keys: Keys, paths: Paths, atoms: list[str]) -> list[Spec]:
     """A slab for each Miller index, with the largest vacuum."""
-    source = _source(keys, place, atoms)
+    source = _source(keys, paths, atoms)
     repeat = [int(n) for n in listed(keys.take("super_cell", to="structures: supercell", default=[1, 1, 1]))]
     vacuum = float(keys.take("vacuum_max", to="structures: slab.vacuum", default=10.0))
     count = keys.take("layer_numb", to="structures: slab.layers")
@@ -128,26 +128,26 @@ def _disturbed(keys: Keys) -> Spec:
     return made | {name: value for name, value in (("strain", strain), ("rattle", rattle)) if value}
 
 
-def _label(keys: Keys, machine: Keys, place: Place, elements: list[str]) -> Spec:
+def _label(keys: Keys, machine: Keys, paths: Paths, elements: list[str]) -> Spec:
     """VASP by md_incar without its dynamics, or ABACUS."""
     style = str(keys.take("init_fp_style", to="label.engine", default="VASP")).upper()
     files = dict(zip(elements, (str(file) for file in listed(keys.take("potcars", to="label"))), strict=False))
     source = keys.take("md_incar", "relax_incar")
     text = machine.take("command", to="label.command")
     if style == "ABACUS":
-        made: Spec = {"pseudopotentials": {element: place.path(file) for element, file in files.items()}}
+        made: Spec = {"pseudopotentials": {element: paths.path(file) for element, file in files.items()}}
         orbitals = listed(keys.take("orb_files", to="label.orbitals"))
         if orbitals:
-            made["orbitals"] = {e: place.path(file) for e, file in zip(elements, orbitals, strict=False)}
-        body: Any = labels.abacus_text((place.read(source) if source else None) or "")
-        body |= labels.abacus_mesh(keys, "md_kpt", place)
+            made["orbitals"] = {e: paths.path(file) for e, file in zip(elements, orbitals, strict=False)}
+        body: Any = labels.abacus_text((paths.read(source) if source else None) or "")
+        body |= labels.abacus_mesh(keys, "md_kpt", paths)
         made = labels.abacus_input(keys.enter(body, str(source)), made)
         keys.lose("dpks_descriptor", "dpks_model", why="DeePKS is not offered")
     else:
         made = {"engine": "vasp"}
-        made |= vasp.potcars(files, place) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
+        made |= vasp.potcars(files, paths) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
         if source:
-            made |= vasp.incar(source, keys, "md_incar" if "md_incar" in keys else "relax_incar", place, spaced=False)
+            made |= vasp.incar(source, keys, "md_incar" if "md_incar" in keys else "relax_incar", paths, spaced=False)
             why = "labels are single points with it"
             keys.notes.add("changed", "md_incar" if "md_incar" in keys else "relax_incar", "label", why)
         else:

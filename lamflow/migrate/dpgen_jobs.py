@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from lamflow.migrate.commands import lammps_command
 from lamflow.migrate.keys import Keys
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.searches import search
 from lamflow.migrate.structures import starts
 from lamflow.migrate.templates import revised
 from lamflow.migrate.translate import listed, pressed
 
 
-def stages(keys: Keys, machine: Keys, place: Place, structures: list[Spec]) -> list[Spec]:
+def stages(keys: Keys, machine: Keys, paths: Paths, structures: list[Spec]) -> list[Spec]:
     """Stages of the jobs; neighbours that are the same are iterations of one stage.
 
     machine  the section `model_devi` of machine.json
@@ -30,7 +30,7 @@ def stages(keys: Keys, machine: Keys, place: Place, structures: list[Spec]) -> l
         if engine == "calypso":
             explore = search(own)
         elif engine == "lammps":
-            explore = _walks(keys, own, place, known, number, lmp)
+            explore = _walks(keys, own, paths, known, number, lmp)
         else:
             own.lose(*own.raw, why=f"written for {engine}")
             explore = []
@@ -63,7 +63,7 @@ def _systems(own: Keys, known: dict[str, Spec]) -> list[str]:
     return [name for name in found if name in known]
 
 
-def _walks(keys: Keys, own: Keys, place: Place, known: dict[str, Spec], number: int, lmp: list[str]) -> list[Spec]:
+def _walks(keys: Keys, own: Keys, paths: Paths, known: dict[str, Spec], number: int, lmp: list[str]) -> list[Spec]:
     """One explore group for each system of a job, so that limits hold for each as in DP-GEN."""
     every = int(own.take("trj_freq", "t_freq", "traj_freq", to="stages: every", default=10))
     steps = int(own.take("nsteps", to="stages: steps", default=1000))
@@ -74,7 +74,7 @@ def _walks(keys: Keys, own: Keys, place: Place, known: dict[str, Spec], number: 
     base: Spec = {"engine": "lammps"}
     template = own.section("template")
     if template.raw:
-        base |= _template(keys, own, template, place, number)
+        base |= _template(keys, own, template, paths, number)
         temperatures = listed(own.take("temps", "Ts"))
         own.lose("press", "Ps", why="the template has its own")
         base["temperatures"] = [float(t) for t in temperatures] or [300.0]
@@ -103,7 +103,7 @@ def _walks(keys: Keys, own: Keys, place: Place, known: dict[str, Spec], number: 
         why = "path integrals go with nvt and npt, without template and PLUMED"
         keys.notes.add("lost", own.name("nbeads"), why=why)
     if keys.raw.get("model_devi_plumed") and "plumed" not in base:
-        base["plumed"] = place.path("input.plumed")
+        base["plumed"] = paths.path("input.plumed")
     if lmp:
         base["command"] = lmp
     base |= _dispersion(keys)
@@ -117,7 +117,7 @@ def _walks(keys: Keys, own: Keys, place: Place, known: dict[str, Spec], number: 
         keys.notes.add("changed", own.name("temps"), "stages: electronic_temperatures", why)
     groups = []
     for name in _systems(own, known):
-        number_of = starts([name], known, place, keys.notes, f"sys_configs[{name.removeprefix('sys-')}]")
+        number_of = starts([name], known, paths, keys.notes, f"sys_configs[{name.removeprefix('sys-')}]")
         groups.append({**base, "structures": [name], **({"starts": number_of} if (number_of or 1) > 1 else {})})
     return groups
 
@@ -165,7 +165,7 @@ def _dispersion(keys: Keys) -> Spec:
     }
 
 
-def _template(keys: Keys, own: Keys, template: Keys, place: Place, number: int) -> Spec:
+def _template(keys: Keys, own: Keys, template: Keys, paths: Paths, number: int) -> Spec:
     revisions = own.section("rev_mat")
     own.lose("sys_rev_mat", why="one entry of `explore` for each system can have its own values")
     given = {
@@ -175,4 +175,4 @@ def _template(keys: Keys, own: Keys, template: Keys, place: Place, number: int) 
         "plm_values": revisions.take("plm", default={}),
     }
     template.lose("plm_path")
-    return revised(Keys(given, own.where, keys.notes), own.where, place, f"job-{number}")
+    return revised(Keys(given, own.where, keys.notes), own.where, paths, f"job-{number}")

@@ -8,13 +8,13 @@ from pathlib import Path
 from lamflow.migrate import cp2k, labels, vasp
 from lamflow.migrate.commands import command
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.translate import listed
 
 FOREIGN = {"siesta": ("siesta/output", "siesta"), "pwmat": ("pwmat/movement", "PWmat"), "cpx": ("qe/cp/traj", "cp.x")}
 
 
-def label(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> Spec:
+def label(keys: Keys, machine: Keys, paths: Paths, elements: Sequence[str]) -> Spec:
     """The label engine of `fp_style`."""
     style = str(keys.take("fp_style", to="label.engine", default="vasp"))
     text = machine.take("command", "fp_command", to="label.command")
@@ -29,7 +29,7 @@ def label(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> S
     for key in ("fp_pp_path", "fp_pp_files"):
         if key in keys:
             keys.notes.add("translated", key, "label: potentials")
-    made = _styled(keys, style, named, place, elements)
+    made = _styled(keys, style, named, paths, elements)
     words = command(text, made["engine"]) if text else []
     if words:
         made["command"] = words
@@ -38,16 +38,16 @@ def label(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> S
     return made
 
 
-def _styled(keys: Keys, style: str, named: dict[str, str], place: Place, elements: Sequence[str]) -> Spec:
+def _styled(keys: Keys, style: str, named: dict[str, str], paths: Paths, elements: Sequence[str]) -> Spec:
     given = keys.section("user_fp_params" if "user_fp_params" in keys else "fp_params")
     if style == "vasp":
-        return _vasp(keys, given, named, place)
+        return _vasp(keys, given, named, paths)
     if style == "pwscf":
-        return labels.qe_input(given, {element: place.path(file) for element, file in named.items()})
+        return labels.qe_input(given, {element: paths.path(file) for element, file in named.items()})
     if style == "cp2k":
-        return _cp2k(keys, given, place, elements)
+        return _cp2k(keys, given, paths, elements)
     if style == "abacus":
-        return _abacus(keys, given, named, place, elements)
+        return _abacus(keys, given, named, paths, elements)
     if style == "gaussian":
         keys.lose(
             "use_clusters",
@@ -84,7 +84,7 @@ def _styled(keys: Keys, style: str, named: dict[str, str], place: Place, element
         f"fp_style = {style!r}",
         why=f"there is no engine for it: `custom` is put in; write a script that runs {code}",
     )
-    files = [place.path(file) for file in named.values()]
+    files = [paths.path(file) for file in named.values()]
     return {
         "engine": "custom",
         "command": ["your-code"],
@@ -94,13 +94,13 @@ def _styled(keys: Keys, style: str, named: dict[str, str], place: Place, element
     }
 
 
-def _vasp(keys: Keys, given: Keys, named: dict[str, str], place: Place) -> Spec:
+def _vasp(keys: Keys, given: Keys, named: dict[str, str], paths: Paths) -> Spec:
     """An INCAR, or tags as keys."""
     made: Spec = {"engine": "vasp"}
-    made |= vasp.potcars(named, place) if named else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
+    made |= vasp.potcars(named, paths) if named else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
     incar = keys.take("fp_incar", to="label.incar")
     if incar:
-        made |= vasp.incar(incar, keys, "fp_incar", place, spaced="fp_aniso_kspacing" in keys)
+        made |= vasp.incar(incar, keys, "fp_incar", paths, spaced="fp_aniso_kspacing" in keys)
         given.lose(*(key for key in given.raw if not is_comment(key)), why="there is an fp_incar, which is taken")
     else:
         made |= vasp.vasp_keys(given)
@@ -110,37 +110,37 @@ def _vasp(keys: Keys, given: Keys, named: dict[str, str], place: Place) -> Spec:
     return made
 
 
-def _cp2k(keys: Keys, given: Keys, place: Place, elements: Sequence[str]) -> Spec:
+def _cp2k(keys: Keys, given: Keys, paths: Paths, elements: Sequence[str]) -> Spec:
     """An input file, sections as keys, or the keys of before there were sections."""
     external = keys.take("external_input_path", to="label")
-    body = place.read(external) if external else None
+    body = paths.read(external) if external else None
     if external and body is None:
         why = "the file is not here: cutoff, basis sets and potentials are guesses"
         keys.notes.add("changed", "external_input_path", "label", why)
     where = "external_input_path" if external else given.where
     if not external and any(key in given for key in cp2k.OLD_KEYS):
-        raw = cp2k.old_sections(given, place)
+        raw = cp2k.old_sections(given, paths)
         given.lose(*(key for key in given.raw if not is_comment(key)), why="no key of DP-GEN's old form")
     else:
         raw = cp2k.cp2k_sections(body) if body else given.raw
         given.used |= set(given.raw)
-    return cp2k.cp2k_input(raw, where, elements, place, keys.notes)
+    return cp2k.cp2k_input(raw, where, elements, paths, keys.notes)
 
 
-def _abacus(keys: Keys, given: Keys, named: dict[str, str], place: Place, elements: Sequence[str]) -> Spec:
-    made: Spec = {"pseudopotentials": {element: place.path(file) for element, file in named.items()}}
+def _abacus(keys: Keys, given: Keys, named: dict[str, str], paths: Paths, elements: Sequence[str]) -> Spec:
+    made: Spec = {"pseudopotentials": {element: paths.path(file) for element, file in named.items()}}
     folder = keys.raw.get("fp_pp_path") or "."
     orbitals = listed(keys.take("fp_orb_files", to="label.orbitals"))
     if orbitals:
         made["orbitals"] = {
-            element: place.path(folder, file) for element, file in zip(elements, orbitals, strict=False)
+            element: paths.path(folder, file) for element, file in zip(elements, orbitals, strict=False)
         }
     incar = keys.take("fp_incar", to="label.input")
-    text = place.read(incar) if incar and not given.raw else None
+    text = paths.read(incar) if incar and not given.raw else None
     if text is not None:
         given = keys.enter(labels.abacus_text(text), "fp_incar")
     if "k_points" in keys:
         given.raw = {**given.raw, "k_points": keys.take("k_points", to="label.kpoints")}
-    given.raw |= labels.abacus_mesh(keys, "fp_kpt_file", place)
+    given.raw |= labels.abacus_mesh(keys, "fp_kpt_file", paths)
     keys.lose("fp_dpks_descriptor", why="DeePKS is not offered")
     return labels.abacus_input(given, made)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from lamflow.migrate.dpgen2_training import started
 from lamflow.migrate.keys import Keys
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.training import training
 from lamflow.migrate.translate import learns_electronic_temperature, listed
 
 
-def trained(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) -> Spec:
+def trained(keys: Keys, machine: Keys, paths: Paths, elements: Sequence[str]) -> Spec:
     """The training."""
     machine.take("command", to="train.engine", why="lamflow calls DeePMD-kit itself")
     raw = keys.take("default_training_param", "training_param", default={})
@@ -25,7 +25,7 @@ def trained(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) ->
         made["models"] = 2
         keys.notes.add("changed", "numb_models", "train.models", "a committee needs two at least")
     fparam = learns_electronic_temperature(keys)
-    made |= training(raw, "default_training_param", place, keys.notes, elements, fparam=fparam)
+    made |= training(raw, "default_training_param", paths, keys.notes, elements, fparam=fparam)
     backend = keys.take("train_backend", default="tensorflow")
     if backend != "pytorch":
         why = f"{backend} becomes PyTorch; models of other backends cannot go on"
@@ -34,10 +34,10 @@ def trained(keys: Keys, machine: Keys, place: Place, elements: Sequence[str]) ->
         made["compress"] = True
     if fparam:
         made["electronic_temperature"] = True
-    return made | _phases(keys, place, made["models"])
+    return made | _phases(keys, paths, made["models"])
 
 
-def _phases(keys: Keys, place: Place, models: int) -> Spec:
+def _phases(keys: Keys, paths: Paths, models: int) -> Spec:
     """`pretrained` and `phases`."""
     phases: list[Spec] = []
     made: Spec = {}
@@ -47,7 +47,7 @@ def _phases(keys: Keys, place: Place, models: int) -> Spec:
     sources = tuned or frozen or (first if always else [])
     if sources:
         begin = {"from_iteration": 1, "start_from": "finetune" if tuned else "init"}
-        files = [_checkpoint(file, place) for source in sources for file in place.files(source)]
+        files = [_checkpoint(file, paths) for source in sources for file in paths.files(source)]
         shared, phases = started([{"file": file} for file in files], begin, models)
         made |= shared
         key = "training_finetune_model" if tuned else "training_init_frozen_model" if frozen else ""
@@ -74,9 +74,9 @@ def _phases(keys: Keys, place: Place, models: int) -> Spec:
     return made
 
 
-def _checkpoint(file: str, place: Place) -> str:
+def _checkpoint(file: str, paths: Paths) -> str:
     """A model's file; iterations of DP-GEN are named by the folder that holds `model.ckpt.pt`."""
-    is_folder = (place.target / file).is_dir() or not Path(file).suffix
+    is_folder = (paths.target / file).is_dir() or not Path(file).suffix
     return str(Path(file, "model.ckpt.pt")) if is_folder else file
 
 

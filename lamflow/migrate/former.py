@@ -9,7 +9,7 @@ from lamflow.config import parse
 from lamflow.config.schema import Study
 from lamflow.errors import InputError
 from lamflow.migrate.keys import Notes
-from lamflow.migrate.place import Spec
+from lamflow.migrate.paths import Spec
 
 RENAMED = re.compile(r"line (\d+) +(\S+): no such key; it is called '(\w+)' now")
 """What the grammar says of a key that it knew under another name."""

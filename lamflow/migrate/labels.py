@@ -6,23 +6,23 @@ import re
 
 from lamflow.engines import abacus, qe
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.translate import listed
 from lamflow.units import BOHR
 
 
-def qe_input(given: Keys, files: dict[str, str]) -> Spec:
+def qe_input(keys: Keys, files: dict[str, str]) -> Spec:
     """pw.x's settings from DP-GEN's `user_fp_params` or `fp_params`."""
     made: Spec = {"engine": "qe", "pseudopotentials": files, "input": {}}
-    made["kspacing"] = given.take("kspacing", to="label.kspacing", default=0.2)
-    if "kspacing" not in given:
-        given.notes.add("changed", given.name("kspacing"), "label.kspacing", "it says none; 0.2 Å⁻¹ was put in")
+    made["kspacing"] = keys.take("kspacing", to="label.kspacing", default=0.2)
+    if "kspacing" not in keys:
+        keys.notes.add("changed", keys.name("kspacing"), "label.kspacing", "it says none; 0.2 Å⁻¹ was put in")
     why = "meshes of an even number of points are shifted there, all are centred at Γ here"
-    given.notes.add("changed", f"{given.where}: K_POINTS", "label.kspacing", why)
-    if "ecut" in given:
-        return made | _old_qe(given)
+    keys.notes.add("changed", f"{keys.where}: K_POINTS", "label.kspacing", why)
+    if "ecut" in keys:
+        return made | _old_qe(keys)
     for namelist in ("control", "system", "electrons"):
-        section = given.section(namelist)
+        section = keys.section(namelist)
         for key in list(section.raw):
             if is_comment(key):
                 continue
@@ -38,7 +38,7 @@ def qe_input(given: Keys, files: dict[str, str]) -> Spec:
                 made["input"].setdefault(namelist, {})[key] = section.take(key, to=f"label.input.{namelist}.{key}")
     if "ecutwfc" not in made:
         made["ecutwfc"] = 60.0
-        given.notes.add("changed", given.name("ecutwfc"), "label.ecutwfc", "it says none; 60 Ry was put in")
+        keys.notes.add("changed", keys.name("ecutwfc"), "label.ecutwfc", "it says none; 60 Ry was put in")
     return made
 
 
@@ -63,42 +63,42 @@ def _old_qe(given: Keys) -> Spec:
     return {**made, "input": {"system": system, **({"electrons": electrons} if electrons else {})}}
 
 
-def abacus_input(given: Keys, made: Spec) -> Spec:
+def abacus_input(keys: Keys, spec: Spec) -> Spec:
     """ABACUS's settings from INPUT's keywords."""
-    made = {"engine": "abacus", **made, "input": {}}
-    for key in list(given.raw):
+    spec = {"engine": "abacus", **spec, "input": {}}
+    for key in list(keys.raw):
         low = key.lower()
         if is_comment(key):
             continue
         if low.startswith(("md_", "relax_", "deepks_")):
-            given.lose(key, why="labels are single points, without DeePKS")
+            keys.lose(key, why="labels are single points, without DeePKS")
         elif low in abacus.FORBIDDEN or low in ("ntype", "pseudo_type"):
-            given.lose(key, why=abacus.FORBIDDEN.get(low, "lamflow sets it"))
+            keys.lose(key, why=abacus.FORBIDDEN.get(low, "lamflow sets it"))
         elif low == "ecutwfc":
-            made["ecutwfc"] = float(given.take(key, to="label.ecutwfc"))
+            spec["ecutwfc"] = float(keys.take(key, to="label.ecutwfc"))
         elif low == "kspacing":
-            spacing = [round(float(word) / BOHR, 4) for word in str(given.take(key)).split()]
-            made["kspacing"] = spacing[0] if len(spacing) == 1 else spacing
-            given.notes.add("changed", given.name(key), "label.kspacing", "ABACUS counts in 1/bohr, lamflow in 1/Å")
+            spacing = [round(float(word) / BOHR, 4) for word in str(keys.take(key)).split()]
+            spec["kspacing"] = spacing[0] if len(spacing) == 1 else spacing
+            keys.notes.add("changed", keys.name(key), "label.kspacing", "ABACUS counts in 1/bohr, lamflow in 1/Å")
         elif low == "k_points":
-            mesh = [float(n) for n in listed(given.take(key, to="label.kpoints"))]
-            made["kpoints"] = [int(n) for n in mesh[:3]]
+            mesh = [float(n) for n in listed(keys.take(key, to="label.kpoints"))]
+            spec["kpoints"] = [int(n) for n in mesh[:3]]
             if any(mesh[3:]):
-                given.notes.add("lost", f"{given.name(key)}: shift {mesh[3:]}", why="meshes are centred at Γ")
+                keys.notes.add("lost", f"{keys.name(key)}: shift {mesh[3:]}", why="meshes are centred at Γ")
         else:
-            made["input"][low] = given.take(key, to=f"label.input.{low}")
-    if "kpoints" in made and made.pop("kspacing", None) is not None:
-        given.notes.add("changed", given.name("kspacing"), "label.kpoints", "there is a mesh too, and it is taken")
-    if "ecutwfc" not in made:
-        made["ecutwfc"] = 100.0
-        given.notes.add("changed", given.name("ecutwfc"), "label.ecutwfc", "it says none; 100 Ry was put in")
-    return made
+            spec["input"][low] = keys.take(key, to=f"label.input.{low}")
+    if "kpoints" in spec and spec.pop("kspacing", None) is not None:
+        keys.notes.add("changed", keys.name("kspacing"), "label.kpoints", "there is a mesh too, and it is taken")
+    if "ecutwfc" not in spec:
+        spec["ecutwfc"] = 100.0
+        keys.notes.add("changed", keys.name("ecutwfc"), "label.ecutwfc", "it says none; 100 Ry was put in")
+    return spec
 
 
-def abacus_mesh(keys: Keys, key: str, place: Place) -> Spec:
+def abacus_mesh(keys: Keys, key: str, paths: Paths) -> Spec:
     """The mesh of a KPT file as `k_points`; nothing where it is not here."""
     path = keys.take(key)
-    text = place.read(path) if path else None
+    text = paths.read(path) if path else None
     if path and text is None:
         keys.notes.add("changed", keys.name(key), "label.kpoints", "the file is not here: give kpoints or kspacing")
     if text is None:
@@ -113,20 +113,18 @@ def abacus_text(text: str) -> Spec:
     return {words[0]: " ".join(words[1:]) for words in lines if len(words) > 1}
 
 
-def gaussian_input(given: Keys) -> Spec:
+def gaussian_input(keys: Keys) -> Spec:
     """Gaussian's settings."""
-    words = listed(given.take("keywords", to="label.keywords", default="b3lyp/6-31g(d)"))
+    words = listed(keys.take("keywords", to="label.keywords", default="b3lyp/6-31g(d)"))
     if len(words) > 1:
-        given.notes.add("changed", given.name("keywords"), "label.keywords", "the last of several runs is taken")
+        keys.notes.add("changed", keys.name("keywords"), "label.keywords", "the last of several runs is taken")
     keywords = re.sub(r"^\s*#[pnt]?|\b(force|nosymm)\b", "", str(words[-1]), flags=re.I)
-    basis = given.take("basis_set", to="label.keywords")
+    basis = keys.take("basis_set", to="label.keywords")
     made: Spec = {"engine": "gaussian", "keywords": " ".join(f"{keywords} {basis or ''}".split())}
     for key, default in (("multiplicity", "auto"), ("charge", 0), ("nproc", 1)):
-        made[key] = given.take(key, to=f"label.{key}", default=default)
-    high = given.take("keywords_high_multiplicity")
+        made[key] = keys.take(key, to=f"label.{key}", default=default)
+    high = keys.take("keywords_high_multiplicity")
     if high is not None:
-        given.notes.add(
-            "lost", given.name("keywords_high_multiplicity"), why="the same keywords are used for every spin"
-        )
-    given.lose("fragment_guesses", why="not offered")
+        keys.notes.add("lost", keys.name("keywords_high_multiplicity"), why="the same keywords are used for every spin")
+    keys.lose("fragment_guesses", why="not offered")
     return made

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from lamflow.errors import InputError
-from lamflow.migrate.place import Place
+from lamflow.migrate.paths import Paths
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Layer:
     files: list[str] = field(default_factory=list)
 
 
-def layers_of(text: str, source: str, place: Place) -> list[Layer]:
+def layers_of(text: str, source: str, paths: Paths) -> list[Layer]:
     """What lies over the model in a template: nothing with `pair_style deepmd`, the rest of a `hybrid/overlay`.
 
     source  name of the template, for messages
@@ -39,10 +39,10 @@ def layers_of(text: str, source: str, place: Place) -> list[Layer]:
             "deepmd`, or `hybrid/overlay` with deepmd in it, and give other styles under zbl, d3 or overlays in stages"
         )
     coefficients = [(number, line[1:]) for number, line in styles if line[:1] == ["pair_coeff"] and len(line) > 3]
-    return _overlaid(words[2:], coefficients, shown, place)
+    return _overlaid(words[2:], coefficients, shown, paths)
 
 
-def _overlaid(words: list[str], coefficients: list[tuple[int, list[str]]], shown: str, place: Place) -> list[Layer]:
+def _overlaid(words: list[str], coefficients: list[tuple[int, list[str]]], shown: str, paths: Paths) -> list[Layer]:
     """Layers of the words of a hybrid/overlay; its styles are those that the coefficients name."""
     names = {line[2] for _, line in coefficients} | {"deepmd"}
     layers: list[Layer] = []
@@ -60,26 +60,26 @@ def _overlaid(words: list[str], coefficients: list[tuple[int, list[str]]], shown
         layer = next((item for item in layers if item.style.split()[0] == line[2]), None)
         if layer is not None:
             layer.coefficients.append(
-                " ".join([*(_element(word, place) for word in line[:2]), *_rest(line[3:], place)])
+                " ".join([*(_element(word, paths) for word in line[:2]), *_rest(line[3:], paths)])
             )
-            layer.files += [word for word in line[3:] if (place.source / word).is_file()]
+            layer.files += [word for word in line[3:] if (paths.source / word).is_file()]
     lacking = [layer.style for layer in layers if not layer.coefficients]
     if lacking:
         raise InputError(f"{shown}: there is no pair_coeff for {lacking[0]}")
     return layers
 
 
-def _element(word: str, place: Place) -> str:
+def _element(word: str, paths: Paths) -> str:
     """An atom type as lamflow's overlays name it: `{Cu}`, or what stands for several types."""
-    if word.isdigit() and 0 < int(word) <= len(place.type_map):
-        return f"{{{place.type_map[int(word) - 1]}}}"
+    if word.isdigit() and 0 < int(word) <= len(paths.type_map):
+        return f"{{{paths.type_map[int(word) - 1]}}}"
     return word
 
 
-def _rest(words: list[str], place: Place) -> list[str]:
+def _rest(words: list[str], paths: Paths) -> list[str]:
     """Arguments of a pair_coeff; the type map in them becomes `{elements}`."""
-    count = len(place.type_map)
+    count = len(paths.type_map)
     for start in range(len(words) - count + 1):
-        if count and words[start : start + count] == place.type_map:
+        if count and words[start : start + count] == paths.type_map:
             return [*words[:start], "{elements}", *words[start + count :]]
     return words

@@ -10,8 +10,8 @@ from ase.data import chemical_symbols
 from lamflow.migrate.crystals import NORMAL
 from lamflow.migrate.fp import fp_engine
 from lamflow.migrate.keys import Keys
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.pfd_stages import stages as stages_of
-from lamflow.migrate.place import Place, Spec
 from lamflow.migrate.selection import dpgen2_filters, filters
 from lamflow.migrate.step_configs import SITE, pods, tolerated
 from lamflow.migrate.structures import with_format
@@ -28,7 +28,7 @@ CALCULATORS = {
 PERT = {"atom_pert_distance": "rattle", "cell_pert_fraction": "strain", "pert_num": "copies"}
 
 
-def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
+def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
     """A run of PFD-kit."""
     del machines
     notes, task, inputs = keys.notes, keys.section("task"), keys.section("inputs")
@@ -37,13 +37,13 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
         notes.add("changed", "conf_generation.expl_tasks", "stages", "the oldest form: its tasks become one stage")
     kind = str(task.take("type", to="select.score", default="dist" if "teacher_model" in inputs else "finetune"))
     distilled = kind.startswith("dist")
-    structures = _structures(keys, inputs, place)
+    structures = _structures(keys, inputs, paths)
     elements = symbols(listed(inputs.take("type_map", to="elements")), notes, "inputs.type_map") or _elements(
-        structures, place, keys
+        structures, paths, keys
     )
-    place.elements = place.type_map = elements
+    paths.elements = paths.type_map = elements
     check_masses(inputs, elements)
-    start = _start(inputs, task, place, structures, notes)
+    start = _start(inputs, task, paths, structures, notes)
     model = inputs.take(
         "base_model_path",
         "teacher_model_path",
@@ -61,15 +61,15 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
         "teacher_model_style",
         why="give a file, or `s3:`",
     )
-    file = place.path(listed(model)[0])
+    file = paths.path(listed(model)[0])
     fp = keys.section("fp")
-    label = _label(keys, fp, distilled, file, place, elements)
-    elements = place.elements = of_study(keys, elements, label, structures, start.get("data", []), place)
+    label = _label(keys, fp, distilled, file, paths, elements)
+    elements = paths.elements = of_study(keys, elements, label, structures, start.get("data", []), paths)
     made: Spec = {"name": keys.take("name", to="name"), "elements": elements, "structures": structures, "start": start}
     data = start.get("data", [])
     made["heldout"] = heldout(structures, notes, data)
-    made["train"] = _train(keys, distilled, file, place, elements)
-    stages, most = stages_of(keys, explored, task, structures, place)
+    made["train"] = _train(keys, distilled, file, paths, elements)
+    stages, most = stages_of(keys, explored, task, structures, paths)
     made |= {"stages": stages, "select": _select(keys, fp, explored, distilled), "label": label}
     made["converge"] = _converge(keys, explored)
     made["budget"] = {"iterations": most + 1}
@@ -91,7 +91,7 @@ def convert(keys: Keys, machines: Keys, place: Place) -> Spec:
     return {key: value for key, value in made.items() if value not in ({}, None, [])}
 
 
-def _structures(keys: Keys, inputs: Keys, place: Place) -> list[Spec]:
+def _structures(keys: Keys, inputs: Keys, paths: Paths) -> list[Spec]:
     generation = keys.section("conf_generation" if "conf_generation" in keys else "configurations")
     names = ("init_configurations", "init_confs", "confs")
     inner = next((name for name in names if name in generation), names[0])
@@ -100,8 +100,8 @@ def _structures(keys: Keys, inputs: Keys, place: Place) -> list[Spec]:
     raw.lose("confs_uri", "type", why="give files")
     made: list[Spec] = []
     for number, item in enumerate(listed(raw.take("confs_paths", "files", to="structures"))):
-        spec: Spec = {"name": f"conf-{number}", "files": place.files(prefix, item)}
-        made.append(with_format(spec, None if format == "extxyz" else format, place, keys.notes))
+        spec: Spec = {"name": f"conf-{number}", "files": paths.files(prefix, item)}
+        made.append(with_format(spec, None if format == "extxyz" else format, paths, keys.notes))
     for number, how in enumerate(listed(generation.take("pert_generation", to="structures: copies, strain, rattle"))):
         own = generation.enter(how, f"pert_generation[{number}]")
         index = own.take("conf_idx", default="default")
@@ -119,12 +119,12 @@ def _structures(keys: Keys, inputs: Keys, place: Place) -> list[Spec]:
                 )
         own.lose("orig")
     if not made:
-        made = [{"name": "conf-0", "files": [place.path("POSCAR")]}]
+        made = [{"name": "conf-0", "files": [paths.path("POSCAR")]}]
         keys.notes.add("changed", "(structures)", "structures", "none are named: give yours")
     return made
 
 
-def _elements(structures: list[Spec], place: Place, keys: Keys) -> list[str]:
+def _elements(structures: list[Spec], paths: Paths, keys: Keys) -> list[str]:
     """Elements of the structures, where the file has no type map."""
     from ase.io import read
 
@@ -132,7 +132,7 @@ def _elements(structures: list[Spec], place: Place, keys: Keys) -> list[str]:
     for spec in structures:
         for file in spec["files"]:
             try:
-                images: Any = read(place.target / file, index=":")
+                images: Any = read(paths.target / file, index=":")
                 found += [symbol for atoms in images for symbol in atoms.get_chemical_symbols()]
             except Exception:  # noqa: BLE001  it is not there, or ASE cannot read it
                 words = re.split(r"[\W_\d]+", re.sub(r"\.\w+$", "", file.rsplit("/", 1)[-1]))
@@ -154,10 +154,10 @@ def _elements(structures: list[Spec], place: Place, keys: Keys) -> list[str]:
     return known
 
 
-def _start(inputs: Keys, task: Keys, place: Place, structures: list[Spec], notes: Any) -> Spec:
+def _start(inputs: Keys, task: Keys, paths: Paths, structures: list[Spec], notes: Any) -> Spec:
     prefix = inputs.take("init_data_prefix", to="start.data: paths")
     systems = listed(inputs.take("init_data_sys", to="start.data"))
-    data = data_files(inputs, "init_data_sys", systems, place, prefix)
+    data = data_files(inputs, "init_data_sys", systems, paths, prefix)
     first = inputs.section("init_fp_confs")
     before, files = first.take("prefix"), listed(first.take("confs_paths", "files", to="start.label"))
     first.lose("fmt", "confs_uri")
@@ -166,7 +166,7 @@ def _start(inputs: Keys, task: Keys, place: Place, structures: list[Spec], notes
     if data:
         return {"data": data}
     if files:
-        structures.append({"name": "first", "files": [path for item in files for path in place.files(before, item)]})
+        structures.append({"name": "first", "files": [path for item in files for path in paths.files(before, item)]})
         return {"label": ["first"]}
     structures.append({**structures[0], "name": "start", "copies": 10, "strain": 0.03, "rattle": 0.05})
     notes.add(
@@ -178,10 +178,10 @@ def _start(inputs: Keys, task: Keys, place: Place, structures: list[Spec], notes
     return {"label": ["start"]}
 
 
-def _label(keys: Keys, fp: Keys, distilled: bool, file: str, place: Place, elements: list[str]) -> Spec:
+def _label(keys: Keys, fp: Keys, distilled: bool, file: str, paths: Paths, elements: list[str]) -> Spec:
     kind = str(fp.raw.get("type", "ase" if distilled else "vasp"))
     if kind != "ase":
-        return fp_engine(fp, place, elements)
+        return fp_engine(fp, paths, elements)
     fp.take("type", to="label.engine")
     run, inputs = fp.section("run_config"), fp.section("inputs_config")
     style = str(run.take("model_style", "style", "model", to="label.engine", default="dp"))
@@ -199,7 +199,7 @@ def _label(keys: Keys, fp: Keys, distilled: bool, file: str, place: Place, eleme
     }
 
 
-def _train(keys: Keys, distilled: bool, file: str, place: Place, elements: list[str]) -> Spec:
+def _train(keys: Keys, distilled: bool, file: str, paths: Paths, elements: list[str]) -> Spec:
     train = keys.section("train")
     config = train.section("config")
     kind = train.take("type", to="train.engine", default="dp")
@@ -221,7 +221,7 @@ def _train(keys: Keys, distilled: bool, file: str, place: Place, elements: list[
     made |= training(
         train.take("template_script", to="train.input", default={}),
         "train.template_script",
-        place,
+        paths,
         keys.notes,
         elements,
         follows=True,
@@ -234,7 +234,7 @@ def _train(keys: Keys, distilled: bool, file: str, place: Place, elements: list[
         made["phases"] = [{"from_iteration": 1, "start_from": "finetune"}]
     if config.take("impl", "backend", default="tensorflow") != "pytorch":
         keys.notes.add("changed", "train.config.impl", "train.engine", "tensorflow becomes PyTorch")
-    files = [place.path(item) for item in listed(train.take("optional_files", to="train.files"))]
+    files = [paths.path(item) for item in listed(train.take("optional_files", to="train.files"))]
     if files:
         made["files"] = files
     train.lose("numb_models", "init_models_paths", "init_models_uri", "comment")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from lamflow.migrate.keys import Keys
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.task_groups import group
 from lamflow.migrate.translate import listed
 
 
-def stages(keys: Keys, explored: Keys, task: Keys, structures: list[Spec], place: Place) -> tuple[list[Spec], int]:
+def stages(keys: Keys, explored: Keys, settings: Keys, structures: list[Spec], paths: Paths) -> tuple[list[Spec], int]:
     """The stages, and most iterations of all of them."""
     kind = str(explored.take("type", to="stages: engine", default="lmp"))
     config = explored.section("config")
@@ -21,7 +21,7 @@ def stages(keys: Keys, explored: Keys, task: Keys, structures: list[Spec], place
         raw = [generation.take("expl_tasks", "task_groups", to="stages", default=[])]
         generation.lose("type", "config")
     why = "one more, which trains on the last labels and labels nothing"
-    sections = ((task, ("max_iter",)), (explored, ("max_numb_iter", "max_iter")), (md, ("max_iter",)))
+    sections = ((settings, ("max_iter",)), (explored, ("max_numb_iter", "max_iter")), (md, ("max_iter",)))
     limits = [section.take(*names, to="budget.iterations", why=why) for section, names in sections]
     most = int(next((limit for limit in limits if limit is not None), 3))
     made: list[Spec] = []
@@ -40,7 +40,7 @@ def stages(keys: Keys, explored: Keys, task: Keys, structures: list[Spec], place
             entries += (
                 [_walk(own, structures)]
                 if kind == "ase"
-                else group(own, place, structures, f"stage-{number}-{index}", [], kind, pressure_unit="GPa")
+                else group(own, paths, structures, f"stage-{number}-{index}", [], kind, pressure_unit="GPa")
             )
         if entries:
             made.append({"name": f"stage-{number}", "explore": entries})

@@ -6,7 +6,7 @@ import itertools
 from typing import Any, Literal
 
 from lamflow.migrate.keys import Keys
-from lamflow.migrate.place import Spec
+from lamflow.migrate.paths import Spec
 from lamflow.migrate.translate import is_true, listed
 
 NEEDLESS = (
@@ -24,41 +24,43 @@ RELAXATION = {"fmax": 0.01, "steps": 1000}
 """Of DP-GEN, dpgen2 and PFD-kit where nothing is said: eV/Å, and most steps."""
 
 
-def search(own: Keys, unit: Literal["kbar", "GPa"] = "kbar") -> list[Spec]:
+def search(keys: Keys, unit: Literal["kbar", "GPa"] = "kbar") -> list[Spec]:
     """The group; nothing where the search is described in an input.dat only.
 
     unit  of the pressure: kbar in DP-GEN and dpgen2, as in CALYPSO, GPa in PFD-kit
     """
-    names = listed(own.take("NameOfAtoms", "name_of_atoms", to="stages: formula"))
+    names = listed(keys.take("NameOfAtoms", "name_of_atoms", to="stages: formula"))
     if not names:
-        own.lose(*own.raw, why="without names of atoms the search is in an input.dat: give engine calypso with `input`")
+        keys.lose(
+            *keys.raw, why="without names of atoms the search is in an input.dat: give engine calypso with `input`"
+        )
         return []
     if isinstance(names[0], list):
         why = "the first element of each slot is taken; write an entry for each"
-        own.notes.add("changed", own.name("name_of_atoms"), "stages: formula", why)
+        keys.notes.add("changed", keys.name("name_of_atoms"), "stages: formula", why)
         names = [item[0] for item in names]
     made: Spec = {
         "engine": "calypso",
-        "population": max(2, int(_one(own, "PopSize", "pop_size", to="stages: population", default=30))),
-        "generations": int(_one(own, "MaxStep", "max_step", to="stages: generations", default=5)),
-        "pso_ratio": float(_one(own, "PsoRatio", "pso_ratio", to="stages: pso_ratio", default=0.6)),
+        "population": max(2, int(_one(keys, "PopSize", "pop_size", to="stages: population", default=30))),
+        "generations": int(_one(keys, "MaxStep", "max_step", to="stages: generations", default=5)),
+        "pso_ratio": float(_one(keys, "PsoRatio", "pso_ratio", to="stages: pso_ratio", default=0.6)),
         "exchange": 0.0,
-        **_composition(own, names),
-        **_distances(own, names),
+        **_composition(keys, names),
+        **_distances(keys, names),
     }
     why = f"{unit} became bar"
-    pressures = listed(own.take("PSTRESS", "pressure", to="stages: pressures", why=why, default=[0.001]))
+    pressures = listed(keys.take("PSTRESS", "pressure", to="stages: pressures", why=why, default=[0.001]))
     made["pressures"] = [round(BAR[unit] * float(pressure), 6) for pressure in pressures]
-    fmax = _one(own, "fmax", to="stages: relax.fmax", default=RELAXATION["fmax"])
-    steps = _one(own, "opt_step", to="stages: relax.steps", default=RELAXATION["steps"])
+    fmax = _one(keys, "fmax", to="stages: relax.fmax", default=RELAXATION["fmax"])
+    steps = _one(keys, "opt_step", to="stages: relax.steps", default=RELAXATION["steps"])
     made["relax"] = {"fmax": float(fmax), "steps": int(steps)}
-    if is_true(_one(own, "Split", "split", to="stages: mode", default=False)):
+    if is_true(_one(keys, "Split", "split", to="stages: mode", default=False)):
         made["mode"] = "split"
-    groups = listed(own.take("Spec_space_group", "SpeSpaceGroup", "spec_space_group", to="stages: space_groups"))
+    groups = listed(keys.take("Spec_space_group", "SpeSpaceGroup", "spec_space_group", to="stages: space_groups"))
     if groups:
         made["space_groups"] = [int(n) for n in groups]
-    own.lose("Volume", "volume", why="estimated from the elements; give volumes of an atom")
-    own.lose(*NEEDLESS, why="lamflow's own search needs none of it")
+    keys.lose("Volume", "volume", why="estimated from the elements; give volumes of an atom")
+    keys.lose(*NEEDLESS, why="lamflow's own search needs none of it")
     return [made]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamflow.migrate.keys import Keys, Notes
-from lamflow.migrate.place import Spec
+from lamflow.migrate.paths import Spec
 
 WIDE: Spec = {
     "min_distance": 0.0,
@@ -14,15 +14,15 @@ WIDE: Spec = {
 """Filters that drop nothing."""
 
 
-def filters(notes: Notes, theirs: str, given: Spec) -> Spec:
+def filters(notes: Notes, theirs: str, translated: Spec) -> Spec:
     """`select.filters` that drop what the other program drops. given: its own, in lamflow's words."""
-    new = sorted(set(WIDE) - set(given))
+    new = sorted(set(WIDE) - set(translated))
     why = (
         f"{', '.join(new)}: {theirs} has no such filter, so they are written so wide that they drop nothing; without "
         "these lines lamflow's own limits hold"
     )
     notes.add("changed", "(filters)", "select.filters", why)
-    return {**WIDE, **given}
+    return {**WIDE, **translated}
 
 
 def bad_box(text: str, notes: Notes) -> Spec:

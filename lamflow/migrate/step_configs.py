@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.place import Spec
+from lamflow.migrate.paths import Spec
 
 SITE = (
     "dflow_config",

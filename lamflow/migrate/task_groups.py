@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lamflow.migrate.keys import Keys
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.searches import search
 from lamflow.migrate.structures import starts
 from lamflow.migrate.templates import revised
@@ -13,8 +13,8 @@ from lamflow.migrate.translate import listed, pressed
 
 
 def group(
-    own: Keys,
-    place: Place,
+    keys: Keys,
+    paths: Paths,
     structures: list[Spec],
     name: str,
     lmp: list[str],
@@ -24,51 +24,51 @@ def group(
 ) -> list[Spec]:
     """One task group as entries of `explore`. pressure_unit: of CALYPSO's keys."""
     known = [item["name"] for item in structures]
-    if kind.startswith("calypso") or "name_of_atoms" in own:
-        own.used |= {"conf_idx", "n_sample"}
-        own.lose("type")
-        return search(own, pressure_unit)
+    if kind.startswith("calypso") or "name_of_atoms" in keys:
+        keys.used |= {"conf_idx", "n_sample"}
+        keys.lose("type")
+        return search(keys, pressure_unit)
     if kind.startswith("diffcsp"):
-        own.lose(*own.raw, why="there is no engine diffcsp")
+        keys.lose(*keys.raw, why="there is no engine diffcsp")
         return []
-    type_of = str(own.take("type", default="lmp-md"))
+    type_of = str(keys.take("type", default="lmp-md"))
     if type_of == "customized-lmp-template":
-        own.lose(*own.raw, why="run your shell commands first, and give their result as a template")
+        keys.lose(*keys.raw, why="run your shell commands first, and give their result as a template")
         return []
     chosen = [
         n
-        for index in listed(own.take("conf_idx", "sys_idx", to="stages: structures"))
+        for index in listed(keys.take("conf_idx", "sys_idx", to="stages: structures"))
         for n in known
         if n == f"conf-{index}" or n.startswith(f"conf-{index}-")
     ]
     base: Spec = {"engine": "lammps", "structures": chosen or known[:1]}
-    base |= sampled(own, base["structures"], {item["name"]: item for item in structures}, place)
-    every = int(own.take("trj_freq", "t_freq", "traj_freq", to="stages: every", default=10))
+    base |= sampled(keys, base["structures"], {item["name"]: item for item in structures}, paths)
+    every = int(keys.take("trj_freq", "t_freq", "traj_freq", to="stages: every", default=10))
     if type_of == "lmp-template":
         given = {
-            "lmp": own.take("lmp", "lmp_template", "lmp_template_fname"),
-            "plm": own.take("plm", "plm_template", "plm_template_fname"),
-            "lmp_values": own.take("revisions", default={}),
+            "lmp": keys.take("lmp", "lmp_template", "lmp_template_fname"),
+            "plm": keys.take("plm", "plm_template", "plm_template_fname"),
+            "lmp_values": keys.take("revisions", default={}),
             "plm_values": {},
         }
-        base |= revised(Keys(given, own.where, own.notes), own.where, place, name)
+        base |= revised(Keys(given, keys.where, keys.notes), keys.where, paths, name)
         steps = [value for key, value in given["lmp_values"].items() if "STEP" in key.upper()]
         most = int(max(listed(steps[0]))) if steps else 1000
         base |= {"temperatures": [300.0], "steps": max(most, every), "every": every}
-        own.notes.add(
+        keys.notes.add(
             "changed",
-            f"{own.where}.lmp",
+            f"{keys.where}.lmp",
             "stages: temperatures",
             "the template has its own temperature and steps; those "
             "here are not used unless it says {{ temperature }} and {{ steps }}",
         )
-        own.lose("extra_pair_style_args", why="see stages: zbl, d3, overlays")
+        keys.lose("extra_pair_style_args", why="see stages: zbl, d3, overlays")
     else:
-        base |= _md(own, every)
-    beads = own.take("pimd_bead", to="stages: beads")
+        base |= _md(keys, every)
+    beads = keys.take("pimd_bead", to="stages: beads")
     if beads:
         base["beads"] = int(beads)
-    files = [place.path(file) for file in listed(own.take("input_extra_files", to="stages: files"))]
+    files = [paths.path(file) for file in listed(keys.take("input_extra_files", to="stages: files"))]
     if files:
         base["files"] = files
     if lmp:
@@ -76,11 +76,11 @@ def group(
     return [base]
 
 
-def sampled(own: Keys, names: list[str], known: dict[str, Spec], place: Place) -> Spec:
+def sampled(keys: Keys, names: list[str], known: dict[str, Spec], paths: Paths) -> Spec:
     """`starts`: as many as n_sample draws, over again where there are fewer; each structure once without n_sample."""
-    count = own.take("n_sample", to="stages: starts")
+    count = keys.take("n_sample", to="stages: starts")
     if count is None:
-        count = starts(names, known, place, own.notes, own.name("conf_idx"))
+        count = starts(names, known, paths, keys.notes, keys.name("conf_idx"))
     return {"starts": int(count)} if count else {}
 
 

@@ -11,7 +11,7 @@ from ase.data import atomic_masses, atomic_numbers
 
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.pair_styles import Layer, layers_of
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.translate import listed, number
 from lamflow.migrate.typemap import SAME_MASS
 
@@ -45,7 +45,7 @@ def _without_restarts(text: str) -> str:
     )
 
 
-def revised(keys: Keys, where: str, place: Place, name: str) -> Spec:
+def revised(keys: Keys, where: str, paths: Paths, name: str) -> Spec:
     """A template job: its template with lamflow's placeholders beside the new file, its variables and PLUMED input.
 
     keys  with `lmp`, `plm` and the revisions of each under `lmp_values` and `plm_values`
@@ -53,26 +53,26 @@ def revised(keys: Keys, where: str, place: Place, name: str) -> Spec:
     """
     made: Spec = {}
     source = keys.raw.get("lmp")
-    text = place.read(source) if source else None
+    text = paths.read(source) if source else None
     values = {key: listed(value) for key, value in keys.raw.get("lmp_values", {}).items()}
     if text is None:
-        made["template"] = place.path(source) if source else place.plain(f"{name}.lammps")
+        made["template"] = paths.path(source) if source else paths.plain(f"{name}.lammps")
         why = (
             "the file is not here; put {{ structure }}, {{ potential }} and {{ trajectory }} where read_data, "
             "pair_style and dump are"
         )
         keys.notes.add("changed", f"{where}.lmp", "template", why)
     else:
-        made |= _converted(text, values, keys, where, place, name)
+        made |= _converted(text, values, keys, where, paths, name)
     good = {key: items for key, items in _numbers(values).items() if text is None or key in made["variables"]}
     made.pop("variables", None)
-    if place.elements:
-        made["types"] = list(place.elements)
+    if paths.elements:
+        made["types"] = list(paths.elements)
     if good:
         made["variables"] = good
         keys.notes.add("translated", f"{where} revisions", "variables")
     if keys.raw.get("plm"):
-        made["plumed"] = _plumed(keys, where, place, name)
+        made["plumed"] = _plumed(keys, where, paths, name)
     return made
 
 
@@ -82,7 +82,7 @@ def _numbers(values: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {key: items for key, items in numbers.items() if all(item is not None for item in items)}
 
 
-def _converted(text: str, values: dict[str, list[Any]], keys: Keys, where: str, place: Place, name: str) -> Spec:
+def _converted(text: str, values: dict[str, list[Any]], keys: Keys, where: str, paths: Paths, name: str) -> Spec:
     """The template written with placeholders; what lies over its model; the names of `variables` that it uses."""
     notes, source = keys.notes, str(keys.raw["lmp"])
     used = {key for key in values if re.search(rf"{re.escape(key)}\b", text)}
@@ -97,63 +97,63 @@ def _converted(text: str, values: dict[str, list[Any]], keys: Keys, where: str, 
             why = "several texts: values of a template's placeholders are numbers in lamflow; write a template for each"
             notes.add("lost", f"{where}.{key}", why=why)
     made: Spec = {"template": f"{name}.lammps", "variables": variables}
-    layers = layers_of(text, source, place)
+    layers = layers_of(text, source, paths)
     if layers:
-        made |= _overlays(layers, keys, where, place, Path(source).parent)
-    text = _masses(text, keys, where, place)
+        made |= _overlays(layers, keys, where, paths, Path(source).parent)
+    text = _masses(text, keys, where, paths)
     boundary = re.search(r"^\s*boundary\s+(.+?)\s*(#.*)?$", text, flags=re.M)
     if boundary and boundary[1].split() != ["p", "p", "p"]:
         why = "kept, but frames of periodic structures are labeled as periodic: give structures without a cell"
         notes.add("changed", f"{where}.lmp: boundary {boundary[1]}", "template", why)
-    place.written[made["template"]] = lammps_template(text, sorted(variables))
+    paths.written[made["template"]] = lammps_template(text, sorted(variables))
     why = f"written to {made['template']} with lamflow's placeholders"
     notes.add("changed", f"{where}.lmp", "template", why)
     return made
 
 
-def _overlays(layers: list[Layer], keys: Keys, where: str, place: Place, folder: Path) -> Spec:
+def _overlays(layers: list[Layer], keys: Keys, where: str, paths: Paths, folder: Path) -> Spec:
     """`overlays` and the files that they name."""
     overlays, files = [], []
     for layer in layers:
         overlays.append({"style": layer.style, "coefficients": layer.coefficients})
-        files += [place.path(folder, file) for file in layer.files]
+        files += [paths.path(folder, file) for file in layer.files]
         keys.notes.add("translated", f"{where}.lmp: pair_style {layer.style}", "stages: overlays")
     return {"overlays": overlays, **({"files": files} if files else {})}
 
 
-def _masses(text: str, keys: Keys, where: str, place: Place) -> str:
+def _masses(text: str, keys: Keys, where: str, paths: Paths) -> str:
     """The `mass` lines for the types that are left; say where they are no element's own."""
 
     def line(match: re.Match[str]) -> str:
         index, mass = int(match[2]), number(match[3])
-        element = place.type_map[index - 1] if 0 < index <= len(place.type_map) else ""
-        if element not in place.elements:
+        element = paths.type_map[index - 1] if 0 < index <= len(paths.type_map) else ""
+        if element not in paths.elements:
             return ""
         if mass is not None and abs(mass / atomic_masses[atomic_numbers[element]] - 1) > SAME_MASS:
             key, why = f"{where}.lmp: mass {index} {match[3]}", f"kept: {element} moves with {mass:g} u"
             keys.notes.add("changed", key, "template", why)
-        return f"{match[1]}{place.elements.index(element) + 1} {match[3]}{match[4]}"
+        return f"{match[1]}{paths.elements.index(element) + 1} {match[3]}{match[4]}"
 
-    if place.elements != place.type_map:
-        numbers = ", ".join(f"{index} = {element}" for index, element in enumerate(place.elements, start=1))
+    if paths.elements != paths.type_map:
+        numbers = ", ".join(f"{index} = {element}" for index, element in enumerate(paths.elements, start=1))
         why = f"types are numbered anew ({numbers}); mend groups and other lines that name types by number"
         keys.notes.add("changed", f"{where}.lmp", "template", why)
-    return re.sub(r"^(\s*mass\s+)(\d+)\s+(\S+)(.*\n?)", line, text, flags=re.M) if place.type_map else text
+    return re.sub(r"^(\s*mass\s+)(\d+)\s+(\S+)(.*\n?)", line, text, flags=re.M) if paths.type_map else text
 
 
-def _plumed(keys: Keys, where: str, place: Place, name: str) -> str:
+def _plumed(keys: Keys, where: str, paths: Paths, name: str) -> str:
     """The PLUMED input, written anew with revisions that have one value."""
     source = keys.raw["plm"]
     values = {key: listed(value) for key, value in keys.raw.get("plm_values", {}).items()}
-    text = place.read(source) or ""
+    text = paths.read(source) or ""
     single = [key for key, items in values.items() if len(items) == 1 and re.search(rf"{re.escape(key)}\b", text)]
     for key in single:
         text = _with_value(text, key, str(values[key][0]))
     left = sorted(set(values) - set(single))
     why = f"{', '.join(left)} in it is not replaced: write the values" if left else ""
-    target = f"{name}.plumed" if single else place.path(source)
+    target = f"{name}.plumed" if single else paths.path(source)
     if single:
-        place.written[target] = text
+        paths.written[target] = text
         why = "; ".join(
             [f"written to {target} with the values of {', '.join(sorted(single))}", *([why] if why else [])]
         )

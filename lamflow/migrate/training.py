@@ -8,7 +8,7 @@ from typing import Any
 
 from lamflow.errors import InputError
 from lamflow.migrate.keys import Keys, Notes, is_comment, without_comments
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 
 DEAD = {"coord_norm", "type_fitting_net", "_activation_function"}
 EVERY_SEED = "every random number descends from the run's seed"
@@ -20,7 +20,7 @@ NAMED_FILES = (
 def training(
     raw: Any,
     where: str,
-    place: Place,
+    paths: Paths,
     notes: Notes,
     elements: Sequence[str],
     *,
@@ -33,16 +33,16 @@ def training(
     follows  lists of an entry for each element go by the input's own type map instead of the run's
     """
     if isinstance(raw, str):
-        text = place.read(raw)
+        text = paths.read(raw)
         if text is None:
             notes.add("changed", where, "train.input_file", "the file is not here; give train.steps too")
-            return {"input_file": place.path(raw)}
+            return {"input_file": paths.path(raw)}
         try:
             raw = json.loads(text)
         except ValueError as error:
             raise InputError(f"{raw}: not JSON: {error}") from error
     keys = Keys(without_comments(raw), where, notes)
-    made: Spec = {"model": _model(keys, elements, fparam, place.type_map if not follows else None)}
+    made: Spec = {"model": _model(keys, elements, fparam, paths.type_map if not follows else None)}
     for name in ("learning_rate", "loss", "optimizer", "validating"):
         given = keys.take(name, to=f"train.input.{name}", default={})
         if given:

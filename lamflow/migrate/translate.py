@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lamflow.migrate.keys import Keys, Notes
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 
 TENTH: Spec = {"fraction": 0.1}
 """Held-out data of which nothing is said: a tenth of the start data."""
@@ -42,16 +42,16 @@ def one_of_several(value: Any, notes: Notes, key: str, to: str) -> float | None:
     return min(numbers)
 
 
-def data_files(keys: Keys, key: str, items: Sequence[Any], place: Place, prefix: Any = None) -> list[str]:
+def data_files(keys: Keys, key: str, items: Sequence[Any], paths: Paths, prefix: Any = None) -> list[str]:
     """Paths of labeled data. An HDF5 file is named once, whatever groups of it are: all of them are read."""
-    paths: list[str] = []
+    files: list[str] = []
     for item in items:
         name, _, group = str(item).partition("#")
         if group:
             why = "all systems in this file are read, not those groups alone that are named"
             keys.notes.add("changed", f"{keys.name(key)}: {name}", "start.data", why)
-        paths += [path for path in place.files(prefix, name) if path not in paths or not group]
-    return paths
+        files += [path for path in paths.files(prefix, name) if path not in files or not group]
+    return files
 
 
 def branch(arguments: Any) -> str | None:
@@ -93,19 +93,19 @@ def heldout(structures: list[Spec], notes: Notes, data: Sequence[str]) -> Spec:
     return dict(TENTH)
 
 
-def pressed(own: Keys, name: str) -> Spec:
+def pressed(keys: Keys, name: str) -> Spec:
     """The ensemble of a name, and its pressures in bar."""
     made: Spec = {"ensemble": ENSEMBLES.get(name, name)}
     if made["ensemble"] not in ("nve", "nvt", *ENSEMBLES.values()):
         made["ensemble"] = "npt" if name.startswith("np") else "nvt"
         why = f"there is no ensemble {name!r}; {made['ensemble']} was put in"
-        own.notes.add("changed", own.name("ensemble"), "stages: ensemble", why)
-    pressures = [float(item) for item in listed(own.take("press", "Ps"))]
+        keys.notes.add("changed", keys.name("ensemble"), "stages: ensemble", why)
+    pressures = [float(item) for item in listed(keys.take("press", "Ps"))]
     if made["ensemble"].startswith("npt"):
         made["pressures"] = pressures or [0.0]
-        own.notes.add("translated", own.name("press"), "stages: pressures")
+        keys.notes.add("translated", keys.name("press"), "stages: pressures")
     elif pressures:
-        own.notes.add("lost", own.name("press"), why=f"pressures have no meaning in {name}")
+        keys.notes.add("lost", keys.name("press"), why=f"pressures have no meaning in {name}")
     return made
 
 

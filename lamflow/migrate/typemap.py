@@ -8,7 +8,7 @@ from typing import Any
 from ase.data import atomic_masses, atomic_numbers
 
 from lamflow.migrate.keys import Keys, Notes
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.structures import elements_of
 
 WHOLE_TABLE = 50
@@ -17,10 +17,10 @@ SAME_MASS, ISOTOPE = 5e-4, 0.05
 """Relative differences of a mass from the element's own: none, and one that a rounded number does not explain."""
 
 
-def symbols(given: Sequence[Any], notes: Notes, key: str) -> list[str]:
+def symbols(type_map: Sequence[Any], notes: Notes, key: str) -> list[str]:
     """Chemical symbols of a type map; names of other kinds, like those of force fields, become their element."""
     elements: list[str] = []
-    for item in given:
+    for item in type_map:
         name = str(item)
         candidates = [name, name[:2].capitalize(), name[:1].upper()]
         if name[:2].upper() in ("HW", "OW"):  # of water
@@ -70,7 +70,7 @@ def narrowed(elements: list[str], named: Iterable[str], notes: Notes, who: str) 
 
 
 def of_study(
-    keys: Keys, elements: list[str], label: Spec, structures: Sequence[Spec], data: Sequence[str], place: Place
+    keys: Keys, elements: list[str], label: Spec, structures: Sequence[Spec], data: Sequence[str], paths: Paths
 ) -> list[str]:
     """The elements of a type map that a study is about.
 
@@ -87,8 +87,8 @@ def of_study(
         return elements
     present = (
         searched
-        | elements_of(structures, place)
-        | {element for path in data for element in _elements_below(path, place)}
+        | elements_of(structures, paths)
+        | {element for path in data for element in _elements_below(path, paths)}
     )
     elements = narrowed(elements, present, notes, "structures and data have")
     for key in ("pseudopotentials", "potcar_names", "basis", "potentials", "orbitals"):
@@ -113,10 +113,10 @@ def _searched(raw: Any) -> set[str]:
     return elements
 
 
-def _elements_below(path: str, place: Place) -> set[str]:
+def _elements_below(path: str, paths: Paths) -> set[str]:
     """Elements of the deepmd/npy data in a folder that has them, by the types that occur."""
     present: set[str] = set()
-    for file in (place.target / path).rglob("type_map.raw"):
+    for file in (paths.target / path).rglob("type_map.raw"):
         names, types = file.read_text(encoding="utf-8").split(), file.with_name("type.raw")
         if not list(file.parent.glob("set.*/real_atom_types.npy")) and types.is_file():
             used = {int(word) for word in types.read_text(encoding="utf-8").split()}

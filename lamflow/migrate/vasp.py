@@ -8,17 +8,17 @@ from typing import Any
 
 from lamflow.engines import vasp
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.place import Place, Spec
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.translate import is_true
 
 SINGLE_POINT = {"NSW", "IBRION", "ISIF", "POTIM", "EDIFFG", "TEBEG", "TEEND", "SMASS"}
 
 
-def potcars(files: dict[str, str], place: Place) -> Spec:
+def potcars(files: dict[str, str], paths: Paths) -> Spec:
     """POTCARs as lamflow names them: one folder, and a name in it for each element."""
-    absolute = {e: f if Path(f).is_absolute() else os.path.normpath(place.source / f) for e, f in files.items()}
+    absolute = {e: f if Path(f).is_absolute() else os.path.normpath(paths.source / f) for e, f in files.items()}
     for file in files.values():
-        place.path(file)
+        paths.path(file)
     common = os.path.commonpath([str(Path(file).parent) for file in absolute.values()])
     return {
         "potcars": common,
@@ -33,16 +33,16 @@ DEFAULT_SPACING = 0.5
 """VASP's own KSPACING, Å⁻¹."""
 
 
-def vasp_keys(given: Keys) -> Spec:
+def vasp_keys(keys: Keys) -> Spec:
     """Settings from `user_fp_params`, which are INCAR tags, or from DP-GEN's own names in `fp_params`."""
     made: Spec = {"input": {}}
-    if "ecut" in given:
-        made = _old_names(given)
-    _add_tags({key: given.raw[key] for key in given.raw if key not in given.used}, given, made)
+    if "ecut" in keys:
+        made = _old_names(keys)
+    _add_tags({key: keys.raw[key] for key in keys.raw if key not in keys.used}, keys, made)
     if "kspacing" not in made:
         made["kspacing"] = DEFAULT_SPACING
         why = f"it says none; VASP's own {DEFAULT_SPACING} Å⁻¹ was put in, which is coarse"
-        given.notes.add("changed", given.name("KSPACING"), "label.kspacing", why)
+        keys.notes.add("changed", keys.name("KSPACING"), "label.kspacing", why)
     return made
 
 
@@ -91,18 +91,18 @@ def _add_tags(tags: Spec, keys: Keys, made: Spec) -> None:
             made["input"][tag] = keys.take(key, to=f"label.input.{tag}")
 
 
-def incar(path: Any, keys: Keys, key: str, place: Place, *, spaced: bool) -> Spec:
+def incar(path: Any, keys: Keys, key: str, paths: Paths, *, spaced: bool) -> Spec:
     """An INCAR as a file, or its tags where lamflow refuses some of them.
 
     keys, key  where it is named
     spaced     k points are said elsewhere
     """
-    text = place.read(path)
+    text = paths.read(path)
     if text is None:
-        return {"incar": place.path(path)}
+        return {"incar": paths.path(path)}
     tags = vasp.read_incar(text)
     if not any(_is_refused(tag, value) for tag, value in tags.items()):
-        made: Spec = {"incar": place.path(path)}
+        made: Spec = {"incar": paths.path(path)}
         if not spaced and "KSPACING" not in tags:
             made["kspacing"] = DEFAULT_SPACING
             why = f"it says none; VASP's own {DEFAULT_SPACING} Å⁻¹ was put in, which is coarse"

@@ -77,7 +77,7 @@ def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Pr
 
 
 @op
-def judge(context: Context, *, input: Path, train: Path, heldout: Path, predictions: Path) -> Judged:
+def score(context: Context, *, input: Path, train: Path, heldout: Path, predictions: Path) -> Judged:
     """Compare the predictions of all jobs with the labels.
 
     The energies are shifted to the start data of each head, as fine-tuning would begin.

@@ -47,7 +47,7 @@ def merge(
     *,
     input: Path,
     labeled: Path | None,
-    given: Path | None,
+    start_data: Path | None,
     index: Path | None,
     iteration: int,
 ) -> Merging:
@@ -56,8 +56,8 @@ def merge(
     folders = sorted(path for path in labeled.iterdir() if path.is_dir()) if labeled is not None else []
     outcomes = [outcome for folder in folders for outcome in Labeled.read(folder / LABELED_RECORD).outcomes]
     failed = failed_labels(study, outcomes)
-    train, heldout = _read(folders, given)
-    summary = given / GIVEN_SUMMARY if given is not None else None
+    train, heldout = _read(folders, start_data)
+    summary = start_data / GIVEN_SUMMARY if start_data is not None else None
     repeated = GivenData.read(summary).repeated if summary is not None and summary.is_file() else 0
     if iteration == 0:
         train, heldout = hold_out(study, train, heldout)

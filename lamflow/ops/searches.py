@@ -89,7 +89,9 @@ class Search:
         candidates.save(folder / FRAMES)
         _save_paths(folder, paths, ends)
         Explored(
-            simulations=[result], found=structures, provenance=registry.provenance(planned.settings, self.study.train)
+            simulations=[result],
+            structures=structures,
+            provenance=registry.provenance(planned.settings, self.study.train),
         ).save(folder / EXPLORED_RECORD)
 
     def _structure(self, generation: int, number: int, path: RelaxationPath, deviation: float) -> FoundStructure:

@@ -97,7 +97,7 @@ def _read_hulls(
     """The hull of every head and condition that this iteration has searched."""
     candidates: dict[tuple[str, tuple[tuple[str, float], ...]], list[RelaxedCandidate]] = {}
     for folder in folders:
-        records = Explored.read(folder / EXPLORED_RECORD).found
+        records = Explored.read(folder / EXPLORED_RECORD).structures
         if not records:
             continue
         stored_frames = FoundFrames.load(folder / FOUND)

@@ -21,7 +21,7 @@ def hold_out(study: DataStudy, train: list[Item], heldout: list[Item]) -> tuple[
         if not head.heldout.fraction:
             continue
         fraction, items = head.heldout.fraction, [item for item in train if item.origin.head == head.name]
-        groups = blocks([item.origin.group for item in items], [item.origin.place for item in items], fraction)
+        groups = blocks([item.origin.group for item in items], [item.origin.index for item in items], fraction)
         kinds = [_kinds(item) for item in items]
         held = heldout_groups(groups, fraction, child_seed(study.seed, "heldout", head.name), kinds)
         if not held:

@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
-from lamflow.data.document import Part, Result
+from lamflow.data.document import Entry, Result
 from lamflow.data.fields import label_fields
 from lamflow.data.frames import Floats, Frame, LabeledFrame
 from lamflow.units import BOHR, EV_PER_A3_IN_GPA, HARTREE
@@ -35,7 +35,7 @@ KCAL_PER_MOL = 0.0433641
 """eV."""
 
 
-class SourceSummary(Part):
+class SourceSummary(Entry):
     """What the labeled frames of one source look like."""
 
     source: str

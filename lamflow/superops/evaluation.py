@@ -6,7 +6,7 @@ from lamflow.config.schema import EvaluationStudy
 from lamflow.data import layout
 from lamflow.data.graph import EngineUse, Graph, Key
 from lamflow.data.layout import HELDOUT, INPUT, TRAIN, iteration_key
-from lamflow.ops.evaluate import evaluate, judge
+from lamflow.ops.evaluate import evaluate, score
 from lamflow.superops.state import RunState
 from lamflow.superops.steps import add, start_graph, start_then_one
 
@@ -33,7 +33,7 @@ def round_graph(study: EvaluationStudy, state: RunState, number: int) -> Graph:
             engines=[EngineUse(role="evaluate", name=study.evaluate.engine)], input=Key(key=INPUT), **data,
         ),
         add(
-            "judge", judge, writes={"evaluation": f"{folder}/{layout.EVALUATION}"},
+            "score", score, writes={"evaluation": f"{folder}/{layout.EVALUATION}"},
             records=[f"{folder}/{layout.EVALUATION}/{layout.JUDGEMENT}"],
             details=[f"{folder}/{layout.EVALUATION}/{layout.PARITY}"],
             input=Key(key=INPUT), predictions=Key(key=predictions), **data,

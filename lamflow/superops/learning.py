@@ -58,7 +58,7 @@ def iteration_graph(study: Config, number: int, stage: int, state: RunState) -> 
     batches = Output(step="select", name="batches")
     steps += [
         label_step(study, number, batches, work=study.select.limit, slots=label_slots, when=chosen),
-        merge_step(number, labeled=True, given=False, when=chosen),
+        merge_step(number, labeled=True, start_data=False, when=chosen),
     ]
     return Graph(
         kind=study.workflow, round=number, name=f"iteration-{number}", stage=study.stages[stage].name, steps=steps

@@ -17,7 +17,7 @@ class RunState:
     finished      records of the rounds that have ended, oldest first
     structures    how many start structures each set has
     batches       jobs that label before the first training
-    given         labeled data were brought, and lie in the store
+    labeled_data  labeled data were brought, and lie in the store
     frames        labeled frames that there are after the start, held-out ones included; 0 where nobody has counted
     extended      settings have changed after the run had ended, and it goes on with them
     queued        frames from elsewhere lie in the store and wait to be labeled
@@ -27,7 +27,7 @@ class RunState:
     finished: Sequence[Iteration] = ()
     structures: Mapping[str, int] = field(default_factory=dict)
     batches: int = 0
-    given: bool = False
+    labeled_data: bool = False
     frames: int = 0
     queued: bool = False
     extended: bool = False

@@ -54,7 +54,7 @@ def start_graph(study: DataStudy, state: RunState) -> Graph:
     if state.batches:
         slots = state.capacity.slots("label", study.pods.label)
         steps.append(label_step(study, 0, state.batches, work=structures, slots=slots))
-    steps.append(merge_step(0, labeled=bool(state.batches), given=state.given))
+    steps.append(merge_step(0, labeled=bool(state.batches), start_data=state.labeled_data))
     return Graph(kind=study.workflow, round=0, name="start", stage="start", steps=steps)
 
 
@@ -93,11 +93,11 @@ def label_step(
         at_once=slots if isinstance(pod.work_per_job, int) else None, work=work,
         resources="label", engines=[EngineUse(role="label", name=engine) for engine in engines], when=when,
         label_cache=label_cache(study),
-        input=Key(key=INPUT), batch=Key(key=f"{batches}/0") if alone else Key(key=batches, each=True),
+        input=Key(key=INPUT), batch=Key(key=f"{batches}/0") if alone else Key(key=batches, per_job=True),
     )  # fmt: skip
 
 
-def merge_step(number: int, *, labeled: bool, given: bool, when: Condition | None = None) -> Step:
+def merge_step(number: int, *, labeled: bool, start_data: bool, when: Condition | None = None) -> Step:
     """Add the labels of a round to the data."""
     folder, part = iteration_key(number), layout.round_name(number)
     return add(
@@ -108,8 +108,8 @@ def merge_step(number: int, *, labeled: bool, given: bool, when: Condition | Non
         },
         records=[f"{folder}/{layout.MERGED}/{layout.MERGED_RECORD}"], details=[f"{INDEX}/{part}/*{layout.MANIFEST}"],
         input=Key(key=INPUT), labeled=Key(key=f"{folder}/{layout.LABELED}") if labeled else None,
-        given=Key(key=f"{folder}/{layout.GIVEN}") if given else None, index=Key(key=INDEX) if number else None,
-        iteration=number,
+        start_data=Key(key=f"{folder}/{layout.GIVEN}") if start_data else None,
+        index=Key(key=INDEX) if number else None, iteration=number,
     )  # fmt: skip
 
 

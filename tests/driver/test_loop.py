@@ -228,7 +228,7 @@ def test_a_merge_that_is_done_again_gives_the_same(finished: Path, tmp_path: Pat
     )
     context = Context(0, 1, "merge-0", tmp_path / "work", tmp_path / "scratch", tmp_path / "out")
     found = merge(
-        context, input=finished / "input", labeled=tmp_path / "labeled", given=None, index=finished / "data" / "index",
+        context, input=finished / "input", labeled=tmp_path / "labeled", start_data=None, index=finished / "data" / "index",
         iteration=1,
     )  # fmt: skip
     assert len(read_manifest(found.train).frames) == len(frames) > 0

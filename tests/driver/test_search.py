@@ -150,8 +150,10 @@ def test_what_an_interrupted_search_had_done_is_not_done_again(
     search.run(context, tmp_path / "out" / "second", lambda fraction: None)
     assert done == [1, 0, 2]
     for generation in (1, 2):
-        mine = Explored.read(tmp_path / "out" / "second" / f"0-{generation}" / "explored.json").found
-        whole = Explored.read(merged / "iterations" / "002" / "explored" / f"0-{generation}" / "explored.json").found
+        mine = Explored.read(tmp_path / "out" / "second" / f"0-{generation}" / "explored.json").structures
+        whole = Explored.read(
+            merged / "iterations" / "002" / "explored" / f"0-{generation}" / "explored.json"
+        ).structures
         assert mine == whole
 
 

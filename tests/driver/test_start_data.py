@@ -66,13 +66,13 @@ def test_two_files_of_one_element_each_are_both_learned(tmp_path: Path) -> None:
     assert len(held) + len(trained) == 40
     assert 2 <= len(held) <= 6
     assert {symbol for item in trained for symbol in item.labeled.frame.symbols} == {"Cu", "Al"}
-    numbers = sorted(item.origin.place for item in held)
+    numbers = sorted(item.origin.index for item in held)
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "a block of neighbours"
 
 
 def test_a_long_file_is_held_out_in_blocks(tmp_path: Path) -> None:
     written(tmp_path / "cu.extxyz", rattled("Cu", 40, 1))
-    given = inspect_inputs(load(training(tmp_path, "cu.extxyz", "fraction: 0.2"), DataStudy)).given
+    given = inspect_inputs(load(training(tmp_path, "cu.extxyz", "fraction: 0.2"), DataStudy)).summary
     assert [source.frames for source in given.sources] == [40]
 
 
@@ -119,7 +119,7 @@ def test_labels_by_other_names(tmp_path: Path) -> None:
         check(study)
     mapped = "{data: [cu.extxyz], keys: {energy: REF_energy, forces: REF_forces}}"
     study.write_text(study.read_text().replace("{data: [cu.extxyz]}", mapped))
-    assert [source.frames for source in inspect_inputs(load(study, DataStudy)).given.sources] == [24]
+    assert [source.frames for source in inspect_inputs(load(study, DataStudy)).summary.sources] == [24]
     study.write_text(study.read_text().replace("forces: REF", "force: REF"))
     with pytest.raises(InputError, match="keys"):
         load(study, DataStudy)
@@ -160,7 +160,7 @@ def test_steps_that_did_not_converge_are_shown(tmp_path: Path) -> None:
     (tmp_path / "OUTCAR").write_text(outcar("6.3.0", [(5, True), (10, False), (4, True)]))
     written(tmp_path / "held.extxyz", rattled("Cu", 3, 2))
     inspection = inspect_inputs(load(training(tmp_path, "OUTCAR", "data: [held.extxyz]"), DataStudy))
-    assert data_lines(inspection.given)[0].endswith("OUTCAR: 2 frames (1 left out); Cu2; 2 atoms")
+    assert data_lines(inspection.summary)[0].endswith("OUTCAR: 2 frames (1 left out); Cu2; 2 atoms")
     assert any("1 of 3 steps are left out" in warning for warning in inspection.warnings)
 
 

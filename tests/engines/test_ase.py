@@ -169,7 +169,7 @@ def test_arguments_that_a_calculator_does_not_know(
     calculator: str, arguments: dict[str, object], expected: str
 ) -> None:
     with pytest.raises(TypeError, match=expected):
-        AseLabels.model_validate({"engine": "ase", "calculator": calculator, "arguments": arguments}).made()
+        AseLabels.model_validate({"engine": "ase", "calculator": calculator, "arguments": arguments}).create()
 
 
 @pytest.mark.parametrize(
@@ -177,4 +177,4 @@ def test_arguments_that_a_calculator_does_not_know(
     [("ase.calculators.lj.LennardJones", {"sigma": 1.0}), ("ase.calculators.vasp.Vasp", {"encut": 300})],
 )
 def test_arguments_that_a_calculator_hands_on(calculator: str, arguments: dict[str, object]) -> None:
-    AseLabels.model_validate({"engine": "ase", "calculator": calculator, "arguments": arguments}).made()
+    AseLabels.model_validate({"engine": "ase", "calculator": calculator, "arguments": arguments}).create()

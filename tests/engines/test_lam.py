@@ -242,7 +242,7 @@ class TestFinetuning:
     def test_several_heads_and_replay(self, lam: Path, tmp_path: Path) -> None:
         copper = data(tmp_path / "copper", labeled(metal("Cu", 10, 1)))
         new = data(tmp_path / "new", labeled(metal("Ag", 10, 5), offset=-3.0))
-        tasks = (HeadData("copper", copper, 0.5), HeadData("silver", new, 1.0, "aluminium", frozen=True),
+        tasks = (HeadData("copper", copper, 0.5), HeadData("silver", new, 1.0, "aluminium", export=True),
                  HeadData("fresh", new, 1.0, "RANDOM"))  # fmt: skip
         trainer = DeepmdTrainer(finetuning(lam, None, steps=120))
         task = training(tmp_path, "many", copper + new, heads=tasks)

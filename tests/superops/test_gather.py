@@ -14,7 +14,7 @@ from lamflow.data.graph import Graph, Step
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import JobRecord
 from lamflow.driver.loop import _require_models
-from lamflow.driver.prepare import frozen
+from lamflow.driver.prepare import snapshot
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import EngineError
 from lamflow.reports.tables import iteration_row
@@ -36,7 +36,7 @@ def test_the_hash_of_a_judged_model_is_of_the_file_that_the_jobs_had(tmp_path: P
     text += "evaluate: {engine: deepmd, model: {file: model.pt}}\n"
     study = parse(text, root=tmp_path, kind=EvaluationStudy)
     directory = RunDirectory(tmp_path / "run")
-    write_whole(directory.path / "input" / "config.json", frozen(study, directory))
+    write_whole(directory.path / "input" / "config.json", snapshot(study, directory))
     model.write_text("trained further while its earlier state was judged")
     record = gather_evaluation(study, graph(), directory.path, [], Timing({}, 1.0))
     assert record.sha256 == judged

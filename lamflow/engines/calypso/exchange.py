@@ -66,10 +66,10 @@ class Exchange:
             write_whole(self.folder / f"POSCAR_{place}", write_poscar(frame, f"generation {number}, structure {place}"))
         self.write_step(number)
 
-    def write_relaxed(self, name: str, found: Relaxed, pressure: float) -> None:
+    def write_relaxed(self, name: str, relaxed: Relaxed, pressure: float) -> None:
         """Leave CONTCAR and OUTCAR, `name` behind it, of a relaxation under `pressure` in eV/Å³."""
-        write_whole(self.folder / f"CONTCAR{name}", write_poscar(found.frame))
-        write_whole(self.folder / f"OUTCAR{name}", write_outcar(found.frame, found.labels, pressure))
+        write_whole(self.folder / f"CONTCAR{name}", write_poscar(relaxed.frame))
+        write_whole(self.folder / f"OUTCAR{name}", write_outcar(relaxed.frame, relaxed.labels, pressure))
 
     def relaxed(self, number: int) -> Relaxed:
         """What a relaxation left of structure `number`.

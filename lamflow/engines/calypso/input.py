@@ -121,8 +121,10 @@ def _written(value: Value) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def input_of(settings: CalypsoSearch, condition: Mapping[str, float], own: CalypsoInput | None = None) -> CalypsoInput:
-    """The `input.dat` of a search; keys of the user's `own` that a search does not decide are kept."""
+def input_of(
+    settings: CalypsoSearch, condition: Mapping[str, float], extra: CalypsoInput | None = None
+) -> CalypsoInput:
+    """The `input.dat` of a search; keys of the user's `extra` that a search does not decide are kept."""
     elements = settings.elements
     per_unit = settings.formula or dict.fromkeys(elements, 1)
     values: dict[str, Value] = {
@@ -154,14 +156,14 @@ def input_of(settings: CalypsoSearch, condition: Mapping[str, float], own: Calyp
     matrices: dict[str, Matrix] = {"DistanceOfIon": [[settings.distance(a, b) for b in elements] for a in elements]}
     if settings.ranges:
         matrices["CtrlRange"] = [[float(low), float(high)] for low, high in settings.ranges.values()]
-    kept = own or CalypsoInput()
+    kept = extra or CalypsoInput()
     return CalypsoInput({**kept.values, **values}, {**kept.matrices, **matrices})
 
 
-def settings_of(given: CalypsoInput) -> CalypsoSearch:
+def settings_of(source: CalypsoInput) -> CalypsoSearch:
     """The search that an `input.dat` asks for. Raises InputError for what is missing, ValueError for what cannot be."""
     try:
-        names, counts = [given.values[key] for key in ("NameOfAtoms", "NumberOfAtoms")]
+        names, counts = [source.values[key] for key in ("NameOfAtoms", "NumberOfAtoms")]
     except KeyError as error:
         raise InputError(f"input.dat: {error.args[0]} is missing, and it has no default") from error
     elements = names if isinstance(names, list) else str(names).split()
@@ -172,27 +174,27 @@ def settings_of(given: CalypsoInput) -> CalypsoSearch:
     if len(per_unit) != len(elements):
         raise InputError(f"input.dat: {len(elements)} names of atoms and {len(per_unit)} numbers of atoms")
     asked: dict[str, Any] = {
-        "engine": "calypso", "population": given.get("PopSize", 30), "generations": given.get("MaxStep", 50),
-        "pso_ratio": given.get("PsoRatio", 0.6), "swarm": "global" if given.get("Ialgo", 2) == 1 else "local",
-        "leaders": given.get("NumberOfLbest", 4), "space_groups": _pair(given.get("SpeSpaceGroup", [1, 230])),
-        "pressures": [given.get("PSTRESS", 0.0) * 1000.0],
+        "engine": "calypso", "population": source.get("PopSize", 30), "generations": source.get("MaxStep", 50),
+        "pso_ratio": source.get("PsoRatio", 0.6), "swarm": "global" if source.get("Ialgo", 2) == 1 else "local",
+        "leaders": source.get("NumberOfLbest", 4), "space_groups": _pair(source.get("SpeSpaceGroup", [1, 230])),
+        "pressures": [source.get("PSTRESS", 0.0) * 1000.0],
     }  # fmt: skip
-    if given.get("VSC", False):
-        rows = given.matrices.get("CtrlRange", [])
+    if source.get("VSC", False):
+        rows = source.matrices.get("CtrlRange", [])
         if len(rows) != len(elements):
             raise InputError(f"input.dat: @CtrlRange has {len(rows)} rows for {len(elements)} elements")
         asked["ranges"] = {element: (int(low), int(high)) for element, (low, high) in zip(elements, rows, strict=True)}
-        asked["max_atoms"] = given.get("MaxNumAtom", 20)
+        asked["max_atoms"] = source.get("MaxNumAtom", 20)
     else:
         asked["formula"] = per_unit
-        asked["formula_units"] = _pair(given.get("NumberOfFormula", [1, 4]))
+        asked["formula_units"] = _pair(source.get("NumberOfFormula", [1, 4]))
         asked["max_atoms"] = max(1, asked["formula_units"][1] * sum(per_unit.values()))
-        volume = given.get("Volume", 0)
+        volume = source.get("Volume", 0)
         if volume:
             guess = CalypsoSearch.model_validate(asked)
             scale = volume / sum(guess.volume(element) * count for element, count in per_unit.items())
             asked["volumes"] = {element: guess.volume(element) * scale for element in elements}
-    rows = given.matrices.get("DistanceOfIon", [])
+    rows = source.matrices.get("DistanceOfIon", [])
     if rows:
         if [len(row) for row in rows] != [len(elements)] * len(elements):
             raise InputError(f"input.dat: @DistanceOfIon must have {len(elements)} rows of {len(elements)} numbers")
@@ -207,8 +209,8 @@ def _pair(value: Any) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def toml_of(settings: CalypsoSearch, condition: Mapping[str, float], seed: int, own: str = "") -> str:
-    """The `input.toml` of version 10 in its manual mode (IRunner = 2); the user's `own` keys are kept."""
+def toml_of(settings: CalypsoSearch, condition: Mapping[str, float], seed: int, extra: str = "") -> str:
+    """The `input.toml` of version 10 in its manual mode (IRunner = 2); the user's `extra` keys are kept."""
     elements = settings.elements
     if settings.formula:
         low, high = settings.formula_units
@@ -234,7 +236,7 @@ def toml_of(settings: CalypsoSearch, condition: Mapping[str, float], seed: int, 
         "OPT": {"Pstress": settings.pressure_gpa(dict(condition)), "Fmax": settings.relax.fmax},
         "DESCRIPTOR": {"SimThreshold": settings.similarity},
     }  # fmt: skip
-    given = parse_toml(own) if own else {}
+    given = parse_toml(extra) if extra else {}
     for section in sorted({*given, *made}, key=lambda name: (name != "CALYPSO", name)):
         theirs, ours = given.get(section, {}), made.get(section, {})
         decided = {key.lower() for key in ours}

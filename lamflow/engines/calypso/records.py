@@ -45,17 +45,17 @@ def record_proposed(exchange: Exchange, generation: int, frames: list[Frame]) ->
 
 
 def record_relaxed(
-    exchange: Exchange, generation: int, found: Sequence[Relaxed], elements: list[int], pressure: float
+    exchange: Exchange, generation: int, relaxed: Sequence[Relaxed], elements: list[int], pressure: float
 ) -> None:
     """Write pso_opt and pso_sor of a generation, and its lines of struct.dat and similar.dat; `pressure` in eV/Å³."""
-    per_atom = [_enthalpy(each, pressure) for each in found]
-    pairs = list(zip(per_atom, (each.frame for each in found), strict=True))
+    per_atom = [_enthalpy(each, pressure) for each in relaxed]
+    pairs = list(zip(per_atom, (each.frame for each in relaxed), strict=True))
     write_whole(exchange.results / f"pso_opt_{generation}", _blocks(pairs))
     order = np.argsort(per_atom, kind="stable")
     rows = [f"{rank + 1:6d} {per_atom[place]:18.8f} {place + 1:6d}" for rank, place in enumerate(order)]
     write_whole(exchange.results / f"pso_sor_{generation}", "\n".join(rows) + "\n")
     structs, alike = [], []
-    for number, (each, value) in enumerate(zip(found, per_atom, strict=True), 1):
+    for number, (each, value) in enumerate(zip(relaxed, per_atom, strict=True), 1):
         volume = abs(float(np.linalg.det(each.frame.cell)))
         group = 0 if each.labels is None else space_group(each.frame)
         structs.append(f"{generation:6d} {number:6d} {each.frame.natoms:6d} {volume:14.6f} {group:4d} {value:18.8f}")

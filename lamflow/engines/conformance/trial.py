@@ -61,14 +61,14 @@ class Trials:
     """The trials of a session: examples are made once, and models are trained once."""
 
     folder: Path
-    made: dict[tuple[str, RoleName], Trial] = field(default_factory=dict)
+    trials: dict[tuple[str, RoleName], Trial] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
 
     def of(self, name: str, role: RoleName) -> Trial:
         """The trial of an engine in a role."""
-        if (name, role) not in self.made:
-            self.made[name, role] = Trial(engine_named(name), role, self.folder / f"{name}-{role}")
-        return self.made[name, role]
+        if (name, role) not in self.trials:
+            self.trials[name, role] = Trial(engine_named(name), role, self.folder / f"{name}-{role}")
+        return self.trials[name, role]
 
     def model(self, trial: Trial) -> Model:
         """A model that the trainer of a trial has made of its example."""

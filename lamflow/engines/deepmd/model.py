@@ -22,19 +22,19 @@ from lamflow.errors import EngineError
 class DeepmdModel:
     """Evaluator over a DeePMD file (.pt checkpoint or .pth frozen).
 
-    frozen  the same model for LAMMPS
+    exported  the same model for LAMMPS
     head    of a model that has several
     uses_electronic_temperature     it was trained with an electronic temperature
     beside  files that it needs beside it in LAMMPS
     """
 
     def __init__(
-        self, path: Path, frozen: Path | None = None, head: str | None = None, *,
+        self, path: Path, exported: Path | None = None, head: str | None = None, *,
         uses_electronic_temperature: bool = False, beside: Sequence[Path] = (),
     ) -> None:  # fmt: skip
-        self.path, self.frozen, self.head, self.uses_electronic_temperature, self.beside = (
+        self.path, self.exported, self.head, self.uses_electronic_temperature, self.beside = (
             path,
-            frozen,
+            exported,
             head,
             uses_electronic_temperature,
             tuple(beside),
@@ -140,13 +140,13 @@ class DeepmdModel:
 
     def lammps(self) -> LammpsPotential:
         """See Model."""
-        if self.frozen is None:
+        if self.exported is None:
             raise EngineError(f"{self.path}: LAMMPS needs a frozen model (.pth)")
         return LammpsPotential(
             style="deepmd",
-            model=self.frozen.name,
+            model=self.exported.name,
             coefficients="* *",
-            files={self.frozen.name: self.frozen, **{path.name: path for path in self.beside}},
+            files={self.exported.name: self.exported, **{path.name: path for path in self.beside}},
             environment=_plugin_environment(),
             deviations="out_freq {every} out_file {file}",
             electronic_temperature="fparam {temperature}" if self.uses_electronic_temperature else None,

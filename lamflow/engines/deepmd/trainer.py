@@ -109,7 +109,7 @@ class DeepmdTrainer:
 
     def _freeze(self, job: TrainingJob, log: Path) -> None:
         """The model as LAMMPS wants it: one file a head that it may be asked for."""
-        for head in [part.name for part in job.heads if part.frozen] if job.heads else [""]:
+        for head in [part.name for part in job.heads if part.export] if job.heads else [""]:
             frozen = job.output / _frozen_name(head)
             _dp(["freeze", "-c", str(job.output / MODEL), "-o", str(frozen), *(["--head", head] if head else [])], log)
             if self.settings.compress:

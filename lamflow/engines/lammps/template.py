@@ -57,7 +57,7 @@ MIXED = "frames are periodic in all directions or in none; write `boundary p p p
 """What is said of boxes that are periodic in some directions only."""
 
 
-def check_template(path: Path, text: str, given: tuple[str, ...] = ()) -> None:
+def check_template(path: Path, text: str, variables: tuple[str, ...] = ()) -> None:
     """Raise ValueError when a template lacks a needed placeholder or uses one that nobody fills in.
 
     given  conditions and variables that have values
@@ -76,12 +76,12 @@ def check_template(path: Path, text: str, given: tuple[str, ...] = ()) -> None:
     if missing:
         wanted = ", ".join("{{ " + name + " }}" for name in missing)
         raise ValueError(f"{path}: this LAMMPS template has no {wanted}; without it lamflow cannot run it")
-    for name in given:
+    for name in variables:
         if name in OFFERED:
             raise ValueError(f"variables: {name!r} is a placeholder of lamflow's own")
         if name not in used and name not in CONDITIONS:
             raise ValueError(f"{path}: the variable {name!r} is nowhere in this template, so its values change nothing")
-    known = [*OFFERED, *given]
+    known = [*OFFERED, *variables]
     for name in sorted(used - set(known)):
         if name in CONDITIONS:
             raise ValueError(f"{path}: the placeholder {name!r} has no value; give {name}s")

@@ -95,9 +95,9 @@ def _key_paths(keys: Any) -> Iterator[tuple[str, ...]]:
             yield from _key_paths(item)
 
 
-def merged(given: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`given` with `changes` on top, section by section; keys are compared as they are."""
-    result = dict(given)
+    result = dict(settings)
     for key, value in changes.items():
         inner = result.get(key)
         result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value

@@ -13,7 +13,7 @@ Spec = dict[str, Any]
 
 
 @dataclass
-class Place:
+class Paths:
     """Where the foreign file lies, and where the new one will.
 
     missing   files that are named and not there
