@@ -202,7 +202,7 @@ class _Mending:
             return None
         root = self.directory.path
         reads = {port: root / key.key for port, key in step.reads.items()}
-        gone = [path for port, path in reads.items() if port in ("labeled", "given") and not path.is_dir()]
+        gone = [path for port, path in reads.items() if port in ("labeled", "start_data") and not path.is_dir()]
         if gone:
             raise StateError(f"{gone[0]} is gone, too")
         inputs = {port: reads[port] if port in reads and reads[port].is_dir() else None for port in merge.inputs}
