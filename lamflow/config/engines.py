@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
 from lamflow.config.labeled import LabeledHead
 from lamflow.config.pretrained import PretrainedModel
-from lamflow.config.section import Section
+from lamflow.config.section import Distinct, Section
 from lamflow.units import (
     Bar,
     Count,
@@ -193,7 +193,7 @@ class Ramp(Section):
 class WalkerSettings(ExplorerSettings):
     """What explorers are told that begin with structures: dynamics, relaxation."""
 
-    structures: list[str] = Field(min_length=1)
+    structures: Annotated[list[str], Distinct] = Field(min_length=1)
     """Names of the structure sets to start from."""
     starts: int = Field(1, ge=1, le=10_000)
     """How many start structures each condition gets in an iteration, drawn without repetition while there are any."""
@@ -242,11 +242,11 @@ class DynamicsSettings(WalkerSettings):
 
     regime: ClassVar[str] = "ensemble"
     """Name of the setting that says how atoms move."""
-    temperatures: list[Kelvin] = Field(default_factory=list)
+    temperatures: Annotated[list[Kelvin], Distinct] = Field(default_factory=list)
     """Needed by dynamics."""
-    pressures: list[Bar] = Field(default_factory=list)
+    pressures: Annotated[list[Bar], Distinct] = Field(default_factory=list)
     """Needed by `npt`, every temperature with every pressure; `relax` takes them and uses 0 bar otherwise."""
-    electronic_temperatures: list[ElectronKelvin] = Field(default_factory=list)
+    electronic_temperatures: Annotated[list[ElectronKelvin], Distinct] = Field(default_factory=list)
     """Of the electrons, for models that know one; combined with every temperature and pressure."""
     steps: Steps
     timestep: Timestep = 0.001
@@ -311,7 +311,7 @@ class SearcherSettings(ExplorerSettings):
     """Structures of a generation."""
     generations: int = Field(5, ge=1, le=1000)
     """Generations of one search; every iteration of a stage begins a new one."""
-    pressures: list[Bar] = Field([0.0], min_length=1)
+    pressures: Annotated[list[Bar], Distinct] = Field([0.0], min_length=1)
     """One search for each; 10 000 bar are 1 GPa."""
     repeats: int = Field(1, ge=1, le=10_000)
     """Independent searches at each pressure."""

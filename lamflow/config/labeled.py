@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from lamflow.config.pretrained import RANDOM
 from lamflow.config.references import InputData
-from lamflow.config.section import Name, Section
+from lamflow.config.section import Distinct, Name, Section
 from lamflow.units import Positive
 
 HeadName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$")]
@@ -26,7 +26,7 @@ class Start(Section):
     """dpdata's or ASE's name of the format, for files whose name does not tell."""
     keys: dict[LabelName, str] = Field(default_factory=dict)
     """Names under which extended XYZ files and ASE databases have their labels, e.g. `{energy: REF_energy}`."""
-    label: list[Name] = Field(default_factory=list)
+    label: Annotated[list[Name], Distinct] = Field(default_factory=list)
     """Structure sets that are labeled before the first iteration."""
 
     @property
@@ -42,7 +42,7 @@ class Heldout(Section):
     """Labeled data that exist, as in `start`."""
     format: str | None = None
     keys: dict[LabelName, str] = Field(default_factory=dict)
-    label: list[Name] = Field(default_factory=list)
+    label: Annotated[list[Name], Distinct] = Field(default_factory=list)
     """Structure sets that are labeled for this purpose before the first iteration."""
     fraction: float = Field(0.0, ge=0, le=0.9)
     """Fraction of the start data that is held out: whole files, and single start structures, so that nothing leaks."""

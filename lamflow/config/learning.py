@@ -31,6 +31,14 @@ class Stage(Section):
     max_iterations: int | None = Field(None, ge=1, le=10_000)
     """Go on to the next stage after so many iterations, converged or not."""
 
+    @model_validator(mode="after")
+    def _groups_differ(self) -> Self:
+        for index, group in enumerate(self.explore):
+            if group in self.explore[:index]:
+                first = self.explore.index(group)
+                raise ValueError(f"explore: groups {first} and {index} are the same; give one of them more `starts`")
+        return self
+
 
 class Converge(Section):
     """When a stage is done. Decided before labels are paid for; all conditions that are given must hold."""

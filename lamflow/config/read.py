@@ -28,6 +28,8 @@ Loc = tuple[str | int, ...]
 S = TypeVar("S", bound=Study)
 MOST_BYTES, MOST_VALUES = 1_000_000, 100_000
 """Of a study: its file, and its values with all aliases written out."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+"""Characters that no text of a study has, and that would reach terminals, files and programs."""
 RENAMED = {
     "tasks": "heads",
     "task": "head",
@@ -223,6 +225,10 @@ def _lines(text: str) -> tuple[dict[Loc, int], list[Problem]]:
         if len(lines) > MOST_VALUES:
             raise ValueError(f"more than {MOST_VALUES:,} values, as anchors and aliases can make of a few lines")
         lines.setdefault(loc, node.start_mark.line + 1)
+        control = CONTROL.search(node.value) if isinstance(node, yaml.ScalarNode) else None
+        if control:
+            what = f"this text has a control character (code {ord(control[0])})"
+            problems.append(Problem(node.start_mark.line + 1, ".".join(map(str, loc)), what))
         if isinstance(node, yaml.MappingNode):
             seen = set()
             for key, value in node.value:
@@ -297,8 +303,14 @@ def _message(error: dict[str, Any], section: type[Section] | None, unit: str) ->
         return "YAML takes this word for true or false; write it in quotes"
     text = text[0].lower() + text[1:]
     if isinstance(value, str | int | float | bool):
-        return f"{value!r}{' ' + unit if unit else ''}: {text}{' ' + unit if unit and text[-1].isdigit() else ''}"
+        return f"{_short(value)}{' ' + unit if unit else ''}: {text}{' ' + unit if unit and text[-1].isdigit() else ''}"
     return text
+
+
+def _short(value: object) -> str:
+    """A value as it was written; of one that fills a line its two ends."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:40]}…{text[-20:]} ({len(text)} characters)"
 
 
 def _suggestion(word: str, known: list[str]) -> str:

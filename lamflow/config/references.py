@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo
 
-from lamflow.config.section import InputFolder, Section, absolute, matched_files
+from lamflow.config.section import Distinct, InputFolder, Section, absolute, matched_files
 
 
 def _run_address(run: str, info: ValidationInfo) -> str:
@@ -34,6 +34,7 @@ def _is_reference(value: object) -> str:
 InputData = Annotated[
     list[Annotated[Annotated[InputFolder, Tag("file")] | Annotated[RunData, Tag("run")], Discriminator(_is_reference)]],
     BeforeValidator(matched_files),
+    Distinct,
 ]
 """Files or folders, patterns like `frames/*.extxyz`, and data of other runs: `{run: runs/first, data: train}`."""
 

@@ -81,6 +81,17 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0
 """Lower-case letters, digits and '-', at most 40: it becomes part of the names of files and of Kubernetes objects."""
 
 
+def _distinct(values: list[Any]) -> list[Any]:
+    repeated = list(dict.fromkeys(str(value) for index, value in enumerate(values) if value in values[:index]))
+    if repeated:
+        raise ValueError(f"{', '.join(repeated)} appears more than once")
+    return values
+
+
+Distinct = AfterValidator(_distinct)
+"""Of a list: an item that appears twice is refused, for it would be paid for twice or counted twice."""
+
+
 def expand(path: Path) -> Path:
     """`path` with `${VARIABLES}` filled in from the environment; call it where the file is opened.
 

@@ -93,7 +93,7 @@ def migrate(file: Path, target: Path, machine: Path | None = None, source: Sourc
     if comments:
         notes.add("lost", f"{comments} comments (keys that begin with _)")
     stem = file.absolute().parent.name if file.stem.lower() in ("param", "input", "config") else file.stem
-    spec = _of_kind({"name": _name(made.pop("name", None) or stem), **made})
+    spec = _of_kind({"name": _name(made.pop("name", None) or stem), **_without_repeats(made, notes)})
     body = yaml.dump(spec, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
     text = f"{_head(file, kind, notes, paths.missing)}\n{body}"
     for name, content in paths.written.items():
@@ -119,6 +119,21 @@ def _of_kind(spec: Spec) -> Spec:
     kept = {key: value for key, value in spec.items() if key not in ("name", "stages", "select", "converge")}
     budget = {key: value for key, value in kept.pop("budget", {}).items() if key != "iterations"}
     return {"name": spec["name"], "workflow": "training", **kept, **({"budget": budget} if budget else {})}
+
+
+def _without_repeats(spec: Spec, notes: Notes) -> Spec:
+    """Lists of structures, data and conditions with each item once: what is listed twice there is explored twice."""
+    sections = [spec.get("start"), spec.get("heldout")]
+    sections += [group for stage in spec.get("stages", []) for group in stage["explore"]]
+    for section in filter(None, sections):
+        for key in ("structures", "temperatures", "pressures", "electronic_temperatures", "data", "label"):
+            items = section.get(key)
+            if isinstance(items, list):
+                section[key] = [item for index, item in enumerate(items) if item not in items[:index]]
+                if len(section[key]) < len(items):
+                    repeated = ", ".join(dict.fromkeys(str(item) for item in items if items.count(item) > 1))
+                    notes.add("changed", f"({key})", key, f"{repeated} is listed more than once; here it is once")
+    return spec
 
 
 def _lines_of(message: str, text: str) -> str:

@@ -19,6 +19,9 @@ def problems(text: str, root: Path | None = None) -> str:
     return str(caught.value)
 
 
+GROUP = next(line + "\n" for line in STUDY.splitlines() if "engine: ase" in line)
+
+
 def test_reads_the_study(study: Path) -> None:
     config = load(study)
     assert config.train.engine == "pair"
@@ -89,6 +92,16 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ),
         ("limit: 6", "limit: 6\n  filters: {volume_per_atom: [200, 2]}", "[200, 2] Å³ must be a range"),
         ("label: [rattled]", "label: [nobody]", "line 8    start.label: there is no structure set 'nobody'"),
+        ("label: [rattled]", "label: [rattled, rattled]", "start.label: rattled appears more than once"),
+        ("temperatures: [300, 900]", "temperatures: [300, 900, 300]", "temperatures: 300.0 appears more than once"),
+        ("structures: [crystal]", "structures: [crystal, crystal]", "structures: crystal appears more than once"),
+        ("    explore:\n", f"    explore:\n{GROUP}", "explore: groups 0 and 1 are the same"),
+        ("label: {engine: emt}", 'label: {engine: custom, command: ["a\\0b"]}', "a control character (code 0)"),
+        (
+            "limit: 6",
+            f"limit: {10**99}",
+            "1000000000000000000000000000000000000000…00000000000000000000 (100 characters)",
+        ),
     ],
 )
 def test_names_what_is_wrong(old: str, new: str, expected: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from lamflow.config.engines import DynamicsSettings, one_atom
-from lamflow.config.section import Element, InputFile, InputFolder, Section, check_names, expand, text_of
+from lamflow.config.section import Distinct, Element, InputFile, InputFolder, Section, check_names, expand, text_of
 from lamflow.data import Frame
 from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.lammps.template import check_template
@@ -62,7 +62,7 @@ class LammpsExploration(DynamicsSettings):
     engine: Literal["lammps"]
     ensemble: Ensemble = "nvt"
     """`npt` changes the volume, `npt-aniso` the three lengths, `npt-tri` the angles too."""
-    temperatures: list[Kelvin] = Field(min_length=1)
+    temperatures: Annotated[list[Kelvin], Distinct] = Field(min_length=1)
     types: list[Element] = Field(default_factory=list)
     """Elements in the order of LAMMPS's atom types, for templates that name these by number; those of the structure in
     alphabetical order if empty."""
