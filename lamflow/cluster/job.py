@@ -11,6 +11,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,7 +40,7 @@ POD_LOG = os.dup(2)
 """The pod's own log, wherever a program has its standard error."""
 
 
-def main(
+def main(  # noqa: PLR0913  what a manifest says of a job
     reference: str,
     *,
     step: str,
@@ -49,6 +50,7 @@ def main(
     parameters: dict[str, int],
     checkpoints: tuple[str, float] | None = None,
     labels: str | None = None,
+    packs: tuple[Sequence[str], Mapping[str, str]] = ((), {}),
 ) -> NoReturn:
     """Run an operation as one job, as `lamflow.ops.job.main` does.
 
@@ -57,6 +59,7 @@ def main(
 
     checkpoints  key of the folder for the step's pods, and s between two savings
     labels       key of the label cache
+    packs        see `lamflow.ops.job.main`
     """
     name = f"{step}-{parameters['job']}"
     try:
@@ -67,7 +70,7 @@ def main(
             _keep_scratch(settings, Path(root) / SCRATCH, f"{prefix}{name}/", every)
     except Exception as error:  # noqa: BLE001  whatever happened, the exit status says it
         exit_now(report_failure(error, name, timeout))
-    run(reference, step=step, root=root, timeout=timeout, gpus=gpus, parameters=parameters, labels=cache)
+    run(reference, step=step, root=root, timeout=timeout, gpus=gpus, parameters=parameters, labels=cache, packs=packs)
 
 
 class _Objects:

@@ -5,6 +5,7 @@ input/                  config.json, and below files/ the files that engines ope
 structures/NAME.npz     start structures
 data/train/000, 001, …  training data, one data set a round; data/heldout/000, … the held-out data
 data/index/000, …       content hashes and descriptors of those data
+                        (in an object store each of these folders is one object, data/train/000.tar …)
 queue/0, 1, …           frames from elsewhere that the next round may label
 iterations/003/…        of a round: graph.json when it begins, models, explored, …, result.json when it has finished
 report/                 the page for people
@@ -28,6 +29,8 @@ FILES = "files"
 """Copies in `input`, beside the study, whose file `config.read` names; and what engines keep of simulations."""
 
 TRAIN, HELDOUT, INDEX = f"{DATA}/train", f"{DATA}/heldout", f"{DATA}/index"
+PACKED, PACK = (TRAIN, HELDOUT, INDEX), ".tar"
+"""Folders whose own folders, one a round, are one object each in an object store, and how its key ends."""
 MANIFEST, HELDOUT_MANIFEST, DESCRIPTORS, SYSTEMS = (
     "manifest.json", "heldout-manifest.json", "descriptors.npy", "systems",
 )  # fmt: skip
@@ -59,7 +62,7 @@ PREDICTIONS_RECORD, PREDICTIONS_ARRAYS, JUDGEMENT, PARITY = (
     "predictions.json", "predictions.npz", "evaluation.json", "parity.npz",
 )  # fmt: skip
 
-SCRATCH, ERRORS, PROGRESS = "scratch", "errors", "progress"
+SCRATCH, ERRORS, PROGRESS, STAGED = "scratch", "errors", "progress", "staged"
 """In `work`."""
 POD = "/tmp"  # noqa: S108  a volume of the pod's own
 """Folder of the job that a pod does."""
@@ -78,8 +81,18 @@ def iteration_key(number: int) -> str:
 
 
 DRIVER_RECORDS = re.compile(
-    rf"{re.escape(RUN)}|{INPUT}/.*|{STRUCTURES}/[^/]+|{INDEX}/[^/]+/[^/]*{re.escape(MANIFEST)}|"
+    rf"{re.escape(RUN)}|{INPUT}/.*|{STRUCTURES}/[^/]+|"
     rf"{ROUNDS}/\d+/({re.escape(RECORD)}|{re.escape(GRAPH)}|({HISTORY}|{QUEUED}|{SELECTED})/.*"
     rf"|{GIVEN}/.*{re.escape(MANIFEST)})"
 )
-"""Keys of what drivers and reports read beside the records of steps, which graphs name."""
+"""Keys of what drivers and reports read beside the index of the data and the records of steps, which graphs name."""
+
+
+def is_packed(key: str) -> bool:
+    """The key of a folder, or of a file in it, that an object store holds as one object."""
+    return key.startswith(tuple(f"{folder}/" for folder in PACKED))
+
+
+def object_key(key: str) -> str:
+    """Key of the object that is a folder in an object store, or what the keys of all that lies in it begin with."""
+    return f"{key}{PACK}" if is_packed(key) else f"{key}/"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lamflow.cluster import packs
 from lamflow.cluster.checkpoints import is_checkpoint
 from lamflow.cluster.losses import Tries, error_of
 from lamflow.cluster.retry_policy import RetryPolicy
@@ -27,12 +28,14 @@ from lamflow.data.layout import (
     REPORT,
     RUN,
     STORED,
+    is_packed,
     iteration_key,
+    object_key,
 )
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import fraction_done
-from lamflow.driver.run_location import RunLocation, pull_records, refuse_others
+from lamflow.driver.run_location import RunLocation, pull_all, pull_records, refuse_others
 from lamflow.driver.rundir import RunDirectory, prune
 from lamflow.errors import ClusterError, LamflowError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
@@ -89,14 +92,14 @@ class ArgoExecutor:
         """See Executor. Trajectories and checkpoints stay where they are."""
         large = rf"\d+/({EXPLORED}|{CHECKPOINTS})/.*(?<!\.json)$"
         needed = re.compile(rf"{re.escape(RUN)}|({'|'.join(STORED)})/(?!{large}).*")
-        self.store.pull(self.directory.path, lambda key: needed.fullmatch(key) is not None, exact=True)
+        pull_all(self.directory, self.store, lambda key: needed.fullmatch(key) is not None, strict=False)
 
     def check_requirements(self, study: DataStudy) -> None:
         """See Executor. What is missing on the cluster its pods will say."""
 
     def persist(self, files: Iterable[Path]) -> None:
         """See Executor."""
-        self.store.push(self.directory.path, files)
+        packs.push(self.store, self.directory.path, files)
 
     def discard(self, file: Path) -> None:
         """See Executor."""
@@ -179,7 +182,7 @@ class ArgoExecutor:
         self._read(_folder(graph.round))
         for key in graph.written:
             if not key.startswith(_folder(graph.round)):
-                self._read(f"{key}/")
+                self._read(object_key(key))
 
     def _wait(self, study: DataStudy, graph: Graph, listener: Listener) -> LamflowError | None:
         """Watch the Workflow to its end, or until nothing in it can succeed any more; then return why.
@@ -262,13 +265,15 @@ class ArgoExecutor:
 
     def _has_outputs(self, graph: Graph) -> bool:
         """A Workflow that is gone has left something of this round."""
-        return any(next(iter(self.store.objects(f"{key}/")), None) is not None for key in graph.written)
+        return any(self.store.objects(object_key(key)) for key in graph.written)
 
     def _delete_outputs(self, graph: Graph, *more: str) -> None:
         """Delete what the steps of a round wrote, and `more` of its folder; what was prepared for it stays."""
-        for key in [*(f"{key}/" for key in graph.written), *(f"{_folder(graph.round)}{name}" for name in more)]:
+        for key in [*map(object_key, graph.written), *(f"{_folder(graph.round)}{name}" for name in more)]:
             self.store.delete(key)
             self._read(key)
+        for key in filter(is_packed, graph.written):
+            shutil.rmtree(self.directory.path / key, ignore_errors=True)
         if more:
             prune(self.directory.round(graph.round))
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lamflow.cluster import packs
 from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.store import Store
 from lamflow.config import stored
@@ -16,7 +17,20 @@ from lamflow.config.read import SETTINGS
 from lamflow.config.schema import DataStudy
 from lamflow.data.document import Result
 from lamflow.data.graph import Graph
-from lamflow.data.layout import DRIVER_RECORDS, INPUT, LOCK, PREPARING, REMOTE, REPORT, RUN, STORED, WORK
+from lamflow.data.layout import (
+    DRIVER_RECORDS,
+    INDEX,
+    INPUT,
+    LOCK,
+    PACKED,
+    PREPARING,
+    REMOTE,
+    REPORT,
+    RUN,
+    STORED,
+    WORK,
+    is_packed,
+)
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import InputError, StateError
 
@@ -67,9 +81,29 @@ def mirror(directory: RunDirectory, store: Store, key: str = "", *, whole: bool 
     A folder that a driver on this machine works in is up to date.
     """
     if whole:
-        store.pull(directory.path, lambda _: True, key, exact=True)
+        pull_all(directory, store, lambda _: True, key)
     elif directory.driver() is None:
         pull_records(directory, store, key)
+
+
+def pull_all(
+    directory: RunDirectory, store: Store, wanted: Callable[[str], bool], key: str = "", *, strict: bool = True
+) -> None:
+    """Make the folder, below `key`, what the store holds of it: files that are `wanted`, and all data sets.
+
+    strict  see packs.pull
+    """
+    store.pull(directory.path, lambda name: not is_packed(name) and wanted(name), key, exact=True)
+    _pull_packs(directory, store, key, PACKED, strict=strict)
+
+
+def _pull_packs(
+    directory: RunDirectory, store: Store, key: str, folders: Sequence[str], *, strict: bool = True
+) -> None:
+    """Bring the data sets of those of `folders` that lie below `key`, or that it lies in."""
+    for folder in folders:
+        if f"{folder}/".startswith(key) or key.startswith(f"{folder}/"):
+            packs.pull(store, directory.path, folder, strict=strict)
 
 
 def pull_records(directory: RunDirectory, store: Store, key: str = "", *, exact: bool = False) -> None:
@@ -81,6 +115,7 @@ def pull_records(directory: RunDirectory, store: Store, key: str = "", *, exact:
     while (named := _named_records(directory)) != before:  # graphs that have just come, or changed, name others
         store.pull(directory.path, _is_record(named), key, exact=exact)
         before = named
+    _pull_packs(directory, store, key, [INDEX])
 
 
 def _named_records(directory: RunDirectory) -> list[str]:

@@ -26,7 +26,7 @@ from dflow import Step as DflowStep
 from lamflow.config.pods import Pod, TrainPod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Key, Output, Step
-from lamflow.data.layout import JOB_INPUTS, JOB_OUTPUTS, POD
+from lamflow.data.layout import JOB_INPUTS, JOB_OUTPUTS, PACK, PACKED, POD, is_packed
 from lamflow.flow.manifest import LamWorkflow, offline
 from lamflow.ops.operation import Operation, load_operation
 
@@ -52,6 +52,10 @@ class StoreLocation:
     def full_key(self, key: str) -> str:
         """The key as the executor writes to it."""
         return key if self.folder is not None else f"{self.prefix}{key}"
+
+    def ending(self, key: str) -> str:
+        """How the name of what a job leaves ends."""
+        return PACK if self.folder is None and is_packed(key) else ""
 
     def artifact(self, key: Key) -> Any:
         """The artifact as dflow takes it."""
@@ -160,7 +164,7 @@ class _Builder:
 
     def _script(self, step: Step, numbers: list[str]) -> str:
         pod: Pod = getattr(self.study.pods, step.resources)
-        entry, more = ENTRY, ""
+        entry, more = ENTRY, "" if self.location.folder is not None else _packs(step)
         if self.location.folder is None and step.talks_to_store:
             entry = STORE_ENTRY
             if step.checkpoints is not None and isinstance(pod, TrainPod):
@@ -186,10 +190,17 @@ def _outputs(step: Step, operation: Operation, location: StoreLocation) -> Outpu
         },
         artifacts={
             port: OutputArtifact(
-                path=f"{POD}/{JOB_OUTPUTS}/{port}",
+                path=f"{POD}/{JOB_OUTPUTS}/{port}{location.ending(step.writes[port])}",
                 archive=None,
-                save=[S3Artifact(key=location.full_key(step.writes[port]))],
+                save=[S3Artifact(key=location.full_key(step.writes[port] + location.ending(step.writes[port])))],
             )
             for port in operation.artifacts
         },
     )
+
+
+def _packs(step: Step) -> str:
+    """Arguments of a job that takes or leaves data sets as they lie in an object store."""
+    given = [port for port, key in step.reads.items() if key.key in PACKED]
+    left = {port: key.rsplit("/", 1)[1] for port, key in step.writes.items() if is_packed(key)}
+    return f", packs={(given, left)!r}" if given or left else ""

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ import psutil
 
 from lamflow.data.cache import Folder, LabelCache
 from lamflow.data.layout import JOB_INPUTS, JOB_OUTPUTS, SCRATCH, WORK
+from lamflow.data.packs import pack, unpack_all
 from lamflow.engines.process import die_with_parent
 from lamflow.errors import EngineError, LamflowError, NodeError
 from lamflow.ops.operation import Context, Operation, load_operation
@@ -34,11 +36,13 @@ TERMINATION_BYTES = 4000
 
 def main(
     reference: str, *, step: str, root: str, timeout: float, gpus: int, parameters: dict[str, int],
-    labels: LabelCache | None = None,
+    labels: LabelCache | None = None, packs: tuple[Sequence[str], Mapping[str, str]] = ((), {}),
 ) -> NoReturn:  # fmt: skip
     """Run the operation MODULE:FUNCTION as one job of a step and exit with the status that says whether to try again.
 
-    root  folder of inputs/, outputs/, work/ and scratch/
+    root   folder of inputs/, outputs/, work/ and scratch/
+    packs  input ports in whose folders packed ones lie, and what those that are left at output ports are called when
+           they are packed; see data/packs.py
     """
     die_with_parent()
     if _is_orphan():
@@ -56,7 +60,11 @@ def main(
             job, jobs, name, folder / WORK, scratch, folder / JOB_OUTPUTS,
             threads=threads, gpus=gpus, timeout=timeout, labels=labels or _labels_here(), log=os.dup(1),
         )  # fmt: skip
+        for port in packs[0]:
+            unpack_all(folder / JOB_INPUTS / port)
         _execute(operation, context, folder / JOB_INPUTS, parameters)
+        for port, part in packs[1].items():
+            pack(context.out / port, part)
     except BaseException as error:  # noqa: BLE001  whatever happened, the exit status says it
         exit_now(report_failure(error, name, timeout))
     exit_now(0)

@@ -106,7 +106,7 @@ def merge_step(number: int, *, labeled: bool, start_data: bool, when: Condition 
             "train": f"{TRAIN}/{part}", "heldout": f"{HELDOUT}/{part}", "known": f"{INDEX}/{part}",
             "merged": f"{folder}/{layout.MERGED}",
         },
-        records=[f"{folder}/{layout.MERGED}/{layout.MERGED_RECORD}"], details=[f"{INDEX}/{part}/*{layout.MANIFEST}"],
+        records=[f"{folder}/{layout.MERGED}/{layout.MERGED_RECORD}"],
         input=Key(key=INPUT), labeled=Key(key=f"{folder}/{layout.LABELED}") if labeled else None,
         start_data=Key(key=f"{folder}/{layout.GIVEN}") if start_data else None,
         index=Key(key=INDEX) if number else None, iteration=number,

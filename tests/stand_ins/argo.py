@@ -180,6 +180,8 @@ class Argo:
                 if code == 0 and not artifact.get("optional"):
                     return 64, f"output artifact {artifact['name']} is missing"
                 continue
+            if source.is_file():
+                self.store.client.fput_object(self.bucket, artifact["s3"]["key"], str(source))
             for file in sorted(path for path in source.rglob("*") if path.is_file()):
                 key = f"{artifact['s3']['key'].rstrip('/')}/{file.relative_to(source).as_posix()}"
                 self.store.client.fput_object(self.bucket, key, str(file))

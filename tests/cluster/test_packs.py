@@ -1,0 +1,75 @@
+"""Data sets in a real object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lamflow.cluster import packs
+from lamflow.cluster.store import Store
+from lamflow.config.pods import ObjectStore
+from lamflow.errors import StateError
+from tests.stand_ins.s3 import S3Server
+
+
+@pytest.fixture
+def store(s3: S3Server, bucket: str) -> Store:
+    return Store(ObjectStore(endpoint=s3.endpoint, bucket=bucket), "runs/one/")
+
+
+def run(root: Path, numbers: int) -> list[Path]:
+    files = [root / "run.json", *(root / "data" / "train" / f"{n:03d}" / name for n in range(numbers) for name in "ab")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{file.parent.name} {file.name}")
+    return files
+
+
+def test_a_data_set_is_one_object_and_a_folder_again(store: Store, tmp_path: Path) -> None:
+    packs.push(store, tmp_path / "from", run(tmp_path / "from", 2))
+    assert [item.key for item in store.objects()] == ["data/train/000.tar", "data/train/001.tar", "run.json"]
+    assert not list((tmp_path / "from").rglob("*.tar"))
+    packs.pull(store, tmp_path / "to", "data/train")
+    files = sorted(
+        str(file.relative_to(tmp_path / "to")) for file in (tmp_path / "to" / "data").rglob("*") if file.is_file()
+    )
+    assert files == [f"data/train/{n}/{name}" for n in ("000", "001") for name in "ab"]
+    assert (tmp_path / "to" / "data" / "train" / "001" / "b").read_text() == "001 b"
+
+
+def test_only_what_has_changed_comes_again(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, here = run(tmp_path / "from", 3), tmp_path / "to" / "data" / "train"
+    packs.push(store, tmp_path / "from", files)
+    packs.pull(store, tmp_path / "to", "data/train")
+    got: list[str] = []
+    get = Store.get
+
+    def noted(self: Store, key: str, file: Path) -> None:
+        got.append(key)
+        get(self, key, file)
+
+    monkeypatch.setattr(Store, "get", noted)
+    packs.pull(store, tmp_path / "to", "data/train")
+    assert got == []
+    files[1].write_text("another 000 a")
+    packs.push(store, tmp_path / "from", files[1:2])
+    (here / "001" / "a").write_text("changed here")
+    (here / "002" / "b").unlink()
+    (here / "009").mkdir()
+    packs.pull(store, tmp_path / "to", "data/train")
+    assert sorted(got) == [f"data/train/00{n}.tar" for n in range(3)]
+    assert [(here / n / name).read_text() for n, name in (("000", "a"), ("001", "a"), ("002", "b"))] == [
+        "another 000 a", "001 a", "002 b"
+    ]  # fmt: skip
+    assert not (here / "009").exists(), "nothing is stored of it"
+
+
+def test_a_damaged_data_set_is_refused_or_missing(store: Store, tmp_path: Path) -> None:
+    packs.push(store, tmp_path / "from", run(tmp_path / "from", 2))
+    (tmp_path / "cut").write_bytes(b"no tar" * 100)
+    store.put("data/train/001.tar", tmp_path / "cut")
+    with pytest.raises(StateError, match=r"001\.tar: this data set of the run is damaged"):
+        packs.pull(store, tmp_path / "to", "data/train")
+    packs.pull(store, tmp_path / "to", "data/train", strict=False)
+    assert [path.name for path in (tmp_path / "to" / "data" / "train").iterdir()] == ["000"]
