@@ -9,7 +9,7 @@ variable "REVISION" { default = "" }
 // What base and deepmd-cuda begin with; with @sha256:... behind it, one image and no other.
 variable "PYTHON" { default = "python:3.11.14-slim-bookworm" }
 
-group "default" { targets = ["base", "deepmd-cuda", "label-qe", "label-cp2k", "label-vasp", "label-abacus", "label-gpaw", "label-gaussian"] }
+group "default" { targets = ["base", "deepmd-cuda", "search", "label-qe", "label-cp2k", "label-vasp", "label-abacus", "label-gpaw", "label-gaussian"] }
 
 target "common" {
   context = "."
@@ -26,6 +26,13 @@ target "deepmd-cuda" {
   inherits   = ["common"]
   dockerfile = "images/deepmd-cuda/Dockerfile"
   tags       = ["${REGISTRY}/deepmd-cuda:${VERSION}"]
+}
+
+target "search" {
+  inherits   = ["common"]
+  dockerfile = "images/search/Dockerfile"
+  contexts   = { base = "target:base" }
+  tags       = ["${REGISTRY}/search:${VERSION}"]
 }
 
 target "label-qe" {

@@ -30,6 +30,8 @@ START_SECONDS = 3600
 """s that Argo gives a pod beyond its own timeout. Argo counts from when the pod has a node, a job from when its work
 begins; between them an image of many GB and the inputs are fetched, and after them outputs are stored."""
 SECRET = "/etc/lamflow/s3"  # noqa: S105  where the Secret is mounted, not what is in it
+HELD = {"deepmd-cuda": {"search"}}
+"""Images that hold what others hold beside `base`."""
 EMPTY_GROUPS = ("none", "emptyDir", "nodeAntiAffinity")
 """Keys whose empty group says something."""
 DRIVER = Step(name="driver", op="", writes={}, resources="driver")
@@ -152,7 +154,9 @@ def image_of(config: DataStudy, step: Step) -> str:
     pod: Pod = getattr(config.pods, step.resources)
     if pod.image:
         return pod.image
-    images = sorted({engine_named(use.name).image_of(use.role) for use in step.engines} - {"base"}) or ["base"]
+    needed = {engine_named(use.name).image_of(use.role) for use in step.engines}
+    held = {"base"}.union(*(HELD.get(image, ()) for image in needed))
+    images = sorted(needed - held) or ["base"]
     if len(images) > 1:
         names = ", ".join(dict.fromkeys(use.name for use in step.engines))
         raise InputError(

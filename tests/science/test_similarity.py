@@ -50,5 +50,4 @@ def test_another_composition_is_another_crystal() -> None:
 
 @pytest.mark.parametrize(("lattice", "number"), [("fcc", 225), ("bcc", 229), ("diamond", 227), ("sc", 221)])
 def test_space_groups(lattice: str, number: int) -> None:
-    pytest.importorskip("spglib", reason='pip install "lamflow[calypso]"')
     assert space_group(frame("Cu", lattice, a=3.6)) == number

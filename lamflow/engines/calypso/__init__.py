@@ -47,6 +47,7 @@ ENGINE = Engine(
     "calypso",
     _probe,
     install='pip install "lamflow[calypso]"',
+    image="search",
     packages=("pyxtal",),
     search=Role(CalypsoSearch, _searcher, example=_search_example),
     relax=Role(CalypsoFolderSettings, _folder, example=_folder_example),
