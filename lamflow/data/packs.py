@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lamflow.data.layout import PACK
 from lamflow.data.walk import files_below
@@ -33,12 +33,24 @@ def unpack(file: Path) -> Path:
     try:
         _require_end(file)
         with tarfile.open(file, "r:") as archive:
-            archive.extractall(file.parent, filter="data")
+            for entry in archive:
+                _extract(archive, entry, folder)
     except (tarfile.TarError, EOFError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise StateError(f"{file}: this data set of the run is damaged ({error}); {REPAIR}") from error
     file.unlink()
     return folder
+
+
+def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
+    """Write a file of an archive, which must lie in `folder`. Python before 3.11.4 has no filter that sees to it."""
+    parts, content = PurePosixPath(entry.name).parts, archive.extractfile(entry) if entry.isfile() else None
+    if content is None or parts[0] != folder.name or ".." in parts:
+        raise tarfile.ReadError(f"it holds {entry.name}")
+    target = folder.parent.joinpath(*parts)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with content, target.open("wb") as stream:
+        shutil.copyfileobj(content, stream)
 
 
 def _require_end(file: Path) -> None:

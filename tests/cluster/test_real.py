@@ -8,8 +8,10 @@ It makes a namespace, installs the chart there, and takes images that lie on the
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from kubernetes import client
@@ -32,9 +35,14 @@ import json, sys
 import helm_python as helm
 ask = json.load(sys.stdin)
 with helm.Config(kubeconfig_path=ask["kubeconfig"], namespace=ask["namespace"]) as config:
-    config.install(ask["chart"], "lamflow", ask["values"], namespace=ask["namespace"], create_namespace=True, timeout=600)
+    if ask["remove"]:
+        config.uninstall("lamflow", timeout=600)
+    elif any(release["name"] == "lamflow" for release in config.list()):
+        config.upgrade(ask["chart"], "lamflow", ask["values"], namespace=ask["namespace"], timeout=600)
+    else:
+        config.install(ask["chart"], "lamflow", ask["values"], namespace=ask["namespace"], create_namespace=True, timeout=600)
 """
-"""In a process of its own: Helm's library does not survive a fork."""
+"""In a process of its own: Helm's library does not survive a fork. A release that is there is upgraded."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,18 @@ class Real:
     namespace: str
     section: dict[str, Any]
     environment: dict[str, str]
+    values: dict[str, dict[str, Any]]
+
+    def helm(self, *, remove: bool = False, **changes: dict[str, Any]) -> None:
+        """Install or upgrade the chart, or remove it; `changes` of values by section, with _ for -."""
+        values = {key: {**value, **changes.get(key.replace("-", "_"), {})} for key, value in self.values.items()}
+        ask = {
+            "kubeconfig": self.environment["KUBECONFIG"], "namespace": self.namespace, "remove": remove,
+            "chart": str(ROOT / "helm" / "lamflow"), "values": values,
+        }  # fmt: skip
+        words = [sys.executable, "-c", HELM]
+        done = subprocess.run(words, input=json.dumps(ask), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
     def lamflow(self, folder: Path, *words: str | Path, good: bool = True) -> str:
         """Run a command and print what it says."""
@@ -81,13 +101,11 @@ def real(request: pytest.FixtureRequest) -> Iterator[Real]:
     }
     if option("--argo-version"):
         values["argo-workflows"]["version"] = option("--argo-version")
-    ask = {"kubeconfig": kubeconfig, "namespace": namespace, "chart": str(ROOT / "helm" / "lamflow"), "values": values}
-    done = subprocess.run(
-        [sys.executable, "-c", HELM], input=json.dumps(ask), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
     api = new_client_from_config(config_file=kubeconfig)
     core = client.CoreV1Api(api)
+    section = {"namespace": namespace, "registry": option("--registry"), "host_network": host, "pending": 900.0}
+    made = Real(api, namespace, section, {"KUBECONFIG": kubeconfig}, values)
+    made.helm()
     try:
         wait_until_ready(core, namespace)
         secret = core.read_namespaced_secret("lamflow-s3", namespace).data
@@ -97,8 +115,7 @@ def real(request: pytest.FixtureRequest) -> Iterator[Real]:
             "AWS_ACCESS_KEY_ID": base64.b64decode(secret["access_key"]).decode(),
             "AWS_SECRET_ACCESS_KEY": base64.b64decode(secret["secret_key"]).decode(),
         }
-        section = {"namespace": namespace, "registry": option("--registry"), "host_network": host, "pending": 900.0}
-        yield Real(api, namespace, section, environment)
+        yield Real(api, namespace, section, environment, values)
     finally:
         if not option("--keep"):
             core.delete_namespace(namespace)
@@ -253,3 +270,130 @@ def test_the_quickstart(real: Real, tmp_path: Path) -> None:
     errors = [item["force_rmse"] for item in report["iterations"] if item["force_rmse"]]
     print("held-out force RMSE, eV/Å:", errors)
     assert errors[-1] < 0.06
+
+
+def outcome(real: Real | None, folder: Path, name: str) -> tuple[list[tuple[str, str]], list[float]]:
+    """Hash and origin of every frame that a run has labeled, and its errors, iteration by iteration."""
+    words = ["fetch", f"runs/{name}", "data", "--to", str(folder / f"data-{name}")]
+    if real is not None:
+        real.lamflow(folder, *words)
+    else:
+        subprocess.run([sys.executable, "-m", "lamflow", *words], cwd=folder, check=True)
+    manifest = json.loads((folder / f"data-{name}" / "manifest.json").read_text())
+    report = json.loads((folder / "runs" / name / "report.json").read_text())
+    return (
+        sorted((frame["hash"], json.dumps(frame["origin"], sort_keys=True)) for frame in manifest["frames"]),
+        [item["force_rmse"] for item in report["iterations"]],
+    )
+
+
+def disturb(real: Real, runs: list[str], times: int, ended: threading.Event) -> list[str]:
+    """Delete so many running pods of the controller, of drivers and of steps, one after the other; what was deleted."""
+    core, rng, deleted = client.CoreV1Api(real.api), random.Random(7), list[str]()
+    while len(deleted) < times and not ended.wait(rng.uniform(3.0, 12.0)):
+        pods = core.list_namespaced_pod(real.namespace, field_selector="status.phase=Running").items
+        mine = [pod for pod in pods if (pod.metadata.labels or {}).get("lamflow/run") in runs]
+        controllers = [pod for pod in pods if (pod.metadata.labels or {}).get("app") == "workflow-controller"]
+        among = controllers if controllers and len(deleted) % 7 == 6 else mine
+        if among:
+            name, grace = rng.choice(among).metadata.name, rng.choice([0, 30])
+            print("deleting", name, f"with {grace} s to end", flush=True)
+            with contextlib.suppress(client.ApiException):  # it has ended meanwhile
+                core.delete_namespaced_pod(name, real.namespace, grace_period_seconds=grace)
+                deleted.append(name)
+    return deleted
+
+
+def test_two_runs_that_lose_twenty_pods_end_as_they_do_on_a_laptop(real: Real, tmp_path: Path) -> None:
+    names, ended, deleted = ["one", "two"], threading.Event(), list[str]()
+    here = tmp_path / "here"
+    here.mkdir()
+    for seed, name in enumerate(names):
+        text = STUDY.split("pods:")[0].replace("name: tiny", f"name: {name}").replace("seed: 3", f"seed: {seed}")
+        text = text.replace("iterations: 2", "iterations: 3")
+        (here / f"{name}.yaml").write_text(text)
+        subprocess.run([sys.executable, "-m", "lamflow", "run", f"{name}.yaml"], cwd=here, check=True)
+        real.lamflow(tmp_path, "submit", real.study(tmp_path, text + SMALL_PODS))
+    thread = threading.Thread(target=lambda: deleted.extend(disturb(real, names, 20, ended)))
+    thread.start()
+    try:
+        for name in names:
+            assert "the budget of 3 iterations is used up" in real.lamflow(tmp_path, "watch", f"runs/{name}")
+    finally:
+        ended.set()
+        thread.join()
+    print(len(deleted), "pods were deleted")
+    for name in names:
+        assert outcome(real, tmp_path, name) == outcome(None, here, name)
+    assert len(deleted) == 20
+
+
+def test_a_run_from_argos_ui(real: Real, tmp_path: Path) -> None:
+    """The UI submits the template with a text; here Kubernetes' API does."""
+    workflows = client.CustomObjectsApi(real.api)
+    place = {"group": "argoproj.io", "version": "v1alpha1", "namespace": real.namespace}
+    template = workflows.get_namespaced_custom_object(**place, plural="workflowtemplates", name="lamflow")
+    given = yaml.safe_load(template["spec"]["arguments"]["parameters"][0]["value"])
+    text = STUDY.split("pods:")[0].replace("name: tiny", "name: ui").replace("iterations: 2", "iterations: 1")
+    plain = {**yaml.safe_load(text + SMALL_PODS), "cluster": given["cluster"]}
+    made = workflows.create_namespaced_custom_object(
+        **place, plural="workflows",
+        body={
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"generateName": "lamflow-"},
+            "spec": {
+                "workflowTemplateRef": {"name": "lamflow"},
+                "arguments": {"parameters": [{"name": "study", "value": yaml.safe_dump(plain)}]},
+            },
+        },
+    )  # fmt: skip
+    deadline, phases = time.monotonic() + 900, dict[str, str]()
+    while not all(phases.get(name) in ("Succeeded", "Failed", "Error") for name in ("ui", made["metadata"]["name"])):
+        assert time.monotonic() < deadline, phases
+        items = workflows.list_namespaced_custom_object(**place, plural="workflows")["items"]
+        phases = {item["metadata"]["name"]: item.get("status", {}).get("phase", "") for item in items}
+        assert phases.get(made["metadata"]["name"]) not in ("Failed", "Error"), phases
+        time.sleep(2)
+    assert phases["ui"] == "Succeeded"
+    url = f"s3://{given['cluster']['s3']['bucket']}/lamflow/ui"
+    assert "ended" in real.lamflow(tmp_path, "status", url)
+
+
+def test_an_object_store_that_hangs_costs_time_and_nothing_else(real: Real, tmp_path: Path) -> None:
+    servers = [process for process in psutil.process_iter() if process.name() == "weed" and "mini" in process.cmdline()]
+    if not servers:
+        pytest.skip("the pods' processes are not on this machine, or not ours to stop")
+    text = STUDY.split("pods:")[0].replace("name: tiny", "name: hung")
+    real.lamflow(tmp_path, "submit", real.study(tmp_path, text + SMALL_PODS))
+
+    def hang() -> None:
+        time.sleep(60)
+        for process in servers:
+            print("stopping", process.pid, flush=True)
+            process.suspend()
+        time.sleep(180)
+        for process in servers:
+            with contextlib.suppress(psutil.NoSuchProcess):  # Kubernetes has restarted it
+                process.resume()
+        print("going on", flush=True)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    said = real.lamflow(tmp_path, "watch", "runs/hung")
+    thread.join()
+    assert "the budget of 2 iterations is used up" in said
+    assert "does not answer" in said
+
+
+def test_an_upgrade_leaves_a_run_alone_and_removing_the_chart_leaves_workflows(real: Real, tmp_path: Path) -> None:
+    core, workflows = client.CoreV1Api(real.api), client.CustomObjectsApi(real.api)
+    text = STUDY.split("pods:")[0].replace("name: tiny", "name: kept").replace("iterations: 2", "iterations: 1")
+    real.lamflow(tmp_path, "submit", real.study(tmp_path, text + SMALL_PODS))
+    keys = core.read_namespaced_secret("lamflow-s3", real.namespace).data
+    real.helm(argo_workflows={"requeueTime": "3s"})  # the controller is another afterwards
+    assert core.read_namespaced_secret("lamflow-s3", real.namespace).data == keys
+    assert "the budget of 1 iterations is used up" in real.lamflow(tmp_path, "watch", "runs/kept")
+    real.helm(remove=True)
+    kept = workflows.list_namespaced_custom_object("argoproj.io", "v1alpha1", real.namespace, "workflows")["items"]
+    assert {"kept", "kept-000", "kept-001"} <= {item["metadata"]["name"] for item in kept}
+    real.helm()
+    wait_until_ready(core, real.namespace)
