@@ -16,7 +16,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from lamflow.cluster.workflows import REPORT_LINK
 from lamflow.config.pods import Cluster, ObjectStore
+from lamflow.flow.manifest import ITERATION, RUN, STAGE
 from tests.conftest import ROOT
 
 CHART = ROOT / "helm" / "lamflow"
@@ -276,6 +278,13 @@ def test_argo_as_clusters_need_it() -> None:
     environment = {item["name"]: item.get("value") for item in controller["containers"][0]["env"]}
     assert environment["DEFAULT_REQUEUE_TIME"] == "2s"
     assert "hostNetwork" not in controller
+    settings = named(found, "ConfigMap", "workflow-controller-configmap")["data"]
+    assert [column["key"] for column in yaml.safe_load(settings["columns"])] == [RUN, ITERATION, STAGE]
+    (link,) = yaml.safe_load(settings["links"])
+    assert link["url"] == f"${{metadata.annotations.{REPORT_LINK}}}"
+    server = named(found, "Deployment", "argo-server")["spec"]["template"]["spec"]["containers"][0]
+    windows = {item["name"]: item["value"] for item in server["env"]}
+    assert windows == dict.fromkeys(("FIRST_TIME_USER_MODAL", "FEEDBACK_MODAL", "NEW_VERSION_MODAL"), "false")
     changed = {"enabled": True, "hostNetwork": True, "server": {"enabled": False}}
     limits = {"limits": {"memory": "2Gi"}}
     found = objects({"argo-workflows": {**changed, "controller": {"resources": limits}}})

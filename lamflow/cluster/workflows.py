@@ -22,6 +22,8 @@ ARGO = "/apis/argoproj.io/v1alpha1"
 DELETING = 30.0
 PAGE = "100"
 """Workflows of one answer."""
+REPORT_LINK = "lamflow/page"
+"""Annotation to which the chart has a link in Argo's UI lead."""
 RUN_LABEL, ITERATION_LABEL, STORE = "lamflow/run", "lamflow/iteration", "lamflow/store"
 """Labels and annotation that tie a Workflow to its run."""
 
@@ -251,10 +253,14 @@ class Workflows:
             if there is not None and not finished(there):
                 raise
 
-    def describe(self, name: str, text: str) -> None:
-        """Show `text` beside a Workflow in Argo's list. Argo's server cannot, so there this does nothing."""
+    def describe(self, name: str, text: str, report: str | None = None) -> None:
+        """Show `text` beside a Workflow in Argo's list. Argo's server cannot, so there this does nothing.
+
+        report  path of the run's report on Argo's server
+        """
         if not self.argo:
-            patch = {"metadata": {"annotations": {"workflows.argoproj.io/description": text}}}
+            annotations = {"workflows.argoproj.io/description": text, **({REPORT_LINK: report} if report else {})}
+            patch = {"metadata": {"annotations": annotations}}
             self.api.request("PATCH", f"{self.paths.all(self.namespace)}/{name}", patch, kind=MERGE_PATCH)
 
     def delete(self, name: str) -> None:

@@ -25,6 +25,8 @@ INPUT, STRUCTURES, DATA, ROUNDS, QUEUE, REPORT, WORK = (
 STORED = (INPUT, STRUCTURES, DATA, ROUNDS)
 """Folders of the store, beside run.json."""
 
+REPORT_PAGE = "index.html"
+"""In `report`."""
 FILES = "files"
 """Copies in `input`, beside the study, whose file `config.read` names; and what engines keep of simulations."""
 

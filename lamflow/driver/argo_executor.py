@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from lamflow.data.layout import (
     RECORD,
     REMOTE,
     REPORT,
+    REPORT_PAGE,
     RUN,
     STORED,
     is_packed,
@@ -171,7 +173,13 @@ class ArgoExecutor:
         record, said = self.directory.run(), run_sentence(self.directory.iterations())
         if record.state == "failed":
             said = f"Failed: {record.message.splitlines()[0]}"
-        self.workflows.describe(record.name, said)
+        self.workflows.describe(record.name, said, self._report_path(record.name))
+
+    def _report_path(self, name: str) -> str | None:
+        """Where Argo's server shows the report when the driver has ended, whose artifact it is; None outside a pod."""
+        node = os.environ.get("ARGO_NODE_ID")
+        parts = [self.workflows.namespace, "workflows", name, node or "", "outputs", REPORT, REPORT_PAGE]
+        return "/".join(["/artifact-files", *parts]) if node else None
 
     def _read(self, key: str = "") -> None:
         """Make the folder, below `key`, what the store holds of it. For the driver only, which has the lock."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lamflow.data.arrays import read_arrays
 from lamflow.data.evaluation import Evaluation, SystemErrors
-from lamflow.data.layout import EVALUATION, JUDGEMENT, PARITY, RECORD, iteration_key
+from lamflow.data.layout import EVALUATION, JUDGEMENT, PARITY, RECORD, REPORT_PAGE, iteration_key
 from lamflow.reports.figures import parity, png
 from lamflow.reports.html import embedded as embedded_images
 from lamflow.reports.html import page
@@ -46,7 +46,7 @@ def write_evaluation(run: Path, folder: Path, *, embedded: bool = True) -> Path 
         images, target = embedded_images({"parity": figure}), folder / "evaluation.html"
     else:
         (folder / "parity.png").write_bytes(figure)
-        images, target = {"parity": "parity.png"}, folder / "index.html"
+        images, target = {"parity": "parity.png"}, folder / REPORT_PAGE
     target.write_text(
         page("evaluation.html.jinja", found=evaluation, columns=COLUMNS, images=images,
              rows=[system_row(system) for system in evaluation.judgement.systems],

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lamflow.data.layout import REPORT_PAGE
 from lamflow.reports import search
 from lamflow.reports.figures import figures
 from lamflow.reports.source import Source
@@ -98,7 +99,7 @@ def write_pages(source: Source, folder: Path) -> Path:
         (folder / f"{name}.png").write_bytes(png)
     (folder / "report.json").write_text(json.dumps(summary(source), indent=1), encoding="utf-8")
     search.write_structures(source.path, source.iterations, folder / search.FOLDER)
-    target = folder / "index.html"
+    target = folder / REPORT_PAGE
     target.write_text(render(source, {name: f"{name}.png" for name in drawn}), encoding="utf-8")
     return target
 
