@@ -281,17 +281,18 @@ def test_argo_as_clusters_need_it() -> None:
     settings = named(found, "ConfigMap", "workflow-controller-configmap")["data"]
     assert [column["key"] for column in yaml.safe_load(settings["columns"])] == [RUN, ITERATION, STAGE]
     (link,) = yaml.safe_load(settings["links"])
-    assert link["url"] == f"${{metadata.annotations.{REPORT_LINK}}}"
+    assert link["url"] == f"https://localhost:2746/${{metadata.annotations.{REPORT_LINK}}}"
     server = named(found, "Deployment", "argo-server")["spec"]["template"]["spec"]["containers"][0]
     windows = {item["name"]: item["value"] for item in server["env"]}
     assert windows == dict.fromkeys(("FIRST_TIME_USER_MODAL", "FEEDBACK_MODAL", "NEW_VERSION_MODAL"), "false")
-    changed = {"enabled": True, "hostNetwork": True, "server": {"enabled": False}}
+    changed = {"enabled": True, "hostNetwork": True, "server": {"enabled": False, "address": "https://argo.lab"}}
     limits = {"limits": {"memory": "2Gi"}}
     found = objects({"argo-workflows": {**changed, "controller": {"resources": limits}}})
     controller = named(found, "Deployment", "workflow-controller")["spec"]["template"]["spec"]
     assert controller["hostNetwork"] is True
     assert controller["containers"][0]["resources"]["limits"] == {"memory": "2Gi"}
     assert not [item for item in found if item["metadata"]["name"] == "argo-server"]
+    assert "url: \"https://argo.lab/$" in named(found, "ConfigMap", "workflow-controller-configmap")["data"]["links"]
 
 
 def test_a_run_from_argos_ui_goes_to_the_namespace_and_the_store_of_the_release() -> None:

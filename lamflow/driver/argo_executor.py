@@ -179,7 +179,7 @@ class ArgoExecutor:
         """Where Argo's server shows the report when the driver has ended, whose artifact it is; None outside a pod."""
         node = os.environ.get("ARGO_NODE_ID")
         parts = [self.workflows.namespace, "workflows", name, node or "", "outputs", REPORT, REPORT_PAGE]
-        return "/".join(["/artifact-files", *parts]) if node else None
+        return "/".join(["artifact-files", *parts]) if node else None
 
     def _read(self, key: str = "") -> None:
         """Make the folder, below `key`, what the store holds of it. For the driver only, which has the lock."""

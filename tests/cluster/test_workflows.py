@@ -146,12 +146,12 @@ def test_a_rehearsal_makes_nothing(kubernetes: Kubernetes, workflows: Workflows)
 
 def test_stopping_deleting_describing(kubernetes: Kubernetes, workflows: Workflows) -> None:
     workflows.create(manifest())
-    workflows.describe("tiny", "| a |", "/artifact-files/page")
+    workflows.describe("tiny", "| a |", "artifact-files/page")
     workflows.stop("tiny")
     assert kubernetes.workflows["tiny"]["spec"]["shutdown"] == "Terminate"
     annotations = kubernetes.workflows["tiny"]["metadata"]["annotations"]
     assert annotations["workflows.argoproj.io/description"] == "| a |"
-    assert annotations["lamflow/page"] == "/artifact-files/page"
+    assert annotations["lamflow/page"] == "artifact-files/page"
     assert [w["metadata"]["name"] for w in workflows.of_run("tiny")] == ["tiny"]
     workflows.delete("tiny")
     assert workflows.find("tiny") is None
