@@ -35,6 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--registry", default="lamflow", help="what the names of the images begin with")
     group.addoption("--install-argo", action="store_true", help="install Argo Workflows into the namespace, too")
     group.addoption("--argo-version", help="of the Argo Workflows that is installed; the chart's own if absent")
+    group.addoption(
+        "--s3-endpoint", help="an object store in the place of the chart's, with AWS_ACCESS_KEY_ID and -SECRET-"
+    )
+    group.addoption(
+        "--storage-class", help="of the volume of the chart's object store; without one data go with its pod"
+    )
+    group.addoption("--gpus", type=int, default=0, help="that trainings and explorations ask for")
     group.addoption("--host-network", action="store_true", help="pods use their node's network")
     group.addoption("--keep", action="store_true", help="leave the namespace when the tests are done")
 

@@ -292,7 +292,7 @@ def test_argo_as_clusters_need_it() -> None:
     assert controller["hostNetwork"] is True
     assert controller["containers"][0]["resources"]["limits"] == {"memory": "2Gi"}
     assert not [item for item in found if item["metadata"]["name"] == "argo-server"]
-    assert "url: \"https://argo.lab/$" in named(found, "ConfigMap", "workflow-controller-configmap")["data"]["links"]
+    assert 'url: "https://argo.lab/$' in named(found, "ConfigMap", "workflow-controller-configmap")["data"]["links"]
 
 
 def test_a_run_from_argos_ui_goes_to_the_namespace_and_the_store_of_the_release() -> None:

@@ -1,6 +1,6 @@
 """Runs on a real Kubernetes with a real Argo: kind, k3s or any other. See `pytest --help` for the options.
 
-    pytest -m cluster --kubeconfig ~/.kube/config --install-argo -s
+    pytest -m "cluster and not full" --kubeconfig ~/.kube/config --install-argo -s     # some minutes; without "and not full", an hour
 
 It makes a namespace, installs the chart there, and takes images that lie on the nodes.
 """
@@ -12,12 +12,13 @@ import contextlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class Real:
     section: dict[str, Any]
     environment: dict[str, str]
     values: dict[str, dict[str, Any]]
+    gpus: int = 0
 
     def helm(self, *, remove: bool = False, **changes: dict[str, Any]) -> None:
         """Install or upgrade the chart, or remove it; `changes` of values by section, with _ for -."""
@@ -78,6 +80,9 @@ class Real:
     def study(self, folder: Path, text: str) -> Path:
         """A file with the cluster's section in it."""
         plain = {**yaml.safe_load(text), "cluster": self.section}
+        for pod in (plain.get("pods", {}).get(name) for name in ("train", "explore")):
+            if pod is not None and self.gpus:
+                pod["gpus"] = self.gpus
         file = folder / f"{plain['name']}.yaml"
         file.write_text(yaml.safe_dump(plain))
         return file
@@ -95,10 +100,15 @@ def real(request: pytest.FixtureRequest) -> Iterator[Real]:
     kubeconfig, namespace = str(Path(option("--kubeconfig")).expanduser()), option("--namespace")
     host = option("--host-network")
     values: dict[str, dict[str, Any]] = {
-        "seaweedfs": {"persistent": False, "hostNetwork": host},
+        "seaweedfs": {"persistent": bool(option("--storage-class")), "hostNetwork": host},
         "argo-workflows": {"enabled": option("--install-argo"), "authMode": "server"},
         "workflowTemplate": {"image": f"{option('--registry')}/base:0.1.0"},
     }
+    if option("--storage-class"):
+        values["seaweedfs"] |= {"storageClass": option("--storage-class"), "size": "2Gi"}
+    if option("--s3-endpoint"):
+        keys = {"accessKey": os.environ["AWS_ACCESS_KEY_ID"], "secretKey": os.environ["AWS_SECRET_ACCESS_KEY"]}
+        values |= {"s3": {"endpoint": option("--s3-endpoint"), **keys}, "seaweedfs": {"enabled": False}}
     if option("--argo-version"):
         values["argo-workflows"]["version"] = option("--argo-version")
     api = new_client_from_config(config_file=kubeconfig)
@@ -108,17 +118,24 @@ def real(request: pytest.FixtureRequest) -> Iterator[Real]:
     made.helm()
     try:
         wait_until_ready(core, namespace)
-        secret = core.read_namespaced_secret("lamflow-s3", namespace).data
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "ARGO_"))},
-            "KUBECONFIG": kubeconfig,
-            "AWS_ACCESS_KEY_ID": base64.b64decode(secret["access_key"]).decode(),
-            "AWS_SECRET_ACCESS_KEY": base64.b64decode(secret["secret_key"]).decode(),
-        }
-        yield Real(api, namespace, section, environment, values)
+        if option("--s3-endpoint"):
+            section["s3"] = {"endpoint": option("--s3-endpoint")}
+        gpus = option("--gpus")
+        yield Real(api, namespace, section, credentials(core, namespace, kubeconfig), values, gpus)
     finally:
         if not option("--keep"):
             core.delete_namespace(namespace)
+
+
+def credentials(core: client.CoreV1Api, namespace: str, kubeconfig: str) -> dict[str, str]:
+    """The environment of commands, with the keys that the namespace's Secret has now."""
+    secret = core.read_namespaced_secret("lamflow-s3", namespace).data
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "ARGO_"))},
+        "KUBECONFIG": kubeconfig,
+        "AWS_ACCESS_KEY_ID": base64.b64decode(secret["access_key"]).decode(),
+        "AWS_SECRET_ACCESS_KEY": base64.b64decode(secret["secret_key"]).decode(),
+    }
 
 
 def wait_until_ready(core: client.CoreV1Api, namespace: str) -> None:
@@ -175,8 +192,8 @@ def test_a_small_run_whose_driver_is_deleted(real: Real, tmp_path: Path) -> None
     assert "iteration 2" in real.lamflow(tmp_path, "logs", "runs/tiny")
 
 
-def deletes(real: Real, run: str, step: str, times: int) -> threading.Thread:
-    """Delete a running pod of a step so many times, one after the other, a while after it has begun."""
+def deletes(real: Real, run: str, step: str, times: int, after: float = 0.0) -> threading.Thread:
+    """Delete a running pod of a step so many times, one after the other, so many seconds after it was seen."""
     core, selector = client.CoreV1Api(real.api), f"lamflow/run={run},lamflow/step={step}"
 
     def work() -> None:
@@ -184,6 +201,7 @@ def deletes(real: Real, run: str, step: str, times: int) -> threading.Thread:
         while time.monotonic() < deadline and len(deleted) < times:
             for pod in core.list_namespaced_pod(real.namespace, label_selector=selector).items:
                 if pod.status.phase == "Running" and pod.metadata.name not in deleted and len(deleted) < times:
+                    time.sleep(after)
                     print("deleting", pod.metadata.name, flush=True)
                     deleted.add(pod.metadata.name)
                     core.delete_namespaced_pod(pod.metadata.name, real.namespace)
@@ -195,6 +213,7 @@ def deletes(real: Real, run: str, step: str, times: int) -> threading.Thread:
     return thread
 
 
+@pytest.mark.full
 def test_pods_that_are_deleted_again_and_again_cost_nothing(real: Real, tmp_path: Path) -> None:
     text = STUDY.split("pods:")[0].replace("name: tiny", "name: spot").replace("iterations: 2", "iterations: 1")
     pods = SMALL_PODS.replace("train: {memory: 2Gi", "train: {retries: 0, memory: 2Gi")
@@ -236,6 +255,7 @@ def test_a_run_that_cannot_start_says_why(real: Real, tmp_path: Path) -> None:
     real.lamflow(tmp_path, "stop", "runs/unstarted")
 
 
+@pytest.mark.full
 def test_memory_that_is_not_enough_is_said_or_grown(real: Real, tmp_path: Path) -> None:
     small = STUDY.split("pods:")[0].replace("name: tiny", "name: greedy").replace("iterations: 2", "iterations: 1")
     pods = SMALL_PODS.replace("explore: {memory: 2Gi", "explore: {memory: 60Mi")
@@ -257,6 +277,7 @@ def test_an_image_that_is_not_there_is_said(real: Real, tmp_path: Path) -> None:
     assert "pods.label.image" in said.replace("\n", "")
 
 
+@pytest.mark.full
 def test_the_quickstart(real: Real, tmp_path: Path) -> None:
     text = (ROOT / "workflows" / "dpgen" / "quickstart.yaml").read_text()
     plain = yaml.safe_load(text)
@@ -264,8 +285,13 @@ def test_the_quickstart(real: Real, tmp_path: Path) -> None:
     plain["pods"] = yaml.safe_load(SMALL_PODS)["pods"]
     file = real.study(tmp_path, yaml.safe_dump(plain))
     real.lamflow(tmp_path, "submit", file)
+    thread = deletes(real, "quickstart", "train", 1, after=60.0)
     said = real.lamflow(tmp_path, "watch", "runs/quickstart")
+    thread.join()
     assert "converged" in said
+    log = real.lamflow(tmp_path, "logs", "runs/quickstart", "--iteration", "1")
+    begun = {pod: int(step) for pod, step in reversed(re.findall(r"^(\S*train\S*): .* step (\d+) ", log, re.MULTILINE))}
+    print("first steps that were told of:", begun)
     report = json.loads((tmp_path / "runs" / "quickstart" / "report.json").read_text())
     errors = [item["force_rmse"] for item in report["iterations"] if item["force_rmse"]]
     print("held-out force RMSE, eV/Å:", errors)
@@ -304,6 +330,7 @@ def disturb(real: Real, runs: list[str], times: int, ended: threading.Event) -> 
     return deleted
 
 
+@pytest.mark.full
 def test_two_runs_that_lose_twenty_pods_end_as_they_do_on_a_laptop(real: Real, tmp_path: Path) -> None:
     names, ended, deleted = ["one", "two"], threading.Event(), list[str]()
     here = tmp_path / "here"
@@ -358,6 +385,7 @@ def test_a_run_from_argos_ui(real: Real, tmp_path: Path) -> None:
     assert "ended" in real.lamflow(tmp_path, "status", url)
 
 
+@pytest.mark.full
 def test_an_object_store_that_hangs_costs_time_and_nothing_else(real: Real, tmp_path: Path) -> None:
     servers = [process for process in psutil.process_iter() if process.name() == "weed" and "mini" in process.cmdline()]
     if not servers:
@@ -384,6 +412,7 @@ def test_an_object_store_that_hangs_costs_time_and_nothing_else(real: Real, tmp_
     assert "does not answer" in said
 
 
+@pytest.mark.full
 def test_an_upgrade_leaves_a_run_alone_and_removing_the_chart_leaves_workflows(real: Real, tmp_path: Path) -> None:
     core, workflows = client.CoreV1Api(real.api), client.CustomObjectsApi(real.api)
     text = STUDY.split("pods:")[0].replace("name: tiny", "name: kept").replace("iterations: 2", "iterations: 1")
@@ -397,3 +426,8 @@ def test_an_upgrade_leaves_a_run_alone_and_removing_the_chart_leaves_workflows(r
     assert {"kept", "kept-000", "kept-001"} <= {item["metadata"]["name"] for item in kept}
     real.helm()
     wait_until_ready(core, real.namespace)
+    if real.values["seaweedfs"].get("persistent"):
+        keys = credentials(core, real.namespace, real.environment["KUBECONFIG"])
+        again = replace(real, environment={**keys, "HOME": str(tmp_path)})
+        assert "ended" in again.lamflow(tmp_path, "status", "runs/kept")
+        assert "frames" in again.lamflow(tmp_path, "fetch", "runs/kept", "data", "--to", str(tmp_path / "again"))
