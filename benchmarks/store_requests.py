@@ -57,8 +57,7 @@ def main() -> None:
     rows: list[dict[str, Cell]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        dataset, packed = data_set(folder / "data", settings.formulas), folder / "data.tar"
-        pack(dataset, "000")
+        dataset = data_set(folder / "data", settings.formulas)
         (folder / "s3").mkdir()
         with s3_server(folder / "s3") as server:
             server.client.make_bucket(BUCKET)
@@ -73,7 +72,8 @@ def main() -> None:
                 for role in (TRAIN, HELDOUT):
                     numbers = [f"{number:03d}" for number in range(stored, iterations)]
                     put(client, [(f"files/{role}/{n}/{key}", file) for n in numbers for key, file in files.items()])
-                    put(client, [(f"packs/{role}/{n}.tar", packed) for n in numbers])
+                    for n in numbers:
+                        put(client, [(f"packs/{role}/{n}.tar", pack(dataset, n))])
                 stored = iterations
                 for layout, objects in (("files", 2 * len(files)), ("packs", 2)):
                     with tempfile.TemporaryDirectory(dir=folder) as pod:
