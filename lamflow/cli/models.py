@@ -51,9 +51,11 @@ def evaluate(file: Path, model: Path | None, head: str | None, to: Path | None, 
 
 
 def _systems(systems: list[SystemErrors]) -> Table:
+    magnetic = any(system.errors.magnetic_force_rmse is not None for system in systems)
     table = Table(
-        "system", "data", "frames", "force RMSE\neV/Å", "of\neV/Å", "energy RMSE\nmeV/atom", "as it is\nmeV/atom"
-    )
+        "system", "data", "frames", "force RMSE\neV/Å", "of\neV/Å", "energy RMSE\nmeV/atom", "as it is\nmeV/atom",
+        *(["magnetic force RMSE\neV/μB"] if magnetic else []),
+    )  # fmt: skip
     for column in table.columns[2:]:
         column.justify = "right"
     for system in systems:
@@ -63,8 +65,13 @@ def _systems(systems: list[SystemErrors]) -> Table:
             escape(printable(name)), system.role, str(errors.frames), f"{errors.force_rmse:.4f}",
             f"{errors.force_size:.3f}", f"{1000 * errors.energy_rmse:.2f}",
             f"{1000 * system.unshifted_energy_rmse:.1f}",
+            *([_number(errors.magnetic_force_rmse)] if magnetic else []),
         )  # fmt: skip
     return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def list_models() -> None:

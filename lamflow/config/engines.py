@@ -12,12 +12,12 @@ from pydantic import Field, model_validator
 from lamflow.config.labeled import LabeledHead
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.section import Distinct, Section
+from lamflow.config.ramp import Ramp
 from lamflow.units import (
     Bar,
     Count,
     ElectronKelvin,
     EvPerAngstrom,
-    Fraction,
     Kelvin,
     Length,
     Picosecond,
@@ -122,6 +122,11 @@ class TrainerSettings(EngineSettings):
         return False
 
     @property
+    def magnetic_elements(self) -> Sequence[str]:
+        """Chemical symbols of the atoms whose magnetic moments the models see; none for models without spins."""
+        return ()
+
+    @property
     def tolerance(self) -> float:
         """Of several architectures the fastest is chosen whose error is at most so many times the best one's."""
         return 1.0
@@ -179,15 +184,6 @@ class ExplorerSettings(EngineSettings):
         """A guess, for planning only, of the time that one simulation of `natoms` atoms takes, in s."""
         del natoms
         return 60.0
-
-
-class Ramp(Section):
-    """How `temperatures` become a temperature ramp: explored one after the other, in the order of the list."""
-
-    advance_at: Fraction = 0.95
-    """Go on to the next temperature when at least this fraction of the frames is accurate."""
-    failed: Fraction = 0.5
-    """Go back to the one before when at least this fraction of the frames is above the window or of the runs failed."""
 
 
 class WalkerSettings(ExplorerSettings):
@@ -362,6 +358,12 @@ class LabelerSettings(EngineSettings):
     @property
     def uses_electronic_temperature(self) -> bool:
         """Labels depend on the electronic temperature of a frame; frames that have one are refused otherwise."""
+        return False
+
+    @property
+    def uses_spins(self) -> bool:
+        """Labels are for the magnetic moments of a frame and have magnetic forces; frames with moments are refused
+        otherwise."""
         return False
 
     def implementation_hash(self) -> str:

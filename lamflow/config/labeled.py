@@ -13,7 +13,7 @@ from lamflow.units import Positive
 
 HeadName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$")]
 """Letters, digits, '-' and '_', at most 60: heads of public models are called like `Domains_Alloy`."""
-LabelName = Literal["energy", "forces", "virial", "stress"]
+LabelName = Literal["energy", "forces", "virial", "stress", "spin", "force_mag"]
 
 
 class Start(Section):
@@ -25,7 +25,8 @@ class Start(Section):
     format: str | None = None
     """dpdata's or ASE's name of the format, for files whose name does not tell."""
     keys: dict[LabelName, str] = Field(default_factory=dict)
-    """Names under which extended XYZ files and ASE databases have their labels, e.g. `{energy: REF_energy}`."""
+    """Names under which extended XYZ files and ASE databases have their labels, e.g. `{energy: REF_energy}`, and the
+    moments of their atoms, e.g. `{spin: magmoms}`."""
     label: Annotated[list[Name], Distinct] = Field(default_factory=list)
     """Structure sets that are labeled before the first iteration."""
 

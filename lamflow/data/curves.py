@@ -19,8 +19,9 @@ LEARNING_RATE = "learning_rate"
 class Curve:
     """A training so far.
 
-    columns  names, `step` first: `force_rmse` in eV/Å, `energy_rmse` in eV/atom, `virial_rmse` in eV/atom, all on the
-             training batch; `_` and the name of a head follow where there are several; `learning_rate` where known
+    columns  names, `step` first: `force_rmse` in eV/Å, `energy_rmse` in eV/atom, `virial_rmse` in eV/atom,
+             `magnetic_force_rmse` in eV/μB, all on the training batch; `_` and the name of a head follow where there
+             are several; `learning_rate` where known
     values   (L, columns)
     """
 

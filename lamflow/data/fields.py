@@ -34,6 +34,7 @@ class Field:
     hash_name   what the content hash says before the value
     required    labels without it are none
     default     the value that no value means
+    collinear   vectors that may be given as their components along z, one number each
     with_suffix, without_suffix  what a data set adds to the name of a system whose frames have it, or lack it
     """
 
@@ -50,6 +51,7 @@ class Field:
     hash_name: str = ""
     required: bool = False
     default: float | None = None
+    collinear: bool = False
     with_suffix: str = ""
     without_suffix: str = ""
 
@@ -66,6 +68,8 @@ class Field:
         given = np.asarray(value)
         if given.dtype.kind not in "fiu":
             raise ValueError(f"{self.name} has values of type {given.dtype}; real numbers are needed ({self.unit})")
+        if self.collinear and given.shape == (natoms,):
+            given = np.multiply.outer(given, (0, 0, 1))
         if given.size != self.size(natoms):
             raise ValueError(f"{self.name} has shape {given.shape} where {self.full_shape(natoms)} is needed")
         return given.astype(np.float64).reshape(self.full_shape(natoms))
@@ -79,17 +83,22 @@ class Field:
 
 
 ENERGY, FORCES, VIRIAL, ELECTRONIC_TEMPERATURE = "energy", "forces", "virial", "electronic_temperature"
+SPIN, FORCE_MAG = "spin", "force_mag"
 
 TABLE: tuple[Field, ...] = (
     Field(
         ELECTRONIC_TEMPERATURE, "frame", "frame", (), "K", deepmd="fparam", dpdata="fparam",
         ase="electronic_temperature", hashed=True, with_suffix="-hot",
     ),
+    Field(SPIN, "frame", "atom", (3,), "μB", deepmd="spin", dpdata="spins", ase="spin", extxyz=("spins",), hashed=True,
+          hash_name="spin", collinear=True, with_suffix="-spin"),
     Field(ENERGY, "labels", "frame", (), "eV", deepmd="energy", dpdata="energies", ase="energy", required=True),
     Field(FORCES, "labels", "atom", (3,), "eV/Å", deepmd="force", dpdata="forces", ase="forces",
           extxyz=("force",), required=True),
     Field(VIRIAL, "labels", "frame", (3, 3), "eV", deepmd="virial", dpdata="virials", ase="virial",
           extxyz=("virials",), without_suffix="-novirial"),
+    Field(FORCE_MAG, "labels", "atom", (3,), "eV/μB", deepmd="force_mag", dpdata="force_mags", ase="force_mag",
+          extxyz=("force_mags",), collinear=True, with_suffix="-magnetic"),
 )  # fmt: skip
 
 
@@ -137,7 +146,8 @@ def reordered(values: Fields, order: NDArray[np.int64]) -> Fields:
 def turned(values: Fields, rotation: Floats) -> Fields:
     """The values of the same frame turned by `rotation` (3, 3), after which a position r is r @ rotation.
 
-    Fields of shape (3,) turn as vectors, of shape (3, 3) as tensors; others stay as they are.
+    Fields of shape (3,) turn as vectors, of shape (3, 3) as tensors; others stay as they are. Spins are axial vectors;
+    turned as polar ones by a reflection they differ by time reversal, which changes no energy.
     """
     made = {}
     for name, value in values.items():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from lamflow.data import fields as table
-from lamflow.data.fields import ELECTRONIC_TEMPERATURE, ENERGY, FORCES, VIRIAL, Fields
+from lamflow.data.fields import ELECTRONIC_TEMPERATURE, ENERGY, FORCE_MAG, FORCES, SPIN, VIRIAL, Fields
 from lamflow.data.problems import frame_problem, label_problem, stress_of, virial_of
 
 Floats = table.Floats
@@ -79,6 +79,11 @@ class Frame:
         value = self.fields.get(ELECTRONIC_TEMPERATURE)
         return None if value is None else float(value)
 
+    @property
+    def spins(self) -> Floats | None:
+        """Magnetic moments of the atoms (N, 3), μB; None where the frame has none."""
+        return self.fields.get(SPIN)
+
     def with_fields(self, **values: Any) -> Frame:
         """The frame with these fields changed; None takes one away."""
         return replace(self, fields={**self.fields, **values})
@@ -123,11 +128,12 @@ class Frame:
         return atoms
 
     @classmethod
-    def from_ase(cls, atoms: Atoms) -> Frame:
-        """A copy of ASE's Atoms.
+    def from_ase(cls, atoms: Atoms, keys: Mapping[str, str] | None = None) -> Frame:
+        """A copy of ASE's Atoms; `keys` names where its fields are, for those that are called otherwise.
 
         Raises ValueError for a system that is periodic in some directions only, for a periodic one without a
-        three-dimensional cell, and for a field of another shape.
+        three-dimensional cell, and for a field of another shape, and LookupError for a field that `keys` names and
+        that is not there.
         """
         pbc = bool(atoms.pbc.any())
         if pbc and not atoms.pbc.all():
@@ -139,11 +145,15 @@ class Frame:
         if pbc and abs(np.linalg.det(cell)) < 1e-8:
             raise ValueError("a periodic system needs three cell vectors that span a volume")
         values = {}
+        results = atoms.calc.results if atoms.calc is not None else {}
         for row in table.frame_fields():
-            place = atoms.arrays if row.per == "atom" else atoms.info
-            name = next((name for name in (row.ase, *row.extxyz) if name in place), None)
+            place = {**results, **(atoms.arrays if row.per == "atom" else atoms.info)}
+            names = [keys[row.name]] if keys and row.name in keys else [row.ase, *row.extxyz]
+            name = next((name for name in names if name in place), None)
             if name is not None:
                 values[row.name] = place[name]
+            elif keys and row.name in keys:
+                raise LookupError(f"has no {keys[row.name]}, which keys.{row.name} names")
         return cls(
             np.array(atoms.numbers, dtype=np.int64), np.array(atoms.positions, dtype=np.float64), cell, pbc, values
         )
@@ -183,6 +193,11 @@ class Labels:
     def __post_init__(self) -> None:
         if self.others:
             object.__setattr__(self, "others", table.checked(self.others, len(self.forces), "labels"))
+
+    @property
+    def force_mag(self) -> Floats | None:
+        """Magnetic forces -dE/ds (N, 3) on the moments of the atoms, eV/μB; None where there are none."""
+        return self.others.get(FORCE_MAG)
 
     @property
     def fields(self) -> Fields:

@@ -156,7 +156,7 @@ def _by_ase(
 
 def _labeled_of(atoms: Atoms, number: int, path: Path, keys: Mapping[str, str]) -> LabeledFrame:
     try:
-        return LabeledFrame(Frame.from_ase(atoms), labels_from_ase(atoms, keys))
+        return LabeledFrame(Frame.from_ase(atoms, keys), labels_from_ase(atoms, keys))
     except LookupError as error:
         raise InputError(f"{path}: frame {number} {error.args[0]}") from None
     except ValueError as error:

@@ -46,7 +46,7 @@ class PackedFrames:
             positions=np.concatenate([np.zeros((0, 3)), *(frame.positions for frame in frames)]),
             cells=np.array([frame.cell for frame in frames], dtype=np.float64).reshape(-1, 3, 3),
             pbc=np.array([frame.pbc for frame in frames], dtype=bool),
-            fields={row.name: _packed(row, frames) for row in table.frame_fields()},
+            fields={row.name: _packed(row, frames) for row in _rows(frames)},
         )
 
     def __len__(self) -> int:
@@ -84,6 +84,13 @@ class PackedFrames:
         """The frames whose `arrays` are among others; fields that were unknown when they were stored are missing."""
         values = {row.name: stored[row.name] for row in table.frame_fields() if row.name in stored}
         return cls(**{name: stored[name] for name in ARRAYS}, fields=values)
+
+
+def _rows(frames: Sequence[Frame]) -> Iterator[Field]:
+    """The fields of frames; values of atoms only where a frame has some."""
+    return (
+        row for row in table.frame_fields() if row.per == "frame" or any(row.name in frame.fields for frame in frames)
+    )
 
 
 def _packed(row: Field, frames: Sequence[Frame]) -> Floats:

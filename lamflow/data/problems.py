@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamflow.data import fields as table
-from lamflow.data.fields import ELECTRONIC_TEMPERATURE, ENERGY, FORCES, VIRIAL, Fields, Floats
+from lamflow.data.fields import ELECTRONIC_TEMPERATURE, ENERGY, FORCES, SPIN, VIRIAL, Fields, Floats
 
 MIN_DISTANCE = 0.1
 """Å; atoms that are closer lie on top of each other."""
@@ -20,6 +20,8 @@ VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Place of each component of a (3, 3) tensor in the six numbers xx, yy, zz, yz, xz, xy."""
 MIN_VOLUME = 0.1
 """Å³ an atom; nothing on earth is denser."""
+MAX_MOMENT = 20.0
+"""μB; no atom has more."""
 FEW = 40
 """Atoms of which all pairs are looked at."""
 
@@ -63,6 +65,9 @@ def _not_finite(numbers: NDArray[np.int64], positions: Floats, cell: Floats, pbc
             return f"its {name} is not finite"
     if values.get(ELECTRONIC_TEMPERATURE, 0.0) < 0:
         return f"its electronic temperature is {float(values[ELECTRONIC_TEMPERATURE]):g} K"
+    moment = float(np.linalg.norm(values.get(SPIN, np.zeros((1, 3))), axis=1).max())
+    if moment > MAX_MOMENT:
+        return f"an atom has a magnetic moment of {moment:.3g} μB; moments are in μB"
     return None
 
 

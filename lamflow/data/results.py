@@ -22,6 +22,8 @@ class Errors(Entry):
     force_size              root mean square of the reference force components, eV/Å
     energy_rmse             eV/atom
     virial_rmse             eV/atom over all components, None without reference virials
+    magnetic_force_rmse     eV/μB over the components of all magnetic atoms, None without reference magnetic forces
+    magnetic_force_size     root mean square of these components of the reference, eV/μB
     """
 
     force_rmse: float
@@ -29,6 +31,8 @@ class Errors(Entry):
     force_size: float
     energy_rmse: float
     virial_rmse: float | None = None
+    magnetic_force_rmse: float | None = None
+    magnetic_force_size: float | None = None
     frames: int
 
     @property
@@ -332,6 +336,13 @@ class Iteration(Round):
     def force_rmse(self) -> float | None:
         """Mean of the models' held-out force RMSE, eV/Å; of the chosen architecture's where several are tried."""
         return mean_force_rmse(self.models, self.variant)
+
+    @property
+    def magnetic_force_rmse(self) -> float | None:
+        """Mean of the models' held-out RMSE of magnetic forces, eV/μB; None for models without spins."""
+        errors = [model.errors for model in self.models if model.errors and self.variant in ("", model.variant)]
+        found = [error.magnetic_force_rmse for error in errors if error.magnetic_force_rmse is not None]
+        return sum(found) / len(found) if found else None
 
 
 def first_baseline(iterations: Sequence[Iteration]) -> dict[str, Errors]:

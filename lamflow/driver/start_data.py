@@ -10,8 +10,9 @@ from lamflow.config.labeled import Heldout, Start
 from lamflow.config.references import files_of
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.config.section import expand
-from lamflow.data import Frame
+from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, frame_key
+from lamflow.data.fields import FORCE_MAG, SPIN, field
 from lamflow.data.gate import Reading, Repeats, repeats
 from lamflow.data.io import read_source
 from lamflow.errors import InputError, Problems
@@ -142,6 +143,24 @@ def _check_frames(study: DataStudy, file: str, reading: Reading) -> None:
             raise InputError(
                 f"{file}: frame {number} has an electronic temperature ({temperature:g} K), which the models do not "
                 "learn; see train.electronic_temperature"
+            )
+        if isinstance(study, TrainingStudy):
+            _check_spins(study.train.magnetic_elements, labeled, f"{file}: frame {number}")
+
+
+def _check_spins(magnetic: Sequence[str], labeled: LabeledFrame, where: str) -> None:
+    """Raise InputError for a frame with moments that models do not see, or without those that they need."""
+    if labeled.frame.spins is not None and not magnetic:
+        raise InputError(
+            f"{where} has magnetic moments, which the models do not see; see train.spin, or leave them out"
+        )
+    needed = sorted(set(labeled.frame.symbols) & set(magnetic))
+    for name, value in ((SPIN, labeled.frame.spins), (FORCE_MAG, labeled.labels.force_mag)) if needed else ():
+        if value is None:
+            row = field(name)
+            raise InputError(
+                f"{where} has no {name} ({row.unit}) of its {', '.join(needed)}, which train.spin needs; data sets "
+                f"have it as {row.deepmd}.npy, extended XYZ as {row.ase} or by keys: {{{name}: NAME}}"
             )
 
 

@@ -11,7 +11,7 @@ from lamflow.ops.operation import Context
 
 EVERY = 30.0
 """s between two lines of one training."""
-UNITS = {"force_rmse": "eV/Å", "energy_rmse": "eV/atom", "virial_rmse": "eV/atom"}
+UNITS = {"force_rmse": "eV/Å", "energy_rmse": "eV/atom", "virial_rmse": "eV/atom", "magnetic_force_rmse": "eV/μB"}
 
 
 class CurveLines:

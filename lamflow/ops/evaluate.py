@@ -16,6 +16,7 @@ from lamflow.data import Labels
 from lamflow.data.arrays import read_arrays
 from lamflow.data.dataset import Item, read_dataset
 from lamflow.data.evaluation import Judgement, SystemErrors
+from lamflow.data.fields import FORCE_MAG
 from lamflow.data.frames import Floats
 from lamflow.data.layout import EVALUATION, JUDGEMENT, PARITY, PREDICTIONS, PREDICTIONS_ARRAYS, PREDICTIONS_RECORD
 from lamflow.data.provenance import Provenance
@@ -24,7 +25,7 @@ from lamflow.engines import registry
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job
-from lamflow.science.metrics import energy_shift, errors, parity_points, shifted
+from lamflow.science.metrics import energy_shift, errors, magnetic_points, parity_points, shifted
 
 
 class Predicted(JobRecord):
@@ -35,7 +36,7 @@ class Predicted(JobRecord):
 
 
 class Predictions(NamedTuple):
-    """predictions: a folder for each job with its frames' numbers, energies, forces and virials."""
+    """predictions: a folder for each job with its frames' numbers, energies, forces, virials and magnetic forces."""
 
     predictions: Path
 
@@ -70,10 +71,16 @@ def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Pr
         energies=np.array([answers[index].energy for index in known]),
         forces=np.concatenate([np.zeros((0, 3)), *(answers[index].forces for index in known)]),
         virials=np.array([missing if (v := answers[index].virial) is None else v for index in known]).reshape(-1, 3, 3),
+        magnetic=np.concatenate([np.zeros((0, 3)), *(_force_mag(answers[index]) for index in known)]),
     )
     made_by = registry.provenance(study.evaluate)
     Predicted(frames=known, seconds=time.monotonic() - started, provenance=made_by).save(folder / PREDICTIONS_RECORD)
     return Predictions(context.out / PREDICTIONS)
+
+
+def _force_mag(labels: Labels) -> Floats:
+    """Magnetic forces (N, 3) in eV/μB; NaN where there are none."""
+    return np.full_like(labels.forces, np.nan) if labels.force_mag is None else labels.force_mag
 
 
 @op
@@ -99,6 +106,7 @@ def score(context: Context, *, input: Path, train: Path, heldout: Path, predicti
         folder / PARITY,
         energies=np.concatenate([head.energies for head in judged.values()]),
         forces=np.concatenate([head.forces for head in judged.values()]),
+        magnetic=np.concatenate([head.magnetic for head in judged.values()]),
     )
     judgement = Judgement(
         shift={name: head.shift for name, head in judged.items()},
@@ -130,24 +138,28 @@ def _read(predictions: Path, items: Sequence[Item]) -> tuple[dict[int, Labels], 
         record = Predicted.read(folder / PREDICTIONS_RECORD)
         seconds += record.seconds
         arrays = read_arrays(folder / PREDICTIONS_ARRAYS)
-        energies, forces, virials = arrays["energies"], arrays["forces"], arrays["virials"]
+        energies, forces, virials, magnetic = (arrays[name] for name in ("energies", "forces", "virials", "magnetic"))
         ends = np.cumsum([items[index].labeled.frame.natoms for index in record.frames])
         for row, index in enumerate(record.frames):
             begin = int(ends[row]) - items[index].labeled.frame.natoms
             virial = None if np.isnan(virials[row]).all() else virials[row]
-            answers[index] = Labels(float(energies[row]), forces[begin : int(ends[row])], virial)
+            atoms = slice(begin, int(ends[row]))
+            others = {} if np.isnan(magnetic[atoms]).any() else {FORCE_MAG: magnetic[atoms]}
+            answers[index] = Labels(float(energies[row]), forces[atoms], virial, others=others)
     return answers, seconds
 
 
 @dataclass(frozen=True, eq=False)
 class _Head:
-    """What is found for one head. energies (F, 2) in eV/atom and forces (K, 2) in eV/Å: predicted and reference"""
+    """What is found for one head: predicted and reference energies (F, 2) in eV/atom, components (K, 2) of forces in
+    eV/Å and of magnetic forces in eV/μB."""
 
     shift: dict[str, float]
     systems: list[SystemErrors]
     overall: Errors
     energies: Floats
     forces: Floats
+    magnetic: Floats
 
 
 def _judge_head(name: str, answers: Sequence[tuple[str, Item, Labels]], elements: Sequence[str]) -> _Head:
@@ -160,7 +172,8 @@ def _judge_head(name: str, answers: Sequence[tuple[str, Item, Labels]], elements
     shown = [answer for answer in moved if answer[0] == ("heldout" if "heldout" in roles else "train")]
     energies, forces = parity_points([labels for _, _, labels in shown], _labels(shown))
     overall = errors([labels for _, _, labels in shown], _labels(shown))
-    return _Head(shift, _by_system(name, answers, moved), overall, energies, forces)
+    magnetic = magnetic_points([labels for _, _, labels in shown], _labels(shown))
+    return _Head(shift, _by_system(name, answers, moved), overall, energies, forces, magnetic)
 
 
 def _labels(answers: Sequence[tuple[str, Item, Labels]]) -> list[Labels]:

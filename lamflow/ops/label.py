@@ -103,6 +103,9 @@ class _Labeling:
         if frame.electronic_temperature is not None and not self.settings.uses_electronic_temperature:
             reason = f"{self.settings.engine} knows no electronic temperature, and the frame has one"
             return _Answer(LabelFailure(reason, kind="refused"), 0.0)
+        if frame.spins is not None and not self.settings.uses_spins:
+            reason = f"{self.settings.engine} gives no magnetic forces as it is set up, and the frame has moments"
+            return _Answer(LabelFailure(reason, kind="refused"), 0.0)
         return None
 
     def label(self, frames: Sequence[Frame], scratch: Path) -> list[_Answer]:

@@ -28,7 +28,7 @@ from lamflow.ops.operation import Context, op
 from lamflow.ops.read import settings_text
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.structures import enlarged
-from lamflow.science.metrics import energy_shift, errors, parity_points, shifted
+from lamflow.science.metrics import energy_shift, errors, magnetic_points, parity_points, shifted
 
 SHIFT_FRAMES = 500
 """Training frames that the energies of a pre-trained model are shifted to; elements are few, so more tell nothing."""
@@ -87,6 +87,8 @@ def _outcome(result: ModelResult) -> str:
     if result.failed:
         return f"failed: {result.failed.splitlines()[0]}"
     measured = f"; held-out force RMSE {result.errors.force_rmse:.4f} eV/Å" if result.errors is not None else ""
+    if result.errors is not None and result.errors.magnetic_force_rmse is not None:
+        measured += f", magnetic force RMSE {result.errors.magnetic_force_rmse:.4f} eV/μB"
     return f"{result.steps} steps in {result.seconds:.0f} s{measured}"
 
 
@@ -166,7 +168,9 @@ def _judged(
     answers = [labels for name in counted for labels in predicted[name]]
     reference = [item.labeled.labels for item in items]
     energies, forces = parity_points(answers, reference)
-    np.savez(job.output / MODEL_PREDICTIONS, energy=energies, force=forces)
+    np.savez(
+        job.output / MODEL_PREDICTIONS, energy=energies, force=forces, magnetic=magnetic_points(answers, reference)
+    )
     measured = errors(answers, reference)
     by_head = {
         name: errors(predicted[name], [item.labeled.labels for item in items])

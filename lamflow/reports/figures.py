@@ -20,6 +20,8 @@ MOST_HEADS = 12
 """Tasks, and lines, that a figure names."""
 FEWEST_POINTS = 5
 """Labels that say something about a deviation."""
+ARROW = 0.35
+"""Half the length of the arrow that stands for 1 μB, Å."""
 STEP_COLORS = {"train": BLUE, "explore": ORANGE, "select": GREY, "label": GREEN, "merge": PURPLE}
 
 
@@ -60,20 +62,23 @@ def _learning_curve(source: Source) -> Any:
     if not learned:
         return None
     labels = [source.iterations[it.number - 1].labels for it in learned]
-    figure, axes = subplots(2)
+    magnetic = any(m.errors.magnetic_force_rmse is not None for it in learned for m in it.models if m.errors)
+    figure, axes = subplots(3 if magnetic else 2)
     wanted = source.learning.converge.heldout_force_rmse if source.learning else None
     for axis, name, unit, scale in (
         (axes[0, 0], "force_rmse", "force RMSE (eV/Å)", 1.0),
         (axes[0, 1], "energy_rmse", "energy RMSE (meV/atom)", 1000.0),
+        *([(axes[0, 2], "magnetic_force_rmse", "magnetic force RMSE (eV/μB)", 1.0)] if magnetic else []),
     ):
-        values = [[scale * getattr(m.errors, name) for m in it.models if m.errors] for it in learned]
+        values = [[scale * (getattr(m.errors, name) or 0.0) for m in it.models if m.errors] for it in learned]
         for x, points in zip(labels, values, strict=True):
             axis.plot([x] * len(points), points, "o", color=BLUE, alpha=0.35, markersize=4)
         axis.plot(labels, [float(np.mean(points)) for points in values], "-", color=BLUE, label="mean of the models")
         axis.set_xlabel("labels paid for before training", fontsize=9)
         axis.set_ylabel(f"held-out {unit}", fontsize=9)
-        if source.zero_shot is not None:
-            level = scale * getattr(source.zero_shot, name)
+        before = getattr(source.zero_shot, name, None)
+        if before is not None:
+            level = scale * before
             axis.axhline(level, color=ORANGE, linestyle=":", linewidth=1.5, label="pre-trained, zero-shot")
         axis.set_ylim(bottom=0)
     if wanted is not None:
@@ -155,10 +160,12 @@ def _loss(source: Source) -> Any:
     """Errors on the training batches while the models learn."""
     if not source.curves:
         return None
-    figure, axes = subplots(2)
+    magnetic = any(curve.of("magnetic_force_rmse") for curve in source.curves.values())
+    figure, axes = subplots(3 if magnetic else 2)
     for axis, name, label in (
         (axes[0, 0], "force_rmse", "force error on the batch (eV/Å)"),
         (axes[0, 1], "energy_rmse", "energy error on the batch (eV/atom)"),
+        *([(axes[0, 2], "magnetic_force_rmse", "magnetic force error on the batch (eV/μB)")] if magnetic else []),
     ):
         lines = [
             (f"model {number + 1}" + (f" · {head}" if head else ""), curve.steps, values)
@@ -230,15 +237,17 @@ def _deviation(source: Source) -> Any:
 
 def _parity(source: Source) -> Any:
     """Predicted against reference forces and energies of the held-out data."""
-    return parity(source.energies, source.forces) if len(source.forces) else None
+    return parity(source.energies, source.forces, source.magnetic) if len(source.forces) else None
 
 
-def parity(energies: Floats, forces: Floats) -> Any:
-    """Predicted against reference energies (F, 2) in eV/atom and force components (K, 2) in eV/Å."""
-    figure, axes = subplots(2, height=3.8)
+def parity(energies: Floats, forces: Floats, magnetic: Floats) -> Any:
+    """Predicted against reference energies (F, 2) in eV/atom, and components (K, 2) of forces in eV/Å and of magnetic
+    forces in eV/μB, which there may be none of."""
+    figure, axes = subplots(3 if len(magnetic) else 2, height=3.8)
     for axis, points, name in (
         (axes[0, 0], forces, "force component (eV/Å)"),
         (axes[0, 1], energies, "energy (eV/atom)"),
+        *([(axes[0, 2], magnetic, "magnetic force component (eV/μB)")] if len(magnetic) else []),
     ):
         shown = points[:: max(1, len(points) // MOST_POINTS)]
         low, high = float(shown.min()), float(shown.max())
@@ -251,10 +260,10 @@ def parity(energies: Floats, forces: Floats) -> Any:
 
 
 def _structures(source: Source) -> Any:
-    """The most uncertain frames that were labeled last."""
+    """The most uncertain frames that were labeled last, magnetic moments as arrows."""
     if not source.drawn:
         return None
-    from ase.visualize.plot import plot_atoms
+    from ase.visualize.plot import Matplotlib
 
     columns = 3
     rows = -(-len(source.drawn) // columns)
@@ -262,7 +271,13 @@ def _structures(source: Source) -> Any:
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (frame, text) in zip(axes.flat, source.drawn, strict=False):
-        plot_atoms(frame.to_ase(), axis, radii=0.45, rotation="10x,-15y,0z")
+        drawing = Matplotlib(frame.to_ase(), axis, radii=0.45, rotation="10x,-15y,0z")
+        drawing.write()
+        if frame.spins is not None:
+            tails, heads = (
+                drawing.to_image_plane_positions(frame.positions + end * ARROW * frame.spins)[:, :2] for end in (-1, 1)
+            )
+            axis.quiver(*tails.T, *(heads - tails).T, angles="xy", scale_units="xy", scale=1, color=RED, width=0.012)
         axis.set_title(text.replace(", step", "\nstep"), fontsize=7)
     return figure
 

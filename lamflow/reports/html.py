@@ -160,6 +160,8 @@ def _cards(source: Source) -> list[tuple[str, str]]:
     cards = []
     if last.force_rmse is not None:
         cards.append((f"{last.force_rmse:.4f} eV/Å", "held-out force RMSE"))
+    if last.magnetic_force_rmse is not None:
+        cards.append((f"{last.magnetic_force_rmse:.4f} eV/μB", "held-out magnetic force RMSE"))
     if source.zero_shot is not None:
         cards.append((f"{source.zero_shot.force_rmse:.4f} eV/Å", "zero-shot, before fine-tuning"))
     if last.variant:

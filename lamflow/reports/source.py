@@ -30,6 +30,7 @@ class Source:
     path      its folder
     energies  (F·M, 2)  predicted and reference energy of the held-out frames by the last models, eV/atom
     forces    (K, 2)    predicted and reference force components, eV/Å
+    magnetic  (K, 2)    predicted and reference components of magnetic forces, eV/μB
     drawn     some of the frames that were sent to be labeled last, with what was said of them
     curves    learning curves of the trainings that run now or ran last, by the number of the model
     starts    the structures that exploration starts from and that are labeled first, by the name of their set
@@ -41,6 +42,7 @@ class Source:
     iterations: list[Iteration]
     energies: Floats
     forces: Floats
+    magnetic: Floats
     drawn: list[tuple[Frame, str]]
     curves: dict[int, Curve]
     starts: dict[str, PackedFrames]
@@ -77,7 +79,7 @@ def read_source(path: Path) -> Source:
     run = Run.read(path / layout.RUN)
     config = stored(path / INPUT, TrainingStudy)
     iterations = [Iteration.read(file) for file in sorted(path.glob(f"{layout.ROUNDS}/*/{layout.RECORD}"))]
-    energies, forces = _predictions(path, iterations)
+    energies, forces, magnetic = _predictions(path, iterations)
     starts = {file.stem: PackedFrames.load(file) for file in sorted((path / STRUCTURES).glob("*.npz"))}
     return Source(
         path,
@@ -86,6 +88,7 @@ def read_source(path: Path) -> Source:
         iterations,
         energies,
         forces,
+        magnetic,
         _drawn(path, iterations),
         _curves(path, len(iterations)),
         starts,
@@ -102,14 +105,14 @@ def _curves(path: Path, finished: int) -> dict[int, Curve]:
     return {number: curve for number, file in sorted(files.items()) if len((curve := read_curve(file)).values)}
 
 
-def _predictions(path: Path, iterations: list[Iteration]) -> tuple[Floats, Floats]:
+def _predictions(path: Path, iterations: list[Iteration]) -> tuple[Floats, Floats, Floats]:
     files = sorted((path / iteration_key(len(iterations) - 1)).glob(f"{layout.MODELS}/*/{layout.MODEL_PREDICTIONS}"))
-    energies, forces = [np.zeros((0, 2))], [np.zeros((0, 2))]
-    for file in files:
-        stored = read_arrays(file)
-        energies.append(stored["energy"])
-        forces.append(stored["force"])
-    return np.concatenate(energies), np.concatenate(forces)
+    stored = [read_arrays(file) for file in files]
+    energies, forces, magnetic = (
+        np.concatenate([np.zeros((0, 2)), *(arrays[name] for arrays in stored if name in arrays)])
+        for name in ("energy", "force", "magnetic")
+    )
+    return energies, forces, magnetic
 
 
 def _drawn(path: Path, iterations: list[Iteration]) -> list[tuple[Frame, str]]:

@@ -13,7 +13,8 @@ from lamflow.data.results import Errors
 
 
 def errors(predicted: Sequence[Labels], reference: Sequence[Labels]) -> Errors:
-    """Errors over all frames: force components in eV/Å, energies and virial components in eV/atom.
+    """Errors over all frames: components of forces in eV/Å and of magnetic forces in eV/μB, energies and virial
+    components in eV/atom.
 
     Raises ValueError when there is no frame.
     """
@@ -28,14 +29,31 @@ def errors(predicted: Sequence[Labels], reference: Sequence[Labels]) -> Errors:
         for p, r in pairs
         if p.virial is not None and r.virial is not None
     ]
+    magnetic = magnetic_points(predicted, reference)
     return Errors(
         force_rmse=float(np.sqrt(np.mean(force**2))),
         force_mae=float(np.abs(force).mean()),
         force_size=float(np.sqrt(np.mean(size**2))),
         energy_rmse=float(np.sqrt(np.mean(energy**2))),
         virial_rmse=float(np.sqrt(np.mean(np.concatenate(virial) ** 2))) if virial else None,
+        magnetic_force_rmse=_root_mean_square(magnetic[:, 0] - magnetic[:, 1]) if len(magnetic) else None,
+        magnetic_force_size=_root_mean_square(magnetic[:, 1]) if len(magnetic) else None,
         frames=len(reference),
     )
+
+
+def _root_mean_square(values: Floats) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def magnetic_points(predicted: Sequence[Labels], reference: Sequence[Labels]) -> Floats:
+    """Predicted and reference components (K, 2) of magnetic forces in eV/μB, of atoms on which any is not zero."""
+    found = [np.zeros((0, 2))]
+    for one, other in zip(predicted, reference, strict=True):
+        if one.force_mag is not None and other.force_mag is not None:
+            atoms = (one.force_mag != 0).any(axis=1) | (other.force_mag != 0).any(axis=1)
+            found.append(np.stack([one.force_mag[atoms].ravel(), other.force_mag[atoms].ravel()], axis=1))
+    return np.concatenate(found)
 
 
 def parity_points(predicted: Sequence[Labels], reference: Sequence[Labels]) -> tuple[Floats, Floats]:

@@ -18,19 +18,14 @@ from lamflow.data.packed import PackedFrames
 from lamflow.data.problems import voigt
 
 HOT = {"electronic_temperature": 2000.0}
-SPIN = Field(
-    "spin", "frame", "atom", (3,), "μB", deepmd="spin", dpdata="spins", ase="spins", hashed=True, hash_name="spin"
-)
 CHARGE = Field("charge", "frame", "frame", (), "e", deepmd="charge", dpdata="charge", ase="charge", hashed=True,
                hash_name="charge", default=0.0)  # fmt: skip
-TORQUE = Field("magnetic_force", "labels", "atom", (3,), "eV/μB", deepmd="force_mag", dpdata="force_mags",
-               ase="magnetic_forces", with_suffix="-spin")  # fmt: skip
 
 
 @pytest.fixture
 def more_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three rows of the table that lamflow itself does not have."""
-    monkeypatch.setattr(fields, "TABLE", (*fields.TABLE, SPIN, CHARGE, TORQUE))
+    """A row of the table that lamflow itself does not have."""
+    monkeypatch.setattr(fields, "TABLE", (*fields.TABLE, CHARGE))
 
 
 def magnetic(rng: np.random.Generator, charge: float = 1.0) -> LabeledFrame:
@@ -39,7 +34,7 @@ def magnetic(rng: np.random.Generator, charge: float = 1.0) -> LabeledFrame:
     virial = rng.normal(size=(3, 3))
     values = {"spin": spin, "charge": charge}
     frame = Frame(np.array([29, 13, 29, 13]), rng.uniform(0, 1, (4, 3)) + np.eye(4, 3) * 3, np.eye(3) * 8, True, values)
-    return LabeledFrame(frame, Labels(-1.5, forces, virial + virial.T, others={"magnetic_force": torque}))
+    return LabeledFrame(frame, Labels(-1.5, forces, virial + virial.T, others={"force_mag": torque}))
 
 
 def same(one: LabeledFrame, other: LabeledFrame) -> None:
@@ -169,7 +164,7 @@ class TestNewRows:
             "forces": labels.forces[None], "virials": labels.fields["virial"][None],
         })  # fmt: skip
         system.data.update(spins=frame.fields["spin"][None], charge=np.ones((1, 1)),
-                           force_mags=labels.fields["magnetic_force"][None])  # fmt: skip
+                           force_mags=labels.fields["force_mag"][None])  # fmt: skip
         same(given, _labeled_frame_of(system, 0, Path("x")))
 
     def test_the_label_cache(self, tmp_path: Path) -> None:
@@ -186,7 +181,8 @@ class TestNewRows:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"spin": 1.0}, "there is no field 'spin'"),
+        ({"twist": 1.0}, "there is no field 'twist'"),
+        ({"spin": [1.0, 2.0]}, r"spin has shape \(2,\) where \(1, 3\)"),
         ({"energy": 1.0}, "energy is a field of labels"),
         ({"electronic_temperature": [1.0, 2.0]}, r"electronic_temperature has shape \(2,\)"),
         ({"electronic_temperature": True}, "values of type bool"),

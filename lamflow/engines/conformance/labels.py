@@ -15,7 +15,7 @@ from lamflow.engines.protocol import Evaluator, Labeler, LabelFailure
 from lamflow.errors import EngineError
 
 STEP = 1e-4
-"""Displacement in Å, and strain, of the finite differences."""
+"""Displacement in Å, strain, and change of a moment in μB, of the finite differences."""
 LAWRENCIUM = 103
 
 
@@ -85,6 +85,17 @@ class EvaluatorConformance:
             slope = (high.energy - low.energy) / (2 * STEP)
             virial = 0.5 * (labels.virial[row, column] + labels.virial[column, row])
             assert abs(virial + slope) < self.virial_tolerance * max(1.0, abs(slope))
+
+    def test_magnetic_forces_are_minus_the_gradient(self, engine: Evaluator) -> None:
+        frame = self.frames()[0]
+        [labels] = engine.evaluate([frame])
+        if labels.force_mag is None or frame.spins is None:
+            return
+        moved = [int(atom) for atom in np.flatnonzero(labels.force_mag.any(axis=1))[[0, -1]]]
+        for atom, axis in ((moved[0], 0), (moved[0], 2), (moved[1], 1)):
+            low, high = engine.evaluate([_turned_spin(frame, atom, axis, -STEP), _turned_spin(frame, atom, axis, STEP)])
+            slope = (high.energy - low.energy) / (2 * STEP)
+            assert abs(labels.force_mag[atom, axis] + slope) < self.force_tolerance * max(1.0, abs(slope))
 
 
 class LabelerConformance:
@@ -156,6 +167,12 @@ def _displaced(frame: Frame, atom: int, axis: int, by: float) -> Frame:
     positions = frame.positions.copy()
     positions[atom, axis] += by
     return replace(frame, positions=positions)
+
+
+def _turned_spin(frame: Frame, atom: int, axis: int, by: float) -> Frame:
+    spins = np.array(frame.spins)
+    spins[atom, axis] += by
+    return frame.with_fields(spin=spins)
 
 
 def _strained(frame: Frame, row: int, column: int, by: float) -> Frame:

@@ -14,9 +14,12 @@ EXPLODED, LARGE = 100.0, 10.0
 """An error so many times its smallest, and above so many eV/Å or eV/atom, has exploded."""
 RECENT = 3
 """Lines whose median is looked at, for a single batch may be bad."""
-COLUMN = re.compile(r"rmse_([efv])_trn(_.+)?")
+COLUMN = re.compile(r"rmse_(e|f|fr|fm|v)_trn(_.+)?")
 """An error on the training batch; the name of a head follows where there are several."""
-QUANTITIES = {"e": "energy_rmse", "f": "force_rmse", "v": "virial_rmse"}
+QUANTITIES = {
+    "e": "energy_rmse", "f": "force_rmse", "fr": "force_rmse", "fm": "magnetic_force_rmse", "v": "virial_rmse",
+}  # fmt: skip
+"""DeePMD-kit's models with spins have errors of real (fr) and magnetic (fm) forces."""
 
 
 def read_lcurve(path: Path) -> Curve:

@@ -13,8 +13,12 @@ from lamflow.data import Frame
 from lamflow.engines.deepmd import neighbours, toy
 from lamflow.engines.deepmd.card import FROZEN, chosen_head, reach_of, read_card
 from lamflow.engines.deepmd.phases import Phase
+from lamflow.engines.deepmd.spin import Spin
 from lamflow.engines.protocol import HeadCard, ModelCard
 from lamflow.errors import InputError
+
+NATIVE_SPIN = {"dpa4", "sezm", "dpa4c"}
+"""Descriptors that take spins without virtual atoms."""
 
 
 def check_pretrained(beginnings: Iterable[tuple[Phase, PretrainedModel]], study: ExaminedStudy) -> list[str]:
@@ -75,11 +79,29 @@ def check_inputs(inputs: Mapping[str, dict[str, Any]], elements: list[str]) -> N
         _check_input(spec, f"variant {variant!r}: " if variant else "", elements)
 
 
+def check_spin(spin: Spin, descriptors: Iterable[Mapping[str, Any]], study: ExaminedStudy) -> None:
+    """Raise InputError for magnetic elements that the study has not, and for what learns no spins."""
+    unknown = [element for element in spin.elements if element not in study.elements]
+    if unknown:
+        raise InputError(f"train.spin.elements: {', '.join(unknown)} is not in elements {study.elements}")
+    if study.heads:
+        raise InputError("train.spin: models with several heads learn no spins; leave heads or spin out")
+    kinds = {str(descriptor.get("type")) for descriptor in descriptors}
+    if spin.scheme == "native" and not kinds <= NATIVE_SPIN:
+        raise InputError(
+            f"train.spin.scheme: native is for {', '.join(sorted(NATIVE_SPIN))}, and the descriptor is "
+            f"{', '.join(sorted(kinds - NATIVE_SPIN))}; use deepspin"
+        )
+
+
 def check_neighbours(
-    descriptors: Iterable[Mapping[str, Any]], elements: Sequence[str], frames: Sequence[Frame]
+    descriptors: Iterable[Mapping[str, Any]], elements: Sequence[str], frames: Sequence[Frame], *, doubled: bool = False
 ) -> list[str]:
-    """Warnings where an atom of `frames` has more neighbours than the models look at."""
-    counts = neighbours.Counts(elements, frames)
+    """Warnings where an atom of `frames` has more neighbours than the models look at.
+
+    doubled  every neighbour has a virtual one beside it
+    """
+    counts = neighbours.Counts(elements, frames, doubled=doubled)
     return list(dict.fromkeys(warning for each in descriptors for warning in counts.too_few(each)))
 
 

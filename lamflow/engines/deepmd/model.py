@@ -14,6 +14,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from lamflow.data import Frame, Labels
+from lamflow.data.fields import FORCE_MAG
 from lamflow.data.frames import Ints
 from lamflow.engines.protocol import BatchSession, Evaluator, LammpsPotential
 from lamflow.errors import EngineError
@@ -79,6 +80,7 @@ class DeepmdModel:
         try:
             self._types(frame)
             self._frame_parameters([frame])
+            self._spins([frame])
         except EngineError as error:
             return str(error)
         return None
@@ -88,17 +90,46 @@ class DeepmdModel:
         positions = np.stack([frame.positions for frame in frames])
         cells = np.stack([frame.cell for frame in frames]) if pbc else None
         mixed = bool((types != types[0]).any())
-        energies, forces, virials = self._potential.eval(
-            positions, cells, types if mixed else types[0], mixed_type=mixed, **self._frame_parameters(frames)
-        )[:3]
+        inputs = self._frame_parameters(frames) | self._spins(frames)
+        answers = self._potential.eval(positions, cells, types if mixed else types[0], mixed_type=mixed, **inputs)
+        energies, forces, virials, *magnetic = (np.asarray(answer, dtype=np.float64) for answer in answers)
+        tensors = virials.reshape(-1, 3, 3)
+        if self.magnetic_elements:  # turning the lattice alone changes its energy; a strain without rotation is meant
+            tensors = (tensors + tensors.transpose(0, 2, 1)) / 2
         return [
             Labels(
                 float(energies[i, 0]),
-                np.asarray(forces[i], dtype=np.float64),
-                np.asarray(virials[i], dtype=np.float64).reshape(3, 3) if pbc else None,
+                forces[i],
+                tensors[i] if pbc else None,
+                others={FORCE_MAG: magnetic[0][i] * magnetic[1][i]} if magnetic else {},
             )
             for i in range(len(frames))
         ]
+
+    @cached_property
+    def magnetic_elements(self) -> tuple[str, ...]:
+        """Elements whose magnetic moments the model sees; none for a model without spins."""
+        if not self._potential.has_spin:
+            return ()
+        used = self._potential.deep_eval.get_model_def_script()["spin"]["use_spin"]
+        if used and isinstance(used[0], bool):  # one flag for each element
+            return tuple(element for element, flag in zip(self.elements, used, strict=False) if flag)
+        return tuple(element for place, element in enumerate(self.elements) if element in used or place in used)
+
+    def _spins(self, frames: list[Frame]) -> dict[str, Any]:
+        """Moments as the model takes them. Raises EngineError where the two do not fit."""
+        if not self.magnetic_elements:
+            if any(frame.spins is not None for frame in frames):
+                raise EngineError(f"{self.path}: this model knows no spins, and a frame has magnetic moments")
+            return {}
+        for frame in frames:
+            if frame.spins is None and set(frame.symbols) & set(self.magnetic_elements):
+                raise EngineError(
+                    f"{self.path}: this model needs the magnetic moments of {', '.join(self.magnetic_elements)}, and a "
+                    "frame has none"
+                )
+        given = [np.zeros((frame.natoms, 3)) if frame.spins is None else frame.spins for frame in frames]
+        return {"spin": np.stack(given).reshape(len(frames), -1)}
 
     def _frame_parameters(self, frames: list[Frame]) -> dict[str, Any]:
         """The electronic temperatures as the model takes them. Raises EngineError where the two do not fit."""
@@ -132,7 +163,7 @@ class DeepmdModel:
         from lamflow.engines.deepmd.session import DeepmdSession
 
         alike = [model for model in others if isinstance(model, DeepmdModel) and model.elements == self.elements]
-        if len(alike) < len(others):
+        if len(alike) < len(others) or self.magnetic_elements:
             return None
         types = np.stack([self._types(frame) for frame in starts])
         fparam = self._frame_parameters(list(starts)).get("fparam")
@@ -143,7 +174,7 @@ class DeepmdModel:
         if self.exported is None:
             raise EngineError(f"{self.path}: LAMMPS needs a frozen model (.pth)")
         return LammpsPotential(
-            style="deepmd",
+            style="deepspin" if self.magnetic_elements else "deepmd",
             model=self.exported.name,
             coefficients="* *",
             files={self.exported.name: self.exported, **{path.name: path for path in self.beside}},

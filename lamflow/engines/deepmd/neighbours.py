@@ -12,6 +12,8 @@ from lamflow.data.frames import Ints
 
 DENSEST = 20
 """Frames that are looked at: those with the most atoms in their volume have the most neighbours."""
+MIXED = ("dpa1", "se_atten", "se_atten_v2", "dpa2", "dpa3")
+"""Descriptors whose `sel` is for all elements together."""
 AUTO = ("sel", "nsel", "three_body_sel", "e_sel", "a_sel")
 
 
@@ -26,10 +28,13 @@ def asks_for_statistics(value: Any) -> bool:
 
 
 class Counts:
-    """The most neighbours that an atom of some frames has; each cutoff is counted once."""
+    """The most neighbours that an atom of some frames has; each cutoff is counted once.
 
-    def __init__(self, elements: Sequence[str], frames: Sequence[Frame]) -> None:
-        self.elements = list(elements)
+    doubled  every neighbour has a virtual one beside it, for which DeePMD-kit makes room itself where `sel` is a list
+    """
+
+    def __init__(self, elements: Sequence[str], frames: Sequence[Frame], *, doubled: bool = False) -> None:
+        self.elements, self.doubled = list(elements), doubled
         self.frames = densest([frame for frame in frames if set(frame.symbols) <= set(elements)])
         self.counted: dict[tuple[float, bool], Ints] = {}
 
@@ -49,11 +54,14 @@ class Counts:
             by_element = isinstance(sel, list) and len(sel) == len(self.elements) > 1 and key == "sel"
             limits = sel if by_element else [sum(sel) if isinstance(sel, list) else sel]
             names = self.elements if by_element else ["all elements"]
-            for name, limit, count in zip(names, limits, self.most(cutoff, mixed=not by_element), strict=True):
+            twins = self.doubled and descriptor.get("type") in MIXED
+            for name, limit, atoms in zip(names, limits, self.most(cutoff, mixed=not by_element), strict=True):
+                count = 2 * atoms + 1 if twins else atoms
                 if count > limit:
                     warnings.append(
                         f"train.input: model.descriptor.{key} is {limit} for {name}, and an atom of the data has up to "
-                        f"{count} such neighbours within {cutoff:g} Å; those beyond are not seen, so give at least "
+                        f"{count} such neighbours{' with their virtual twins' if twins else ''} within {cutoff:g} Å; "
+                        f"those beyond are not seen, so give at least "
                         f"{count}, or auto"
                     )
         return warnings

@@ -14,6 +14,7 @@ from lamflow.config.engines import ExaminedStudy, LabelerSettings, TrainerSettin
 from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.section import InputFile, expand, text_of
 from lamflow.engines.deepmd.phases import Phase, Variant
+from lamflow.engines.deepmd.spin import SPIN_LOSS, Spin
 from lamflow.errors import InputError
 from lamflow.units import Positive, Steps
 
@@ -62,6 +63,8 @@ class DeepmdTraining(TrainerSettings):
     """Of several variants the fastest is chosen whose held-out force RMSE is at most so many times the best one's."""
     electronic_temperature: bool = False
     """Models learn an electronic temperature (DeePMD-kit's frame parameter, in K); every frame of the data has one."""
+    spin: Spin | None = None
+    """Models learn magnetic moments."""
     files: list[InputFile] = Field(default_factory=list)
     """Files that `input` names, a table of short-ranged repulsion for example; they travel with the models."""
     compress: bool = False
@@ -82,6 +85,19 @@ class DeepmdTraining(TrainerSettings):
             unknown = sorted(set(given) - SECTIONS)
             if unknown:
                 raise ValueError(f"input: {', '.join(unknown)} is not a section of DeePMD-kit's input")
+        return self
+
+    @model_validator(mode="after")
+    def _spins_fit(self) -> Self:
+        for given in (self.input, *(variant.input for variant in self.variants)):
+            sections: dict[str, Any] = given
+            if "spin" in sections.get("model", {}):
+                raise ValueError("input.model.spin: lamflow writes it; give `spin` beside `input`")
+            loss = sections.get("loss", {}).get("type", "ener_spin")
+            if self.spin is not None and loss != "ener_spin":
+                raise ValueError(f"input.loss.type: {loss!r} knows no magnetic forces; with spin it is ener_spin")
+        if self.spin is not None and self.compress:
+            raise ValueError("compress: DeePMD-kit compresses no model with spins; leave it out")
         return self
 
     @model_validator(mode="after")
@@ -159,6 +175,8 @@ class DeepmdTraining(TrainerSettings):
 
         if self.missing():
             return []
+        if self.spin is not None:
+            examine.check_spin(self.spin, self.descriptors().values(), study)
         from_input = [index for index in self._first_models() if self._made_from_input(index)]
         inputs = {self.variant(index): self.merged_input(index) for index in from_input}
         examine.check_inputs(inputs, study.elements)
@@ -173,7 +191,10 @@ class DeepmdTraining(TrainerSettings):
         """Whether atoms have more neighbours than the models look at."""
         from lamflow.engines.deepmd import examine
 
-        return [] if self.missing() else examine.check_neighbours(self.descriptors().values(), study.elements, frames)
+        if self.missing():
+            return []
+        doubled = self.spin is not None and self.spin.scheme == "deepspin"
+        return examine.check_neighbours(self.descriptors().values(), study.elements, frames, doubled=doubled)
 
     def _first_models(self) -> range:
         """Indices of the first model of each architecture."""
@@ -215,13 +236,18 @@ class DeepmdTraining(TrainerSettings):
         """As they are told; a pre-trained model may know one by itself."""
         return self.electronic_temperature or self.pretrained is not None
 
+    @property
+    def magnetic_elements(self) -> Sequence[str]:
+        """See TrainerSettings."""
+        return self.spin.elements if self.spin is not None else ()
+
     def merged_input(self, index: int = 0) -> dict[str, Any]:
         """The input of model `index`: its variant's over the user's over that of the file over the defaults, section by
         section."""
         merged: dict[str, Any] = {
             "model": MODEL,
             "learning_rate": LEARNING_RATE,
-            "loss": LOSS,
+            "loss": LOSS if self.spin is None else SPIN_LOSS,
             "training": {},
         }
         if self.input_file is not None:
@@ -233,6 +259,9 @@ class DeepmdTraining(TrainerSettings):
         copied: dict[str, Any] = json.loads(json.dumps(merged))
         for name in STEPS:
             copied["training"].pop(name, None)
+        if self.spin is not None:
+            copied["model"]["spin"] = self.spin.section()
+            copied["loss"].setdefault("type", SPIN_LOSS["type"])
         return copied
 
 
@@ -263,6 +292,11 @@ class DeepmdLabels(LabelerSettings):
     @property
     def uses_electronic_temperature(self) -> bool:
         """Models that know no electronic temperature refuse it themselves."""
+        return True
+
+    @property
+    def uses_spins(self) -> bool:
+        """Models that know no spins refuse them themselves."""
         return True
 
     @property

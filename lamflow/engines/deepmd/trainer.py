@@ -11,10 +11,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lamflow.config.section import expand
+from lamflow.config.seeds import child_seed
 from lamflow.data.curves import write_curve
 from lamflow.data.files import file_hash
 from lamflow.data.layout import CURVE
@@ -25,6 +27,7 @@ from lamflow.engines.deepmd.input import MODEL, Beginning, beginning, training_i
 from lamflow.engines.deepmd.model import DeepmdModel
 from lamflow.engines.deepmd.neighbours import asks_for_statistics
 from lamflow.engines.deepmd.settings import DeepmdTraining
+from lamflow.engines.deepmd.spin import with_copies
 from lamflow.engines.process import describe_end, redirected
 from lamflow.engines.protocol import Evaluator, Progress, TrainingJob
 from lamflow.errors import EngineError
@@ -47,6 +50,7 @@ class DeepmdTrainer:
         start = beginning(self.settings, job)
         if start.how == "as_is":
             return self._take(job, start)
+        job = self._with_copies(job)
         scratch, log = job.scratch, job.scratch / "train.log"
         spec = training_input(self.settings, job, start)
         steps = int(spec["training"]["numb_steps"])
@@ -66,6 +70,14 @@ class DeepmdTrainer:
         for name in ("input.json", CURVE, LCURVE, "train.log"):
             shutil.copyfile(scratch / name, job.output / name)
         return steps
+
+    def _with_copies(self, job: TrainingJob) -> TrainingJob:
+        """The job with data that say which turned spins are the same."""
+        if self.settings.spin is None:
+            return job
+        folder = job.scratch.with_name(f"{job.scratch.name}-spins")
+        copies = with_copies(job.systems, folder, self.settings.spin, child_seed(job.seed, "spins"))
+        return replace(job, systems=tuple(copies.values()), new=tuple(copies[system] for system in job.new))
 
     def load(self, folder: Path, head: str = "") -> DeepmdModel:
         """See Trainer."""

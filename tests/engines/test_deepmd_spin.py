@@ -1,0 +1,170 @@
+"""Models that see magnetic moments: trained on what iron of the spin-lattice does, and on a real antiferromagnet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from lamflow.config.read import parse
+from lamflow.config.schema import TrainingStudy
+from lamflow.data import Frame, LabeledFrame, Labels
+from lamflow.data.dataset import Item, Origin, systems, write_dataset
+from lamflow.data.fields import turned
+from lamflow.data.io import read_labeled
+from lamflow.engines.conformance import EvaluatorConformance
+from lamflow.engines.deepmd.examine import check_neighbours, check_spin
+from lamflow.engines.deepmd.settings import DeepmdTraining
+from lamflow.engines.deepmd.spin import Spin, with_copies
+from lamflow.engines.protocol import Model, TrainingJob
+from lamflow.engines.registry import evaluator, trainer
+from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
+from lamflow.errors import EngineError, InputError
+
+NIO = Path(__file__).parents[3] / "shared" / "data" / "nio-spin"
+TRUTH = evaluator(SpinLatticeLabels(engine="spin-lattice"))
+MODEL = {
+    "descriptor": {"type": "se_e2_a", "sel": [30], "rcut": 4.6, "rcut_smth": 0.5, "neuron": [4, 8], "axis_neuron": 2},
+    "fitting_net": {"neuron": [16, 16]},
+}
+SETTINGS = DeepmdTraining.model_validate(
+    {
+        "engine": "deepmd", "steps": 60, "spin": {"elements": ["Fe"], "rotations": 1},
+        "input": {"model": MODEL, "training": {"data": {"batch_size": 1}}},
+    }
+)  # fmt: skip
+
+
+def iron_job(folder: Path) -> TrainingJob:
+    frames = iron_frames()
+    labels = TRUTH.evaluate(frames)
+    items = [
+        Item(LabeledFrame(frame, label), Origin(iteration=0, source=f"iron#{number}"))
+        for number, (frame, label) in enumerate(zip(frames, labels, strict=True))
+    ]
+    write_dataset(folder / "data", items, ["Fe"], "deepmd/npy")
+    return TrainingJob(
+        systems=tuple(systems(folder / "data")), elements=("Fe",), seed=1, previous=None, output=folder / "model",
+        scratch=folder / "scratch",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A model that was trained a little on moments."""
+    job = iron_job(tmp_path_factory.mktemp("iron"))
+    assert trainer(SETTINGS).train(job, lambda _: None) == 60
+    header, *lines = (job.output / "curve.csv").read_text(encoding="utf-8").splitlines()
+    assert "magnetic_force_rmse" in header.split(",")
+    assert len(lines) > 5
+    return trainer(SETTINGS).load(job.output)
+
+
+@pytest.mark.slow
+class TestModel(EvaluatorConformance):
+    """What is trained on moments gives forces, magnetic forces and virials that are derivatives of its energy."""
+
+    force_tolerance, virial_tolerance = 5e-3, 5e-2
+
+    def frames(self) -> list[Frame]:
+        return iron_frames()
+
+    def test_lattice_and_moments_turn_together(self, engine: Model) -> None:
+        frame, rotation = iron_frames()[0], np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+        fields = turned(frame.fields, rotation)
+        one, other = engine.evaluate(
+            [frame, replace(frame, positions=frame.positions @ rotation, cell=frame.cell @ rotation, fields=fields)]
+        )
+        for name, value in turned(one.fields, rotation).items():
+            np.testing.assert_allclose(other.fields[name], value, atol=2e-3)
+
+    def test_moments_must_be_there(self, engine: Model) -> None:
+        with pytest.raises(EngineError, match=r"frame 0: .* needs the magnetic moments of Fe, and a frame has none"):
+            engine.evaluate([iron_frames()[0].with_fields(spin=None)])
+
+    def test_lammps_uses_the_pair_style_for_spins(self, engine: Model) -> None:
+        assert engine.lammps().style == "deepspin"
+
+
+def test_copies_of_frames_turn_all_moments_and_nothing_else(tmp_path: Path) -> None:
+    job = iron_job(tmp_path)
+    settings = Spin(elements=["Fe"], rotations=2)
+    copies = with_copies(job.systems, tmp_path / "copies", settings, seed=3)
+    again = with_copies(job.systems, tmp_path / "again", settings, seed=3)
+    for system, copy in copies.items():
+        before, after = read_labeled(system), read_labeled(copy)
+        assert len(after) == 4 * len(before)
+        for number, item in enumerate(after):
+            original = before[number % len(before)]
+            [truth] = TRUTH.evaluate([item.frame])
+            np.testing.assert_array_equal(item.frame.positions, original.frame.positions)
+            for name, value in truth.fields.items():
+                np.testing.assert_allclose(item.labels.fields[name], value, atol=1e-6)
+        np.testing.assert_array_equal(np.asarray(after[len(before)].frame.spins), -np.asarray(before[0].frame.spins))
+        for one, other in zip(after, read_labeled(again[system]), strict=True):
+            np.testing.assert_array_equal(np.asarray(one.frame.spins), np.asarray(other.frame.spins))
+    assert with_copies(job.systems, tmp_path / "none", Spin(elements=["Fe"], time_reversal=False), 3) == {
+        system: system for system in job.systems
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"input": {"model": {"spin": {}}}}, "input.model.spin: lamflow writes it; give `spin` beside `input`"),
+        ({"spin": {"elements": ["Fe"]}, "input": {"loss": {"type": "ener"}}}, "'ener' knows no magnetic forces"),
+        ({"spin": {"elements": ["Fe"]}, "compress": True}, "compresses no model with spins"),
+        ({"spin": {"elements": ["Iron"]}}, "Iron"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        DeepmdTraining.model_validate({"engine": "deepmd", **settings})
+
+
+STUDY = """
+workflow: training
+name: iron
+elements: [Fe]
+start: {data: [DATA]}
+heldout: {fraction: 0.2}
+train: {engine: deepmd, models: 1, spin: {elements: [Fe]}}
+"""
+
+
+def test_what_a_study_cannot_train_with_spins_is_refused() -> None:
+    study = parse(STUDY, kind=TrainingStudy, files=False)
+    with pytest.raises(InputError, match=r"train.spin.elements: Ni is not in elements \['Fe'\]"):
+        check_spin(Spin(elements=["Ni"]), [], study)
+    with pytest.raises(InputError, match=r"native is for dpa4, .*, and the descriptor is dpa3; use deepspin"):
+        check_spin(Spin(elements=["Fe"], scheme="native"), [{"type": "dpa3"}], study)
+
+
+def test_neighbours_are_counted_with_their_virtual_twins() -> None:
+    few, many = ({"type": "dpa1", "rcut": 4.0, "sel": sel} for sel in (40, 120))
+    [warning] = check_neighbours([few], ["Fe"], iron_frames(), doubled=True)
+    assert "such neighbours with their virtual twins within 4 Å" in warning
+    assert check_neighbours([many], ["Fe"], iron_frames(), doubled=True) == []
+    assert check_neighbours([few], ["Fe"], iron_frames()) == []
+
+
+@pytest.mark.skipif(not NIO.is_dir(), reason=f"the NiO data set is not in {NIO}")
+def test_a_real_antiferromagnet_keeps_its_moments(tmp_path: Path) -> None:
+    given = read_labeled(NIO / "data_2")
+    items = [Item(item, Origin(iteration=0, source=f"nio#{number}")) for number, item in enumerate(given)]
+    for format in ("deepmd/npy", "deepmd/npy/mixed"):
+        write_dataset(tmp_path / format, items, ["Ni", "O"], format)
+        [system] = systems(tmp_path / format)
+        for item, back in zip(given, read_labeled(system), strict=True):
+            moments = np.linalg.norm(np.asarray(back.frame.spins), axis=1)
+            np.testing.assert_allclose(moments[np.array(back.frame.symbols) == "Ni"], 1.274, atol=1e-3)
+            assert not moments[np.array(back.frame.symbols) == "O"].any()
+            np.testing.assert_array_equal(np.asarray(back.labels.force_mag), np.asarray(item.labels.force_mag))
+
+
+def test_labels_without_magnetic_forces_are_labels_too() -> None:
+    labels = Labels(0.0, np.zeros((2, 3)))
+    assert labels.force_mag is None
