@@ -132,6 +132,9 @@ class Config(TrainingStudy):
                     f"stages.{stage.name}: electronic_temperatures mean nothing to models that do not learn one; see "
                     "train.electronic_temperature"
                 )
+        metrics = [self.select.metric, *(channel.metric for channel in self.select.channels)]
+        if not self.train.magnetic_elements and any(metric.startswith("magnetic") for metric in metrics):
+            raise ValueError(f"select: {', '.join(metrics)}: the models have no magnetic forces; see train.spin")
         if self.budget.forgetting is not None and not any(head.pretrained_head is None for head in self.heads):
             raise ValueError(
                 "budget.forgetting: there are no replay data: no head goes on as one of the pre-trained model; "

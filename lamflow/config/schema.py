@@ -205,6 +205,30 @@ class TrainingStudy(DataStudy):
         """See DataStudy."""
         return [self.train]
 
+    @model_validator(mode="after")
+    def _moments_fit(self) -> Self:
+        magnetic = self.train.magnetic_elements
+        used = {name for _, name in self._used_structures()}
+        for structures in self.structures:
+            if structures.spins is not None and structures.name in used and not magnetic:
+                raise ValueError(
+                    f"structures.{structures.name}: it has spins, and models of {self.train.engine} learn none as they "
+                    "are set up; see train.spin"
+                )
+            for element in structures.spins.moments if structures.spins is not None else ():
+                if magnetic and element not in magnetic:
+                    raise ValueError(
+                        f"structures.{structures.name}.spins: {element} is not among the magnetic elements "
+                        f"{', '.join(magnetic)} of train.spin"
+                    )
+        for head in self.all_heads:
+            if magnetic and head.label is not None and not head.label.uses_spins:
+                raise ValueError(
+                    f"label: {head.label.engine} gives no magnetic forces as it is set up here, and train.spin needs "
+                    "them"
+                )
+        return self
+
     def _heads_fit(self) -> None:
         super()._heads_fit()
         if self.heads and not self.train.multitask:

@@ -10,7 +10,16 @@ from lamflow.config.section import Section
 from lamflow.units import Count, Degree, EvPerAngstrom, Fraction, Unit
 
 Volume = Annotated[float, Field(ge=0, le=1e9), Unit("Å³")]
-Deviation = Literal["force_max", "force_mean", "force_min", "force_max_relative", "virial_max", "energy"]
+Deviation = Literal[
+    "force_max", "force_mean", "force_min", "force_max_relative", "virial_max", "energy", "magnetic_force_max",
+    "magnetic_force_mean", "magnetic_force_max_relative",
+]  # fmt: skip
+UNITS = {
+    "force_max_relative": "", "virial_max": "eV/atom", "energy": "eV/atom", "magnetic_force_max": "eV/μB",
+    "magnetic_force_mean": "eV/μB", "magnetic_force_max_relative": "",
+}  # fmt: skip
+"""Of metrics that are not in eV/Å."""
+Level = Annotated[float, Field(ge=0, le=1e4)]
 
 
 class FixedWindow(Section):
@@ -46,6 +55,25 @@ class AdaptiveWindow(Section):
     """A stage is done when the smallest deviation among the candidates has changed by less than this fraction in each
     of the last `over` iterations. With this window `converge.accurate` has no meaning and is not looked at."""
     over: int = Field(2, ge=1, le=1000)
+
+
+class Channel(Section):
+    """A further quantity that is looked at, with levels of its own in its own unit."""
+
+    metric: Deviation
+    low: Level
+    high: Level
+
+    @property
+    def unit(self) -> str:
+        """Of the levels."""
+        return UNITS.get(self.metric, "eV/Å")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"{self.metric}: low ({self.low:g}) must be below high ({self.high:g} {self.unit})")
+        return self
 
 
 def _rule(value: object) -> str:
@@ -87,7 +115,11 @@ class Select(Section):
     explored. The latter evaluates every explored frame with the label engine, a teacher that costs milliseconds."""
     metric: Deviation = "force_max"
     """What the deviation is of: the forces (largest, mean or smallest over the atoms; relative to the force's size plus
-    1 eV/Å), the virial per atom in eV, or the energy per atom in eV."""
+    1 eV/Å), the virial per atom in eV, the energy per atom in eV, or the magnetic forces (eV/μB; relative to their size
+    plus 0.1 eV/μB)."""
+    channels: list[Channel] = Field(default_factory=list)
+    """Further quantities with levels of their own. A frame is a candidate when any of them is between its levels, and
+    has failed when any is above: each is put on the scale of the window, and the largest counts."""
     limit: Count = 50
     """Most frames labeled in one iteration."""
     per_group: Count | None = None
@@ -103,4 +135,15 @@ class Select(Section):
     @property
     def unit(self) -> str:
         """Of the deviation and of the window's levels."""
-        return {"force_max_relative": "", "virial_max": "eV/atom", "energy": "eV/atom"}.get(self.metric, "eV/Å")
+        return UNITS.get(self.metric, "eV/Å")
+
+    @model_validator(mode="after")
+    def _channels_fit(self) -> Self:
+        if self.channels and self.window.rule != "fixed":
+            raise ValueError("channels: their levels are put on the scale of a fixed window; set window.rule: fixed")
+        metrics = [self.metric, *(channel.metric for channel in self.channels)]
+        if len(set(metrics)) < len(metrics):
+            raise ValueError(f"channels: every metric once; given are {', '.join(metrics)}")
+        if self.channels and isinstance(self.window, FixedWindow) and not self.window.low:
+            raise ValueError("channels: window.low must be above 0, so that other levels can be put on its scale")
+        return self

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from lamflow.config.engines import ExplorerSettings, SearcherSettings
 from lamflow.config.installed import ChosenByEngine
+from lamflow.config.moments import StartMoments
 from lamflow.config.section import Element, InputFiles, Name, Section
 from lamflow.units import Angstrom, ElectronKelvin, Fraction, Length
 
@@ -71,7 +72,7 @@ class StructureSet(Section):
     """Start structures: read from files or built, then cut, repeated, substituted, damaged, strained and rattled.
 
     In this order: `slab`, `supercell`, `scale`, and for each copy `composition`, `vacancies`, `interstitials`,
-    `strain`, `rattle`. Every copy has a seed of its own.
+    `strain`, `rattle`, `spins`. Every copy has a seed of its own.
     """
 
     name: Name
@@ -94,6 +95,8 @@ class StructureSet(Section):
     """Atoms that are put into each copy, one after the other into a wide gap."""
     electronic_temperature: ElectronKelvin | None = None
     """Of the electrons, for models that learn one."""
+    spins: StartMoments | None = None
+    """Magnetic moments, for models that learn them; those of the files if absent."""
     copies: int = Field(1, ge=1, le=100_000)
     """How many structures to make from each one read or built."""
     strain: Fraction = 0.0

@@ -161,6 +161,6 @@ def turned(values: Fields, rotation: Floats) -> Fields:
     return made
 
 
-def repeated(values: Fields, times: int) -> Fields:
+def repeated(values: Fields, times: int) -> dict[str, Any]:
     """The values of one frame as those of a trajectory of `times` frames, (F, …) each."""
     return {name: np.repeat(value[None], times, axis=0) for name, value in values.items()}

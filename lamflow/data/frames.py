@@ -262,6 +262,8 @@ class Deviations:
     force_max_relative                (F,)  largest over the atoms of deviation ÷ (|mean force| + 1 eV/Å)
     virial_max                        (F,)  largest over the components, eV/atom; NaN without virials
     energy                            (F,)  eV/atom
+    magnetic_force_max, magnetic_force_mean  (F,)  over the atoms, eV/μB; NaN without magnetic forces
+    magnetic_force_max_relative              (F,)  largest of deviation ÷ (|mean magnetic force| + 0.1 eV/μB)
     """
 
     force_max: Floats
@@ -270,6 +272,9 @@ class Deviations:
     force_max_relative: Floats
     virial_max: Floats
     energy: Floats
+    magnetic_force_max: Floats
+    magnetic_force_mean: Floats
+    magnetic_force_max_relative: Floats
 
     def subset(self, frames: Ints) -> Deviations:
         """Those of the frames with these numbers."""

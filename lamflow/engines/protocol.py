@@ -108,10 +108,14 @@ class LammpsPotential:
 class BatchSession(Protocol):
     """Systems of the same number of atoms that models evaluate again and again while they move."""
 
-    def evaluate(self, positions: Floats, cells: Floats, numbers: Ints, models: int = 1) -> tuple[Floats, ...]:
-        """Of the first so many models: energies (M, B) in eV, forces (M, B, N, 3) in eV/Å, virials (M, B, 3, 3) in eV.
+    def evaluate(
+        self, positions: Floats, cells: Floats, numbers: Ints, models: int = 1, spins: Floats | None = None
+    ) -> tuple[Floats, ...]:
+        """Of the first so many models: energies (M, B) in eV, forces (M, B, N, 3) in eV/Å, virials (M, B, 3, 3) in eV,
+        and with spins magnetic forces (M, B, N, 3) in eV/μB.
 
-        positions (B, N, 3) and cells (B, 3, 3) in Å; numbers (B,) of the systems among those that began.
+        positions (B, N, 3) and cells (B, 3, 3) in Å; numbers (B,) of the systems among those that began; spins
+        (B, N, 3) in μB where moments move.
         """
         ...
 

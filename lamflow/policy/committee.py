@@ -13,13 +13,13 @@ import numpy as np
 
 from lamflow.config.learning import Config
 from lamflow.config.seeds import child_seed
-from lamflow.config.select import Filters, Select
+from lamflow.config.select import Filters, FixedWindow, Select
 from lamflow.data import Deviations, Frame, Labels, Trajectory
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.packed import PackedFrames
 from lamflow.engines.protocol import Model
-from lamflow.policy.windows import window_rule
+from lamflow.policy.windows import rescaled, window_rule
 from lamflow.science import filters
 from lamflow.science.deviation import deviations, true_errors
 from lamflow.science.diversity import descriptors
@@ -71,14 +71,17 @@ class ScoreRule(Protocol):
         """Labels of the frames, once for each opinion; `number` is that of the simulation."""
         ...
 
-    def scores(self, energies: Floats, forces: Floats, virials: Floats | None) -> tuple[Deviations, Floats, Floats]:
+    def scores(
+        self, energies: Floats, forces: Floats, virials: Floats | None, magnetic: Floats | None
+    ) -> tuple[Deviations, Floats, Floats]:
         """Deviations of F frames, forces (F, N, 3) to send on in eV/Å, and errors (F,) in eV/Å.
 
-        energies (M, F) in eV, forces (M, F, N, 3) in eV/Å and virials (M, F, 3, 3) in eV of M opinions
+        energies (M, F) in eV, forces (M, F, N, 3) in eV/Å, virials (M, F, 3, 3) in eV and magnetic forces (M, F, N, 3)
+        in eV/μB of M opinions
         """
         ...
 
-    def takes(self, trajectory: Trajectory, metric: str) -> bool:
+    def takes(self, trajectory: Trajectory, metrics: Sequence[str]) -> bool:
         """The explorer has computed on its way what would be computed here."""
         ...
 
@@ -93,15 +96,18 @@ class CommitteeRule:
         del teacher, number
         return [model.evaluate(frames) for model in committee]
 
-    def scores(self, energies: Floats, forces: Floats, virials: Floats | None) -> tuple[Deviations, Floats, Floats]:
+    def scores(
+        self, energies: Floats, forces: Floats, virials: Floats | None, magnetic: Floats | None
+    ) -> tuple[Deviations, Floats, Floats]:
         """See ScoreRule. Errors are not known."""
-        return deviations(energies, forces, virials), forces.mean(axis=0), np.full(forces.shape[1], np.nan)
+        return deviations(energies, forces, virials, magnetic), forces.mean(axis=0), np.full(forces.shape[1], np.nan)
 
-    def takes(self, trajectory: Trajectory, metric: str) -> bool:
+    def takes(self, trajectory: Trajectory, metrics: Sequence[str]) -> bool:
         """See ScoreRule."""
         if trajectory.deviations is None or trajectory.forces is None:
             return False
-        return not bool(np.isnan(getattr(trajectory.deviations, metric)).all()) or not len(trajectory)
+        known = (not bool(np.isnan(getattr(trajectory.deviations, metric)).all()) for metric in metrics)
+        return not len(trajectory) or all(known)
 
 
 class TeacherRule:
@@ -113,14 +119,16 @@ class TeacherRule:
         """Of the model that explored, then of the teacher. See ScoreRule."""
         return [committee[number % len(committee)].evaluate(frames), teacher(frames)]
 
-    def scores(self, energies: Floats, forces: Floats, virials: Floats | None) -> tuple[Deviations, Floats, Floats]:
+    def scores(
+        self, energies: Floats, forces: Floats, virials: Floats | None, magnetic: Floats | None
+    ) -> tuple[Deviations, Floats, Floats]:
         """See ScoreRule."""
         error = np.sqrt(np.mean((forces[0] - forces[1]) ** 2, axis=(1, 2)))
-        return true_errors(energies, forces, virials), forces[0], error
+        return true_errors(energies, forces, virials, magnetic), forces[0], error
 
-    def takes(self, trajectory: Trajectory, metric: str) -> bool:
+    def takes(self, trajectory: Trajectory, metrics: Sequence[str]) -> bool:
         """Never: explorers know no teacher. See ScoreRule."""
-        del trajectory, metric
+        del trajectory, metrics
         return False
 
 
@@ -142,7 +150,8 @@ def score(
     All trajectories are evaluated in one go, unless explorers have done it on their way.
     """
     rule = SCORE_RULES[settings.score]
-    if all(rule.takes(trajectory, settings.metric) for trajectory in trajectories):
+    metrics = [settings.metric, *(channel.metric for channel in settings.channels)]
+    if all(rule.takes(trajectory, metrics) for trajectory in trajectories):
         return [_scored_on_the_way(settings, number, trajectory) for trajectory in trajectories]
     frames = [frame for trajectory in trajectories for frame in trajectory]
     predictions = rule.predictions(frames, committee, teacher, number) if frames else []
@@ -154,9 +163,23 @@ def score(
     return scored
 
 
+def largest(settings: Select, found: Deviations) -> Floats:
+    """What the window looks at (F,): the deviation of its metric, or that of a channel which is larger on its scale."""
+    deviation: Floats = getattr(found, settings.metric)
+    for channel in settings.channels:
+        assert isinstance(settings.window, FixedWindow)  # noqa: S101  see Select
+        own = rescaled(
+            getattr(found, channel.metric), (channel.low, channel.high), (settings.window.low, settings.window.high)
+        )
+        if not np.isnan(own).all():  # isolated frames have no virial, for example
+            deviation = np.maximum(deviation, own)
+    return deviation
+
+
 def _scored_on_the_way(settings: Select, number: int, trajectory: Trajectory) -> ScoredFrames:
     assert trajectory.forces is not None  # noqa: S101  see ScoreRule.takes
-    deviation = getattr(trajectory.deviations, settings.metric)
+    assert trajectory.deviations is not None  # noqa: S101
+    deviation = largest(settings, trajectory.deviations)
     return ScoredFrames(number, trajectory, trajectory.forces, deviation, np.full(len(trajectory), np.nan))
 
 
@@ -171,8 +194,11 @@ def _scored(
     virials = None
     if all(labels.virial is not None for opinion in predictions for labels in opinion):
         virials = np.array([[labels.virial for labels in opinion] for opinion in predictions], dtype=np.float64)
-    deviation, sent, error = rule.scores(energies, forces, virials)
-    return ScoredFrames(number, trajectory, sent, getattr(deviation, settings.metric), error)
+    magnetic = None
+    if all(labels.force_mag is not None for opinion in predictions for labels in opinion):
+        magnetic = np.array([[labels.force_mag for labels in opinion] for opinion in predictions], dtype=np.float64)
+    deviation, sent, error = rule.scores(energies, forces, virials, magnetic)
+    return ScoredFrames(number, trajectory, sent, largest(settings, deviation), error)
 
 
 def pack_candidates(study: Config, scored: Sequence[ScoredFrames], *seed_names: int) -> ExploredFrames:

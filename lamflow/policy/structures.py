@@ -12,7 +12,9 @@ from ase.data import atomic_numbers
 from lamflow.config.seeds import child_seed
 from lamflow.config.structures import Crystal, Slab, StructureSet
 from lamflow.data import Frame
+from lamflow.data.fields import SPIN
 from lamflow.data.frames import Floats
+from lamflow.policy.moments import with_directions, with_lengths
 
 EDGE = 1e-6
 """Fractions of a cell that are nearer to 0 or 1 are rounding."""
@@ -45,11 +47,13 @@ def make_copies(sources: Sequence[Frame], settings: StructureSet, seed: int) -> 
     Raises ValueError for a source that cannot be treated so.
     """
     copies: list[Frame] = []
-    total = sum(_atoms(source, settings) for source in sources) * len(settings.scale) * settings.copies
+    orders = len(settings.spins.orders) if settings.spins is not None else 1
+    total = sum(_atoms(source, settings) for source in sources) * len(settings.scale) * settings.copies * orders
     if total > MOST_ATOMS:
         raise ValueError(f"these are {total:,} atoms, and a set has at most {MOST_ATOMS:,}; make fewer or smaller ones")
     for number, source in enumerate(sources):
         whole = _slab(source, settings.slab) if settings.slab is not None else source
+        unit = whole.cell
         if whole.pbc:
             whole = Frame.from_ase(whole.to_ase().repeat(settings.supercell))
         if settings.vacancies >= whole.natoms:
@@ -60,8 +64,14 @@ def make_copies(sources: Sequence[Frame], settings: StructureSet, seed: int) -> 
             scaled = replace(whole, positions=whole.positions * factor, cell=whole.cell * factor)
             for copy in range(settings.copies):
                 name = number if index == 0 else f"{number}x{index}"
-                rng = np.random.default_rng(child_seed(seed, "structures", settings.name, name, copy))
-                copies.append(_vary(scaled, settings, rng))
+                copy_seed = child_seed(seed, "structures", settings.name, name, copy)
+                if settings.spins is None:
+                    copies.append(_vary(scaled, settings, np.random.default_rng(copy_seed)))
+                    continue
+                for order in settings.spins.orders:
+                    rng = np.random.default_rng(child_seed(copy_seed, order))
+                    ordered = with_directions(scaled, unit * factor, settings.spins, order)
+                    copies.append(with_lengths(_vary(ordered, settings, rng), settings.spins, rng))
     return copies
 
 
@@ -129,23 +139,25 @@ def _neighbors(frame: Frame, within: float | None = None) -> tuple[float, int]:
 
 
 def _vary(frame: Frame, settings: StructureSet, rng: np.random.Generator) -> Frame:
-    numbers, positions, cell = frame.numbers, frame.positions, frame.cell
+    numbers, positions, cell, spins = frame.numbers, frame.positions, frame.cell, frame.spins
     if settings.composition:
         numbers = rng.permutation(_occupation(settings.composition, frame.natoms))
     if settings.vacancies:
         kept = np.sort(rng.permutation(len(numbers))[settings.vacancies :])
-        numbers, positions = numbers[kept], positions[kept]
+        numbers, positions, spins = numbers[kept], positions[kept], None if spins is None else spins[kept]
     for element, count in settings.interstitials.items():
         for _ in range(count):
             positions = np.vstack([positions, _gap(positions, cell, frame.pbc, rng)])
             numbers = np.append(numbers, atomic_numbers[element])
+            spins = None if spins is None else np.vstack([spins, np.zeros(3)])
     if settings.strain and frame.pbc:
         strain = rng.uniform(-settings.strain, settings.strain, (3, 3))
         deformation = np.eye(3) + 0.5 * (strain + strain.T)
         cell, positions = cell @ deformation, positions @ deformation
     if settings.rattle:
         positions = positions + rng.normal(scale=settings.rattle, size=positions.shape)
-    return replace(frame, numbers=np.asarray(numbers, dtype=np.int64), positions=positions, cell=cell)
+    fields = {**frame.fields, **({} if spins is None else {SPIN: spins})}
+    return replace(frame, numbers=np.asarray(numbers, dtype=np.int64), positions=positions, cell=cell, fields=fields)
 
 
 def _gap(positions: Floats, cell: Floats, pbc: bool, rng: np.random.Generator) -> Floats:

@@ -14,6 +14,15 @@ from lamflow.data.frames import Floats, Ints
 from lamflow.policy.pick import sample
 
 
+def rescaled(deviation: Floats, levels: tuple[float, float], scale: tuple[float, float]) -> Floats:
+    """Deviations (F,) whose levels are `levels` on a scale where these are `scale`, the order of all kept."""
+    (low, high), (first, last) = levels, scale
+    with np.errstate(invalid="ignore"):
+        inside = first + (deviation - low) / (high - low) * (last - first)
+        below = deviation / low * first if low else inside
+        return np.where(deviation < low, below, np.where(deviation < high, inside, deviation / high * last))
+
+
 @dataclass(frozen=True)
 class Window:
     """Candidates are the frames with low ≤ deviation < high; below is accurate, above (or not a number) has failed."""

@@ -163,6 +163,9 @@ def _made_from(settings: StructureSet) -> str:
         words.append(f"rattled by {settings.rattle:g} Å")
     if settings.electronic_temperature is not None:
         words.append(f"electrons at {settings.electronic_temperature:g} K")
+    if settings.spins is not None:
+        moments = ", ".join(f"{element} {moment:g} μB" for element, moment in settings.spins.moments.items())
+        words.append(f"{' and '.join(settings.spins.orders)} moments ({moments})")
     return ", ".join(words)
 
 

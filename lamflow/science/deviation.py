@@ -12,6 +12,8 @@ from lamflow.data.frames import Deviations, Floats
 
 FORCE_LEVEL = 1.0
 """eV/Å, added to the size of the mean force in the relative deviation so that it stays finite at rest."""
+MAGNETIC_FORCE_LEVEL = 0.1
+"""eV/μB, the same for magnetic forces."""
 
 
 def force_deviation(forces: Floats) -> Floats:
@@ -21,28 +23,46 @@ def force_deviation(forces: Floats) -> Floats:
         return np.asarray(np.sqrt((difference**2).sum(axis=-1).mean(axis=0)))
 
 
-def true_errors(energies: Floats, forces: Floats, virials: Floats | None) -> Deviations:
+def true_errors(energies: Floats, forces: Floats, virials: Floats | None, magnetic: Floats | None = None) -> Deviations:
     """Errors of one model in the same terms; what is true stands last along the first axis, which has length 2.
 
-    energies (2, F) in eV, forces (2, F, N, 3) in eV/Å, virials (2, F, 3, 3) in eV
+    energies (2, F) in eV, forces (2, F, N, 3) in eV/Å, virials (2, F, 3, 3) in eV, magnetic forces (2, F, N, 3) in
+    eV/μB
     """
+
+    def of_vectors(values: Floats) -> tuple[Floats, Floats]:
+        return np.linalg.norm(values[0] - values[1], axis=-1), np.linalg.norm(values[1], axis=-1)
+
     with np.errstate(invalid="ignore"):
-        per_atom = np.linalg.norm(forces[0] - forces[1], axis=-1)
         virial = None if virials is None else np.abs(virials[0] - virials[1])
-        return _normalised(per_atom, np.linalg.norm(forces[1], axis=-1), np.abs(energies[0] - energies[1]), virial)
+        return _normalised(
+            of_vectors(forces), np.abs(energies[0] - energies[1]), virial,
+            None if magnetic is None else of_vectors(magnetic),
+        )  # fmt: skip
 
 
-def deviations(energies: Floats, forces: Floats, virials: Floats | None) -> Deviations:
-    """All deviations from energies (M, F) in eV, forces (M, F, N, 3) in eV/Å and virials (M, F, 3, 3) in eV."""
+def deviations(energies: Floats, forces: Floats, virials: Floats | None, magnetic: Floats | None = None) -> Deviations:
+    """All deviations from energies (M, F) in eV, forces (M, F, N, 3) in eV/Å, virials (M, F, 3, 3) in eV and magnetic
+    forces (M, F, N, 3) in eV/μB."""
+
+    def of_vectors(values: Floats) -> tuple[Floats, Floats]:
+        return force_deviation(values), np.linalg.norm(values.mean(axis=0), axis=-1)
+
     with np.errstate(invalid="ignore"):
-        size = np.linalg.norm(forces.mean(axis=0), axis=-1)
         virial = None if virials is None else virials.std(axis=0)
-        return _normalised(force_deviation(forces), size, energies.std(axis=0), virial)
+        return _normalised(
+            of_vectors(forces), energies.std(axis=0), virial, None if magnetic is None else of_vectors(magnetic)
+        )
 
 
-def _normalised(per_atom: Floats, size: Floats, energy: Floats, virial: Floats | None) -> Deviations:
-    """From differences of forces (F, N), the forces' own size (F, N), and differences of energies and virials."""
+def _normalised(
+    forces: tuple[Floats, Floats], energy: Floats, virial: Floats | None, magnetic: tuple[Floats, Floats] | None
+) -> Deviations:
+    """From differences of energies and virials, and of forces (F, N) with the forces' own size (F, N)."""
+    per_atom, size = forces
     frames, natoms = per_atom.shape
+    unknown = np.full((frames, natoms), np.nan)
+    moments, field = (unknown, unknown) if magnetic is None else magnetic
     return Deviations(
         force_max=per_atom.max(axis=1),
         force_mean=per_atom.mean(axis=1),
@@ -50,4 +70,7 @@ def _normalised(per_atom: Floats, size: Floats, energy: Floats, virial: Floats |
         force_max_relative=(per_atom / (size + FORCE_LEVEL)).max(axis=1),
         virial_max=np.full(frames, np.nan) if virial is None else np.asarray(virial.max(axis=(1, 2)) / natoms),
         energy=np.asarray(energy / natoms),
+        magnetic_force_max=moments.max(axis=1),
+        magnetic_force_mean=moments.mean(axis=1),
+        magnetic_force_max_relative=(moments / (field + MAGNETIC_FORCE_LEVEL)).max(axis=1),
     )

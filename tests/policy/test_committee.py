@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from lamflow.config import parse
 from lamflow.config.learning import Config
 from lamflow.config.select import Select
 from lamflow.data import Deviations, Frame, Labels, Trajectory
 from lamflow.engines.emt import Emt, EmtEvaluator
-from lamflow.policy.committee import SCORE_RULES, ScoredFrames, good_frames, pack_candidates, score
+from lamflow.policy.committee import SCORE_RULES, ScoredFrames, good_frames, largest, pack_candidates, score
+from lamflow.policy.windows import Window
 from tests.conftest import STUDY
 
 
@@ -70,7 +72,8 @@ def test_a_teacher_scores_the_model_that_explored(copper: list[Frame]) -> None:
 def test_what_an_explorer_has_scored_is_not_scored_again(copper: list[Frame]) -> None:
     values = {name: np.array([0.3]) for name in ("force_max", "force_mean", "force_min", "force_max_relative")}
     unknown = np.array([np.nan])
-    deviations = Deviations(**values, virial_max=unknown, energy=unknown)
+    others = ("virial_max", "energy", "magnetic_force_max", "magnetic_force_mean", "magnetic_force_max_relative")
+    deviations = Deviations(**values, **dict.fromkeys(others, unknown))
     plain = Trajectory.of(copper[:1], [0])
     on_the_way = Trajectory(
         plain.numbers, plain.positions, plain.cells, plain.steps, plain.pbc, forces=np.ones((1, 8, 3)),
@@ -114,3 +117,42 @@ def test_only_candidates_are_sent_on_with_their_own_numbers(study: Config, coppe
     assert [values[0, 0] for values in packed.frames.split(packed.forces)] == [5.0, 2.0]
     assert np.isnan(packed.velocities).all()
     assert len(packed.descriptor) == 2
+
+
+CHANNELS = [
+    {"metric": "energy", "low": 0.01, "high": 0.05},
+    {"metric": "magnetic_force_max", "low": 0.2, "high": 2.0},
+]
+
+
+def test_a_frame_is_a_candidate_when_any_channel_is_and_failed_when_any_is() -> None:
+    settings = Select.model_validate({"window": {"low": 0.1, "high": 0.5}, "channels": CHANNELS})
+    values = {
+        "force_max": [0.05, 0.3, 0.05, 0.05, 0.05, 0.6, 0.05],
+        "energy": [0.005, 0.005, 0.02, 0.005, 0.06, 0.005, 0.005],
+        "magnetic_force_max": [0.1, 0.1, 0.1, 0.3, 0.1, 0.1, np.nan],
+    }
+    found = Deviations(**{name: np.array(values.get(name, [np.nan] * 7)) for name in Deviations.__dataclass_fields__})
+    deviation = largest(settings, found)
+    window = Window(0.1, 0.5)
+    assert window.candidates(deviation).tolist() == [1, 2, 3]
+    assert window.counts(deviation) == (1, 3, 3)
+    assert deviation[0] == pytest.approx(0.05)
+    assert deviation[2] == pytest.approx(0.2), "a quarter of the way between the levels"
+
+
+@pytest.mark.parametrize(
+    ("select", "expected"),
+    [
+        ({"window": {"rule": "adaptive"}, "channels": CHANNELS}, "set window.rule: fixed"),
+        ({"channels": [CHANNELS[0], CHANNELS[0]]}, "every metric once"),
+        (
+            {"channels": [{"metric": "energy", "low": 0.2, "high": 0.1}]},
+            r"low \(0.2\) must be below high \(0.1 eV/atom\)",
+        ),
+        ({"window": {"low": 0, "high": 1}, "channels": CHANNELS}, "window.low must be above 0"),
+    ],
+)
+def test_channels_that_mean_nothing_are_refused(select: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        Select.model_validate(select)

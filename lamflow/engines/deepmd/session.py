@@ -66,11 +66,11 @@ class DeepmdSession:
         self.batches: list[_Batch] = []
         self.known: Ints = np.zeros(0, dtype=np.int64)
 
-    def evaluate(self, positions: Floats, cells: Floats, numbers: Ints, models: int = 1) -> tuple[Floats, ...]:
-        """Of the first so many models: energies (M, B), forces (M, B, N, 3) and virials (M, B, 3, 3).
-
-        numbers  (B,) of the systems among those that began
-        """
+    def evaluate(
+        self, positions: Floats, cells: Floats, numbers: Ints, models: int = 1, spins: Floats | None = None
+    ) -> tuple[Floats, ...]:
+        """See BatchSession. Models with spins are evaluated otherwise."""
+        assert spins is None  # noqa: S101  see DeepmdModel.open_session
         count, natoms = positions.shape[:2]
         if not np.array_equal(numbers, self.known):
             self._deal(numbers, natoms)

@@ -351,7 +351,8 @@ def _aligned(rows: Floats, dump: Dump) -> Deviations | None:
     nothing = np.full(len(mine), np.nan)
     return Deviations(
         force_max=mine[:, 4], force_mean=mine[:, 6], force_min=mine[:, 5], force_max_relative=nothing,
-        virial_max=mine[:, 1], energy=nothing,
+        virial_max=mine[:, 1], energy=nothing, magnetic_force_max=nothing, magnetic_force_mean=nothing,
+        magnetic_force_max_relative=nothing,
     )  # fmt: skip
 
 
