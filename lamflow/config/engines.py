@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 
 from lamflow.config.labeled import LabeledHead
 from lamflow.config.pretrained import PretrainedModel
-from lamflow.config.section import Distinct, Section
 from lamflow.config.ramp import Ramp
+from lamflow.config.section import Distinct, Section
 from lamflow.units import (
     Bar,
     Count,
