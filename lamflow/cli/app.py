@@ -215,8 +215,8 @@ def train(file: File, folder: Folder = None, redo: Redo = False) -> None:
 def evaluate(
     file: File,
     model: Annotated[
-        Optional[Path],  # noqa: UP045  typer reads the annotation
-        typer.Option("--model", help="A model file; train.pretrained of FILE if not given."),
+        Optional[str],  # noqa: UP045  typer reads the annotation
+        typer.Option("--model", help="A model file or a model's name; train.pretrained of FILE if not given."),
     ] = None,
     head: Annotated[Optional[str], typer.Option("--head", help="Head of a multi-task model.")] = None,  # noqa: UP045
     to: Annotated[
@@ -236,19 +236,41 @@ def evaluate(
 
 
 @models_app.command("list")
-def models_list() -> None:
-    """Models that can be named instead of a file."""
+def models_list(as_json: Json = False) -> None:
+    """Models that can be named instead of a file: public ones, those of installed packages, and yours.
+
+    With --json: by name, what is known (url, mirrors, sha256, size, generation, licence, heads, elements, trained_on,
+    mixture, inputs) and here, the file where it is on this machine.
+    """
     from lamflow.cli import models
 
-    models.list_models()
+    models.list_models(as_json)
+
+
+@models_app.command("get")
+def models_get(
+    name: Annotated[str, typer.Argument(help="A model's name.", metavar="NAME")],
+    to: Annotated[
+        Optional[str],  # noqa: UP045  typer reads the annotation
+        typer.Option("--to", help="A folder, a mounted volume too, or s3://BUCKET/FOLDER/; the cache if not given."),
+    ] = None,
+    source: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--from", help="A file, or a folder with it, instead of the web; its hash is checked."),
+    ] = None,
+) -> None:
+    """Fetch a model by its name: mirrors are tried in turn, an interrupted download goes on, the hash is checked."""
+    from lamflow.cli import models
+
+    models.get(name, to, source)
 
 
 @models_app.command("show")
-def models_show(file: Annotated[Path, typer.Argument(help="A model file.", metavar="FILE")]) -> None:
-    """Heads, elements, descriptor, cutoff, parameters, size and hash of a model file."""
+def models_show(model: Annotated[str, typer.Argument(help="A model file or a model's name.", metavar="MODEL")]) -> None:
+    """Heads, elements, descriptor, cutoff, parameters, size and hash of a model file; of a name, what is known."""
     from lamflow.cli import models
 
-    models.show(file)
+    models.show(model)
 
 
 @app.command(rich_help_panel=CLUSTER)

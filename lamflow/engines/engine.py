@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamflow.config.catalogue import ListedModel
 from lamflow.config.engines import (
     EngineSettings,
     ExplorerSettings,
@@ -25,7 +26,7 @@ class Engine(InstalledEngine):
     """A code and the roles that it plays; see InstalledEngine for the other fields.
 
     train, explore, search, label, evaluate, relax  None for roles that it does not play
-    downloaded  files of models that the engine knows by name and that are on this machine; None if it knows none
+    models      models that the engine knows by name, as files where they are on this machine; None if it knows none
     card        reads what a model file of the engine says about itself, raises InputError for a file that is none;
                 None for an engine without such files
     """
@@ -36,5 +37,5 @@ class Engine(InstalledEngine):
     label: Role[LabelerSettings, Labeler] | None = None
     evaluate: Role[EngineSettings, Evaluator] | None = None
     relax: Role[FolderSettings, RelaxFolder] | None = None
-    downloaded: Callable[[], dict[str, Path]] | None = None
+    models: Callable[[], dict[str, ListedModel]] | None = None
     card: Callable[[Path], ModelCard] | None = None

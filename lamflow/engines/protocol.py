@@ -222,6 +222,9 @@ class HeadCard:
     receptive_field  how far away an atom can be that changes an atom's energy, Å; more than the cutoff for models that
                      pass messages
     parameters       trainable numbers of descriptor and fitting net
+    aliases          other names of the head
+    observed         elements of its training data, where the file says so; others of the type map it has never seen
+    inputs           what it needs beside a structure, like `charge and spin`; nothing where it has defaults
     """
 
     name: str
@@ -231,6 +234,9 @@ class HeadCard:
     cutoff: float
     receptive_field: float
     parameters: int
+    aliases: tuple[str, ...] = ()
+    observed: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +252,11 @@ class ModelCard:
     heads: tuple[HeadCard, ...]
     size: int
     sha256: str
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Heads by their other names."""
+        return {alias: head.name for head in self.heads for alias in head.aliases}
 
 
 @dataclass(frozen=True, slots=True)

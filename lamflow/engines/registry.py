@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any, cast
 
+from lamflow.config.catalogue import ListedModel
 from lamflow.config.engines import EngineSettings
 from lamflow.config.installed import RoleName, engine_named, engines
 from lamflow.data.provenance import Provenance
@@ -72,13 +73,13 @@ def relax_folder(engine: str, folder: Path) -> RelaxFolder:
     return cast(RelaxFolder, _build("relax", settings))
 
 
-def downloaded_models() -> dict[str, Path]:
-    """Files of models that engines know by name and have downloaded already."""
-    files: dict[str, Path] = {}
+def listed_models() -> dict[str, ListedModel]:
+    """Models that engines know by name."""
+    known: dict[str, ListedModel] = {}
     for engine in engines().values():
-        if isinstance(engine, Engine) and engine.downloaded is not None:
-            files |= engine.downloaded()
-    return files
+        if isinstance(engine, Engine) and engine.models is not None:
+            known |= engine.models()
+    return known
 
 
 def read_card(path: Path, engine: str | None = None) -> ModelCard | None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lamflow.cli import models
 from lamflow.config import Config
 from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand
-from lamflow.driver.pretrained import fetched, model_list
+from lamflow.driver.pretrained import fetched, model_list, named_model
 from lamflow.errors import InputError
 from tests.conftest import STUDY
 from tests.stand_ins.s3 import S3Server
@@ -104,7 +105,9 @@ def test_names_come_from_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     found = fetched(config({"name": "mine"}))
     assert file_of(found) == tmp_path / "lam.pt"
     assert found.train.pretrained.head == "alloys"  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match="there is no model called 'yours'; known here are: mine"):
+    with pytest.raises(
+        InputError, match=r"there is no model called 'yours'; known here are: .*, mine; `lamflow models list`"
+    ):
         fetched(config({"name": "yours"}))
     (tmp_path / "models.yaml").write_text("mine: {fil: lam.pt}\n")
     with pytest.raises(InputError, match=r"models.yaml: mine.fil"):
@@ -124,3 +127,68 @@ def test_an_object_of_the_object_store(s3: S3Server, bucket: str, tmp_path: Path
     assert file_of(found).read_bytes() == CONTENT
     with pytest.raises(InputError, match="there is no such object"):
         fetched(config({"s3": f"s3://{bucket}/models/none.pt"}, cluster))
+
+
+def test_public_models_have_names_in_any_capitals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    name, model = named_model("dpa-3.1-3m")
+    assert name == "DPA-3.1-3M"
+    assert len(model.heads) == 31
+    assert len([model.url, *model.mirrors]) == 3
+    with pytest.raises(InputError, match=r"there is no model called 'DPA-3\.1-3N'.*did you mean 'DPA-3.1-3M'"):
+        named_model("DPA-3.1-3N")
+    with pytest.raises(
+        InputError, match=r"DPA-2\.1\.0-2024Q1: this file can only be had by hand, from https://www.aiss"
+    ):
+        fetched(config({"name": "DPA-2.1.0-2024Q1"}))
+    unfetched = config({"name": "DPA-3.1-3M"})
+    assert fetched(unfetched, only_if_here=True) == unfetched
+
+
+def test_a_group_may_list_models_with_mirrors_and_all_that_is_known(
+    web: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, _ = web
+    (tmp_path / "models.yaml").write_text(
+        f"Ours-2026:\n  url: {url}/gone.pt\n  mirrors: ['{url}/lam.pt']\n  sha256: {SHA}\n  generation: DPA-3\n"
+        "  licence: ours\n  heads: [alloys, water]\n  trained_on: what we computed\n"
+    )
+    monkeypatch.setenv("LAMFLOW_MODELS", str(tmp_path / "models.yaml"))
+    assert file_of(fetched(config({"name": "ours-2026"}))).read_bytes() == CONTENT
+    (tmp_path / "models.yaml").write_text(f"ours: {{url: {url}/lam.pt}}\n")
+    with pytest.raises(InputError, match=r"models\.yaml: ours: Value error, a url needs the sha256"):
+        model_list()
+
+
+def test_a_model_reaches_a_cluster_without_a_web_through_a_folder(
+    web: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, asked = web
+    (tmp_path / "models.yaml").write_text(f"ours: {{url: '{url}/lam.pt', sha256: {SHA}}}\n")
+    monkeypatch.setenv("LAMFLOW_MODELS", str(tmp_path / "models.yaml"))
+    models.get("ours", str(tmp_path / "stick"), None)
+    assert (tmp_path / "stick" / "lam.pt").read_bytes() == CONTENT
+    count = len(asked)
+    monkeypatch.setenv("LAMFLOW_CACHE", str(tmp_path / "elsewhere"))
+    models.get("ours", None, tmp_path / "stick")
+    assert len(asked) == count
+    assert file_of(fetched(config({"name": "ours"}))).is_relative_to(tmp_path / "elsewhere")
+    (tmp_path / "stick" / "lam.pt").write_bytes(CONTENT[:9])
+    monkeypatch.setenv("LAMFLOW_CACHE", str(tmp_path / "third"))
+    with pytest.raises(
+        InputError, match=r"stick/lam.pt: its sha256 is .* \(9 bytes\); this is another file, or a part"
+    ):
+        models.get("ours", None, tmp_path / "stick")
+    capsys.readouterr()
+
+
+def test_a_model_is_put_into_the_object_store(
+    s3: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lam.pt").write_bytes(CONTENT)
+    (tmp_path / "models.yaml").write_text(f"ours: {{file: lam.pt, sha256: {SHA}}}\n")
+    monkeypatch.setenv("LAMFLOW_MODELS", str(tmp_path / "models.yaml"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    models.get("ours", f"s3://{bucket}/models/", None)
+    assert capsys.readouterr().out == f"s3://{bucket}/models/lam.pt\n"
+    cluster: dict[str, object] = {"s3": {"endpoint": s3.endpoint}}
+    assert file_of(fetched(config({"s3": f"s3://{bucket}/models/lam.pt", "sha256": SHA}, cluster))).is_file()

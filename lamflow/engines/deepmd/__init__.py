@@ -11,6 +11,7 @@ from lamflow.engines.example import Example
 from lamflow.engines.protocol import ModelCard, Trainer
 
 if TYPE_CHECKING:
+    from lamflow.config.catalogue import ListedModel
     from lamflow.engines.deepmd.teacher import DeepmdTeacher
 from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining
 
@@ -33,15 +34,10 @@ def _card(path: Path) -> ModelCard:
     return read_card(path)
 
 
-def _downloaded() -> dict[str, Path]:
-    """What `dp pretrained download NAME` has fetched."""
-    try:
-        from deepmd.pretrained.download import DEFAULT_CACHE_DIR
-        from deepmd.pretrained.registry import MODEL_REGISTRY
-    except ImportError:
-        return {}
-    files = {name: Path(DEFAULT_CACHE_DIR) / about["filename"] for name, about in MODEL_REGISTRY.items()}
-    return {name: path for name, path in files.items() if path.is_file()}
+def _models() -> dict[str, ListedModel]:
+    from lamflow.engines.deepmd.catalogue import listed_models
+
+    return dict(listed_models())
 
 
 def _probe() -> str:
@@ -95,5 +91,5 @@ ENGINE = Engine(
     label=Role(DeepmdLabels, _teacher, example=_teacher_example),
     evaluate=Role(DeepmdLabels, _teacher, example=_teacher_example),
     card=_card,
-    downloaded=_downloaded,
+    models=_models,
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lamflow.config.pretrained import RANDOM
 from lamflow.data.files import file_hash
+from lamflow.engines.deepmd.catalogue import generation_of, same_head
 from lamflow.engines.protocol import HeadCard, ModelCard
 from lamflow.errors import InputError
 
@@ -18,6 +20,7 @@ OTHER_BACKENDS = {
     ".pd": "Paddle", ".dp": "NumPy", ".yaml": "NumPy", ".yml": "NumPy", ".pte": "PyTorch exportable",
     ".pt2": "PyTorch exportable",
 }  # fmt: skip
+DPA4 = {"dpa4", "sezm"}
 NO_WEIGHTS = ("_extra_state", "mean", "stddev", "davg", "dstd", "out_bias", "out_std", "bias_atom_e", "type_map",
               "buffer", "case_embd", "fparam", "aparam", "env_mat", "nbor", "exclude")  # fmt: skip
 """What a tensor's name has that training does not change."""
@@ -42,8 +45,26 @@ def branches(definition: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return dict(definition.get("model_dict") or {"": definition})
 
 
-def chosen_head(path: Path, heads: list[str], head: str | None, *, random: bool = False) -> str | None:
+def is_dpa4(model: Mapping[str, Any]) -> bool:
+    """The section `model` of an input, or a branch of it, is of the DPA-4 family, made and frozen in its own ways."""
+    descriptor = model.get("descriptor")
+    kind = descriptor.get("type", "") if isinstance(descriptor, Mapping) else ""
+    return str(model.get("type", "")).lower() in DPA4 or str(kind).lower() in DPA4
+
+
+def aliases_of(definition: dict[str, Any]) -> dict[str, str]:
+    """Other names of the heads of a definition, as the file itself says."""
+    return {
+        alias: name for name, branch in branches(definition).items() for alias in branch.get("model_branch_alias") or []
+    }
+
+
+def chosen_head(
+    path: Path, heads: list[str], head: str | None, *, random: bool = False, aliases: dict[str, str] | None = None
+) -> str | None:
     """The head of the model at `path` that `head` means; None for a model with one head, RANDOM where that is allowed.
+
+    aliases  other names of the heads; capitals and the names of other generations are understood without
 
     Raises InputError that lists the heads when there is none of this name, or several and none was named.
     """
@@ -56,9 +77,12 @@ def chosen_head(path: Path, heads: list[str], head: str | None, *, random: bool 
     listed = ", ".join(heads) + (f", or {RANDOM} for a new one" if random else "")
     if head is None:
         raise InputError(f"{path}: the model has {len(heads)} heads; choose one with `head`: {listed}")
-    if head not in heads:
-        raise InputError(f"{path}: there is no head {head!r}; the model has {listed}")
-    return head
+    found = same_head(head, heads, aliases)
+    if found is None:
+        generation = generation_of(head)
+        other = f"; {head} is a head of {generation}" if generation else ""
+        raise InputError(f"{path}: there is no head {head!r}; the model has {listed}{other}")
+    return found
 
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
@@ -123,7 +147,23 @@ def _head(name: str, branch: dict[str, Any], sizes: dict[str, tuple[int, int]], 
         cutoff=cutoff,
         receptive_field=reach,
         parameters=sum(counted.values()),
+        aliases=tuple(branch.get("model_branch_alias") or ()),
+        observed=tuple((branch.get("info") or {}).get("observed_type") or ()),
+        inputs=_inputs(branch),
     )
+
+
+def _inputs(branch: dict[str, Any]) -> tuple[str, ...]:
+    """What a head needs beside a structure and an electronic temperature, and has no default for."""
+    descriptor, fitting = branch.get("descriptor", {}), branch.get("fitting_net", {})
+    needed = []
+    if descriptor.get("add_chg_spin_ebd") and descriptor.get("default_chg_spin") is None:
+        needed.append("charge and spin")
+    if int(fitting.get("numb_fparam") or 0) > 1 and fitting.get("default_fparam") is None:
+        needed.append(f"{fitting['numb_fparam']} frame parameters (charge and spin, in most such models)")
+    if int(fitting.get("numb_aparam") or 0) and not fitting.get("use_aparam_as_mask"):
+        needed.append(f"{fitting['numb_aparam']} parameters of each atom")
+    return tuple(needed)
 
 
 def reach_of(descriptor: dict[str, Any]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from lamflow.config.section import expand
 from lamflow.data import Frame
 from lamflow.engines.deepmd import neighbours, toy
 from lamflow.engines.deepmd.card import FROZEN, chosen_head, reach_of, read_card
+from lamflow.engines.deepmd.catalogue import same_head
 from lamflow.engines.deepmd.phases import Phase
 from lamflow.engines.deepmd.spin import Spin
 from lamflow.engines.protocol import HeadCard, ModelCard
@@ -37,6 +38,8 @@ def check_pretrained(beginnings: Iterable[tuple[Phase, PretrainedModel]], study:
             cards[path] = read_card(path)
         _check_phase(phase, cards[path])
         _check_elements(cards[path].path, cards[path].heads, study.elements, "pre-trained model")
+        _check_needs(path, cards[path].heads)
+        warnings |= dict.fromkeys(_strange(cards[path], study.elements))
         _check_heads(cards[path], source, phase, study)
     return list(warnings)
 
@@ -49,10 +52,17 @@ def check_teacher(model: PretrainedModel, students: Mapping[str, dict[str, Any]]
     if model.file is None:
         return [_not_here(model)]
     card = read_card(expand(model.file))
-    name = chosen_head(card.path, [head.name for head in card.heads], model.head)
+    name = chosen_head(card.path, [head.name for head in card.heads], model.head, aliases=card.aliases)
     teacher = next(head for head in card.heads if head.name == (name or ""))
+    _check_needs(card.path, [teacher])
     if not study.heads:  # a head may have fewer elements than the study
         _check_elements(card.path, [teacher], study.elements, "teacher")
+        strangers = _unseen([teacher], study.elements)
+        if strangers:
+            raise InputError(
+                f"{card.path}: the teacher has never seen {', '.join(strangers)}, though its type map has them: what "
+                f"it says of them is noise; it was trained on {', '.join(teacher.observed)}"
+            )
     warnings = []
     for variant, descriptor in students.items():
         cutoff, _ = reach_of(descriptor)
@@ -67,7 +77,7 @@ def check_teacher(model: PretrainedModel, students: Mapping[str, dict[str, Any]]
 
 def _not_here(source: PretrainedModel) -> str:
     """What is said of a model that only a run fetches."""
-    return f"{source.url or source.s3}: not fetched yet; its heads and elements are looked at once it is"
+    return f"{source.name or source.url or source.s3}: not fetched yet; its heads and elements are looked at once it is"
 
 
 def check_inputs(inputs: Mapping[str, dict[str, Any]], elements: list[str]) -> None:
@@ -143,10 +153,38 @@ def _check_elements(path: Path, heads: Sequence[HeadCard], elements: list[str], 
             raise InputError(f"{path}: the {what} does not know {', '.join(unknown)}; its type map is {known}")
 
 
+def _check_needs(path: Path, heads: Sequence[HeadCard]) -> None:
+    """Raise InputError for a model that needs more than structures; frames have no such fields."""
+    for head in heads:
+        if head.inputs:
+            raise InputError(
+                f"{path}: {f'the head {head.name}' if head.name else 'the model'} needs {', '.join(head.inputs)} with "
+                "every structure, has no defaults for it, and lamflow's frames have none; take a model without"
+            )
+
+
+def _unseen(heads: Sequence[HeadCard], elements: Sequence[str]) -> list[str]:
+    """The elements that none of the heads has seen, as far as they say what they have."""
+    seen = {element for head in heads for element in head.observed}
+    return [element for element in elements if seen and element not in seen]
+
+
+def _strange(card: ModelCard, elements: Sequence[str]) -> list[str]:
+    """A warning about elements that fine-tuning must learn from nothing."""
+    strangers = _unseen(card.heads, elements)
+    if not strangers:
+        return []
+    return [
+        f"{card.path}: the pre-trained model has never seen {', '.join(strangers)}, though its type map has them; it "
+        "must learn them from your data alone"
+    ]
+
+
 def _check_heads(card: ModelCard, source: PretrainedModel, phase: Phase, study: ExaminedStudy) -> None:
     heads = [head.name for head in card.heads]
     if not study.heads:
-        chosen_head(card.path, heads, source.head, random=phase.start_from == "finetune")
+        random = phase.start_from == "finetune"
+        chosen_head(card.path, heads, source.head, random=random, aliases=card.aliases)
         return
     names = ["Default"] if heads == [""] else heads
     if phase.start_from == "as_is":
@@ -156,10 +194,10 @@ def _check_heads(card: ModelCard, source: PretrainedModel, phase: Phase, study: 
             f"train.phases: init needs the very heads of {card.path}, {', '.join(names)}; with other heads use finetune"
         )
     for head in study.heads if phase.start_from == "finetune" else []:
-        if head.pretrained_head is None and head.name not in names:
+        if head.pretrained_head is None and same_head(head.name, names, card.aliases) is None:
             raise InputError(
                 f"heads.{head.name}: the pre-trained model {card.path} has no head of this name; say with "
                 f"`pretrained_head` where it starts from: {', '.join(names)}, or {RANDOM}"
             )
         if head.pretrained_head is not None:
-            chosen_head(card.path, names, head.pretrained_head, random=True)
+            chosen_head(card.path, names, head.pretrained_head, random=True, aliases=card.aliases)

@@ -14,7 +14,8 @@ import numpy as np
 from lamflow.config.pretrained import RANDOM
 from lamflow.config.section import expand
 from lamflow.config.seeds import child_seed
-from lamflow.engines.deepmd.card import branches, chosen_head, read_definition
+from lamflow.engines.deepmd.card import DPA4, aliases_of, branches, chosen_head, is_dpa4, read_definition
+from lamflow.engines.deepmd.catalogue import same_head
 from lamflow.engines.deepmd.curve import LCURVE
 from lamflow.engines.deepmd.phases import Phase
 from lamflow.engines.deepmd.settings import DeepmdTraining
@@ -23,8 +24,11 @@ from lamflow.errors import EngineError, InputError
 
 MODEL = "model.pt"
 """The trained model in its folder."""
-PER_TYPE = {"se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_t", "se_at", "se_a_3be", "hybrid"}
-"""Descriptors with a network for each element: their type map cannot be changed."""
+PER_TYPE = {"se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_t", "se_at", "se_a_3be", "hybrid",
+            *DPA4}  # fmt: skip
+"""Descriptors whose type map DeePMD-kit cannot change: those with a network for each element, and DPA-4."""
+DPA4_KEYS = ("type", "enable_tf32", "bridging_method", "bridging_r_inner", "bridging_r_outer")
+"""Keys of a DPA-4 model that fine-tuning keeps."""
 Spec = dict[str, Any]
 
 
@@ -47,6 +51,12 @@ class Beginning:
         """The definition's heads by name; one without a name where it has no others."""
         return branches(self.definition or {})
 
+    def spelled(self, head: str | None) -> str | None:
+        """A head as the file calls it; what it does not have, and RANDOM, as it is."""
+        if head is None or head == RANDOM:
+            return head
+        return same_head(head, list(self.branches), aliases_of(self.definition or {})) or head
+
 
 def beginning(settings: DeepmdTraining, job: TrainingJob) -> Beginning:
     """What `job` starts from, by the phase that holds for it. Raises EngineError for a model that does not fit."""
@@ -61,8 +71,12 @@ def beginning(settings: DeepmdTraining, job: TrainingJob) -> Beginning:
     path = expand(source.file)
     try:
         definition = read_definition(path)
-        heads = list(branches(definition))
-        head = None if job.heads else chosen_head(path, heads, source.head, random=phase.start_from == "finetune")
+        heads, random = list(branches(definition)), phase.start_from == "finetune"
+        head = (
+            chosen_head(path, heads, source.head, random=random, aliases=aliases_of(definition))
+            if not job.heads
+            else None
+        )
     except InputError as error:
         raise EngineError(str(error)) from error
     return Beginning(phase.start_from, path, head, definition)
@@ -163,6 +177,7 @@ def _one_head(settings: DeepmdTraining, job: TrainingJob, start: Beginning, give
         return _copy(start.branches[start.head or next(iter(start.branches))])
     model = _copy(given)
     if start.how == "finetune" and settings.use_pretrain_script:
+        model = {**_kind(start), **model}
         model["descriptor"] = _descriptor(start)
         model["fitting_net"] = _fitting(settings, start, start.head, given)
     model["type_map"] = _type_map(job, start, model["descriptor"])
@@ -181,9 +196,11 @@ def _several_heads(settings: DeepmdTraining, job: TrainingJob, start: Beginning,
         type_map = list(next(iter(start.branches.values()))["type_map"])
     heads: dict[str, Spec] = {}
     for part in job.heads:
-        head = part.head if start.how == "finetune" else None
+        head = start.spelled(part.head) if start.how == "finetune" else None
         fitting = _fitting(settings, start, head or part.name, given) if pretrained else _copy(given["fitting_net"])
         branch = {"type_map": "type_map", "descriptor": "descriptor", "fitting_net": fitting}
+        if pretrained:
+            branch |= _kind(start)
         if settings.electronic_temperature:
             fitting["numb_fparam"] = 1
         _seed(branch, child_seed(job.seed, part.name))
@@ -192,8 +209,23 @@ def _several_heads(settings: DeepmdTraining, job: TrainingJob, start: Beginning,
         heads[part.name] = branch
     shared = {"type_map": type_map, "descriptor": descriptor}
     _seed(shared, job.seed)
-    rest = {key: value for key, value in given.items() if key not in ("descriptor", "fitting_net", "type_map")}
+    own = ("descriptor", "fitting_net", "type_map", "type") if pretrained else ("descriptor", "fitting_net", "type_map")
+    rest = {key: value for key, value in given.items() if key not in own}
     return {**rest, "shared_dict": shared, "model_dict": heads}
+
+
+def _kind(start: Beginning) -> Spec:
+    """What a DPA-4 model says of itself beside descriptor, fitting net and type map: `type` above all.
+
+    Compiling its training pays on GPUs; on CPUs it takes minutes.
+    """
+    import torch
+
+    first = next(iter(start.branches.values()))
+    if not is_dpa4(first):
+        return {}
+    kept = {key: first[key] for key in DPA4_KEYS if first.get(key) is not None}
+    return {**kept, "use_compile": bool(first.get("use_compile")) and torch.cuda.is_available()}
 
 
 def _descriptor(start: Beginning) -> Spec:
@@ -216,7 +248,7 @@ def _fitting(settings: DeepmdTraining, start: Beginning, head: str | None, given
 
 def _type_map(job: TrainingJob, start: Beginning, descriptor: Spec) -> list[str]:
     """The user's elements, or the whole type map of a pre-trained model whose descriptor cannot do with fewer."""
-    if start.definition is not None and descriptor.get("type") in PER_TYPE:
+    if start.definition is not None and str(descriptor.get("type", "")).lower() in PER_TYPE:
         return list(next(iter(start.branches.values()))["type_map"])
     return list(job.elements)
 

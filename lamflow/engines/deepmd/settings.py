@@ -13,6 +13,8 @@ from pydantic import Field, JsonValue, model_validator
 from lamflow.config.engines import ExaminedStudy, LabelerSettings, TrainerSettings
 from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.section import InputFile, expand, text_of
+from lamflow.engines.deepmd.card import is_dpa4
+from lamflow.engines.deepmd.catalogue import same_head
 from lamflow.engines.deepmd.phases import Phase, Variant
 from lamflow.engines.deepmd.spin import SPIN_LOSS, Spin
 from lamflow.errors import InputError
@@ -262,6 +264,9 @@ class DeepmdTraining(TrainerSettings):
         if self.spin is not None:
             copied["model"]["spin"] = self.spin.section()
             copied["loss"].setdefault("type", SPIN_LOSS["type"])
+        if is_dpa4(copied["model"]):
+            copied["model"].setdefault("type", "dpa4")
+            copied["model"].setdefault("fitting_net", {}).setdefault("type", "dpa4_ener")
         return copied
 
 
@@ -311,7 +316,7 @@ class DeepmdLabels(LabelerSettings):
     @property
     def title(self) -> str:
         """See EngineSettings."""
-        return f"{self.model.file or self.model.url or self.model.s3}" + (
+        return f"{self.model.file or self.model.name or self.model.url or self.model.s3}" + (
             f", head {self.model.head}" if self.model.head else ""
         )
 
@@ -326,10 +331,11 @@ class DeepmdLabels(LabelerSettings):
 
         if self.model.head is not None or self.model_file is None:
             return self
-        known = [head.name for head in read_card(self.model_file).heads]
+        card = read_card(self.model_file)
+        known = [head.name for head in card.heads]
         if known == [""]:
             return self
-        head = next((name for name in names if name in known), None)
+        head = next(filter(None, (same_head(name, known, card.aliases) for name in names)), None)
         return None if head is None else self.model_copy(update={"model": self.model.model_copy(update={"head": head})})
 
     def examine(self, study: ExaminedStudy) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lamflow.config.section import expand
 from lamflow.data import Frame, Labels
-from lamflow.engines.deepmd.card import branches, chosen_head, read_definition
+from lamflow.engines.deepmd.card import aliases_of, branches, chosen_head, read_definition
 from lamflow.engines.deepmd.model import DeepmdModel
 from lamflow.engines.deepmd.settings import DeepmdLabels
 from lamflow.engines.protocol import LabelFailure
@@ -23,7 +23,7 @@ class DeepmdTeacher(DeepmdModel):
         path = expand(settings.model.file)
         try:
             definition = read_definition(path)
-            head = chosen_head(path, list(branches(definition)), settings.model.head)
+            head = chosen_head(path, list(branches(definition)), settings.model.head, aliases=aliases_of(definition))
         except InputError as error:
             raise EngineError(str(error)) from error
         super().__init__(path, head=head)

@@ -95,7 +95,7 @@ class DeepmdTrainer:
         if not job.heads:
             return {} if start.head == "RANDOM" else {"": DeepmdModel(start.path, head=start.head)}
         several = start.branches.keys() != {""}
-        heads = {part.name: part.head or part.name for part in job.heads if part.head != "RANDOM"}
+        heads = {part.name: start.spelled(part.head or part.name) for part in job.heads if part.head != "RANDOM"}
         return {name: DeepmdModel(start.path, head=head if several else None) for name, head in heads.items()}
 
     def _take(self, job: TrainingJob, start: Beginning) -> int:
