@@ -63,6 +63,11 @@ GIVEN_SUMMARY = "summary.json"
 PREDICTIONS_RECORD, PREDICTIONS_ARRAYS, JUDGEMENT, PARITY = (
     "predictions.json", "predictions.npz", "evaluation.json", "parity.npz",
 )  # fmt: skip
+EXPANDED, ANSWERS, PROPERTIES = "expanded", "answers", "properties"
+SAMPLES_RECORD, ANSWERS_RECORD, LABELS, PROPERTIES_RECORD = (
+    "samples.json", "answers.json", "labels.npz", "properties.json",
+)  # fmt: skip
+"""Of a study of properties: frames that are asked for, what came of them with their labels, and the values."""
 
 SCRATCH, ERRORS, PROGRESS, STAGED = "scratch", "errors", "progress", "staged"
 """In `work`."""

@@ -99,6 +99,8 @@ def _engines(config: DataStudy) -> list[tuple[str, EngineSettings]]:
     ]
     for number, stage in enumerate(getattr(config, "stages", [])):
         found += [(f"stages[{number}].explore[{index}]", group) for index, group in enumerate(stage.explore)]
+    for number, potential in enumerate(getattr(config, "potentials", [])):
+        found.append((f"potentials[{number}].{potential.role}", potential.engine))
     return [*found, *((_label(part.name), part.label) for part in config.all_heads if part.label is not None)]
 
 

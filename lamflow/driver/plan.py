@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lamflow.config.engines import LabelerSettings, SearcherSettings
 from lamflow.config.learning import Config
+from lamflow.config.properties import PropertiesStudy
 from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.graph import Graph, Resources, Step
@@ -203,6 +204,9 @@ def _guesses(study: DataStudy, index: int, structures: Mapping[str, Sequence[Fra
         guesses["explore"] = sum(simulation.settings.seconds(atoms) for simulation in simulations) / max(1, units)
     if isinstance(study, EvaluationStudy) and isinstance(study.evaluate, LabelerSettings):
         guesses["explore"] = study.evaluate.seconds(atoms)
+    if isinstance(study, PropertiesStudy):
+        models = [p.evaluate for p in study.potentials if isinstance(p.evaluate, LabelerSettings)]
+        guesses["explore"] = 5 * max((settings.seconds(atoms) for settings in models), default=0.01)
     labelers = [part.label for part in study.all_heads if part.label is not None]
     guesses["label"] = max((settings.seconds(atoms) for settings in labelers), default=1.0)
     return guesses

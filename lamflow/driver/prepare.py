@@ -44,7 +44,7 @@ from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import REPAIR, InputError, StateError, printable
 from lamflow.policy.jobs import indices_of_job, jobs_needed, proportional_jobs
 
-ENGINE_SECTIONS = ("train", "stages", "label", "heads", "evaluate")
+ENGINE_SECTIONS = ("train", "stages", "label", "heads", "evaluate", "potentials", "reference")
 """Sections whose files the engines open; other files are read here, once."""
 
 

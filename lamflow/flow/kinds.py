@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from lamflow.config.kinds import Kind, kind_named
 from lamflow.config.learning import Config
+from lamflow.config.properties import PropertiesStudy
 from lamflow.config.schema import EvaluationStudy, Study, TrainingStudy
 from lamflow.data.evaluation import Evaluation
 from lamflow.data.graph import Graph
+from lamflow.data.properties import PropertiesRound
 from lamflow.data.results import Iteration
 from lamflow.errors import StateError
 
@@ -115,6 +117,38 @@ def _report_evaluation(run: Path, folder: Path, embedded: bool) -> Path | None:
     return write_evaluation(run, folder, embedded=embedded)
 
 
+def _properties_graph(study: PropertiesStudy, state: RunState) -> Graph | None:
+    from lamflow.superops.properties import next_graph
+
+    return next_graph(study, state)
+
+
+def _properties_round(study: PropertiesStudy, state: RunState, number: int, stage: int) -> Graph:
+    from lamflow.superops.properties import round_graph
+
+    del stage
+    return round_graph(study, state, number)
+
+
+def _properties_stage(study: PropertiesStudy) -> list[str]:
+    del study
+    return ["properties"]
+
+
+def _gather_properties(
+    study: PropertiesStudy, graph: Graph, folder: Path, finished: Sequence[PropertiesRound], timing: Timing
+) -> PropertiesRound:
+    from lamflow.superops.gather import gather_properties
+
+    return gather_properties(study, graph, folder, finished, timing)
+
+
+def _report_properties(run: Path, folder: Path, embedded: bool) -> Path | None:
+    from lamflow.reports.properties import write_properties
+
+    return write_properties(run, folder, embedded=embedded)
+
+
 LEARNING = Kind(
     "learning", Config, _learning_graph, _learning_round, _stage_names, _gather, Iteration, _report,
     open_ended=True, check_resumable=_stages_are_known, most_rounds=_iterations,
@@ -125,4 +159,8 @@ TRAINING = Kind(
 EVALUATION = Kind(
     "evaluation", EvaluationStudy, _evaluation_graph, _evaluation_round, _evaluation_stage, _gather_evaluation,
     Evaluation, _report_evaluation, begins_again=True,
+)  # fmt: skip
+PROPERTIES = Kind(
+    "properties", PropertiesStudy, _properties_graph, _properties_round, _properties_stage, _gather_properties,
+    PropertiesRound, _report_properties, begins_again=True,
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -43,6 +43,18 @@ class RelaxationSettings(Protocol):
     def cell(self) -> bool: ...
     @property
     def max_step(self) -> float: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Freedom:
+    """What of a structure may move.
+
+    positions  (N, 3) 1 for components of positions that may, 0 for those that stay; None for all
+    cell       its volume, its shape (the volume stays to first order of a step), all of it, or nothing
+    """
+
+    positions: Floats | None = None
+    cell: Literal["all", "volume", "shape", "none"] = "all"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +111,7 @@ class _State:
     """
 
     start: Frame
+    free: Freedom
     deformation: Floats = field(default_factory=lambda: np.eye(3))
     frames: list[Frame] = field(default_factory=list)
     labels: Labels | None = None
@@ -123,17 +136,21 @@ class _State:
         positions, cell = coordinates[:natoms] @ self.deformation.T, self.start.cell @ self.deformation.T
         self.frames.append(replace(self.start, positions=positions, cell=cell))
 
-    def gradient(self, pressure: float, cell: bool) -> Floats:
+    def gradient(self, pressure: float) -> Floats:
         """Forces on the degrees of freedom, (N + 3, 3) in eV/Å."""
         assert self.labels is not None  # noqa: S101  it has been evaluated
         frame, natoms = self.frames[-1], self.start.natoms
         forces = self.labels.forces @ self.deformation
-        if not (cell and frame.pbc):
+        if self.free.positions is not None:
+            forces = forces * self.free.positions
+        if self.free.cell == "none" or not frame.pbc:
             return np.vstack([forces, np.zeros((3, 3))])
         if self.labels.virial is None:
             raise EngineError("the model gives no virial, so the cell cannot be relaxed; set relax.cell to false")
         virial = self.labels.virial - pressure * frame.volume * np.eye(3)
         virial = 0.5 * (virial + virial.T)
+        isotropic = np.trace(virial) / 3 * np.eye(3)
+        virial = {"all": virial, "volume": isotropic, "shape": virial - isotropic}[self.free.cell]
         return np.vstack([forces, np.linalg.solve(self.deformation, virial.T).T / natoms])
 
 
@@ -142,13 +159,17 @@ def relax(
     evaluate: Evaluate,
     settings: RelaxationSettings,
     pressure: float = 0.0,
+    free: Sequence[Freedom] | None = None,
 ) -> list[RelaxationPath]:
     """Relax every structure under `pressure` in eV/Å³; answers are in the order given.
+
+    free  what of each structure moves; everything, the cell as the settings say, if absent
 
     All that move are evaluated in one batch a step. One that explodes, falls apart or cannot be evaluated ends with
     its reason and does not touch the others. Raises EngineError when not one can be evaluated.
     """
-    states = [_State(start, frames=[start]) for start in starts]
+    free = free or [Freedom(cell="all" if settings.cell else "none")] * len(starts)
+    states = [_State(start, own, frames=[start]) for start, own in zip(starts, free, strict=True)]
     stepper = (_Fire if settings.method == "fire" else _Lbfgs)(len(states), settings.max_step)
     for step in range(settings.steps + 1):
         active = [index for index, state in enumerate(states) if state.active]
@@ -159,7 +180,7 @@ def relax(
             state = states[index]
             if state.failure is not None:
                 continue
-            gradient = state.gradient(pressure, settings.cell)
+            gradient = state.gradient(pressure)
             largest = float(np.linalg.norm(gradient, axis=1).max())
             state.failure = _trouble(state, largest)
             state.converged = state.failure is None and largest <= settings.fmax

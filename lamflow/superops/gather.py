@@ -8,13 +8,14 @@ from pathlib import Path
 
 from lamflow.config import stored
 from lamflow.config.installed import engine_packages
-from lamflow.config.schema import EvaluationStudy, TrainingStudy
+from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.data import layout
 from lamflow.data.dataset import Manifest
 from lamflow.data.evaluation import Evaluation, Judgement
 from lamflow.data.files import file_hash
 from lamflow.data.graph import Graph
 from lamflow.data.layout import INDEX, INPUT, iteration_key
+from lamflow.data.properties import PropertiesRound, PropertyValues
 from lamflow.data.provenance import PACKAGES, Provenance, made_with, versions
 from lamflow.data.results import (
     NEAR_HULL,
@@ -60,6 +61,16 @@ def gather_evaluation(
         sha256=file_hash(model) if model is not None else "",
         judgement=Judgement.read(file) if file.is_file() else None,
     )
+
+
+def gather_properties(
+    study: DataStudy, graph: Graph, folder: Path, past: Sequence[PropertiesRound], timing: Timing
+) -> PropertiesRound:
+    """The record of a round of a study of properties that has been carried out, from the run's `folder`."""
+    del study
+    file = folder / iteration_key(graph.round) / layout.PROPERTIES / layout.PROPERTIES_RECORD
+    values = PropertyValues.read(file) if file.is_file() else None
+    return PropertiesRound(**dict(gather_round(graph, folder, past, timing)), properties=values)
 
 
 def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lamflow.config import load, parse
-from lamflow.config.schema import DataStudy
+from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.driver.inspection import check_inputs
 from lamflow.driver.loop import run
 from lamflow.driver.plan import plan
@@ -41,7 +41,8 @@ def test_every_workflow_is_good_and_can_be_planned(file: Path) -> None:
     assert all("not fetched yet" in warning for warning in warnings)
     made = plan(config)
     assert made.stages
-    assert made.labels >= made.start_labels > 0
+    assert made.labels >= made.start_labels
+    assert made.start_labels > 0 or not isinstance(config, TrainingStudy)
 
 
 @pytest.mark.deepmd

@@ -1,0 +1,353 @@
+"""Properties: structures relaxed by a potential, frames of properties made, labeled, and turned into values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field, JsonValue
+
+from lamflow.config import stored
+from lamflow.config.properties import PropertiesStudy
+from lamflow.config.properties import Relaxing as RelaxSettings
+from lamflow.data import Frame, Labels
+from lamflow.data.arrays import read_arrays
+from lamflow.data.document import Part
+from lamflow.data.layout import (
+    ANSWERS,
+    ANSWERS_RECORD,
+    EXPANDED,
+    FRAMES,
+    LABELS,
+    PROPERTIES,
+    PROPERTIES_RECORD,
+    RELAXED,
+    SAMPLES_RECORD,
+)
+from lamflow.data.packed import PackedFrames
+from lamflow.data.properties import PropertyResult, PropertyValues, Reduced, Value
+from lamflow.data.provenance import Provenance
+from lamflow.data.results import JobRecord
+from lamflow.engines import registry
+from lamflow.errors import EngineError, LamflowError
+from lamflow.ops.operation import Context, op
+from lamflow.ops.potentials import evaluate_of
+from lamflow.policy.jobs import indices_of_job
+from lamflow.policy.references import compared
+from lamflow.science.properties.cells import conventional, space_group
+from lamflow.science.properties.sample import Answer, Crystal, Phase, Sample, composition
+from lamflow.science.properties.table import PROPERTIES as TABLE
+from lamflow.science.properties.table import answered
+from lamflow.science.relaxation import Freedom, relax
+from lamflow.units import BAR_IN_EV_PER_A3, EV_PER_A3_IN_GPA
+
+RELAXATION = "relaxation"
+"""Name of the results of the relaxed structures themselves."""
+
+
+class RelaxedEntry(Part):
+    """One structure that a potential has relaxed. energy: eV; before, after: space groups; pressure: left, GPa"""
+
+    structure: str
+    energy: float | None
+    converged: bool
+    steps: int
+    before: str
+    after: str
+    pressure: float | None = None
+    failed: str | None = None
+
+
+class RelaxedStructures(JobRecord):
+    """What one job has relaxed; the frames lie beside it in the same order."""
+
+    potential: str
+    structures: list[RelaxedEntry]
+
+
+class SampleEntry(Part):
+    """A sample without its frame."""
+
+    structure: str
+    property: str
+    relax: Literal["none", "positions", "normal", "cell"]
+    about: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Samples(JobRecord):
+    """What properties ask of a potential; refused: why a structure has no such property, by both names."""
+
+    potential: str
+    samples: list[SampleEntry]
+    refused: dict[str, dict[str, str]]
+
+
+class AnswerEntry(Part):
+    """What became of a sample, by its number."""
+
+    number: int
+    converged: bool
+    failure: str | None
+
+
+class Answers(JobRecord):
+    """What one job has labeled; frames and labels lie beside it in the same order."""
+
+    potential: str
+    answers: list[AnswerEntry]
+
+
+class Relaxing(NamedTuple):
+    """relaxed: one folder a job."""
+
+    relaxed: Path
+
+
+class Expanding(NamedTuple):
+    """expanded: one folder a potential."""
+
+    expanded: Path
+
+
+class Answering(NamedTuple):
+    """answers: one folder a job."""
+
+    answers: Path
+
+
+class Reducing(NamedTuple):
+    """properties: properties.json; the number is what Argo's UI shows."""
+
+    properties: Path
+    failed: int
+
+
+@op
+def relax_structures(context: Context, *, input: Path, structures: Path, potential: int) -> Relaxing:
+    """Relax structures job, job + jobs, … by one potential, all together."""
+    study = stored(input, PropertiesStudy)
+    chosen = study.potentials[potential]
+    named = named_structures(study, structures)
+    mine = [named[index] for index in indices_of_job(len(named), context.jobs, context.job)]
+    folder = context.out / RELAXED / str(context.job)
+    folder.mkdir(parents=True)
+    evaluate = evaluate_of(chosen, study, context)
+    paths = relax(
+        [frame for _, frame in mine], evaluate, study.relax, study.relax.pressure * BAR_IN_EV_PER_A3,
+        [_freedom(study.relax, frame) for _, frame in mine],
+    ) if mine else []  # fmt: skip
+    entries = []
+    for (name, start), path in zip(mine, paths, strict=True):
+        stress = path.labels.stress(path.frame.volume) if path.frame.pbc and path.labels.virial is not None else None
+        failed = path.failure or (None if path.converged else f"it did not converge in {study.relax.steps} steps")
+        entries.append(
+            RelaxedEntry(
+                structure=name, energy=None if failed else path.labels.energy, converged=path.converged,
+                steps=len(path.steps) - 1, before=space_group(start), after=space_group(path.frame), failed=failed,
+                pressure=None if stress is None else -float(np.trace(stress)) / 3 * EV_PER_A3_IN_GPA,
+            )
+        )  # fmt: skip
+        context.say(f"{name}: {failed or f'relaxed in {len(path.steps) - 1} steps'}")
+    PackedFrames.of([path.frame for path in paths]).save(folder / FRAMES)
+    made_by = registry.provenance(chosen.engine)
+    RelaxedStructures(potential=chosen.name, structures=entries, provenance=made_by).save(folder / SAMPLES_RECORD)
+    return Relaxing(context.out / RELAXED)
+
+
+@op
+def expand(context: Context, *, input: Path, relaxed: Path) -> Expanding:
+    """Make the frames that properties ask for, for every potential from what it has relaxed itself."""
+    study = stored(input, PropertiesStudy)
+    for potential in study.potentials:
+        samples: list[tuple[SampleEntry, Frame]] = []
+        refused: dict[str, dict[str, str]] = {}
+        for crystal in crystals(relaxed, potential.name):
+            for name, settings in study.named_properties():
+                try:
+                    own = TABLE[settings.property].frames(crystal, **settings.model_dump(exclude={"property"}))
+                except (ValueError, LamflowError) as error:
+                    refused.setdefault(crystal.name, {})[name] = str(error)
+                    continue
+                samples += [(_entry(crystal.name, name, sample), sample.frame) for sample in own]
+        folder = context.out / EXPANDED / potential.name
+        PackedFrames.of([frame for _, frame in samples]).save(folder / FRAMES)
+        Samples(
+            potential=potential.name, samples=[entry for entry, _ in samples], refused=refused,
+            provenance=Provenance.of_this_job(),
+        ).save(folder / SAMPLES_RECORD)  # fmt: skip
+        context.say(f"{potential.name}: {len(samples)} frames")
+    return Expanding(context.out / EXPANDED)
+
+
+@op
+def answer(context: Context, *, input: Path, expanded: Path, potential: int) -> Answering:
+    """Relax and label samples job, job + jobs, … of one potential, all together."""
+    study = stored(input, PropertiesStudy)
+    chosen = study.potentials[potential]
+    _, samples = _samples(expanded / chosen.name)
+    mine = list(indices_of_job(len(samples), context.jobs, context.job))
+    context.say(f"{len(mine)} of {len(samples)} frames by {chosen.engine.engine}")
+    found = answered([samples[number] for number in mine], evaluate_of(chosen, study, context), study.relax)
+    folder = context.out / ANSWERS / str(context.job)
+    folder.mkdir(parents=True)
+    PackedFrames.of([one.frame for one in found]).save(folder / FRAMES)
+    _save_labels(folder / LABELS, found)
+    records = [
+        AnswerEntry(number=number, converged=one.converged, failure=one.failure)
+        for number, one in zip(mine, found, strict=True)
+    ]
+    made_by = registry.provenance(chosen.engine)
+    Answers(potential=chosen.name, answers=records, provenance=made_by).save(folder / ANSWERS_RECORD)
+    return Answering(context.out / ANSWERS)
+
+
+@op
+def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answers: Path) -> Reducing:
+    """Turn labels into values, and compare them with their references."""
+    study = stored(input, PropertiesStudy)
+    results: list[PropertyResult] = []
+    for potential in study.potentials:
+        name = potential.name
+        results += relaxation_results(relaxed, name)
+        entries, samples = _samples(expanded / name)
+        found = _answers(answers / name, samples)
+        refused = Samples.read(expanded / name / SAMPLES_RECORD).refused
+        for crystal in crystals(relaxed, name):
+            for title, settings in study.named_properties():
+                own = [
+                    found[number]
+                    for number, entry in enumerate(entries)
+                    if (entry.structure, entry.property) == (crystal.name, title)
+                ]
+                about = {"structure": crystal.name, "potential": name, "property": title, "frames": len(own)}
+                reason = refused.get(crystal.name, {}).get(title)
+                results.append(_reduced(settings.property, crystal, own, about, reason))
+    folder = context.out / PROPERTIES
+    folder.mkdir(parents=True)
+    comparisons = compared(results, study.reference)
+    PropertyValues(results=results, comparisons=comparisons, provenance=Provenance.of_this_job()).save(
+        folder / PROPERTIES_RECORD
+    )
+    return Reducing(folder, sum(result.failed is not None for result in results))
+
+
+def _freedom(settings: RelaxSettings, frame: Frame) -> Freedom:
+    """What of a structure relaxes before its properties are asked for."""
+    return Freedom(cell=settings.cell_changes if settings.cell and frame.pbc else "none")
+
+
+def _reduced(
+    kind: str, crystal: Crystal, answers: Sequence[Answer], about: Mapping[str, Any], reason: str | None
+) -> PropertyResult:
+    """One property of one crystal; a failure is a result with its reason."""
+    if reason is None:
+        try:
+            made = TABLE[kind].reduce(crystal, answers)
+            _finite(made)
+            return PropertyResult(**about, **dict(made))
+        except (ValueError, LamflowError) as error:
+            reason = str(error)
+    return PropertyResult(**about, values=[], failed=reason)
+
+
+def _finite(found: Reduced) -> None:
+    """Raise ValueError for a value that is no number."""
+    for value in found.values:
+        if not np.isfinite(value.value):
+            raise ValueError(f"{value.name} {value.where}: no finite number came of it")
+
+
+def named_structures(study: PropertiesStudy, folder: Path) -> list[tuple[str, Frame]]:
+    """Every structure of the study with its name: that of its set, numbered where the set has several."""
+    named = []
+    for settings in study.structures:
+        frames = list(PackedFrames.load(folder / f"{settings.name}.npz"))
+        for index, frame in enumerate(frames):
+            named.append((f"{settings.name}-{index + 1}" if len(frames) > 1 else settings.name, frame))
+    return named
+
+
+def relaxed_structures(folder: Path, potential: str) -> list[tuple[RelaxedEntry, Frame]]:
+    """What a potential has relaxed, in the order of the names."""
+    found = []
+    for job in sorted((folder / potential).iterdir()):
+        record = RelaxedStructures.read(job / SAMPLES_RECORD)
+        found += list(zip(record.structures, PackedFrames.load(job / FRAMES), strict=True))
+    return sorted(found, key=lambda item: item[0].structure)
+
+
+def crystals(folder: Path, potential: str) -> list[Crystal]:
+    """The structures that a potential could relax, each among all of them."""
+    good = [(entry, frame) for entry, frame in relaxed_structures(folder, potential) if entry.energy is not None]
+    phases = [Phase(entry.structure, composition(frame), entry.energy or 0.0) for entry, frame in good]
+    return [Crystal(entry.structure, frame, entry.energy or 0.0, phases) for entry, frame in good]
+
+
+def relaxation_results(folder: Path, potential: str) -> Iterator[PropertyResult]:
+    """The relaxed structures themselves: energy, volume and lattice constants of the conventional cell."""
+    for entry, frame in relaxed_structures(folder, potential):
+        about: dict[str, Any] = {
+            "structure": entry.structure,
+            "potential": potential,
+            "property": RELAXATION,
+            "frames": 1,
+        }
+        if entry.energy is None:
+            yield PropertyResult(**about, values=[], failed=entry.failed)
+            continue
+        values = [Value(name="E", value=entry.energy / frame.natoms, unit="eV/atom")]
+        notes = [f"space group {entry.after}"]
+        if entry.before != entry.after:
+            notes.append(f"the space group was {entry.before} before: the structure has changed")
+        if frame.pbc:
+            values += _lattice_values(frame)
+        yield PropertyResult(**about, values=values, notes=notes)
+
+
+def _lattice_values(frame: Frame) -> Iterator[Value]:
+    yield Value(name="V", value=frame.volume / frame.natoms, unit="Å³/atom")
+    cell = conventional(frame).to_ase().cell.cellpar()
+    units = ("Å", "Å", "Å", "°", "°", "°")
+    for name, value, unit in zip(("a", "b", "c", "alpha", "beta", "gamma"), cell, units, strict=True):
+        yield Value(name=name, value=float(value), unit=unit)
+
+
+def _entry(structure: str, title: str, sample: Sample) -> SampleEntry:
+    return SampleEntry(structure=structure, property=title, relax=sample.relax, about=dict(sample.about))
+
+
+def _samples(folder: Path) -> tuple[list[SampleEntry], list[Sample]]:
+    entries = Samples.read(folder / SAMPLES_RECORD).samples
+    frames = PackedFrames.load(folder / FRAMES)
+    samples = [Sample(frame, entry.relax, entry.about) for entry, frame in zip(entries, frames, strict=True)]
+    return entries, samples
+
+
+def _save_labels(file: Path, answers: Sequence[Answer]) -> None:
+    """Energies (F,), forces of all atoms (ΣN, 3) and virials (F, 3, 3); NaN where a frame has none."""
+    nothing = [Labels(np.nan, np.full((one.frame.natoms, 3), np.nan)) for one in answers]
+    labels = [one.labels or none for one, none in zip(answers, nothing, strict=True)]
+    virials = [np.full((3, 3), np.nan) if one.virial is None else one.virial for one in labels]
+    np.savez(
+        file, energies=np.array([one.energy for one in labels]),
+        forces=np.concatenate([np.zeros((0, 3)), *(one.forces for one in labels)]),
+        virials=np.array(virials).reshape(-1, 3, 3),
+    )  # fmt: skip
+
+
+def _answers(folder: Path, samples: Sequence[Sample]) -> dict[int, Answer]:
+    """Answers of all jobs by the number of their sample. Raises EngineError when a job has left some out."""
+    found: dict[int, Answer] = {}
+    for job in sorted(folder.iterdir()):
+        frames, arrays = PackedFrames.load(job / FRAMES), read_arrays(job / LABELS)
+        forces = frames.split(arrays["forces"])
+        for row, (entry, frame) in enumerate(zip(Answers.read(job / ANSWERS_RECORD).answers, frames, strict=True)):
+            virial = arrays["virials"][row]
+            labels = Labels(float(arrays["energies"][row]), forces[row], None if np.isnan(virial).all() else virial)
+            known = labels if np.isfinite(labels.energy) else None
+            found[entry.number] = Answer(samples[entry.number], frame, known, entry.converged, entry.failure)
+    if len(found) != len(samples):
+        raise EngineError(f"{len(samples) - len(found)} of {len(samples)} frames have no answer")
+    return found

@@ -1,0 +1,137 @@
+"""Phonons by finite displacements with phonopy: bands, density of states, imaginary modes, thermal properties."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lamflow.data import Frame
+from lamflow.data.properties import Curve, Reduced, Value
+from lamflow.errors import InputError
+from lamflow.science.properties.cells import fractional, primitive, repeats
+from lamflow.science.properties.sample import Answer, Crystal, Sample
+
+IMAGINARY_THZ = 0.05
+"""Imaginary frequencies that are smaller are rounding, mostly of the acoustic modes."""
+ACOUSTIC_THZ = 1e-3
+"""Modes below have no thermal energy: those at Γ that move the whole crystal."""
+
+
+def frames(
+    crystal: Crystal, *, size: float, supercell: Sequence[int] | None, displacement: float, mesh: int,
+    temperatures: Sequence[float],
+) -> list[Sample]:  # fmt: skip
+    """Supercells of the primitive cell with one atom displaced by `displacement` Å each."""
+    cell = primitive(crystal.frame)
+    times = list(supercell or repeats(cell.cell, size))
+    phonons = _phonopy(cell, times)
+    phonons.generate_displacements(distance=displacement)
+    about = {"supercell": times, "displacement": displacement, "mesh": mesh, "temperatures": list(temperatures)}
+    return [
+        Sample(
+            Frame(np.array(one.numbers, dtype=np.int64), np.array(one.positions), np.array(one.cell), True), "none",
+            {**about, "number": number},
+        )
+        for number, one in enumerate(phonons.supercells_with_displacements)
+    ]  # fmt: skip
+
+
+def _phonopy(cell: Frame, times: Sequence[int]) -> Any:
+    try:
+        from phonopy import Phonopy
+        from phonopy.structure.atoms import PhonopyAtoms
+    except ImportError as error:
+        raise InputError('phonons need phonopy; pip install "lamflow[properties]"') from error
+    atoms = PhonopyAtoms(symbols=cell.symbols, cell=cell.cell, scaled_positions=fractional(cell))
+    return Phonopy(atoms, np.diag(times), primitive_matrix=np.eye(3))
+
+
+def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
+    """Frequencies in THz at special points and of a mesh, and harmonic thermal properties.
+
+    Raises ValueError where the answers are not those of one displacement set.
+    """
+    about = answers[0].about
+    phonons = _phonopy(primitive(crystal.frame), about["supercell"])
+    phonons.generate_displacements(distance=float(about["displacement"]))
+    phonons.forces = [answer.good.forces for answer in answers]
+    phonons.produce_force_constants()
+    phonons.symmetrize_force_constants()
+    phonons.run_mesh([int(about["mesh"])] * 3)
+    frequencies, weights = phonons.mesh.frequencies, phonons.mesh.weights
+    imaginary = float(
+        ((frequencies < -IMAGINARY_THZ) * weights[:, None]).sum() / (weights.sum() * frequencies.shape[1])
+    )
+    values = [
+        Value(name="frequency_max", value=float(frequencies.max()), unit="THz"),
+        Value(name="frequency_min", value=float(frequencies.min()), unit="THz", note="negative stands for imaginary"),
+        Value(name="imaginary_fraction", value=imaginary, unit="1", note=f"of modes below -{IMAGINARY_THZ:g} THz"),
+    ]
+    notes = [] if imaginary == 0 else [f"{100 * imaginary:.2g} % of the modes are imaginary: it is no minimum"]
+    values += _thermal(phonons, about["temperatures"], natoms=primitive(crystal.frame).natoms)
+    points, curves = _bands(phonons)
+    return Reduced(values=[*values, *points], curves=[*curves, _dos(phonons)], notes=notes)
+
+
+def _thermal(phonons: Any, temperatures: Sequence[float], natoms: int) -> list[Value]:
+    """Harmonic free energy, entropy and heat capacity per atom; imaginary modes are left out, as phonopy does."""
+    phonons.run_thermal_properties(temperatures=list(temperatures), cutoff_frequency=ACOUSTIC_THZ)
+    found = phonons.thermal_properties
+    names = (("free_energy", "F", "kJ/mol"), ("entropy", "S", "J/K/mol"), ("heat_capacity", "Cv", "J/K/mol"))
+    return [
+        Value(name=name, value=float(getattr(found, key)[index]) / natoms, unit=unit, where=f"{temperature:g} K")
+        for index, temperature in enumerate(temperatures)
+        for key, name, unit in names
+    ]
+
+
+def _bands(phonons: Any) -> tuple[list[Value], list[Curve]]:
+    """Frequencies at the special points of seekpath's path, lowest first, and along the path."""
+    from phonopy.phonon.band_structure import get_band_qpoints_by_seekpath
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bands, labels, connections = get_band_qpoints_by_seekpath(phonons.primitive, 51)
+    phonons.run_band_structure(bands, path_connections=connections, labels=labels)
+    found = phonons.band_structure
+    names = iter(labels)
+    points: dict[str, list[float]] = {}
+    for frequencies, connected in zip(found.frequencies, _starts(connections), strict=True):
+        if connected:
+            points.setdefault(_plain(next(names)), frequencies[0].tolist())
+        points.setdefault(_plain(next(names)), frequencies[-1].tolist())
+    values = [
+        Value(name=f"mode_{index + 1}", value=float(value), unit="THz", where=name)
+        for name, modes in points.items()
+        if name != "Γ"
+        for index, value in enumerate(modes)
+    ]
+    distances = np.concatenate(found.distances)
+    modes = np.concatenate(found.frequencies)
+    curves = [
+        Curve(name="bands", where=f"branch {index + 1}", x=distances.tolist(), y=modes[:, index].tolist(),
+              x_label="path through the Brillouin zone (1/Å)", y_label="frequency (THz)")
+        for index in range(modes.shape[1])
+    ]  # fmt: skip
+    return values, curves
+
+
+def _starts(connections: Sequence[bool]) -> list[bool]:
+    """Whether each segment begins with a label of its own: the first, and those after a gap."""
+    return [True, *(not connected for connected in connections[:-1])]
+
+
+def _plain(label: str) -> str:
+    return "Γ" if "Gamma" in label or label == "GAMMA" else label.strip("$").replace(r"\mathrm", "").strip("{}")
+
+
+def _dos(phonons: Any) -> Curve:
+    phonons.run_total_dos()
+    found = phonons.total_dos
+    return Curve(
+        name="dos", x=np.asarray(found.frequency_points).tolist(), y=np.asarray(found.dos).tolist(),
+        x_label="frequency (THz)", y_label="density of states (1/THz)",
+    )  # fmt: skip

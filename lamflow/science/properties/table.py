@@ -1,0 +1,66 @@
+"""Every property by name, and how their samples are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lamflow.data.properties import Reduced
+from lamflow.errors import EngineError
+from lamflow.science.properties import (
+    cohesive,
+    defects,
+    dimer,
+    elastic,
+    eos,
+    formation,
+    gamma,
+    phonon,
+    surface,
+)
+from lamflow.science.properties.sample import Answer, Crystal, Sample
+from lamflow.science.relaxation import Evaluate, RelaxationSettings, relax
+
+
+@dataclass(frozen=True)
+class Property:
+    """One property.
+
+    frames  (crystal, **settings) -> samples; raises ValueError for a crystal that has no such property
+    reduce  (crystal, answers) -> values; raises ValueError where the answers do not give them
+    """
+
+    frames: Callable[..., list[Sample]]
+    reduce: Callable[[Crystal, Sequence[Answer]], Reduced]
+
+
+PROPERTIES: Mapping[str, Property] = {
+    "eos": Property(eos.frames, eos.reduce),
+    "elastic": Property(elastic.frames, elastic.reduce),
+    "cohesive": Property(cohesive.frames, cohesive.reduce),
+    "decohesive": Property(gamma.decohesive_frames, gamma.reduce_decohesive),
+    "surface": Property(surface.frames, surface.reduce),
+    "vacancy": Property(defects.vacancy_frames, defects.reduce),
+    "interstitial": Property(defects.interstitial_frames, defects.reduce),
+    "substitution": Property(defects.substitution_frames, defects.reduce),
+    "gamma": Property(gamma.line_frames, gamma.reduce_line),
+    "gamma-surface": Property(gamma.surface_frames, gamma.reduce_surface),
+    "phonon": Property(phonon.frames, phonon.reduce),
+    "formation": Property(formation.frames, formation.reduce),
+    "dimer": Property(dimer.frames, dimer.reduce),
+}
+
+
+def answered(samples: Sequence[Sample], evaluate: Evaluate, settings: RelaxationSettings) -> list[Answer]:
+    """Every sample relaxed as it asks for and labeled, all in one batch a step. One that fails says why."""
+    if not samples:
+        return []
+    try:
+        paths = relax([sample.frame for sample in samples], evaluate, settings, free=[s.freedom for s in samples])
+    except EngineError as error:
+        reason = str(error).splitlines()[0]
+        return [Answer(sample, sample.frame, None, False, reason) for sample in samples]
+    return [
+        Answer(sample, path.frame, None if path.failure else path.labels, path.converged, path.failure)
+        for sample, path in zip(samples, paths, strict=True)
+    ]

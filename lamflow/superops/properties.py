@@ -1,0 +1,87 @@
+"""Rounds of a study of properties: the start relaxes, then frames are made, labeled and turned into values."""
+
+from __future__ import annotations
+
+from lamflow.config.properties import PropertiesStudy
+from lamflow.data import layout
+from lamflow.data.cache import CACHE
+from lamflow.data.graph import EngineUse, Graph, Key, Resources, Step
+from lamflow.data.layout import INPUT, STRUCTURES, iteration_key
+from lamflow.ops.operation import Operation
+from lamflow.ops.properties import answer, expand, reduce, relax_structures
+from lamflow.policy.jobs import jobs_needed
+from lamflow.superops.state import RunState
+from lamflow.superops.steps import add, start_then_one
+
+FRAMES_PER_PROPERTY = 8
+"""A guess of how many frames a property asks for."""
+FRAMES_PER_JOB = 50
+"""A job that evaluates fewer frames by a model is not worth its start."""
+
+RECORDS = {"relax": layout.SAMPLES_RECORD, "label": layout.ANSWERS_RECORD}
+"""What a job of each step leaves."""
+
+
+def next_graph(study: PropertiesStudy, state: RunState) -> Graph | None:
+    """The graph of the round that comes next: relaxed structures, then their properties; None when both have ended."""
+    return start_then_one(study, state, round_graph)
+
+
+def round_graph(study: PropertiesStudy, state: RunState, number: int) -> Graph:
+    """The graph of round 0 or 1."""
+    structures = sum(state.structures.values())
+    if not number:
+        folder = f"{iteration_key(0)}/{layout.RELAXED}"
+        steps = [
+            _work(study, state, index, "relax", relax_structures, f"{folder}/{potential.name}",
+                  work=structures, structures=Key(key=STRUCTURES))
+            for index, potential in enumerate(study.potentials)
+        ]  # fmt: skip
+        return Graph(kind=study.workflow, round=0, name="start", stage="relax", steps=steps)
+    folder = iteration_key(1)
+    relaxed, expanded = Key(key=f"{iteration_key(0)}/{layout.RELAXED}"), Key(key=f"{folder}/{layout.EXPANDED}")
+    answers, found = f"{folder}/{layout.ANSWERS}", f"{folder}/{layout.PROPERTIES}"
+    steps = [
+        add(
+            "expand", expand, writes={"expanded": expanded.key},
+            records=[f"{expanded.key}/{potential.name}/{layout.SAMPLES_RECORD}" for potential in study.potentials],
+            input=Key(key=INPUT), relaxed=relaxed,
+        ),
+        *(
+            _work(study, state, index, "label", answer, f"{answers}/{potential.name}",
+                  work=max(1, structures * len(study.properties) * FRAMES_PER_PROPERTY), expanded=expanded)
+            for index, potential in enumerate(study.potentials)
+        ),
+        add(
+            "reduce", reduce, writes={"properties": found}, records=[f"{found}/{layout.PROPERTIES_RECORD}"],
+            input=Key(key=INPUT), relaxed=relaxed, expanded=expanded, answers=Key(key=answers),
+        ),
+    ]  # fmt: skip
+    return Graph(kind=study.workflow, round=1, name="properties", stage="properties", steps=steps)
+
+
+def _work(
+    study: PropertiesStudy, state: RunState, index: int, name: str, operation: Operation, key: str, *,
+    work: int, **reads: Key,
+) -> Step:  # fmt: skip
+    """A step whose jobs ask one potential; several potentials have steps of their own, each with its own image."""
+    potential = study.potentials[index]
+    resources: Resources = "explore" if potential.evaluate is not None else "label"
+    pod = study.pods.explore if resources == "explore" else study.pods.label
+    slots = state.capacity.slots(resources, pod)
+    units = -(-work // FRAMES_PER_JOB) if resources == "explore" else work
+    jobs = jobs_needed(units, slots, pod.work_per_job)
+    [port] = operation.artifacts
+    record = RECORDS[name]
+    return add(
+        f"{name}{index}" if len(study.potentials) > 1 else name, operation, writes={port: key}, resources=resources,
+        jobs=jobs, most_jobs=jobs, work=work, records=[f"{key}/*/{record}"],
+        engines=[EngineUse(role=potential.role, name=potential.engine.engine)],
+        label_cache=label_cache_of(study, index), input=Key(key=INPUT), potential=index, **reads,
+    )  # fmt: skip
+
+
+def label_cache_of(study: PropertiesStudy, index: int) -> str | None:
+    """Key of the label cache, for a potential whose labels are worth keeping."""
+    label = study.potentials[index].label
+    return f"{study.cluster.prefix}{CACHE}" if study.label_cache and label is not None and label.cached else None

@@ -1,0 +1,110 @@
+"""Every property against numbers that ASE and phonopy gave by hand, for the seven metals of EMT."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from lamflow.config.properties import PropertySettings
+from lamflow.science.properties.cells import conventional
+from lamflow.science.properties.sample import Answer, Sample
+from lamflow.science.properties.table import PROPERTIES
+from tests.science.properties.emt import METALS, crystal, found, reference, value
+
+
+def metals() -> list[object]:
+    """Copper at once, the others in the long run."""
+    return [pytest.param(metal, marks=[] if metal == "Cu" else pytest.mark.slow) for metal in METALS]
+
+
+def test_settings_and_science_know_the_same_properties() -> None:
+    union, _ = get_args(PropertySettings)
+    names = {get_args(settings.model_fields["property"].annotation)[0] for settings in get_args(union)}
+    assert names == set(PROPERTIES)
+
+
+@pytest.mark.parametrize("metal", metals())
+def test_lattice_and_equation_of_state(metal: str) -> None:
+    of = crystal(metal)
+    assert conventional(of.frame).cell[0, 0] == pytest.approx(reference("a0", metal), abs=1e-4)
+    near, far = found("eos", of, strain=0.02, points=13), found("eos", of, strain=0.06, points=13)
+    assert value(near, "B0") == pytest.approx(reference("B0", metal), rel=0.001)
+    assert value(far, "B0") == pytest.approx(reference("B0 6 %", metal), rel=0.001)
+    assert value(far, "B0", "vinet") == pytest.approx(reference("B0 6 % vinet", metal), rel=0.001)
+
+
+@pytest.mark.parametrize("metal", metals())
+def test_elastic_constants(metal: str) -> None:
+    result = found("elastic", crystal(metal), strain=0.01)
+    for name in ("C11", "C12", "C44"):
+        assert value(result, name) == pytest.approx(reference(name, metal), rel=0.001)
+    assert value(result, "B", "hill") == pytest.approx(reference("B0", metal), rel=0.002)
+    assert "Born-stable" in result.notes
+
+
+@pytest.mark.parametrize("metal", metals())
+def test_surfaces_and_cohesion(metal: str) -> None:
+    result = found("surface", crystal(metal), max_miller=1, millers=[], thickness=17.0, vacuum=15.0)
+    for face in ("(111)", "(100)", "(110)"):
+        assert value(result, "gamma", face) == pytest.approx(reference(face, metal), rel=0.01)
+    assert value(result, "gamma_unrelaxed", "(111)") == pytest.approx(reference("(111) unrelaxed", metal), rel=0.001)
+    cohesion = found("cohesive", crystal(metal), box=15.0, stretch=[1.0, 2.0])
+    assert value(cohesion, "E_coh") == pytest.approx(reference("E_coh", metal), rel=0.0005)
+
+
+@pytest.mark.parametrize("metal", metals())
+def test_vacancies(metal: str) -> None:
+    result = found("vacancy", crystal(metal), sizes=[10.0], cell=False, chemical_potentials={})
+    assert value(result, "E_f", f"{metal} site") == pytest.approx(reference("vacancy", metal), rel=0.002)
+    assert value(result, "E_f_unrelaxed", f"{metal} site") == pytest.approx(
+        reference("vacancy unrelaxed", metal), rel=0.001
+    )
+
+
+@pytest.mark.parametrize("metal", metals())
+def test_phonons(metal: str) -> None:
+    result = found(
+        "phonon", crystal(metal), size=10.0, supercell=[4, 4, 4], displacement=0.01, mesh=21, temperatures=[300.0]
+    )
+    assert value(result, "mode_3", "X") == pytest.approx(reference("X", metal), rel=0.001)
+    assert value(result, "mode_1", "L") == pytest.approx(reference("L", metal), rel=0.001)
+    assert value(result, "Cv", "300 K") == pytest.approx(reference("Cv", metal), rel=0.001)
+    assert value(result, "S", "300 K") == pytest.approx(reference("S", metal), rel=0.005)
+    assert value(result, "imaginary_fraction") == 0
+
+
+@pytest.mark.parametrize("metal", metals())
+def test_stacking_faults(metal: str) -> None:
+    """The intrinsic fault, a/6⟨112⟩ of slip on {111}, and the barrier before it."""
+    result = found(
+        "gamma", crystal(metal), miller=[1, 1, 1], direction=[1, 1, -2], thickness=23.0, points=11, length=1 / 3
+    )
+    assert value(result, "gamma_end") == pytest.approx(reference("fault", metal), abs=3e-4)
+    assert value(result, "gamma_max") == pytest.approx(reference("unstable", metal), rel=0.01)
+
+
+@pytest.mark.slow
+def test_interstitials_of_copper() -> None:
+    result = found(
+        "interstitial", crystal("Cu"), elements=[], size=10.0, cell=False, min_distance=1.0, chemical_potentials={}
+    )
+    assert value(result, "E_f", "Cu octahedral") == pytest.approx(reference("octahedral", "Cu"), rel=0.002)
+    assert value(result, "E_f", "Cu ⟨100⟩ dumbbell") == pytest.approx(reference("dumbbell", "Cu"), rel=0.002)
+
+
+def test_the_work_of_separation_is_twice_the_surface_energy() -> None:
+    result = found("decohesive", crystal("Cu"), miller=[1, 1, 1], thickness=17.0, gap=10.0, points=6)
+    assert value(result, "gamma_unrelaxed") == pytest.approx(reference("(111) unrelaxed", "Cu"), rel=0.001)
+    assert value(result, "work_of_separation") == 2 * value(result, "gamma_unrelaxed")
+
+
+def test_an_answer_that_failed_is_a_reason_and_no_value() -> None:
+    of = crystal("Cu")
+    samples = PROPERTIES["eos"].frames(of, strain=0.05, points=6)
+    broken = [Answer(sample, sample.frame, None, failure="it exploded") for sample in samples]
+    with pytest.raises(ValueError, match=r"volume_factor 0\.95: it exploded"):
+        PROPERTIES["eos"].reduce(of, broken)
+    waiting = [Answer(Sample(of.frame), of.frame, None, converged=False, failure=None)]
+    with pytest.raises(ValueError, match="no labels"):
+        _ = waiting[0].energy
