@@ -235,6 +235,38 @@ def evaluate(
     models.evaluate(file, model, head, to, as_json)
 
 
+@app.command(rich_help_panel=MODELS)
+def properties(  # noqa: PLR0917  typer reads the options from the arguments
+    structures: Annotated[
+        list[Path], typer.Option("--structures", "-s", help="A file with crystals; give it again for further files.")
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A model file, an engine such as emt, or a calculator of ASE.")
+    ],
+    file: Annotated[
+        Optional[Path],  # noqa: UP045  typer reads the annotation
+        typer.Argument(help="A study of properties, whose properties and references are taken.", metavar="[FILE]"),
+    ] = None,
+    names: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--property", "-p", help="eos, elastic, phonon, …; give it again. eos and elastic if absent."),
+    ] = None,
+    head: Annotated[Optional[str], typer.Option("--head", help="Head of a multi-task model.")] = None,  # noqa: UP045
+    to: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--dir", "--to", help="Folder of the run; runs/STRUCTURE-properties if not given."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a model says of crystals: lattice constants, elastic constants, phonons, defects, …
+
+    With --json: report, and properties (results by structure, potential and property, and comparisons, a value each).
+    """
+    from lamflow.cli import properties as command
+
+    command.properties(file, structures, model, head, names or [], to, as_json=as_json)
+
+
 @models_app.command("list")
 def models_list(as_json: Json = False) -> None:
     """Models that can be named instead of a file: public ones, those of installed packages, and yours.

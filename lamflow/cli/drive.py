@@ -163,6 +163,8 @@ def _finish(run: Run) -> None:
     """Say why the run has ended and where its results are. Raises EngineError where a model is missing."""
     page = run.report()
     print(printable(run.status.message))
-    print(f"report  {printable(str(page))}\nmodels  lamflow fetch {shlex.quote(str(run.path))} models")
+    print(f"report  {printable(str(page))}")
+    if run.model_folders:
+        print(f"models  lamflow fetch {shlex.quote(str(run.path))} models")
     if run.failures:
         raise EngineError("\n  ".join(["not every model is trained:", *run.failures]))
