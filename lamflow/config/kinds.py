@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -40,6 +41,9 @@ class Kind:
                  person has to say so
     check_resumable  (study, finished) raises StateError when a run cannot go on with these settings
     most_rounds  (study) -> rounds after the start, at most
+    begin        (study, folder of the run, jobs that run at once): writes what the first round reads, beside what every
+                 study has
+    inspect      (study) -> warnings about what `begin` will read; raises InputError for what cannot be used
 
     Functions import what they need when they are called.
     """
@@ -56,6 +60,8 @@ class Kind:
     begins_again: bool = False
     check_resumable: Callable[[Any, Any], None] = lambda study, finished: None  # noqa: ARG005
     most_rounds: Callable[[Any], int] = lambda study: 1  # noqa: ARG005
+    begin: Callable[[Any, Path, int], None] = lambda study, folder, slots: None  # noqa: ARG005
+    inspect: Callable[[Any], list[str]] = lambda study: []  # noqa: ARG005
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -113,6 +114,16 @@ class DataStudy(Study):
     def engines(self) -> list[EngineSettings]:
         """Settings of every engine beside those that label."""
         return []
+
+    @property
+    def source_files(self) -> list[Path]:
+        """Files and folders that the first round reads itself; they are linked or copied into the run."""
+        return []
+
+    @property
+    def source_settings(self) -> dict[str, Any]:
+        """How they are read, which cannot change once a run has begun."""
+        return {}
 
     def explored_structures(self, head: str) -> list[str]:
         """Structure sets that are explored for a head."""

@@ -26,6 +26,7 @@ from lamflow.errors import InputError
 
 __all__ = [
     "labels_from_ase",
+    "read_by_dpdata",
     "read_labeled",
     "read_source",
     "read_structures",
@@ -107,7 +108,7 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
     if by_array:
         frames = _by_array(path, format)
     elif path.is_dir() or (format and not _ase_knows(format)):
-        frames = _by_dpdata(path, format)
+        frames = read_by_dpdata(path, format)
         steps = steps_of(path, format or "") if path.is_file() else None
         if steps is not None and len(steps.converged) > len(frames):
             left_out = len(steps.converged) - len(frames)
@@ -246,7 +247,8 @@ def _pymatgen_read(path: Path) -> list[Atoms]:
     )
 
 
-def _by_dpdata(path: Path, format: str | None) -> list[LabeledFrame]:
+def read_by_dpdata(path: Path, format: str | None) -> list[LabeledFrame]:
+    """Labeled frames in a format of dpdata's, as they are: no gate looks at them. Raises InputError."""
     system = _dpdata_system(path, format, labeled=True)
     return [_labeled_frame_of(system, index, path) for index in range(system.get_nframes())]
 

@@ -69,6 +69,17 @@ SAMPLES_RECORD, ANSWERS_RECORD, LABELS, PROPERTIES_RECORD = (
 )  # fmt: skip
 """Of a study of properties: frames that are asked for, what came of them with their labels, and the values."""
 
+SOURCES, SOURCE_LIST, SHARDS, SHARD, LABEL_ARRAYS, READ_RECORD, FEATURES = (
+    "sources", "sources.json", "shards", "shard.json", "labels.npz", "read.json", "features.npz",
+)  # fmt: skip
+"""Of cleaning: the files that are read, and the labeled frames of each, in folders of a bounded size."""
+CHECKED, CHECKED_RECORD, VERDICTS, CLEANED, CARD, CARD_ARRAYS, WRITTEN_RECORD, QUARANTINE = (
+    "checked", "checked.json", "verdicts.npz", "cleaned", "card.json", "card.npz", "written.json", "quarantine.json",
+)  # fmt: skip
+"""What is said of every frame, and what comes of it."""
+CARDS, QUARANTINED, TRAINING_STUDY = "card", "quarantine", "training.yaml"
+"""Folder of the data card with a study on the cleaned data, and that of frames that are in quarantine."""
+
 SCRATCH, ERRORS, PROGRESS, STAGED = "scratch", "errors", "progress", "staged"
 """In `work`."""
 POD = "/tmp"  # noqa: S108  a volume of the pod's own

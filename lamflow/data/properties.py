@@ -6,11 +6,11 @@ import builtins
 
 from pydantic import Field
 
-from lamflow.data.document import Part
+from lamflow.data.document import Entry
 from lamflow.data.results import Iteration, JobRecord
 
 
-class Value(Part):
+class Value(Entry):
     """A number that a property has come to.
 
     where        which of several: a surface, a site, a direction; empty for the only one
@@ -25,7 +25,7 @@ class Value(Part):
     note: str = ""
 
 
-class Curve(Part):
+class Curve(Entry):
     """Points of a figure. The labels of both axes end with their units."""
 
     name: str
@@ -36,7 +36,7 @@ class Curve(Part):
     where: str = ""
 
 
-class Reduced(Part):
+class Reduced(Entry):
     """What a property comes to.
 
     tables  matrices by name, with the unit in the name
@@ -62,7 +62,7 @@ class PropertyResult(Reduced):
     failed: str | None = None
 
 
-class Comparison(Part):
+class Comparison(Entry):
     """A value beside its reference.
 
     reference              in the unit of the value; None where there is none

@@ -15,6 +15,7 @@ from lamflow.driver.structures import frames_of, sample_of
 from lamflow.engines import registry
 from lamflow.engines.protocol import ChecksFrames
 from lamflow.errors import EngineError, InputError, Problems
+from lamflow.flow.kinds import kind_of
 from lamflow.science.plausibility import GivenData
 
 
@@ -56,9 +57,12 @@ def inspected(config: DataStudy, with_models: DataStudy, *, sample: bool = False
     frames = [item.labeled.frame for items in data.items.values() for item in items]
     warnings = _examined(with_models, frames, problems)
     _check_labels(config, structures, problems)
+    inspected_sources: list[str] = []
+    with problems.collect():
+        inspected_sources = kind_of(config).inspect(config)
     problems.report()
     given = data.summary()
-    return Inspection(data, structures, given, [*given.warnings, *warnings])
+    return Inspection(data, structures, given, [*given.warnings, *warnings, *inspected_sources])
 
 
 def check_inputs(config: DataStudy) -> list[str]:
@@ -97,6 +101,8 @@ def _engines(config: DataStudy) -> list[tuple[str, EngineSettings]]:
     found: list[tuple[str, EngineSettings]] = [
         (name, getattr(config, name)) for name in ("train", "evaluate") if hasattr(config, name)
     ]
+    models = getattr(config, "models", None)
+    found += [(f"models.engines[{index}]", item) for index, item in enumerate(models.engines if models else [])]
     for number, stage in enumerate(getattr(config, "stages", [])):
         found += [(f"stages[{number}].explore[{index}]", group) for index, group in enumerate(stage.explore)]
     for number, potential in enumerate(getattr(config, "potentials", [])):

@@ -31,6 +31,7 @@ from lamflow.data.layout import (
     QUEUED,
     RECORD,
     SELECTED,
+    SOURCES,
     STRUCTURES,
 )
 from lamflow.data.packed import PackedFrames
@@ -190,6 +191,7 @@ def run_state(directory: RunDirectory, executor: Executor, finished: list[Iterat
         structures={file.stem: len(PackedFrames.load(file)) for file in (directory.path / STRUCTURES).glob("*.npz")},
         batches=len(list((start / SELECTED / BATCHES).glob("*"))),
         labeled_data=(start / GIVEN).is_dir(),
+        sources=len(list((start / SOURCES).glob("*"))),
         frames=sum(item.training_frames + item.heldout_frames for item in finished[-1:]),
         queued=(coming / QUEUED).is_dir(),
         extended=(coming / HISTORY).is_dir(),

@@ -42,9 +42,10 @@ from lamflow.data.run import Reference, Run
 from lamflow.driver.inspection import inspected, labelers
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import REPAIR, InputError, StateError, printable
+from lamflow.flow.kinds import kind_of
 from lamflow.policy.jobs import indices_of_job, jobs_needed, proportional_jobs
 
-ENGINE_SECTIONS = ("train", "stages", "label", "heads", "evaluate", "potentials", "reference")
+ENGINE_SECTIONS = ("train", "stages", "label", "heads", "evaluate", "potentials", "reference", "models")
 """Sections whose files the engines open; other files are read here, once."""
 
 
@@ -69,6 +70,7 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int, references: 
             write_dataset(start / GIVEN / role, items, config.elements, config.data_format)
             inspection.summary.save(start / GIVEN / GIVEN_SUMMARY)
     _write_batches(label_jobs(config, structures, slots), start / SELECTED / BATCHES)
+    kind_of(config).begin(config, directory.path, slots)
     Run(
         workflow=config.workflow,
         name=config.name,
@@ -132,6 +134,8 @@ def fingerprint(config: DataStudy, references: Sequence[Reference]) -> str:
             for data in (part.start, part.heldout)
         )
         plain[f"data of {part.name}"] = [start, heldout]
+    plain |= config.source_settings
+    files += config.source_files
     plain["files"] = [taken.get(file) or content_hash(file) for file in files]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 

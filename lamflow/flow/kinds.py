@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lamflow.config.cleaning import CleaningStudy
 from lamflow.config.kinds import Kind, kind_named
 from lamflow.config.learning import Config
 from lamflow.config.properties import PropertiesStudy
 from lamflow.config.schema import EvaluationStudy, Study, TrainingStudy
+from lamflow.data.cleaning import Cleaning
 from lamflow.data.evaluation import Evaluation
 from lamflow.data.graph import Graph
 from lamflow.data.properties import PropertiesRound
@@ -149,6 +151,50 @@ def _report_properties(run: Path, folder: Path, embedded: bool) -> Path | None:
     return write_properties(run, folder, embedded=embedded)
 
 
+def _cleaning_graph(study: CleaningStudy, state: RunState) -> Graph | None:
+    from lamflow.superops.cleaning import next_graph
+
+    return next_graph(study, state)
+
+
+def _cleaning_round(study: CleaningStudy, state: RunState, number: int, stage: int) -> Graph:
+    from lamflow.superops.cleaning import round_graph
+
+    return round_graph(study, state, number, stage)
+
+
+def _cleaning_stages(study: CleaningStudy) -> list[str]:
+    from lamflow.superops.cleaning import stage_names
+
+    return stage_names(study)
+
+
+def _gather_cleaning(
+    study: CleaningStudy, graph: Graph, folder: Path, finished: Sequence[Cleaning], timing: Timing
+) -> Cleaning:
+    from lamflow.superops.cleaning import gather
+
+    return gather(study, graph, folder, finished, timing)
+
+
+def _report_cleaning(run: Path, folder: Path, embedded: bool) -> Path | None:
+    from lamflow.reports.cleaning import write_cleaning
+
+    return write_cleaning(run, folder, embedded=embedded)
+
+
+def _begin_cleaning(study: CleaningStudy, folder: Path, slots: int) -> None:
+    from lamflow.superops.sources import begin
+
+    begin(study, folder, slots)
+
+
+def _inspect_sources(study: CleaningStudy) -> list[str]:
+    from lamflow.superops.sources import inspect
+
+    return inspect(study)
+
+
 LEARNING = Kind(
     "learning", Config, _learning_graph, _learning_round, _stage_names, _gather, Iteration, _report,
     open_ended=True, check_resumable=_stages_are_known, most_rounds=_iterations,
@@ -163,4 +209,9 @@ EVALUATION = Kind(
 PROPERTIES = Kind(
     "properties", PropertiesStudy, _properties_graph, _properties_round, _properties_stage, _gather_properties,
     PropertiesRound, _report_properties, begins_again=True,
+)  # fmt: skip
+CLEANING = Kind(
+    "cleaning", CleaningStudy, _cleaning_graph, _cleaning_round, _cleaning_stages, _gather_cleaning, Cleaning,
+    _report_cleaning, begins_again=True, most_rounds=lambda study: len(_cleaning_stages(study)), begin=_begin_cleaning,
+    inspect=_inspect_sources,
 )  # fmt: skip

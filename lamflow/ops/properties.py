@@ -14,7 +14,7 @@ from lamflow.config.properties import PropertiesStudy
 from lamflow.config.properties import Relaxing as RelaxSettings
 from lamflow.data import Frame, Labels
 from lamflow.data.arrays import read_arrays
-from lamflow.data.document import Part
+from lamflow.data.document import Entry
 from lamflow.data.layout import (
     ANSWERS,
     ANSWERS_RECORD,
@@ -47,7 +47,7 @@ RELAXATION = "relaxation"
 """Name of the results of the relaxed structures themselves."""
 
 
-class RelaxedEntry(Part):
+class RelaxedEntry(Entry):
     """One structure that a potential has relaxed. energy: eV; before, after: space groups; pressure: left, GPa"""
 
     structure: str
@@ -67,7 +67,7 @@ class RelaxedStructures(JobRecord):
     structures: list[RelaxedEntry]
 
 
-class SampleEntry(Part):
+class SampleEntry(Entry):
     """A sample without its frame."""
 
     structure: str
@@ -84,7 +84,7 @@ class Samples(JobRecord):
     refused: dict[str, dict[str, str]]
 
 
-class AnswerEntry(Part):
+class AnswerEntry(Entry):
     """What became of a sample, by its number."""
 
     number: int

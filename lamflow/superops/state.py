@@ -18,6 +18,7 @@ class RunState:
     structures    how many start structures each set has
     batches       jobs that label before the first training
     labeled_data  labeled data were brought, and lie in the store
+    sources       jobs that read files which the run was given as they are
     frames        labeled frames that there are after the start, held-out ones included; 0 where nobody has counted
     extended      settings have changed after the run had ended, and it goes on with them
     queued        frames from elsewhere lie in the store and wait to be labeled
@@ -28,6 +29,7 @@ class RunState:
     structures: Mapping[str, int] = field(default_factory=dict)
     batches: int = 0
     labeled_data: bool = False
+    sources: int = 0
     frames: int = 0
     queued: bool = False
     extended: bool = False

@@ -1,0 +1,183 @@
+"""The grammar of cleaning: sources of labeled data, checks of every frame, and what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lamflow.config.engines import EngineSettings
+from lamflow.config.installed import ChosenByEngine
+from lamflow.config.labeled import HeadName, LabelName
+from lamflow.config.schema import DataStudy, check_unique
+from lamflow.config.section import Element, InputFiles, Section, expand
+from lamflow.units import Angstrom, Count, EvPerAngstrom, EvPerAtom, Fraction, Positive
+
+EnergyUnit = Literal["eV", "meV", "Hartree", "Ry", "kcal/mol", "kJ/mol"]
+LengthUnit = Literal["Å", "bohr", "nm"]
+StressUnit = Literal["eV/Å³", "GPa", "kbar", "Hartree/bohr³", "Ry/bohr³"]
+
+
+class SourceUnits(Section):
+    """Units of a source whose files do not say them."""
+
+    energy: EnergyUnit = "eV"
+    per_atom: bool = False
+    """Energies are those of an atom."""
+    length: LengthUnit = "Å"
+    force_energy: EnergyUnit | None = None
+    """Forces are this energy over the length; `energy` if absent."""
+    stress: StressUnit = "eV/Å³"
+    stress_sign: Literal["tension", "compression"] = "tension"
+    """What is positive: tension as in ASE, or compression as in VASP. Virials are always positive under compression."""
+
+
+class Source(Section):
+    """Labeled data of one origin."""
+
+    name: HeadName
+    """Of the source, in counts and in the data card."""
+    data: Annotated[InputFiles, Field(min_length=1)]
+    """Files or folders, or patterns: extended XYZ, deepmd/npy and mixed, MPtrj's JSON, ColabFit's parquet, LMDB of ASE
+    (OMat24's .aselmdb) and of DeePMD-kit, ASE databases, outputs of codes, any format of dpdata's."""
+    format: str | None = None
+    """Name of the format where the files' names do not tell: `mptrj`, `colabfit`, `lmdb`, ASE's or dpdata's."""
+    keys: dict[LabelName, str] = Field(default_factory=dict)
+    """Names under which files have their labels; names that public sets use are found without."""
+    units: SourceUnits | None = None
+    """Units of its numbers; without, those that the files name, and eV, Å and eV/Å³ where they name none."""
+    energy: Literal["corrected", "uncorrected"] | None = None
+    """Which of MPtrj's two energies."""
+    trajectory: str | None = None
+    """Name of what tells a frame's trajectory; the usual ones (`mptrj_traj_id`, `mp_id`, …) are found without."""
+    method: str = ""
+    """Level of theory of all frames; what the files say if empty."""
+    pseudopotentials: str = ""
+    head: HeadName | None = None
+    """Head that all its frames belong to; without, frames of one method and pseudopotentials share one."""
+    role: Literal["train", "heldout"] = "train"
+    """A source that is held out is never trained on, and frames of others that are like one of its are dropped; then
+    `split` holds out nothing more."""
+    licence: str = ""
+    doi: str = ""
+    software: str = ""
+
+
+Rule = Literal[
+    "unreadable", "foreign_elements", "force_sum", "distance", "volume", "force_outlier", "energy_outlier",
+    "energy_unit", "trajectory", "conflict", "model_energy", "model_forces", "model_stress",
+]  # fmt: skip
+Action = Literal["flag", "quarantine", "off"]
+
+
+class Checks(Section):
+    """What every frame is asked. `flag` counts a frame and keeps it, `quarantine` takes it out of the data."""
+
+    force_sum: EvPerAngstrom = 1e-2
+    """Norm of the sum of all forces; more than that is an error of keys or units, or atoms that were held."""
+    distance: float = Field(0.4, ge=0, le=2)
+    """Smallest distance over the sum of the covalent radii."""
+    volume: tuple[Positive, Positive] = (2.0, 1000.0)
+    """Å³ an atom, of periodic frames."""
+    max_force: EvPerAngstrom = 50.0
+    energy_z: Positive = 8.0
+    """Robust standard deviations of the energy from what composition and density of other frames of the head say."""
+    trajectory: Fraction = 0.6
+    """Share of the energy change along a trajectory that forces and stress may leave unexplained."""
+    conflict: EvPerAtom = 0.01
+    """Labels of one structure that differ by more are in conflict."""
+    model_z: Positive = 6.0
+    """Robust standard deviations of the energy from that of a pre-trained model, corrected by element and head."""
+    model_forces: Positive = 0.6
+    """Error of the forces against a pre-trained model, over their own size."""
+    actions: dict[Rule, Action] = Field(default_factory=dict)
+    """What a rule does where it is to be something else: outliers are flagged, what cannot be right is quarantined."""
+
+
+class Duplicates(Section):
+    """Frames that are alike."""
+
+    tolerance: Angstrom = 0.005
+    """Structures whose distances differ by less in the mean are one; 0 finds only those that are equal."""
+    keep: bool = False
+    """Count them and keep them."""
+
+
+class Split(Section):
+    """What is held out."""
+
+    heldout: Fraction = 0.05
+    whole: Literal["formula", "trajectory", "structure", "source"] = "formula"
+    """What is never split: all frames of a composition, of a trajectory, of like structures, or of a source."""
+
+
+class Models(Section):
+    """Models that have not been trained on these labels, asked what they think of them."""
+
+    engines: list[Annotated[EngineSettings, ChosenByEngine("evaluate")]] = Field(min_length=1)
+    """Pre-trained models; where several are asked, a frame is bad when none of them agrees with it."""
+    frames: Count | None = None
+    """At most so many frames of each source, spread evenly; all if absent."""
+    max_atoms: Count | None = None
+    """Larger frames are not asked about."""
+
+
+class Compress(Section):
+    """Fewer frames that say nearly as much."""
+
+    method: Literal["random", "farthest", "entropy", "direct", "every"] = "entropy"
+    """`farthest` points of descriptors, most information entropy (MSC of QUESTS), the clusters of DIRECT, or the first
+    three, the last three and every n-th frame of a trajectory, as OpenLAM's sets were thinned."""
+    fraction: float = Field(0.5, gt=0, le=1)
+    """Of the training frames of each head that stay; `every` takes `n` instead."""
+    n: int = Field(10, ge=1, le=100_000)
+
+
+Extra = Literal["extxyz", "parquet", "deepmd/lmdb"]
+
+
+class CleaningStudy(DataStudy):
+    """Labeled data are read, checked, freed of what repeats or cannot be right, split and written."""
+
+    workflow: str = "cleaning"
+    elements: list[Element] = Field(default_factory=list)
+    """The type map; all elements that occur, by atomic number, if absent. Frames with others are quarantined."""
+    sources: list[Source] = Field(min_length=1)
+    checks: Checks = Checks()
+    duplicates: Duplicates = Duplicates()
+    models: Models | None = None
+    split: Split = Split()
+    compress: Compress | None = None
+    release: list[str] = Field(default_factory=list)
+    """Beginnings of ids of frames that are quarantined and shall not be; `lamflow quarantine release` adds to them."""
+    data_format: Literal["deepmd/npy", "deepmd/npy/mixed"] = "deepmd/npy/mixed"
+    formats: list[Extra] = Field(default_factory=list)
+    """Further formats to write, beside the data sets in DeePMD-kit's."""
+    training: dict[str, Any] | None = None
+    """Rest of a training study on the cleaned data, whose `heads` are written: `train: {…}` and whatever else."""
+
+    @property
+    def engines(self) -> list[EngineSettings]:
+        """See DataStudy."""
+        return list(self.models.engines) if self.models is not None else []
+
+    @property
+    def source_files(self) -> list[Path]:
+        """See DataStudy."""
+        return [expand(file) for source in self.sources for file in source.data]
+
+    @property
+    def source_settings(self) -> dict[str, Any]:
+        """See DataStudy."""
+        return {"sources": [source.model_dump(mode="json", exclude={"data"}) for source in self.sources]}
+
+    @model_validator(mode="after")
+    def _sources_fit(self) -> Self:
+        check_unique("sources", [source.name for source in self.sources])
+        for key in ("heads", "start", "heldout"):
+            if getattr(self, key):
+                raise ValueError(f"{key}: cleaning begins with `sources`; remove this key")
+        if self.checks.volume[0] >= self.checks.volume[1]:
+            raise ValueError(f"checks: volume {list(self.checks.volume)} Å³/atom: the first must be below the second")
+        return self

@@ -1,0 +1,151 @@
+"""How a source writes its labels: names, units and signs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lamflow.data.frames import Frame, LabeledFrame, Labels
+from lamflow.errors import InputError
+from lamflow.units import BOHR, EV_PER_A3_IN_GPA, HARTREE, RYDBERG
+
+KCAL_PER_MOL, KJ_PER_MOL = 0.0433641042, 0.0103642696
+"""eV (CODATA 2018)."""
+ENERGIES = {
+    "eV": 1.0, "meV": 1e-3, "Hartree": HARTREE, "Ry": RYDBERG, "kcal/mol": KCAL_PER_MOL, "kJ/mol": KJ_PER_MOL,
+}  # fmt: skip
+LENGTHS = {"Å": 1.0, "bohr": BOHR, "nm": 10.0}
+STRESSES = {
+    "eV/Å³": 1.0, "GPa": 1 / EV_PER_A3_IN_GPA, "kbar": 0.1 / EV_PER_A3_IN_GPA, "Hartree/bohr³": HARTREE / BOHR**3,
+    "Ry/bohr³": RYDBERG / BOHR**3,
+}  # fmt: skip
+SPELLED = {"A": "Å", "Ang": "Å", "Angstrom": "Å", "angstrom": "Å", "Bohr": "bohr", "ev": "eV", "Ha": "Hartree",
+           "hartree": "Hartree", "Rydberg": "Ry", "kB": "kbar", "kBar": "kbar", "^3": "³", "**3": "³"}  # fmt: skip
+"""Other ways to write parts of a unit."""
+HINTS = {"energy": "energy_unit", "forces": "forces_unit", "stress": "stress_unit"}
+"""Names under which files say their units."""
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "energy": (
+        "REF_energy", "ref_energy", "dft_energy", "DFT_energy", "Energy", "total_energy", "corrected_total_energy",
+        "uncorrected_total_energy", "U0",
+    ),
+    "forces": ("REF_forces", "ref_forces", "dft_forces", "DFT_forces", "Forces"),
+    "stress": ("REF_stress", "ref_stress", "dft_stress", "DFT_stress"),
+    "virial": ("REF_virial", "REF_virials", "ref_virial", "dft_virial", "dft_virials", "Virial"),
+}  # fmt: skip
+"""Names under which public data sets have their labels."""
+TRAJECTORY_KEYS = ("mptrj_traj_id", "mp_id", "material_id", "trajectory", "traj_id", "sid", "config_name", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Factors that bring a source's numbers to eV, Å, eV/Å and eV/Å³ with ASE's sign.
+
+    per_atom  energies are those of an atom
+    """
+
+    energy: float = 1.0
+    length: float = 1.0
+    forces: float = 1.0
+    stress: float = 1.0
+    per_atom: bool = False
+
+    def applied(self, item: LabeledFrame, *, has_stress: bool) -> LabeledFrame:
+        """`item`, whose numbers are the source's, in lamflow's units.
+
+        has_stress  its virial was made of a stress, by the volume in the source's units; else it is an energy
+        """
+        if self == Scale():
+            return item
+        frame, labels = item.frame, item.labels
+        scaled = replace(frame, positions=frame.positions * self.length, cell=frame.cell * self.length)
+        virial = labels.virial
+        if virial is not None:
+            virial = virial * (self.stress * self.length**3 if has_stress else self.energy)
+        energy = labels.energy * self.energy * (frame.natoms if self.per_atom else 1)
+        return LabeledFrame(scaled, replace(labels, energy=energy, forces=labels.forces * self.forces, virial=virial))
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a source is to be read.
+
+    format      name of its format, where its files' names do not tell
+    keys        names of labels, by the names of lamflow
+    scale       None: as the files say it, else as lamflow's own units
+    trajectory  key that names the trajectory of a frame; the usual ones if empty
+    energy      of a source with several: `corrected` or `uncorrected`
+    method      level of theory of all frames; what the files say if empty
+    """
+
+    format: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    scale: Scale | None = None
+    trajectory: str = ""
+    energy: str = ""
+    method: str = ""
+
+
+def unit_factor(text: str, table: Mapping[str, float]) -> float:
+    """The factor of a unit as people write it. Raises InputError for one that is not known."""
+    spelled = text.strip()
+    for other, word in SPELLED.items():
+        spelled = "/".join(
+            word if part == other else part.replace(other, word) if other in ("^3", "**3") else part
+            for part in spelled.split("/")
+        )
+    spelled = spelled.replace("A³", "Å³")
+    if spelled not in table:
+        raise InputError(f"the unit {text!r} is not known here; known are {', '.join(table)}")
+    return table[spelled]
+
+
+def force_units() -> dict[str, float]:
+    """Factors to eV/Å of an energy over a length."""
+    return {
+        f"{energy}/{length}": factor / size for energy, factor in ENERGIES.items() for length, size in LENGTHS.items()
+    }
+
+
+def scale_of(hints: Mapping[str, Any]) -> Scale:
+    """The scale that a frame's own words ask for. Raises InputError for a unit that is not known."""
+    tables = {"energy": ENERGIES, "forces": force_units(), "stress": STRESSES}
+    found = {name: unit_factor(str(hints[key]), tables[name]) for name, key in HINTS.items() if key in hints}
+    return Scale(found.get("energy", 1.0), 1.0, found.get("forces", 1.0), found.get("stress", 1.0))
+
+
+def first_of(names: Iterable[str], carried: Iterable[str]) -> str | None:
+    """The first of `names` that is among `carried`."""
+    present = set(carried)
+    return next((name for name in names if name in present), None)
+
+
+def aliased(keys: Mapping[str, str], carried: Iterable[str], usual: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """`keys`, and the names by which public data sets call the labels that have none of their `usual` names.
+
+    Raises InputError where two names could be meant.
+    """
+    present = set(carried)
+    chosen = dict(keys)
+    for label, names in ALIASES.items():
+        if label in chosen or present & set(usual.get(label, (label,))):
+            continue
+        candidates = [name for name in names if name in present]
+        if len(candidates) > 1:
+            raise InputError(f"{' and '.join(candidates)} may both be its {label}; say keys: {{{label}: NAME}}")
+        if candidates:
+            chosen[label] = candidates[0]
+    return chosen
+
+
+def stress_labels(energy: float, forces: Any, stress: Any, frame: Frame, shape: str = "stress") -> Labels:
+    """Labels with a stress (3, 3) or (6,) in eV/Å³ of ASE's sign, or a virial in eV, as the word `shape` says."""
+    array = None if stress is None else np.asarray(stress, dtype=np.float64)
+    if array is None or not frame.pbc or not array.size:
+        return Labels(float(energy), np.asarray(forces, dtype=np.float64))
+    if shape == "virial":
+        return Labels(float(energy), np.asarray(forces, dtype=np.float64), array.reshape(3, 3))
+    return Labels.from_stress(float(energy), np.asarray(forces, dtype=np.float64), array, frame.volume)

@@ -1,0 +1,90 @@
+"""Files that ASE, dpdata or lamflow's own reader of deepmd/npy know, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from lamflow.data import fields as table
+from lamflow.data.ase_labels import STRESS, labels_from_ase
+from lamflow.data.fields import ENERGY, FORCES, VIRIAL
+from lamflow.data.frames import Frame, LabeledFrame
+from lamflow.data.io import read_by_dpdata
+from lamflow.data.npy import read_labeled_frames, systems_below
+from lamflow.data.shards import SourceFrame
+from lamflow.data.sources.dialect import TRAJECTORY_KEYS, Dialect, Scale, aliased, first_of, scale_of
+from lamflow.data.steps import format_of, steps_of
+from lamflow.errors import InputError
+
+USUAL = {
+    ENERGY: ("energy", "free_energy"), FORCES: ("forces", "force"), STRESS: ("stress",),
+    VIRIAL: ("virial", "virials", "stress"),
+}  # fmt: skip
+
+
+def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
+    """Frames of a file that ASE reads, one after the other; those before the place where a file is cut off count."""
+    from ase.io import iread
+
+    steps = steps_of(path, format_of(path, dialect.format))
+    unconverged = set(steps.unconverged) if steps is not None else set()
+    number = -1
+    try:
+        for number, atoms in enumerate(iread(path, index=":", format=dialect.format)):
+            if number in unconverged:
+                yield SourceFrame(number, None, "unconverged: its self-consistent cycle did not converge")
+            else:
+                yield ase_frame(atoms, number, dialect)
+    except InputError:
+        raise
+    except Exception as error:  # its parsers raise anything
+        if number < 0:
+            hint = "" if dialect.format else "; if its name does not tell the format, give `format:`"
+            raise InputError(f"{path}: cannot be read: {type(error).__name__}: {error}{hint}") from error
+        yield SourceFrame(number + 1, None, f"cut off: nothing can be read after frame {number}: {error}")
+
+
+def ase_frame(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
+    """A frame of ASE's as a source has it. Raises InputError where the names of labels could mean two things."""
+    results = atoms.calc.results if atoms.calc is not None else {}
+    carried: dict[str, Any] = {**atoms.info, **atoms.arrays, **results}
+    trajectory = str(carried.get(dialect.trajectory or first_of(TRAJECTORY_KEYS, atoms.info) or "", ""))
+    method = dialect.method or str(atoms.info.get("method", ""))
+    try:
+        keys = aliased(dialect.keys, carried, USUAL)
+        scale = dialect.scale or scale_of(atoms.info)
+        item = LabeledFrame(Frame.from_ase(atoms), labels_from_ase(atoms, keys))
+    except (LookupError, ValueError) as error:
+        return SourceFrame(number, None, f"schema: it {error.args[0]}", trajectory, method)
+    item = scale.applied(item, has_stress=keys.get(STRESS, STRESS) in carried)
+    return SourceFrame(number, item, "", trajectory, method)
+
+
+def npy_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
+    """Frames of the deepmd/npy and deepmd/npy/mixed systems at or below a folder; a system is a trajectory."""
+    number = 0
+    for system in systems_below(path, dialect.format):
+        for item in read_labeled_frames(system):
+            scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
+            yield SourceFrame(number, scaled, "", str(system.relative_to(path)), dialect.method)
+            number += 1
+
+
+def dpdata_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
+    """Frames of a file or folder in a format of dpdata's."""
+    for number, item in enumerate(read_by_dpdata(path, dialect.format)):
+        scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
+        yield SourceFrame(number, scaled, "", str(path.name), dialect.method)
+
+
+def unusable(item: SourceFrame) -> SourceFrame:
+    """The frame, or why the gate that all labeled frames pass refuses it."""
+    if item.labeled is None:
+        return item
+    labels, frame = item.labeled.labels, item.labeled.frame
+    missing = [row.name for row in table.label_fields() if row.required and row.name not in labels.fields]
+    problem = f"no {missing[0]}" if missing else labels.problem(frame)
+    return item if problem is None else SourceFrame(item.number, None, f"unusable: {problem}", item.trajectory)

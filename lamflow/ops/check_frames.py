@@ -1,0 +1,119 @@
+"""Judge all frames together: errors, repeats, conflicts, leaks, heads, and what is held out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lamflow.config import stored
+from lamflow.config.cleaning import CleaningStudy
+from lamflow.data.cleaning import CheckRecord, Quarantine
+from lamflow.data.features import Features
+from lamflow.data.frames import Ints
+from lamflow.data.layout import CHECKED, CHECKED_RECORD, FEATURES, QUARANTINE, READ_RECORD, SHARD, VERDICTS
+from lamflow.data.opinions import Opinions
+from lamflow.data.provenance import Provenance
+from lamflow.data.shards import About, shards_below
+from lamflow.errors import InputError
+from lamflow.ops.counting import counts, quarantined, unreadable_counts
+from lamflow.ops.operation import Context, op
+from lamflow.policy.audits import audits, cards_of_heads
+from lamflow.policy.cleaning import decide, elements_of
+from lamflow.policy.findings import Table
+from lamflow.policy.sources import head_of
+
+
+class Checked(NamedTuple):
+    """checked: checked.json, verdicts.npz and quarantine.json; the numbers are what Argo's UI shows."""
+
+    checked: Path
+    kept: int
+    quarantined: int
+
+
+@op
+def check_frames(context: Context, *, input: Path, shards: Path, predictions: Path | None) -> Checked:
+    """Decide what becomes of every frame that was read."""
+    study, started = stored(input, CleaningStudy), time.monotonic()
+    folders = shards_below(shards)
+    lost = unreadable_counts(sorted(shards.glob(f"*/{READ_RECORD}")))
+    if not folders:
+        raise InputError(f"no labeled frame was read of any source: {_first(lost)}")
+    abouts = [About.read(folder / SHARD) for folder in folders]
+    table, methods, numbers = _table(study, folders, abouts)
+    context.say(f"{len(table)} frames of {len(abouts)} shards")
+    decided = decide(study, table, _opinions(study, predictions, abouts))
+    verdicts = decided.verdicts
+    if not (verdicts.state == 0).any():
+        raise InputError(f"no frame is left: {decided.eaten()}")
+    folder = context.out / CHECKED
+    folder.mkdir(parents=True)
+    np.savez(
+        folder / VERDICTS, state=verdicts.state, heldout=verdicts.heldout, head=table.head, heads=np.array(table.heads),
+        turned=table.turned, elements=np.array(elements_of(study, table)), trajectory=table.trajectory,
+    )  # fmt: skip
+    names = [str(path.relative_to(shards)) for path in folders]
+    frames = quarantined(table, verdicts, [about.file for about in abouts], names, numbers)
+    Quarantine(frames=frames).save(folder / QUARANTINE)
+    kept = verdicts.state == 0
+    CheckRecord(
+        frames_read=len(table), kept=int(kept.sum()), train=int((kept & (verdicts.heldout == 0)).sum()),
+        heldout=int((kept & (verdicts.heldout > 0)).sum()), quarantined=int((verdicts.state == 2).sum()),
+        dropped=int((verdicts.state == 1).sum()), released=len(decided.released),
+        counts=[*lost, *counts(table, verdicts)], audits=audits(table, decided.signs),
+        heads=cards_of_heads(table, verdicts, methods), elements=elements_of(study, table), leaks=decided.leaks,
+        notes=decided.notes, seconds=time.monotonic() - started, provenance=Provenance.of_this_job(),
+    ).save(folder / CHECKED_RECORD)  # fmt: skip
+    return Checked(folder, int(kept.sum()), int((verdicts.state == 2).sum()))
+
+
+def _first(lost: Sequence[object]) -> str:
+    return "; ".join(str(item) for item in lost[:3]) or "the files are empty"
+
+
+def _table(
+    study: CleaningStudy, folders: Sequence[Path], abouts: Sequence[About]
+) -> tuple[Table, dict[str, str], list[Ints]]:
+    """All frames, the method of each head, and the number in its file of every frame by shard."""
+    named = {source.name: source for source in study.sources}
+    sources, heads = list(named), dict[str, str]()
+    source, head, trajectory, numbers, known = [], [], [], [], dict[tuple[str, str], int]()
+    for folder, about in zip(folders, abouts, strict=True):
+        from lamflow.data.arrays import read_arrays
+        from lamflow.data.layout import LABEL_ARRAYS
+
+        arrays = read_arrays(folder / LABEL_ARRAYS)
+        names = [head_of(named[about.source], method) for method in about.methods]
+        for name, method in zip(names, about.methods, strict=True):
+            heads.setdefault(name, method)
+        order = list(heads)
+        places = [known.setdefault((about.file, name), len(known)) for name in about.trajectories]
+        source.append(np.full(about.frames, sources.index(about.source)))
+        head.append(np.array([order.index(name) for name in names])[arrays["method"]])
+        trajectory.append(np.array(places)[arrays["trajectory"]])
+        numbers.append(arrays["number"])
+    features = Features.concatenate([Features.read(folder / FEATURES) for folder in folders])
+    size = len(features)
+    table = Table(
+        features, np.concatenate(source), np.concatenate(head), np.concatenate(trajectory), sources, list(heads),
+        turned=np.zeros(size, dtype=bool),
+    )  # fmt: skip
+    return table, heads, numbers
+
+
+def _opinions(study: CleaningStudy, predictions: Path | None, abouts: Sequence[About]) -> list[Opinions]:
+    """What each model says of all frames."""
+    if predictions is None or study.models is None:
+        return []
+    files = {file.stem: file for file in predictions.glob("*/*.npz")}
+    return [
+        Opinions.concatenate([
+            Opinions.read(files[f"{index:05d}-{number}"]) if f"{index:05d}-{number}" in files
+            else Opinions.nothing(about.frames) for index, about in enumerate(abouts)
+        ])
+        for number in range(len(study.models.engines))
+    ]  # fmt: skip

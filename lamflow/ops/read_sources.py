@@ -1,0 +1,82 @@
+"""Read files of labeled data as they are into shards, with what is known of every frame."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from lamflow.config import stored
+from lamflow.config.cleaning import CleaningStudy, Source
+from lamflow.data.cleaning import ReadFile, ReadRecord, SourceList
+from lamflow.data.files import content_hash
+from lamflow.data.layout import FEATURES, READ_RECORD, SHARDS, SOURCE_LIST
+from lamflow.data.provenance import Provenance
+from lamflow.data.shards import ATOMS, Shard, SourceFrame, Unreadable
+from lamflow.data.sources import source_frames
+from lamflow.ops.operation import Context, op
+from lamflow.policy.sources import dialect_of
+from lamflow.science.cleaning.describe import features
+
+
+class ShardsRead(NamedTuple):
+    """shards: a folder for each job, with its shards and read.json."""
+
+    shards: Path
+
+
+@op
+def read_sources(context: Context, *, input: Path, sources: Path) -> ShardsRead:
+    """Read every file that this job was given."""
+    study, started = stored(input, CleaningStudy), time.monotonic()
+    named = {source.name: source for source in study.sources}
+    listed = SourceList.read(sources / SOURCE_LIST).files
+    folder, count, records = context.out / SHARDS / f"{context.job:03d}", 0, []
+    for done, file in enumerate(listed):
+        path, kept, lost = sources / file.name, 0, Counter[tuple[str, str]]()
+        first: dict[tuple[str, str], int] = {}
+        for frames in _pieces(path, named[file.source], lost, first):
+            shard = Shard.of(file.source, file.original, frames)
+            target = folder / f"{count:04d}"
+            shard.save(target)
+            features(list(shard), shard.trajectory).save(target / FEATURES)
+            kept, count = kept + len(shard), count + 1
+            context.progress((done + 0.5) / len(listed))
+        unreadable = [
+            Unreadable(file=file.original, rule=rule, reason=reason, frames=frames, first=first[rule, reason])
+            for (rule, reason), frames in lost.most_common()
+        ]
+        records.append(
+            ReadFile(
+                source=file.source, original=file.original, frames=kept, unreadable=unreadable,
+                sha256=content_hash(path),
+            )
+        )  # fmt: skip
+        context.say(f"{file.original}: {kept} labeled frames, {lost.total()} others")
+    ReadRecord(
+        files=records, shards=count, seconds=time.monotonic() - started, provenance=Provenance.of_this_job()
+    ).save(folder / READ_RECORD)
+    return ShardsRead(context.out / SHARDS)
+
+
+def _pieces(
+    path: Path, source: Source, lost: Counter[tuple[str, str]], first: dict[tuple[str, str], int]
+) -> Iterator[list[SourceFrame]]:
+    """Labeled frames of a file, as many as belong into a shard; what is none is counted in `lost`."""
+    held: list[SourceFrame] = []
+    atoms = 0
+    for item in source_frames(path, dialect_of(source)):
+        if item.labeled is None:
+            rule, _, reason = item.problem.partition(": ")
+            lost[rule, reason] += 1
+            first.setdefault((rule, reason), item.number)
+            continue
+        held.append(item)
+        atoms += item.labeled.frame.natoms
+        if atoms >= ATOMS:
+            yield held
+            held, atoms = [], 0
+    if held:
+        yield held

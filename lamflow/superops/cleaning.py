@@ -1,0 +1,114 @@
+"""Rounds of cleaning: read the sources, ask models about them if any are named, then check and write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lamflow.config.cleaning import CleaningStudy
+from lamflow.data import layout
+from lamflow.data.cleaning import CheckRecord, Cleaning, ReadRecord
+from lamflow.data.graph import EngineUse, Graph, Key, Step
+from lamflow.data.layout import HELDOUT, INPUT, TRAIN, iteration_key
+from lamflow.ops.check_frames import check_frames
+from lamflow.ops.predict_frames import predict_frames
+from lamflow.ops.read_sources import read_sources
+from lamflow.ops.write_card import write_card
+from lamflow.ops.write_frames import write_frames
+from lamflow.superops.gather import Timing, gather_round
+from lamflow.superops.state import RunState
+from lamflow.superops.steps import add
+
+SHARDS = f"{iteration_key(0)}/{layout.SHARDS}"
+
+
+def stage_names(study: CleaningStudy) -> list[str]:
+    """Names of the rounds after the start."""
+    return [*(["models"] if study.models is not None else []), "clean"]
+
+
+def next_graph(study: CleaningStudy, state: RunState) -> Graph | None:
+    """The graph of the round that comes next; None when the run has ended."""
+    number = len(state.finished)
+    return round_graph(study, state, number, number - 1) if number <= len(stage_names(study)) else None
+
+
+def round_graph(study: CleaningStudy, state: RunState, number: int, stage: int) -> Graph:
+    """The graph of a round; `stage` is the place of its name among `stage_names`."""
+    if number == 0:
+        return Graph(kind=study.workflow, round=0, name="start", stage="read", steps=[_read_step(state)])
+    name = stage_names(study)[stage]
+    steps = [_predict_step(study, state, number)] if name == "models" else _clean_steps(study, state, number)
+    return Graph(kind=study.workflow, round=number, name=name, stage=name, steps=steps)
+
+
+def gather(study: CleaningStudy, graph: Graph, folder: Path, past: Sequence[Cleaning], timing: Timing) -> Cleaning:
+    """The record of a round that has been carried out, from the run's `folder`."""
+    del study
+    files = folder / iteration_key(graph.round)
+    read = sorted((files / layout.SHARDS).glob(f"*/{layout.READ_RECORD}"))
+    checked = files / layout.CHECKED / layout.CHECKED_RECORD
+    common = dict(gather_round(graph, folder, past, timing))
+    records = [ReadRecord.read(file) for file in read]
+    found = CheckRecord.read(checked) if checked.is_file() else None
+    frames = sum(file.frames for record in records for file in record.files) or (
+        past[-1].training_frames if past else 0
+    )
+    common |= {"training_frames": found.train if found else frames, "heldout_frames": found.heldout if found else 0}
+    return Cleaning(**common, reads=records, checked=found)
+
+
+def _jobs(study: CleaningStudy, state: RunState, resources: str) -> int:
+    """Jobs that share the shards."""
+    pod = getattr(study.pods, resources)
+    slots = state.capacity.slots(resources, pod)  # type: ignore[arg-type]  # one of two words
+    shards = state.finished[0].shards if state.finished and isinstance(state.finished[0], Cleaning) else slots
+    return max(1, min(slots, shards))
+
+
+def _read_step(state: RunState) -> Step:
+    jobs = max(1, state.sources)
+    sources = f"{iteration_key(0)}/{layout.SOURCES}"
+    return add(
+        "read", read_sources, writes={"shards": SHARDS}, jobs=jobs, most_jobs=jobs, work=jobs, resources="small",
+        records=[f"{SHARDS}/*/{layout.READ_RECORD}"], input=Key(key=INPUT),
+        sources=Key(key=f"{sources}/0") if jobs == 1 else Key(key=sources, each=True),
+    )  # fmt: skip
+
+
+def _predict_step(study: CleaningStudy, state: RunState, number: int) -> Step:
+    predictions = f"{iteration_key(number)}/{layout.PREDICTIONS}"
+    jobs = _jobs(study, state, "explore")
+    return add(
+        "predict", predict_frames, writes={"predictions": predictions}, resources="explore", jobs=jobs, most_jobs=jobs,
+        records=[f"{predictions}/*/{layout.PREDICTIONS_RECORD}"], work=max(1, state.frames),
+        engines=[EngineUse(role="evaluate", name=engine.engine) for engine in study.engines],
+        input=Key(key=INPUT), shards=Key(key=SHARDS),
+    )  # fmt: skip
+
+
+def _clean_steps(study: CleaningStudy, state: RunState, number: int) -> list[Step]:
+    folder = iteration_key(number)
+    checked, cleaned = f"{folder}/{layout.CHECKED}", f"{folder}/{layout.CLEANED}"
+    cards = f"{folder}/{layout.CARDS}"
+    predictions = f"{iteration_key(number - 1)}/{layout.PREDICTIONS}" if study.models is not None else None
+    data = {"input": Key(key=INPUT), "shards": Key(key=SHARDS)}
+    jobs = _jobs(study, state, "small")
+    return [
+        add(
+            "check", check_frames, writes={"checked": checked}, work=max(1, state.frames),
+            records=[f"{checked}/{layout.CHECKED_RECORD}"],
+            details=[f"{checked}/{name}" for name in (layout.VERDICTS, layout.QUARANTINE)],
+            predictions=Key(key=predictions) if predictions else None, **data,
+        ),
+        add(
+            "write", write_frames, writes={"train": TRAIN, "heldout": HELDOUT, "cleaned": cleaned}, jobs=jobs,
+            most_jobs=jobs, work=jobs, records=[f"{cleaned}/*/{layout.WRITTEN_RECORD}"],
+            details=[f"{cleaned}/*/{layout.QUARANTINED}/*"],
+            checked=Key(key=checked), **data,
+        ),
+        add(
+            "card", write_card, writes={"card": cards}, records=[f"{cards}/{layout.CARD}"], details=[f"{cards}/*"],
+            checked=Key(key=checked), cleaned=Key(key=cleaned), **data,
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,79 @@
+"""The files that a run of cleaning begins with: dealt out to jobs by their size, and put into the run."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from pathlib import Path
+
+from lamflow.config.cleaning import CleaningStudy, Source
+from lamflow.config.section import expand
+from lamflow.data.cleaning import SourceFile, SourceList
+from lamflow.data.layout import SOURCE_LIST, SOURCES, iteration_key
+from lamflow.data.sources import source_frames
+from lamflow.data.walk import files_below
+from lamflow.errors import InputError, Problems
+from lamflow.policy.sources import dialect_of
+
+LOOKED_AT = 20
+"""Frames of a file that are read before anything runs."""
+
+
+def begin(study: CleaningStudy, folder: Path, slots: int) -> None:
+    """Put the files of all sources below the `folder` of a run, a folder for each of at most `slots` jobs."""
+    files = [(source, expand(path)) for source in study.sources for path in source.data]
+    sizes = [_size(path) for _, path in files]
+    jobs: list[list[int]] = [[] for _ in range(max(1, min(slots, len(files))))]
+    loads = [0] * len(jobs)
+    for index in sorted(range(len(files)), key=lambda index: -sizes[index]):
+        job = loads.index(min(loads))
+        jobs[job].append(index)
+        loads[job] += sizes[index]
+    for job, members in enumerate(jobs):
+        target = folder / iteration_key(0) / SOURCES / str(job)
+        target.mkdir(parents=True)
+        listed = []
+        for index in sorted(members):
+            source, path = files[index]
+            name = f"{index:05d}/{path.name}"
+            _put(path, target / name)
+            listed.append(SourceFile(source=source.name, name=name, original=str(path), size=sizes[index]))
+        SourceList(files=listed).save(target / SOURCE_LIST)
+
+
+def inspect(study: CleaningStudy) -> list[str]:
+    """Warnings about the first frames of every file. Raises InputError for files of which nothing can be read."""
+    problems, warnings = Problems(), list[str]()
+    for number, source in enumerate(study.sources):
+        for index, path in enumerate(source.data):
+            with problems.collect(f"sources[{number}].data[{index}]"):
+                warnings += _look(source, expand(path))
+    problems.report()
+    return warnings
+
+
+def _look(source: Source, path: Path) -> list[str]:
+    read = list(itertools.islice(source_frames(path, dialect_of(source)), LOOKED_AT))
+    if not read:
+        raise InputError(f"{path}: there is no frame in it")
+    lost = [item for item in read if item.labeled is None]
+    if len(lost) < len(read):
+        return [f"{path}: {len(lost)} of the first {len(read)} frames: {lost[0].problem}"] if lost else []
+    raise InputError(f"{path}: none of its first {len(read)} frames is a labeled frame: {lost[0].problem}")
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    return sum(file.stat().st_size for file in (files_below(path) if path.is_dir() else [path]))
+
+
+def _put(path: Path, target: Path) -> None:
+    """A file, or a folder with all that lies below it; hard links where they can be made, copies elsewhere."""
+    files = {file: target / file.relative_to(path) for file in files_below(path)} if path.is_dir() else {path: target}
+    for source, copy in files.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source.resolve(), copy)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, copy)

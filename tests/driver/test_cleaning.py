@@ -1,0 +1,74 @@
+"""Cleaning from files to data sets, as a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lamflow.config import load, parse
+from lamflow.config.cleaning import CleaningStudy
+from lamflow.data.cleaning import Card, Cleaning
+from lamflow.data.dataset import read_dataset
+from lamflow.driver.loop import run
+from lamflow.driver.rundir import RunDirectory
+from lamflow.errors import EngineError, InputError
+from lamflow.flow.kinds import kind_of
+from tests.conftest import ROOT
+
+pytest.importorskip("vesin", reason="cleaning needs vesin: pip install 'lamflow[cleaning]'")
+FOLDER = ROOT / "workflows" / "cleaning"
+
+
+def cleaned(study: CleaningStudy, path: Path) -> Cleaning:
+    run(study, path)
+    last = RunDirectory(path).iterations()[-1]
+    assert isinstance(last, Cleaning)
+    return last
+
+
+@pytest.mark.slow
+def test_broken_labels_are_quarantined_and_the_rest_is_written(tmp_path: Path) -> None:
+    study = load(FOLDER / "tiny.yaml", CleaningStudy)
+    found = cleaned(study, tmp_path / "run").checked
+    assert found is not None
+    page = kind_of(study).report(tmp_path / "run", tmp_path / "report", True)
+    assert page is not None
+    frames = json.loads((tmp_path / "report" / "quarantine.json").read_text())["frames"]
+    broken = {int(place) for place in json.loads((FOLDER / "broken.json").read_text())}
+    taken = {item["number"] + (105 if item["source"] == "second" else 0) for item in frames}
+    assert taken == broken
+    assert all(item["evidence"] for item in frames)
+    assert [audit.stress_decided.split(":")[0] for audit in found.audits] == ["right", "turned"]
+    assert found.dropped == 2, "the two copies that were turned"
+    card = Card.read(tmp_path / "report" / "card.json")
+    assert card.frames == card.train + card.heldout == 212 - 10 - 2
+    items = [item for role in ("train", "heldout") for part in sorted((tmp_path / "run" / "data" / role).iterdir())
+             for item in read_dataset(part)]  # fmt: skip
+    assert len(items) == card.frames
+    held = {str(item.labeled.frame.to_ase().symbols) for item in items[card.train :]}
+    assert held.isdisjoint(str(item.labeled.frame.to_ase().symbols) for item in items[: card.train])
+
+
+@pytest.mark.slow
+def test_what_is_left_without_frames_is_said(tmp_path: Path) -> None:
+    text = (FOLDER / "tiny.yaml").read_text() + "\nelements: [Fe]\n"
+    with pytest.raises((InputError, EngineError), match="no frame is left: foreign_elements took 2"):
+        run(parse(text, root=FOLDER, kind=CleaningStudy), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("data: [first.extxyz]", "data: [none.extxyz]"), "line 6 .*no such file"),
+        (("{energy_z: 8}", "{volume: [9, 3]}"), r"volume \[9.0, 3.0\] Å³/atom: the first must be below the second"),
+        (("name: second", "name: first"), "sources: first appears more than once"),
+        (("whole: formula", "whole: formla"), "line .*split.whole"),
+    ],
+)
+def test_bad_studies_are_told_in_one_message(change: tuple[str, str], said: str, tmp_path: Path) -> None:
+    text = (FOLDER / "tiny.yaml").read_text()
+    assert change[0] in text
+    with pytest.raises(InputError, match=said):
+        parse(text.replace(*change), root=FOLDER, kind=CleaningStudy)

@@ -1,0 +1,158 @@
+"""Fingerprints, repeats, energies and trajectories: what labels say of each other."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from lamflow.data.frames import Frame, LabeledFrame, Labels
+from lamflow.science.cleaning.compression import by_clusters, by_entropy, entropy, every_nth
+from lamflow.science.cleaning.describe import features
+from lamflow.science.cleaning.duplicates import clusters
+from lamflow.science.cleaning.energies import element_energies, expected_energies, explained_by_unit
+from lamflow.science.cleaning.fingerprint import apart, environments, pairs_of
+from lamflow.science.cleaning.trajectories import slopes, unexplained
+
+pytest.importorskip("vesin", reason="cleaning needs vesin: pip install 'lamflow[cleaning]'")
+
+
+def labeled(atoms: Atoms) -> LabeledFrame:
+    frame = Frame.from_ase(atoms)
+    atoms = atoms.copy()
+    atoms.calc = EMT()
+    labels = Labels.from_stress(
+        float(atoms.get_potential_energy()), atoms.get_forces(), atoms.get_stress(), frame.volume
+    )
+    return LabeledFrame(frame, labels)
+
+
+def walk(steps: int, seed: int = 0) -> list[LabeledFrame]:
+    """A trajectory of small random moves of atoms and cell."""
+    generator = np.random.default_rng(seed)
+    atoms = bulk("Cu", "fcc", a=3.7, cubic=True).repeat((2, 1, 1))
+    atoms.symbols[::3] = "Au"
+    atoms.rattle(0.08, seed=seed)
+    frames = []
+    for _ in range(steps):
+        atoms.positions += generator.normal(scale=0.02, size=atoms.positions.shape)
+        atoms.set_cell(atoms.cell.array * (1 + generator.normal(scale=0.003)), scale_atoms=True)
+        frames.append(labeled(atoms))
+    return frames
+
+
+def test_a_fingerprint_does_not_see_order_rotation_shift_or_cell() -> None:
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    atoms.rattle(0.1, seed=1)
+    other = atoms.repeat((1, 2, 1))
+    other.rotate(40, (1, 2, 3), rotate_cell=True)
+    other.positions += 0.7
+    other = other[np.random.default_rng(0).permutation(len(other))]
+    first, slope = environments(atoms.numbers, pairs_of(Frame.from_ase(atoms)))
+    second, _ = environments(other.numbers, pairs_of(Frame.from_ase(other)))
+    assert apart(first, second, slope) < 1e-4
+    swapped = atoms.copy()
+    swapped.numbers[[0, -1]] = swapped.numbers[[-1, 0]]
+    third, _ = environments(swapped.numbers, pairs_of(Frame.from_ase(swapped)))
+    assert apart(first, third, slope) > 0.05
+
+
+@pytest.mark.parametrize("moved", [0.002, 0.01, 0.05])
+def test_the_difference_of_fingerprints_is_a_length(moved: float) -> None:
+    frame = Frame.from_ase(bulk("NaCl", "rocksalt", a=5.6, cubic=True).repeat(2))
+    frame = dataclasses.replace(
+        frame, positions=frame.positions + np.random.default_rng(1).normal(scale=0.1, size=(64, 3))
+    )
+    shaken = dataclasses.replace(
+        frame, positions=frame.positions + np.random.default_rng(2).normal(scale=moved, size=(64, 3))
+    )
+    first, slope = environments(frame.numbers, pairs_of(frame))
+    second, _ = environments(shaken.numbers, pairs_of(shaken))
+    assert 0.2 * moved < apart(first, second, slope) < 3 * moved
+
+
+def test_repeats_are_found_whatever_their_cell() -> None:
+    frames = walk(6)
+    copy = frames[2].frame.to_ase().repeat((1, 1, 2))
+    copy.rotate(25, "z", rotate_cell=True)
+    all_frames = [*frames, labeled(copy), frames[4]]
+    found = clusters(features(all_frames, np.zeros(8, dtype=np.int64)), 0.005)
+    assert found.tolist() == [0, 1, 2, 3, 4, 5, 2, 4]
+    assert clusters(features(all_frames, np.zeros(8, dtype=np.int64)), 0.0).tolist() == [0, 1, 2, 3, 4, 5, 6, 4]
+
+
+def test_energies_of_elements_come_out_and_a_lack_of_compositions_is_said() -> None:
+    frames = walk(30)
+    made = features(frames, np.zeros(30, dtype=np.int64))
+    fitted = element_energies(made)
+    assert (fitted.rank, fitted.elements) == (1, 2)
+    assert np.isfinite(fitted.energies).all()
+    assert fitted.scatter < 0.1
+
+
+def test_units_and_signs_are_named() -> None:
+    expected = np.full(6, -5.0)
+    energy = np.array([-5.1, -5 * 23.06, 5.0, -5 / 13.606, -5 / 27.21, -3.0])
+    assert explained_by_unit(energy, expected, 0.1, 8).tolist() == [
+        "", "in kcal/mol", "with the other sign", "in Ry", "in Hartree", "",
+    ]  # fmt: skip
+    assert explained_by_unit(np.array([0.5]), np.array([0.03]), 0.01, 8).tolist() == [""]
+
+
+def test_out_of_fold_energies_do_not_explain_their_own_errors() -> None:
+    frames = [item for seed in range(8) for item in walk(15, seed)]
+    made = features(frames, np.zeros(120, dtype=np.int64))
+    wrong = made.energy.copy()
+    wrong[[7, 70]] += 3.0
+    expected = expected_energies(dataclasses.replace(made, energy=wrong), 1)
+    assert np.abs(made.energy - expected).max() < 0.5
+    assert np.argsort(-np.abs(wrong - expected))[:2].tolist() in ([7, 70], [70, 7])
+
+
+def test_forces_and_stress_are_the_derivatives_along_a_trajectory() -> None:
+    made = features(walk(20), np.zeros(20, dtype=np.int64))
+    good = slopes(made.change, made.force_work, made.stress_work)
+    assert good.forces == pytest.approx(1, abs=0.1)
+    assert good.stress == pytest.approx(1, abs=0.1)
+    turned = slopes(made.change, made.force_work, -made.stress_work)
+    assert (turned.problem("forces"), turned.problem("stress")) == ("", "sign")
+    kilocalories = slopes(made.change, made.force_work * 23.06, made.stress_work)
+    assert kilocalories.problem("forces") == "unit"
+
+
+def test_a_wrong_frame_is_told_from_its_neighbours() -> None:
+    frames = walk(20)
+    for bad in (0, 9, 19):
+        spoilt = list(frames)
+        labels = dataclasses.replace(frames[bad].labels, energy=frames[bad].labels.energy + 4.0)
+        spoilt[bad] = LabeledFrame(frames[bad].frame, labels)
+        made = features(spoilt, np.zeros(20, dtype=np.int64))
+        share = unexplained(made.change, made.force_work + made.stress_work, np.zeros(20, dtype=np.int64))
+        assert np.flatnonzero(share > 0.6).tolist() == [bad]
+
+
+def test_compression_keeps_what_is_rare() -> None:
+    generator = np.random.default_rng(0)
+    crowd, rare = generator.normal(scale=0.05, size=(300, 4)), generator.normal(scale=3.0, size=(12, 4))
+    points = np.concatenate([crowd, rare])
+    chosen = by_entropy(points, 40)
+    assert len(np.unique(chosen)) == 40
+    assert set(range(300, 312)) <= set(chosen.tolist())
+    drawn = generator.permutation(312)[:40]
+    assert entropy(points[chosen], 0.1) > entropy(points[drawn], 0.1)
+    assert entropy(np.zeros((50, 3)), 1.0) == pytest.approx(0.0)
+
+
+def test_direct_takes_one_of_each_cluster() -> None:
+    pytest.importorskip("sklearn", reason="DIRECT needs scikit-learn")
+    points = np.concatenate([np.random.default_rng(n).normal(loc=10 * n, scale=0.1, size=(20, 3)) for n in range(5)])
+    assert sorted(place // 20 for place in by_clusters(points, 5, 1)) == [0, 1, 2, 3, 4]
+
+
+def test_every_nth_keeps_both_ends() -> None:
+    trajectory = np.array([0] * 30 + [1] * 4)
+    assert every_nth(trajectory, 10, 3).tolist() == [0, 1, 2, 10, 20, 27, 28, 29, 30, 31, 32, 33]
