@@ -7,7 +7,9 @@ from typing import Annotated, Optional
 
 import typer
 
-STUDY, RUN, RESULTS, CLUSTER, MODELS = "Study", "Run", "Results", "Cluster", "Models"
+from lamflow.cli.data_app import data_app, quarantine_app
+
+STUDY, RUN, RESULTS, CLUSTER, MODELS, DATA = "Study", "Run", "Results", "Cluster", "Models", "Data"
 """Panels of `lamflow --help`."""
 
 app = typer.Typer(
@@ -21,6 +23,8 @@ app = typer.Typer(
 
 models_app = typer.Typer(help="Model files: what can be named, and what is in them.", no_args_is_help=True)
 app.add_typer(models_app, name="models", rich_help_panel=MODELS)
+app.add_typer(data_app, name="data", rich_help_panel=DATA)
+app.add_typer(quarantine_app, name="quarantine", rich_help_panel=DATA)
 
 
 def _run_folders(incomplete: str) -> list[str]:

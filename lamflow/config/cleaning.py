@@ -134,6 +134,15 @@ class Compress(Section):
     n: int = Field(10, ge=1, le=100_000)
 
 
+class TrainingOutput(Section):
+    """A training study on the cleaned data, whose heads are written: training.yaml beside the data card."""
+
+    exponent: Fraction = 0.5
+    """Training draws from a head by its frames to this power: 0 draws from all heads alike, 1 from all frames alike."""
+    study: dict[str, Any]
+    """The rest of the study: `train: {…}`, and whatever else it says."""
+
+
 Extra = Literal["extxyz", "parquet", "deepmd/lmdb"]
 
 
@@ -154,8 +163,7 @@ class CleaningStudy(DataStudy):
     data_format: Literal["deepmd/npy", "deepmd/npy/mixed"] = "deepmd/npy/mixed"
     formats: list[Extra] = Field(default_factory=list)
     """Further formats to write, beside the data sets in DeePMD-kit's."""
-    training: dict[str, Any] | None = None
-    """Rest of a training study on the cleaned data, whose `heads` are written: `train: {…}` and whatever else."""
+    training: TrainingOutput | None = None
 
     @property
     def engines(self) -> list[EngineSettings]:

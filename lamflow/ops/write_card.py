@@ -23,12 +23,14 @@ from lamflow.data.layout import (
     FEATURES,
     READ_RECORD,
     SHARD,
+    TRAINING_STUDY,
     VERDICTS,
     WRITTEN_RECORD,
 )
 from lamflow.data.shards import About, shards_below
 from lamflow.ops.operation import Context, op
 from lamflow.ops.write_frames import WrittenRecord
+from lamflow.policy.heads import training_study
 
 BINS = 60
 QUANTITIES = {
@@ -64,6 +66,8 @@ def write_card(context: Context, *, input: Path, shards: Path, checked: Path, cl
     folder = context.out / CARDS
     folder.mkdir(parents=True)
     card.save(folder / CARD)
+    if study.training is not None:
+        (folder / TRAINING_STUDY).write_text(training_study(study, record.heads, record.elements), encoding="utf-8")
     np.savez(folder / CARD_ARRAYS, **_histograms(features, kept))  # type: ignore[arg-type]  # only a keyword is typed
     return CardWritten(folder)
 

@@ -1,0 +1,221 @@
+"""`lamflow data`: small needs of labeled data, without a study."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from lamflow.cli.documents import print_document
+from lamflow.config.cleaning import CleaningStudy, Extra
+from lamflow.data.dataset import Item, Origin
+from lamflow.data.features import Features
+from lamflow.data.frames import LabeledFrame
+from lamflow.data.mixed import write_mixed
+from lamflow.data.shards import SourceFrame
+from lamflow.data.sources import Dialect, source_frames
+from lamflow.data.writers import write_lmdb, write_parquet, write_xyz
+from lamflow.errors import InputError, printable
+from lamflow.policy.cleaning import decide
+from lamflow.policy.findings import Table
+from lamflow.science.cleaning.describe import features
+from lamflow.science.split import blocks, heldout_groups
+
+SUFFIXES: dict[str, Extra] = {".extxyz": "extxyz", ".xyz": "extxyz", ".parquet": "parquet", ".lmdb": "deepmd/lmdb"}
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Frames of several files. unreadable: reasons, and how many frames have each"""
+
+    items: list[Item]
+    trajectories: list[str]
+    unreadable: Counter[str]
+
+    @property
+    def labeled(self) -> list[LabeledFrame]:
+        """The labeled frames."""
+        return [item.labeled for item in self.items]
+
+
+def _load(files: Sequence[Path], format: str | None, *, strict: bool = False) -> Loaded:
+    """Raises InputError where there is no labeled frame, and with `strict` where a frame is none."""
+    loaded = Loaded([], [], Counter())
+    for file in files:
+        if not file.exists():
+            raise InputError(f"{file}: no such file")
+        for frame in source_frames(file, Dialect(format=format)):
+            _take(loaded, file, frame, strict)
+    if not loaded.items:
+        reasons = "; ".join(loaded.unreadable) or "the files are empty"
+        raise InputError(f"{', '.join(map(str, files))}: there is no labeled frame: {reasons}")
+    return loaded
+
+
+def _take(loaded: Loaded, file: Path, frame: SourceFrame, strict: bool) -> None:
+    if frame.labeled is None:
+        if strict:
+            raise InputError(f"{file}: frame {frame.number}: {frame.problem}; `lamflow data check` says all")
+        loaded.unreadable[f"{file}: {frame.problem}"] += 1
+        return
+    loaded.items.append(Item(frame.labeled, Origin(iteration=0, source=f"{file}#{frame.number}")))
+    loaded.trajectories.append(f"{file}/{frame.trajectory}")
+
+
+def _features(loaded: Loaded) -> tuple[Features, Any]:
+    names = {name: place for place, name in enumerate(dict.fromkeys(loaded.trajectories))}
+    trajectory = np.array([names[name] for name in loaded.trajectories], dtype=np.int64)
+    return features(loaded.labeled, trajectory), trajectory
+
+
+def show(files: Sequence[Path], format: str | None, as_json: bool) -> None:
+    """Frames, elements and ranges of labeled data."""
+    loaded = _load(files, format)
+    made, _ = _features(loaded)
+    used = made.formulas[made.formula]
+    rows: dict[str, Any] = {
+        "frames": len(made),
+        "unreadable": sum(loaded.unreadable.values()),
+        "compositions": len(made.formulas),
+        "elements": [chemical_symbols[z] for z in np.flatnonzero(used.sum(axis=0))],
+        "atoms": _range(made.natoms),
+        "energy (eV/atom)": _range(made.energy),
+        "largest force (eV/Å)": _range(made.force_max),
+        "volume (Å³/atom)": _range(made.volume),
+        "pressure (GPa)": _range(made.pressure),
+        "smallest distance (covalent radii)": _range(made.distance),
+    }
+    if as_json:
+        print_document(rows)
+        return
+    for name, value in rows.items():
+        print(f"{name:36} {_words(value)}")
+    for reason, count in loaded.unreadable.most_common():
+        print(printable(f"{count} frames: {reason}"))
+
+
+def _range(values: Any) -> list[float] | None:
+    known = np.asarray(values, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    return [float(known.min()), float(np.median(known)), float(known.max())] if len(known) else None
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, list) and value and isinstance(value[0], float):
+        return f"{value[0]:.4g} to {value[2]:.4g}, median {value[1]:.4g}"
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def check(files: Sequence[Path], format: str | None, as_json: bool) -> int:
+    """What the checks of cleaning find; returns how many frames are bad."""
+    loaded = _load(files, format)
+    made, trajectory = _features(loaded)
+    zeros = np.zeros(len(made), dtype=np.int64)
+    study = CleaningStudy.model_construct(
+        **{name: field.get_default(call_default_factory=True) for name, field in CleaningStudy.model_fields.items()}
+        | {"name": "check", "sources": []}
+    )
+    study = study.model_copy(update={"split": study.split.model_copy(update={"heldout": 0.0})})
+    table = Table(made, zeros, zeros, trajectory, ["data"], ["data"], turned=np.zeros(len(made), dtype=bool))
+    decided = decide(study, table, [])
+    bad = decided.verdicts.evidence
+    rows: list[dict[str, Any]] = [
+        {"frame": loaded.items[frame].origin.source, "evidence": [part.model_dump() for part in parts]}
+        for frame, parts in sorted(bad.items())
+    ]
+    reasons = {rule: len(frames) for rule, _, frames in decided.verdicts.reasons if len(frames)}
+    if as_json:
+        print(
+            json.dumps({"unreadable": dict(loaded.unreadable), "found": reasons, "notes": decided.notes, "bad": rows})
+        )
+    else:
+        for reason, count in loaded.unreadable.most_common():
+            print(printable(f"{count} frames: {reason}"))
+        for row in rows:
+            print(printable(f"{row['frame']}: {'; '.join(str(part['says']) for part in row['evidence'])}"))
+        for note in decided.notes:
+            print(printable(note))
+        found = ", ".join(f"{rule} {count}" for rule, count in reasons.items()) or "nothing"
+        print(f"{len(made)} labeled frames, {len(bad)} of them bad; found: {found}")
+    return len(bad) + sum(loaded.unreadable.values())
+
+
+def convert(files: Sequence[Path], to: Path, format: str | None) -> None:
+    """Write the frames of `files` to `to`: extended XYZ, parquet or LMDB by its suffix, else deepmd/npy/mixed."""
+    loaded = _load(files, format, strict=True)
+    _write(to, loaded.items)
+    print(f"{to}: {len(loaded.items)} frames")
+
+
+merge = convert
+
+
+def _write(to: Path, items: Sequence[Item]) -> None:
+    if to.exists():
+        raise InputError(f"{to} exists already; give another path")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    kinds = np.unique(np.concatenate([item.labeled.frame.numbers for item in items]))
+    elements = [chemical_symbols[kind] for kind in kinds]
+    match SUFFIXES.get(to.suffix):
+        case "extxyz":
+            write_xyz(to, items)
+        case "parquet":
+            write_parquet(to, items)
+        case "deepmd/lmdb":
+            write_lmdb(to, items, elements)
+        case _:
+            write_mixed(to, items, elements)
+
+
+def split(files: Sequence[Path], fraction: float, to: Path, seed: int, format: str | None) -> None:
+    """Write `train` and `heldout` into the folder `to`; frames of a composition are not parted if there are several."""
+    loaded = _load(files, format, strict=True)
+    groups = [item.labeled.frame.to_ase().get_chemical_formula(empirical=True) for item in loaded.items]
+    if len(set(groups)) < 2:
+        groups = blocks(loaded.trajectories, range(len(groups)), fraction)
+    held = heldout_groups(groups, fraction, seed)
+    if not held:
+        raise InputError(
+            f"{len(groups)} frames of one composition and trajectory cannot be split so that nothing leaks; give more"
+        )
+    for name, wanted in (("train", False), ("heldout", True)):
+        items = [item for item, group in zip(loaded.items, groups, strict=True) if (group in held) == wanted]
+        _write(to / name, items)
+        print(f"{to / name}: {len(items)} frames")
+
+
+def diff(first: Path, second: Path, format: str | None, as_json: bool) -> bool:
+    """Compare two sets by the content of their structures; returns whether they are the same."""
+    one, two = (_by_hash(_load([path], format).items) for path in (first, second))
+    shared = one.keys() & two.keys()
+    changes = [_change(one[key], two[key]) for key in shared]
+    energy, force = (max((change[place] for change in changes), default=0.0) for place in (0, 1))
+    rows = {
+        "only in the first": len(one.keys() - two.keys()), "only in the second": len(two.keys() - one.keys()),
+        "in both": len(shared), "largest difference of energies (eV/atom)": energy,
+        "largest difference of forces (eV/Å)": force,
+    }  # fmt: skip
+    if as_json:
+        print_document(rows)
+    else:
+        for name, value in rows.items():
+            print(f"{name:42} {value:.6g}")
+    return one.keys() == two.keys() and energy < 1e-6 and force < 1e-6
+
+
+def _by_hash(items: Iterable[Item]) -> dict[str, LabeledFrame]:
+    return {item.labeled.frame.content_hash(): item.labeled for item in items}
+
+
+def _change(first: LabeledFrame, second: LabeledFrame) -> tuple[float, float]:
+    energy = abs(first.labels.energy - second.labels.energy) / first.frame.natoms
+    one, two = (item.labels.forces[np.argsort(item.frame.numbers, kind="stable")] for item in (first, second))
+    return energy, float(np.abs(one - two).max(initial=0.0))

@@ -1,0 +1,63 @@
+"""`lamflow quarantine`: what cleaning has taken out of the data, and the way back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lamflow.cli.documents import print_document
+from lamflow.config.cleaning import CleaningStudy
+from lamflow.data.cleaning import Quarantine
+from lamflow.data.layout import CHECKED, QUARANTINE, ROUNDS
+from lamflow.driver.located import located
+from lamflow.driver.loop import run as drive
+from lamflow.driver.rundir import RunDirectory
+from lamflow.errors import InputError, StateError, printable
+
+
+def list_frames(run: str, rule: str | None, as_json: bool) -> None:
+    """Frames in quarantine with what speaks against them."""
+    found = _quarantine(located(run).path)
+    chosen = [item for item in found.frames if rule is None or any(part.rule == rule for part in item.evidence)]
+    if as_json:
+        print_document({"frames": chosen})
+        return
+    rules = Counter(part.rule for item in found.frames for part in item.evidence)
+    if rule is not None and rule not in rules:
+        raise InputError(f"no frame is in quarantine for {rule!r}; rules are {', '.join(sorted(rules)) or 'none'}")
+    table = Table()
+    for name in ("id", "formula", "source", "number", "evidence"):
+        table.add_column(name, overflow="fold")
+    for item in chosen:
+        says = "\n".join(f"{part.rule}: {part.says}" for part in item.evidence)
+        table.add_row(item.id[:12], item.formula, item.source, str(item.number), printable(says))
+    console = Console()
+    console.print(table)
+    console.print(", ".join(f"{name} {count}" for name, count in rules.most_common()) or "nothing is in quarantine")
+
+
+def release(run: Path, ids: list[str]) -> None:
+    """Put frames back: the last round is done again with their ids in `release`."""
+    directory = RunDirectory(run.resolve())
+    study = directory.config()
+    if not isinstance(study, CleaningStudy):
+        raise InputError(f"{run}: this run is of workflow {study.workflow}; only cleaning has a quarantine")
+    held = {item.id for item in _quarantine(directory.path).frames}
+    for wanted in ids:
+        matching = [name for name in held if name.startswith(wanted)]
+        if len(matching) != 1:
+            what = "no frame" if not matching else f"{len(matching)} frames"
+            raise InputError(f"{run}: {what} in quarantine with an id that begins with {wanted!r}")
+    released = list(dict.fromkeys([*study.release, *ids]))
+    record = drive(study.model_copy(update={"release": released}), directory.path)
+    print(f"{run}: {record.message}")
+
+
+def _quarantine(run: Path) -> Quarantine:
+    files = sorted(run.glob(f"{ROUNDS}/*/{CHECKED}/{QUARANTINE}"))
+    if not files:
+        raise StateError(f"{run}: nothing has been checked here; a run of cleaning has a quarantine once it has ended")
+    return Quarantine.read(files[-1])

@@ -1,0 +1,280 @@
+"""Labeled data from outside as they are: every format, every dialect, and what is broken counted with its reason."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from lamflow.data.dataset import Item, Origin, read_dataset
+from lamflow.data.frames import Frame, LabeledFrame, Labels
+from lamflow.data.mixed import write_mixed
+from lamflow.data.shards import Shard, SourceFrame
+from lamflow.data.sources import Dialect, Scale, source_frames
+from lamflow.data.sources.dialect import force_units, unit_factor
+from lamflow.data.writers import write_lmdb, write_parquet, write_xyz
+from lamflow.errors import InputError
+
+
+def frames(count: int = 4) -> list[LabeledFrame]:
+    """Copper-gold of two sizes, labeled by EMT."""
+    made = []
+    for number in range(count):
+        atoms = bulk("Cu", "fcc", a=3.7, cubic=True).repeat((1 + number % 2, 1, 1))
+        atoms.symbols[0] = "Au"
+        atoms.rattle(0.1, seed=number)
+        atoms.calc = EMT()
+        frame = Frame.from_ase(atoms)
+        labels = Labels.from_stress(atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress(), frame.volume)
+        made.append(LabeledFrame(frame, labels))
+    return made
+
+
+def items(count: int = 4) -> list[Item]:
+    return [Item(item, Origin(iteration=0, source=f"a#{n}", head="pbe")) for n, item in enumerate(frames(count))]
+
+
+def read(path: Path, **how: Any) -> list[SourceFrame]:
+    return list(source_frames(path, Dialect(**how)))
+
+
+def same(one: LabeledFrame, other: LabeledFrame, exact: float = 1e-9) -> bool:
+    order = [np.argsort(item.frame.numbers, kind="stable") for item in (one, other)]
+    assert one.labels.virial is not None
+    assert other.labels.virial is not None
+    return bool(
+        np.allclose(one.frame.positions[order[0]], other.frame.positions[order[1]], atol=exact)
+        and np.isclose(one.labels.energy, other.labels.energy, atol=exact)
+        and np.allclose(one.labels.forces[order[0]], other.labels.forces[order[1]], atol=exact)
+        and np.allclose(one.labels.virial, other.labels.virial, atol=1e-6)
+    )
+
+
+@pytest.mark.parametrize("kind", ["extxyz", "parquet", "lmdb", "npy"])
+def test_what_is_written_is_read(kind: str, tmp_path: Path) -> None:
+    given = items()
+    path = tmp_path / f"set.{kind}"
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
+        write_parquet(path, given)
+    elif kind == "lmdb":
+        pytest.importorskip("lmdb", reason="LMDB needs lmdb")
+        write_lmdb(path, given, ["Cu", "Au"])
+    elif kind == "npy":
+        write_mixed(path, given, ["Cu", "Au"])
+    else:
+        write_xyz(path, given)
+    back = [item.labeled for item in read(path)]
+    assert len(back) == 4
+    for item in given:
+        assert any(
+            same(item.labeled, other, 1e-7)
+            for other in back
+            if other and len(other.frame.numbers) == item.labeled.frame.natoms
+        )
+
+
+def test_a_mixed_data_set_is_verified_when_it_is_read(tmp_path: Path) -> None:
+    manifest = write_mixed(tmp_path / "set", items(), ["Au", "Cu"])
+    assert sorted({record.system for record in manifest.frames}) == ["systems/pbe/000004", "systems/pbe/000008"]
+    back = read_dataset(tmp_path / "set")
+    assert [item.origin.head for item in back] == ["pbe"] * 4
+    with pytest.raises(InputError, match="79 is not in elements"):
+        write_mixed(tmp_path / "other", items(), ["Cu"])
+
+
+@pytest.mark.deepmd
+def test_deepmd_reads_the_lmdb(tmp_path: Path) -> None:
+    lmdb_data = pytest.importorskip("deepmd.dpmodel.utils.lmdb_data", reason="needs DeePMD-kit")
+    write_lmdb(tmp_path / "set.lmdb", items(), ["Cu", "Au"])
+    reader = lmdb_data.LmdbDataReader(str(tmp_path / "set.lmdb"), ["Cu", "Au"])
+    assert len(reader) == 4
+    assert np.allclose(reader[1]["energy"], items()[1].labeled.labels.energy)
+
+
+def colabfit(path: Path, **changes: Any) -> None:
+    """A parquet file with ColabFit's columns; `changes` replace the values of some of its two rows."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    two = frames(2)
+    columns: dict[str, list[Any]] = {
+        "positions": [item.frame.positions.tolist() for item in two],
+        "atomic_numbers": [item.frame.numbers.tolist() for item in two],
+        "cell": [item.frame.cell.tolist() for item in two],
+        "pbc": [[True] * 3] * 2,
+        "energy": [item.labels.energy for item in two],
+        "atomic_forces": [item.labels.forces.tolist() for item in two],
+        "cauchy_stress": [item.labels.stress(item.frame.volume).tolist() for item in two],  # type: ignore[union-attr]
+        "cauchy_stress_volume_normalized": [False, False],
+        "method": ["DFT-PBE"] * 2, "software": ["VASP"] * 2, "property_id": ["PO_1", "PO_2"],
+    }  # fmt: skip
+    parquet.write_table(arrow.table({**columns, **changes}), path)
+
+
+def test_colabfit_parquet_of_both_kinds_of_missing_labels(tmp_path: Path) -> None:
+    colabfit(tmp_path / "a.parquet")
+    back = read(tmp_path / "a.parquet")
+    assert [item.method for item in back] == ["VASP DFT-PBE"] * 2
+    assert all(item.labeled and same(item.labeled, given) for item, given in zip(back, frames(2), strict=True))
+    two = frames(2)
+    colabfit(tmp_path / "b.parquet", atomic_forces=[two[0].labels.forces.tolist(), []], cauchy_stress=[None, None])
+    back = read(tmp_path / "b.parquet")
+    assert back[1].problem == "schema: it has no atomic_forces"
+    assert back[0].labeled is not None
+    assert back[0].labeled.labels.virial is None
+    virials = [(-item.labels.virial).tolist() for item in two if item.labels.virial is not None]
+    colabfit(tmp_path / "c.parquet", cauchy_stress=virials, cauchy_stress_volume_normalized=[True, True])
+    back = read(tmp_path / "c.parquet")
+    assert all(item.labeled and same(item.labeled, given) for item, given in zip(back, two, strict=True))
+
+
+def test_parquet_that_is_cut_off_or_another_says_so(tmp_path: Path) -> None:
+    colabfit(tmp_path / "a.parquet")
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"cut\.parquet: no parquet file, or one that is cut off"):
+        read(tmp_path / "cut.parquet")
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table({"x": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="has no column positions"):
+        read(tmp_path / "x.parquet")
+
+
+def mptrj(path: Path) -> None:
+    entries = {}
+    for number, item in enumerate(frames(3)):
+        sites = [
+            {"species": [{"element": symbol, "occu": 1}], "abc": list(abc)}
+            for symbol, abc in zip(item.frame.symbols, item.frame.positions @ np.linalg.inv(item.frame.cell), strict=True)
+        ]  # fmt: skip
+        stress = item.labels.stress(item.frame.volume)
+        assert stress is not None
+        entries[f"mp-{number}-0-0"] = {
+            "structure": {"lattice": {"matrix": item.frame.cell.tolist()}, "sites": sites},
+            "uncorrected_total_energy": item.labels.energy, "corrected_total_energy": item.labels.energy - 1,
+            "force": item.labels.forces.tolist(), "stress": (-stress * 1602.176634).tolist(), "magmom": None,
+        }  # fmt: skip
+    document = {"mp-1": dict(list(entries.items())[:2]), "mp-2": dict(list(entries.items())[2:])}
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_mptrj_is_streamed_with_the_energy_that_was_chosen(tmp_path: Path) -> None:
+    pytest.importorskip("ijson", reason="MPtrj needs ijson")
+    mptrj(tmp_path / "m.json")
+    with pytest.raises(InputError, match="MPtrj has two energies; say energy: uncorrected"):
+        read(tmp_path / "m.json")
+    back = read(tmp_path / "m.json", energy="uncorrected")
+    assert [item.trajectory for item in back] == ["mp-1", "mp-1", "mp-2"]
+    assert all(item.labeled and same(item.labeled, given, 1e-6) for item, given in zip(back, frames(3), strict=True))
+    corrected = read(tmp_path / "m.json", energy="corrected")[0].labeled
+    assert corrected is not None
+    assert corrected.labels.energy == pytest.approx(frames(1)[0].labels.energy - 1)
+    text = (tmp_path / "m.json").read_text()
+    (tmp_path / "cut.json").write_text(text[: int(len(text) * 0.9)])
+    cut = read(tmp_path / "cut.json", energy="uncorrected")
+    assert [item.labeled is not None for item in cut] == [True, True, False]
+    assert cut[-1].problem.startswith("cut off: nothing can be read after frame 1")
+
+
+def test_ase_lmdb_of_omat24(tmp_path: Path) -> None:
+    lmdb = pytest.importorskip("lmdb", reason="LMDB needs lmdb")
+    with (
+        lmdb.open(str(tmp_path / "data.0001.aselmdb"), subdir=False, map_size=1 << 24) as store,
+        store.begin(write=True) as put,
+    ):
+        for number, item in enumerate(frames(3), start=1):
+            stress = item.labels.stress(item.frame.volume)
+            assert stress is not None
+            row = {
+                "numbers": item.frame.numbers.tolist(),
+                "positions": {"__ndarray__": [[item.frame.natoms, 3], "float64", item.frame.positions.ravel().tolist()]},
+                "cell": item.frame.cell.tolist(), "pbc": [True] * 3, "energy": item.labels.energy,
+                "forces": item.labels.forces.tolist(), "stress": stress.ravel()[[0, 4, 8, 5, 2, 1]].tolist(),
+                "data": {"sid": "agm-1"},
+            }  # fmt: skip
+            put.put(str(number).encode(), zlib.compress(json.dumps(row).encode()))
+        put.put(b"4", b"no zlib")
+        put.put(b"nextid", zlib.compress(b"5"))
+    back = read(tmp_path / "data.0001.aselmdb")
+    assert all(item.labeled and same(item.labeled, given) for item, given in zip(back[:3], frames(3), strict=True))
+    assert back[0].trajectory == "agm-1"
+    assert back[3].problem.startswith("schema: row 4 cannot be read")
+
+
+def test_units_of_files_and_of_the_study(tmp_path: Path) -> None:
+    atoms = frames(1)[0].frame.to_ase()
+    given = frames(1)[0]
+    atoms.info |= {
+        "energy_unit": "kcal/mol",
+        "forces_unit": "Hartree/Bohr",
+        "REF_energy": given.labels.energy / 0.0433641042,
+    }
+    atoms.arrays["REF_forces"] = given.labels.forces / (27.211386245988 / 0.529177210903)
+    write(tmp_path / "a.extxyz", atoms, format="extxyz")
+    back = read(tmp_path / "a.extxyz")[0].labeled
+    assert back is not None
+    assert back.labels.energy == pytest.approx(given.labels.energy, rel=1e-6)
+    assert np.allclose(back.labels.forces, given.labels.forces, atol=1e-6)
+    scaled = read(tmp_path / "a.extxyz", scale=Scale(energy=2.0, forces=3.0))[0].labeled
+    assert scaled is not None
+    assert scaled.labels.energy == pytest.approx(2 * given.labels.energy / 0.0433641042)
+    assert unit_factor("Ha/bohr", force_units()) == pytest.approx(51.422, rel=1e-4)
+    with pytest.raises(InputError, match="the unit 'furlong' is not known"):
+        unit_factor("furlong", force_units())
+
+
+def test_two_names_for_one_label_must_be_told_apart(tmp_path: Path) -> None:
+    atoms = frames(1)[0].frame.to_ase()
+    atoms.info |= {"corrected_total_energy": -1.0, "uncorrected_total_energy": -2.0}
+    atoms.arrays["forces"] = frames(1)[0].labels.forces
+    write(tmp_path / "a.extxyz", atoms, format="extxyz")
+    with pytest.raises(InputError, match=r"may both be its energy; say keys: \{energy: NAME\}"):
+        read(tmp_path / "a.extxyz")
+    back = read(tmp_path / "a.extxyz", keys={"energy": "uncorrected_total_energy"})[0].labeled
+    assert back is not None
+    assert back.labels.energy == -2.0
+
+
+def test_extxyz_that_is_cut_off_keeps_what_is_whole(tmp_path: Path) -> None:
+    write_xyz(tmp_path / "a.extxyz", items())
+    lines = (tmp_path / "a.extxyz").read_text().splitlines()
+    (tmp_path / "cut.extxyz").write_text("\n".join(lines[:-3]) + "\n")
+    back = read(tmp_path / "cut.extxyz")
+    assert [item.labeled is not None for item in back] == [True, True, True, False]
+    assert back[3].problem.startswith("cut off")
+
+
+def test_frames_that_no_gate_would_pass_are_counted_with_their_reason(tmp_path: Path) -> None:
+    images = []
+    for number, item in enumerate(frames()):
+        atoms = item.frame.to_ase()
+        forces = item.labels.forces.copy()
+        if number == 1:
+            forces[0, 0] = np.nan
+        if number == 2:
+            atoms.positions[1] = atoms.positions[0]
+        if number == 3:
+            atoms.pbc = [True, True, False]
+        atoms.calc = SinglePointCalculator(atoms, energy=item.labels.energy, forces=forces)
+        images.append(atoms)
+    write(tmp_path / "a.extxyz", images, format="extxyz")
+    problems = [item.problem for item in read(tmp_path / "a.extxyz")]
+    assert problems[0] == ""
+    assert "unusable: 1 atoms have a force that is not finite" in problems[1]
+    assert "on top of each other" in problems[2]
+    assert "periodic in some directions only" in problems[3]
+
+
+def test_a_shard_gives_back_what_it_was_made_of(tmp_path: Path) -> None:
+    given = [SourceFrame(number, item, "", f"t{number % 2}", "PBE") for number, item in enumerate(frames())]
+    Shard.of("mine", "file", given).save(tmp_path / "shard")
+    back = Shard.read(tmp_path / "shard")
+    assert back.about.trajectories == ["t0", "t1"]
+    assert back.trajectory.tolist() == [0, 1, 0, 1]
+    assert all(same(one, other) for one, other in zip(back, frames(), strict=True))
