@@ -83,7 +83,7 @@ class Checks(Section):
     max_force: EvPerAngstrom = 50.0
     energy_z: Positive = 8.0
     """Robust standard deviations of the energy from what composition and density of other frames of the head say."""
-    trajectory: Fraction = 0.6
+    trajectory: Fraction = 0.3
     """Share of the energy change along a trajectory that forces and stress may leave unexplained."""
     conflict: EvPerAtom = 0.01
     """Labels of one structure that differ by more are in conflict."""

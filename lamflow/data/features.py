@@ -35,9 +35,9 @@ class Features:
     distance     (C,)      smallest distance over the sum of the covalent radii; NaN beyond the cutoff
     fingerprint  (C, K)    smeared distances per atom
     environments, slopes   (C, …)  what tells structures apart; see science/cleaning/fingerprint.py
-    change, force_work, stress_work
-                 (C,)      energy change from the frame before on the same trajectory, and what its forces and its
-                           stress say of it, eV/atom; NaN without such a frame
+    change, force_work, stress_work, work_size
+                 (C,)      energy change from the frame before on the same trajectory, what its forces and its stress
+                           say of it, and its size, eV/atom; NaN without such a frame
     digest       (C, 2)    content hash of the structure
     label_digest (C,)      hash of energy and forces
     """
@@ -58,6 +58,7 @@ class Features:
     change: Floats
     force_work: Floats
     stress_work: Floats
+    work_size: Floats
     digest: NDArray[np.uint64]
     label_digest: NDArray[np.uint64]
 

@@ -122,8 +122,9 @@ def of_energies(table: Table, checks: Checks, seed: int) -> Iterator[Finding]:
 
 def of_trajectories(table: Table, checks: Checks) -> Iterator[Finding]:
     """Frames whose energy does not follow their forces and stress."""
-    share = unexplained(table.features.change, table.explained, table.trajectory)
-    frames = np.flatnonzero(share > checks.trajectory)
+    made = table.features
+    share = unexplained(made.change, table.explained, made.work_size, table.trajectory, checks.trajectory)
+    frames = np.flatnonzero(np.isfinite(share))
     if len(frames):
         values = [f"{100 * value:.0f} %" for value in share[frames]]
         says = "forces and stress leave {value} of its energy change along the trajectory unexplained"

@@ -21,7 +21,7 @@ def features(labeled: Sequence[LabeledFrame], trajectory: Ints) -> Features:
     rows = [_row(item) for item in labeled]
     names = ("natoms", "energy", "force_max", "force_rms", "force_sum", "volume", "pressure", "distance")
     numbers = {name: np.array([row[0][place] for row in rows]) for place, name in enumerate(names)}
-    works = np.full((len(labeled), 3), np.nan)
+    works = np.full((len(labeled), 4), np.nan)
     for index in range(1, len(labeled)):
         if trajectory[index] == trajectory[index - 1]:
             found = work(labeled[index - 1], labeled[index])
@@ -30,7 +30,7 @@ def features(labeled: Sequence[LabeledFrame], trajectory: Ints) -> Features:
         formula=formula.reshape(-1), formulas=formulas,
         fingerprint=np.array([row[1] for row in rows]),
         environments=np.array([row[4][0] for row in rows]), slopes=np.array([row[4][1] for row in rows]),
-        change=works[:, 0], force_work=works[:, 1], stress_work=works[:, 2],
+        change=works[:, 0], force_work=works[:, 1], stress_work=works[:, 2], work_size=works[:, 3],
         digest=np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint64).reshape(-1, 2),
         label_digest=np.frombuffer(b"".join(row[3][:8] for row in rows), dtype=np.uint64),
         **{**numbers, "natoms": numbers["natoms"].astype(np.int64)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamflow.data.frames import Floats, Ints, LabeledFrame
 
@@ -14,6 +15,8 @@ LEAST = 1e-3
 """eV/atom; smaller changes are noise of the code."""
 FLOOR = 5e-3
 """eV/atom; of smaller changes nothing is expected."""
+MOST_PASSES = 20
+"""Wrong frames in a row that are told one by one."""
 PAIRS = 6
 """Pairs of frames that a statement about a group needs."""
 
@@ -43,11 +46,12 @@ class Slopes:
         return "unit" if abs(np.log10(abs(slope))) > 0.3 else ""
 
 
-def work(first: LabeledFrame, second: LabeledFrame) -> tuple[float, float, float] | None:
-    """Change of the energy from one frame to the next, and the work of forces and of stress, eV/atom.
+def work(first: LabeledFrame, second: LabeledFrame) -> tuple[float, float, float, float] | None:
+    """Change of the energy from one frame to the next, the work of forces and of stress, and its size, eV/atom.
 
     ΔE ≈ −½(F₁+F₂)·h̄Δs + ½(σ₁+σ₂):ε V̄ with the change Δs of the fractional coordinates and the strain ε of the cell.
-    None for frames of other atoms, and for those that are far apart.
+    The size is the largest of |ΔE| and of the work of the forces of either frame alone. None for frames of other atoms,
+    and for those that are far apart.
     """
     one, two = first.frame, second.frame
     if one.pbc != two.pbc or one.natoms != two.natoms or not np.array_equal(one.numbers, two.numbers):
@@ -62,13 +66,14 @@ def work(first: LabeledFrame, second: LabeledFrame) -> tuple[float, float, float
         strain = (deformation + deformation.T) / 2 - np.eye(3)
     if np.abs(moved).max() > NEAR or np.abs(strain).max() > NEAR:
         return None
-    by_forces = -float(((first.labels.forces + second.labels.forces) / 2 * moved).sum()) / one.natoms
+    own = [-float((item.labels.forces * moved).sum()) / one.natoms for item in (first, second)]
+    by_forces, size = sum(own) / 2, max(abs(change), *map(abs, own))
     if not strain.any():
-        return change, by_forces, 0.0
+        return change, by_forces, 0.0, size
     if first.labels.virial is None or second.labels.virial is None:
         return None
     by_stress = -float(((first.labels.virial + second.labels.virial) / 2 * strain).sum()) / one.natoms
-    return change, by_forces, by_stress
+    return change, by_forces, by_stress, size
 
 
 def slopes(change: Floats, force_work: Floats, stress_work: Floats) -> Slopes:
@@ -95,23 +100,43 @@ def slopes(change: Floats, force_work: Floats, stress_work: Floats) -> Slopes:
     return Slopes(int(known.sum()), forces[0], forces[1], stress[0], stress[1])
 
 
-def unexplained(change: Floats, explained: Floats, trajectory: Ints) -> Floats:
-    """(C,) share of the energy change along a trajectory that the work of forces and stress does not explain.
+def unexplained(change: Floats, explained: Floats, size: Floats, trajectory: Ints, tolerance: float) -> Floats:
+    """(C,) share of its energy changes that a frame's forces and stress do not explain, for those to blame; else NaN.
 
-    change, explained  (C,) from the frame before, eV/atom; NaN where there is none
-    trajectory         (C,) frames of one follow each other
+    change, explained, size  (C,) from the frame before, eV/atom, see `work`; NaN where there is none
+    trajectory               (C,) frames of one follow each other
 
-    A frame is judged by its two neighbours, so a wrong one has two large shares and each of its neighbours one; an end
-    is judged by its only neighbour, unless that is the one to blame. NaN for frames without a neighbour.
+    A wrong frame spoils the pairs with both its neighbours. To blame is the one that spoils most, and of which every
+    pair that says anything is spoilt; its pairs are then left out, and its neighbours are judged without it.
     """
-    share = np.abs(change - explained) / (np.maximum(np.abs(change), np.abs(explained)) + FLOOR)
-    after = np.full(len(share), np.nan)
-    after[:-1] = np.where(trajectory[1:] == trajectory[:-1], share[1:], np.nan)
-    smaller = np.fmin(share, after)
-    alone = np.isfinite(share) != np.isfinite(after)
-    other = np.full(len(share), np.nan)
-    ends, begins = np.isfinite(share) & alone, np.isfinite(after) & alone
-    other[ends] = smaller[np.flatnonzero(ends) - 1]
-    other[begins] = smaller[np.flatnonzero(begins) + 1]
-    excused = alone & (other > smaller / 2)
-    return np.asarray(np.where(excused, np.nan, smaller))
+    misfit = np.abs(change - explained)
+    linked = np.isfinite(misfit)
+    linked[1:] &= trajectory[1:] == trajectory[:-1]
+    linked[:1] = False
+    blamed = np.full(len(change), np.nan)
+    for _ in range(MOST_PASSES):
+        total, share, spoilt = _shares(np.where(linked, misfit, 0.0), np.where(linked, size, 0.0), linked, tolerance)
+        eligible = spoilt & (share > tolerance)
+        mine = np.where(eligible, total, -1.0)
+        before = np.where(linked, np.concatenate([[-1.0], mine[:-1]]), -1.0)
+        after = np.where(np.append(linked[1:], False), np.append(mine[1:], -1.0), -1.0)
+        worst = eligible & (mine > before) & (mine > after)
+        if not worst.any():
+            break
+        blamed[worst] = share[worst]
+        linked &= ~worst
+        linked[1:] &= ~worst[:-1]
+    return blamed
+
+
+def _shares(
+    misfit: Floats, size: Floats, linked: NDArray[np.bool_], tolerance: float
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Of each frame's two pairs: misfit together, its share of their size, and whether all that matter are spoilt."""
+    fits = linked & (misfit < tolerance / 3 * (size + FLOOR))
+    later, later_fits = np.append(misfit[1:], 0.0), np.append(fits[1:], False)
+    later_size = np.append(size[1:], 0.0)
+    before = fits & ((size > 2 * FLOOR) | (later > 5 * FLOOR))  # a wrong energy would spoil a small change, too
+    after = later_fits & ((later_size > 2 * FLOOR) | (misfit > 5 * FLOOR))
+    total = misfit + later
+    return total, total / (size + later_size + FLOOR), ~(before | after)
