@@ -200,8 +200,9 @@ class Run:
             cluster_runs.resume(self.path, self._located.remote)
         else:
             from lamflow.driver import loop
+            from lamflow.driver.batch_runs import executor_of
 
-            loop.resume(self.path, listener)
+            loop.resume(self.path, listener, executor_of(RunDirectory(self.path.resolve())))
         return self
 
     def repair(self, study: Study | None = None, *, redo: bool = False) -> list[str]:
@@ -209,13 +210,13 @@ class Run:
 
         `redo` throws the newest round away where nothing else helps. Raises StateError with what remains.
         """
-        from lamflow.driver.local_executor import LocalExecutor
+        from lamflow.driver.batch_runs import executor_of
         from lamflow.driver.repair import repair
 
         directory = RunDirectory(self.path.resolve())
         config = study.config if study is not None else None
         if self._located.remote is None:
-            return repair(directory, LocalExecutor(directory), config, redo=redo)
+            return repair(directory, executor_of(directory), config, redo=redo)
         from lamflow.driver.argo_executor import ArgoExecutor
 
         return repair(directory, ArgoExecutor(directory, self._located.remote), config, redo=redo)
@@ -273,26 +274,37 @@ class Study:
         directory = RunDirectory(Path(folder) if folder is not None else self.folder)
         return plan(self.config, directory.iterations() if directory.exists() else [])
 
-    def run(self, folder: Path | str | None = None, listener: Listener | None = None, *, redo: bool = False) -> Run:
+    def run(
+        self, folder: Path | str | None = None, listener: Listener | None = None, *, redo: bool = False,
+        on: str | None = None,
+    ) -> Run:  # fmt: skip
         """Run on this machine, or go on with what is in `folder`, until it converges or its budget is used up.
 
+        on  the kind of batch system whose commands are here, or `here`; if absent, where the run is
         `redo` begins an unfinished iteration again with changed settings. Raises EngineError when every model failed;
         those of a committee that failed beside good ones are `failures` of the Run.
         """
-        from lamflow.driver import loop
+        from lamflow.driver import batch_runs, loop
 
         place = located(str(folder) if folder is not None else str(self.folder))
         if place.remote is not None:
             raise StateError(f"{place.path} belongs to a run on a cluster; give another folder")
-        loop.run(self.config, place.path, listener, redo=redo, references=self.references)
+        config, executor = batch_runs.chosen(self.config, RunDirectory(place.path.resolve()), on)
+        loop.run(config, place.path, listener, executor, redo=redo, references=self.references)
         return Run(place)
 
     def submit(self, folder: Path | str | None = None, *, redo: bool = False) -> Run:
-        """Start its driver on the cluster; `folder` mirrors the run. Raises StateError when a driver works on it."""
-        from lamflow.driver import cluster_runs
+        """Start its driver on the batch system that it names, or else on the cluster; `folder` mirrors that run.
+
+        Raises StateError when a driver works on it.
+        """
+        from lamflow.driver import batch_runs, cluster_runs
 
         self.check()
         path = Path(folder) if folder is not None else self.folder
+        if self.config.batch is not None:
+            batch_runs.submit(self.config, path, redo=redo, references=self.references)
+            return Run(Located(path, None))
         return Run(Located(path, cluster_runs.submit(self.config, path, redo=redo, references=self.references)))
 
 

@@ -164,11 +164,15 @@ def run(
     file: File,
     folder: Folder = None,
     redo: Redo = False,
+    on: Annotated[
+        Optional[str],  # noqa: UP045  typer reads the annotation
+        typer.Option("--on", help="Batch system for its jobs: slurm, pbs, lsf, sge; or here.", metavar="SYSTEM"),
+    ] = None,
 ) -> None:
-    """Run FILE on this machine, or go on with it, until it converges or its budget is used up."""
+    """Run FILE on this machine, or from here on a batch system, until it converges or its budget is used up."""
     from lamflow.cli import drive
 
-    drive.run_file(file, folder, redo)
+    drive.run_file(file, folder, redo, on)
 
 
 @app.command(rich_help_panel=MODELS)
@@ -311,7 +315,7 @@ def models_show(model: Annotated[str, typer.Argument(help="A model file or a mod
 
 @app.command(rich_help_panel=CLUSTER)
 def submit(file: File, folder: Folder = None, redo: Redo = False, drive_here: DriveHere = False) -> None:
-    """Run FILE on a Kubernetes cluster with Argo Workflows, or go on with it there."""
+    """Run FILE on a Kubernetes cluster with Argo Workflows, or on the batch system that its `batch:` names."""
     from lamflow.cli import drive
 
     drive.submit(file, folder, redo, drive_here)

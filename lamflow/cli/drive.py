@@ -10,6 +10,10 @@ from pathlib import Path
 
 from lamflow.api import Run, Study
 from lamflow.config.read import with_lines
+from lamflow.data.layout import PLACE
+from lamflow.driver import batch_runs
+from lamflow.driver.batch_executor import Place
+from lamflow.driver.batch_runs import is_placed
 from lamflow.driver.located import Located, located
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import EngineError, InputError, StateError, printable
@@ -17,11 +21,11 @@ from lamflow.errors import EngineError, InputError, StateError, printable
 INTERRUPTED = 130
 
 
-def run_file(file: Path, folder: Path | None, redo: bool) -> None:
-    """Run a file on this machine."""
+def run_file(file: Path, folder: Path | None, redo: bool, on: str | None = None) -> None:
+    """Run a file on this machine, or from here on a batch system."""
     study = Study.load(file)
     with with_lines(file):
-        _run_here(study, folder or study.folder, redo)
+        _run_here(study, folder or study.folder, redo, on)
 
 
 def train_file(file: Path, folder: Path | None, redo: bool) -> None:
@@ -31,11 +35,11 @@ def train_file(file: Path, folder: Path | None, redo: bool) -> None:
         _run_here(study, folder or study.folder.with_name(f"{study.folder.name}-train"), redo)
 
 
-def _run_here(study: Study, path: Path, redo: bool) -> None:
+def _run_here(study: Study, path: Path, redo: bool, on: str | None = None) -> None:
     from lamflow.cli.terminal import terminal
 
     with interruptible(path), terminal(study.config) as listener:
-        run = study.run(path, listener, redo=redo)
+        run = study.run(path, listener, redo=redo, on=on)
     _finish(run)
 
 
@@ -45,6 +49,10 @@ def submit(file: Path, folder: Path | None, redo: bool, drive_here: bool) -> Non
 
     study = Study.load(file)
     path = folder or study.folder
+    if study.config.batch is not None:
+        with with_lines(file):
+            _submit_to_batch(study, path, redo, drive_here)
+        return
     location = RunLocation.of(study.config)
     if drive_here:
         study.check()
@@ -53,6 +61,18 @@ def submit(file: Path, folder: Path | None, redo: bool, drive_here: bool) -> Non
     study.submit(path, redo=redo)
     word = shlex.quote(str(path))
     print(f"{study.config.name} runs in namespace {study.config.cluster.namespace}; its data are in {location.url}")
+    print(f"look  lamflow watch {word}\nstop  lamflow stop {word}")
+
+
+def _submit_to_batch(study: Study, path: Path, redo: bool, drive_here: bool) -> None:
+    """Start a run on a batch system, its driver in the queue too unless that stays here."""
+    assert study.config.batch is not None  # noqa: S101  submit has looked
+    if drive_here:
+        _run_here(study, path, redo, study.config.batch.system)
+        return
+    study.submit(path, redo=redo)
+    word = shlex.quote(str(path))
+    print(f"{study.config.name} is in the queue: its driver is job {Place.read(path / PLACE).driver}")
     print(f"look  lamflow watch {word}\nstop  lamflow stop {word}")
 
 
@@ -68,9 +88,9 @@ def resume(run: str, drive_here: bool) -> None:
         Run(found).resume()
         print(f"goes on; lamflow watch {shlex.quote(run)}")
         return
-    if drive_here:
-        raise InputError(f"{run} is a run of this machine; --drive-here is for runs on a cluster")
     directory = RunDirectory(found.path)
+    if drive_here and not is_placed(directory.path):
+        raise InputError(f"{run} is a run of this machine; --drive-here is for runs on a cluster")
     directory.run()
     with interruptible(found.path), terminal(directory.config()) as listener:
         resumed = Run(found).resume(listener)
@@ -83,6 +103,9 @@ def watch(run: str) -> None:
     from lamflow.driver.cluster_runs import follow
 
     found = located(run)
+    if is_placed(found.path):
+        _watch_batch(Run(found), run)
+        return
     path, place = found.on_a_cluster()
     found.mirrored()
     with interruptible(path, "looks no longer; the run goes on"), terminal(RunDirectory(path).config()) as listener:
@@ -95,11 +118,29 @@ def watch(run: str) -> None:
         raise StateError(f"the run has no driver any more; go on with `lamflow resume {shlex.quote(run)}`")
 
 
+def _watch_batch(run: Run, word: str) -> None:
+    from lamflow.cli.terminal import terminal
+
+    directory = RunDirectory(run.path.resolve())
+    with interruptible(run.path, "looks no longer; the run goes on"), terminal(directory.config()) as listener:
+        record = batch_runs.follow(directory, listener)
+    if record.state in ("failed", "stopped"):
+        raise StateError(f"the run {record.state}: {record.message}")
+    if record.state == "running":
+        raise StateError(f"the run has no driver any more; go on with `lamflow resume {shlex.quote(word)}`")
+    _finish(run)
+
+
 def logs(run: str, iteration: int | None, follow: bool) -> None:
     """Print what the pods of a run printed."""
     from lamflow.driver import cluster_runs
 
-    path, place = located(run).on_a_cluster()
+    found = located(run)
+    if is_placed(found.path):
+        for line in batch_runs.logs(RunDirectory(found.path.resolve()), iteration):
+            print(printable(line), flush=True)
+        return
+    path, place = found.on_a_cluster()
     for line in cluster_runs.logs(path, place, iteration, follow=follow):
         print(printable(line), flush=True)
 

@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from lamflow.cluster.checkpoints import checkpoints
 from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.store import Store
 from lamflow.config import stored
 from lamflow.config.pods import ObjectStore
 from lamflow.config.schema import DataStudy
 from lamflow.data.cache import LabelCache
+from lamflow.data.checkpoints import checkpoints
 from lamflow.data.layout import INPUT, JOB_INPUTS, SCRATCH
 from lamflow.ops.job import EXIT_TERMINATED, exit_now, report_failure
 from lamflow.ops.job import main as run

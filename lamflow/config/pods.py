@@ -1,6 +1,7 @@
 """`pods:` how work is dealt out to jobs, and what pods need. The same keys on a laptop and on a cluster.
 
-A laptop heeds `parallel`, `work_per_job`, `gpus`, `threads`, `timeout` and `retries`; the others are for Kubernetes.
+A laptop heeds `parallel`, `work_per_job`, `gpus`, `threads`, `timeout` and `retries`. A batch system heeds
+`losses`, `cpu`, `memory`, `memory_max`, `environment`, `batch` and `place` beside these; the others are for Kubernetes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
-from lamflow.config.section import Section
+from lamflow.config.batch import Allocation
+from lamflow.config.section import Name, Section
 from lamflow.units import Count, Second
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
@@ -117,6 +119,10 @@ class Pod(Section):
     runtime_class: str | None = None
     """Name of a RuntimeClass, for example `nvidia`."""
     spread: Spread | None = None
+    batch: Allocation | None = None
+    """On a batch system, what this kind of step asks for instead of what `batch:` says."""
+    place: Name | None = None
+    """Where the jobs run if not with the rest of the run: `here`, beside the driver, or a name of `places:`."""
     pod_spec_patch: dict[str, JsonValue] = Field(default_factory=dict)
     """Laid over the pod's specification by Kubernetes' rules of strategic merge, for what no key here says."""
 

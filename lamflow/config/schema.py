@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lamflow.config.batch import BatchSystem
 from lamflow.config.engines import EngineSettings, LabelerSettings, TrainerSettings
 from lamflow.config.heads import Head
 from lamflow.config.installed import ChosenByEngine
@@ -41,6 +42,8 @@ class Study(Section):
     """The models' type map, in this order."""
     pods: Pods = Pods()
     cluster: Cluster = Cluster()
+    batch: BatchSystem | None = None
+    """Where the run's jobs go with `lamflow submit`, and with `lamflow run --on`."""
 
 
 class DataStudy(Study):

@@ -195,10 +195,13 @@ class Graph(Result):
                 f"with --redo begins {self.title} again"
             ) from error
 
+    def settled(self, folder: Path) -> list[Step]:
+        """The steps that may still run, with what the records in the run's `folder` have decided written in."""
+        return _decided(self.steps, lambda output: self.value(output, folder))
+
     def is_complete(self, folder: Path) -> bool:
         """Everything that the round leaves for drivers and reports is in the run's `folder`."""
-        steps = _decided(self.steps, lambda output: self.value(output, folder))
-        return all(step.when is None and _has_records(step, folder) for step in steps)
+        return all(step.when is None and _has_records(step, folder) for step in self.settled(folder))
 
 
 def _decided(steps: Sequence[Step], value: Callable[[Output], str | None]) -> list[Step]:

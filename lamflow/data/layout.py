@@ -9,7 +9,7 @@ data/index/000, …       content hashes and descriptors of those data
 queue/0, 1, …           frames from elsewhere that the next round may label
 iterations/003/…        of a round: graph.json when it begins, models, explored, …, result.json when it has finished
 report/                 the page for people
-work/, lock, preparing  what belongs to the machine and to no store
+work/, lock, preparing, batch.json  what belongs to the machine and to no store
 
 This module alone spells these names; every other puts keys together from them.
 """
@@ -84,6 +84,8 @@ SCRATCH, ERRORS, PROGRESS, STAGED = "scratch", "errors", "progress", "staged"
 """In `work`."""
 POD = "/tmp"  # noqa: S108  a volume of the pod's own
 """Folder of the job that a pod does."""
+BATCH_STEPS, PLACE = "batch", "batch.json"
+"""In `work`: what a batch system does, by round and step; and, in the run's folder, that the run is on one."""
 JOB_INPUTS, JOB_OUTPUTS = "inputs", "outputs"
 """In the folder of a job, beside `work` and `scratch`."""
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lamflow.cluster import packs
-from lamflow.cluster.checkpoints import is_checkpoint
 from lamflow.cluster.losses import Tries, error_of
 from lamflow.cluster.retry_policy import RetryPolicy
 from lamflow.cluster.status import Job, Manifest, finished, message, phase, pods
@@ -18,6 +17,7 @@ from lamflow.cluster.waiting import PendingPods
 from lamflow.cluster.workflows import ITERATION_LABEL, Workflows
 from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy
+from lamflow.data.checkpoints import is_checkpoint
 from lamflow.data.graph import Graph
 from lamflow.data.layout import (
     CHECKPOINTS,
@@ -36,11 +36,11 @@ from lamflow.data.layout import (
 )
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
-from lamflow.driver.local_executor import fraction_done
 from lamflow.driver.run_location import RunLocation, pull_all, pull_records, refuse_others
 from lamflow.driver.rundir import RunDirectory, prune
 from lamflow.errors import ClusterError, LamflowError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
+from lamflow.ops.operation import fraction_done
 from lamflow.superops.capacity import Capacity, ClusterCapacity
 
 ATTEMPTS = 3

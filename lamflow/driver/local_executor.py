@@ -21,6 +21,7 @@ from lamflow.driver.prepare import require_engines
 from lamflow.driver.rundir import OWNER, RunDirectory, full_disk, prune
 from lamflow.engines import process
 from lamflow.errors import BY_NAME, EngineError, LamflowError, NodeError
+from lamflow.ops.operation import fraction_done
 from lamflow.superops.capacity import LocalCapacity
 
 
@@ -161,12 +162,6 @@ def steps_done(workflow: Path, progress: Path) -> dict[str, float]:
         share = 1.0 if _text(pod) == "Succeeded" else fraction_done(_text(progress / f"{step}-{number}"))
         shares.setdefault(step, []).append(share)
     return {step: sum(values) / len(values) for step, values in shares.items()}
-
-
-def fraction_done(text: str) -> float:
-    """The share that a pod's progress, like 30/100, says."""
-    done, _, total = text.partition("/")
-    return int(done) / int(total) if done.isdigit() and total.isdigit() and int(total) else 0.0
 
 
 def _text(path: Path) -> str:

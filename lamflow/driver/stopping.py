@@ -21,9 +21,14 @@ def stop(run: Located, say: Callable[[str], None] = lambda _: None) -> None:
 
     say  is told what is waited for
     """
+    from lamflow.driver import batch_runs
+
+    if batch_runs.is_placed(run.path):
+        batch_runs.stop(RunDirectory(run.path.resolve()), say)
+        return
     is_driven_here = RunDirectory(run.path).driver() is not None
     if is_driven_here or run.remote is None:
-        _stop_here(run.path)
+        stop_here(run.path)
     if run.remote is not None:
         from lamflow.driver import cluster_runs
 
@@ -34,7 +39,8 @@ def stop(run: Located, say: Callable[[str], None] = lambda _: None) -> None:
                 raise
 
 
-def _stop_here(path: Path) -> None:
+def stop_here(path: Path) -> None:
+    """End the driver of a run on this machine and wait until it is gone. Raises StateError when there is none."""
     directory = RunDirectory(path)
     directory.run()
     pid = directory.driver()

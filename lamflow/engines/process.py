@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -72,6 +73,36 @@ def run(
     if code != 0:
         kind = NodeError if _disk_is_full(log, cwd) else EngineError
         raise kind(f"{argv[0]} exited with {code} in {cwd}; {describe_end(log)}")
+
+
+def answer(
+    argv: Sequence[str | Path],
+    given: bytes = b"",
+    *,
+    timeout: float = 120.0,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[int, bytes, str]:
+    """Exit status, output and errors of a short command that is told `given`; for longer work there is `run`.
+
+    Raises LateError when it takes longer than `timeout` s, EngineError when there is no such program.
+    """
+    words = [str(word) for word in argv]
+    with (
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as errors,
+    ):  # pipes would wait for what it leaves behind
+        try:
+            done = subprocess.run(
+                words, input=given, stdout=output, stderr=errors, timeout=timeout,
+                env={**os.environ, **(environment or {})}, start_new_session=True, check=False,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise EngineError(f"{words[0]}: no such program on PATH") from error
+        except subprocess.TimeoutExpired as error:
+            raise LateError(f"{words[0]} did not answer within {timeout:g} s") from error
+        output.seek(0)
+        errors.seek(0)
+        return done.returncode, output.read(), errors.read().decode(errors="replace").strip()
 
 
 @contextlib.contextmanager

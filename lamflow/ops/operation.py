@@ -65,6 +65,12 @@ class Context:
             file.write_text(f"{percent}/100", encoding="utf-8")
 
 
+def fraction_done(text: str) -> float:
+    """The share that a job's progress, like 30/100, says."""
+    done, _, total = text.partition("/")
+    return int(done) / int(total) if done.isdigit() and total.isdigit() and int(total) else 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Operation:
     """A typed function with its ports."""

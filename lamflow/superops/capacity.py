@@ -47,7 +47,7 @@ class LocalCapacity:
 
 @dataclass(frozen=True)
 class ClusterCapacity:
-    """A Kubernetes cluster; how many jobs fit is its scheduler's affair."""
+    """A Kubernetes cluster or a batch system; how many jobs fit is its scheduler's affair."""
 
     def slots(self, resources: Resources, pod: Pod) -> int:
         """See Capacity."""

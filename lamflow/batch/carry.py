@@ -1,0 +1,252 @@
+"""Carries out one step on a batch system: submits its jobs, watches them, and submits again what was lost."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lamflow.batch.documents import (
+    ARRAYS,
+    OUTPUT,
+    OVER,
+    PROGRESS,
+    SEEN,
+    STATUS,
+    STEP,
+    STOPPED,
+    SUCCEEDED,
+    Array,
+    StepPlan,
+    Try,
+)
+from lamflow.batch.judge import how_it_ended, is_killed, verdict
+from lamflow.batch.needs import allocation, request, wall_time
+from lamflow.batch.queue import Queue
+from lamflow.batch.script import python, script
+from lamflow.batch.standing import NOBODY, Standing
+from lamflow.batch.system import Request, Seen
+from lamflow.config.pods import Pod
+from lamflow.data.files import write_whole
+from lamflow.engines import process
+from lamflow.errors import ClusterError, LamflowError, OutageError
+from lamflow.ops.operation import fraction_done
+
+GONE = "it is not in the queue any more"
+LOOK = 0.5
+"""s between two looks at files that jobs leave; where they come over ssh, `poll` is."""
+GRACE = 30.0
+"""s, at most, that a shared file system may take to show what a job wrote before its element left the queue."""
+WORDS = {"lost": "was lost", "late": "used up its wall time", "killed": "was killed"}
+
+
+@dataclass
+class Carried:
+    """A step on its way.
+
+    folder   of the step, see `documents`; `store` is that of the run
+    place    name of the batch system in the study
+    at_once  how many jobs may run at the same time
+    says     is told what a person should know
+    shows    is told which share of the work is done
+    """
+
+    store: Path
+    folder: Path
+    plan: StepPlan
+    place: str
+    pod: Pod
+    queue: Queue
+    at_once: int | None
+    says: Callable[[str], None]
+    shows: Callable[[float], None]
+    _missing: dict[tuple[int, int], float] = field(default_factory=dict)
+    _told: set[tuple[int, int]] = field(default_factory=set)
+    _ended: dict[str, Try] = field(default_factory=dict)
+    _asked: float = -1e9
+
+    def run(self) -> None:
+        """Carry the step out to its end. Raises what its jobs say, ClusterError and OutageError.
+
+        Jobs of a driver that was killed go on, and are found again: by name where it died before it knew their id.
+        """
+        self._begin()
+        while True:
+            now = self._look()
+            if len(now.done) == self.plan.jobs:
+                break
+            try:
+                self._judge(now)
+            except LamflowError:
+                self._end_all(now)
+                raise
+            self._submit(now)
+            self.shows(self._share(now))
+            time.sleep(LOOK if self.queue.machine.shares else self.queue.settings.poll)
+        self.shows(1.0)
+
+    def _key(self, *names: str) -> list[str]:
+        """Keys of what the step's folder has under these names."""
+        return [f"{self.folder.relative_to(self.store).as_posix()}/{name}" for name in names]
+
+    def _begin(self) -> None:
+        for name in (ARRAYS, SEEN, STATUS, OVER, OUTPUT, PROGRESS):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.plan.save(self.folder / STEP)
+        self.queue.machine.send([*self._key(STEP), *(key.key for key in self.plan.reads.values())])
+        for array in self._standing().arrays:
+            if not array.id:
+                known = self.queue.found(array.name)
+                self._keep(array.model_copy(update={"id": known[0] if known else NOBODY}))
+
+    def _standing(self) -> Standing:
+        return Standing.read(self.folder, self.plan.jobs, self._ended)
+
+    def _look(self) -> Standing:
+        """How it stands; which elements have left the queue is written down every `poll` s."""
+        self.queue.machine.bring(self._key(SEEN, STATUS, OUTPUT, PROGRESS))
+        now = self._standing()
+        if time.monotonic() - self._asked < self.queue.settings.poll or not now.open_arrays:
+            return now
+        self._asked = time.monotonic()
+        listed = self.queue.states([array.id for array in now.open_arrays if array.id != NOBODY])
+        for array in now.open_arrays:
+            self._note(now, array, {index: seen for (identity, index), seen in listed.items() if identity == array.id})
+        return self._standing()
+
+    def _note(self, now: Standing, array: Array, listed: Mapping[int, Seen]) -> None:
+        """Write down which elements of an array have left the queue without a word."""
+        over: dict[int, str] = {}
+        for index, _ in now.in_queue(array):
+            seen = listed.get(index, Seen("over", GONE))
+            if seen.state != "over":
+                self._missing.pop((array.number, index), None)
+                continue
+            since = self._missing.setdefault((array.number, index), time.monotonic())
+            grace = 0.0 if array.id == NOBODY else min(GRACE, 2 * self.queue.settings.poll)
+            if time.monotonic() - since >= grace:
+                over[index] = seen.said
+        if over:
+            now.write_over(array, over)
+
+    def _judge(self, now: Standing) -> None:
+        """Raise why the step cannot be carried out, and tell what is tried again."""
+        for array in now.open_arrays:
+            for index, _ in now.in_queue(array):
+                file = self.folder / SEEN / f"{array.number}-{index}.refused"
+                if file.is_file():
+                    said = file.read_text(encoding="utf-8").strip()
+                    raise ClusterError(f"{self.plan.name} on {self.queue.system.name}: {said} (see `batch:`)")
+        for job, tried in now.tries.items():
+            reasons = now.reasons(job)
+            error = verdict(f"{self.plan.name} {job}", tried, reasons, self.pod)
+            if error is not None:
+                raise error
+            for number, each in tried.items():
+                end = how_it_ended(each, reasons[number])
+                if end not in ("", SUCCEEDED, STOPPED) and (number, job) not in self._told:
+                    self._told.add((number, job))
+                    said = reasons[number] or each.message or "no reason given"
+                    self.says(f"{self.plan.name} {job} {WORDS.get(end, 'failed')} and is tried again: {said}")
+        self._judge_unseen([element for element in now.unseen() if element[2] != STOPPED])
+
+    def _judge_unseen(self, lost: list[tuple[Array, int, str]]) -> None:
+        """Elements that left the queue before they could say anything: lost with their nodes, or never able to."""
+        for array, index, why in lost:
+            if (array.number, -1 - index) not in self._told:
+                self._told.add((array.number, -1 - index))
+                self.says(f"{self.plan.name}: element {array.id}_{index} did not begin and is submitted again: {why}")
+        if lost and (len(lost) > self.pod.losses or "FAILED" in lost[-1][2]):
+            array, index, why = lost[-1]
+            printed = process.tail(self.folder / OUTPUT / f"{array.number}-{index}.txt", 5).strip()
+            blind = (
+                f"its node most likely does not see {self.queue.machine.seen(self.folder)}: the run's folder (`--dir`) "
+                "must lie on a file system that all nodes share; `lamflow doctor --batch` looks"
+            )
+            said = f"it printed last:\n{printed}" if printed else blind
+            raise ClusterError(f"{self.plan.name}: element {array.id}_{index} ended without a trace ({why}); {said}")
+
+    def _end_all(self, now: Standing) -> None:
+        """End what is still in the queue of a step that cannot be carried out."""
+        try:
+            cancel(now, self.place, self.queue)
+        except (OutageError, ClusterError) as error:
+            self.says(f"jobs of {self.plan.name} may still be in the queue: {error}")
+
+    def _submit(self, now: Standing) -> None:
+        """Submit the jobs that wait as one array, as far as the queue has room for them."""
+        settings = self.queue.settings
+        limit = settings.array_size
+        if settings.queued is not None:
+            limit = min(limit, settings.queued - now.elements)
+        if not now.waiting or limit <= 0:
+            return
+        jobs, memory = self._next_jobs(now)
+        together = allocation(settings, self.pod).together or 1
+        count = min(limit, -(-len(jobs) // together))
+        elements = [jobs[first::count] for first in range(count)]
+        in_turn = -(-len(elements[0]) // together)
+        name = f"{self.plan.name}.{uuid.uuid4().hex[:6]}.{self.store.name}"[: self.queue.system.longest]
+        at_once = None if self.at_once is None else max(1, self.at_once // together)
+        array = Array(
+            number=len(now.arrays), place=self.place, name=name, elements=elements, together=together, memory=memory,
+            seconds=wall_time(settings, self.pod, in_turn),
+        )  # fmt: skip
+        output = f"{self.queue.machine.seen(self.folder)}/{OUTPUT}/{array.number}-INDEX.txt"
+        self._send(array, request(settings, self.pod, name, (count, in_turn, at_once), memory, output=output))
+
+    def _next_jobs(self, now: Standing) -> tuple[list[int], str]:
+        """Jobs to submit, and the memory of each: those that were killed for it get more, and an array of their own."""
+        more = self.pod.memory_max
+        killed = [job for job in now.waiting if job in now.tries and is_killed(now.tries[job], now.reasons(job))]
+        return (killed, more) if more and killed else (now.waiting, self.pod.memory)
+
+    def _send(self, array: Array, asked: Request) -> None:
+        """Write an array down, submit it, and write its id down."""
+        machine, file = self.queue.machine, self.folder / ARRAYS / f"{array.name}.sh"
+        there = machine.seen(self.folder)
+        words = [python(asked.allocation), "-m", "lamflow.batch.element", there, str(array.number)]
+        write_whole(file, script(self.queue.system, asked, there, array.number, machine.seen(self.store), words))
+        self._keep(array)
+        machine.send(self._key(ARRAYS))
+        try:
+            identity = self.queue.submit(machine.seen(file), asked)
+        except ClusterError:  # refused, so that nothing of it can ever run
+            (self.folder / ARRAYS / f"{array.number}.json").unlink()
+            raise
+        self._keep(array.model_copy(update={"id": identity}))
+        self._asked = time.monotonic()
+
+    def _keep(self, array: Array) -> None:
+        array.save(self.folder / ARRAYS / f"{array.number}.json")
+
+    def _share(self, now: Standing) -> float:
+        """Share of the work that is done."""
+        shares = [
+            fraction_done(_text(self.folder / PROGRESS / f"{self.plan.name}-{job}"))
+            for array in now.arrays
+            for job in now.in_flight(array)
+        ]
+        return min(0.99, (len(now.done) + sum(shares)) / self.plan.jobs)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def cancel(now: Standing, place: str, queue: Queue) -> list[str]:
+    """End the arrays of a step that are at a place, and return their ids. What they began does not count as lost."""
+    ended = []
+    for array in now.open_arrays:
+        if array.place == place:
+            identity = array.id or next(iter(queue.found(array.name)), NOBODY)
+            if identity != NOBODY:
+                queue.cancel([identity])
+                ended.append(identity)
+            now.write_over(array, {index: STOPPED for index, _ in now.in_queue(array)})
+    return ended

@@ -1,0 +1,96 @@
+"""Grid Engine: SGE, Univa, Altair, Open Cluster Scheduler (manual: qsub, qstat). Tasks are counted from 1 there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from lamflow.batch.system import Element, Request, Seen, State, System, optional
+
+
+class Sge(System):
+    """See System."""
+
+    name = "SGE"
+    programs = ("qsub", "qstat", "qdel", "qconf")
+    index, job = "$((${SGE_TASK_ID:-1} - 1))", "$JOB_ID"
+    full = r"job rejected: (only|max).*jobs|too many jobs|exceeds.*limit of jobs"
+    outage = r"unable to (contact|send message to) qmaster|commlib error|got no connection|Connection refused"
+    gone = r"do not exist|jobs do not exist"
+    advice = {
+        r"[Qq]ueue .*does not exist|unknown queue": "`queue` under `batch:` names no queue "
+        "of this cluster; it has QUEUES",
+        r"project": "`account` under `batch:` is not a project that you may use",
+        r"parallel environment": "this cluster has no parallel environment `smp`; give its own under `header`, such as "
+        "`#$ -pe mpi 8`",
+        r"unknown resource": "this cluster does not know a resource that is asked for; if that is `gpu`, give its own "
+        "line under `header`",
+        r"array|tasks": "`array_size` under `batch:` is larger than the cluster allows (max_aj_tasks)",
+    }
+    longest = 60
+
+    def header(self, request: Request) -> list[str]:
+        """See System. Memory is asked for by slot."""
+        ask, cores = request.allocation, request.nodes * request.tasks * request.threads
+        memory = -(-request.nodes * request.memory // cores)
+        words = [
+            f"-N {request.name}", f"-t 1-{request.elements}", *optional("-tc {}", request.at_once),
+            f"-o {request.output.replace('INDEX', '$TASK_ID')}", "-j y", "-cwd", "-r y", "-S /bin/bash",
+            *([f"-pe smp {cores}"] if cores > 1 else []), f"-l h_rt={request.clock}", f"-l h_vmem={memory}M",
+            *optional("-l gpu={}", request.gpus), *optional("-q {}", ask.queue), *optional("-P {}", ask.account),
+        ]  # fmt: skip
+        return [f"#$ {word}" for word in words]
+
+    def submit(self, script: str, request: Request) -> str:
+        """See System."""
+        del request
+        return f"qsub {shlex.quote(script)}"
+
+    def submitted(self, answer: str) -> str:
+        """See System."""
+        found = re.search(r"Your job(?:-array)? (\d+)", answer)
+        return found[1] if found else ""
+
+    def ask(self, arrays: Sequence[str]) -> str:
+        """See System. It lists all jobs of the user."""
+        del arrays
+        return 'qstat -u "$(id -un)"'
+
+    def seen(self, answer: str, arrays: Sequence[str]) -> dict[Element, Seen]:
+        """See System. Tasks that wait share a line: `3-10:1`, or `3,5`."""
+        found = {}
+        for line in answer.splitlines():
+            words = line.split()
+            if len(words) >= 8 and words[0] in arrays:
+                word = words[4]
+                state: State = "over" if word.startswith("E") else "waiting" if "w" in word else "running"
+                for index in _tasks(words[-1]):
+                    found[words[0], index] = Seen(state, word)
+        return found
+
+    def cancel(self, arrays: Sequence[str]) -> str:
+        """See System."""
+        return f"qdel {' '.join(arrays)}"
+
+    def find(self, name: str) -> str:
+        """See System."""
+        return f"qstat -j {shlex.quote(name)}"
+
+    def found(self, answer: str) -> list[str]:
+        """See System."""
+        return list(dict.fromkeys(re.findall(r"^job_number:\s+(\d+)$", answer, re.MULTILINE)))
+
+    def queues(self) -> str:
+        """See System."""
+        return "qconf -sql"
+
+
+def _tasks(words: str) -> list[int]:
+    """Numbers from 0 of the tasks that `3`, `3-10:1` or `3,5` name."""
+    numbers: list[int] = []
+    for part in words.split(","):
+        row = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
+        if row is not None:
+            numbers += range(int(row[1]) - 1, int(row[2] or row[1]), int(row[3] or 1))
+    return numbers

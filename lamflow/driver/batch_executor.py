@@ -1,0 +1,156 @@
+"""Rounds on a batch system: an array for each step, the store in a folder that the driver has at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lamflow.batch.carry import Carried, cancel
+from lamflow.batch.documents import StepPlan
+from lamflow.batch.host import Here, Machine, Ssh
+from lamflow.batch.queue import Queue
+from lamflow.batch.standing import Standing
+from lamflow.batch.systems import SYSTEMS
+from lamflow.config.batch import BatchSystem
+from lamflow.config.schema import DataStudy
+from lamflow.data import layout
+from lamflow.data.cache import default_folder
+from lamflow.data.document import Result
+from lamflow.data.graph import Graph, Output, Step
+from lamflow.driver.executor import Span
+from lamflow.driver.listener import Listener
+from lamflow.driver.local_executor import LocalExecutor
+from lamflow.driver.prepare import require_engines
+from lamflow.driver.rundir import RunDirectory
+from lamflow.errors import StateError
+from lamflow.superops.capacity import Capacity, ClusterCapacity, LocalCapacity
+
+HERE, BATCH = "here", "batch"
+"""Names of places that every study has: processes beside the driver, and what `batch:` says."""
+
+
+class Place(Result):
+    """batch.json: the run is on the batch system that its settings name.
+
+    driver  id of the job that drives it; empty where a terminal does
+    name    of that job
+    """
+
+    driver: str = ""
+    name: str = ""
+
+
+class BatchExecutor(LocalExecutor):
+    """Executor on a batch system; the run's folder is the store itself, as it is for a run on this machine.
+
+    What this driver has submitted goes on when it is ended; the next one finds it.
+    """
+
+    capacity: Capacity  # type: ignore[assignment]
+
+    def __init__(self, directory: RunDirectory, system: BatchSystem, *, comes_back: bool = False) -> None:
+        super().__init__(directory)
+        self.system, self.capacity, self._comes_back = system, ClusterCapacity(), comes_back
+        self.machines: dict[str, Machine] = {}
+
+    @property
+    def comes_back(self) -> bool:
+        """See Executor."""
+        return self._comes_back
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """See Executor. A run that has begun is known to be on a batch system."""
+        mark = self.directory.path / layout.PLACE
+        with super().locked():
+            if not mark.is_file():
+                Place().save(mark)
+            try:
+                yield
+            finally:
+                if not self.directory.exists():
+                    mark.unlink(missing_ok=True)
+
+    def check_requirements(self, study: DataStudy) -> None:
+        """See Executor. Engines are asked for here where the nodes have the same Python."""
+        ask = self.system
+        if not (ask.host or ask.python or ask.container or ask.modules or ask.source):
+            require_engines(study)
+        self.queue(BATCH).require()
+
+    def run(self, study: DataStudy, graph: Graph, listener: Listener) -> float:
+        """See Executor. Steps follow each other; what an earlier driver has submitted is found again."""
+        self.workflow, shares = self._workflow(study, graph), dict[str, float]()
+        for name in (step.name for step in graph.steps):
+            step = next((step for step in graph.settled(self.directory.path) if step.name == name), None)
+            if step is None:
+                continue
+            if step.when is not None or isinstance(step.jobs, Output):
+                raise StateError(f"{graph.title}, {name}: what decides about it was left out")
+
+            def shows(share: float, name: str = name) -> None:
+                shares[name] = share
+                listener.progress(dict(shares))
+
+            self._carried(study, graph, step, listener.says, shows).run()
+        spans = self.spans().values()
+        return max((end for _, end in spans), default=0.0) - min((start for start, _ in spans), default=0.0)
+
+    def spans(self) -> dict[str, Span]:
+        """See Executor."""
+        found = {folder.name: Standing.read(folder, 0).span for folder in sorted(self.workflow.iterdir())}
+        return {name: span for name, span in found.items() if span is not None}
+
+    def reset(self, study: DataStudy, graph: Graph) -> None:
+        """See Executor. What is in the queue is ended first."""
+        self.cancel_all(lambda _: None)
+        super().reset(study, graph)
+
+    def clean_up(self, study: DataStudy, graph: Graph) -> None:
+        """See Executor. What jobs printed stays, and raw outputs of labels."""
+        del study
+        self._delete_scratch(graph)
+
+    def cancel_all(self, say: Callable[[str], None]) -> list[str]:
+        """End everything of the run that is in a queue, and return the ids."""
+        ended = []
+        for folder in sorted((self.directory.path / layout.WORK / layout.BATCH_STEPS).glob("*/*")):
+            now = Standing.read(folder, 0)
+            for place in dict.fromkeys(array.place for array in now.open_arrays):
+                ended += cancel(now, place, self.queue(place, say))
+        return ended
+
+    def _workflow(self, study: DataStudy, graph: Graph) -> Path:
+        del study
+        return self.directory.path / layout.WORK / layout.BATCH_STEPS / layout.round_name(graph.round)
+
+    def queue(self, place: str, say: Callable[[str], None] = lambda _: None) -> Queue:
+        """The batch system of a place. say: is told what it waits for"""
+        settings = BatchSystem(system="shell", poll=2.0) if place == HERE else self.system
+        if place not in self.machines:
+            store = self.directory.path
+            self.machines[place] = Here(store) if settings.host is None else Ssh(store, settings, store.name)
+        return Queue(settings, SYSTEMS[settings.system], self.machines[place], say)
+
+    def _carried(
+        self, study: DataStudy, graph: Graph, step: Step, says: Callable[[str], None], shows: Callable[[float], None]
+    ) -> Carried:
+        pod = getattr(study.pods, step.resources)
+        place = pod.place or (HERE if step.resources == "small" else BATCH)
+        queue = self.queue(place, says)
+        seen = queue.machine.seen
+        assert isinstance(step.jobs, int)  # noqa: S101  run has looked
+        plan = StepPlan(
+            name=step.name, op=step.op, store=seen(self.directory.path), reads=step.reads, parameters=step.parameters,
+            writes=step.writes, jobs=step.jobs, timeout=pod.timeout, threads=pod.threads, gpus=pod.gpus,
+            scratch=seen(self._scratch(graph)), labels=str(default_folder()) if queue.machine.shares else None,
+            devices=",".join(LocalCapacity.of_this_machine().devices) if queue.settings.system == "shell" else None,
+        )  # fmt: skip
+        at_once = step.at_once
+        if queue.settings.system == "shell":
+            slots = LocalCapacity.of_this_machine().slots(step.resources, pod)
+            at_once = min(slots, at_once or slots)
+        return Carried(
+            self.directory.path, self._workflow(study, graph) / step.name, plan, place, pod, queue, at_once, says, shows
+        )

@@ -1,0 +1,54 @@
+"""Whole runs on a real Slurm: what comes of them is what comes of them here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lamflow.api import Study
+from lamflow.batch.standing import Standing
+from lamflow.data.layout import BATCH_STEPS, WORK
+from tests.stand_ins.slurm import SlurmCluster
+
+pytestmark = pytest.mark.slow
+
+BATCH = "batch: {system: slurm, poll: 1}\n"
+
+
+def hashes(run: Path) -> dict[str, list[str]]:
+    """Content hashes of all labeled frames of a run, by data set."""
+    found = {}
+    for file in sorted((run / "data").rglob("*manifest.json")):
+        document = json.loads(file.read_text())
+        found[file.relative_to(run).as_posix()] = [frame["hash"] for frame in document.get("frames", [])]
+    return found
+
+
+def steps(run: Path) -> dict[str, Standing]:
+    """How every step of a run stands, by round and name."""
+    folders = sorted((run / WORK / BATCH_STEPS).glob("[0-9]*/*"))
+    return {f"{folder.parent.name} {folder.name}": Standing.of_step(folder) for folder in folders}
+
+
+def test_a_run_on_slurm_equals_the_local_one_frame_by_frame(study: Path, slurm: SlurmCluster, tmp_path: Path) -> None:
+    here = Study.load(study).run(tmp_path / "here")
+    study.write_text(study.read_text() + BATCH)
+    there = Study.load(study).run(tmp_path / "there", on="slurm")
+
+    assert hashes(here.path) == hashes(there.path) != {}
+    ours, theirs = ([record.model_dump() for record in run.records] for run in (here, there))
+    for first, second in zip(ours, theirs, strict=True):
+        assert first["selected"] == second["selected"]
+        assert [model["errors"] for model in first["models"]] == [model["errors"] for model in second["models"]]
+    assert there.status.state == "ended"
+    standing = steps(there.path)
+    assert {name.split()[1] for name in standing} == {"label", "merge", "train", "explore", "select"}
+    for its in standing.values():
+        assert len(its.arrays) == 1
+        assert all(len(tried) == 1 for tried in its.tries.values())
+        assert (its.arrays[0].place == "here") is (len(its.tries) == 1 and its.arrays[0].name[:2] in ("se", "me"))
