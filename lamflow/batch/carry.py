@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from lamflow.batch.needs import allocation, request, wall_time
 from lamflow.batch.queue import Queue
 from lamflow.batch.script import python, script
 from lamflow.batch.standing import NOBODY, Standing
-from lamflow.batch.system import Request, Seen
+from lamflow.batch.system import Element, Request, Seen
 from lamflow.config.pods import Pod
 from lamflow.data.files import write_whole
 from lamflow.engines import process
@@ -63,6 +64,9 @@ class Carried:
     says: Callable[[str], None]
     shows: Callable[[float], None]
     _missing: dict[tuple[int, int], float] = field(default_factory=dict)
+    _watched: set[int] = field(default_factory=set)
+    _first: int = 0
+    _waits: set[tuple[str, str]] = field(default_factory=set)
     _told: set[tuple[int, int]] = field(default_factory=set)
     _ended: dict[str, Try] = field(default_factory=dict)
     _asked: float = -1e9
@@ -96,7 +100,10 @@ class Carried:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.plan.save(self.folder / STEP)
         self.queue.machine.send([*self._key(STEP), *(key.key for key in self.plan.reads.values())])
-        for array in self._standing().arrays:
+        before = self._standing()
+        self._watched = {array.number for array in before.open_arrays}
+        self._first = len(before.arrays)
+        for array in before.arrays:
             if not array.id:
                 known = self.queue.found(array.name)
                 self._keep(array.model_copy(update={"id": known[0] if known else NOBODY}))
@@ -112,6 +119,7 @@ class Carried:
             return now
         self._asked = time.monotonic()
         listed = self.queue.states([array.id for array in now.open_arrays if array.id != NOBODY])
+        self._tell_waiting(listed)
         for array in now.open_arrays:
             self._note(now, array, {index: seen for (identity, index), seen in listed.items() if identity == array.id})
         return self._standing()
@@ -121,6 +129,10 @@ class Carried:
         over: dict[int, str] = {}
         for index, _ in now.in_queue(array):
             seen = listed.get(index, Seen("over", GONE))
+            if seen.state == "held":
+                self.queue.cancel([f"{array.id}_{index}"])
+                over[index] = seen.said
+                continue
             if seen.state != "over":
                 self._missing.pop((array.number, index), None)
                 continue
@@ -131,6 +143,22 @@ class Carried:
         if over:
             now.write_over(array, over)
 
+    def _tell_waiting(self, listed: Mapping[Element, Seen]) -> None:
+        """Tell why elements wait, and raise ClusterError where they would wait for ever."""
+        system = self.queue.system
+        for (array, _), seen in listed.items():
+            if seen.state != "waiting":
+                continue
+            if re.search(system.hopeless, seen.said):
+                self._end_all(self._standing())
+                raise ClusterError(
+                    f"{self.plan.name}: job {array} was ended, for it would wait for ever: {system.name} says "
+                    f"{seen.said}{self.queue.advice(seen.said)}"
+                )
+            if not re.search(system.usual, seen.said) and (array, seen.said) not in self._waits:
+                self._waits.add((array, seen.said))
+                self.says(f"{self.plan.name}: job {array} waits: {seen.said}")
+
     def _judge(self, now: Standing) -> None:
         """Raise why the step cannot be carried out, and tell what is tried again."""
         for array in now.open_arrays:
@@ -139,8 +167,8 @@ class Carried:
                 if file.is_file():
                     said = file.read_text(encoding="utf-8").strip()
                     raise ClusterError(f"{self.plan.name} on {self.queue.system.name}: {said} (see `batch:`)")
-        for job, tried in now.tries.items():
-            reasons = now.reasons(job)
+        for job, all_of_them in now.tries.items():
+            reasons, tried = now.reasons(job), self._of_this_driver(all_of_them)
             error = verdict(f"{self.plan.name} {job}", tried, reasons, self.pod)
             if error is not None:
                 raise error
@@ -150,7 +178,15 @@ class Carried:
                     self._told.add((number, job))
                     said = reasons[number] or each.message or "no reason given"
                     self.says(f"{self.plan.name} {job} {WORDS.get(end, 'failed')} and is tried again: {said}")
-        self._judge_unseen([element for element in now.unseen() if element[2] != STOPPED])
+        self._judge_unseen([element for element in now.unseen() if self._counts(*element)])
+
+    def _of_this_driver(self, tried: Mapping[int, Try]) -> dict[int, Try]:
+        """Tries that it has watched: who resumes a run that has failed wants those before to be forgotten."""
+        return {number: each for number, each in tried.items() if number >= self._first or number in self._watched}
+
+    def _counts(self, array: Array, index: int, why: str) -> bool:
+        del index
+        return why != STOPPED and (array.number >= self._first or array.number in self._watched)
 
     def _judge_unseen(self, lost: list[tuple[Array, int, str]]) -> None:
         """Elements that left the queue before they could say anything: lost with their nodes, or never able to."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lamflow.batch.documents import BEGAN, LATE, STOPPED, SUCCEEDED, Try
+from lamflow.batch.documents import LATE, STOPPED, SUCCEEDED, Try
 from lamflow.config.pods import Pod
 from lamflow.errors import BY_NAME, ClusterError, EngineError, KilledError, LamflowError, NodeError
 
@@ -20,7 +20,7 @@ def how_it_ended(its: Try, why_over: str | None) -> str:
     if its.kind in (SUCCEEDED, LATE) or its.kind in BY_NAME:
         kind = BY_NAME.get(its.kind)
         return "killed" if kind is KilledError else its.kind
-    if its.kind == BEGAN and why_over is None:
+    if why_over is None:
         return ""
     if why_over == STOPPED:
         return "stopped"

@@ -20,7 +20,7 @@ class Lsf(System):
 
     name = "LSF"
     programs = ("bsub", "bjobs", "bkill", "bqueues")
-    index, job = "$((${LSB_JOBINDEX:-1} > 0 ? ${LSB_JOBINDEX:-1} - 1 : 0))", "$LSB_JOBID"
+    index, job = "$((${LSB_JOBINDEX:-1} > 0 ? ${LSB_JOBINDEX:-1} - 1 : 0))", "${LSB_JOBID}"
     full = r"reached|limit .*(pending|slots)|[Pp]ending job threshold|Too many jobs"
     outage = r"LSF is down|Cannot connect to LSF|mbatchd|Connection refused|LIM is down|Please wait"
     gone = r"is not found|No matching job|No unfinished job"
@@ -32,6 +32,7 @@ class Lsf(System):
         r"[Bb]ad resource requirement|GPU": "no host has the GPUs, CPUs and memory that `pods:` asks for",
         r"[Aa]rray": "`array_size` under `batch:` is larger than the cluster allows (MAX_JOB_ARRAY_SIZE)",
     }
+    usual, hopeless = r"PEND$|WAIT$", r"(?!)"
     longest = 60
 
     def header(self, request: Request) -> list[str]:

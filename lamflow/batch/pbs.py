@@ -31,6 +31,7 @@ class Pbs(System):
         "own line under `header`",
         r"array": "`array_size` under `batch:` is larger than the cluster allows (max_array_size)",
     }
+    usual, hopeless = r"[QWTM]", r"(?!)"
     longest = 15
 
     def header(self, request: Request) -> list[str]:

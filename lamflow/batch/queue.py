@@ -98,17 +98,19 @@ class Queue:
             raise OutageError(f"{where}: {system.name} does not answer: {said}")
         if re.search(system.full, said):
             raise FullError(f"{where}: the queue is full: {said}")
-        raise ClusterError(f"{where}: {system.name} refuses: {said or f'exit status {code}'}{self._advice(said)}")
+        raise ClusterError(f"{where}: {system.name} refuses: {said or f'exit status {code}'}{self.advice(said)}")
 
-    def _advice(self, said: str) -> str:
+    def advice(self, said: str) -> str:
+        """What to do about what the system says, on a line of its own; empty where nothing is known."""
         for pattern, advice in self.system.advice.items():
             if re.search(pattern, said):
-                return f"\n  {advice.replace('QUEUES', self._queues())}"
+                return f"\n  {advice.replace('QUEUES', ', '.join(self.queues()) or 'none that it names')}"
         return ""
 
-    def _queues(self) -> str:
+    def queues(self) -> list[str]:
+        """Names of the queues; none where the system does not say."""
         code, output, _ = self.machine.shell(self.system.queues())
-        return ", ".join(dict.fromkeys(output.split())) if code == 0 and output.strip() else "no queue that it names"
+        return list(dict.fromkeys(output.split())) if code == 0 else []
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """The answer, asked for again while there is none, for `outage` s at most."""

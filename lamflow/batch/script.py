@@ -59,7 +59,10 @@ def script(system: System, request: Request, folder: str, number: int, store: st
 def _environment(request: Request) -> list[str]:
     ask, threads = request.allocation, request.threads
     modules = [*LOAD.splitlines(), *(f"load {name}" for name in ask.modules)] if ask.modules else []
-    files = [f'. {_path(file)} || refuse "source: {file} cannot be read on this node"' for file in ask.source or []]
+    files = [
+        line for file in ask.source or []
+        for line in (f'[ -r {_path(file)} ] || refuse "source: no {file} on this node"', f". {_path(file)}")
+    ]  # fmt: skip
     fixed = {
         "OMP_NUM_THREADS": str(threads), "DP_INTRA_OP_PARALLELISM_THREADS": str(threads),
         "DP_INTER_OP_PARALLELISM_THREADS": "1", **request.environment,

@@ -14,7 +14,7 @@ class Sge(System):
 
     name = "SGE"
     programs = ("qsub", "qstat", "qdel", "qconf")
-    index, job = "$((${SGE_TASK_ID:-1} - 1))", "$JOB_ID"
+    index, job = "$((${SGE_TASK_ID:-1} - 1))", "${JOB_ID}"
     full = r"job rejected: (only|max).*jobs|too many jobs|exceeds.*limit of jobs"
     outage = r"unable to (contact|send message to) qmaster|commlib error|got no connection|Connection refused"
     gone = r"do not exist|jobs do not exist"
@@ -28,6 +28,7 @@ class Sge(System):
         "line under `header`",
         r"array|tasks": "`array_size` under `batch:` is larger than the cluster allows (max_aj_tasks)",
     }
+    usual, hopeless = r"qw", r"(?!)"
     longest = 60
 
     def header(self, request: Request) -> list[str]:

@@ -17,7 +17,8 @@ class Shell(System):
     name = "the shell"
     programs = ("bash", "setsid", "xargs", "ps", "pkill")
     index, job = "${1:-0}", "${LAMFLOW_SESSION:-0}"
-    full = outage = gone = r"(?!)"
+    full = outage = gone = hopeless = r"(?!)"
+    usual = r"waiting"
     advice: dict[str, str] = {}
     longest = 60
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from lamflow.batch.system import Element, Request, Seen, State, System, optional
 
-WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
+WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "RESV_DEL_HOLD")
+HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT")
 RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
 
 
@@ -17,7 +18,7 @@ class Slurm(System):
 
     name = "Slurm"
     programs = ("sbatch", "squeue", "scancel", "sinfo")
-    index, job = "$SLURM_ARRAY_TASK_ID", "$SLURM_ARRAY_JOB_ID"
+    index, job = "$SLURM_ARRAY_TASK_ID", "${SLURM_ARRAY_JOB_ID}"
     full = r"MaxSubmit|MaxJob|job limit|Job violates accounting/QOS policy.*[Ss]ubmit|Slurm temporarily unable"
     outage = (
         r"Unable to contact slurm|Socket timed out|Connection (refused|timed out)|slurm_load_jobs error: Zero Bytes|"
@@ -26,19 +27,24 @@ class Slurm(System):
     gone = r"Invalid job id"
     advice = {
         r"[Ii]nvalid partition": "`queue` under `batch:` names no partition of this cluster; it has QUEUES",
-        r"[Ii]nvalid account": "`account` under `batch:` is not one that you may use; `sacctmgr show assoc user=$USER` "
-        "lists yours",
-        r"[Ii]nvalid qos": "`qos` under `batch:` is not one that this account may use",
-        r"time limit": "`wall_time` under `batch:`, or `timeout` under `pods:` without it, is longer than the "
-        "partition allows; `sinfo -o '%P %l'` says how long that is",
-        r"generic resource|Requested node configuration|gres": "no node of the partition has the GPUs (`gpus`, "
-        "`gpu_type`), CPUs and memory that `pods:` asks for; `sinfo -o '%P %G %c %m'` says what there is",
+        r"[Ii]nvalid ?account|AccountNotAllowed": "`account` under `batch:` is not one that you may use; "
+        "`sacctmgr show assoc user=$USER` lists yours",
+        r"[Ii]nvalid ?qos|InvalidQOS|QOSNotAllowed": "`qos` under `batch:` is not one that this account may use",
+        r"time limit|TimeLimit": "`wall_time` under `batch:`, or `timeout` under `pods:` without it, is longer than "
+        "the partition allows; `sinfo -o '%P %l'` says how long that is",
+        r"BadConstraints|generic resource|Requested node configuration|gres": "no node of the partition has the "
+        "GPUs (`gpus`, `gpu_type`), CPUs and memory that `pods:` asks for; `sinfo -o '%P %G %c %m'` says what there is",
         r"CPU count|[Mm]emory specification|More processors|Node count": "no node of the partition has as many CPUs "
         "or as much memory as `pods:` asks for; `sinfo -o '%P %c %m'` says what there is",
         r"feature": "`constraint` under `batch:` names a feature that no node has",
         r"array": "`array_size` under `batch:` is larger than the cluster allows; `scontrol show config | grep "
         "MaxArraySize` says how many",
     }
+    usual = r"Priority|Resources|JobArrayTaskLimit|None|BeginTime|Prolog|Cleaning"
+    hopeless = (
+        r"PartitionTimeLimit|PartitionNodeLimit|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed|"
+        r"PartitionInactive|MaxCpuPerAccount|MaxMemPerLimit"
+    )
     longest = 60
 
     def header(self, request: Request) -> list[str]:
@@ -76,6 +82,8 @@ class Slurm(System):
             array, index, word, reason = [*line.split("|"), "", "", ""][:4]
             if array in arrays and index.isdigit():
                 state: State = "waiting" if word in WAITING else "running" if word in RUNNING else "over"
+                if word in HELD or "requeued held" in reason:
+                    state = "held"
                 said = word if reason in ("", "None") else f"{word} ({reason})"
                 found[array, int(index)] = Seen(state, said)
         return found

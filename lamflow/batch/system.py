@@ -10,7 +10,8 @@ from lamflow.config.batch import Allocation
 
 Element = tuple[str, int]
 """Id of an array, and the number of one of its elements, from 0."""
-State = Literal["waiting", "running", "over"]
+State = Literal["waiting", "running", "over", "held"]
+"""`held`: it is in the queue and will not begin again by itself."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class System(Protocol):
     outage      pattern of what is said when the system does not answer
     gone        pattern of what is said of ids that it does not know any more
     advice      what to do, by a pattern of what the system says when it refuses
+    usual       pattern of why a job waits that needs no word
+    hopeless    pattern of why a job waits that will never begin
     longest     characters that a job's name may have
     """
 
@@ -79,6 +82,8 @@ class System(Protocol):
     outage: str
     gone: str
     advice: Mapping[str, str]
+    usual: str
+    hopeless: str
     longest: int
 
     def header(self, request: Request) -> list[str]:
@@ -102,7 +107,7 @@ class System(Protocol):
         ...
 
     def cancel(self, arrays: Sequence[str]) -> str:
-        """Shell command that ends arrays."""
+        """Shell command that ends arrays. Of a system that holds elements it also takes an ARRAY_INDEX."""
         ...
 
     def find(self, name: str) -> str:

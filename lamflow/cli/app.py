@@ -144,17 +144,18 @@ def doctor(
         typer.Argument(help="With --cluster: start a pod of each kind that this file asks for.", metavar="[FILE]"),
     ] = None,
     cluster: Annotated[bool, typer.Option("--cluster", help="Look at the cluster instead of at this machine.")] = False,
+    batch: Annotated[bool, typer.Option("--batch", help="Look at the batch system that FILE names.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Which engines work here, and how to install the others; or what is missing on the cluster.
+    """Which engines work here, and how to install the others; or what is missing on a cluster or a batch system.
 
-    With --json: engines (name, roles, version, problem, install) and free_bytes of this folder; with --cluster,
-    checks (name, state: good, bad or unknown, says, fix).
+    With --json: engines (name, roles, version, problem, install) and free_bytes of this folder; with --cluster or
+    --batch, checks (name, state: good, bad or unknown, says, fix).
     """
     from lamflow.cli import study
 
-    if cluster:
-        study.doctor_cluster(file, as_json)
+    if cluster or batch:
+        study.doctor_elsewhere(file, as_json, batch=batch)
     else:
         study.doctor(as_json)
 

@@ -163,18 +163,23 @@ def doctor(as_json: bool) -> None:
     print(f"{free / 1e9:.0f} GB free in this folder")
 
 
-def doctor_cluster(file: Path | None, as_json: bool) -> None:
-    """A line a check. Exit status 2 when something is missing."""
+def doctor_elsewhere(file: Path | None, as_json: bool, *, batch: bool) -> None:
+    """A line a check, of a batch system or of a cluster. Exit status 2 when something is missing."""
     import typer
 
     from lamflow.config import load
     from lamflow.config.schema import DataStudy
+    from lamflow.driver import batch_doctor
     from lamflow.driver.doctor import doctor
 
+    if batch and file is None:
+        raise InputError("--batch needs FILE: its `batch:` and `pods:` say what to ask for")
+    config = load(file, DataStudy) if file else None
+    found = batch_doctor.doctor(config) if batch and config is not None else doctor(config)
     console = Console()
     marks = {"good": "[green]good[/]   ", "bad": "[red]bad[/]    ", "unknown": "[yellow]unknown[/]"}
     checks = []
-    for check in doctor(load(file, DataStudy) if file else None):
+    for check in found:
         checks.append(check)
         if as_json:
             continue

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,7 +34,7 @@ def steps(run: Path) -> dict[str, Standing]:
 
 def test_a_run_on_slurm_equals_the_local_one_frame_by_frame(study: Path, slurm: SlurmCluster, tmp_path: Path) -> None:
     here = Study.load(study).run(tmp_path / "here")
-    study.write_text(study.read_text() + BATCH)
+    study.write_text(study.read_text(encoding="utf-8") + BATCH, encoding="utf-8")
     there = Study.load(study).run(tmp_path / "there", on="slurm")
 
     assert hashes(here.path) == hashes(there.path) != {}

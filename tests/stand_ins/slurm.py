@@ -72,6 +72,11 @@ class SlurmCluster:
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
+    def host(self) -> str:
+        """Name of its node."""
+        return socket.gethostname().split(".")[0]
+
+    @property
     def environment(self) -> dict[str, str]:
         """Variables for its commands."""
         return {"SLURM_CONF": str(self.folder / "slurm.conf")}
@@ -97,6 +102,19 @@ class SlurmCluster:
         """End one of them."""
         self.daemons[name].send_signal(number)
         self.daemons.pop(name).wait()
+
+    def tidy(self) -> None:
+        """End all jobs, and have the node ready again."""
+        self.ask("scancel", "--user", "root")
+        self.wait(lambda: not self.ask("squeue", "-h"))
+        if "idle" not in self.ask("sinfo", "-h", "-p", "all", "-o", "%t"):
+            self.ask("scontrol", "update", f"nodename={self.host}", "state=resume")
+            self.wait(lambda: "idle" in self.ask("sinfo", "-h", "-p", "all", "-o", "%t"))
+
+    def at_once(self, job: str) -> None:
+        """Have a job that was requeued begin; Slurm lets two minutes pass."""
+        self.wait(lambda: "PENDING" in self.ask("squeue", "-h", "-j", job, "-o", "%T"), 60)
+        self.ask("scontrol", "update", f"jobid={job}", "starttime=now")
 
     def ask(self, *argv: str) -> str:
         """The output of one of its commands."""
@@ -159,4 +177,5 @@ def slurm(slurm_daemons: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Slurm
     """A real Slurm, which the environment points at."""
     for name, value in slurm_daemons.environment.items():
         monkeypatch.setenv(name, value)
+    slurm_daemons.tidy()
     return slurm_daemons

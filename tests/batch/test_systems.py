@@ -1,0 +1,125 @@
+"""Scripts of every batch system against golden files, and answers that were recorded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lamflow.batch.needs import amount, request
+from lamflow.batch.script import script
+from lamflow.batch.system import Seen
+from lamflow.batch.systems import SYSTEMS
+from lamflow.config.batch import BatchSystem, SystemName
+from lamflow.config.pods import Pod
+
+GOLDEN = Path(__file__).parent / "golden"
+POD: dict[str, Any] = {
+    "threads": 4, "cpu": "8", "memory": "16Gi", "gpus": 1, "environment": {"MODE": "a b"},
+    "batch": {"wall_time": 7200, "together": 2, "mps": True, "before": ["ulimit -s unlimited"], "after": ["date"]},
+}  # fmt: skip
+BATCH: dict[str, Any] = {
+    "queue": "gpu", "account": "ab123", "qos": "high", "gpu_type": "a100", "constraint": "ib&new",
+    "modules": ["vasp/6.4"], "source": ["/opt/intel/setvars.sh"], "python": "/opt/lamflow/bin/python",
+}  # fmt: skip
+
+
+def written(system: SystemName, elements: int = 10, **more: Any) -> str:
+    settings = BatchSystem.model_validate({"system": system, **BATCH, **more})
+    asked = request(
+        settings, Pod.model_validate(POD), "train.3fa9c1.tin", (elements, 1, 3), "16Gi",
+        output="/home/me/runs/tin/work/batch/001/train/output/0-INDEX.txt",
+    )  # fmt: skip
+    folder, store = "/home/me/runs/tin/work/batch/001/train", "/home/me/runs/tin"
+    words = ["/opt/lamflow/bin/python", "-m", "lamflow.batch.element", folder, "0"]
+    return script(SYSTEMS[system], asked, folder, 0, store, words)
+
+
+@pytest.mark.parametrize("system", list(SYSTEMS))
+def test_scripts_are_those_of_the_golden_files(system: SystemName, tmp_path: Path) -> None:
+    text, golden = written(system), GOLDEN / f"{system}.sh"
+    if "LAMFLOW_GOLDEN" in os.environ:
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+    file = tmp_path / "script.sh"
+    file.write_text(text, encoding="utf-8")
+    subprocess.run(["bash", "-n", file], check=True)
+
+
+def test_a_container_sees_the_run_and_the_gpus() -> None:
+    text = written("slurm", container="/images/lamflow.sif", container_options=["--cleanenv"])
+    assert "apptainer exec --nv --bind /home/me/runs/tin --cleanenv /images/lamflow.sif /opt/lamflow/bin/python" in text
+
+
+def test_an_array_of_pbs_with_one_element_is_none() -> None:
+    assert "#PBS -J" not in written("pbs", elements=1)
+
+
+def test_quantities_are_those_of_kubernetes() -> None:
+    assert [amount(text) for text in ("500m", "4", "1.5Gi", "2G")] == [0.5, 4, 1.5 * 2**30, 2e9]
+
+
+SLURM = "8|0|RUNNING|None\n8|1|PENDING|Priority\n8|2|FAILED|NonZeroExitCode\n8|3|REQUEUE_HOLD|x\n9|N/A|RUNNING|None\n"
+PBS = """\
+Job id            Name             User              Time Use S Queue
+----------------  ---------------- ----------------  -------- - -----
+1234[].pbs        train.3fa9c1     me                       0 B workq
+1234[0].pbs       train.3fa9c1     me                00:01:02 R workq
+1234[1].pbs       train.3fa9c1     me                00:00:31 X workq
+1234[2].pbs       train.3fa9c1     me                       0 Q workq
+1300.pbs          driver.aa        me                00:00:31 F workq
+"""
+LSF = "501|1|RUN|-\n501|2|PEND|-\n501|3|EXIT|TERM_RUNLIMIT: job killed after reaching LSF run time limit\n77|0|DONE|-\n"
+SGE = """\
+job-ID  prior   name       user         state submit/start at     queue                          slots ja-task-ID
+-----------------------------------------------------------------------------------------------------------------
+     41 0.55500 train.3fa9 me           r     11/29/2026 10:00:00 all.q@node1                        4 1
+     41 0.55500 train.3fa9 me           qw    11/29/2026 10:00:00                                    4 2-4:1
+     41 0.00000 train.3fa9 me           Eqw   11/29/2026 10:00:00                                    4 5,6
+     42 0.55500 other      me           r     11/29/2026 10:00:00 all.q@node1                        4 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("system", "answer", "arrays", "states"),
+    [
+        ("slurm", SLURM, ["8"], {0: "running", 1: "waiting", 2: "over", 3: "held"}),
+        ("pbs", PBS, ["1234[].pbs.domain"], {0: "running", 1: "over", 2: "waiting"}),
+        ("pbs", PBS, ["1300.pbs.domain"], {0: "over"}),
+        ("lsf", LSF, ["501"], {0: "running", 1: "waiting", 2: "over"}),
+        ("sge", SGE, ["41"], {0: "running", 1: "waiting", 2: "waiting", 3: "waiting", 4: "over", 5: "over"}),
+    ],
+)  # fmt: skip
+def test_answers_are_read(system: SystemName, answer: str, arrays: list[str], states: dict[int, str]) -> None:
+    seen = SYSTEMS[system].seen(answer, arrays)
+    assert {index: its.state for (_, index), its in seen.items()} == states
+    assert {array for array, _ in seen} == set(arrays)
+    assert all(isinstance(its, Seen) and its.said for its in seen.values())
+
+
+@pytest.mark.parametrize(
+    ("system", "answer", "identity"),
+    [
+        ("slurm", "812", "812"), ("slurm", "sbatch: lua: be nice\n812;cluster2", "812"), ("slurm", "", ""),
+        ("pbs", "1234[].pbs.domain", "1234[].pbs.domain"), ("pbs", "1234.pbs", "1234.pbs"),
+        ("lsf", "Job <501> is submitted to queue <normal>.", "501"),
+        ("sge", 'Your job-array 41.1-10:1 ("train.3fa9c1") has been submitted', "41"),
+        ("sge", 'Your job 42 ("driver") has been submitted', "42"),
+    ],
+)  # fmt: skip
+def test_ids_are_read(system: SystemName, answer: str, identity: str) -> None:
+    assert SYSTEMS[system].submitted(answer) == identity
+
+
+@pytest.mark.parametrize(
+    ("system", "answer", "found"),
+    [
+        ("slurm", "8\n8\n9\n", ["8", "9"]), ("pbs", "1234[].pbs\n", ["1234[].pbs"]), ("lsf", "501\n501\n", ["501"]),
+        ("sge", "job_number:                 41\nexec_file:  job_scripts/41\n", ["41"]),
+    ],
+)  # fmt: skip
+def test_names_are_looked_up(system: SystemName, answer: str, found: list[str]) -> None:
+    assert SYSTEMS[system].found(answer) == found
