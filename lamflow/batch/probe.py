@@ -7,9 +7,9 @@ import shutil
 import socket
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-import lamflow
 from lamflow.batch.documents import SEEN
 from lamflow.config.installed import engines
 from lamflow.data.document import Result
@@ -53,7 +53,7 @@ def main(folder: Path, number: int) -> None:
         except Exception as error:  # noqa: BLE001  whatever is wrong with an engine is what doctor is asked for
             problems[name] = str(error)
     Answer(
-        host=socket.gethostname(), clock=time.time(), lamflow=lamflow.__version__,
+        host=socket.gethostname(), clock=time.time(), lamflow=version("lamflow"),
         gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""), free=shutil.disk_usage(folder).free, problems=problems,
     ).save(answer_file(folder, number))  # fmt: skip
 

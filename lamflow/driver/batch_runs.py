@@ -167,7 +167,8 @@ def logs(directory: RunDirectory, iteration: int | None) -> Iterator[str]:
     """Lines that the driver's jobs, or the jobs of an iteration, printed, each after the name of who did."""
     steps = directory.path / layout.WORK / layout.BATCH_STEPS
     if iteration is None:
-        files = {file.stem: file for file in sorted((steps / DRIVER_FOLDER).glob("*.txt"))}
+        printed = sorted((steps / DRIVER_FOLDER).glob("*.txt"), key=lambda file: file.stat().st_mtime)
+        files = {file.stem: file for file in printed}
     else:
         files = dict(_files_of(steps / layout.round_name(iteration)))
     if not files:

@@ -47,7 +47,7 @@ def test_failures_are_tried_again_by_their_kind(slurm: SlurmCluster, trial: Tria
 
 def running(trial: Trial, slurm: SlurmCluster, jobs: int) -> str:
     """Wait until so many jobs have begun, and return the id of the newest array."""
-    slurm.wait(lambda: (trial.folder / "step.json").is_file() and len(trial.standing.tries) >= jobs, 90)
+    slurm.wait(lambda: len(list((trial.store / "work" / "scratch").glob("*/ran.txt"))) >= jobs, 90)
     return trial.standing.arrays[-1].id
 
 
@@ -61,7 +61,7 @@ def test_what_is_cancelled_requeued_or_loses_its_node_goes_on(
     slurm.wait(lambda: any("work 0 was lost" in words and "CANCELLED" in words for words in trial.said), 90)
     slurm.ask("scontrol", "requeue", f"{array}_1")
     slurm.at_once(f"{array}_1")
-    slurm.wait(lambda: "1" in trial.results, 90)
+    slurm.wait(lambda: list(trial.results) == ["0", "1", "3"], 90)
     assert trial.times(1) == 2
     slurm.ask("scontrol", "update", f"nodename={slurm.host}", "state=down", "reason=test")
     slurm.ask("scontrol", "update", f"nodename={slurm.host}", "state=resume")
@@ -69,7 +69,7 @@ def test_what_is_cancelled_requeued_or_loses_its_node_goes_on(
     step.result(120)
     assert len(trial.results) == 4
     assert [trial.times(job) for job in (0, 2)] == [2, 2]
-    assert trial.times(3) <= 2
+    assert trial.times(3) == 1
 
 
 def test_daemons_may_die_while_jobs_run(slurm: SlurmCluster, trial: Trial, in_background: Background) -> None:
@@ -129,7 +129,7 @@ def test_wall_time_that_ends_is_gone_on_with_from_a_checkpoint(slurm: SlurmClust
         ({"gpus": 3}, {}, r"Requested node configuration is not available\n.*no node of the partition has the GPUs"),
         ({}, {"modules": ["vasp/6.9"]}, r"work on Slurm: module vasp/6.9 cannot be loaded"),
         ({}, {"source": ["/opt/none/setvars.sh"]}, r"source: no /opt/none/setvars.sh on this node"),
-        ({}, {"queue": "short", "wall_time": 600}, r"time limit|would wait for ever.*PartitionTimeLimit"),
+        ({}, {"queue": "short", "wall_time": 600}, r"would wait for ever.*PartitionTimeLimit\)?\n.*longer than the partition"),
         ({}, {"python": "/opt/none/python"}, r"ended without a trace.*\n.*/opt/none/python: No such file"),
     ],
 )  # fmt: skip
