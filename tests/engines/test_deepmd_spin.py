@@ -19,8 +19,10 @@ from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.deepmd.examine import check_neighbours, check_spin
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.deepmd.spin import Spin, with_copies
-from lamflow.engines.protocol import Model, TrainingJob
-from lamflow.engines.registry import evaluator, trainer
+from lamflow.engines.lammps.settings import LammpsExploration
+from lamflow.engines.lammps.spins import write_spin_data
+from lamflow.engines.protocol import Model, Simulation, TrainingJob
+from lamflow.engines.registry import evaluator, explorer, trainer
 from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
 from lamflow.errors import EngineError, InputError
 
@@ -168,3 +170,41 @@ def test_a_real_antiferromagnet_keeps_its_moments(tmp_path: Path) -> None:
 def test_labels_without_magnetic_forces_are_labels_too() -> None:
     labels = Labels(0.0, np.zeros((2, 3)))
     assert labels.force_mag is None
+
+
+@pytest.mark.slow
+def test_lammps_moves_moments_with_the_model(engine: Model, tmp_path: Path) -> None:
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    start = iron_frames()[0]
+    start = replace(
+        start, positions=start.positions @ rotation, cell=start.cell @ rotation, fields=turned(start.fields, rotation)
+    )
+    given = {"engine": "lammps", "structures": ["x"], "temperatures": [300], "steps": 4, "every": 2, "timestep": 1e-4}
+    moving = LammpsExploration.model_validate(
+        {**given, "spins": {"temperatures": [100], "magnetic_field": [0, 0, 5], "magnetic_field_end": [0, 0, 20]}}
+    )
+    frozen = LammpsExploration.model_validate({**given, "ensemble": "nvt"})
+    lengths = np.linalg.norm(np.asarray(start.spins), axis=1)
+    for settings, moves in ((moving, True), (frozen, False)):
+        condition = settings.conditions()[0]
+        simulation = Simulation(start, condition, 7, tmp_path / str(moves))
+        [found] = explorer(settings).explore_all([simulation], [engine, engine])  # type: ignore[attr-defined]
+        assert found.failure is None, found.log
+        spins = found.fields["spin"]
+        np.testing.assert_allclose(np.linalg.norm(spins, axis=-1), np.tile(lengths, (2, 1)), rtol=1e-5)
+        assert (np.abs(spins[1] - spins[0]).max() > 1e-6) == moves
+        answers = engine.evaluate(list(found))
+        assert (found.forces is None) == moves
+        if found.forces is not None:
+            np.testing.assert_allclose(found.forces[0], answers[0].forces, atol=1e-4)
+
+
+def test_moments_in_a_data_file_turn_with_the_cell(tmp_path: Path) -> None:
+    frame = iron_frames()[1]
+    write_spin_data(tmp_path / "start.lmp", frame, ["Fe"])
+    rows = np.loadtxt((tmp_path / "start.lmp").read_text(encoding="utf-8").split("Atoms # spin")[1].splitlines())
+    moments = rows[:, 8:9] * rows[:, 5:8]
+    assert frame.spins is not None
+    np.testing.assert_allclose(
+        np.einsum("ix,ix->i", moments, rows[:, 2:5]), np.einsum("ix,ix->i", frame.spins, frame.positions), atol=1e-6
+    )

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lamflow.data.frames import Floats, Frame, Ints
+from lamflow.data.frames import Deviations, Floats, Frame, Ints
 from lamflow.errors import EngineError
 
+MOMENTS = tuple(f"c_moments[{number}]" for number in range(1, 5))
+"""Columns of the length (μB) and direction of moments, by `compute moments all property/atom sp spx spy spz`."""
 HEADER = 9
 """Lines of a snapshot before its atoms."""
 
@@ -26,6 +28,7 @@ class Dump:
     steps                  (F,)
     boundary               of the box as LAMMPS ran it, like `pp pp pp`, low and high side of each direction
     velocities, forces     (F, N, 3)  Å/ps, eV/Å; None where the dump has none
+    spins                  (F, N, 3)  μB; None where the dump has none
     """
 
     types: Ints
@@ -35,6 +38,7 @@ class Dump:
     velocities: Floats | None = None
     forces: Floats | None = None
     boundary: str = "pp pp pp"
+    spins: Floats | None = None
 
     @property
     def periodic(self) -> tuple[bool, bool, bool]:
@@ -75,6 +79,9 @@ def read_dump(path: Path) -> Dump:
         if all(name in columns for name in names):
             further[what] = len(wanted)
             wanted += [columns.index(name) for name in names]
+    if all(name in columns for name in MOMENTS):
+        further["s"] = len(wanted)
+        wanted += [columns.index(name) for name in MOMENTS]
     words = [line.split() for start in range(0, len(lines), block) for line in lines[start + HEADER : start + block]]
     try:
         atoms = np.array([[row[column] for column in wanted] for row in words], dtype=np.float64)
@@ -85,10 +92,14 @@ def read_dump(path: Path) -> Dump:
     atoms = np.take_along_axis(atoms, order[:, :, None], axis=1)
     cells, origins = _cells(lines, block, count)
     steps = np.array([int(lines[start + 1]) for start in range(0, len(lines), block)], dtype=np.int64)
-    vectors = {what: atoms[:, :, first : first + 3] for what, first in further.items()}
+    vectors = {what: atoms[:, :, first : first + 3] for what, first in further.items() if what != "s"}
+    spins = None
+    if "s" in further:
+        moments = atoms[:, :, further["s"] :]
+        spins = moments[:, :, :1] * moments[:, :, 1:4]
     return Dump(
         atoms[0, :, 1].astype(np.int64), atoms[:, :, 2:5] - origins[:, None, :], cells, steps,
-        vectors.get("v"), vectors.get("f"), _boundary(path, lines, block),
+        vectors.get("v"), vectors.get("f"), _boundary(path, lines, block), spins,
     )  # fmt: skip
 
 
@@ -105,7 +116,7 @@ def _boundary(path: Path, lines: list[str], block: int) -> str:
 
 def write_dump(path: Path, frame: Frame, elements: list[str], *, tilted: bool) -> None:
     """Write a frame as the only snapshot of a dump, its cell turned to be lower triangular (Howto triclinic)."""
-    lower, turned = _lower(frame.cell), np.linalg.solve(frame.cell, _lower(frame.cell))
+    lower, turned = lower_triangular(frame.cell)
     xy, xz, yz = lower[1, 0], lower[2, 0], lower[2, 1]
     bounds = [
         (min(0, xy, xz, xy + xz), lower[0, 0] + max(0, xy, xz, xy + xz), xy),
@@ -122,10 +133,12 @@ def write_dump(path: Path, frame: Frame, elements: list[str], *, tilted: bool) -
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _lower(cell: Floats) -> Floats:
-    """A cell with the same lengths and angles whose matrix is lower triangular with a positive diagonal."""
+def lower_triangular(cell: Floats) -> tuple[Floats, Floats]:
+    """A cell with the same lengths and angles whose matrix is lower triangular with a positive diagonal, and the
+    rotation (3, 3) that makes it: a vector v becomes v @ rotation."""
     upper = np.linalg.qr(cell.T, mode="r")
-    return np.asarray((upper * np.sign(np.diag(upper))[:, None]).T)
+    lower = np.asarray((upper * np.sign(np.diag(upper))[:, None]).T)
+    return lower, np.asarray(np.linalg.solve(cell, lower))
 
 
 def read_deviations(path: Path) -> list[Floats]:
@@ -138,6 +151,23 @@ def read_deviations(path: Path) -> list[Floats]:
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)
     begins = np.flatnonzero(np.diff(table[:, 0], prepend=np.inf) <= 0)
     return np.split(table, begins[1:]) if len(table) else []
+
+
+def deviations_of(rows: Floats, dump: Dump) -> Deviations | None:
+    """The rows of the committee's file that belong to the frames of the dump; None where one is missing.
+
+    DeePMD-kit writes the step, then largest, smallest and mean deviation of the virial (eV/atom) and the force (eV/Å).
+    """
+    place = {int(step): number for number, step in enumerate(rows[:, 0])}
+    if not all(int(step) in place for step in dump.steps):
+        return None
+    mine = rows[[place[int(step)] for step in dump.steps]]
+    nothing = np.full(len(mine), np.nan)
+    return Deviations(
+        force_max=mine[:, 4], force_mean=mine[:, 6], force_min=mine[:, 5], force_max_relative=nothing,
+        virial_max=mine[:, 1], energy=nothing, magnetic_force_max=nothing, magnetic_force_mean=nothing,
+        magnetic_force_max_relative=nothing,
+    )  # fmt: skip
 
 
 def _cells(lines: list[str], block: int, count: int) -> tuple[Floats, Floats]:

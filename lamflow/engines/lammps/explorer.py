@@ -20,12 +20,13 @@ from ase.data import atomic_masses, atomic_numbers
 
 from lamflow.config.section import expand, text_of
 from lamflow.data import Deviations, Frame, Trajectory
-from lamflow.data.fields import repeated
+from lamflow.data.fields import SPIN, repeated
 from lamflow.data.frames import Floats
 from lamflow.engines import process
-from lamflow.engines.lammps.dump import Dump, read_deviations, read_dump, write_dump
+from lamflow.engines.lammps.dump import MOMENTS, Dump, deviations_of, read_deviations, read_dump, write_dump
 from lamflow.engines.lammps.potential import Potential, potential_with_overlays
 from lamflow.engines.lammps.settings import LammpsExploration
+from lamflow.engines.lammps.spins import moment_lines, motion, write_spin_data
 from lamflow.engines.lammps.template import HEAD, MIXED, RUN, render
 from lamflow.engines.protocol import Model, Simulation
 from lamflow.errors import EngineError
@@ -53,8 +54,8 @@ class LammpsExplorer:
 
     def explore_all(self, simulations: Sequence[Simulation], committee: Sequence[Model]) -> Iterator[Trajectory]:
         """See BatchExplorer. Inputs, logs and dumps lie in the simulations' folders until the iteration is over."""
-        if self.settings.has_overlays:
-            committee = committee[:1]  # the models are compared afterwards, without what lies over them
+        if self.settings.has_overlays or any(simulation.start.spins is not None for simulation in simulations):
+            committee = committee[:1]  # the models are compared afterwards: without overlays, with magnetic forces
         if self.settings.one_process_per_simulation:
             for simulation in simulations:
                 reason = self.settings.unsupported_start(simulation.start)
@@ -71,13 +72,15 @@ class LammpsExplorer:
                     yield Trajectory.nothing(simulation.start, str(error).splitlines()[0], str(error))
             return
         found: dict[int, Trajectory] = {}
-        sharing: dict[tuple[bool, float | None], list[int]] = {}
+        sharing: dict[tuple[bool, float | None, bool], list[int]] = {}
         for place, simulation in enumerate(simulations):
             reason = self.settings.unsupported_start(simulation.start)
             if reason is not None:
                 found[place] = Trajectory.nothing(simulation.start, reason)
                 continue
-            sharing.setdefault((simulation.start.pbc, simulation.start.electronic_temperature), []).append(place)
+            start = simulation.start
+            alike = start.pbc, start.electronic_temperature, start.spins is not None
+            sharing.setdefault(alike, []).append(place)
         for places in sharing.values():
             left = list(places)
             while left:
@@ -100,7 +103,7 @@ class LammpsExplorer:
             ]
         pbc = simulations[0].start.pbc
         common = self._common(potential, elements, pbc)
-        text = render(HEAD, common)
+        text = render(HEAD, common | {"atom_style": "atomic" if simulations[0].start.spins is None else "spin"})
         for place, simulation in enumerate(simulations):
             write_dump(work / f"start-{place}.dump", _boxed(simulation.start), elements, tilted=pbc)
             names = {"place": place, "structure": f"start-{place}.dump", "trajectory": f"{place}.dump"}
@@ -119,7 +122,8 @@ class LammpsExplorer:
         for place, simulation in enumerate(simulations[:begun]):
             own = deviations[place] if place < len(deviations) else None
             failed = place >= finished
-            found.append(_trajectory(work, f"{place}.dump", simulation, elements, own, failure if failed else None))
+            run = _trajectory(work, f"{place}.dump", simulation, elements, own, failure if failed else None)
+            found.append(run if self.settings.spins is None else replace(run, forces=None))  # a bath kicks atoms
         return found
 
     def _template(self, simulation: Simulation, committee: Sequence[Model]) -> Trajectory:
@@ -233,11 +237,22 @@ class LammpsExplorer:
 
     def _own(self, simulation: Simulation) -> dict[str, Any]:
         """Values of one run."""
+        settings, start = self.settings, simulation.start
+        integrate, ramp, after = self._integrate(simulation.condition), "", ""
+        if settings.spins is not None:
+            heat = settings.thermostat_time if settings.ensemble == "nvt" else None
+            integrate, ramp, after = motion(settings.spins, simulation.condition, settings.steps, heat, simulation.seed)
+        magnetic = start.spins is not None
         return {
             **simulation.condition,
             "seed": simulation.seed,
-            "integrate": self._integrate(simulation.condition),
+            "integrate": integrate,
+            "ramp": ramp,
             "plumed": "",
+            "atom_style": "spin" if magnetic else "atomic",
+            "moments": moment_lines(_boxed(start)),
+            "columns": " ".join(MOMENTS) if magnetic else "",
+            "after": "\n".join([after, *(["uncompute       moments"] if magnetic else [])]),
         }
 
     def _integrate(self, condition: dict[str, float]) -> str:
@@ -283,6 +298,9 @@ def _boxed(frame: Frame) -> Frame:
 def _write_data(path: Path, frame: Frame, elements: list[str]) -> None:
     from ase.io.lammpsdata import write_lammps_data
 
+    if frame.spins is not None:
+        write_spin_data(path, _boxed(frame), elements)
+        return
     atoms = replace(_boxed(frame), pbc=True).to_ase()
     write_lammps_data(path, atoms, specorder=elements, masses=True, units="metal", atom_style="atomic")
 
@@ -313,8 +331,8 @@ def _trajectory(
         process.tail(work / LOG) if reason else "",
         velocities=dump.velocities,
         forces=dump.forces,
-        deviations=None if deviations is None else _aligned(deviations, dump),
-        fields=repeated(simulation.start.fields, len(dump.steps)),
+        deviations=None if deviations is None else deviations_of(deviations, dump),
+        fields=repeated(simulation.start.fields, len(dump.steps)) | ({} if dump.spins is None else {SPIN: dump.spins}),
     )
 
 
@@ -337,23 +355,6 @@ def _was_periodic(dump: Dump, start: Frame) -> bool:
             )
         return False
     return all(dump.periodic)
-
-
-def _aligned(rows: Floats, dump: Dump) -> Deviations | None:
-    """The rows of the committee's file that belong to the frames of the dump; None where one is missing.
-
-    DeePMD-kit writes the step, then largest, smallest and mean deviation of the virial (eV/atom) and the force (eV/Å).
-    """
-    place = {int(step): number for number, step in enumerate(rows[:, 0])}
-    if not all(int(step) in place for step in dump.steps):
-        return None
-    mine = rows[[place[int(step)] for step in dump.steps]]
-    nothing = np.full(len(mine), np.nan)
-    return Deviations(
-        force_max=mine[:, 4], force_mean=mine[:, 6], force_min=mine[:, 5], force_max_relative=nothing,
-        virial_max=mine[:, 1], energy=nothing, magnetic_force_max=nothing, magnetic_force_mean=nothing,
-        magnetic_force_max_relative=nothing,
-    )  # fmt: skip
 
 
 def _last(path: Path) -> Floats | None:

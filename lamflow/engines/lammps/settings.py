@@ -12,6 +12,7 @@ from lamflow.config.engines import DynamicsSettings, one_atom
 from lamflow.config.section import Distinct, Element, InputFile, InputFolder, Section, check_names, expand, text_of
 from lamflow.data import Frame
 from lamflow.engines.commands import PROGRAMS
+from lamflow.engines.lammps.spins import LammpsMoments
 from lamflow.engines.lammps.template import check_template
 from lamflow.units import Angstrom, Kelvin, Length
 
@@ -71,6 +72,8 @@ class LammpsExploration(DynamicsSettings):
     beads: int | None = Field(None, ge=2, le=256)
     """Path-integral dynamics with so many replicas of each atom, each a process of its own that MPI starts; the frames
     of all beads are explored."""
+    spins: LammpsMoments | None = None
+    """Magnetic moments move too; they stay as they are in the start structures if absent."""
     zbl: Zbl | None = None
     d3: D3 | None = None
     overlays: list[Overlay] = Field(default_factory=list)
@@ -98,6 +101,8 @@ class LammpsExploration(DynamicsSettings):
             raise ValueError("beads: path integrals go without template and plumed")
         if self.beads and self.ensemble not in ("nvt", "npt"):
             raise ValueError(f"beads: path integrals know the ensembles nvt and npt, not {self.ensemble}")
+        if self.spins is not None and (self.ensemble not in ("nve", "nvt") or self.one_process_per_simulation):
+            raise ValueError("spins: they move with the ensembles nve and nvt, without template, plumed and beads")
         return self
 
     @property
@@ -120,6 +125,8 @@ class LammpsExploration(DynamicsSettings):
 
     def unsupported_start(self, start: Frame) -> str | None:
         """See WalkerSettings. A template may do with one atom what it likes."""
+        if self.spins is not None and start.spins is None:
+            return "spins: a structure has no magnetic moments to move; give its structure set `spins`"
         return None if self.template is not None else one_atom(start)
 
     @property
@@ -129,7 +136,8 @@ class LammpsExploration(DynamicsSettings):
 
     def axes(self) -> dict[str, list[float]]:
         """Those of dynamics, and the variables."""
-        return {**super().axes(), **self.variables}
+        spins = self.spins.temperatures if self.spins is not None else []
+        return {**super().axes(), "spin_temperature": spins, **self.variables}
 
     def seconds(self, natoms: int) -> float:
         """As small models take on one core."""

@@ -19,7 +19,7 @@ CONDITIONS = ("temperature", "pressure", "electronic_temperature")
 HEAD = """\
 units           metal
 boundary        {{ boundary }}
-atom_style      atomic
+atom_style      {{ atom_style }}
 atom_modify     map array
 box             tilt large
 region          cell {{ region }}
@@ -40,14 +40,16 @@ RUN = """\
 print           "lamflow begins {{ place }}"
 reset_timestep  0
 read_dump       {{ structure }} 0 x y z box yes purge yes replace no add keep format native
+{{ moments }}
 velocity        all create {{ temperature }} {{ seed }} mom yes rot yes dist gaussian
 {{ integrate }}
 {{ plumed }}
-dump            trajectory all custom {{ every }} {{ trajectory }} id type x y z vx vy vz fx fy fz
+dump            trajectory all custom {{ every }} {{ trajectory }} id type x y z vx vy vz fx fy fz {{ columns }}
 dump_modify     trajectory sort id format float %.12g delay {{ every }}
-run             {{ steps }}
+run             {{ steps }}{{ ramp }}
 undump          trajectory
 unfix           move
+{{ after }}
 print           "lamflow finished {{ place }}"
 """
 """Of each run. A dump can bring another box and other atoms into a process; read_data would need models anew."""
