@@ -109,7 +109,7 @@ class _Job:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         for port, key in self.plan.reads.items():
-            source = Path(self.plan.store) / key.key / (f"{self.job}" if key.each else "")
+            source = Path(self.plan.store) / key.key / (f"{self.job}" if key.per_job else "")
             if source.exists():
                 (inputs / port).symlink_to(source)
 

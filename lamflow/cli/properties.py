@@ -64,7 +64,8 @@ def show(values: PropertyValues) -> None:
     for item in values.comparisons:
         table.add_row(
             escape(item.structure), item.property + (f" · {item.potential}" if several else ""),
-            escape(f"{item.name} {item.where}".strip()), f"{item.value:.6g}", "" if item.uncertainty is None else f"{item.uncertainty:.2g}", item.unit,
+            escape(f"{item.name} {item.where}".strip()), f"{item.value:.6g}",
+            "" if item.uncertainty is None else f"{item.uncertainty:.2g}", item.unit,
             "" if item.error is None else f"{item.error:+.4g}",
         )  # fmt: skip
     Console().print(table)

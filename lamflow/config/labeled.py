@@ -27,6 +27,8 @@ class Start(Section):
     keys: dict[LabelName, str] = Field(default_factory=dict)
     """Names under which extended XYZ files and ASE databases have their labels, e.g. `{energy: REF_energy}`, and the
     moments of their atoms, e.g. `{spin: magmoms}`."""
+    spins: Literal["read", "ignore"] = "read"
+    """`ignore` leaves moments and magnetic forces of the data out, for models without spins."""
     label: Annotated[list[Name], Distinct] = Field(default_factory=list)
     """Structure sets that are labeled before the first iteration."""
 
@@ -43,6 +45,8 @@ class Heldout(Section):
     """Labeled data that exist, as in `start`."""
     format: str | None = None
     keys: dict[LabelName, str] = Field(default_factory=dict)
+    spins: Literal["read", "ignore"] = "read"
+    """As in `start`."""
     label: Annotated[list[Name], Distinct] = Field(default_factory=list)
     """Structure sets that are labeled for this purpose before the first iteration."""
     fraction: float = Field(0.0, ge=0, le=0.9)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lamflow.config.labeled import Heldout, Start
@@ -79,8 +79,15 @@ def read_sources(study: DataStudy, problems: Problems) -> StartData:
 
 def _read(study: DataStudy, section: Start | Heldout, file: Path) -> Reading:
     reading = read_source(expand(file), section.format, {str(name): key for name, key in section.keys.items()})
+    if section.spins == "ignore":
+        reading = replace(reading, frames=[_without_spins(labeled) for labeled in reading.frames])
     _check_frames(study, str(file), reading)
     return reading
+
+
+def _without_spins(labeled: LabeledFrame) -> LabeledFrame:
+    others = {name: value for name, value in labeled.labels.others.items() if name != FORCE_MAG}
+    return LabeledFrame(labeled.frame.with_fields(**{SPIN: None}), replace(labeled.labels, others=others))
 
 
 def check_start(study: DataStudy, data: StartData, structures: Mapping[str, Sequence[Frame]]) -> None:
@@ -152,7 +159,8 @@ def _check_spins(magnetic: Sequence[str], labeled: LabeledFrame, where: str) -> 
     """Raise InputError for a frame with moments that models do not see, or without those that they need."""
     if labeled.frame.spins is not None and not magnetic:
         raise InputError(
-            f"{where} has magnetic moments, which the models do not see; see train.spin, or leave them out"
+            f"{where} has magnetic moments, which the models do not see; see train.spin, or set `spins: ignore` beside "
+            "the data"
         )
     needed = sorted(set(labeled.frame.symbols) & set(magnetic))
     for name, value in ((SPIN, labeled.frame.spins), (FORCE_MAG, labeled.labels.force_mag)) if needed else ():

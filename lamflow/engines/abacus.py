@@ -13,9 +13,11 @@ from pydantic import Field, JsonValue, model_validator
 from lamflow.config.engines import ExaminedStudy
 from lamflow.config.section import Element, InputFile
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
+from lamflow.data.fields import FORCE_MAG
 from lamflow.data.io import read_labeled
 from lamflow.engines import process
 from lamflow.engines.commands import PROGRAMS
+from lamflow.engines.deltaspin import DeltaSpin, abacus_keys, held_moments, with_magnetic_forces
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
@@ -68,6 +70,8 @@ class Abacus(PeriodicSettings):
     """Kinetic energy cutoff; with orbitals that of the grid."""
     input: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keywords of INPUT. Those of species are given by element: `hubbard_u: {Fe: 4.0}`."""
+    deltaspin: DeltaSpin | None = None
+    """Labels with magnetic forces, for models that learn moments."""
     command: list[str] = ["abacus"]
     """How ABACUS is started, for example `[mpirun, -np, "4", abacus]`."""
     remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
@@ -81,6 +85,16 @@ class Abacus(PeriodicSettings):
             raise ValueError(f"{what}: there is none for {lacking[0]}")
         check_by_element("input", {key.lower(): value for key, value in self.input.items()}, BY_ELEMENT)
         return self
+
+    @property
+    def uses_spins(self) -> bool:
+        """See LabelerSettings."""
+        return self.deltaspin is not None
+
+    @property
+    def gives_virial(self) -> bool:
+        """Not with moments that are held."""
+        return self.deltaspin is None
 
     def examine(self, study: ExaminedStudy) -> list[str]:
         """Whether pseudopotentials and orbitals are of the elements that they are given for."""
@@ -117,7 +131,12 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
             "scf_thr": 1e-7, "symmetry": 0, "out_chg": 0,
             **{key.lower(): value for key, value in settings.input.items()},
         }  # fmt: skip
-        if settings.magnetic_moments and str(keys.get("nspin")) != "4":
+        moments: Any = settings.moments([frame.symbols[place] for place in order]) or None
+        held: list[bool] | None = None
+        if settings.deltaspin is not None:
+            moments, held = held_moments(settings.deltaspin, frame, order)
+            keys = {**keys, **abacus_keys(settings.deltaspin), **{k.lower(): v for k, v in settings.input.items()}}
+        elif settings.magnetic_moments and str(keys.get("nspin")) != "4":
             keys["nspin"] = 2
         if frame.electronic_temperature is not None:
             width = frame.electronic_temperature * BOLTZMANN / RYDBERG
@@ -129,7 +148,7 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
         check_pseudopotentials(settings.pseudopotentials, used)
         check_orbitals(settings.orbitals, orbitals)
         names = [{element: name for element, (name, _) in files.items()} for files in (used, orbitals)]
-        stru = _stru(settings, box, order, *names)
+        stru = _stru(box, order, *names, moments=moments, held=held)
         return {
             "INPUT": "INPUT_PARAMETERS\n" + "".join(f"{key} {_word(value)}\n" for key, value in keys.items()),
             "KPT": f"K_POINTS\n0\nGamma\n{grid[0]} {grid[1]} {grid[2]} 0 0 0\n",
@@ -139,12 +158,14 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
 
     def read(self, settings: Abacus, frame: Frame, folder: Path) -> Labels | LabelFailure:
         """The labels in OUT.ABACUS."""
-        del settings
-        return read_output(folder, frame)
+        return read_output(folder, frame, settings.deltaspin)
 
 
-def _stru(settings: Abacus, box: Frame, order: Any, potentials: dict[str, str], orbitals: dict[str, str]) -> str:
-    """The structure as ABACUS reads it, by dpdata."""
+def _stru(
+    box: Frame, order: Any, potentials: dict[str, str], orbitals: dict[str, str], *, moments: Any,
+    held: list[bool] | None,
+) -> str:  # fmt: skip
+    """The structure as ABACUS reads it, by dpdata; moments in μB of atoms in `order`, and which of them are held."""
     from dpdata.formats.abacus.stru import make_unlabeled_stru
 
     symbols = [box.symbols[place] for place in order]
@@ -158,7 +179,8 @@ def _stru(settings: Abacus, box: Frame, order: Any, potentials: dict[str, str], 
         "orig": np.zeros(3),
     }
     masses = [float(atomic_masses[atomic_numbers[name]]) for name in names]
-    moments = settings.moments(symbols) or None
+    if held is not None:
+        moments = [list(map(float, moment)) for moment in moments]
     text = make_unlabeled_stru(
         data,
         0,
@@ -166,12 +188,16 @@ def _stru(settings: Abacus, box: Frame, order: Any, potentials: dict[str, str], 
         numerical_orbital=orbitals or None,
         mass=masses,
         mag=moments,
+        sc=None if held is None else [[flag] * 3 for flag in held],
     )
     return str(text)
 
 
-def read_output(folder: Path, frame: Frame) -> Labels | LabelFailure:
-    """The labels of an ABACUS calculation in `folder` for `frame`, or why there are none."""
+def read_output(folder: Path, frame: Frame, deltaspin: DeltaSpin | None = None) -> Labels | LabelFailure:
+    """The labels of an ABACUS calculation in `folder` for `frame`, or why there are none.
+
+    deltaspin  how moments were held; magnetic forces are left out without
+    """
     path = folder / LOG
     text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
     tail = process.tail(path)
@@ -186,7 +212,11 @@ def read_output(folder: Path, frame: Frame) -> Labels | LabelFailure:
         [labeled] = read_labeled(folder, "abacus/scf")
     except (InputError, ValueError, IndexError) as error:
         return LabelFailure(f"ABACUS's output has no energy and forces: {error}", tail, "incomplete")
-    return aligned(LabeledFrame(labeled.frame, labeled.labels), boxed(frame))
+    if deltaspin is not None:
+        found = with_magnetic_forces(deltaspin, labeled, frame, by_species(frame))
+        return found if isinstance(found, LabelFailure) else aligned(found, boxed(frame))
+    values = {name: value for name, value in labeled.labels.fields.items() if name != FORCE_MAG}
+    return aligned(LabeledFrame(labeled.frame, Labels.of(values, frame.natoms)), boxed(frame))
 
 
 def _word(value: Any) -> str:

@@ -72,7 +72,7 @@ def _read_step(state: RunState) -> Step:
     return add(
         "read", read_sources, writes={"shards": SHARDS}, jobs=jobs, most_jobs=jobs, work=jobs, resources="small",
         records=[f"{SHARDS}/*/{layout.READ_RECORD}"], input=Key(key=INPUT),
-        sources=Key(key=f"{sources}/0") if jobs == 1 else Key(key=sources, each=True),
+        sources=Key(key=f"{sources}/0") if jobs == 1 else Key(key=sources, per_job=True),
     )  # fmt: skip
 
 
