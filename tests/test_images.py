@@ -17,7 +17,9 @@ from dockerfile_parse import DockerfileParser
 from lamflow.config import load, parse
 from lamflow.config.installed import engines
 from lamflow.config.schema import DataStudy
+from lamflow.data.graph import EngineUse, Step
 from lamflow.driver.plan import planned_graphs
+from lamflow.errors import InputError
 from lamflow.flow.manifest import DRIVER, image_of
 from lamflow.superops.capacity import ClusterCapacity
 from tests.conftest import ROOT, STUDY, examples
@@ -127,3 +129,22 @@ def test_every_image_that_is_named_by_default_can_be_built() -> None:
     for name in folders:
         assert f'dockerfile = "images/{name}/Dockerfile"' in BAKE
         assert f"| `{name}` |" in (ROOT / "images" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("uses", "image"),
+    [
+        ([("search", "calypso"), ("train", "pair")], "search"),
+        ([("search", "calypso"), ("train", "deepmd"), ("explore", "ase")], "deepmd-cuda"),
+        ([("explore", "ase")], "base"),
+    ],
+)
+def test_a_pod_has_the_image_that_holds_all_its_engines(uses: list[tuple[str, str]], image: str) -> None:
+    step = Step(name="explore", op="", writes={}, engines=[EngineUse(role=role, name=name) for role, name in uses])
+    assert image_of(parse(STUDY), step) == f"lamflow/{image}:{version('lamflow')}"
+
+
+def test_a_pod_has_one_image() -> None:
+    uses = [EngineUse(role="label", name="qe"), EngineUse(role="train", name="deepmd")]
+    with pytest.raises(InputError, match=r"label_?.*qe, deepmd.*lie in different images \(deepmd-cuda, label-qe\)"):
+        image_of(parse(STUDY), Step(name="label", op="", writes={}, resources="label", engines=uses))
