@@ -387,7 +387,7 @@ def test_a_run_from_argos_ui(real: Real, tmp_path: Path) -> None:
 def is_of(process: psutil.Process, uid: str) -> bool:
     """A process of this machine belongs to the pod with this uid."""
     with contextlib.suppress(OSError):
-        groups = Path(f"/proc/{process.pid}/cgroup").read_text()
+        groups = Path(f"/proc/{process.pid}/cgroup").read_text(encoding="utf-8")
         return uid in groups or uid.replace("-", "_") in groups
     return False
 
