@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from lamflow.cluster.store import Store, StoredObject
 from lamflow.data.files import write_whole
-from lamflow.data.layout import PACK, STAGED, WORK, is_packed, object_key
+from lamflow.data.layout import LOCK, PACK, STAGED, WORK, is_packed, object_key
 from lamflow.data.packs import pack, unpack
 from lamflow.data.walk import files_below
 from lamflow.errors import StateError
@@ -41,6 +42,14 @@ def pull(store: Store, root: Path, key: str, *, strict: bool = True) -> None:
 
     Raises StateError for one that is damaged there; where it is not `strict`, such a one is missing afterwards.
     """
+    (root / WORK / STAGED).mkdir(parents=True, exist_ok=True)
+    with (root / WORK / STAGED / LOCK).open("a", encoding="utf-8") as lock:
+        with contextlib.suppress(OSError):  # no locks are kept here
+            fcntl.flock(lock, fcntl.LOCK_EX)  # several commands may look at one run
+        _pull(store, root, key, strict)
+
+
+def _pull(store: Store, root: Path, key: str, strict: bool) -> None:
     staged = root / WORK / STAGED
     stored = {item.key.removesuffix(PACK): item for item in store.objects(f"{key}/") if item.key.endswith(PACK)}
     for folder in (root / key).glob("*/"):

@@ -153,7 +153,7 @@ def refuse_others(directory: RunDirectory, url: str) -> None:
 
 def clear(directory: RunDirectory) -> None:
     """Remove what a mirror holds, and the folder if nothing else is in it."""
-    for name in (*STORED, REPORT):
+    for name in (*STORED, REPORT, WORK):
         shutil.rmtree(directory.path / name, ignore_errors=True)
     for file in (directory.record, directory.path / REMOTE, directory.path / LOCK, directory.path / PREPARING):
         file.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_only_what_has_changed_comes_again(store: Store, tmp_path: Path, monkeyp
         "another 000 a", "001 a", "002 b"
     ]  # fmt: skip
     assert not (here / "009").exists(), "nothing is stored of it"
+
+
+def test_two_commands_may_bring_data_sets_at_the_same_time(store: Store, tmp_path: Path) -> None:
+    packs.push(store, tmp_path / "from", run(tmp_path / "from", 20))
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(packs.pull, store, tmp_path / "to", "data/train") for _ in range(4)]:
+            done.result()
+    found = sorted(path for path in (tmp_path / "to" / "data" / "train").rglob("*") if path.is_file())
+    assert len(found) == 40
 
 
 def test_a_damaged_data_set_is_refused_or_missing(store: Store, tmp_path: Path) -> None:
