@@ -42,6 +42,8 @@ def pull(store: Store, root: Path, key: str, *, strict: bool = True) -> None:
 
     Raises StateError for one that is damaged there; where it is not `strict`, such a one is missing afterwards.
     """
+    if not (root / key).is_dir() and not store.objects(f"{key}/"):
+        return
     (root / WORK / STAGED).mkdir(parents=True, exist_ok=True)
     with (root / WORK / STAGED / LOCK).open("a", encoding="utf-8") as lock:
         with contextlib.suppress(OSError):  # no locks are kept here

@@ -27,6 +27,11 @@ def run(root: Path, numbers: int) -> list[Path]:
     return files
 
 
+def test_nothing_is_made_where_nothing_is_stored(store: Store, tmp_path: Path) -> None:
+    packs.pull(store, tmp_path / "to", "data/train")
+    assert not (tmp_path / "to").exists()
+
+
 def test_a_data_set_is_one_object_and_a_folder_again(store: Store, tmp_path: Path) -> None:
     packs.push(store, tmp_path / "from", run(tmp_path / "from", 2))
     assert [item.key for item in store.objects()] == ["data/train/000.tar", "data/train/001.tar", "run.json"]
