@@ -19,7 +19,7 @@ from lamflow.config.heads import Head
 from lamflow.config.installed import ChosenByEngine, engine_named
 from lamflow.config.schema import LabelBudget, TrainingStudy, check_unique, no_electronic_temperature
 from lamflow.config.section import Name, Section
-from lamflow.config.select import AdaptiveWindow, Filters, Select
+from lamflow.config.select import AdaptiveWindow, EmbeddingScore, Filters, Select
 from lamflow.units import EvPerAngstrom, EvPerAtom, Fraction
 
 
@@ -99,6 +99,16 @@ class Config(TrainingStudy):
         """See DataStudy."""
         return [self.train, *(group for stage in self.stages for group in stage.explore)]
 
+    @property
+    def needed_abilities(self) -> frozenset[str]:
+        """See DataStudy."""
+        return frozenset().union(*(group.needs for stage in self.stages for group in stage.explore))
+
+    @property
+    def bounds_errors(self) -> EmbeddingScore | None:
+        """See DataStudy."""
+        return self.select.embedding if self.select.score == "embedding" else None
+
     def explored_structures(self, head: str) -> list[str]:
         """See DataStudy."""
         groups = [group for stage in self.stages for group in stage.explore if self.explored(group) == head]
@@ -142,7 +152,8 @@ class Config(TrainingStudy):
             )
         if self.has_committee and self.train.n_models < 2:
             raise ValueError(
-                "train.models: a committee needs two models at least; one is enough with select.score: teacher"
+                "train.models: a committee needs two models at least; one is enough with select.score: teacher or "
+                "embedding"
             )
         return self
 
@@ -201,7 +212,12 @@ class Config(TrainingStudy):
                     )
 
     def _abilities_fit(self) -> None:
-        """Explorers find in the models what they need."""
+        """Explorers find in the models what they need, and so does the score."""
+        if self.select.score == "embedding" and "embedding" not in self.train.offers:
+            raise ValueError(
+                f"select.score: embedding needs models that say their features of atoms; those of train.engine "
+                f"{self.train.engine!r} do not"
+            )
         for stage in self.stages:
             for group in stage.explore:
                 problem = _missing_ability(self.train, group)

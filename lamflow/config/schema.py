@@ -15,7 +15,7 @@ from lamflow.config.installed import ChosenByEngine
 from lamflow.config.labeled import Heldout, Start
 from lamflow.config.pods import Cluster, Pods
 from lamflow.config.section import Element, Name, Section
-from lamflow.config.select import Filters
+from lamflow.config.select import EmbeddingScore, Filters
 from lamflow.config.structures import StructureSet
 from lamflow.units import Fraction
 
@@ -107,6 +107,16 @@ class DataStudy(Study):
     def explored_heads(self) -> list[str]:
         """The heads that are explored, in the order of the file."""
         return []
+
+    @property
+    def needed_abilities(self) -> frozenset[str]:
+        """What explorers need of the models; see `TrainerSettings.offers`."""
+        return frozenset()
+
+    @property
+    def bounds_errors(self) -> EmbeddingScore | None:
+        """How the errors of single models are bounded; None where nobody asks for bounds."""
+        return None
 
     @property
     def trains(self) -> bool:

@@ -106,13 +106,27 @@ class Filters(Section):
         return self
 
 
+class EmbeddingScore(Section):
+    """How the error of a single model is bounded by how far an atom's surroundings are from the training data's."""
+
+    features: Literal["descriptor", "last_layer"] = "descriptor"
+    """How the model sees an atom: its descriptor, or the layer before its energy."""
+    coverage: float = Field(0.9, gt=0, lt=1)
+    """Fraction of the atoms whose error is below the bound; calibrated on the held-out data, so these should resemble
+    what is explored."""
+
+
 class Select(Section):
     """Which explored frames are sent to be labeled: filters, then window, then diversity, then limits."""
 
     window: Window = FixedWindow()
-    score: Literal["committee", "teacher"] = "committee"
-    """What the window looks at: how far the models of the committee disagree, or the true error of the model that
-    explored. The latter evaluates every explored frame with the label engine, a teacher that costs milliseconds."""
+    score: Literal["committee", "teacher", "embedding"] = "committee"
+    """What the window looks at: how far the models of the committee disagree, the true error of the model that
+    explored, or a bound of it. `teacher` evaluates every explored frame with the label engine, one that costs
+    milliseconds. `embedding` needs one model only: the farther the atoms are from those that it was trained on, in its
+    own features, the larger the bound, calibrated on the held-out data so that it is in eV/Å."""
+    embedding: EmbeddingScore = EmbeddingScore()
+    """With `score: embedding`."""
     metric: Deviation = "force_max"
     """What the deviation is of: the forces (largest, mean or smallest over the atoms; relative to the force's size plus
     1 eV/Å), the virial per atom in eV, the energy per atom in eV, or the magnetic forces (eV/μB; relative to their size
@@ -131,6 +145,12 @@ class Select(Section):
     filters: Filters = Filters()
     max_failed: Fraction = 0.5
     """Stop with the reasons when more than this fraction of the simulations failed outright."""
+
+    @model_validator(mode="after")
+    def _bounds_are_of_forces(self) -> Self:
+        if self.score == "embedding" and not self.metric.startswith("force"):
+            raise ValueError(f"metric: {self.metric} has no bound; score: embedding bounds forces, so take force_max")
+        return self
 
     @property
     def unit(self) -> str:

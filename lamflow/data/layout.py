@@ -46,7 +46,7 @@ MODELS, CHECKPOINTS, EXPLORED, SEARCHES, QUEUED, HISTORY, SELECTED, LABELED, MER
 )  # fmt: skip
 """In a round's folder: what its steps write, and what they read beside the data."""
 
-MODEL, MODEL_PREDICTIONS, CURVE = "model.json", "heldout.npz", "curve.csv"
+MODEL, MODEL_PREDICTIONS, CURVE, BOUNDS = "model.json", "heldout.npz", "curve.csv", "bounds.npz"
 """In the folder of a model, beside the files of its engine."""
 EXPLORED_RECORD, FRAMES, FOUND = "explored.json", "frames.npz", "found.npz"
 """What a job that explores leaves: its results, the candidates, and the structures that a search has found."""

@@ -130,6 +130,18 @@ class SessionModel(Protocol):
         ...
 
 
+@runtime_checkable
+class EmbedsAtoms(Protocol):
+    """A Model that says how it sees atoms."""
+
+    def embed(self, frames: Sequence[Frame], features: str) -> list[Floats]:
+        """Features (N, D) of the atoms of each frame: its `descriptor`, or the `last_layer` before the energy.
+
+        Raises EngineError for a model that cannot say them.
+        """
+        ...
+
+
 class Model(Evaluator, Protocol):
     """A trained model: an Evaluator that LAMMPS may know as well."""
 
@@ -170,6 +182,7 @@ class TrainingJob:
     iteration  1 for the first that trains
     new        those of `systems` that the last iteration added; empty in the first
     heads      the systems by head, where one model has several
+    for_lammps LAMMPS may be asked to use the model
     threads    of the process
     gpus       that the training may use
     timeout    s
@@ -185,6 +198,7 @@ class TrainingJob:
     iteration: int = 1
     new: tuple[Path, ...] = ()
     heads: tuple[HeadData, ...] = ()
+    for_lammps: bool = False
     threads: int = 1
     gpus: int = 0
     timeout: float = 86400.0

@@ -16,6 +16,7 @@ from lamflow.data.trained import verify_model
 from lamflow.engines import registry
 from lamflow.engines.protocol import Labeler, Model
 from lamflow.errors import EngineError
+from lamflow.ops.bounds import bounded
 from lamflow.policy.committee import ScoredFrames, score
 from lamflow.policy.models import bad_models
 
@@ -54,5 +55,9 @@ class Committees:
 
     def score(self, head: str, number: int, trajectories: Sequence[Trajectory], work: Path) -> list[ScoredFrames]:
         """Scores of what simulation `number` has visited with `head`; `work` is a folder that nobody keeps."""
+        bounds = self.study.bounds_errors
         teacher = partial(self.teach, head, work)
+        if bounds is not None:
+            index = number % self.study.train.n_models
+            teacher = partial(bounded, self.folder / str(index), head, self.committee(head)[index], bounds)
         return score(self.study.select, number, trajectories, self.committee(head), teacher)

@@ -15,7 +15,7 @@ import numpy as np
 from lamflow.config import stored
 from lamflow.config.schema import TrainingStudy
 from lamflow.config.seeds import child_seed
-from lamflow.data import Frame, Labels
+from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.dataset import Item, head_systems, read_dataset, resampled, verified_manifests
 from lamflow.data.layout import MODEL, MODEL_PREDICTIONS, MODELS
 from lamflow.data.results import Errors, ModelResult
@@ -23,6 +23,8 @@ from lamflow.data.trained import save_model, verify_model
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator, HeadData, Progress, Trainer, TrainingJob
 from lamflow.errors import EngineError
+from lamflow.ops.bounds import FRAMES as BOUND_FRAMES
+from lamflow.ops.bounds import write_bounds
 from lamflow.ops.curve_lines import CurveLines
 from lamflow.ops.operation import Context, op
 from lamflow.ops.read import settings_text
@@ -124,6 +126,7 @@ def _job(
         iteration=iteration,
         new=tuple(copy for system, copy in copies.items() if iteration > 1 and system.is_relative_to(newest)),
         heads=tuple(heads),
+        for_lammps="lammps" in study.needed_abilities,
         threads=context.threads,
         gpus=context.gpus,
         timeout=context.timeout,
@@ -162,6 +165,9 @@ def _judged(
             predicted[name] = model.evaluate([item.labeled.frame for item in items])
             if name == counted[0] and wanted:
                 speed = _speed(model, [item.labeled.frame for item in items])
+        if study.bounds_errors is not None:
+            for name in counted:
+                _bound(study, trainer.load(job.output, name), job, name, heldout_items[name], predicted[name])
     except EngineError as error:
         return result.model_copy(update={"failed": str(error)})
     items = [item for name in counted for item in heldout_items[name]]
@@ -221,14 +227,35 @@ def _baseline(
     return result.model_copy(update={"baseline": baseline})
 
 
-def _shift(model: Evaluator, systems: Sequence[Path], elements: Sequence[str], seed: int) -> dict[str, float]:
-    """Energies per element, in eV, that fit a model to the training data."""
+def _bound(
+    study: TrainingStudy,
+    model: Evaluator,
+    job: TrainingJob,
+    head: str,
+    items: Sequence[Item],
+    answers: Sequence[Labels],
+) -> None:
+    """The bounds of the errors of a model with one of its heads, into its folder."""
+    assert study.bounds_errors is not None  # noqa: S101  the caller has looked
+    systems = next((part.systems for part in job.heads if part.name == head), job.systems)
+    known = _drawn(systems, BOUND_FRAMES, child_seed(study.seed, "bounds"))
+    heldout = [(item.labeled.frame, answer, item.labeled.labels) for item, answer in zip(items, answers, strict=True)]
+    write_bounds(job.output, head, model, study.bounds_errors, [labeled.frame for labeled in known], heldout)
+
+
+def _drawn(systems: Sequence[Path], count: int, seed: int) -> list[LabeledFrame]:
+    """At most so many of the frames of training data."""
     from lamflow.data.io import read_labeled
 
     labeled = [item for system in systems for item in read_labeled(system)]
-    drawn = np.random.default_rng(seed).permutation(len(labeled))[:SHIFT_FRAMES]
-    frames = [labeled[index].frame for index in drawn]
-    return energy_shift(model.evaluate(frames), [labeled[index].labels for index in drawn], frames, elements)
+    return [labeled[index] for index in np.random.default_rng(seed).permutation(len(labeled))[:count]]
+
+
+def _shift(model: Evaluator, systems: Sequence[Path], elements: Sequence[str], seed: int) -> dict[str, float]:
+    """Energies per element, in eV, that fit a model to the training data."""
+    drawn = _drawn(systems, SHIFT_FRAMES, seed)
+    frames = [labeled.frame for labeled in drawn]
+    return energy_shift(model.evaluate(frames), [labeled.labels for labeled in drawn], frames, elements)
 
 
 def _speed(model: Evaluator, frames: Sequence[Frame]) -> float:
@@ -247,7 +274,7 @@ def _hash(study: TrainingStudy, frames: list[str], input_text: str, input: Path)
     """Changes when the data or the training's settings do."""
     heads = [(head.name, head.pretrained_head, head.weight, head.name in study.explored_heads) for head in study.heads]
     text = settings_text(study.train, input) + input_text.replace(f"{input}/", "") + json.dumps(heads)
-    text += "".join(study.elements) + "".join(sorted(frames))
+    text += "".join((*study.elements, *sorted(study.needed_abilities))) + "".join(sorted(frames))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -6,7 +6,7 @@ A new way to score is a row of SCORE_RULES.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -132,7 +132,24 @@ class TeacherRule:
         return False
 
 
-SCORE_RULES: Mapping[str, ScoreRule] = {"committee": CommitteeRule(), "teacher": TeacherRule()}
+class EmbeddingRule(TeacherRule):
+    """A bound of the error of the model that explored: the teacher says what could be true at worst."""
+
+    def predictions(
+        self, frames: Sequence[Frame], committee: Sequence[Model], teacher: Teacher, number: int
+    ) -> list[list[Labels]]:
+        """See ScoreRule. Bounds are of forces alone."""
+        predicted, possible = super().predictions(frames, committee, teacher, number)
+        return [[replace(labels, virial=None) for labels in predicted], possible]
+
+    def scores(self, energies: Floats, forces: Floats, virials: Floats | None) -> tuple[Deviations, Floats, Floats]:
+        """See ScoreRule. Errors are not known."""
+        return true_errors(energies, forces, virials), forces[0], np.full(forces.shape[1], np.nan)
+
+
+SCORE_RULES: Mapping[str, ScoreRule] = {
+    "committee": CommitteeRule(), "teacher": TeacherRule(), "embedding": EmbeddingRule(),
+}  # fmt: skip
 """By `select.score`."""
 
 

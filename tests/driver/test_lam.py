@@ -191,6 +191,20 @@ def test_distillation_needs_no_committee(lam: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_one_model_bounds_its_own_errors(lam: Path, tmp_path: Path) -> None:
+    train = {
+        "models": 1, "pretrained": {"file": lam, "head": "copper"},
+        "phases": [{"start_from": "finetune", "steps": 300}, {"from_iteration": 2, "start_from": "init", "steps": 20}],
+    }  # fmt: skip
+    select = {"score": "embedding", "window": {"low": 0.001, "high": 50.0}, "limit": 6, "pick": "uncertain"}
+    run(study("bounded", train, select=select), tmp_path / "run")
+    _, first, _ = RunDirectory(tmp_path / "run").iterations()
+    assert len(first.calibration) == 6
+    below = [point.error < point.deviation for point in first.calibration]
+    assert sum(below) >= 4, "a frame's largest bound is above its force RMSE, as a rule"
+    assert (tmp_path / "run/iterations/001/models/0/bounds.npz").is_file()
+
+
 def lamflow(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "lamflow", *map(str, words)], cwd=cwd, text=True, capture_output=True, check=False

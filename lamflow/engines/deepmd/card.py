@@ -15,6 +15,8 @@ from lamflow.engines.protocol import HeadCard, ModelCard
 from lamflow.errors import InputError
 
 CHECKPOINT, FROZEN = ".pt", ".pth"
+COMPILED = ".pt2"
+"""What freezing makes of DPA-4, which TorchScript cannot represent."""
 OTHER_BACKENDS = {
     ".pb": "TensorFlow", ".pbtxt": "TensorFlow", ".savedmodel": "JAX", ".hlo": "JAX", ".jax": "JAX", ".json": "Paddle",
     ".pd": "Paddle", ".dp": "NumPy", ".yaml": "NumPy", ".yml": "NumPy", ".pte": "PyTorch exportable",

@@ -27,7 +27,7 @@ MODEL = "model.pt"
 PER_TYPE = {"se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_t", "se_at", "se_a_3be", "hybrid",
             *DPA4}  # fmt: skip
 """Descriptors whose type map DeePMD-kit cannot change: those with a network for each element, and DPA-4."""
-DPA4_KEYS = ("type", "enable_tf32", "bridging_method", "bridging_r_inner", "bridging_r_outer")
+DPA4_KEYS = ("type", "use_compile", "enable_tf32", "bridging_method", "bridging_r_inner", "bridging_r_outer")
 """Keys of a DPA-4 model that fine-tuning keeps."""
 Spec = dict[str, Any]
 
@@ -88,6 +88,7 @@ def training_input(settings: DeepmdTraining, job: TrainingJob, start: Beginning 
     phase = settings.phase(job.iteration, job.index)
     spec = settings.merged_input(job.index)
     spec["model"] = (_several_heads if job.heads else _one_head)(settings, job, start, spec["model"])
+    _compile_on_gpus_only(spec["model"])
     spec["loss"] = {**spec["loss"], **phase.loss}
     given = spec["training"].pop("training_data", {})  # of a whole input.json
     data = {**spec["training"].pop("data", {})}
@@ -215,17 +216,18 @@ def _several_heads(settings: DeepmdTraining, job: TrainingJob, start: Beginning,
 
 
 def _kind(start: Beginning) -> Spec:
-    """What a DPA-4 model says of itself beside descriptor, fitting net and type map: `type` above all.
+    """What a DPA-4 model says of itself beside descriptor, fitting net and type map: `type` above all."""
+    first = next(iter(start.branches.values()))
+    return {key: first[key] for key in DPA4_KEYS if first.get(key) is not None} if is_dpa4(first) else {}
 
-    Compiling its training pays on GPUs; on CPUs it takes minutes.
-    """
+
+def _compile_on_gpus_only(model: Spec) -> None:
+    """Have DPA-4 trained as it is where there is no GPU: to compile its training takes minutes there."""
     import torch
 
-    first = next(iter(start.branches.values()))
-    if not is_dpa4(first):
-        return {}
-    kept = {key: first[key] for key in DPA4_KEYS if first.get(key) is not None}
-    return {**kept, "use_compile": bool(first.get("use_compile")) and torch.cuda.is_available()}
+    for branch in branches(model).values():
+        if is_dpa4(branch) and not torch.cuda.is_available():
+            branch["use_compile"] = False
 
 
 def _descriptor(start: Beginning) -> Spec:

@@ -15,7 +15,8 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from lamflow.data import Frame, Labels
 from lamflow.data.fields import FORCE_MAG
-from lamflow.data.frames import Ints
+from lamflow.data.frames import Floats, Ints
+from lamflow.engines.deepmd.old import OldPotential, is_old
 from lamflow.engines.protocol import BatchSession, Evaluator, LammpsPotential
 from lamflow.errors import EngineError
 
@@ -51,7 +52,8 @@ class DeepmdModel:
         level = logger.level
         logger.setLevel(logging.ERROR)  # it recommends numbers of threads whenever a model is loaded
         try:
-            return DeepPot(str(self.path), head=self.head) if self.head else DeepPot(str(self.path))
+            potential = DeepPot(str(self.path), head=self.head) if self.head else DeepPot(str(self.path))
+            return OldPotential(potential) if is_old(potential) else potential
         except Exception as error:
             raise EngineError(f"{self.path}: DeePMD-kit cannot load this model: {error}") from error
         finally:
@@ -62,18 +64,35 @@ class DeepmdModel:
         """The model's type map."""
         return tuple(self._potential.get_type_map())
 
+    @property
+    def finds_neighbours(self) -> bool:
+        """The model looks for neighbours itself (DPA-4, and files frozen before 3.2), so that they cannot be kept."""
+        return not hasattr(self._potential, "deep_eval") or self._potential.deep_eval._uses_edge_schema
+
     def evaluate(self, frames: Sequence[Frame]) -> list[Labels]:
         """See Evaluator. Frames with the same number of atoms are evaluated together, whatever their elements."""
-        alike: dict[tuple[int, bool], list[int]] = {}
         for index, frame in enumerate(frames):
             reason = self._unsupported(frame)
             if reason:
                 raise EngineError(f"frame {index}: {reason}")
-            alike.setdefault((frame.natoms, frame.pbc), []).append(index)
         labels: dict[int, Labels] = {}
-        for members in alike.values():
+        for members in _alike(frames):
             labels |= zip(members, self._evaluate_alike([frames[i] for i in members]), strict=True)
         return [labels[index] for index in range(len(frames))]
+
+    def embed(self, frames: Sequence[Frame], features: str) -> list[Floats]:
+        """See EmbedsAtoms. Frames with the same number of atoms are evaluated together."""
+        found: dict[int, Floats] = {}
+        for members in _alike(frames):
+            positions, cells, types, mixed = self._arrays([frames[index] for index in members])
+            given = self._frame_parameters([frames[index] for index in members])
+            try:
+                descriptor, last, _ = self._potential.eval_embedding(positions, cells, types, mixed_type=mixed, **given)
+            except (AttributeError, NotImplementedError) as error:
+                raise EngineError(f"{self.path}: this model cannot say its features of atoms: {error}") from error
+            wanted = np.asarray(descriptor if features == "descriptor" else last, dtype=np.float64)
+            found |= zip(members, wanted, strict=True)
+        return [found[index] for index in range(len(frames))]
 
     def _unsupported(self, frame: Frame) -> str | None:
         """Why the model cannot evaluate a frame; None if it can."""
@@ -86,12 +105,10 @@ class DeepmdModel:
         return None
 
     def _evaluate_alike(self, frames: list[Frame]) -> list[Labels]:
-        pbc, types = frames[0].pbc, np.stack([self._types(frame) for frame in frames])
-        positions = np.stack([frame.positions for frame in frames])
-        cells = np.stack([frame.cell for frame in frames]) if pbc else None
-        mixed = bool((types != types[0]).any())
+        pbc = frames[0].pbc
+        positions, cells, types, mixed = self._arrays(frames)
         inputs = self._frame_parameters(frames) | self._spins(frames)
-        answers = self._potential.eval(positions, cells, types if mixed else types[0], mixed_type=mixed, **inputs)
+        answers = self._potential.eval(positions, cells, types, mixed_type=mixed, **inputs)
         energies, forces, virials, *magnetic = (np.asarray(answer, dtype=np.float64) for answer in answers)
         tensors = virials.reshape(-1, 3, 3)
         if self.magnetic_elements:  # turning the lattice alone changes its energy; a strain without rotation is meant
@@ -131,10 +148,21 @@ class DeepmdModel:
         given = [np.zeros((frame.natoms, 3)) if frame.spins is None else frame.spins for frame in frames]
         return {"spin": np.stack(given).reshape(len(frames), -1)}
 
+    def _arrays(self, frames: list[Frame]) -> tuple[Floats, Floats | None, Ints, bool]:
+        """Positions (F, N, 3), cells (F, 3, 3) and types of frames that are alike: (N,), or (F, N) if they differ."""
+        types = np.stack([self._types(frame) for frame in frames])
+        cells = np.stack([frame.cell for frame in frames]) if frames[0].pbc else None
+        mixed = bool((types != types[0]).any())
+        return np.stack([frame.positions for frame in frames]), cells, types if mixed else types[0], mixed
+
     def _frame_parameters(self, frames: list[Frame]) -> dict[str, Any]:
         """The electronic temperatures as the model takes them. Raises EngineError where the two do not fit."""
         given = [frame.electronic_temperature for frame in frames]
-        if not self._potential.get_dim_fparam():
+        width = self._potential.get_dim_fparam()
+        if width > 1 and not self._potential.has_default_fparam():
+            needed = f"{width} frame parameters (charge and spin, in most such models)"
+            raise EngineError(f"{self.path}: this model needs {needed}, and frames have none")
+        if width != 1:
             if any(temperature is not None for temperature in given):
                 raise EngineError(f"{self.path}: this model knows no electronic temperature, and a frame has one")
             return {}
@@ -165,14 +193,19 @@ class DeepmdModel:
         alike = [model for model in others if isinstance(model, DeepmdModel) and model.elements == self.elements]
         if len(alike) < len(others) or self.magnetic_elements:
             return None
+        if any(model.finds_neighbours for model in (self, *alike)):
+            return None
         types = np.stack([self._types(frame) for frame in starts])
         fparam = self._frame_parameters(list(starts)).get("fparam")
         return DeepmdSession([self._potential, *(model._potential for model in alike)], types, starts[0].pbc, fparam)
 
     def lammps(self) -> LammpsPotential:
         """See Model."""
-        if self.exported is None:
-            raise EngineError(f"{self.path}: LAMMPS needs a frozen model (.pth)")
+        if self.exported is None or not self.exported.is_file():
+            raise EngineError(
+                f"{self.path}: LAMMPS needs a frozen model, and there is none; DPA-4 is frozen (.pt2, minutes) only "
+                "in studies that explore with LAMMPS"
+            )
         return LammpsPotential(
             style="deepspin" if self.magnetic_elements else "deepmd",
             model=self.exported.name,
@@ -182,6 +215,14 @@ class DeepmdModel:
             deviations="out_freq {every} out_file {file}",
             electronic_temperature="fparam {temperature}" if self.uses_electronic_temperature else None,
         )
+
+
+def _alike(frames: Sequence[Frame]) -> list[list[int]]:
+    """Indices of frames with the same number of atoms and boundaries."""
+    alike: dict[tuple[int, bool], list[int]] = {}
+    for index, frame in enumerate(frames):
+        alike.setdefault((frame.natoms, frame.pbc), []).append(index)
+    return list(alike.values())
 
 
 def _plugin_environment() -> dict[str, str]:

@@ -42,7 +42,7 @@ class DeepmdTraining(TrainerSettings):
 
     model_file_name: ClassVar[str | None] = "model.pt"
     multitask: ClassVar[bool] = True
-    offers: ClassVar[frozenset[str]] = frozenset({"lammps", "batched"})
+    offers: ClassVar[frozenset[str]] = frozenset({"lammps", "batched", "embedding"})
     engine: Literal["deepmd"]
     steps: Steps = 400_000
     """Training steps of a model."""

@@ -21,7 +21,7 @@ from lamflow.data.curves import write_curve
 from lamflow.data.files import file_hash
 from lamflow.data.layout import CURVE
 from lamflow.engines import process
-from lamflow.engines.deepmd.card import FROZEN, branches, read_definition
+from lamflow.engines.deepmd.card import COMPILED, FROZEN, branches, is_dpa4, read_definition
 from lamflow.engines.deepmd.curve import LCURVE, last_lines, learning_curve, problem, read_lcurve
 from lamflow.engines.deepmd.input import MODEL, Beginning, beginning, training_input
 from lamflow.engines.deepmd.model import DeepmdModel
@@ -51,6 +51,7 @@ class DeepmdTrainer:
         if start.how == "as_is":
             return self._take(job, start)
         job = self._with_copies(job)
+        _check_gpus(job.gpus)
         scratch, log = job.scratch, job.scratch / "train.log"
         spec = training_input(self.settings, job, start)
         steps = int(spec["training"]["numb_steps"])
@@ -82,6 +83,8 @@ class DeepmdTrainer:
     def load(self, folder: Path, head: str = "") -> DeepmdModel:
         """See Trainer."""
         frozen, beside = folder / _frozen_name(head), sorted((folder / FILES).glob("*"))
+        if not frozen.is_file():
+            frozen = folder / _frozen_name(head, COMPILED)
         heated = self.settings.electronic_temperature
         if beside:  # the checkpoint would look for them where it was trained; a frozen model has them in it
             return DeepmdModel(frozen, frozen, None, uses_electronic_temperature=heated, beside=beside)
@@ -120,15 +123,35 @@ class DeepmdTrainer:
         return 0
 
     def _freeze(self, job: TrainingJob, log: Path) -> None:
-        """The model as LAMMPS wants it: one file a head that it may be asked for."""
+        """The model as LAMMPS wants it: one file a head that it may be asked for.
+
+        DPA-4 is compiled for it, which takes minutes, so only where LAMMPS explores.
+        """
+        compiled = is_dpa4(next(iter(branches(read_definition(job.output / MODEL)).values())))
+        if compiled and self.settings.compress:
+            raise EngineError("train.compress: DPA-4 models cannot be compressed; leave it out")
+        if compiled and not job.for_lammps:
+            return
         for head in [part.name for part in job.heads if part.export] if job.heads else [""]:
-            frozen = job.output / _frozen_name(head)
+            frozen = job.output / _frozen_name(head, COMPILED if compiled else FROZEN)
             _dp(["freeze", "-c", str(job.output / MODEL), "-o", str(frozen), *(["--head", head] if head else [])], log)
             if self.settings.compress:
                 compressed = job.output / f"compressed{FROZEN}"
                 script = _compression_input(job, head)
                 _dp(["compress", "-i", str(frozen), "-o", str(compressed), "-t", str(script)], log)
                 compressed.replace(frozen)
+
+
+def _check_gpus(gpus: int) -> None:
+    """Raise EngineError where GPUs are to be used and torch cannot."""
+    import torch
+
+    if gpus and not torch.cuda.is_available():
+        why = "it was built without CUDA" if torch.version.cuda is None else "it finds no device or driver"
+        raise EngineError(
+            f"{gpus} GPU(s) are there for this training, and torch {torch.__version__} cannot use any: {why}. Install "
+            "a torch for CUDA (pip install torch, or the image deepmd-cuda), or set pods.train.gpus: 0"
+        )
 
 
 def _compression_input(job: TrainingJob, head: str) -> Path:
@@ -160,8 +183,8 @@ def extract_head(path: Path, head: str | None, output: Path) -> None:
     torch.save(state, output)
 
 
-def _frozen_name(head: str) -> str:
-    return f"model.{head}{FROZEN}" if head else f"model{FROZEN}"
+def _frozen_name(head: str, suffix: str = FROZEN) -> str:
+    return f"model.{head}{suffix}" if head else f"model{suffix}"
 
 
 def _arguments(scratch: Path, start: Beginning) -> list[str]:
