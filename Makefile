@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test check fuzz install gpaw lint schema golden bench docs images smoke clean
+.PHONY: demo test check fuzz install gpaw lint schema golden bench gpu docs images smoke clean
 
 demo: install
 	$(BIN)/lamflow run workflows/dpgen/quickstart.yaml
@@ -56,6 +56,12 @@ golden: install
 OUTPUT ?= benchmarks/results
 bench: install
 	set -e; for file in benchmarks/[!_]*.py; do $(BIN)/python $$file --output $(OUTPUT); done
+
+# What only a GPU can show: its tests, then what a real DPA-4 costs there, and exploration in batches beside LAMMPS.
+gpu: install
+	OMP_NUM_THREADS=4 $(BIN)/python -m pytest -m gpu
+	$(BIN)/python benchmarks/large_models.py --output $(OUTPUT)
+	$(BIN)/python benchmarks/explore.py --output $(OUTPUT)
 
 # Every image, for a registry of your own, with a bill of materials and how it was built attached to each.
 REGISTRY ?=

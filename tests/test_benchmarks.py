@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.real_models import real_dpa4
 
 FOLDER = ROOT / "benchmarks"
 BENCHMARKS = sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
@@ -23,6 +24,7 @@ PYXTAL = pytest.mark.skipif(
 MARKS: dict[str, list[pytest.MarkDecorator]] = {
     "explore": [pytest.mark.deepmd, pytest.mark.slow],
     "loop_efficiency": [pytest.mark.slow],
+    "large_models": [pytest.mark.deepmd, pytest.mark.slow],
     "multitask": [pytest.mark.deepmd, pytest.mark.slow],
     "startup": [pytest.mark.deepmd],
     "structure_search": [PYXTAL, pytest.mark.slow],
@@ -50,6 +52,8 @@ def small(name: str, folder: Path, *options: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in BENCHMARKS])
 def test_a_benchmark_runs_and_says_on_what(name: str, tmp_path: Path) -> None:
+    if name == "large_models":
+        real_dpa4()
     before = datetime.now(UTC).replace(microsecond=0)
     document = small(name, tmp_path)
     assert document["settings"]["small"] is True

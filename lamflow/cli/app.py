@@ -306,6 +306,24 @@ def models_get(
     models.get(name, to, source)
 
 
+@models_app.command("heads")
+def models_heads(
+    model: Annotated[str, typer.Argument(help="A checkpoint (.pt) or a model's name.", metavar="MODEL")],
+    heads: Annotated[
+        list[str],
+        typer.Option("--head", help="A head of the new file: NAME, or NEW=OLD for a copy."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new checkpoint.")],
+) -> None:
+    """Write a checkpoint with the heads that are named and no others: copied, renamed, left out.
+
+    Of a model with one head, `--head NAME` gives it that name; several make a multi-task model that begins with copies.
+    """
+    from lamflow.cli import models
+
+    models.rearrange_heads(model, heads, output)
+
+
 @models_app.command("show")
 def models_show(model: Annotated[str, typer.Argument(help="A model file or a model's name.", metavar="MODEL")]) -> None:
     """Heads, elements, descriptor, cutoff, parameters, size and hash of a model file; of a name, what is known."""

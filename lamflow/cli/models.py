@@ -159,6 +159,21 @@ def get(name: str, to: str | None, source: Path | None) -> None:
         print(f"sha256 {model.sha256}, as it should be", file=sys.stderr)
 
 
+def rearrange_heads(model: str, heads: Sequence[str], output: Path) -> None:
+    """A checkpoint whose heads are copies of another's."""
+    from lamflow.engines.registry import copy_heads, read_card
+
+    path = _model_file(model)
+    card = read_card(path)
+    single = card is not None and [head.name for head in card.heads] == [""]
+    wanted: dict[str, str | None] = {}
+    for given in heads:
+        new, _, old = given.partition("=")
+        wanted[new] = old or (None if single else new)
+    copy_heads(path, wanted, output)
+    show(str(output))
+
+
 def show(model: str) -> None:
     """What a file says of itself, head by head; what is known of a name whose file is not here."""
     from lamflow.driver.pretrained import cached_path, named_model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Engine(InstalledEngine):
     models      models that the engine knows by name, as files where they are on this machine; None if it knows none
     card        reads what a model file of the engine says about itself, raises InputError for a file that is none;
                 None for an engine without such files
+    copy_heads  writes a model file with copies of heads of another, by their new names
     """
 
     train: Role[TrainerSettings, Trainer] | None = None
@@ -39,3 +40,4 @@ class Engine(InstalledEngine):
     relax: Role[FolderSettings, RelaxFolder] | None = None
     models: Callable[[], dict[str, ListedModel]] | None = None
     card: Callable[[Path], ModelCard] | None = None
+    copy_heads: Callable[[Path, Mapping[str, str | None], Path], None] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,6 +101,15 @@ def read_card(path: Path, engine: str | None = None) -> ModelCard | None:
         except InputError as error:
             reasons.append(str(error))
     raise InputError("; ".join(reasons))
+
+
+def copy_heads(path: Path, heads: Mapping[str, str | None], output: Path) -> None:
+    """Write a model file with copies of heads of another, by their new names. Raises InputError."""
+    for engine in engines().values():
+        if isinstance(engine, Engine) and engine.copy_heads is not None:
+            engine.copy_heads(path, heads, output)
+            return
+    raise InputError("no engine that is installed here has models with several heads")
 
 
 def _build(role: RoleName, settings: EngineSettings) -> Any:

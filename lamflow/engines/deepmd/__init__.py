@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,12 @@ def _card(path: Path) -> ModelCard:
     from lamflow.engines.deepmd.card import read_card
 
     return read_card(path)
+
+
+def _copy_heads(path: Path, heads: Mapping[str, str | None], output: Path) -> None:
+    from lamflow.engines.deepmd.heads import with_heads
+
+    with_heads(path, heads, output)
 
 
 def _models() -> dict[str, ListedModel]:
@@ -91,5 +98,6 @@ ENGINE = Engine(
     label=Role(DeepmdLabels, _teacher, example=_teacher_example),
     evaluate=Role(DeepmdLabels, _teacher, example=_teacher_example),
     card=_card,
+    copy_heads=_copy_heads,
     models=_models,
 )

@@ -24,7 +24,8 @@ OTHER_BACKENDS = {
 }  # fmt: skip
 DPA4 = {"dpa4", "sezm"}
 NO_WEIGHTS = ("_extra_state", "mean", "stddev", "davg", "dstd", "out_bias", "out_std", "bias_atom_e", "type_map",
-              "buffer", "case_embd", "fparam", "aparam", "env_mat", "nbor", "exclude")  # fmt: skip
+              "buffer", "case_embd", "fparam", "aparam", "env_mat", "nbor", "exclude",
+              "version_tensor", "rmsd", "sign_outer", "rescale_full", "balance_weight")  # fmt: skip
 """What a tensor's name has that training does not change."""
 
 
@@ -110,7 +111,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
     except Exception as error:
         first = next((line for line in str(error).splitlines() if line.strip()), "")
         raise InputError(f"{path}: not a model of DeePMD-kit: {type(error).__name__}: {first}") from error
-    tensors = {name: value for name, value in state.items() if hasattr(value, "numel")}
+    tensors = {name: value for name, value in state.items() if hasattr(value, "numel") and value.is_floating_point()}
     return definition, {name: (tensor.data_ptr(), tensor.numel()) for name, tensor in tensors.items()}
 
 

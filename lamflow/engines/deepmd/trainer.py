@@ -23,6 +23,7 @@ from lamflow.data.layout import CURVE
 from lamflow.engines import process
 from lamflow.engines.deepmd.card import COMPILED, FROZEN, branches, is_dpa4, read_definition
 from lamflow.engines.deepmd.curve import LCURVE, last_lines, learning_curve, problem, read_lcurve
+from lamflow.engines.deepmd.heads import extract_head
 from lamflow.engines.deepmd.input import MODEL, Beginning, beginning, training_input
 from lamflow.engines.deepmd.model import DeepmdModel
 from lamflow.engines.deepmd.neighbours import asks_for_statistics
@@ -164,23 +165,6 @@ def _compression_input(job: TrainingJob, head: str) -> Path:
         json.dumps({"model": model, "training": {"training_data": data, "numb_steps": 1}}), encoding="utf-8"
     )
     return path
-
-
-def extract_head(path: Path, head: str | None, output: Path) -> None:
-    """Write one head of the checkpoint at `path`, or all if it is None, as weights without an optimizer's state."""
-    import torch
-
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    state = loaded.get("model", loaded)
-    params = state["_extra_state"]["model_params"]
-    if head is not None:
-        extra = {**state["_extra_state"], "model_params": params["model_dict"][head]}
-        mine = f"model.{head}."
-        state = {
-            "_extra_state": extra,
-            **{key.replace(mine, "model.Default.", 1): state[key].clone() for key in state if key.startswith(mine)},
-        }
-    torch.save(state, output)
 
 
 def _frozen_name(head: str, suffix: str = FROZEN) -> str:
