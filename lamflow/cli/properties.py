@@ -62,12 +62,11 @@ def show(values: PropertyValues) -> None:
     several = len({item.potential for item in values.comparisons}) > 1
     table = Table("structure", "property", "value of", "value", "±", "unit", "error", box=None)
     for item in values.comparisons:
-        table.add_row(
-            escape(item.structure), item.property + (f" · {item.potential}" if several else ""),
-            escape(f"{item.name} {item.where}".strip()), f"{item.value:.6g}",
-            "" if item.uncertainty is None else f"{item.uncertainty:.2g}", item.unit,
-            "" if item.error is None else f"{item.error:+.4g}",
-        )  # fmt: skip
+        name = f"{item.property} · {item.potential}" if several else item.property
+        spread = "" if item.uncertainty is None else f"{item.uncertainty:.2g}"
+        error = "" if item.error is None else f"{item.error:+.4g}"
+        what = escape(f"{item.name} {item.where}".strip())
+        table.add_row(escape(item.structure), name, what, f"{item.value:.6g}", spread, item.unit, error)
     Console().print(table)
     for result in values.results:
         if result.failed:

@@ -63,11 +63,12 @@ GIVEN_SUMMARY = "summary.json"
 PREDICTIONS_RECORD, PREDICTIONS_ARRAYS, JUDGEMENT, PARITY = (
     "predictions.json", "predictions.npz", "evaluation.json", "parity.npz",
 )  # fmt: skip
-EXPANDED, ANSWERS, PROPERTIES = "expanded", "answers", "properties"
-SAMPLES_RECORD, ANSWERS_RECORD, LABELS, PROPERTIES_RECORD = (
-    "samples.json", "answers.json", "labels.npz", "properties.json",
+EXPANDED, ANSWERS, PROPERTIES, SIMULATED = "expanded", "answers", "properties", "simulated"
+SAMPLES_RECORD, ANSWERS_RECORD, LABELS, PROPERTIES_RECORD, SIMULATED_RECORD = (
+    "samples.json", "answers.json", "labels.npz", "properties.json", "simulated.json",
 )  # fmt: skip
-"""Of a study of properties: frames that are asked for, what came of them with their labels, and the values."""
+"""Of a study of properties: frames that are asked for, what came of them with their labels, the values, and
+simulations of a study of transport."""
 
 SOURCES, SOURCE_LIST, SHARDS, SHARD, LABEL_ARRAYS, READ_RECORD, FEATURES = (
     "sources", "sources.json", "shards", "shard.json", "labels.npz", "read.json", "features.npz",

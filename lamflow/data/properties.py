@@ -105,6 +105,13 @@ class PropertiesRound(Iteration):
 
     properties: PropertyValues | None = None
 
+    def largest_error(self) -> float:
+        """Largest relative error of a diffusion coefficient, 1 where one has no value; 0 where none was asked for."""
+        results = self.properties.results if self.properties is not None else []
+        values = [v for r in results if r.property.startswith("transport") for v in r.values if v.name == "D"]
+        failed = any(r.failed for r in results if r.property.startswith("transport"))
+        return max([1.0 if failed else 0.0, *((v.uncertainty or 0.0) / v.value for v in values)])
+
     @property
     def ended(self) -> str | None:
         """See Round."""

@@ -94,6 +94,8 @@ class LammpsPotential:
     deviations    what follows the files of several models so that LAMMPS compares them; `{every}` are steps, `{file}`
                   is the table that it writes. None if it cannot
     electronic_temperature  what sets it, `{temperature}` in K; None for a model that knows none
+    commands      of the potential, all of them, instead of style, model and coefficients; `{elements}` stands for the
+                  chemical symbols of the atom types, `{Cu}` for the type of an element
     """
 
     style: str
@@ -103,6 +105,7 @@ class LammpsPotential:
     environment: dict[str, str] = field(default_factory=dict)
     deviations: str | None = None
     electronic_temperature: str | None = None
+    commands: tuple[str, ...] = ()
 
 
 class BatchSession(Protocol):

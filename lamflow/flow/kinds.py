@@ -11,6 +11,7 @@ from lamflow.config.kinds import Kind, kind_named
 from lamflow.config.learning import Config
 from lamflow.config.properties import PropertiesStudy
 from lamflow.config.schema import EvaluationStudy, Study, TrainingStudy
+from lamflow.config.transport import TransportStudy
 from lamflow.data.cleaning import Cleaning
 from lamflow.data.evaluation import Evaluation
 from lamflow.data.graph import Graph
@@ -145,6 +146,28 @@ def _gather_properties(
     return gather_properties(study, graph, folder, finished, timing)
 
 
+def _transport_graph(study: TransportStudy, state: RunState) -> Graph | None:
+    from lamflow.superops.transport import next_graph
+
+    return next_graph(study, state)
+
+
+def _transport_round(study: TransportStudy, state: RunState, number: int, stage: int) -> Graph:
+    from lamflow.superops.transport import round_graph
+
+    del stage
+    return round_graph(study, state, number)
+
+
+def _transport_stage(study: TransportStudy) -> list[str]:
+    del study
+    return ["transport"]
+
+
+def _transport_rounds(study: TransportStudy) -> int:
+    return study.rounds
+
+
 def _report_properties(run: Path, folder: Path, embedded: bool) -> Path | None:
     from lamflow.reports.properties import write_properties
 
@@ -214,4 +237,8 @@ CLEANING = Kind(
     "cleaning", CleaningStudy, _cleaning_graph, _cleaning_round, _cleaning_stages, _gather_cleaning, Cleaning,
     _report_cleaning, begins_again=True, most_rounds=lambda study: len(_cleaning_stages(study)), begin=_begin_cleaning,
     inspect=_inspect_sources,
+)  # fmt: skip
+TRANSPORT = Kind(
+    "transport", TransportStudy, _transport_graph, _transport_round, _transport_stage, _gather_properties,
+    PropertiesRound, _report_properties, begins_again=True, most_rounds=_transport_rounds,
 )  # fmt: skip

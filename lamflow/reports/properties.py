@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lamflow.data.layout import PROPERTIES_RECORD, RECORD, iteration_key
+from lamflow.data.layout import PROPERTIES_RECORD, RECORD, ROUNDS
 from lamflow.data.properties import Comparison, Curve, PropertiesRound, PropertyResult, PropertyValues
 from lamflow.reports.axes import GREY, PALETTE, subplots
 from lamflow.reports.figures import png
@@ -39,8 +39,8 @@ def write_properties(run: Path, folder: Path, *, embedded: bool = True) -> Path 
     Figures lie in the page properties.html, or beside index.html where it is not `embedded`. None, and nothing is
     written, while there are no properties.
     """
-    record = run / iteration_key(1) / RECORD
-    found = PropertiesRound.read(record).properties if record.is_file() else None
+    records = sorted(run.glob(f"{ROUNDS}/*/{RECORD}"))
+    found = PropertiesRound.read(records[-1]).properties if records else None
     if found is None:
         return None
     folder.mkdir(parents=True, exist_ok=True)

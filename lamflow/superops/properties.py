@@ -31,13 +31,7 @@ def round_graph(study: PropertiesStudy, state: RunState, number: int) -> Graph:
     """The graph of round 0 or 1."""
     structures = sum(state.structures.values())
     if not number:
-        folder = f"{iteration_key(0)}/{layout.RELAXED}"
-        steps = [
-            _work(study, state, index, "relax", relax_structures, f"{folder}/{potential.name}",
-                  work=structures, structures=Key(key=STRUCTURES))
-            for index, potential in enumerate(study.potentials)
-        ]  # fmt: skip
-        return Graph(kind=study.workflow, round=0, name="start", stage="relax", steps=steps)
+        return relax_graph(study, state)
     folder = iteration_key(1)
     relaxed, expanded = Key(key=f"{iteration_key(0)}/{layout.RELAXED}"), Key(key=f"{folder}/{layout.EXPANDED}")
     answers, found = f"{folder}/{layout.ANSWERS}", f"{folder}/{layout.PROPERTIES}"
@@ -58,6 +52,17 @@ def round_graph(study: PropertiesStudy, state: RunState, number: int) -> Graph:
         ),
     ]  # fmt: skip
     return Graph(kind=study.workflow, round=1, name="properties", stage="properties", steps=steps)
+
+
+def relax_graph(study: PropertiesStudy, state: RunState) -> Graph:
+    """The start: every potential relaxes all structures."""
+    structures, folder = sum(state.structures.values()), f"{iteration_key(0)}/{layout.RELAXED}"
+    steps = [
+        _work(study, state, index, "relax", relax_structures, f"{folder}/{potential.name}",
+              work=structures, structures=Key(key=STRUCTURES))
+        for index, potential in enumerate(study.potentials)
+    ]  # fmt: skip
+    return Graph(kind=study.workflow, round=0, name="start", stage="relax", steps=steps)
 
 
 def _work(

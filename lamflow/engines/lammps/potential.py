@@ -11,7 +11,7 @@ from ase.data import atomic_numbers
 
 from lamflow.config.section import expand
 from lamflow.engines.lammps.settings import LammpsExploration
-from lamflow.engines.protocol import Model
+from lamflow.engines.protocol import LammpsPotential, Model
 from lamflow.errors import EngineError
 
 
@@ -38,6 +38,8 @@ def potential_with_overlays(
     Raises EngineError for models that know no electronic temperature, and for overlays of other elements.
     """
     potentials = [model.lammps() for model in committee]
+    if potentials[0].commands:
+        return _by_commands(settings, potentials[0], elements)
     first, files, names = potentials[0], dict[str, Path](), []
     for number, each in enumerate(potentials):
         names.append(f"{number}-{each.model}")
@@ -61,6 +63,16 @@ def potential_with_overlays(
                 atoms, rest = _filled(line, types)
                 lines.append(f"pair_coeff      {atoms} {style.split()[0]} {rest}".rstrip())
     return Potential("\n".join(lines), files | {path.name: expand(path) for path in settings.files}, first.environment)
+
+
+def _by_commands(settings: LammpsExploration, potential: LammpsPotential, elements: list[str]) -> Potential:
+    """A potential that says its own commands. Raises EngineError for overlays, which these leave no room for."""
+    if settings.has_overlays:
+        raise EngineError("zbl, d3 and overlays go with trained models; write them into the potential's own pair_style")
+    types = {element: str(place) for place, element in enumerate(elements, 1)}
+    lines = [command.format(elements=" ".join(elements), **types) for command in potential.commands]
+    files = potential.files | {path.name: expand(path) for path in settings.files}
+    return Potential("\n".join(lines), files, potential.environment)
 
 
 def _overlays(settings: LammpsExploration, elements: list[str]) -> list[tuple[str, list[str]]]:

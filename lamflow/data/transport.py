@@ -1,0 +1,25 @@
+"""What a simulation of a study of transport leaves beside its displacements."""
+
+from __future__ import annotations
+
+from lamflow.data.document import Entry
+
+
+class TransportRun(Entry):
+    """One simulation.
+
+    mobile  how many ions diffuse; kinisi: diffusion coefficient and standard error, cm²/s, where kinisi was asked
+    """
+
+    number: int
+    iteration: int
+    structure: str
+    potential: str
+    condition: dict[str, float]
+    seed: int
+    frames: int
+    natoms: int
+    mobile: int
+    seconds: float = 0.0
+    kinisi: tuple[float, float] | None = None
+    failed: str | None = None
