@@ -1,33 +1,41 @@
-"""DP-GEN's autotest: its structures and interaction as a study that labels; its properties have no counterpart."""
+"""DP-GEN's autotest and APEX, which has grown out of it, as studies of properties."""
 
 from __future__ import annotations
 
-from lamflow.migrate import labels, vasp
+from lamflow.migrate import labels, properties, vasp
 from lamflow.migrate.keys import Keys, is_comment
 from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.structures import elements_of
-from lamflow.migrate.translate import heldout, listed
+from lamflow.migrate.translate import listed
 from lamflow.migrate.typemap import symbols
 
-NO_PROPERTIES = "there is no study of properties: neither relaxations nor properties are computed"
-ONCE = "the structures are labeled, and lamflow's default model is trained on them once; nothing is tested"
+PAIR_STYLES = {"eam_alloy": "eam/alloy", "eam_fs": "eam/fs", "meam": "meam", "snap": "snap", "tersoff": "tersoff"}
+"""Interactions of LAMMPS's own by their `type`."""
+RELAXATION = "structures relax until no force is larger than relax.fmax"
 
 
 def is_autotest(raw: Spec) -> bool:
-    """It is a file of autotest, of one of its two forms."""
+    """It is a file of autotest or of APEX, of one of its two forms."""
     return ("interaction" in raw and ("structures" in raw or "properties" in raw or "relaxation" in raw)) or (
         "conf_dir" in raw and ("task_type" in raw or "lammps_params" in raw or "vasp_params" in raw)
     )
 
 
 def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
-    """A study that labels the structures by VASP, ABACUS or a DeePMD model."""
-    del machines
+    """A study of properties of the structures by VASP, ABACUS, a DeePMD model or a potential of LAMMPS."""
+    machines.lose(*machines.raw, why="pods and cluster say where lamflow runs")
     old = "conf_dir" in keys
-    label, named = _old_label(keys, paths) if old else _label(keys.section("interaction"), paths)
+    engine, named = _old_label(keys, paths) if old else _label(keys.section("interaction"), paths)
     folders = listed(keys.take("conf_dir", "structures", to="structures"))
-    files = [path for folder in folders for path in paths.files(folder, "POSCAR")]
-    structures: list[Spec] = [{"name": "confs", "files": files or [paths.path("POSCAR")], "format": "vasp"}]
+    files = [path for folder in folders for path in paths.files(folder, "POSCAR")] or [paths.path("POSCAR")]
+    names = [properties.structure_name(file) for file in files]
+    structures: list[Spec] = [
+        {"name": f"{name[:36]}-{names[:i].count(name) + 1}" if names.count(name) > 1 else name, "files": [file],
+         "format": "vasp"}
+        for i, (name, file) in enumerate(zip(names, files, strict=True))
+    ]  # fmt: skip
+    if any("*" in name["name"] for name in structures) or any("*" in file for file in files):
+        structures = [{"name": "confs", "files": files, "format": "vasp"}]
     elements = symbols(named, keys.notes, "type_map") or sorted(elements_of(structures, paths))
     if not elements:
         elements = ["H"]
@@ -35,26 +43,27 @@ def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
             "changed", "(type map)", "elements", "it names none, and the structures are not here: H was put in"
         )
     paths.elements = paths.type_map = elements
-    made: Spec = {"elements": elements, "structures": structures, "start": {"label": ["confs"]}}
-    made["heldout"] = heldout(structures, keys.notes, [])
-    made["train"] = {"engine": "deepmd"}
-    keys.notes.add("changed", "(training)", "train", ONCE)
-    made["label"] = label
-    _lose_properties(keys)
+    role = "evaluate" if engine["engine"] in ("deepmd", "lammps-potential") else "label"
+    made: Spec = {"workflow": "properties", "elements": elements, "structures": structures}
+    made["potentials"] = [{"name": str(engine["engine"]), role: engine}]
+    relaxation = keys.section("relaxation")
+    relaxation.lose(*(key for key in relaxation.raw if not is_comment(key)), why=RELAXATION)
+    if old:
+        made["properties"] = _old_properties(keys)
+    else:
+        made["properties"] = properties.converted(keys, listed(keys.take("properties", default=[])))
     return made
 
 
-def _lose_properties(keys: Keys) -> None:
-    """Every key of the properties and of the relaxation, with the reason."""
-    for name, sections in (("properties", listed(keys.raw.get("properties"))), ("relaxation", None)):
-        if sections is None:
-            own = keys.section(name)
-            own.lose(*(key for key in own.raw if not is_comment(key)), why=NO_PROPERTIES)
-        for index, raw in enumerate(sections or []):
-            own = keys.enter(raw, f"{name}[{index}]")
-            own.lose(*(key for key in own.raw if not is_comment(key)), why=NO_PROPERTIES)
-        keys.used.add(name)
-    keys.lose(*(key for key in keys.raw if key not in keys.used and not is_comment(key)), why=NO_PROPERTIES)
+def _old_properties(keys: Keys) -> list[Spec]:
+    """The properties that `task` names; their own keys count absolute volumes and the like."""
+    task = str(keys.take("task", to="properties", default="all"))
+    known = {"eos": "eos", "elastic": "elastic", "vacancy": "vacancy", "interstitial": "interstitial",
+             "surf": "surface", "phonon": "phonon"}  # fmt: skip
+    wanted = list(known.values()) if task == "all" else [known[name] for name in known if name in task]
+    why = "properties have lamflow's own defaults"
+    keys.lose(*(key for key in keys.raw if key not in keys.used and not is_comment(key)), why=why)
+    return [{"property": name} for name in wanted]
 
 
 def _label(interaction: Keys, paths: Paths) -> tuple[Spec, list[str]]:
@@ -81,6 +90,12 @@ def _label(interaction: Keys, paths: Paths) -> tuple[Spec, list[str]]:
             made["orbitals"] = {element: paths.path(file) for element, file in orbitals.items()}
         return labels.abacus_input(interaction.enter(text, "INPUT"), made), list(files)
     model = listed(interaction.take("model", to="label.model", default="model.pt"))[0]
+    if kind in PAIR_STYLES:
+        interaction.lose("in_lammps", why="lamflow writes LAMMPS's input itself")
+        file = paths.path(model)
+        coefficients = f"* * {file.rsplit('/', 1)[-1]} {{elements}}"
+        return {"engine": "lammps-potential", "pair_style": PAIR_STYLES[kind], "pair_coeff": [coefficients],
+                "files": [file]}, named  # fmt: skip
     if kind == "deepmd":
         interaction.lose("deepmd_version", "in_lammps", why="lamflow calls DeePMD-kit itself")
         return {"engine": "deepmd", "model": {"file": paths.path(model)}}, named

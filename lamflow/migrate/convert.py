@@ -114,7 +114,7 @@ def migrate(file: Path, target: Path, machine: Path | None = None, source: Sourc
 
 def _of_kind(spec: Spec) -> Spec:
     """The study as its kind of workflow has it: without stages models are trained once, and nothing is selected."""
-    if spec.get("stages"):
+    if spec.get("stages") or "workflow" in spec:
         return spec
     kept = {key: value for key, value in spec.items() if key not in ("name", "stages", "select", "converge")}
     budget = {key: value for key, value in kept.pop("budget", {}).items() if key != "iterations"}

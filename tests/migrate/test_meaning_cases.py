@@ -529,25 +529,53 @@ def test_init_reaction_is_refused(place: Path) -> None:
         study(place, {"type_map": ["H", "O"], "reaxff": {}, "cutoff": 3.5, "dataset_size": 100, "qmkeywords": "b3lyp"})
 
 
-def test_autotest_lists_every_property_as_lost(place: Path) -> None:
+def test_autotest_and_apex_become_studies_of_properties(place: Path) -> None:
     properties = [
-        {"type": "eos", "vol_start": 0.9, "vol_end": 1.1, "vol_step": 0.01},
-        {"type": "elastic", "norm_deform": 1e-2},
+        {"type": "eos", "vol_start": 0.9, "vol_end": 1.1, "vol_step": 0.01, "cal_setting": {"relax_pos": True}},
+        {"type": "elastic", "norm_deform": 2e-2, "shear_deform": 5e-2},
+        {"type": "gamma", "plane_miller": [1, 1, 1], "slip_direction": [-1, 1, 0], "n_steps": 10},
+        {"type": "phonon", "supercell_size": [3, 3, 3], "MESH": "20 20 20"},
+        {"type": "surface", "skip": True, "max_miller": 2},
+        {"type": "annealing", "start_temp": 4},
     ]
     raw = {"structures": ["start/*"], "interaction": {"type": "deepmd", "model": "model.pt", "type_map": {"Al": 0, "Cu": 1}},
            "properties": properties, "relaxation": {"cal_setting": {"etol": 0}}}  # fmt: skip
     migration, spec = study(place, raw)
-    assert (spec["elements"], spec["label"]) == (["Al", "Cu"], {"engine": "deepmd", "model": {"file": "model.pt"}})
-    assert spec["structures"][0]["files"] == ["start/0/POSCAR", "start/1/POSCAR"]
+    assert spec["workflow"] == "properties"
+    assert (spec["elements"], spec["potentials"]) == (
+        ["Al", "Cu"], [{"name": "deepmd", "evaluate": {"engine": "deepmd", "model": {"file": "model.pt"}}}],
+    )  # fmt: skip
+    assert [item["files"] for item in spec["structures"]] == [["start/0/POSCAR"], ["start/1/POSCAR"]]
+    assert spec["properties"] == [
+        {"property": "eos", "strain": 0.1, "points": 21},
+        {"property": "elastic", "strain": 0.02},
+        {"property": "gamma", "miller": [1, 1, 1], "direction": [-1, 1, 0], "points": 11},
+        {"property": "phonon", "supercell": [3, 3, 3], "mesh": 20},
+    ]
+    assert "shear_deform" in notes(migration, "changed")
     lost = notes(migration, "lost")
-    for key in ("vol_start", "vol_end", "vol_step", "norm_deform", "cal_setting", "type"):
+    for key in ("start_temp = 4: there is no such property", "max_miller = 2: `skip` leaves it out", "cal_setting"):
         assert key in lost
-    assert lost.count("there is no study of properties") == 7
+
+
+def test_interactions_of_lammps_are_potentials(place: Path) -> None:
+    raw = {"structures": ["start/0"], "interaction": {"type": "eam_alloy", "model": "Al.eam.alloy", "type_map": {"Al": 0}},
+           "properties": [{"type": "vacancy", "supercell": [3, 3, 3]}]}  # fmt: skip
+    _, spec = study(place, raw)
+    assert spec["potentials"][0]["evaluate"] == {
+        "engine": "lammps-potential", "pair_style": "eam/alloy", "pair_coeff": ["* * Al.eam.alloy {elements}"],
+        "files": ["Al.eam.alloy"],
+    }  # fmt: skip
+
+
+def test_the_old_form_of_autotest(place: Path) -> None:
     old = {"potcar_map": {"Al": "potentials/POTCAR.Al"}, "conf_dir": "start/0", "task_type": "vasp", "task": "all", "vol_start": 12,
            "vasp_params": {"ecut": 650, "ediff": 1e-6, "kspacing": 0.1, "kgamma": False, "npar": 1, "kpar": 1}}  # fmt: skip
     migration, spec = study(place, old)
-    assert (spec["label"]["kspacing"], spec["label"]["input"]["ENCUT"]) == (0.1, 650)
-    assert "vol_start = 12: there is no study of properties" in notes(migration, "lost")
+    label = spec["potentials"][0]["label"]
+    assert (label["kspacing"], label["input"]["ENCUT"]) == (0.1, 650)
+    assert {"property": "surface"} in spec["properties"]
+    assert "vol_start = 12: properties have lamflow's own defaults" in notes(migration, "lost")
 
 
 @pytest.mark.parametrize("operation", ["nequip.RunNequipTrain", "ocp.RunOCPTrain"])
