@@ -20,6 +20,10 @@ LOST = 255
 HOST_KEY = re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed")
 
 
+OPTIONS: list[str] = []
+"""More options of ssh, for tests; people have `~/.ssh/config`."""
+
+
 class Machine(Protocol):
     """Where commands run, and files of a run as its nodes see them."""
 
@@ -114,8 +118,8 @@ class Ssh:
     def bring(self, keys: Iterable[str]) -> None:
         """See Machine. Links and what lies outside of the run's folder are refused."""
         words = " ".join(shlex.quote(key) for key in keys)
-        root = shlex.quote(str(self.root))
-        packed = self._done(f"cd {root} && for key in {words}; do [ -e $key ] && echo $key; done | tar -czf - -T -")
+        there = f'for key in {words}; do [ ! -e "$key" ] || echo "$key"; done'
+        packed = self._done(f"cd {shlex.quote(str(self.root))} && {there} | tar -czf - -T -")
         with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
             tar.extractall(self.store, filter="data")
             for member in tar.getmembers():
@@ -132,7 +136,8 @@ class Ssh:
     def _ssh(self, command: str, given: bytes) -> tuple[int, bytes, str]:
         host = self.settings.host
         try:
-            code, output, errors = process.answer([*self._argv(), f"bash -lc {shlex.quote(command)}"], given)
+            lines = "\n".join([*self.settings.login, command])
+            code, output, errors = process.answer([*self._argv(), f"bash -lc {shlex.quote(lines)}"], given)
         except LateError as error:
             raise OutageError(f"{host}: no answer over ssh: {error}") from error
         if code != LOST:
@@ -158,6 +163,7 @@ class Ssh:
         options = [
             "BatchMode=yes", "ConnectTimeout=20", "ServerAliveInterval=15", "ServerAliveCountMax=4",
             "StrictHostKeyChecking=yes", "ControlMaster=auto", f"ControlPath={folder}/%C", "ControlPersist=300",
+            *OPTIONS,
         ]  # fmt: skip
         words = ["ssh", *(word for option in options for word in ("-o", option))]
         words += ["-p", str(ask.port)] if ask.port else []

@@ -106,7 +106,7 @@ def plan(file: File, folder: Folder = None, as_json: Json = False) -> None:
     """Work, jobs, labels and estimated time of an iteration of each stage.
 
     With --json: name, start_labels, data_frames, labels, iterations, stages (name, measured, and steps: name, work,
-    jobs, seconds), and cluster, the jobs of each step there.
+    jobs, seconds, resources, at_once), cluster, the jobs of each step there, and node_hours by queue of a batch system.
     """
     from lamflow.cli import study
 

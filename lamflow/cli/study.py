@@ -107,6 +107,8 @@ def plan(file: Path, folder: Path | None, as_json: bool) -> None:
         table.add_row("together", "", str(stage.jobs), f"{stage.seconds:.0f}", style="bold")
         console.print(table)
     console.print(f"at most {planned.iterations} iterations and {planned.labels} labels")
+    for queue, hours in planned.node_hours.items():
+        console.print(f"on the batch system at most {hours:.1f} node hours in {queue}, by these seconds", markup=False)
     steps = ", ".join(f"{step} {count}" for step, count in planned.cluster.items())
     console.print(f"on a cluster at most {sum(planned.cluster.values())} pods an iteration: {steps}")
 

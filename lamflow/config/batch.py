@@ -79,6 +79,8 @@ class BatchSystem(Allocation):
     """Hosts between here and `host`, in order."""
     root: str | None = None
     """Folder on `host`, seen by its nodes, that holds a folder for each run."""
+    login: list[str] = Field(default_factory=list)
+    """Shell lines before each command on `host`, where its batch system is not on PATH without."""
     array_size: Count = 1000
     """Most elements of an array; more jobs than that share elements, one after the other. Slurm's own limit is 1001."""
     queued: Count | None = None
@@ -96,7 +98,7 @@ class BatchSystem(Allocation):
         if self.host is not None and self.root is None:
             raise ValueError("host needs root: a folder on that machine, seen by its nodes, for the runs")
         if self.host is None:
-            for key in ("root", "port", "identity", "jump"):
+            for key in ("root", "port", "identity", "jump", "login"):
                 if getattr(self, key):
                     raise ValueError(f"{key} is for a batch system that is reached over ssh; name its host, too")
         return self

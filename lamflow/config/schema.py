@@ -44,6 +44,20 @@ class Study(Section):
     cluster: Cluster = Cluster()
     batch: BatchSystem | None = None
     """Where the run's jobs go with `lamflow submit`, and with `lamflow run --on`."""
+    places: dict[Name, BatchSystem] = Field(default_factory=dict)
+    """Other batch systems by name; `place` under `pods:` sends the jobs of a kind of step to one."""
+
+    @model_validator(mode="after")
+    def _places_exist(self) -> Self:
+        known = ["here", "batch", *self.places]
+        for kind in type(self.pods).model_fields:
+            place = getattr(self.pods, kind).place
+            if place is not None and place not in known:
+                raise ValueError(f"pods.{kind}.place: there is no place {place!r}; there are {', '.join(known)}")
+        for name in ("here", "batch"):
+            if name in self.places:
+                raise ValueError(f"places: {name!r} means something else; give the place another name")
+        return self
 
 
 class DataStudy(Study):

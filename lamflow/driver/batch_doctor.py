@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from lamflow.batch.documents import ARRAYS, OUTPUT, SEEN
@@ -18,7 +20,7 @@ from lamflow.config.batch import BatchSystem
 from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Resources
-from lamflow.driver.batch_executor import BATCH, BatchExecutor
+from lamflow.driver.batch_executor import BATCH, BatchExecutor, place_of
 from lamflow.driver.plan import planned_graphs
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines import process
@@ -32,33 +34,35 @@ SKEW = 60.0
 
 
 def doctor(study: DataStudy, seconds: float = PROBE_SECONDS) -> Iterator[Check]:
-    """Every check, as it is done: commands, queues, and a job of each kind of step, for up to `seconds` s."""
-    system = study.batch or BatchSystem()
+    """Every check of every place, as it is done: commands, queues, and a job of each kind, for up to `seconds` s."""
     folder = Path("runs").resolve() / f"doctor-{uuid.uuid4().hex[:6]}"
-    queue = BatchExecutor(RunDirectory(folder), system).queue(BATCH)
-    try:
-        queue.require()
-    except LamflowError as error:
-        yield Check("commands", "bad", str(error), "see `batch:`")
-        return
-    yield Check("commands", "good", f"{queue.system.name}: {', '.join(queue.system.programs)}")
-    kinds = _kinds(study)
-    yield from _queues(system, queue, {kind: pod for kind, (pod, _) in kinds.items()})
-    try:
-        yield from _probes(system, queue, folder, kinds, seconds)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not queue.machine.shares:
-            queue.machine.shell(f"rm -rf {queue.machine.seen(folder)}")
+    executor = BatchExecutor(RunDirectory(folder), study.batch or BatchSystem(), study.places)
+    for place in dict.fromkeys([BATCH, *study.places]):
+        queue, kinds = executor.queue(place), _kinds(study, place)
+        where = "" if place == BATCH else f"{place}: "
+        try:
+            queue.require()
+        except LamflowError as error:
+            yield Check(f"{where}commands", "bad", str(error), "see `batch:` and `places:`")
+            continue
+        yield Check(f"{where}commands", "good", f"{queue.system.name}: {', '.join(queue.system.programs)}")
+        checks = [_queues(queue.settings, queue, {kind: pod for kind, (pod, _) in kinds.items()}),
+                  _probes(queue.settings, queue, folder, kinds, seconds)]  # fmt: skip
+        try:
+            for check in (check for some in checks for check in some):
+                yield replace(check, name=f"{where}{check.name}")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not queue.machine.shares:
+                queue.machine.shell(f"rm -rf {shlex.quote(queue.machine.seen(folder))}")
 
 
-def _kinds(study: DataStudy) -> dict[Resources, tuple[Pod, list[str]]]:
-    """What each kind of step that goes to the batch system asks for, and its engines."""
+def _kinds(study: DataStudy, place: str) -> dict[Resources, tuple[Pod, list[str]]]:
+    """What each kind of step that goes to a place asks for, and its engines."""
     found: dict[Resources, tuple[Pod, list[str]]] = {}
     for step in (step for graph in planned_graphs(study, ClusterCapacity()) for step in graph.steps):
-        pod = getattr(study.pods, step.resources)
-        if (pod.place or ("here" if step.resources == "small" else BATCH)) == BATCH:
-            _, engines = found.get(step.resources, (pod, []))
+        if place_of(study, step.resources) == place:
+            pod, engines = found.get(step.resources, (getattr(study.pods, step.resources), []))
             found[step.resources] = pod, sorted({*engines, *(use.name for use in step.engines)})
     return found
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from lamflow.batch.carry import Carried, cancel
 from lamflow.batch.documents import StepPlan
@@ -13,11 +14,12 @@ from lamflow.batch.queue import Queue
 from lamflow.batch.standing import Standing
 from lamflow.batch.systems import SYSTEMS
 from lamflow.config.batch import BatchSystem
+from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data import layout
 from lamflow.data.cache import default_folder
 from lamflow.data.document import Result
-from lamflow.data.graph import Graph, Output, Step
+from lamflow.data.graph import Graph, Output, Resources, Step
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
@@ -41,6 +43,12 @@ class Place(Result):
     name: str = ""
 
 
+def place_of(study: DataStudy, resources: Resources) -> str:
+    """Name of the place where the jobs of a kind of step run. Small ones run beside the driver."""
+    pod: Pod = getattr(study.pods, resources)
+    return pod.place or (HERE if resources == "small" else BATCH)
+
+
 class BatchExecutor(LocalExecutor):
     """Executor on a batch system; the run's folder is the store itself, as it is for a run on this machine.
 
@@ -49,9 +57,14 @@ class BatchExecutor(LocalExecutor):
 
     capacity: Capacity  # type: ignore[assignment]
 
-    def __init__(self, directory: RunDirectory, system: BatchSystem, *, comes_back: bool = False) -> None:
+    def __init__(
+        self, directory: RunDirectory, system: BatchSystem, places: Mapping[str, BatchSystem] = MappingProxyType({}),
+        *, comes_back: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(directory)
-        self.system, self.capacity, self._comes_back = system, ClusterCapacity(), comes_back
+        here = BatchSystem(system="shell", poll=2.0)
+        self.system, self.places = system, {HERE: here, BATCH: system, **places}
+        self.capacity, self._comes_back = ClusterCapacity(), comes_back
         self.machines: dict[str, Machine] = {}
 
     @property
@@ -127,7 +140,7 @@ class BatchExecutor(LocalExecutor):
 
     def queue(self, place: str, say: Callable[[str], None] = lambda _: None) -> Queue:
         """The batch system of a place. say: is told what it waits for"""
-        settings = BatchSystem(system="shell", poll=2.0) if place == HERE else self.system
+        settings = self.places[place]
         if place not in self.machines:
             store = self.directory.path
             self.machines[place] = Here(store) if settings.host is None else Ssh(store, settings, store.name)
@@ -137,7 +150,7 @@ class BatchExecutor(LocalExecutor):
         self, study: DataStudy, graph: Graph, step: Step, says: Callable[[str], None], shows: Callable[[float], None]
     ) -> Carried:
         pod = getattr(study.pods, step.resources)
-        place = pod.place or (HERE if step.resources == "small" else BATCH)
+        place = place_of(study, step.resources)
         queue = self.queue(place, says)
         seen = queue.machine.seen
         assert isinstance(step.jobs, int)  # noqa: S101  run has looked

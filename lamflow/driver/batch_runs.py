@@ -52,7 +52,7 @@ def executor_of(directory: RunDirectory, study: DataStudy | None = None, *, come
     study = study or directory.config()
     if study.batch is None:
         raise StateError(f"{directory.path}: the run is on a batch system, and its settings name none")
-    return BatchExecutor(directory, study.batch, comes_back=comes_back)
+    return BatchExecutor(directory, study.batch, study.places, comes_back=comes_back)
 
 
 def chosen(study: DataStudy, directory: RunDirectory, on: str | None) -> tuple[DataStudy, LocalExecutor]:
@@ -70,7 +70,7 @@ def chosen(study: DataStudy, directory: RunDirectory, on: str | None) -> tuple[D
     if on is None and study.batch is None:
         on = directory.config().batch.system if directory.config().batch else ""  # type: ignore[union-attr]
     study = placed(study, on) if on else study
-    executor = BatchExecutor(directory, study.batch)  # type: ignore[arg-type]
+    executor = BatchExecutor(directory, study.batch, study.places)  # type: ignore[arg-type]
     refuse_driven(directory, executor)
     return study, executor
 
@@ -95,7 +95,7 @@ def _own(directory: RunDirectory, config: DataStudy) -> BatchExecutor:
             f"batch.host: {config.batch.host} is reached over ssh, so the driver stays on this machine: `lamflow run "
             f"FILE --on {config.batch.system}`. For a driver in the queue submit on the login node, without host"
         )
-    return BatchExecutor(directory, config.batch)
+    return BatchExecutor(directory, config.batch, config.places)
 
 
 def refuse_driven(directory: RunDirectory, executor: BatchExecutor) -> None:

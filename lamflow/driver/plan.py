@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lamflow.config.engines import LabelerSettings, SearcherSettings
 from lamflow.config.learning import Config
 from lamflow.config.properties import PropertiesStudy
+from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.graph import Graph, Resources, Step
@@ -34,6 +35,9 @@ class PlannedStep:
     work: int
     jobs: int
     seconds: float
+    resources: Resources = "small"
+    at_once: int = 1
+    """Jobs that run at the same time."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Plan:
     labels        most labels that the run can cost
     iterations    rounds after the start, at most
     cluster       jobs of each step of the largest round on a cluster, at most
+    node_hours    of the whole run on a batch system by queue, where a study names one; empty otherwise
     """
 
     start_labels: int
@@ -74,6 +79,7 @@ class Plan:
     labels: int
     iterations: int
     cluster: dict[str, int]
+    node_hours: dict[str, float]
 
 
 def plan(study: DataStudy, done: Sequence[Iteration] = (), capacity: Capacity | None = None) -> Plan:
@@ -98,7 +104,35 @@ def plan(study: DataStudy, done: Sequence[Iteration] = (), capacity: Capacity | 
         labels=min(most, study.budget.labels or most),
         iterations=rounds,
         cluster=max(cluster_jobs(study, structures, data_frames), key=lambda jobs: sum(jobs.values())),
+        node_hours=_node_hours(study, stages, rounds) if study.batch is not None else {},
     )
+
+
+def _node_hours(study: DataStudy, stages: Sequence[PlannedStage], rounds: int) -> dict[str, float]:
+    """Hours that allocations last together, by queue, when every round costs what that of the costliest stage does."""
+    hours: list[dict[str, float]] = []
+    for stage in stages:
+        found: dict[str, float] = {}
+        for step in stage.steps:
+            asked = asked_on_batch(study, step.resources)
+            if asked is not None:
+                queue, nodes, together = asked
+                busy = step.seconds * min(step.jobs, step.at_once) * nodes / together / 3600
+                found[queue] = found.get(queue, 0.0) + rounds * busy
+        hours.append(found)
+    return max(hours, key=lambda found: sum(found.values()), default={})
+
+
+def asked_on_batch(study: DataStudy, resources: Resources) -> tuple[str, int, int] | None:
+    """Queue, nodes and jobs at the same time of an allocation of a kind of step; None for one beside the driver."""
+    pod: Pod = getattr(study.pods, resources)
+    place = pod.place or ("here" if resources == "small" else "batch")
+    system = study.batch if place == "batch" else study.places.get(place)
+    if system is None:
+        return None
+    ask = system.overridden(pod.batch)
+    where = "" if place == "batch" else f"{place}: "
+    return f"{where}{ask.queue or 'the default queue'}", ask.nodes or 1, ask.together or 1
 
 
 def _data_frames(study: DataStudy) -> int:
@@ -172,7 +206,10 @@ def _stage(
             step.name, guesses.get(step.resources, SMALL_SECONDS) * -(-step.work // min(jobs, step.at_once or jobs))
         )
         before = rows.get(label, PlannedStep(label, 0, 0, 0.0))
-        rows[label] = PlannedStep(label, before.work + step.work, before.jobs + jobs, before.seconds + seconds)
+        rows[label] = PlannedStep(
+            label, before.work + step.work, before.jobs + jobs, before.seconds + seconds, step.resources,
+            min(jobs, step.at_once or jobs),
+        )  # fmt: skip
     return PlannedStage(name, list(rows.values()), bool(measured))
 
 

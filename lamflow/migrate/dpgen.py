@@ -10,6 +10,7 @@ from lamflow.migrate.dpgen_labels import label as label_engine
 from lamflow.migrate.dpgen_training import trained
 from lamflow.migrate.keys import Keys, is_comment
 from lamflow.migrate.paths import Paths, Spec
+from lamflow.migrate.machines import allocation, placed, system
 from lamflow.migrate.selection import bad_box, filters
 from lamflow.migrate.structures import isolated, with_format
 from lamflow.migrate.translate import data_files, heldout, listed, one_of_several
@@ -85,11 +86,7 @@ def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
     made["label"] = label
     if not kept:
         del made["structures"]
-    made["pods"] = {
-        kind: pod
-        for kind, section in (("train", train), ("explore", explore), ("label", fp))
-        if (pod := _pod(kind, section))
-    }
+    made |= _where({"train": train, "explore": explore, "label": fp})
     machines.lose("api_version", "deepmd_version", "python_path", "python_test_path", "deepmd_path")
     _rest(keys)
     return {key: value for key, value in made.items() if value not in ({}, None)}
@@ -169,8 +166,17 @@ def _budget(keys: Keys, jobs: int) -> Spec:
     return made
 
 
-def _pod(kind: str, section: Keys) -> Spec:
-    """GPUs and tasks that share a pod; where else jobs run is said on the cluster, or is this machine."""
+def _where(sections: dict[str, Keys]) -> Spec:
+    """What the kinds of steps need, and the batch systems that they go to."""
+    found = {kind: system(section.section("machine"), "batch") for kind, section in sections.items()}
+    pods = {kind: _pod(kind, section, bool(found[kind])) for kind, section in sections.items()}
+    made: Spec = {"pods": {kind: pod for kind, pod in pods.items() if pod}}
+    placed(made, found)
+    return made
+
+
+def _pod(kind: str, section: Keys, placed: bool) -> Spec:
+    """GPUs and tasks that share a pod, and what is asked of a batch system where jobs are `placed` on one."""
     resources = section.section("resources")
     made: Spec = {}
     gpus = resources.take("gpu_per_node", to=f"pods.{kind}.gpus")
@@ -178,6 +184,11 @@ def _pod(kind: str, section: Keys) -> Spec:
         made["gpus"] = int(gpus)
     if kind == "label" and resources.raw.get("cpu_per_node"):
         made["cpu"] = str(resources.take("cpu_per_node", to=f"pods.{kind}.cpu"))
+    if placed and (ask := allocation(resources, f"pods.{kind}")):
+        made["batch"] = ask
+    if placed and resources.raw.get("envs"):
+        envs = resources.take("envs", to=f"pods.{kind}.environment")
+        made["environment"] = {str(key): str(value) for key, value in envs.items()}
     for where in (resources, section):
         if kind != "train" and where.raw.get("group_size"):
             made["work_per_job"] = int(where.take("group_size", to=f"pods.{kind}.work_per_job"))

@@ -13,7 +13,7 @@ from lamflow.migrate.fp import fp_engine
 from lamflow.migrate.keys import Keys, Notes
 from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.selection import dpgen2_filters, filters, pick
-from lamflow.migrate.step_configs import SITE, pods, tolerated
+from lamflow.migrate.step_configs import SITE, tolerated, where
 from lamflow.migrate.structures import isolated, with_format
 from lamflow.migrate.task_groups import group
 from lamflow.migrate.translate import TENTH, data_files, heldout, listed
@@ -53,7 +53,7 @@ def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
     failed = tolerated(keys)
     made["budget"] |= {"failed_labels": failed["fp"]} if "fp" in failed else {}
     made["select"] |= {"max_failed": failed["explore"]} if "explore" in failed else {}
-    made["pods"] = pods(keys)
+    made |= where(keys)
     keys.lose(*SITE, why="where pods run is for `cluster:` and `pods:`")
     return {key: value for key, value in made.items() if value not in ({}, None, [])}
 

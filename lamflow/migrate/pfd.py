@@ -13,7 +13,7 @@ from lamflow.migrate.keys import Keys
 from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.pfd_stages import stages as stages_of
 from lamflow.migrate.selection import dpgen2_filters, filters
-from lamflow.migrate.step_configs import SITE, pods, tolerated
+from lamflow.migrate.step_configs import SITE, tolerated, where
 from lamflow.migrate.structures import with_format
 from lamflow.migrate.training import training
 from lamflow.migrate.translate import branch, data_files, heldout, listed
@@ -76,7 +76,7 @@ def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
     failed = tolerated(keys)
     made["budget"] |= {"failed_labels": failed["fp"]} if "fp" in failed else {}
     made["select"] |= {"max_failed": failed["explore"]} if "explore" in failed else {}
-    made["pods"] = pods(keys)
+    made |= where(keys)
     task.lose(
         "init_ft",
         "init_train",

@@ -6,6 +6,7 @@ import re
 
 from lamflow.migrate.keys import Keys, is_comment
 from lamflow.migrate.paths import Spec
+from lamflow.migrate.machines import dispatcher
 
 SITE = (
     "dflow_config",
@@ -37,8 +38,16 @@ def tolerated(keys: Keys) -> dict[str, float]:
     return fractions
 
 
-def pods(keys: Keys) -> Spec:
-    """What step_configs say that lamflow can say too."""
+def where(keys: Keys) -> Spec:
+    """What step_configs say of pods that lamflow can say too, and the batch systems that they name as places."""
+    places: dict[str, Spec] = {}
+    pods = _pods(keys, places)
+    for kind in places:
+        pods.setdefault(kind, {})["place"] = kind
+    return {"pods": pods, "places": places}
+
+
+def _pods(keys: Keys, systems: dict[str, Spec]) -> Spec:
     made: Spec = {}
     steps = keys.section("step_configs")
     for name in list(steps.raw):
@@ -56,6 +65,10 @@ def pods(keys: Keys) -> Spec:
                 pod["work_per_job"] = int(slices["group_size"])
             if template.get("timeout"):
                 pod["timeout"] = float(template["timeout"])
+            found, ask = dispatcher(config.get("executor"), steps.enter({}, name), kind)
+            if found:
+                systems[kind] = found
+                pod |= {"batch": ask} if ask else {}
             text = str(config.get("executor"))
             gpu = re.search(r"(\d*)\s*\*?\s*NVIDIA", text)
             if gpu and kind != "label":
@@ -63,7 +76,8 @@ def pods(keys: Keys) -> Spec:
         if pod and kind:
             made[kind] = pod
             steps.notes.add("translated", f"step_configs.{name}", f"pods.{kind}: {', '.join(pod)}")
-        left = [key for key in config if not is_comment(key) and key not in SAID]
+        said = (*SAID, "executor") if kind in systems and name.startswith("run") else SAID
+        left = [key for key in config if not is_comment(key) and key not in said]
         if left:
             steps.notes.add(
                 "lost",

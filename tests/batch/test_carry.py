@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -64,6 +65,8 @@ def test_what_is_cancelled_requeued_or_loses_its_node_goes_on(
     slurm.wait(lambda: list(trial.results) == ["0", "1", "3"], 90)
     assert trial.times(1) == 2
     slurm.ask("scontrol", "update", f"nodename={slurm.host}", "state=down", "reason=test")
+    slurm.wait(lambda: not slurm.ask("pgrep", "-f", f"element {trial.folder}"))
+    time.sleep(2)
     slurm.ask("scontrol", "update", f"nodename={slurm.host}", "state=resume")
     slurm.at_once(f"{array}_2")
     step.result(120)
@@ -87,6 +90,7 @@ def test_daemons_may_die_while_jobs_run(slurm: SlurmCluster, trial: Trial, in_ba
 
 DRIVE = """\
 import sys
+import time
 from pathlib import Path
 from tests.batch.conftest import Background, Trial
 Trial(Path(sys.argv[1])).carried(4).run()

@@ -189,7 +189,7 @@ def test_nothing_is_dropped_in_silence(place: Path) -> None:
         assert key in text or key in ("type", "lmp", "plm", "V_TEMP", "V_NSTEPS", "V_STRIDE"), key
     lost = [note.key for note in found.notes.of("lost")]
     assert "nobody_knows_this = 7" in lost
-    assert "machine.fp.resources.{queue_name}" in lost
+    assert "machine.fp.resources.queue_name pods.label.batch.queue" in text
     assert any(note.startswith("default_training_param.model.fitting_net.coord_norm") for note in lost)
 
 

@@ -1,0 +1,75 @@
+"""A batch system that is reached over ssh: a real server, with another folder for what its nodes see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lamflow.api import Study
+from lamflow.batch.host import Ssh
+from lamflow.config.batch import BatchSystem
+from lamflow.errors import ClusterError, InputError, OutageError
+from tests.batch.test_run import hashes
+from tests.conftest import ROOT
+from tests.stand_ins.slurm import SlurmCluster
+from tests.stand_ins.ssh import SshServer
+
+
+def settings(ssh: SshServer, root: Path, **more: Any) -> BatchSystem:
+    return BatchSystem.model_validate(
+        {"host": ssh.host, "port": ssh.port, "identity": ssh.identity, "root": str(root), "poll": 1, **more}
+    )
+
+
+def test_files_go_there_once_and_come_back(ssh: SshServer, tmp_path: Path) -> None:
+    store, root = tmp_path / "run", tmp_path / "there"
+    (store / "data").mkdir(parents=True)
+    (store / "data" / "a b").write_text("1")
+    machine = Ssh(store, settings(ssh, root), "run")
+    machine.send(["data", "none"])
+    assert (root / "run" / "data" / "a b").read_text() == "1"
+    (root / "run" / "data" / "a b").write_text("as it was left")
+    machine.send(["data"])
+    assert (root / "run" / "data" / "a b").read_text() == "as it was left"
+    (root / "run" / "results").mkdir()
+    (root / "run" / "results" / "x").write_text("2")
+    machine.bring(["results", "nothing"])
+    assert (store / "results" / "x").read_text() == "2"
+    assert machine.shell("echo $((1 + 1)); exit 3") == (3, "2\n", "")
+
+
+def test_a_host_that_is_not_the_known_one_is_refused(ssh: SshServer, tmp_path: Path) -> None:
+    machine = Ssh(tmp_path, settings(ssh, tmp_path / "there"), "run")
+    ssh.know(ssh.folder / "other")
+    with pytest.raises(ClusterError, match=r"127\.0\.0\.1: ssh refuses: the host's key is not the one that is known"):
+        machine.shell("true")
+
+
+def test_a_key_that_is_not_let_in_and_a_host_that_does_not_answer(ssh: SshServer, tmp_path: Path) -> None:
+    stranger = settings(ssh, tmp_path / "there", identity=str(ssh.folder / "other"))
+    with pytest.raises(ClusterError, match=r"ssh is not let in: .*Permission denied.*`identity` under `batch:`"):
+        Ssh(tmp_path, stranger, "run").shell("true")
+    with pytest.raises(OutageError, match=r"no connection: .*Connection refused"):
+        Ssh(tmp_path, settings(ssh, tmp_path / "there", port=9), "run").shell("true")
+
+
+@pytest.mark.slow
+def test_a_run_over_ssh_equals_the_local_one(
+    ssh: SshServer, slurm: SlurmCluster, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = study.read_text(encoding="utf-8").replace("iterations: 2", "iterations: 1")
+    study.write_text(text, encoding="utf-8")
+    here = Study.load(study).run(tmp_path / "here")
+    root = tmp_path / "scratch of the cluster"
+    batch = (
+        f"batch: {{system: slurm, poll: 1, host: '{ssh.host}', port: {ssh.port}, identity: {ssh.identity}, root: {root}, "
+        f"before: ['export PYTHONPATH={ROOT}'], login: ['export SLURM_CONF={slurm.folder}/slurm.conf']}}\n"
+    )
+    study.write_text(text + batch, encoding="utf-8")
+    monkeypatch.delenv("SLURM_CONF")
+    there = Study.load(study).run(tmp_path / "there", on="slurm")
+    assert hashes(there.path) == hashes(here.path) != {}
+    with pytest.raises(InputError, match="the driver stays on this machine"):
+        Study.load(study).submit(tmp_path / "queue")

@@ -1,0 +1,63 @@
+"""Machine files of DP-GEN and dispatcher executors of dpgen2 become `batch:` and `places:`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lamflow.config.read import parse
+from tests.migrate.test_migrate import DPGEN2, PARAM, made, place, said
+
+__all__ = ["place"]
+
+SLURM = {
+    "batch_type": "Slurm", "context_type": "SSHContext", "local_root": "./", "remote_root": "/scratch/me",
+    "remote_profile": {"hostname": "login.hpc", "username": "me", "port": 2222, "key_filename": "~/.ssh/hpc", "password": "HUSH"},
+}  # fmt: skip
+PBS = {"batch_type": "PBS", "context_type": "LocalContext"}
+MACHINE: dict[str, Any] = {
+    "api_version": "1.0",
+    "train": [{"command": "dp", "machine": SLURM, "resources": {
+        "number_node": 1, "cpu_per_node": 4, "gpu_per_node": 1, "queue_name": "gpu", "group_size": 1,
+        "custom_flags": ["#SBATCH --time=1-12:00:00", "#SBATCH -A ab123", "#SBATCH --exclusive"],
+        "module_list": ["cuda/12"], "source_list": ["~/env.sh"], "envs": {"DP_INFER_BATCH_SIZE": 4}}}],
+    "model_devi": [{"command": "lmp", "machine": SLURM, "resources": {"gpu_per_node": 1, "group_size": 10, "para_deg": 4}}],
+    "fp": [{"command": "mpirun vasp_std", "machine": PBS, "resources": {
+        "number_node": 2, "cpu_per_node": 32, "group_size": 5, "custom_flags": "#PBS -l walltime=02:30:00"}}],
+}  # fmt: skip
+
+
+def test_a_machine_file_says_where_jobs_run(place: Path) -> None:
+    found = made(place, PARAM, MACHINE)
+    assert "HUSH" not in found.text + said(found)
+    text = yaml.safe_load(found.text)
+    assert text["batch"] == {
+        "system": "slurm", "host": "me@login.hpc", "root": "/scratch/me", "port": 2222, "identity": "~/.ssh/hpc",
+    }  # fmt: skip
+    assert text["places"] == {"label": {"system": "pbs"}}
+    assert text["pods"]["train"]["batch"] == {
+        "queue": "gpu", "modules": ["cuda/12"], "source": ["~/env.sh"], "wall_time": 129600.0, "account": "ab123",
+        "header": ["#SBATCH --exclusive"],
+    }  # fmt: skip
+    assert text["pods"]["train"]["environment"] == {"DP_INFER_BATCH_SIZE": "4"}
+    assert text["pods"]["explore"] == {"gpus": 1, "batch": {"together": 4}, "work_per_job": 10}
+    assert text["pods"]["label"]["batch"] == {"nodes": 2, "wall_time": 9000.0}
+    assert text["pods"]["label"]["place"] == "label"
+    study = parse(found.text, root=place, files=False)
+    assert study.batch is not None
+    assert study.batch.overridden(study.pods.explore.batch).together == 4
+
+
+def test_a_dispatcher_executor_is_a_place(place: Path) -> None:
+    executor = {
+        "type": "dispatcher", "host": "login.hpc", "username": "me", "private_key_file": "~/.ssh/hpc", "remote_root": "/scratch/me",
+        "machine_dict": {"batch_type": "SlurmJobArray"}, "resources_dict": {"queue_name": "cpu", "cpu_per_node": 64},
+    }  # fmt: skip
+    raw = {**DPGEN2, "step_configs": {"run_fp_config": {"executor": executor}}}
+    text = yaml.safe_load(made(place, raw, name="input.json").text)
+    assert text["places"] == {
+        "label": {"system": "slurm", "host": "me@login.hpc", "root": "/scratch/me", "identity": "~/.ssh/hpc"}
+    }
+    assert text["pods"]["label"] == {"batch": {"queue": "cpu"}, "place": "label"}
