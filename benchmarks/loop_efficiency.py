@@ -3,6 +3,7 @@
 The critical path of a step is its slowest pod. What is left is the graph, starting processes, selection and merging.
 
     python benchmarks/loop_efficiency.py                          runs the quickstart first
+    python benchmarks/loop_efficiency.py --on slurm               runs it on the Slurm whose commands are here
     python benchmarks/loop_efficiency.py --run runs/quickstart    reads a run that has finished
 
 The small mode runs a study of seconds, whose engines do next to nothing: what it shows is the overhead.
@@ -56,6 +57,7 @@ def main() -> None:
     """Measure."""
     options = parser(__doc__)
     options.add_argument("--run", type=Path)
+    options.add_argument("--on", help="batch system whose commands are here: slurm")
     settings = parse_arguments(options)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LAMFLOW_CACHE"] = str(Path(folder) / "cache")  # labels of earlier runs would be found
@@ -64,7 +66,7 @@ def main() -> None:
             study = Path(folder) / "tiny.yaml"
             study.write_text(TINY, encoding="utf-8")
         if settings.run is None:
-            lamflow.Study.load(study).run(Path(folder) / "run")
+            lamflow.Study.load(study).run(Path(folder) / "run", on=settings.on)
         rows = measure(settings.run or Path(folder) / "run")
     publish(settings, "loop_efficiency", "Loop efficiency", rows)
 

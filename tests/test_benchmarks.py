@@ -22,6 +22,7 @@ PYXTAL = pytest.mark.skipif(
     importlib.util.find_spec("pyxtal") is None, reason='PyXtal is missing: pip install "lamflow[calypso]"'
 )
 MARKS: dict[str, list[pytest.MarkDecorator]] = {
+    "batch_system": [pytest.mark.slow],
     "explore": [pytest.mark.deepmd, pytest.mark.slow],
     "loop_efficiency": [pytest.mark.slow],
     "large_models": [pytest.mark.deepmd, pytest.mark.slow],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lamflow.batch.documents import (
     ARRAYS,
+    JOBS,
     OUTPUT,
     OVER,
     PROGRESS,
@@ -89,6 +90,7 @@ class Carried:
             self._submit(now)
             self.shows(self._share(now))
             time.sleep(LOOK if self.queue.machine.shares else self.queue.settings.poll)
+        self.queue.machine.bring([*self.plan.writes.values(), *self._key(JOBS)])
         self.shows(1.0)
 
     def _key(self, *names: str) -> list[str]:
@@ -96,8 +98,7 @@ class Carried:
         return [f"{self.folder.relative_to(self.store).as_posix()}/{name}" for name in names]
 
     def _begin(self) -> None:
-        for name in (ARRAYS, SEEN, STATUS, OVER, OUTPUT, PROGRESS):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.queue.machine.make(self._key(ARRAYS, SEEN, STATUS, OVER, OUTPUT, PROGRESS))
         self.plan.save(self.folder / STEP)
         self.queue.machine.send([*self._key(STEP), *(key.key for key in self.plan.reads.values())])
         before = self._standing()

@@ -46,6 +46,10 @@ class Machine(Protocol):
         """Have files and folders of the run, by their keys, in its folder here."""
         ...
 
+    def make(self, keys: Iterable[str]) -> None:
+        """Have folders of the run, by their keys, where the nodes see them."""
+        ...
+
 
 class Here:
     """This machine, whose folders the nodes share."""
@@ -72,6 +76,11 @@ class Here:
 
     def bring(self, keys: Iterable[str]) -> None:
         """See Machine. They are here."""
+
+    def make(self, keys: Iterable[str]) -> None:
+        """See Machine."""
+        for key in keys:
+            (self.store / key).mkdir(parents=True, exist_ok=True)
 
 
 class Ssh:
@@ -127,6 +136,13 @@ class Ssh:
                     state = (self.store / member.name).stat()
                     self.sent[member.name] = state.st_size, state.st_mtime_ns
 
+    def make(self, keys: Iterable[str]) -> None:
+        """See Machine. Here, too."""
+        names = list(keys)
+        for key in names:
+            (self.store / key).mkdir(parents=True, exist_ok=True)
+        self._done("mkdir -p " + " ".join(shlex.quote(str(self.root / key)) for key in names))
+
     def _done(self, command: str, given: bytes = b"") -> bytes:
         code, output, errors = self._ssh(command, given)
         if code != 0:
@@ -136,7 +152,7 @@ class Ssh:
     def _ssh(self, command: str, given: bytes) -> tuple[int, bytes, str]:
         host = self.settings.host
         try:
-            lines = "\n".join([*self.settings.login, command])
+            lines = "\n".join([*self.settings.login, "(", command, f") || exit $(($? == {LOST} ? {LOST - 1} : $?))"])
             code, output, errors = process.answer([*self._argv(), f"bash -lc {shlex.quote(lines)}"], given)
         except LateError as error:
             raise OutageError(f"{host}: no answer over ssh: {error}") from error

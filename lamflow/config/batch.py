@@ -77,7 +77,7 @@ class BatchSystem(Allocation):
     """File of the private key; what ssh chooses if absent."""
     jump: list[Host] = Field(default_factory=list)
     """Hosts between here and `host`, in order."""
-    root: str | None = None
+    root: Word | None = None
     """Folder on `host`, seen by its nodes, that holds a folder for each run."""
     login: list[str] = Field(default_factory=list)
     """Shell lines before each command on `host`, where its batch system is not on PATH without."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.prepare import require_engines
 from lamflow.driver.rundir import RunDirectory
-from lamflow.errors import StateError
+from lamflow.errors import InputError, StateError
 from lamflow.superops.capacity import Capacity, ClusterCapacity, LocalCapacity
 
 HERE, BATCH = "here", "batch"
@@ -88,6 +89,11 @@ class BatchExecutor(LocalExecutor):
     def check_requirements(self, study: DataStudy) -> None:
         """See Executor. Engines are asked for here where the nodes have the same Python."""
         ask = self.system
+        if re.search(r"\s", str(self.directory.path)):
+            raise InputError(
+                f"{self.directory.path}: has a space in its name, which the lines of batch scripts do not take; give "
+                "another folder with --dir"
+            )
         if not (ask.host or ask.python or ask.container or ask.modules or ask.source):
             require_engines(study)
         self.queue(BATCH).require()

@@ -38,6 +38,7 @@ def test_files_go_there_once_and_come_back(ssh: SshServer, tmp_path: Path) -> No
     machine.bring(["results", "nothing"])
     assert (store / "results" / "x").read_text() == "2"
     assert machine.shell("echo $((1 + 1)); exit 3") == (3, "2\n", "")
+    assert machine.shell("exit 255")[0] == 254
 
 
 def test_a_host_that_is_not_the_known_one_is_refused(ssh: SshServer, tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_run_over_ssh_equals_the_local_one(
     text = study.read_text(encoding="utf-8").replace("iterations: 2", "iterations: 1")
     study.write_text(text, encoding="utf-8")
     here = Study.load(study).run(tmp_path / "here")
-    root = tmp_path / "scratch of the cluster"
+    root = tmp_path / "scratch"
     batch = (
         f"batch: {{system: slurm, poll: 1, host: '{ssh.host}', port: {ssh.port}, identity: {ssh.identity}, root: {root}, "
         f"before: ['export PYTHONPATH={ROOT}'], login: ['export SLURM_CONF={slurm.folder}/slurm.conf']}}\n"
@@ -71,5 +72,7 @@ def test_a_run_over_ssh_equals_the_local_one(
     monkeypatch.delenv("SLURM_CONF")
     there = Study.load(study).run(tmp_path / "there", on="slurm")
     assert hashes(there.path) == hashes(here.path) != {}
+    with pytest.raises(InputError, match="has a space in its name"):
+        Study.load(study).run(tmp_path / "a run", on="slurm")
     with pytest.raises(InputError, match="the driver stays on this machine"):
         Study.load(study).submit(tmp_path / "queue")
