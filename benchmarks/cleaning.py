@@ -296,7 +296,7 @@ def cases(settings: argparse.Namespace) -> list[Case]:
     settings.keep.mkdir(parents=True, exist_ok=True)
     model = dpa4(settings.keep)
     for name in FILES:
-        whole = real_frames(settings.keep, name, None)
+        whole = real_frames(settings.keep, name, None)[: 4 * settings.frames]
         made.append(Case(f"{name}, no model", whole, np.arange(len(whole))))
         small = real_frames(settings.keep, name, LARGEST)[: settings.frames]
         made.append(Case(f"{name}, DPA-4", small, np.arange(len(small)), model))

@@ -89,8 +89,8 @@ class Checks(Section):
     """Labels of one structure that differ by more are in conflict."""
     model_z: Positive = 6.0
     """Robust standard deviations of the energy from that of a pre-trained model, corrected by element and head."""
-    model_forces: Positive = 0.6
-    """Error of the forces against a pre-trained model, over their own size."""
+    model_match: Fraction = 0.5
+    """Cosine between the forces of labels and model below which they are different forces."""
     actions: dict[Rule, Action] = Field(default_factory=dict)
     """What a rule does where it is to be something else: outliers are flagged, what cannot be right is quarantined."""
 
@@ -143,6 +143,17 @@ class TrainingOutput(Section):
     """The rest of the study: `train: {…}`, and whatever else it says."""
 
 
+class Relabel(Section):
+    """Frames in quarantine are labeled again by the engine in `label`."""
+
+    head: HeadName | None = None
+    """Head that they then belong to: the one whose level of theory the engine has. Without, a new one, `relabeled`."""
+    rules: list[Rule] = ["force_sum", "energy_unit", "trajectory", "conflict", "model_energy", "model_forces"]
+    """What frames must have been found by."""
+    limit: Count = 1000
+    """At most so many frames."""
+
+
 Extra = Literal["extxyz", "parquet", "deepmd/lmdb"]
 
 
@@ -156,6 +167,7 @@ class CleaningStudy(DataStudy):
     checks: Checks = Checks()
     duplicates: Duplicates = Duplicates()
     models: Models | None = None
+    relabel: Relabel | None = None
     split: Split = Split()
     compress: Compress | None = None
     release: list[str] = Field(default_factory=list)
@@ -186,6 +198,9 @@ class CleaningStudy(DataStudy):
         for key in ("heads", "start", "heldout"):
             if getattr(self, key):
                 raise ValueError(f"{key}: cleaning begins with `sources`; remove this key")
+        if self.relabel is not None and (self.label is None or not self.elements):
+            lacking = "a label engine: give a label section" if self.label is None else "the elements: list them"
+            raise ValueError(f"relabel: new labels need {lacking}")
         if self.checks.volume[0] >= self.checks.volume[1]:
             raise ValueError(f"checks: volume {list(self.checks.volume)} Å³/atom: the first must be below the second")
         return self

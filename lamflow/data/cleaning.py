@@ -183,6 +183,8 @@ class Card(Result):
     heldout: int
     quarantined: int
     dropped: int
+    relabeled: int = 0
+    """Frames that were in quarantine and have new labels; they are among those to train on."""
     digests: dict[str, str]
     """SHA-256 of the manifest of each data set, by its path in the run."""
     notes: list[str] = Field(default_factory=list)

@@ -78,8 +78,9 @@ CHECKED, CHECKED_RECORD, VERDICTS, CLEANED, CARD, CARD_ARRAYS, WRITTEN_RECORD, Q
     "checked", "checked.json", "verdicts.npz", "cleaned", "card.json", "card.npz", "written.json", "quarantine.json",
 )  # fmt: skip
 """What is said of every frame, and what comes of it."""
-CARDS, QUARANTINED, TRAINING_STUDY = "card", "quarantine", "training.yaml"
-"""Folder of the data card with a study on the cleaned data, and that of frames that are in quarantine."""
+CARDS, QUARANTINED, TRAINING_STUDY, RELABEL_RECORD = "card", "quarantine", "training.yaml", "relabel.json"
+"""Folder of the data card with a study on the cleaned data, that of frames in quarantine, and how many of them are
+labeled again."""
 
 SCRATCH, ERRORS, PROGRESS, STAGED = "scratch", "errors", "progress", "staged"
 """In `work`."""

@@ -17,19 +17,28 @@ class Opinions:
     """C frames, NaN for those that the model was not asked about.
 
     energy        (C,)  by the model, eV/atom
-    force_error   (C,)  root mean square difference of the components, eV/Å
-    force_size    (C,)  of the labels or of the model, whichever is larger, eV/Å
-    force_slope   (C,)  by which the model's forces must be multiplied to fit the labels
-    stress_error, stress_size, stress_slope  (C,)  the same of the stress, GPa
+    force_label, force_model    (C,)  root mean square of the components, eV/Å
+    force_match                 (C,)  cosine between the forces of the labels and those of the model
+    stress_label, stress_model, stress_match  (C,)  the same of the stress, GPa
     """
 
     energy: Floats
-    force_error: Floats
-    force_size: Floats
-    force_slope: Floats
-    stress_error: Floats
-    stress_size: Floats
-    stress_slope: Floats
+    force_label: Floats
+    force_model: Floats
+    force_match: Floats
+    stress_label: Floats
+    stress_model: Floats
+    stress_match: Floats
+
+    @property
+    def force_slope(self) -> Floats:
+        """(C,) by which the model's forces must be multiplied to fit the labels."""
+        return np.asarray(self.force_match * self.force_label / np.maximum(self.force_model, 1e-12))
+
+    @property
+    def stress_slope(self) -> Floats:
+        """(C,) by which the model's stress must be multiplied to fit the label."""
+        return np.asarray(self.stress_match * self.stress_label / np.maximum(self.stress_model, 1e-12))
 
     @classmethod
     def nothing(cls, frames: int) -> Opinions:

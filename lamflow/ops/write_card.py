@@ -54,12 +54,14 @@ def write_card(context: Context, *, input: Path, shards: Path, checked: Path, cl
     kept = verdicts["state"] == 0
     files = [file for path in sorted(shards.glob(f"*/{READ_RECORD}")) for file in ReadRecord.read(path).files]
     written = [WrittenRecord.read(path) for path in sorted(cleaned.glob(f"*/{WRITTEN_RECORD}"))]
+    relabeled = sum(part.relabeled for part in written)
     used = features.formulas[features.formula[kept]] > 0
     card = Card(
         name=study.name, created=datetime.now(UTC).isoformat(timespec="seconds"),
         sources=_sources(study, files, folders, kept), counts=record.counts, audits=record.audits, heads=record.heads,
         elements={chemical_symbols[z]: int(n) for z, n in enumerate(used.sum(axis=0)) if n},
-        ranges=_ranges(features.subset(kept)), frames=record.kept, train=record.train, heldout=record.heldout,
+        ranges=_ranges(features.subset(kept)), frames=record.kept + relabeled, train=record.train + relabeled,
+        relabeled=relabeled, heldout=record.heldout,
         quarantined=record.quarantined, dropped=record.dropped,
         digests={key: digest for part in written for key, digest in part.digests.items()}, notes=record.notes,
     )  # fmt: skip

@@ -14,11 +14,12 @@ from lamflow.config.cleaning import CleaningStudy
 from lamflow.data.arrays import read_arrays
 from lamflow.data.ase_labels import ase_with_labels
 from lamflow.data.cleaning import Quarantine, Quarantined
-from lamflow.data.dataset import Item, Manifest, Origin, write_dataset
+from lamflow.data.dataset import Item, Manifest, Origin, read_dataset, write_dataset
 from lamflow.data.files import file_hash
 from lamflow.data.frames import LabeledFrame
 from lamflow.data.layout import (
     CLEANED,
+    DATA,
     HELDOUT,
     MANIFEST,
     QUARANTINE,
@@ -42,6 +43,7 @@ class WrittenRecord(JobRecord):
 
     frames: dict[str, int]
     digests: dict[str, str]
+    relabeled: int = 0
 
 
 class FramesWritten(NamedTuple):
@@ -53,8 +55,8 @@ class FramesWritten(NamedTuple):
 
 
 @op
-def write_frames(context: Context, *, input: Path, shards: Path, checked: Path) -> FramesWritten:
-    """Write shards job, job + jobs, …"""
+def write_frames(context: Context, *, input: Path, shards: Path, checked: Path, labeled: Path | None) -> FramesWritten:
+    """Write shards job, job + jobs, …; the first job writes frames that were labeled again, too."""
     study, folders = stored(input, CleaningStudy), shards_below(shards)
     verdicts = read_arrays(checked / VERDICTS)
     elements = [str(element) for element in verdicts["elements"]]
@@ -80,11 +82,25 @@ def write_frames(context: Context, *, input: Path, shards: Path, checked: Path) 
             _write_quarantine(target / QUARANTINED, index, shard, bad.get(str(folder.relative_to(shards)), []))
             context.progress((index + 1) / len(folders))
         start += size
+    again = _labeled_again(study, labeled) if labeled is not None and context.job == 0 else []
+    if again:
+        path = context.out / "train" / round_name(len(folders))
+        _write(path, again, elements, study)
+        digests[f"{TRAIN}/{round_name(len(folders))}"] = file_hash(path / MANIFEST)
     target.mkdir(parents=True, exist_ok=True)
-    WrittenRecord(frames=frames, digests=digests, provenance=Provenance.of_this_job()).save(target / WRITTEN_RECORD)
+    WrittenRecord(frames=frames, digests=digests, relabeled=len(again), provenance=Provenance.of_this_job()).save(
+        target / WRITTEN_RECORD
+    )
     for role in ("train", "heldout"):
         (context.out / role).mkdir(parents=True, exist_ok=True)
     return FramesWritten(context.out / "train", context.out / "heldout", context.out / CLEANED)
+
+
+def _labeled_again(study: CleaningStudy, labeled: Path) -> list[Item]:
+    """Frames that were in quarantine, with the labels that an engine has given them."""
+    head = (study.relabel.head if study.relabel is not None else None) or "relabeled"
+    items = [item for folder in sorted(labeled.glob(f"*/{DATA}/{MANIFEST}")) for item in read_dataset(folder.parent)]
+    return [Item(item.labeled, item.origin.model_copy(update={"head": head})) for item in items]
 
 
 def _size(folder: Path) -> int:

@@ -54,7 +54,8 @@ def _by_trajectories(table: Table, frames: Ints) -> str:
 
 def _by_models(frames: Ints, opinions: Sequence[Opinions]) -> str:
     for opinion in opinions:
-        known = frames[(opinion.stress_size[frames] > PRESSURE_THAT_COUNTS) & np.isfinite(opinion.stress_slope[frames])]
+        size = np.minimum(opinion.stress_label[frames], opinion.stress_model[frames])
+        known = frames[size > PRESSURE_THAT_COUNTS]
         if len(known) < MEMBERS:
             continue
         slope = float(np.median(opinion.stress_slope[known]))

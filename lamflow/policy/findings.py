@@ -15,17 +15,20 @@ from lamflow.data.opinions import Opinions
 from lamflow.science.cleaning.energies import (
     LEAST_SCATTER,
     MEMBERS,
-    element_energies,
+    beyond_elements,
     expected_energies,
     explained_by_unit,
     robust_sigma,
+    systematic_elements,
 )
 from lamflow.science.cleaning.trajectories import unexplained
 
 MODEL_SCATTER = 0.015
 """eV/atom; models differ from any method by as much."""
-FORCES_THAT_COUNT, PRESSURE_THAT_COUNTS = 0.1, 1.0
+FORCES_THAT_COUNT, PRESSURE_THAT_COUNTS = 0.15, 1.0
 """eV/Å and GPa; a model's opinion of smaller ones says nothing of signs and units."""
+TIMES = 5.0
+"""Labels that are so many times what a model says are in another unit."""
 Mask = NDArray[np.bool_]
 
 
@@ -136,14 +139,15 @@ def of_models(table: Table, checks: Checks, opinions: Sequence[Opinions]) -> Ite
     by_rule: dict[Rule, list[tuple[Mask, Mask, Floats]]] = {}
     for opinion in opinions:
         asked = np.isfinite(opinion.energy)
-        residual, sigma = _model_residual(table, opinion, asked)
-        by_rule.setdefault("model_energy", []).append((asked, np.abs(residual) > checks.model_z * sigma, residual))
-        forces = _against(opinion.force_error, opinion.force_size, checks.model_forces, FORCES_THAT_COUNT)
+        residual, odd = _model_residual(table, opinion, asked, checks.model_z)
+        by_rule.setdefault("model_energy", []).append((asked, odd, residual))
+        forces = _against(opinion.force_label, opinion.force_model, opinion.force_match, checks, FORCES_THAT_COUNT)
         by_rule.setdefault("model_forces", []).append((asked, forces, opinion.force_slope))
         sign = np.where(table.turned, -1.0, 1.0)
-        slope = sign * opinion.stress_slope
-        stress = (opinion.stress_size > PRESSURE_THAT_COUNTS) & (np.abs(slope - 1) > 1.0)
-        by_rule.setdefault("model_stress", []).append((asked, stress, slope))
+        stress = (np.minimum(opinion.stress_label, opinion.stress_model) > PRESSURE_THAT_COUNTS) & (
+            sign * opinion.stress_match < -checks.model_match
+        )
+        by_rule.setdefault("model_stress", []).append((asked, stress, sign * opinion.stress_slope))
     words = {
         "model_energy": "its energy is {value} eV/atom from the models', with energies of elements fitted to the head",
         "model_forces": "its forces are not those of the models, times {value}",
@@ -154,25 +158,29 @@ def of_models(table: Table, checks: Checks, opinions: Sequence[Opinions]) -> Ite
         bad = asked & np.all([~known | against for known, against, _ in several], axis=0)
         frames = np.flatnonzero(bad)
         if len(frames):
-            values = np.nanmean([np.where(known, value, np.nan) for known, _, value in several], axis=0)
-            yield Finding(rule, frames, [float(value) for value in values[frames]], words[rule])
+            values = np.nanmean([np.where(known, value, np.nan)[frames] for known, _, value in several], axis=0)
+            yield Finding(rule, frames, [float(value) for value in values], words[rule])
 
 
-def _model_residual(table: Table, opinion: Opinions, asked: Mask) -> tuple[Floats, Floats]:
-    """(C,) energy of the labels beyond the model's, the energies of elements fitted by head, and its usual size."""
-    residual, sigma = np.full(len(table), np.nan), np.full(len(table), np.inf)
+def _model_residual(table: Table, opinion: Opinions, asked: Mask, z: float) -> tuple[Floats, Mask]:
+    """(C,) energy of the labels beyond the model's, energies of elements fitted by head, and where it is an outlier.
+
+    Where most frames of an element are outliers in one direction, the element is: another pseudopotential, perhaps.
+    """
+    residual, odd = np.full(len(table), np.nan), np.zeros(len(table), dtype=bool)
     for number in range(len(table.heads)):
         frames = np.flatnonzero(asked & (table.head == number))
         if len(frames) < MEMBERS:
             continue
         part = table.features.subset(frames)
-        fitted = element_energies(part, part.energy - opinion.energy[frames])
-        residual[frames], sigma[frames] = fitted.residual, max(fitted.scatter, MODEL_SCATTER)
-    return residual, sigma
+        residual[frames], sigma = beyond_elements(part, part.energy - opinion.energy[frames])
+        bad = np.abs(residual[frames]) > z * max(sigma, MODEL_SCATTER)
+        elements = systematic_elements(part, bad, residual[frames])
+        odd[frames] = bad & ~(part.formulas[:, elements].sum(axis=1)[part.formula] > 0)
+    return residual, odd
 
 
-def _against(error: Floats, size: Floats, tolerance: float, least: float) -> Mask:
-    """Where a model's forces differ by more than `tolerance` of their size, and by more than it usually errs."""
-    known = np.isfinite(error)
-    usual = float(np.median(error[known])) if known.any() else 0.0
-    return np.asarray(known & (size > least) & (error > tolerance * size) & (error > 2 * usual))
+def _against(label: Floats, model: Floats, match: Floats, checks: Checks, least: float) -> Mask:
+    """Labels of some size that point elsewhere than the model's, or that are many times as large."""
+    points_elsewhere = (match < checks.model_match) & (label > least)
+    return np.asarray(points_elsewhere | (label > TIMES * np.maximum(model, least)))

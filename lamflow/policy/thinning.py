@@ -9,7 +9,7 @@ from lamflow.config.seeds import child_seed
 from lamflow.data.frames import Ints
 from lamflow.policy.findings import Table
 from lamflow.policy.verdicts import DROP, KEEP, Verdicts
-from lamflow.science.cleaning.compression import by_clusters, by_entropy, entropy, every_nth
+from lamflow.science.cleaning.compression import bandwidth, by_clusters, by_entropy, entropy, every_nth
 from lamflow.science.diversity import farthest_points
 
 ENDS = 3
@@ -31,7 +31,8 @@ def thin(study: CleaningStudy, table: Table, verdicts: Verdicts) -> list[str]:
             continue
         dropped.append(np.setdiff1d(mine, kept))
         random = np.random.default_rng(seed).permutation(mine)[: len(kept)]
-        whole, ours, drawn = (_entropy(table, frames, seed) for frames in (mine, kept, random))
+        width = bandwidth(table.features.fingerprint[mine].astype(np.float64))
+        whole, ours, drawn = (_entropy(table, frames, seed, width) for frames in (mine, kept, random))
         notes.append(
             f"{head}: {len(kept)} of {len(mine)} training frames stay ({settings.method}); entropy of their "
             f"fingerprints {ours:.3f}, of as many random ones {drawn:.3f}, of all {whole:.3f} nats"
@@ -61,6 +62,6 @@ def _chosen(settings: Compress, table: Table, frames: Ints, seed: int) -> Ints:
             return np.sort(np.random.default_rng(seed).permutation(len(frames))[:count])
 
 
-def _entropy(table: Table, frames: Ints, seed: int) -> float:
+def _entropy(table: Table, frames: Ints, seed: int, width: float) -> float:
     sample = np.random.default_rng(seed).permutation(frames)[:ENTROPY_FRAMES]
-    return entropy(table.features.fingerprint[sample].astype(np.float64))
+    return entropy(table.features.fingerprint[sample].astype(np.float64), width)

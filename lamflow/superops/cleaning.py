@@ -1,4 +1,4 @@
-"""Rounds of cleaning: read the sources, ask models about them if any are named, then check and write."""
+"""Rounds of cleaning: read the sources, ask models, label again what is asked for, then check and write."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from pathlib import Path
 from lamflow.config.cleaning import CleaningStudy
 from lamflow.data import layout
 from lamflow.data.cleaning import CheckRecord, Cleaning, ReadRecord
-from lamflow.data.graph import EngineUse, Graph, Key, Step
+from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
 from lamflow.data.layout import HELDOUT, INPUT, TRAIN, iteration_key
 from lamflow.ops.check_frames import check_frames
+from lamflow.ops.choose_relabel import choose_relabel
 from lamflow.ops.predict_frames import predict_frames
 from lamflow.ops.read_sources import read_sources
 from lamflow.ops.write_card import write_card
 from lamflow.ops.write_frames import write_frames
 from lamflow.superops.gather import Timing, gather_round
 from lamflow.superops.state import RunState
-from lamflow.superops.steps import add
+from lamflow.superops.steps import add, label_step
 
 SHARDS = f"{iteration_key(0)}/{layout.SHARDS}"
 
 
 def stage_names(study: CleaningStudy) -> list[str]:
     """Names of the rounds after the start."""
-    return [*(["models"] if study.models is not None else []), "clean"]
+    models = ["models"] if study.models is not None else []
+    return [*models, *(["relabel"] if study.relabel is not None else []), "clean"]
 
 
 def next_graph(study: CleaningStudy, state: RunState) -> Graph | None:
@@ -38,7 +40,12 @@ def round_graph(study: CleaningStudy, state: RunState, number: int, stage: int) 
     if number == 0:
         return Graph(kind=study.workflow, round=0, name="start", stage="read", steps=[_read_step(state)])
     name = stage_names(study)[stage]
-    steps = [_predict_step(study, state, number)] if name == "models" else _clean_steps(study, state, number)
+    if name == "models":
+        steps = [_predict_step(study, state, number)]
+    elif name == "relabel":
+        steps = _relabel_steps(study, state, number)
+    else:
+        steps = _clean_steps(study, state, number)
     return Graph(kind=study.workflow, round=number, name=name, stage=name, steps=steps)
 
 
@@ -87,28 +94,46 @@ def _predict_step(study: CleaningStudy, state: RunState, number: int) -> Step:
     )  # fmt: skip
 
 
+def _check_step(study: CleaningStudy, state: RunState, number: int) -> Step:
+    checked = f"{iteration_key(number)}/{layout.CHECKED}"
+    predictions = f"{iteration_key(1)}/{layout.PREDICTIONS}" if study.models is not None else None
+    return add(
+        "check", check_frames, writes={"checked": checked}, work=max(1, state.frames),
+        records=[f"{checked}/{layout.CHECKED_RECORD}"],
+        details=[f"{checked}/{name}" for name in (layout.VERDICTS, layout.QUARANTINE)],
+        predictions=Key(key=predictions) if predictions else None, input=Key(key=INPUT), shards=Key(key=SHARDS),
+    )  # fmt: skip
+
+
+def _relabel_steps(study: CleaningStudy, state: RunState, number: int) -> list[Step]:
+    folder, slots = iteration_key(number), state.capacity.slots("label", study.pods.label)
+    assert study.relabel is not None  # noqa: S101  there is no such stage then
+    choose = add(
+        "choose", choose_relabel, writes={"selected": f"{folder}/{layout.SELECTED}"},
+        records=[f"{folder}/{layout.SELECTED}/{layout.RELABEL_RECORD}"], jobs_at_once=slots,
+        input=Key(key=INPUT), shards=Key(key=SHARDS), checked=Key(key=f"{folder}/{layout.CHECKED}"),
+    )  # fmt: skip
+    wanted = Condition(output=Output(step="choose", name="decision"), equals="label")
+    batches = Output(step="choose", name="batches")
+    label = label_step(study, number, batches, work=study.relabel.limit, slots=slots, when=wanted)
+    return [_check_step(study, state, number), choose, label]
+
+
 def _clean_steps(study: CleaningStudy, state: RunState, number: int) -> list[Step]:
-    folder = iteration_key(number)
-    checked, cleaned = f"{folder}/{layout.CHECKED}", f"{folder}/{layout.CLEANED}"
-    cards = f"{folder}/{layout.CARDS}"
-    predictions = f"{iteration_key(number - 1)}/{layout.PREDICTIONS}" if study.models is not None else None
-    data = {"input": Key(key=INPUT), "shards": Key(key=SHARDS)}
-    jobs = _jobs(study, state, "small")
+    folder, jobs = iteration_key(number), _jobs(study, state, "small")
+    checked, cleaned, cards = (f"{folder}/{name}" for name in (layout.CHECKED, layout.CLEANED, layout.CARDS))
+    data = {"input": Key(key=INPUT), "shards": Key(key=SHARDS), "checked": Key(key=checked)}
+    relabeled = study.relabel is not None and state.finished and state.finished[-1].labels
     return [
-        add(
-            "check", check_frames, writes={"checked": checked}, work=max(1, state.frames),
-            records=[f"{checked}/{layout.CHECKED_RECORD}"],
-            details=[f"{checked}/{name}" for name in (layout.VERDICTS, layout.QUARANTINE)],
-            predictions=Key(key=predictions) if predictions else None, **data,
-        ),
+        _check_step(study, state, number),
         add(
             "write", write_frames, writes={"train": TRAIN, "heldout": HELDOUT, "cleaned": cleaned}, jobs=jobs,
             most_jobs=jobs, work=jobs, records=[f"{cleaned}/*/{layout.WRITTEN_RECORD}"],
             details=[f"{cleaned}/*/{layout.QUARANTINED}/*"],
-            checked=Key(key=checked), **data,
+            labeled=Key(key=f"{iteration_key(number - 1)}/{layout.LABELED}") if relabeled else None, **data,
         ),
         add(
             "card", write_card, writes={"card": cards}, records=[f"{cards}/{layout.CARD}"], details=[f"{cards}/*"],
-            checked=Key(key=checked), cleaned=Key(key=cleaned), **data,
+            cleaned=Key(key=cleaned), **data,
         ),
     ]  # fmt: skip

@@ -20,8 +20,12 @@ ROUNDS = 4
 """Times that Huber's weights are taken anew."""
 HUBER = 1.5
 """Robust standard deviations up to which a residual counts fully (P. Huber, Ann. Math. Stat. 35, 73 (1964))."""
-RIDGE, LEAST_RIDGE = 1e-6, 1e-2
-"""Of the mean diagonal element, and of columns with standard deviation 1."""
+RIDGE = 10.0
+"""Added to the squares of columns of standard deviation 1."""
+ELEMENT_RIDGE = 1.0
+"""Added to the sums of squared fractions of each element."""
+SYSTEMATIC = 3
+"""Frames that tell that an element is odd, and not they."""
 BLOCK = 50_000
 """Frames whose design matrix is held at a time."""
 LEAST_SCATTER = 0.02
@@ -79,6 +83,36 @@ def element_energies(features: Features, energy: Floats | None = None) -> Elemen
     return ElementEnergies(energies, residual, max(robust_sigma(residual), 1e-6), rank, len(present))
 
 
+def beyond_elements(features: Features, difference: Floats) -> tuple[Floats, float]:
+    """(C,) what of a `difference` in eV/atom energies of elements do not explain, and its robust standard deviation.
+
+    Huber's ridge regression on composition fractions with a constant; each frame's residual is that of a fit without it
+    (leave-one-out by the hat matrix), so that a rare element does not hide a wrong frame.
+    """
+    present = np.flatnonzero(features.formulas[np.unique(features.formula)].sum(axis=0))
+    design = np.hstack([np.ones((len(difference), 1)), features.fractions[:, present][features.formula]])
+    penalty = ELEMENT_RIDGE * np.eye(design.shape[1])
+    penalty[0, 0] = 1e-9
+    weight, residual, sigma = np.ones(len(difference)), difference, 1.0
+    for _ in range(2 * ROUNDS):
+        inverse = np.linalg.inv(design.T @ (weight[:, None] * design) + penalty)
+        fitted = design @ (inverse @ (design.T @ (weight * difference)))
+        leverage = weight * ((design @ inverse) * design).sum(axis=1)
+        residual = (difference - fitted) / (1 - np.minimum(leverage, 0.95))
+        sigma = robust_sigma(residual)
+        weight = np.minimum(1.0, HUBER * max(sigma, 1e-6) / np.maximum(np.abs(residual), 1e-12))
+    return residual, sigma
+
+
+def systematic_elements(features: Features, odd: NDArray[np.bool_], residual: Floats) -> list[int]:
+    """Atomic numbers of elements most of whose frames are odd in one direction: the element is, and not its frames."""
+    counts = features.formulas[features.formula] > 0
+    number = counts.sum(axis=0)
+    high, low = (counts & (odd & (sign * residual > 0))[:, None] for sign in (1, -1))
+    most = np.maximum(high.sum(axis=0), low.sum(axis=0))
+    return [int(z) for z in np.flatnonzero((most >= SYSTEMATIC) & (most > 0.6 * number))]
+
+
 def expected_energies(features: Features, seed: int) -> Floats:
     """(C,) eV/atom that the frames of other compositions say; NaN where there are too few of them.
 
@@ -107,7 +141,8 @@ def expected_energies(features: Features, seed: int) -> Floats:
 
 def _scale(features: Features, present: Ints) -> Floats:
     block = _design(features, present, slice(0, BLOCK))
-    return np.asarray(np.maximum(block.std(axis=0), 1e-6))
+    spread = block.std(axis=0)
+    return np.asarray(np.where(spread > 1e-9, spread, 1.0))
 
 
 def _design(features: Features, present: Ints, rows: slice) -> Floats:
@@ -131,9 +166,8 @@ def _fitted(features: Features, present: Ints, scale: Floats, fold: Ints, weight
             gram[part] += weighted.T @ design[mine]
             right[part] += weighted.T @ features.energy[rows][mine]
     total, sums = gram.sum(axis=0), right.sum(axis=0)
-    ridge = max(RIDGE * float(np.trace(total)) / size, LEAST_RIDGE)
     solutions = [
-        np.linalg.solve(total - gram[part] + ridge * np.eye(size), sums - right[part])
+        np.linalg.solve(total - gram[part] + RIDGE * np.eye(size), sums - right[part])
         for part in range(FOLDS)
     ]  # fmt: skip
     found = np.zeros(len(features))

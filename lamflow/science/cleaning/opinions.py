@@ -18,17 +18,16 @@ def opinions(labeled: Sequence[LabeledFrame], answers: Mapping[int, Labels]) -> 
         frame, labels = labeled[index].frame, labeled[index].labels
         found.energy[index] = answer.energy / frame.natoms
         forces = compared(labels.forces, answer.forces)
-        found.force_error[index], found.force_size[index], found.force_slope[index] = forces
+        found.force_label[index], found.force_model[index], found.force_match[index] = forces
         if labels.virial is not None and answer.virial is not None and frame.pbc:
             factor = EV_PER_A3_IN_GPA / frame.volume
             stress = compared(labels.virial * factor, answer.virial * factor)
-            found.stress_error[index], found.stress_size[index], found.stress_slope[index] = stress
+            found.stress_label[index], found.stress_model[index], found.stress_match[index] = stress
     return found
 
 
 def compared(label: Floats, model: Floats) -> tuple[float, float, float]:
-    """Root mean square difference and size, and the factor by which the model's values fit the label's."""
-    error = float(np.sqrt(((label - model) ** 2).mean()))
-    size = float(np.sqrt(max((label**2).mean(), (model**2).mean())))
-    norm = float((model**2).sum())
-    return error, size, float((label * model).sum()) / norm if norm else float("nan")
+    """Root mean square of the label's and of the model's values, and the cosine between them; 0 where one vanishes."""
+    sizes = float(np.sqrt((label**2).mean())), float(np.sqrt((model**2).mean()))
+    norm = sizes[0] * sizes[1] * label.size
+    return *sizes, float((label * model).sum()) / norm if norm else 0.0

@@ -134,9 +134,6 @@ def _shares(
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Of each frame's two pairs: misfit together, its share of their size, and whether all that matter are spoilt."""
     fits = linked & (misfit < tolerance / 3 * (size + FLOOR))
-    later, later_fits = np.append(misfit[1:], 0.0), np.append(fits[1:], False)
-    later_size = np.append(size[1:], 0.0)
-    before = fits & ((size > 2 * FLOOR) | (later > 5 * FLOOR))  # a wrong energy would spoil a small change, too
-    after = later_fits & ((later_size > 2 * FLOOR) | (misfit > 5 * FLOOR))
+    later, later_size, later_fits = np.append(misfit[1:], 0.0), np.append(size[1:], 0.0), np.append(fits[1:], False)
     total = misfit + later
-    return total, total / (size + later_size + FLOOR), ~(before | after)
+    return total, total / (size + later_size + FLOOR), ~(fits | later_fits)

@@ -1,0 +1,66 @@
+"""Choose frames in quarantine that are to be labeled again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from lamflow.config import stored
+from lamflow.config.cleaning import CleaningStudy
+from lamflow.data.batch import Batch
+from lamflow.data.cleaning import Quarantine
+from lamflow.data.dataset import Origin
+from lamflow.data.layout import BATCHES, CHECKED_RECORD, QUARANTINE, RELABEL_RECORD, SELECTED
+from lamflow.data.provenance import Provenance
+from lamflow.data.results import JobRecord
+from lamflow.data.shards import Shard
+from lamflow.errors import StateError
+from lamflow.ops.operation import Context, op
+from lamflow.policy.jobs import indices_of_job, jobs_needed
+
+
+class RelabelRecord(JobRecord):
+    """How many frames are labeled again, by how many jobs."""
+
+    decision: Literal["label", "nothing"]
+    batches: int
+    frames: int
+
+
+class Chosen(NamedTuple):
+    """selected: batches/0, 1, … and relabel.json; the other fields are what Argo's UI shows."""
+
+    selected: Path
+    decision: str
+    batches: int
+
+
+@op
+def choose_relabel(context: Context, *, input: Path, shards: Path, checked: Path, jobs_at_once: int) -> Chosen:
+    """Frames that other rules than `relabel.rules` have found stay where they are; of the others at most `limit`."""
+    study = stored(input, CleaningStudy)
+    relabel = study.relabel
+    if relabel is None or not (checked / CHECKED_RECORD).is_file():
+        raise StateError("the study asks for no new labels, or nothing was checked")
+    frames = [
+        item for item in Quarantine.read(checked / QUARANTINE).frames
+        if any(part.rule in relabel.rules for part in item.evidence)
+    ][: relabel.limit]  # fmt: skip
+    chosen = []
+    for folder in dict.fromkeys(item.shard for item in frames):
+        wanted = {item.index: item for item in frames if item.shard == folder}
+        for index, labeled in enumerate(Shard.read(shards / folder)):
+            if index in wanted and set(labeled.frame.symbols) <= set(study.elements):
+                item = wanted[index]
+                chosen.append((labeled.frame, Origin(iteration=0, source=f"{item.file}#{item.number}")))
+    output = context.out / SELECTED
+    output.mkdir(parents=True)
+    count = jobs_needed(len(chosen), jobs_at_once, study.pods.label.work_per_job) if chosen else 0
+    for job in range(count):
+        part = [chosen[place] for place in indices_of_job(len(chosen), count, job)]
+        Batch([frame for frame, _ in part], [origin for _, origin in part]).save(output / BATCHES / str(job))
+    record = RelabelRecord(
+        decision="label" if count else "nothing", batches=count, frames=len(chosen), provenance=Provenance.of_this_job()
+    )
+    record.save(output / RELABEL_RECORD)
+    return Chosen(output, record.decision, record.batches)
