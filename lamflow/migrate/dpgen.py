@@ -9,8 +9,8 @@ from lamflow.migrate.dpgen_jobs import stages as stages_of
 from lamflow.migrate.dpgen_labels import label as label_engine
 from lamflow.migrate.dpgen_training import trained
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.machines import allocation, placed, system
+from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.selection import bad_box, filters
 from lamflow.migrate.structures import isolated, with_format
 from lamflow.migrate.translate import data_files, heldout, listed, one_of_several

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from lamflow.migrate.keys import Keys
+from lamflow.migrate.paths import Spec
 
 SYSTEMS = {"slurm": "slurm", "slurmjobarray": "slurm", "pbs": "pbs", "torque": "pbs", "openpbs": "pbs", "lsf": "lsf",
            "sge": "sge"}  # fmt: skip

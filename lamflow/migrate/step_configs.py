@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.paths import Spec
 from lamflow.migrate.machines import dispatcher
+from lamflow.migrate.paths import Spec
 
 SITE = (
     "dflow_config",

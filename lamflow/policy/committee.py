@@ -142,9 +142,11 @@ class EmbeddingRule(TeacherRule):
         predicted, possible = super().predictions(frames, committee, teacher, number)
         return [[replace(labels, virial=None) for labels in predicted], possible]
 
-    def scores(self, energies: Floats, forces: Floats, virials: Floats | None) -> tuple[Deviations, Floats, Floats]:
+    def scores(
+        self, energies: Floats, forces: Floats, virials: Floats | None, magnetic: Floats | None
+    ) -> tuple[Deviations, Floats, Floats]:
         """See ScoreRule. Errors are not known."""
-        return true_errors(energies, forces, virials), forces[0], np.full(forces.shape[1], np.nan)
+        return true_errors(energies, forces, virials, magnetic), forces[0], np.full(forces.shape[1], np.nan)
 
 
 SCORE_RULES: Mapping[str, ScoreRule] = {
