@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from lamflow.cli.data_app import data_app, quarantine_app
+from lamflow.cli.models_app import models_app
 
 STUDY, RUN, RESULTS, CLUSTER, MODELS, DATA = "Study", "Run", "Results", "Cluster", "Models", "Data"
 """Panels of `lamflow --help`."""
@@ -21,7 +22,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-models_app = typer.Typer(help="Model files: what can be named, and what is in them.", no_args_is_help=True)
 app.add_typer(models_app, name="models", rich_help_panel=MODELS)
 app.add_typer(data_app, name="data", rich_help_panel=DATA)
 app.add_typer(quarantine_app, name="quarantine", rich_help_panel=DATA)
@@ -274,62 +274,6 @@ def properties(  # noqa: PLR0917  typer reads the options from the arguments
     from lamflow.cli import properties as command
 
     command.properties(file, structures, model, head, names or [], to, as_json=as_json)
-
-
-@models_app.command("list")
-def models_list(as_json: Json = False) -> None:
-    """Models that can be named instead of a file: public ones, those of installed packages, and yours.
-
-    With --json: by name, what is known (url, mirrors, sha256, size, generation, licence, heads, elements, trained_on,
-    mixture, inputs) and here, the file where it is on this machine.
-    """
-    from lamflow.cli import models
-
-    models.list_models(as_json)
-
-
-@models_app.command("get")
-def models_get(
-    name: Annotated[str, typer.Argument(help="A model's name.", metavar="NAME")],
-    to: Annotated[
-        Optional[str],  # noqa: UP045  typer reads the annotation
-        typer.Option("--to", help="A folder, a mounted volume too, or s3://BUCKET/FOLDER/; the cache if not given."),
-    ] = None,
-    source: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--from", help="A file, or a folder with it, instead of the web; its hash is checked."),
-    ] = None,
-) -> None:
-    """Fetch a model by its name: mirrors are tried in turn, an interrupted download goes on, the hash is checked."""
-    from lamflow.cli import models
-
-    models.get(name, to, source)
-
-
-@models_app.command("heads")
-def models_heads(
-    model: Annotated[str, typer.Argument(help="A checkpoint (.pt) or a model's name.", metavar="MODEL")],
-    heads: Annotated[
-        list[str],
-        typer.Option("--head", help="A head of the new file: NAME, or NEW=OLD for a copy."),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The new checkpoint.")],
-) -> None:
-    """Write a checkpoint with the heads that are named and no others: copied, renamed, left out.
-
-    Of a model with one head, `--head NAME` gives it that name; several make a multi-task model that begins with copies.
-    """
-    from lamflow.cli import models
-
-    models.rearrange_heads(model, heads, output)
-
-
-@models_app.command("show")
-def models_show(model: Annotated[str, typer.Argument(help="A model file or a model's name.", metavar="MODEL")]) -> None:
-    """Heads, elements, descriptor, cutoff, parameters, size and hash of a model file; of a name, what is known."""
-    from lamflow.cli import models
-
-    models.show(model)
 
 
 @app.command(rich_help_panel=CLUSTER)
