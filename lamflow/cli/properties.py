@@ -36,9 +36,12 @@ def properties(
     like = load(file, PropertiesStudy) if file is not None else None
     if not structures:
         raise InputError("--structures: name at least one file with a structure")
+    for path in structures:
+        if not path.is_file():
+            raise InputError(f"--structures {path}: there is no such file")
     frames = [frame for path in structures for frame in read_structures(path)]
     elements = sorted({symbol for frame in frames for symbol in frame.symbols})
-    study = quick_study(structures, elements, model, head, names, like)
+    study = quick_study(structures, elements, _model_file(model), head, names, like)
     for warning in check_inputs(study):
         print(f"warning: {printable(warning)}", file=sys.stderr)
     folder = to or Path("runs") / study.name
@@ -55,6 +58,14 @@ def properties(
         print(f"report  {page}")
     if all(result.failed for result in values.results):
         raise EngineError(f"no property has a value; the first: {values.results[0].failed}")
+
+
+def _model_file(model: str) -> str:
+    """The file of a model that is called by its name; anything else as it is."""
+    from lamflow.driver.pretrained import known_models, named_model, obtain
+
+    named = not Path(model).exists() and model.lower() in {name.lower() for name in known_models()}
+    return str(obtain(*named_model(model))) if named else model
 
 
 def show(values: PropertyValues) -> None:

@@ -31,9 +31,6 @@ def quick_study(
     Raises InputError for a model that nobody can evaluate and for a property that there is not.
     """
     names = [_name(file) for file in structures]
-    for file in structures:
-        if not file.is_file():
-            raise InputError(f"--structures {file}: there is no such file")
     spec: dict[str, Any] = {
         "workflow": "properties",
         "name": f"{names[0][:28]}-properties",
@@ -45,7 +42,10 @@ def quick_study(
         "potentials": [{"name": "model", "evaluate": evaluator_spec(model, head)}],
         "properties": [{"property": name} for name in properties or ([] if like is not None else PROPERTIES)],
     }
-    study = parse(yaml.safe_dump(spec, allow_unicode=True), "lamflow properties", kind=PropertiesStudy)
+    try:
+        study = parse(yaml.safe_dump(spec, allow_unicode=True), "lamflow properties", kind=PropertiesStudy)
+    except InputError as error:  # nobody has seen the lines
+        raise InputError(re.sub(r"^  line \d+ +", "  ", str(error), flags=re.MULTILINE)) from error
     if like is None:
         return study
     update: dict[str, Any] = {"relax": like.relax, "reference": like.reference, "pods": like.pods}
