@@ -192,8 +192,8 @@ def test_a_small_run_whose_driver_is_deleted(real: Real, tmp_path: Path) -> None
     assert "iteration 2" in real.lamflow(tmp_path, "logs", "runs/tiny")
 
 
-def deletes(real: Real, run: str, step: str, times: int, after: float = 0.0) -> threading.Thread:
-    """Delete a running pod of a step so many times, one after the other, so many seconds after it was seen."""
+def deletes(real: Real, run: str, step: str, times: int) -> threading.Thread:
+    """Delete a running pod of a step so many times, one after the other."""
     core, selector = client.CoreV1Api(real.api), f"lamflow/run={run},lamflow/step={step}"
 
     def work() -> None:
@@ -201,7 +201,6 @@ def deletes(real: Real, run: str, step: str, times: int, after: float = 0.0) -> 
         while time.monotonic() < deadline and len(deleted) < times:
             for pod in core.list_namespaced_pod(real.namespace, label_selector=selector).items:
                 if pod.status.phase == "Running" and pod.metadata.name not in deleted and len(deleted) < times:
-                    time.sleep(after)
                     print("deleting", pod.metadata.name, flush=True)
                     deleted.add(pod.metadata.name)
                     core.delete_namespaced_pod(pod.metadata.name, real.namespace)
@@ -285,17 +284,40 @@ def test_the_quickstart(real: Real, tmp_path: Path) -> None:
     plain["pods"] = yaml.safe_load(SMALL_PODS)["pods"]
     file = real.study(tmp_path, yaml.safe_dump(plain))
     real.lamflow(tmp_path, "submit", file)
-    thread = deletes(real, "quickstart", "train", 1, after=60.0)
     said = real.lamflow(tmp_path, "watch", "runs/quickstart")
-    thread.join()
     assert "converged" in said
-    log = real.lamflow(tmp_path, "logs", "runs/quickstart", "--iteration", "1")
-    begun = {pod: int(step) for pod, step in reversed(re.findall(r"^(\S*train\S*): .* step (\d+) ", log, re.MULTILINE))}
-    print("first steps that were told of:", begun)
     report = json.loads((tmp_path / "runs" / "quickstart" / "report.json").read_text())
     errors = [item["force_rmse"] for item in report["iterations"] if item["force_rmse"]]
     print("held-out force RMSE, eV/Å:", errors)
     assert errors[-1] < 0.06
+
+
+@pytest.mark.full
+def test_a_deepmd_training_that_is_deleted_goes_on_from_its_checkpoint(real: Real, tmp_path: Path) -> None:
+    plain = yaml.safe_load((ROOT / "workflows" / "dpgen" / "quickstart.yaml").read_text())
+    plain |= {"name": "kept-training", "budget": {"iterations": 1}, "pods": yaml.safe_load(SMALL_PODS)["pods"]}
+    plain["heldout"]["data"] = [str(ROOT / "workflows" / "dpgen" / name) for name in plain["heldout"]["data"]]
+    plain["train"] |= {"models": 2, "steps": 3000, "checkpoint_every": 100}
+    real.lamflow(tmp_path, "submit", real.study(tmp_path, yaml.safe_dump(plain)))
+    core, told = client.CoreV1Api(real.api), dict[str, list[int]]()
+    deadline, deleted = time.monotonic() + 1200, ""
+    while time.monotonic() < deadline and not any(
+        len(steps) > 1 for pod, steps in told.items() if deleted not in {"", pod}
+    ):
+        selector = "lamflow/run=kept-training,lamflow/step=train"
+        for pod in core.list_namespaced_pod(real.namespace, label_selector=selector).items:
+            name = pod.metadata.name
+            with contextlib.suppress(client.ApiException):  # it has not begun
+                log = core.read_namespaced_pod_log(name, real.namespace, container="main")
+                told[name] = [int(step) for step in re.findall(r"train-0  model 0: step (\d+)", log)]
+            if not deleted and told.get(name, [0])[-1:] > [400]:
+                print("deleting", name, told[name], flush=True)
+                core.delete_namespaced_pod(name, real.namespace)
+                deleted = name
+        time.sleep(3)
+    print(told)
+    assert min(step for pod, steps in told.items() if pod != deleted for step in steps) >= 300
+    real.lamflow(tmp_path, "stop", "runs/kept-training")
 
 
 def outcome(real: Real | None, folder: Path, name: str) -> tuple[list[tuple[str, str]], list[float]]:

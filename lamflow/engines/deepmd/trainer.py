@@ -203,6 +203,8 @@ def _prepare_scratch(scratch: Path, spec: dict[str, Any], start: Beginning) -> N
         scratch.mkdir(parents=True)
         for name, text in texts.items():
             (scratch / name).write_text(text, encoding="utf-8")
+    if _last_checkpoint(scratch) is None:  # it begins at step 1, and its curve with it
+        (scratch / LCURVE).unlink(missing_ok=True)
 
 
 def _last_checkpoint(scratch: Path) -> Path | None:
