@@ -21,6 +21,7 @@ class Unit:
 
 EvPerAtom = Annotated[float, Field(ge=0, le=1e3), Unit("eV/atom")]
 EvPerAngstrom = Annotated[float, Field(ge=0, le=1e4), Unit("eV/Å")]
+EvPerMagneton = Annotated[float, Field(ge=0, le=1e4), Unit("eV/μB")]
 Angstrom = Annotated[float, Field(ge=0, le=1e3), Unit("Å")]
 Length = Annotated[float, Field(gt=0, le=1e3), Unit("Å")]
 Kelvin = Annotated[float, Field(ge=0, le=1e6), Unit("K")]

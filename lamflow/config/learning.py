@@ -20,7 +20,7 @@ from lamflow.config.installed import ChosenByEngine, engine_named
 from lamflow.config.schema import LabelBudget, TrainingStudy, check_unique, no_electronic_temperature
 from lamflow.config.section import Name, Section
 from lamflow.config.select import AdaptiveWindow, EmbeddingScore, Filters, Select
-from lamflow.units import EvPerAngstrom, EvPerAtom, Fraction
+from lamflow.units import EvPerAngstrom, EvPerAtom, EvPerMagneton, Fraction
 
 
 class Stage(Section):
@@ -48,6 +48,8 @@ class Converge(Section):
     heldout_force_rmse: EvPerAngstrom | None = None
     """Mean of the models' force RMSE on the held-out data must be at most this before the last stage, and the run, is
     done."""
+    heldout_magnetic_force_rmse: EvPerMagneton | None = None
+    """The same of the models' magnetic forces."""
     trajectory_force_rmse: EvPerAngstrom | None = None
     """Force RMSE against the teacher on the frames that the models explored themselves must be at most this; needs
     `select.score: teacher`."""
@@ -145,6 +147,8 @@ class Config(TrainingStudy):
         metrics = [self.select.metric, *(channel.metric for channel in self.select.channels)]
         if not self.train.magnetic_elements and any(metric.startswith("magnetic") for metric in metrics):
             raise ValueError(f"select: {', '.join(metrics)}: the models have no magnetic forces; see train.spin")
+        if not self.train.magnetic_elements and self.converge.heldout_magnetic_force_rmse is not None:
+            raise ValueError("converge.heldout_magnetic_force_rmse: the models have no magnetic forces; see train.spin")
         if self.budget.forgetting is not None and not any(head.pretrained_head is None for head in self.heads):
             raise ValueError(
                 "budget.forgetting: there are no replay data: no head goes on as one of the pre-trained model; "

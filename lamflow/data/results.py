@@ -85,6 +85,13 @@ def mean_force_rmse(models: Sequence[ModelResult], variant: str = "", head: str 
     return sum(rmse) / len(rmse) if rmse else None
 
 
+def mean_magnetic_force_rmse(models: Sequence[ModelResult], variant: str = "") -> float | None:
+    """Mean held-out RMSE of magnetic forces of the models of an architecture, or of all, eV/μB; None without spins."""
+    errors = [model.errors for model in models if model.errors and variant in ("", model.variant)]
+    found = [error.magnetic_force_rmse for error in errors if error.magnetic_force_rmse is not None]
+    return sum(found) / len(found) if found else None
+
+
 class SimulationResult(Entry):
     """One simulation or search, or what one job has done of it."""
 
@@ -340,9 +347,7 @@ class Iteration(Round):
     @property
     def magnetic_force_rmse(self) -> float | None:
         """Mean of the models' held-out RMSE of magnetic forces, eV/μB; None for models without spins."""
-        errors = [model.errors for model in self.models if model.errors and self.variant in ("", model.variant)]
-        found = [error.magnetic_force_rmse for error in errors if error.magnetic_force_rmse is not None]
-        return sum(found) / len(found) if found else None
+        return mean_magnetic_force_rmse(self.models, self.variant)
 
 
 def first_baseline(iterations: Sequence[Iteration]) -> dict[str, Errors]:

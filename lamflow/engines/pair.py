@@ -2,7 +2,8 @@
 
 The energy is a constant for each element plus φ(r) = Σₖ cₖ exp(-(r - rₖ)²/2w²)·f(r) for each pair of elements, with a
 cosine cutoff f. It is linear in its coefficients, so training is one ridge regression on energies and forces. The
-members of a committee are fitted to bootstrap samples of the frames.
+members of a committee are fitted to bootstrap samples of the frames. Models with spins add Σ ψ(r) sᵢ·sⱼ with functions
+of the same kind, and c₁s² + c₂s⁴ + c₃s⁶ for each magnetic atom; they are fitted to magnetic forces as well.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from ase.data import atomic_numbers
 from pydantic import Field
 
 from lamflow.config.engines import TrainerSettings
+from lamflow.config.section import Element, Section
 from lamflow.data import Frame, LabeledFrame, Labels
-from lamflow.data.frames import Floats
+from lamflow.data.fields import FORCE_MAG
+from lamflow.data.frames import Floats, Ints
 from lamflow.data.io import read_labeled
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example
@@ -28,6 +31,15 @@ from lamflow.errors import EngineError
 from lamflow.units import Positive, Unit
 
 MODEL = "pair.json"
+POWERS = np.array([1, 2, 3])
+"""Of s² in the energy of a moment by itself."""
+
+
+class PairSpin(Section):
+    """Moments that a pair potential sees."""
+
+    elements: list[Element] = Field(min_length=1)
+    """The magnetic ones; every frame of the data that has them has moments and magnetic forces."""
 
 
 class PairTraining(TrainerSettings):
@@ -41,6 +53,15 @@ class PairTraining(TrainerSettings):
     """Regularisation, as a fraction of the mean of the normal matrix's diagonal."""
     energy_weight: Positive = 10.0
     """Weight of an energy per atom in eV, relative to a force component in eV/Å."""
+    spin: PairSpin | None = None
+    """Models learn magnetic moments."""
+    magnetic_weight: Positive = 1.0
+    """Weight of a component of a magnetic force in eV/μB, relative to a force component in eV/Å."""
+
+    @property
+    def magnetic_elements(self) -> Sequence[str]:
+        """See TrainerSettings."""
+        return self.spin.elements if self.spin is not None else ()
 
     def seconds(self) -> float:
         """About a second for a few hundred frames."""
@@ -58,10 +79,10 @@ class PairTrainer:
         settings = self.settings
         labeled = [item for system in job.systems for item in read_labeled(system)]
         drawn = np.random.default_rng(job.seed).integers(len(labeled), size=len(labeled))
-        basis = _Basis(job.elements, settings.cutoff, settings.functions)
+        basis = _Basis(job.elements, settings.cutoff, settings.functions, settings.magnetic_elements)
         weights = np.bincount(drawn, minlength=len(labeled))
         with np.errstate(over="ignore", invalid="ignore"):  # coefficients that are no numbers are found below
-            normal, right = _normal_equations(basis, labeled, weights, settings.energy_weight)
+            normal, right = _normal_equations(basis, labeled, weights, settings)
         progress(0.9)
         normal += settings.ridge * np.trace(normal) / len(normal) * np.eye(len(normal))
         coefficients = np.linalg.solve(normal, right)
@@ -72,6 +93,7 @@ class PairTrainer:
             "elements": job.elements,
             "cutoff": settings.cutoff,
             "functions": settings.functions,
+            "magnetic": list(settings.magnetic_elements),
             "coefficients": coefficients.tolist(),
         }
         (job.output / MODEL).write_text(json.dumps(document), encoding="utf-8")
@@ -86,7 +108,9 @@ class PairTrainer:
         """See Trainer."""
         del head
         document = json.loads((folder / MODEL).read_text(encoding="utf-8"))
-        basis = _Basis(tuple(document["elements"]), document["cutoff"], document["functions"])
+        basis = _Basis(
+            tuple(document["elements"]), document["cutoff"], document["functions"], document.get("magnetic", ())
+        )
         return PairModel(basis, np.array(document["coefficients"]))
 
 
@@ -101,7 +125,7 @@ class PairModel:
         labels = []
         for index, frame in enumerate(frames):
             try:
-                energy, forces, virial = self.basis.derivatives(frame)
+                energy, forces, virial, magnetic = self.basis.derivatives(frame)
             except EngineError as error:
                 raise EngineError(f"frame {index}: {error}") from error
             labels.append(
@@ -109,6 +133,7 @@ class PairModel:
                     float(energy @ self.coefficients),
                     np.asarray(forces @ self.coefficients),
                     np.asarray(virial @ self.coefficients) if frame.pbc else None,
+                    others={} if magnetic is None else {FORCE_MAG: magnetic @ self.coefficients},
                 )
             )
         return labels
@@ -119,9 +144,10 @@ class PairModel:
 
 
 class _Basis:
-    """The functions that energies, forces and virials are linear in: P for the elements and their pairs."""
+    """The functions that energies and their derivatives are linear in: P for the elements and their pairs, and as many
+    for pairs of moments and the moments themselves where there are any."""
 
-    def __init__(self, elements: tuple[str, ...], cutoff: float, functions: int) -> None:
+    def __init__(self, elements: tuple[str, ...], cutoff: float, functions: int, magnetic: Sequence[str] = ()) -> None:
         self.elements, self.cutoff = elements, cutoff
         self.centers = np.linspace(1.0, cutoff, functions)
         self.width = (cutoff - 1.0) / (functions - 1)
@@ -130,10 +156,13 @@ class _Basis:
         self.pair = np.zeros((kinds, kinds), dtype=np.int64)
         for number, (i, j) in enumerate(itertools.combinations_with_replacement(range(kinds), 2)):
             self.pair[i, j] = self.pair[j, i] = number
-        self.size = kinds + kinds * (kinds + 1) // 2 * functions
+        self.plain = kinds + kinds * (kinds + 1) // 2 * functions
+        self.magnetic = magnetic
+        self.size = self.plain + (self.plain - kinds + len(POWERS) * kinds if magnetic else 0)
 
-    def derivatives(self, frame: Frame) -> tuple[Floats, Floats, Floats]:
-        """What multiplies the coefficients in energy (P,), forces (N, 3, P) and virial (3, 3, P)."""
+    def derivatives(self, frame: Frame) -> tuple[Floats, Floats, Floats, Floats | None]:
+        """What multiplies the coefficients in energy (P,), forces (N, 3, P), virial (3, 3, P) and magnetic forces
+        (N, 3, P), which only models with spins have."""
         from ase.neighborlist import primitive_neighbor_list
 
         try:
@@ -148,14 +177,49 @@ class _Basis:
         kinds, functions = len(self.elements), len(self.centers)
         columns = kinds + self.pair[types[first], types[second]][:, None] * functions + np.arange(functions)
         energy = np.bincount(types, minlength=self.size).astype(np.float64)
-        np.add.at(energy, columns, 0.5 * value)
         forces, virial = np.zeros((frame.natoms, 3, self.size)), np.zeros((3, 3, self.size))
-        pull = slope[:, None, :] * (vector / distance[:, None])[:, :, None]
+        spins = self._spins(frame)
+        terms = [(columns, np.ones(len(first)))]
+        if spins is not None:
+            dots = np.einsum("kx,kx->k", spins[first], spins[second])
+            terms.append((columns + self.plain - kinds, dots))
+        for places, factor in terms:
+            np.add.at(energy, places, 0.5 * factor[:, None] * value)
+            pull = (factor[:, None] * slope)[:, None, :] * (vector / distance[:, None])[:, :, None]
+            for axis in range(3):
+                np.add.at(forces, (first[:, None], axis, places), pull[:, axis])
+                for other in range(3):
+                    np.add.at(virial, (axis, other, places), -0.5 * pull[:, axis] * vector[:, other, None])
+        if spins is None:
+            return energy, forces, virial, None
+        magnetic = np.zeros((frame.natoms, 3, self.size))
         for axis in range(3):
-            np.add.at(forces, (first[:, None], axis, columns), pull[:, axis])
-            for other in range(3):
-                np.add.at(virial, (axis, other, columns), -0.5 * pull[:, axis] * vector[:, other, None])
-        return energy, forces, virial
+            np.add.at(magnetic, (first[:, None], axis, terms[1][0]), -value * spins[second, axis, None])
+        self._single_moments(types, spins, energy, magnetic)
+        return energy, forces, virial, magnetic
+
+    def _single_moments(self, types: Ints, spins: Floats, energy: Floats, magnetic: Floats) -> None:
+        """Add what multiplies the coefficients of moments by themselves."""
+        squared = (spins**2).sum(axis=1)[:, None]
+        places = self.size - len(POWERS) * (len(self.elements) - types[:, None]) + np.arange(len(POWERS))
+        np.add.at(energy, places, squared**POWERS)
+        slopes = -2 * POWERS * squared ** (POWERS - 1)
+        for axis in range(3):
+            np.add.at(magnetic, (np.arange(len(types))[:, None], axis, places), slopes * spins[:, axis, None])
+
+    def _spins(self, frame: Frame) -> Floats | None:
+        """Moments (N, 3) of the magnetic atoms; None for a model without. Raises EngineError for a frame that lacks
+        them, or has some that the model does not see."""
+        if not self.magnetic:
+            if frame.spins is not None:
+                raise EngineError("the model knows no spins, and the frame has magnetic moments")
+            return None
+        seen = np.isin(frame.numbers, [atomic_numbers[element] for element in self.magnetic])
+        if frame.spins is None:
+            if seen.any():
+                raise EngineError(f"the model needs the magnetic moments of {', '.join(self.magnetic)}")
+            return np.zeros((frame.natoms, 3))
+        return np.where(seen[:, None], frame.spins, 0.0)
 
     def _radial(self, distance: Floats) -> tuple[Floats, Floats]:
         """Values (K, functions) and slopes of the basis functions at distances (K,)."""
@@ -168,17 +232,22 @@ class _Basis:
 
 
 def _normal_equations(
-    basis: _Basis, labeled: list[LabeledFrame], weights: np.ndarray, energy_weight: float
+    basis: _Basis, labeled: list[LabeledFrame], weights: np.ndarray, settings: PairTraining
 ) -> tuple[Floats, Floats]:
     normal, right = np.zeros((basis.size, basis.size)), np.zeros(basis.size)
     for item, weight in zip(labeled, weights, strict=True):
         if weight == 0:
             continue
-        energy, forces, _ = basis.derivatives(item.frame)
-        rows = np.concatenate([energy_weight * energy[None] / item.frame.natoms, forces.reshape(-1, basis.size)])
-        target = np.concatenate([[energy_weight * item.labels.energy / item.frame.natoms], item.labels.forces.ravel()])
-        normal += weight * rows.T @ rows
-        right += weight * rows.T @ target
+        energy, forces, _, magnetic = basis.derivatives(item.frame)
+        scale = settings.energy_weight / item.frame.natoms
+        rows = [scale * energy[None], forces.reshape(-1, basis.size)]
+        target = [np.array([scale * item.labels.energy]), item.labels.forces.ravel()]
+        if magnetic is not None and item.labels.force_mag is not None:
+            rows.append(settings.magnetic_weight * magnetic.reshape(-1, basis.size))
+            target.append(settings.magnetic_weight * item.labels.force_mag.ravel())
+        matrix = np.concatenate(rows)
+        normal += weight * matrix.T @ matrix
+        right += weight * matrix.T @ np.concatenate(target)
     return normal, right
 
 

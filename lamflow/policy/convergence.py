@@ -30,6 +30,7 @@ class ConvergenceCriteria:
     trajectory_force_rmse: float | None = None
     hull_shift: float | None = None
     ground_state_error: float | None = None
+    heldout_magnetic_force_rmse: float | None = None
 
     @classmethod
     def of(cls, study: Config) -> ConvergenceCriteria:
@@ -44,6 +45,7 @@ class ConvergenceCriteria:
             trajectory_force_rmse=converge.trajectory_force_rmse,
             hull_shift=converge.hull_shift,
             ground_state_error=converge.ground_state_error,
+            heldout_magnetic_force_rmse=converge.heldout_magnetic_force_rmse,
             **window.model_dump(include={"settled", "over"}),
         )
 
@@ -64,6 +66,7 @@ class LoopState:
     forgotten        what the models forget more of than is allowed, or None
     hull_shift       of the searches' convex hulls since the iteration before, eV/atom; None if there is none to compare
     ground_state_error  of the models' last labeled ground states by the labels, eV/atom; None before any is labeled
+    magnetic_force_rmse  held-out, of the models now, eV/μB; None for models without spins
     ramping          a temperature ramp that has not reached its last temperature, in words; empty if there is none
     levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
     """
@@ -82,6 +85,7 @@ class LoopState:
     forgotten: str | None = None
     hull_shift: float | None = None
     ground_state_error: float | None = None
+    magnetic_force_rmse: float | None = None
     ramping: str = ""
 
 
@@ -132,6 +136,10 @@ def _stage_is_done(state: LoopState, criteria: ConvergenceCriteria) -> tuple[boo
     if last and criteria.heldout_force_rmse is not None and error is not None:
         reasons.append(f"held-out force RMSE {error:.4f} eV/Å (wanted {criteria.heldout_force_rmse:g} eV/Å)")
         done = done and error <= criteria.heldout_force_rmse
+    wanted, measured = criteria.heldout_magnetic_force_rmse, state.magnetic_force_rmse
+    if last and wanted is not None and measured is not None:
+        reasons.append(f"held-out magnetic force RMSE {measured:.4f} eV/μB (wanted {wanted:g} eV/μB)")
+        done = done and measured <= wanted
     wanted, measured = criteria.trajectory_force_rmse, state.trajectory_rmse
     if wanted is not None and measured is not None:
         reasons.append(f"force RMSE on their own trajectories {measured:.4f} eV/Å (wanted {wanted:g} eV/Å)")

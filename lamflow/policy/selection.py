@@ -11,7 +11,14 @@ import numpy as np
 from lamflow.config.learning import Config
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats
-from lamflow.data.results import Iteration, ModelResult, Selected, SimulationResult, mean_force_rmse
+from lamflow.data.results import (
+    Iteration,
+    ModelResult,
+    Selected,
+    SimulationResult,
+    mean_force_rmse,
+    mean_magnetic_force_rmse,
+)
 from lamflow.policy.candidates import (
     CandidatePool,
     ChosenFrame,
@@ -138,6 +145,7 @@ def _state(study: Config, exploration: Exploration, seen: Selected, window: Wind
         forgotten=forgotten_head(study, past, exploration.models),
         hull_shift=seen.hull_shift,
         ground_state_error=seen.ground_state_error,
+        magnetic_force_rmse=mean_magnetic_force_rmse(exploration.models, variant),
         ramping=ramp_status(stage, levels, next_levels(stage, levels, seen.groups)),
     )
 

@@ -16,6 +16,8 @@ CUTOFF = 5.0
 BINS = 24
 WIDTH = 0.25
 """Å, of the Gaussian that smears a distance over the bins."""
+MOMENT = 2.0
+"""μB; moments in these units weigh in descriptors as neighbours do."""
 
 
 def descriptor_length(elements: int) -> int:
@@ -28,29 +30,41 @@ def descriptor(frame: Frame, elements: Sequence[int]) -> Floats:
 
     elements  atomic numbers of the type map
     returns   (D,), D = P·BINS + 1 for the P unordered pairs of elements; each distribution counts neighbours
-              per atom and bin, weighted by a cosine that vanishes at CUTOFF: it changes little when the frame does
+              per atom and bin, weighted by a cosine that vanishes at CUTOFF: it changes little when the frame does.
+              Of a frame with moments (D + BINS + 2,): the products sᵢ·sⱼ of neighbours in the same bins, mean and
+              spread of the moments' squares; they stay the same when all moments turn together
     """
     centers = np.linspace(1.0, CUTOFF, BINS)
     index_of = {number: index for index, number in enumerate(elements)}
     types = np.array([index_of[number] for number in frame.numbers])
     size = len(elements)
-    counts = np.zeros((size, size, BINS))
+    counts, products = np.zeros((size, size, BINS)), np.zeros(BINS)
+    spins = None if frame.spins is None else frame.spins / MOMENT
     for _, distances in pair_distances(frame.positions[None], frame.cell[None], frame.pbc, CUTOFF):
         first, second, image = np.nonzero(distances[0] < CUTOFF)
         distance = distances[0][first, second, image]
         weight = 0.5 * (np.cos(np.pi * distance / CUTOFF) + 1)
         smeared = weight[:, None] * np.exp(-0.5 * ((distance[:, None] - centers) / WIDTH) ** 2)
         np.add.at(counts, (types[first], types[second]), smeared)
+        if spins is not None:
+            products += np.einsum("kx,kx->k", spins[first], spins[second]) @ smeared
     pairs = [counts[i, j] + (counts[j, i] if i != j else 0) for i in range(size) for j in range(i, size)]
     volume = abs(np.linalg.det(frame.cell)) / frame.natoms if frame.pbc else 0.0
-    return np.concatenate([np.concatenate(pairs) / frame.natoms, [volume / 10.0]])
+    magnetic: list[Floats] = []
+    if spins is not None:
+        squares = (spins**2).sum(axis=1)
+        magnetic = [products / frame.natoms, np.array([squares.mean(), squares.std()])]
+    return np.concatenate([np.concatenate(pairs) / frame.natoms, [volume / 10.0], *magnetic])
 
 
 def descriptors(frames: Sequence[Frame], elements: Sequence[str]) -> Floats:
     """Descriptors (C, D) of frames of the elements of a type map, which are chemical symbols."""
     numbers = [atomic_numbers[element] for element in elements]
-    values = np.array([descriptor(frame, numbers) for frame in frames])
-    return values.reshape(len(frames), descriptor_length(len(numbers)))
+    if not frames:
+        return np.zeros((0, descriptor_length(len(numbers))))
+    if any(frame.spins is not None for frame in frames):
+        frames = [f if f.spins is not None else f.with_fields(spin=np.zeros((f.natoms, 3))) for f in frames]
+    return np.array([descriptor(frame, numbers) for frame in frames])
 
 
 def farthest_points(candidates: Floats, known: Floats, limit: int) -> Ints:

@@ -7,10 +7,13 @@ import pytest
 
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, systems, write_dataset
+from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.emt import Emt
-from lamflow.engines.pair import PairTraining
-from lamflow.engines.protocol import TrainingJob
+from lamflow.engines.pair import PairSpin, PairTraining
+from lamflow.engines.protocol import Model, TrainingJob
 from lamflow.engines.registry import evaluator, trainer
+from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
+from lamflow.errors import EngineError
 from lamflow.science.metrics import errors
 
 
@@ -35,3 +38,48 @@ def test_it_learns(task: TrainingJob, copper: list[Frame]) -> None:
     found = errors(made.load(task.output).evaluate(copper), truth)
     assert found.force_rmse < 0.25 * found.force_size
     assert np.isfinite(found.energy_rmse)
+
+
+@pytest.fixture
+def magnetic_job(tmp_path: Path) -> TrainingJob:
+    frames = iron_frames()
+    labels = evaluator(SpinLatticeLabels(engine="spin-lattice")).evaluate(frames)
+    items = [
+        Item(LabeledFrame(frame, label), Origin(iteration=0, source=str(n)))
+        for n, (frame, label) in enumerate(zip(frames, labels, strict=True))
+    ]
+    write_dataset(tmp_path / "data", items, ["Fe"], "deepmd/npy")
+    return TrainingJob(
+        systems=tuple(systems(tmp_path / "data")), elements=("Fe",), seed=1, previous=None,
+        output=tmp_path / "model", scratch=tmp_path / "scratch",
+    )  # fmt: skip
+
+
+class TestMagneticModel(EvaluatorConformance):
+    """Forces, magnetic forces and virial are derivatives of the energy of a model with moments."""
+
+    @pytest.fixture
+    def engine(self, magnetic_job: TrainingJob) -> Model:
+        made = trainer(PairTraining(engine="pair", spin=PairSpin(elements=["Fe"])))
+        made.train(magnetic_job, lambda fraction: None)
+        return made.load(magnetic_job.output)
+
+    def frames(self) -> list[Frame]:
+        return iron_frames()
+
+    def test_it_learns_magnetic_forces(self, engine: Model) -> None:
+        truth = evaluator(SpinLatticeLabels(engine="spin-lattice")).evaluate(iron_frames())
+        found = errors(engine.evaluate(iron_frames()), truth)
+        assert found.magnetic_force_rmse is not None
+        assert found.magnetic_force_size is not None
+        assert found.magnetic_force_rmse < 0.05 * found.magnetic_force_size
+        with pytest.raises(EngineError, match="frame 0: the model needs the magnetic moments of Fe"):
+            engine.evaluate([iron_frames()[0].with_fields(spin=None)])
+
+
+def test_a_model_without_spins_takes_no_moments(task: TrainingJob, copper: list[Frame]) -> None:
+    made = trainer(PairTraining(engine="pair"))
+    made.train(task, lambda fraction: None)
+    moments = copper[0].with_fields(spin=np.ones((copper[0].natoms, 3)))
+    with pytest.raises(EngineError, match="frame 0: the model knows no spins, and the frame has magnetic moments"):
+        made.load(task.output).evaluate([moments])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lamflow.data import Frame
-from lamflow.science.diversity import descriptor, farthest_points
+from lamflow.science.diversity import descriptor, descriptors, farthest_points
 
 
 @given(st.integers(0, 30), st.integers(0, 10), st.integers(0, 12), st.integers(0, 1000))
@@ -42,3 +43,18 @@ def test_the_descriptor_ignores_order_translation_and_rotation(copper: list[Fram
     doubled = Frame.from_ase(frame.to_ase().repeat((2, 1, 1)))
     np.testing.assert_allclose(descriptor(frame, [29]), descriptor(doubled, [29]), atol=1e-8)
     assert np.abs(descriptor(frame, [29]) - descriptor(copper[1], [29])).max() > 1e-3
+
+
+def test_frames_that_differ_in_their_moments_are_different() -> None:
+    atoms = bulk("Fe", cubic=True).repeat(2)
+    bare, up = Frame.from_ase(atoms), np.tile([0.0, 0.0, 2.0], (len(atoms), 1))
+    sideways, flipped = up[:, [2, 0, 1]], up * np.where(np.arange(len(atoms)) % 2, -1, 1)[:, None]
+    plain, one, other, alternating = (
+        descriptors([frame], ["Fe"])[0]
+        for frame in (bare, bare.with_fields(spin=up), bare.with_fields(spin=sideways), bare.with_fields(spin=flipped))
+    )
+    np.testing.assert_allclose(one, other)
+    np.testing.assert_array_equal(one[: len(plain)], plain)
+    assert np.linalg.norm(one - alternating) > 1.0
+    both = descriptors([bare, bare.with_fields(spin=up)], ["Fe"])
+    assert both.shape == (2, len(one))
