@@ -100,3 +100,25 @@ def test_silicon_is_labeled_by_quantum_espresso(tmp_path: Path) -> None:
     assert second.models[0].training_frames == 12
     outputs = list((tmp_path / "run" / "work" / "scratch").rglob("pw.out"))
     assert len(outputs) == 16
+
+
+@pytest.mark.slow
+def test_magnetic_iron_learns(tmp_path: Path) -> None:
+    """Magnetic forces of held-out magnets are learnt to a tenth of their size from what exploration has found."""
+    folder = ROOT / "workflows" / "spin"
+    text = replaced(
+        (folder / "tiny.yaml").read_text(encoding="utf-8"), ("models: 4", "models: 2"), ("steps: 60", "steps: 30")
+    )
+    run(parse(text, root=folder), tmp_path / "run")
+    iterations = RunDirectory(tmp_path / "run").iterations()
+    first, last = iterations[1], iterations[-1]
+    assert first.merged is not None
+    assert first.merged.labels > 0
+    for model in last.models:
+        assert model.errors is not None
+        assert model.errors.magnetic_force_rmse is not None
+        assert model.errors.magnetic_force_size is not None
+        assert model.errors.magnetic_force_rmse < 0.1 * model.errors.magnetic_force_size
+    assert first.magnetic_force_rmse is not None
+    assert last.magnetic_force_rmse is not None
+    assert last.magnetic_force_rmse < 0.5 * first.magnetic_force_rmse
