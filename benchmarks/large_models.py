@@ -45,7 +45,7 @@ from lamflow.science.metrics import errors
 LATTICE = {"Al": 4.05, "Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52}
 NAME = "dpa4-0704"
 SPEED_ATOMS = 256
-RATE = {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-5}
+RATE = {"type": "exp", "start_lr": 2e-4, "stop_lr": 1e-5}
 SCRATCH_RATE = {"type": "exp", "start_lr": 5e-3, "stop_lr": 1e-4}
 FITTING = {"neuron": [32, 32], "resnet_dt": True, "precision": "float32"}
 ATTENTION = {
