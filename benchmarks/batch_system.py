@@ -20,7 +20,7 @@ from _bench import Cell, parse_arguments, parser, publish, timed
 
 from lamflow.batch.carry import Carried
 from lamflow.batch.documents import StepPlan
-from lamflow.batch.host import Here
+from lamflow.batch.host import LocalHost
 from lamflow.batch.needs import request
 from lamflow.batch.queue import Queue
 from lamflow.batch.systems import SYSTEMS
@@ -38,6 +38,7 @@ elements: [Cu]
 structures:
   - {{name: cells, crystal: {{formula: Cu, lattice: fcc, a: 3.6}}, copies: {count}, rattle: 0.05}}
 start: {{label: [cells]}}
+heldout: {{fraction: 0.1}}
 train: {{engine: pair, models: 2, functions: 6}}
 stages:
   - name: warm
@@ -97,7 +98,7 @@ def main() -> None:
             asked = BatchSystem(system=settings.system, poll=1.0, array_size=most)
             store = folder / row.replace(" ", "-")
             store.mkdir()
-            queue = Queue(asked, SYSTEMS[asked.system], Here(store))
+            queue = Queue(asked, SYSTEMS[asked.system], LocalHost(store))
             if row == "an element each":
                 seconds = by_hand(queue, folder, settings.jobs)
                 rows.append({"what": "by hand", "jobs": settings.jobs, "elements": settings.jobs, "wall (s)": seconds})

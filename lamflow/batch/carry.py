@@ -28,7 +28,7 @@ from lamflow.batch.judge import how_it_ended, is_killed, verdict
 from lamflow.batch.needs import allocation, request, wall_time
 from lamflow.batch.queue import Queue
 from lamflow.batch.script import python, script
-from lamflow.batch.standing import NOBODY, Standing
+from lamflow.batch.step_state import NOBODY, StepState
 from lamflow.batch.system import Element, Request, Seen
 from lamflow.config.pods import Pod
 from lamflow.data.files import write_whole
@@ -49,7 +49,7 @@ class Carried:
     """A step on its way.
 
     folder   of the step, see `documents`; `store` is that of the run
-    place    name of the batch system in the study
+    site    name of the batch system in the study
     at_once  how many jobs may run at the same time
     says     is told what a person should know
     shows    is told which share of the work is done
@@ -58,7 +58,7 @@ class Carried:
     store: Path
     folder: Path
     plan: StepPlan
-    place: str
+    site: str
     pod: Pod
     queue: Queue
     at_once: int | None
@@ -89,7 +89,7 @@ class Carried:
                 raise
             self._submit(now)
             self.shows(self._share(now))
-            time.sleep(LOOK if self.queue.machine.shares else self.queue.settings.poll)
+            time.sleep(LOOK if self.queue.machine.is_local else self.queue.settings.poll)
         self.queue.machine.bring([*self.plan.writes.values(), *self._key(JOBS)])
         self.shows(1.0)
 
@@ -106,13 +106,13 @@ class Carried:
         self._first = len(before.arrays)
         for array in before.arrays:
             if not array.id:
-                known = self.queue.found(array.name)
+                known = self.queue.find_patiently(array.name)
                 self._keep(array.model_copy(update={"id": known[0] if known else NOBODY}))
 
-    def _standing(self) -> Standing:
-        return Standing.read(self.folder, self.plan.jobs, self._ended)
+    def _standing(self) -> StepState:
+        return StepState.read(self.folder, self.plan.jobs, self._ended)
 
-    def _look(self) -> Standing:
+    def _look(self) -> StepState:
         """How it stands; which elements have left the queue is written down every `poll` s."""
         self.queue.machine.bring(self._key(SEEN, STATUS, OUTPUT, PROGRESS))
         now = self._standing()
@@ -125,14 +125,14 @@ class Carried:
             self._note(now, array, {index: seen for (identity, index), seen in listed.items() if identity == array.id})
         return self._standing()
 
-    def _note(self, now: Standing, array: Array, listed: Mapping[int, Seen]) -> None:
+    def _note(self, now: StepState, array: Array, listed: Mapping[int, Seen]) -> None:
         """Write down which elements of an array have left the queue without a word."""
         over: dict[int, str] = {}
         for index, _ in now.in_queue(array):
             seen = listed.get(index, Seen("over", GONE))
             if seen.state == "held":
                 self.queue.cancel([f"{array.id}_{index}"])
-                over[index] = seen.said
+                over[index] = seen.reason
                 continue
             if seen.state != "over":
                 self._missing.pop((array.number, index), None)
@@ -140,7 +140,7 @@ class Carried:
             since = self._missing.setdefault((array.number, index), time.monotonic())
             grace = 0.0 if array.id == NOBODY else min(GRACE, 2 * self.queue.settings.poll)
             if time.monotonic() - since >= grace:
-                over[index] = seen.said
+                over[index] = seen.reason
         if over:
             now.write_over(array, over)
 
@@ -150,17 +150,17 @@ class Carried:
         for (array, _), seen in listed.items():
             if seen.state != "waiting":
                 continue
-            if re.search(system.hopeless, seen.said):
+            if re.search(system.never_begins, seen.reason):
                 self._end_all(self._standing())
                 raise ClusterError(
                     f"{self.plan.name}: job {array} was ended, for it would wait for ever: {system.name} says "
-                    f"{seen.said}{self.queue.advice(seen.said)}"
+                    f"{seen.reason}{self.queue.advice(seen.reason)}"
                 )
-            if not re.search(system.usual, seen.said) and (array, seen.said) not in self._waits:
-                self._waits.add((array, seen.said))
-                self.says(f"{self.plan.name}: job {array} waits: {seen.said}")
+            if not re.search(system.usual, seen.reason) and (array, seen.reason) not in self._waits:
+                self._waits.add((array, seen.reason))
+                self.says(f"{self.plan.name}: job {array} waits: {seen.reason}")
 
-    def _judge(self, now: Standing) -> None:
+    def _judge(self, now: StepState) -> None:
         """Raise why the step cannot be carried out, and tell what is tried again."""
         for array in now.open_arrays:
             for index, _ in now.in_queue(array):
@@ -205,14 +205,14 @@ class Carried:
             said = f"it printed last:\n{printed}" if printed else blind
             raise ClusterError(f"{self.plan.name}: element {array.id}_{index} ended without a trace ({why}); {said}")
 
-    def _end_all(self, now: Standing) -> None:
+    def _end_all(self, now: StepState) -> None:
         """End what is still in the queue of a step that cannot be carried out."""
         try:
-            cancel(now, self.place, self.queue)
+            cancel(now, self.site, self.queue)
         except (OutageError, ClusterError) as error:
             self.says(f"jobs of {self.plan.name} may still be in the queue: {error}")
 
-    def _submit(self, now: Standing) -> None:
+    def _submit(self, now: StepState) -> None:
         """Submit the jobs that wait as one array, as far as the queue has room for them."""
         settings = self.queue.settings
         limit = settings.array_size
@@ -228,13 +228,13 @@ class Carried:
         name = f"{self.plan.name}.{uuid.uuid4().hex[:6]}.{self.store.name}"[: self.queue.system.longest]
         at_once = None if self.at_once is None else max(1, self.at_once // together)
         array = Array(
-            number=len(now.arrays), place=self.place, name=name, elements=elements, together=together, memory=memory,
+            number=len(now.arrays), site=self.site, name=name, elements=elements, together=together, memory=memory,
             seconds=wall_time(settings, self.pod, in_turn),
         )  # fmt: skip
         output = f"{self.queue.machine.seen(self.folder)}/{OUTPUT}/{array.number}-INDEX.txt"
         self._send(array, request(settings, self.pod, name, (count, in_turn, at_once), memory, output=output))
 
-    def _next_jobs(self, now: Standing) -> tuple[list[int], str]:
+    def _next_jobs(self, now: StepState) -> tuple[list[int], str]:
         """Jobs to submit, and the memory of each: those that were killed for it get more, and an array of their own."""
         more = self.pod.memory_max
         killed = [job for job in now.waiting if job in now.tries and is_killed(now.tries[job], now.reasons(job))]
@@ -259,7 +259,7 @@ class Carried:
     def _keep(self, array: Array) -> None:
         array.save(self.folder / ARRAYS / f"{array.number}.json")
 
-    def _share(self, now: Standing) -> float:
+    def _share(self, now: StepState) -> float:
         """Share of the work that is done."""
         shares = [
             fraction_done(_text(self.folder / PROGRESS / f"{self.plan.name}-{job}"))
@@ -276,12 +276,12 @@ def _text(file: Path) -> str:
         return ""
 
 
-def cancel(now: Standing, place: str, queue: Queue) -> list[str]:
-    """End the arrays of a step that are at a place, and return their ids. What they began does not count as lost."""
+def cancel(now: StepState, site: str, queue: Queue) -> list[str]:
+    """End the arrays of a step that are at a site, and return their ids. What they began does not count as lost."""
     ended = []
     for array in now.open_arrays:
-        if array.place == place:
-            identity = array.id or next(iter(queue.found(array.name)), NOBODY)
+        if array.site == site:
+            identity = array.id or next(iter(queue.find_patiently(array.name)), NOBODY)
             if identity != NOBODY:
                 queue.cancel([identity])
                 ended.append(identity)

@@ -66,7 +66,7 @@ class Array(Result):
     """
 
     number: int
-    place: str
+    site: str
     name: str
     id: str = ""
     elements: list[list[int]]

@@ -24,13 +24,13 @@ OPTIONS: list[str] = []
 """More options of ssh, for tests; people have `~/.ssh/config`."""
 
 
-class Machine(Protocol):
+class Host(Protocol):
     """Where commands run, and files of a run as its nodes see them."""
 
-    shares: bool
+    is_local: bool
     """Nodes see the run's folder itself."""
 
-    def shell(self, command: str, given: bytes = b"") -> tuple[int, str, str]:
+    def shell(self, command: str, stdin: bytes = b"") -> tuple[int, str, str]:
         """Exit status, output and errors of a shell command. Raises OutageError and ClusterError."""
         ...
 
@@ -51,34 +51,34 @@ class Machine(Protocol):
         ...
 
 
-class Here:
+class LocalHost:
     """This machine, whose folders the nodes share."""
 
-    shares = True
+    is_local = True
 
     def __init__(self, store: Path) -> None:
         self.store = store
 
-    def shell(self, command: str, given: bytes = b"") -> tuple[int, str, str]:
-        """See Machine."""
+    def shell(self, command: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        """See Host."""
         try:
-            code, output, errors = process.answer(["bash", "-c", command], given)
+            code, output, errors = process.answer(["bash", "-c", command], stdin)
         except LateError as error:
             raise OutageError(f"`{command}`: no answer: {error}") from error
         return code, output.decode(errors="replace"), errors
 
     def seen(self, path: Path) -> str:
-        """See Machine."""
+        """See Host."""
         return str(path)
 
     def send(self, keys: Iterable[str]) -> None:
-        """See Machine. They are there."""
+        """See Host. They are there."""
 
     def bring(self, keys: Iterable[str]) -> None:
-        """See Machine. They are here."""
+        """See Host. They are here."""
 
     def make(self, keys: Iterable[str]) -> None:
-        """See Machine."""
+        """See Host."""
         for key in keys:
             (self.store / key).mkdir(parents=True, exist_ok=True)
 
@@ -86,7 +86,7 @@ class Here:
 class Ssh:
     """A login node. A folder of its own there holds what jobs read and write of the run."""
 
-    shares = False
+    is_local = False
 
     def __init__(self, store: Path, settings: BatchSystem, run: str) -> None:
         assert settings.host is not None and settings.root is not None  # noqa: S101, PT018  the settings are checked
@@ -94,17 +94,17 @@ class Ssh:
         self.root = PurePosixPath(settings.root) / run
         self.sent: dict[str, tuple[int, int]] = {}
 
-    def shell(self, command: str, given: bytes = b"") -> tuple[int, str, str]:
-        """See Machine."""
-        code, output, errors = self._ssh(command, given)
+    def shell(self, command: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        """See Host."""
+        code, output, errors = self._ssh(command, stdin)
         return code, output.decode(errors="replace"), errors
 
     def seen(self, path: Path) -> str:
-        """See Machine."""
+        """See Host."""
         return str(self.root / path.relative_to(self.store))
 
     def send(self, keys: Iterable[str]) -> None:
-        """See Machine. What has not changed since it was sent stays."""
+        """See Host. What has not changed since it was sent stays."""
         files, stamps = [], {}
         for key in keys:
             path = self.store / key
@@ -125,7 +125,7 @@ class Ssh:
             self.sent |= stamps
 
     def bring(self, keys: Iterable[str]) -> None:
-        """See Machine. Links and what lies outside of the run's folder are refused."""
+        """See Host. Links and what lies outside of the run's folder are refused."""
         words = " ".join(shlex.quote(key) for key in keys)
         there = f'for key in {words}; do [ ! -e "$key" ] || echo "$key"; done'
         packed = self._done(f"cd {shlex.quote(str(self.root))} && {there} | tar -czf - -T -")
@@ -137,23 +137,23 @@ class Ssh:
                     self.sent[member.name] = state.st_size, state.st_mtime_ns
 
     def make(self, keys: Iterable[str]) -> None:
-        """See Machine. Here, too."""
+        """See Host. LocalHost, too."""
         names = list(keys)
         for key in names:
             (self.store / key).mkdir(parents=True, exist_ok=True)
         self._done("mkdir -p " + " ".join(shlex.quote(str(self.root / key)) for key in names))
 
-    def _done(self, command: str, given: bytes = b"") -> bytes:
-        code, output, errors = self._ssh(command, given)
+    def _done(self, command: str, stdin: bytes = b"") -> bytes:
+        code, output, errors = self._ssh(command, stdin)
         if code != 0:
             raise ClusterError(f"{self.settings.host}: `{command[:80]}` failed: {errors or f'exit status {code}'}")
         return output
 
-    def _ssh(self, command: str, given: bytes) -> tuple[int, bytes, str]:
+    def _ssh(self, command: str, stdin: bytes) -> tuple[int, bytes, str]:
         host = self.settings.host
         try:
             lines = "\n".join([*self.settings.login, "(", command, f") || exit $(($? == {LOST} ? {LOST - 1} : $?))"])
-            code, output, errors = process.answer([*self._argv(), f"bash -lc {shlex.quote(lines)}"], given)
+            code, output, errors = process.answer([*self._argv(), f"bash -lc {shlex.quote(lines)}"], stdin)
         except LateError as error:
             raise OutageError(f"{host}: no answer over ssh: {error}") from error
         if code != LOST:

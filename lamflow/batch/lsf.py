@@ -32,12 +32,12 @@ class Lsf(System):
         r"[Bb]ad resource requirement|GPU": "no host has the GPUs, CPUs and memory that `pods:` asks for",
         r"[Aa]rray": "`array_size` under `batch:` is larger than the cluster allows (MAX_JOB_ARRAY_SIZE)",
     }
-    usual, hopeless = r"PEND$|WAIT$", r"(?!)"
+    usual, never_begins = r"PEND$|WAIT$", r"(?!)"
     longest = 60
 
     def header(self, request: Request) -> list[str]:
         """See System."""
-        ask, cores = request.allocation, request.tasks * request.threads
+        ask, cores = request.allocation, request.processes * request.threads
         limit = f"%{request.at_once}" if request.at_once else ""
         kind = f":gmodel={ask.gpu_type}" if ask.gpu_type else ""
         words = [
@@ -80,7 +80,7 @@ class Lsf(System):
         """See System."""
         return f"bjobs -a -noheader -o jobid -J {shlex.quote(name)}"
 
-    def found(self, answer: str) -> list[str]:
+    def named(self, answer: str) -> list[str]:
         """See System."""
         return list(dict.fromkeys(re.findall(r"^\d+$", answer, re.MULTILINE)))
 

@@ -46,7 +46,7 @@ def request(
     cores = max(pod.threads, math.ceil(amount(pod.cpu))) if pod.cpu else pod.threads
     return Request(
         name=name, elements=elements, at_once=at_once, output=output, allocation=ask,
-        tasks=together * max(1, cores // pod.threads), threads=pod.threads,
+        processes=together * max(1, cores // pod.threads), threads=pod.threads,
         memory=math.ceil(together * amount(memory) / 2**20), gpus=pod.gpus,
         seconds=wall_time(batch, pod, in_turn), environment=pod.environment,
     )  # fmt: skip

@@ -31,13 +31,13 @@ class Pbs(System):
         "own line under `header`",
         r"array": "`array_size` under `batch:` is larger than the cluster allows (max_array_size)",
     }
-    usual, hopeless = r"[QWTM]", r"(?!)"
+    usual, never_begins = r"[QWTM]", r"(?!)"
     longest = 15
 
     def header(self, request: Request) -> list[str]:
         """See System. An array of PBS has two elements or more."""
-        ask, cores = request.allocation, request.tasks * request.threads
-        chunk = f"{request.nodes}:ncpus={cores}:mpiprocs={request.tasks}:ompthreads={request.threads}"
+        ask, cores = request.allocation, request.processes * request.threads
+        chunk = f"{request.nodes}:ncpus={cores}:mpiprocs={request.processes}:ompthreads={request.threads}"
         gpus = f":ngpus={request.gpus}" if request.gpus else ""
         limit = f"%{request.at_once}" if request.at_once else ""
         words = [
@@ -82,7 +82,7 @@ class Pbs(System):
         """See System."""
         return f"qselect -x -N {shlex.quote(name)}"
 
-    def found(self, answer: str) -> list[str]:
+    def named(self, answer: str) -> list[str]:
         """See System."""
         return list(dict.fromkeys(answer.split()))
 

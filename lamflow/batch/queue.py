@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from lamflow.batch.host import Machine
+from lamflow.batch.host import Host
 from lamflow.batch.system import Element, Request, Seen, System
 from lamflow.config.batch import BatchSystem
 from lamflow.errors import ClusterError, OutageError
@@ -28,7 +28,7 @@ class Queue:
     """
 
     def __init__(
-        self, settings: BatchSystem, system: System, machine: Machine, say: Callable[[str], None] = lambda _: None
+        self, settings: BatchSystem, system: System, machine: Host, say: Callable[[str], None] = lambda _: None
     ) -> None:
         self.settings, self.system, self.machine, self.say = settings, system, machine, say
 
@@ -78,9 +78,9 @@ class Queue:
 
     def find(self, name: str) -> list[str]:
         """Ids of the arrays called `name` that the system lists."""
-        return self.system.found(self._ask(self.system.find(name)))
+        return self.system.named(self._ask(self.system.find(name)))
 
-    def found(self, name: str) -> list[str]:
+    def find_patiently(self, name: str) -> list[str]:
         """See find; asks until there is an answer."""
         return self._patiently(lambda: self.find(name))
 
@@ -100,10 +100,10 @@ class Queue:
             raise FullError(f"{where}: the queue is full: {said}")
         raise ClusterError(f"{where}: {system.name} refuses: {said or f'exit status {code}'}{self.advice(said)}")
 
-    def advice(self, said: str) -> str:
+    def advice(self, message: str) -> str:
         """What to do about what the system says, on a line of its own; empty where nothing is known."""
         for pattern, advice in self.system.advice.items():
-            if re.search(pattern, said):
+            if re.search(pattern, message):
                 return f"\n  {advice.replace('QUEUES', ', '.join(self.queues()) or 'none that it names')}"
         return ""
 

@@ -28,12 +28,12 @@ class Sge(System):
         "line under `header`",
         r"array|tasks": "`array_size` under `batch:` is larger than the cluster allows (max_aj_tasks)",
     }
-    usual, hopeless = r"qw", r"(?!)"
+    usual, never_begins = r"qw", r"(?!)"
     longest = 60
 
     def header(self, request: Request) -> list[str]:
         """See System. Memory is asked for by slot."""
-        ask, cores = request.allocation, request.nodes * request.tasks * request.threads
+        ask, cores = request.allocation, request.nodes * request.processes * request.threads
         memory = -(-request.nodes * request.memory // cores)
         words = [
             f"-N {request.name}", f"-t 1-{request.elements}", *optional("-tc {}", request.at_once),
@@ -78,7 +78,7 @@ class Sge(System):
         """See System."""
         return f"qstat -j {shlex.quote(name)}"
 
-    def found(self, answer: str) -> list[str]:
+    def named(self, answer: str) -> list[str]:
         """See System."""
         return list(dict.fromkeys(re.findall(r"^job_number:\s+(\d+)$", answer, re.MULTILINE)))
 

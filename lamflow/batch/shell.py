@@ -17,7 +17,7 @@ class Shell(System):
     name = "the shell"
     programs = ("bash", "setsid", "xargs", "ps", "pkill")
     index, job = "${1:-0}", "${LAMFLOW_SESSION:-0}"
-    full = outage = gone = hopeless = r"(?!)"
+    full = outage = gone = never_begins = r"(?!)"
     usual = r"waiting"
     advice: dict[str, str] = {}
     longest = 60
@@ -63,7 +63,7 @@ class Shell(System):
         """See System."""
         return f"ps -e -ww -o sess=,args= | grep -F {shlex.quote(f'/{name}.sh')} | grep -v grep | awk '{{print $1}}'"
 
-    def found(self, answer: str) -> list[str]:
+    def named(self, answer: str) -> list[str]:
         """See System."""
         return list(dict.fromkeys(answer.split()))
 

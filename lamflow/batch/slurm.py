@@ -41,7 +41,7 @@ class Slurm(System):
         "MaxArraySize` says how many",
     }
     usual = r"Priority|Resources|JobArrayTaskLimit|None|BeginTime|Prolog|Cleaning"
-    hopeless = (
+    never_begins = (
         r"PartitionTimeLimit|PartitionNodeLimit|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed|"
         r"PartitionInactive|MaxCpuPerAccount|MaxMemPerLimit"
     )
@@ -53,7 +53,7 @@ class Slurm(System):
         words = [
             f"--job-name={request.name}", f"--array=0-{request.elements - 1}{limit}",
             f"--output={request.output.replace('INDEX', '%a')}", "--open-mode=append", "--requeue",
-            f"--nodes={request.nodes}", f"--ntasks-per-node={request.tasks}", f"--cpus-per-task={request.threads}",
+            f"--nodes={request.nodes}", f"--ntasks-per-node={request.processes}", f"--cpus-per-task={request.threads}",
             f"--mem={request.memory}M", f"--time={request.clock}",
             *optional(f"--gres=gpu:{ask.gpu_type + ':' if ask.gpu_type else ''}{{}}", request.gpus),
             *optional("--partition={}", ask.queue), *optional("--account={}", ask.account),
@@ -96,7 +96,7 @@ class Slurm(System):
         """See System."""
         return f'squeue -h -t all -u "$(id -un)" -n {shlex.quote(name)} -o %F'
 
-    def found(self, answer: str) -> list[str]:
+    def named(self, answer: str) -> list[str]:
         """See System."""
         return list(dict.fromkeys(answer.split()))
 

@@ -21,7 +21,7 @@ class Request:
     elements    how many allocations
     at_once     most of them at the same time
     output      file for what an element itself prints, INDEX in the place of its number
-    tasks       processes of each allocation and node; `threads` CPUs each
+    processes   processes of each allocation and node; `threads` CPUs each
     memory      MB of each node
     gpus        of each node
     seconds     wall time
@@ -33,7 +33,7 @@ class Request:
     at_once: int | None
     output: str
     allocation: Allocation
-    tasks: int
+    processes: int
     threads: int
     memory: int
     gpus: int
@@ -56,7 +56,7 @@ class Seen:
     """What the system says of an element: its state, and the system's own words."""
 
     state: State
-    said: str = ""
+    reason: str = ""
 
 
 class System(Protocol):
@@ -70,7 +70,7 @@ class System(Protocol):
     gone        pattern of what is said of ids that it does not know any more
     advice      what to do, by a pattern of what the system says when it refuses
     usual       pattern of why a job waits that needs no word
-    hopeless    pattern of why a job waits that will never begin
+    never_begins    pattern of why a job waits that will never begin
     longest     characters that a job's name may have
     """
 
@@ -83,7 +83,7 @@ class System(Protocol):
     gone: str
     advice: Mapping[str, str]
     usual: str
-    hopeless: str
+    never_begins: str
     longest: int
 
     def header(self, request: Request) -> list[str]:
@@ -114,7 +114,7 @@ class System(Protocol):
         """Shell command that lists the ids of arrays called `name`."""
         ...
 
-    def found(self, answer: str) -> list[str]:
+    def named(self, answer: str) -> list[str]:
         """The ids in that answer."""
         ...
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lamflow.api import Run, Study
 from lamflow.config.read import with_lines
-from lamflow.data.layout import PLACE
+from lamflow.data.layout import BATCH_RUN
 from lamflow.driver import batch_runs
-from lamflow.driver.batch_executor import Place
+from lamflow.driver.batch_executor import BatchRun
 from lamflow.driver.batch_runs import is_placed
 from lamflow.driver.located import Located, located
 from lamflow.driver.rundir import RunDirectory
@@ -72,7 +72,7 @@ def _submit_to_batch(study: Study, path: Path, redo: bool, drive_here: bool) -> 
         return
     study.submit(path, redo=redo)
     word = shlex.quote(str(path))
-    print(f"{study.config.name} is in the queue: its driver is job {Place.read(path / PLACE).driver}")
+    print(f"{study.config.name} is in the queue: its driver is job {BatchRun.read(path / BATCH_RUN).driver}")
     print(f"look  lamflow watch {word}\nstop  lamflow stop {word}")
 
 

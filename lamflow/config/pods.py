@@ -1,7 +1,7 @@
 """`pods:` how work is dealt out to jobs, and what pods need. The same keys on a laptop and on a cluster.
 
 A laptop heeds `parallel`, `work_per_job`, `gpus`, `threads`, `timeout` and `retries`. A batch system heeds
-`losses`, `cpu`, `memory`, `memory_max`, `environment`, `batch` and `place` beside these; the others are for Kubernetes.
+`losses`, `cpu`, `memory`, `memory_max`, `environment`, `batch` and `site` beside these; the others are for Kubernetes.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Spread(Section):
     """Spreads the pods of a step over the nodes of a cluster."""
 
     over: Label = "kubernetes.io/hostname"
-    """Label of nodes whose values are the places: machines, or `topology.kubernetes.io/zone`."""
+    """Label of nodes whose values are the sites: machines, or `topology.kubernetes.io/zone`."""
     skew: int = Field(1, ge=1, le=10_000)
-    """By how many pods places may differ."""
+    """By how many pods sites may differ."""
     strict: bool = False
     """A pod waits rather than go where there are too many; otherwise it is only preferred."""
 
@@ -121,8 +121,8 @@ class Pod(Section):
     spread: Spread | None = None
     batch: Allocation | None = None
     """On a batch system, what this kind of step asks for instead of what `batch:` says."""
-    place: Name | None = None
-    """Where the jobs run if not with the rest of the run: `here`, beside the driver, or a name of `places:`."""
+    site: Name | None = None
+    """Where the jobs run if not with the rest of the run: `here`, beside the driver, or a name of `sites:`."""
     pod_spec_patch: dict[str, JsonValue] = Field(default_factory=dict)
     """Laid over the pod's specification by Kubernetes' rules of strategic merge, for what no key here says."""
 

@@ -44,19 +44,19 @@ class Study(Section):
     cluster: Cluster = Cluster()
     batch: BatchSystem | None = None
     """Where the run's jobs go with `lamflow submit`, and with `lamflow run --on`."""
-    places: dict[Name, BatchSystem] = Field(default_factory=dict)
-    """Other batch systems by name; `place` under `pods:` sends the jobs of a kind of step to one."""
+    sites: dict[Name, BatchSystem] = Field(default_factory=dict)
+    """Other batch systems by name; `site` under `pods:` sends the jobs of a kind of step to one."""
 
     @model_validator(mode="after")
-    def _places_exist(self) -> Self:
-        known = ["here", "batch", *self.places]
+    def _sites_exist(self) -> Self:
+        known = ["here", "batch", *self.sites]
         for kind in type(self.pods).model_fields:
-            place = getattr(self.pods, kind).place
-            if place is not None and place not in known:
-                raise ValueError(f"pods.{kind}.place: there is no place {place!r}; there are {', '.join(known)}")
+            site = getattr(self.pods, kind).site
+            if site is not None and site not in known:
+                raise ValueError(f"pods.{kind}.site: there is no site {site!r}; there are {', '.join(known)}")
         for name in ("here", "batch"):
-            if name in self.places:
-                raise ValueError(f"places: {name!r} means something else; give the place another name")
+            if name in self.sites:
+                raise ValueError(f"sites: {name!r} means something else; give the site another name")
         return self
 
 
@@ -74,7 +74,7 @@ class DataStudy(Study):
     label: Annotated[LabelerSettings, ChosenByEngine("label")] | None = None
     label_cache: bool = True
     """Labels are kept for every run that shares the place, and never paid twice: on a laptop below `~/.cache/lamflow`
-    (or LAMFLOW_CACHE), on a cluster beside the runs. Settings that give other labels have other places."""
+    (or LAMFLOW_CACHE), on a cluster beside the runs. Settings that give other labels have other sites."""
     budget: LabelBudget = LabelBudget()
     filters: Filters | None = None
     """What structures must be to be labeled; learning has `select.filters` instead, for explored frames too."""

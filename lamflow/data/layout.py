@@ -86,7 +86,7 @@ SCRATCH, ERRORS, PROGRESS, STAGED = "scratch", "errors", "progress", "staged"
 """In `work`."""
 POD = "/tmp"  # noqa: S108  a volume of the pod's own
 """Folder of the job that a pod does."""
-BATCH_STEPS, PLACE = "batch", "batch.json"
+BATCH_STEPS, BATCH_RUN = "batch", "batch.json"
 """In `work`: what a batch system does, by round and step; and, in the run's folder, that the run is on one."""
 JOB_INPUTS, JOB_OUTPUTS = "inputs", "outputs"
 """In the folder of a job, beside `work` and `scratch`."""

@@ -20,7 +20,7 @@ from lamflow.config.batch import BatchSystem
 from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Resources
-from lamflow.driver.batch_executor import BATCH, BatchExecutor, place_of
+from lamflow.driver.batch_executor import BATCH, BatchExecutor, site_of
 from lamflow.driver.plan import planned_graphs
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines import process
@@ -34,16 +34,16 @@ SKEW = 60.0
 
 
 def doctor(study: DataStudy, seconds: float = PROBE_SECONDS) -> Iterator[Check]:
-    """Every check of every place, as it is done: commands, queues, and a job of each kind, for up to `seconds` s."""
+    """Every check of every site, as it is done: commands, queues, and a job of each kind, for up to `seconds` s."""
     folder = Path("runs").resolve() / f"doctor-{uuid.uuid4().hex[:6]}"
-    executor = BatchExecutor(RunDirectory(folder), study.batch or BatchSystem(), study.places)
-    for place in dict.fromkeys([BATCH, *study.places]):
-        queue, kinds = executor.queue(place), _kinds(study, place)
-        where = "" if place == BATCH else f"{place}: "
+    executor = BatchExecutor(RunDirectory(folder), study.batch or BatchSystem(), study.sites)
+    for site in dict.fromkeys([BATCH, *study.sites]):
+        queue, kinds = executor.queue(site), _kinds(study, site)
+        where = "" if site == BATCH else f"{site}: "
         try:
             queue.require()
         except LamflowError as error:
-            yield Check(f"{where}commands", "bad", str(error), "see `batch:` and `places:`")
+            yield Check(f"{where}commands", "bad", str(error), "see `batch:` and `sites:`")
             continue
         yield Check(f"{where}commands", "good", f"{queue.system.name}: {', '.join(queue.system.programs)}")
         checks = [_queues(queue.settings, queue, {kind: pod for kind, (pod, _) in kinds.items()}),
@@ -53,15 +53,15 @@ def doctor(study: DataStudy, seconds: float = PROBE_SECONDS) -> Iterator[Check]:
                 yield replace(check, name=f"{where}{check.name}")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            if not queue.machine.shares:
+            if not queue.machine.is_local:
                 queue.machine.shell(f"rm -rf {shlex.quote(queue.machine.seen(folder))}")
 
 
-def _kinds(study: DataStudy, place: str) -> dict[Resources, tuple[Pod, list[str]]]:
-    """What each kind of step that goes to a place asks for, and its engines."""
+def _kinds(study: DataStudy, site: str) -> dict[Resources, tuple[Pod, list[str]]]:
+    """What each kind of step that goes to a site asks for, and its engines."""
     found: dict[Resources, tuple[Pod, list[str]]] = {}
     for step in (step for graph in planned_graphs(study, ClusterCapacity()) for step in graph.steps):
-        if place_of(study, step.resources) == place:
+        if site_of(study, step.resources) == site:
             pod, engines = found.get(step.resources, (getattr(study.pods, step.resources), []))
             found[step.resources] = pod, sorted({*engines, *(use.name for use in step.engines)})
     return found
@@ -102,13 +102,13 @@ def _probes(
             late = time.monotonic() > end
             if check is None and late:
                 queue.cancel([identity])
-                says = f"it waited for {time.time() - begun:.0f} s: {state.said if state else 'not listed'}"
+                says = f"it waited for {time.time() - begun:.0f} s: {state.reason if state else 'not listed'}"
                 check = Check(f"{kind} job", "unknown", says, "ask again when the queue is shorter")
             if check is not None:
                 del waiting[kind]
                 yield check
         if waiting:
-            time.sleep(1.0 if queue.machine.shares else system.poll)
+            time.sleep(1.0 if queue.machine.is_local else system.poll)
 
 
 def _submit(system: BatchSystem, queue: Queue, folder: Path, number: int, pod: Pod) -> str:

@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 from lamflow.batch.carry import Carried, cancel
 from lamflow.batch.documents import StepPlan
-from lamflow.batch.host import Here, Machine, Ssh
+from lamflow.batch.host import Host, LocalHost, Ssh
 from lamflow.batch.queue import Queue
-from lamflow.batch.standing import Standing
+from lamflow.batch.step_state import StepState
 from lamflow.batch.systems import SYSTEMS
 from lamflow.config.batch import BatchSystem
 from lamflow.config.pods import Pod
@@ -30,10 +30,10 @@ from lamflow.errors import InputError, StateError
 from lamflow.superops.capacity import Capacity, ClusterCapacity, LocalCapacity
 
 HERE, BATCH = "here", "batch"
-"""Names of places that every study has: processes beside the driver, and what `batch:` says."""
+"""Names of sites that every study has: processes beside the driver, and what `batch:` says."""
 
 
-class Place(Result):
+class BatchRun(Result):
     """batch.json: the run is on the batch system that its settings name.
 
     driver  id of the job that drives it; empty where a terminal does
@@ -44,10 +44,10 @@ class Place(Result):
     name: str = ""
 
 
-def place_of(study: DataStudy, resources: Resources) -> str:
-    """Name of the place where the jobs of a kind of step run. Small ones run beside the driver."""
+def site_of(study: DataStudy, resources: Resources) -> str:
+    """Name of the site where the jobs of a kind of step run. Small ones run beside the driver."""
     pod: Pod = getattr(study.pods, resources)
-    return pod.place or (HERE if resources == "small" else BATCH)
+    return pod.site or (HERE if resources == "small" else BATCH)
 
 
 class BatchExecutor(LocalExecutor):
@@ -59,14 +59,14 @@ class BatchExecutor(LocalExecutor):
     capacity: Capacity  # type: ignore[assignment]
 
     def __init__(
-        self, directory: RunDirectory, system: BatchSystem, places: Mapping[str, BatchSystem] = MappingProxyType({}),
+        self, directory: RunDirectory, system: BatchSystem, sites: Mapping[str, BatchSystem] = MappingProxyType({}),
         *, comes_back: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(directory)
         here = BatchSystem(system="shell", poll=2.0)
-        self.system, self.places = system, {HERE: here, BATCH: system, **places}
+        self.system, self.sites = system, {HERE: here, BATCH: system, **sites}
         self.capacity, self._comes_back = ClusterCapacity(), comes_back
-        self.machines: dict[str, Machine] = {}
+        self.machines: dict[str, Host] = {}
 
     @property
     def comes_back(self) -> bool:
@@ -76,10 +76,10 @@ class BatchExecutor(LocalExecutor):
     @contextmanager
     def locked(self) -> Iterator[None]:
         """See Executor. A run that has begun is known to be on a batch system."""
-        mark = self.directory.path / layout.PLACE
+        mark = self.directory.path / layout.BATCH_RUN
         with super().locked():
             if not mark.is_file():
-                Place().save(mark)
+                BatchRun().save(mark)
             try:
                 yield
             finally:
@@ -118,7 +118,7 @@ class BatchExecutor(LocalExecutor):
 
     def spans(self) -> dict[str, Span]:
         """See Executor."""
-        found = {folder.name: Standing.read(folder, 0).span for folder in sorted(self.workflow.iterdir())}
+        found = {folder.name: StepState.read(folder, 0).span for folder in sorted(self.workflow.iterdir())}
         return {name: span for name, span in found.items() if span is not None}
 
     def reset(self, study: DataStudy, graph: Graph) -> None:
@@ -135,35 +135,35 @@ class BatchExecutor(LocalExecutor):
         """End everything of the run that is in a queue, and return the ids."""
         ended = []
         for folder in sorted((self.directory.path / layout.WORK / layout.BATCH_STEPS).glob("*/*")):
-            now = Standing.read(folder, 0)
-            for place in dict.fromkeys(array.place for array in now.open_arrays):
-                ended += cancel(now, place, self.queue(place, say))
+            now = StepState.read(folder, 0)
+            for site in dict.fromkeys(array.site for array in now.open_arrays):
+                ended += cancel(now, site, self.queue(site, say))
         return ended
 
     def _workflow(self, study: DataStudy, graph: Graph) -> Path:
         del study
         return self.directory.path / layout.WORK / layout.BATCH_STEPS / layout.round_name(graph.round)
 
-    def queue(self, place: str, say: Callable[[str], None] = lambda _: None) -> Queue:
-        """The batch system of a place. say: is told what it waits for"""
-        settings = self.places[place]
-        if place not in self.machines:
+    def queue(self, site: str, say: Callable[[str], None] = lambda _: None) -> Queue:
+        """The batch system of a site. say: is told what it waits for"""
+        settings = self.sites[site]
+        if site not in self.machines:
             store = self.directory.path
-            self.machines[place] = Here(store) if settings.host is None else Ssh(store, settings, store.name)
-        return Queue(settings, SYSTEMS[settings.system], self.machines[place], say)
+            self.machines[site] = LocalHost(store) if settings.host is None else Ssh(store, settings, store.name)
+        return Queue(settings, SYSTEMS[settings.system], self.machines[site], say)
 
     def _carried(
         self, study: DataStudy, graph: Graph, step: Step, says: Callable[[str], None], shows: Callable[[float], None]
     ) -> Carried:
         pod = getattr(study.pods, step.resources)
-        place = place_of(study, step.resources)
-        queue = self.queue(place, says)
+        site = site_of(study, step.resources)
+        queue = self.queue(site, says)
         seen = queue.machine.seen
         assert isinstance(step.jobs, int)  # noqa: S101  run has looked
         plan = StepPlan(
             name=step.name, op=step.op, store=seen(self.directory.path), reads=step.reads, parameters=step.parameters,
             writes=step.writes, jobs=step.jobs, timeout=pod.timeout, threads=pod.threads, gpus=pod.gpus,
-            scratch=seen(self._scratch(graph)), labels=str(default_folder()) if queue.machine.shares else None,
+            scratch=seen(self._scratch(graph)), labels=str(default_folder()) if queue.machine.is_local else None,
             devices=",".join(LocalCapacity.of_this_machine().devices) if queue.settings.system == "shell" else None,
         )  # fmt: skip
         at_once = step.at_once
@@ -171,5 +171,5 @@ class BatchExecutor(LocalExecutor):
             slots = LocalCapacity.of_this_machine().slots(step.resources, pod)
             at_once = min(slots, at_once or slots)
         return Carried(
-            self.directory.path, self._workflow(study, graph) / step.name, plan, place, pod, queue, at_once, says, shows
+            self.directory.path, self._workflow(study, graph) / step.name, plan, site, pod, queue, at_once, says, shows
         )

@@ -16,12 +16,12 @@ from lamflow.config.schema import DataStudy
 from lamflow.data import layout
 from lamflow.data.files import write_whole
 from lamflow.data.run import Reference, Run
-from lamflow.driver.batch_executor import BATCH, HERE, BatchExecutor, Place
+from lamflow.driver.batch_executor import BATCH, HERE, BatchExecutor, BatchRun
+from lamflow.driver.ending import stop_here
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.loop import begin
 from lamflow.driver.rundir import RunDirectory
-from lamflow.driver.stopping import stop_here
 from lamflow.errors import ClusterError, InputError, OutageError, StateError
 
 DRIVER_FOLDER = "driver"
@@ -42,7 +42,7 @@ def placed(study: DataStudy, on: str) -> DataStudy:
 
 def is_placed(path: Path) -> bool:
     """The run in a folder is on a batch system."""
-    return (path / layout.PLACE).is_file()
+    return (path / layout.BATCH_RUN).is_file()
 
 
 def executor_of(directory: RunDirectory, study: DataStudy | None = None, *, comes_back: bool = False) -> LocalExecutor:
@@ -52,7 +52,7 @@ def executor_of(directory: RunDirectory, study: DataStudy | None = None, *, come
     study = study or directory.config()
     if study.batch is None:
         raise StateError(f"{directory.path}: the run is on a batch system, and its settings name none")
-    return BatchExecutor(directory, study.batch, study.places, comes_back=comes_back)
+    return BatchExecutor(directory, study.batch, study.sites, comes_back=comes_back)
 
 
 def chosen(study: DataStudy, directory: RunDirectory, on: str | None) -> tuple[DataStudy, LocalExecutor]:
@@ -63,14 +63,14 @@ def chosen(study: DataStudy, directory: RunDirectory, on: str | None) -> tuple[D
     if on == HERE:
         if is_placed(directory.path):
             stop(directory, lambda _: None)
-            (directory.path / layout.PLACE).unlink()
+            (directory.path / layout.BATCH_RUN).unlink()
         return study, LocalExecutor(directory)
     if on is None and not is_placed(directory.path):
         return study, LocalExecutor(directory)
     if on is None and study.batch is None:
         on = directory.config().batch.system if directory.config().batch else ""  # type: ignore[union-attr]
     study = placed(study, on) if on else study
-    executor = BatchExecutor(directory, study.batch, study.places)  # type: ignore[arg-type]
+    executor = BatchExecutor(directory, study.batch, study.sites)  # type: ignore[arg-type]
     refuse_driven(directory, executor)
     return study, executor
 
@@ -95,7 +95,7 @@ def _own(directory: RunDirectory, config: DataStudy) -> BatchExecutor:
             f"batch.host: {config.batch.host} is reached over ssh, so the driver stays on this machine: `lamflow run "
             f"FILE --on {config.batch.system}`. For a driver in the queue submit on the login node, without host"
         )
-    return BatchExecutor(directory, config.batch, config.places)
+    return BatchExecutor(directory, config.batch, config.sites)
 
 
 def refuse_driven(directory: RunDirectory, executor: BatchExecutor) -> None:
@@ -112,11 +112,11 @@ def driver_job(directory: RunDirectory, executor: BatchExecutor) -> str:
     """Id of the job that drives the run, or waits to; empty if there is none."""
     if not is_placed(directory.path):
         return ""
-    place = Place.read(directory.path / layout.PLACE)
-    if not place.name:
+    site = BatchRun.read(directory.path / layout.BATCH_RUN)
+    if not site.name:
         return ""
     queue = executor.queue(BATCH)
-    identity = place.driver or next(iter(queue.found(place.name)), "")
+    identity = site.driver or next(iter(queue.find_patiently(site.name)), "")
     seen = queue.states([identity]) if identity else {}
     return identity if any(each.state != "over" for each in seen.values()) else ""
 
@@ -132,9 +132,9 @@ def submit_driver(directory: RunDirectory, executor: BatchExecutor) -> str:
     words = [python(wanted.allocation), "-m", "lamflow.driver.batch_driver", str(directory.path), str(wanted.seconds)]
     file = folder / f"{name}.sh"
     write_whole(file, script(queue.system, wanted, str(folder), 0, str(directory.path), words))
-    Place(name=name).save(directory.path / layout.PLACE)
+    BatchRun(name=name).save(directory.path / layout.BATCH_RUN)
     identity = queue.submit(str(file), wanted)
-    Place(name=name, driver=identity).save(directory.path / layout.PLACE)
+    BatchRun(name=name, driver=identity).save(directory.path / layout.BATCH_RUN)
     return identity
 
 
@@ -190,13 +190,13 @@ def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def standing(directory: RunDirectory, number: int) -> Mapping[str, dict[str, int]]:
     """How many jobs of each step of a round wait, run, and are done."""
-    from lamflow.batch.standing import Standing
+    from lamflow.batch.step_state import StepState
 
     folder = directory.path / layout.WORK / layout.BATCH_STEPS / layout.round_name(number)
     found = {}
     for step in directory.graph(number).steps if directory.has_graph(number) else ():
         if (folder / step.name).is_dir():
-            now = Standing.of_step(folder / step.name)
+            now = StepState.of_step(folder / step.name)
             done, running = len(now.done), len(now.running)
             found[step.name] = {"done": done, "running": running, "waiting": now.jobs - done - running}
     return found

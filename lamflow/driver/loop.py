@@ -52,7 +52,7 @@ from lamflow.superops.state import RunState
 
 RAISE_AGAIN_SECONDS = 10
 """s until an interrupt that had no effect is raised again."""
-FREE_SECTIONS = {"pods", "cluster", "batch", "places"}
+FREE_SECTIONS = {"pods", "cluster", "batch", "sites"}
 """Sections that may change in the middle of a round."""
 
 

@@ -126,12 +126,12 @@ def _node_hours(study: DataStudy, stages: Sequence[PlannedStage], rounds: int) -
 def asked_on_batch(study: DataStudy, resources: Resources) -> tuple[str, int, int] | None:
     """Queue, nodes and jobs at the same time of an allocation of a kind of step; None for one beside the driver."""
     pod: Pod = getattr(study.pods, resources)
-    place = pod.place or ("here" if resources == "small" else "batch")
-    system = study.batch if place == "batch" else study.places.get(place)
+    site = pod.site or ("here" if resources == "small" else "batch")
+    system = study.batch if site == "batch" else study.sites.get(site)
     if system is None:
         return None
     ask = system.overridden(pod.batch)
-    where = "" if place == "batch" else f"{place}: "
+    where = "" if site == "batch" else f"{site}: "
     return f"{where}{ask.queue or 'the default queue'}", ask.nodes or 1, ask.together or 1
 
 

@@ -77,12 +77,12 @@ def run(
 
 def answer(
     argv: Sequence[str | Path],
-    given: bytes = b"",
+    stdin: bytes = b"",
     *,
     timeout: float = 120.0,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[int, bytes, str]:
-    """Exit status, output and errors of a short command that is told `given`; for longer work there is `run`.
+    """Exit status, output and errors of a short command that is told `stdin`; for longer work there is `run`.
 
     Raises LateError when it takes longer than `timeout` s, EngineError when there is no such program.
     """
@@ -93,7 +93,7 @@ def answer(
     ):  # pipes would wait for what it leaves behind
         try:
             done = subprocess.run(
-                words, input=given, stdout=output, stderr=errors, timeout=timeout,
+                words, input=stdin, stdout=output, stderr=errors, timeout=timeout,
                 env={**os.environ, **(environment or {})}, start_new_session=True, check=False,
             )  # fmt: skip
         except FileNotFoundError as error:

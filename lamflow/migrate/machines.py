@@ -88,23 +88,23 @@ def _seconds(text: str) -> float | None:
     return float((first or 0) * 60 + (second or 0))
 
 
-def placed(made: Spec, systems: dict[str, Spec]) -> None:
-    """Write the batch systems of each kind of step into a study: the first as `batch`, others as `places`."""
+def placed(study: Spec, systems: dict[str, Spec]) -> None:
+    """Write the batch systems of each kind of step into a study: the first as `batch`, others as `sites`."""
     named: dict[str, Spec] = {}
     for kind, found in systems.items():
         if not found:
             continue
-        if "batch" not in made:
-            made["batch"] = found
-        if found != made["batch"]:
+        if "batch" not in study:
+            study["batch"] = found
+        if found != study["batch"]:
             name = next((name for name, there in named.items() if there == found), kind)
             named[name] = found
-            made["pods"].setdefault(kind, {})["place"] = name
+            study["pods"].setdefault(kind, {})["site"] = name
     if named:
-        made["places"] = named
+        study["sites"] = named
     for kind, found in systems.items():
-        if "batch" in made and not found:
-            made["pods"].setdefault(kind, {})["place"] = "here"
+        if "batch" in study and not found:
+            study["pods"].setdefault(kind, {})["site"] = "here"
 
 
 def dispatcher(executor: Any, keys: Keys, to: str) -> tuple[Spec, Spec]:
@@ -121,4 +121,4 @@ def dispatcher(executor: Any, keys: Keys, to: str) -> tuple[Spec, Spec]:
     } | machine | {"remote_profile": {key: value for key, value in profile.items() if value is not None}}  # fmt: skip
     resources = {"queue_name": executor.get("queue_name")} | dict(executor.get("resources_dict") or {})
     inner = keys.enter({"machine": machine, "resources": resources}, "executor")
-    return system(inner.section("machine"), f"places.{to}"), allocation(inner.section("resources"), f"pods.{to}")
+    return system(inner.section("machine"), f"sites.{to}"), allocation(inner.section("resources"), f"pods.{to}")

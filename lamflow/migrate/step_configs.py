@@ -39,12 +39,12 @@ def tolerated(keys: Keys) -> dict[str, float]:
 
 
 def where(keys: Keys) -> Spec:
-    """What step_configs say of pods that lamflow can say too, and the batch systems that they name as places."""
-    places: dict[str, Spec] = {}
-    pods = _pods(keys, places)
-    for kind in places:
-        pods.setdefault(kind, {})["place"] = kind
-    return {"pods": pods, "places": places}
+    """What step_configs say of pods that lamflow can say too, and the batch systems that they name as sites."""
+    sites: dict[str, Spec] = {}
+    pods = _pods(keys, sites)
+    for kind in sites:
+        pods.setdefault(kind, {})["site"] = kind
+    return {"pods": pods, "sites": sites}
 
 
 def _pods(keys: Keys, systems: dict[str, Spec]) -> Spec:

@@ -12,9 +12,9 @@ import pytest
 
 from lamflow.batch.carry import Carried
 from lamflow.batch.documents import StepPlan
-from lamflow.batch.host import Here
+from lamflow.batch.host import LocalHost
 from lamflow.batch.queue import Queue
-from lamflow.batch.standing import Standing
+from lamflow.batch.step_state import StepState
 from lamflow.batch.systems import SYSTEMS
 from lamflow.config.batch import BatchSystem
 from lamflow.config.pods import Pod
@@ -37,8 +37,8 @@ class Trial:
         return self.store / "work" / "batch" / "001" / "work"
 
     @property
-    def standing(self) -> Standing:
-        return Standing.of_step(self.folder)
+    def standing(self) -> StepState:
+        return StepState.of_step(self.folder)
 
     @property
     def results(self) -> dict[str, str]:
@@ -63,7 +63,7 @@ class Trial:
             parameters={}, writes={"result": "results"}, jobs=jobs, timeout=600.0, threads=1, gpus=0,
             scratch=str(self.store / "work" / "scratch"),
         )  # fmt: skip
-        queue = Queue(settings, SYSTEMS[settings.system], Here(self.store), self.said.append)
+        queue = Queue(settings, SYSTEMS[settings.system], LocalHost(self.store), self.said.append)
         settled = Pod.model_validate({"memory": "100Mi", **(pod or {})})
         return Carried(
             self.store, self.folder, plan, "batch", settled, queue, None, self.said.append, self.shown.append

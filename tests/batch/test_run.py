@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lamflow.api import Study
-from lamflow.batch.standing import Standing
+from lamflow.batch.step_state import StepState
 from lamflow.data.layout import BATCH_STEPS, WORK
 from tests.stand_ins.slurm import SlurmCluster
 
@@ -26,10 +26,10 @@ def hashes(run: Path) -> dict[str, list[str]]:
     return found
 
 
-def steps(run: Path) -> dict[str, Standing]:
+def steps(run: Path) -> dict[str, StepState]:
     """How every step of a run stands, by round and name."""
     folders = sorted((run / WORK / BATCH_STEPS).glob("[0-9]*/*"))
-    return {f"{folder.parent.name} {folder.name}": Standing.of_step(folder) for folder in folders}
+    return {f"{folder.parent.name} {folder.name}": StepState.of_step(folder) for folder in folders}
 
 
 def test_a_run_on_slurm_equals_the_local_one_frame_by_frame(study: Path, slurm: SlurmCluster, tmp_path: Path) -> None:
@@ -48,4 +48,4 @@ def test_a_run_on_slurm_equals_the_local_one_frame_by_frame(study: Path, slurm: 
     for its in standing.values():
         assert len(its.arrays) == 1
         assert all(len(tried) == 1 for tried in its.tries.values())
-        assert (its.arrays[0].place == "here") is (len(its.tries) == 1 and its.arrays[0].name[:2] in ("se", "me"))
+        assert (its.arrays[0].site == "here") is (len(its.tries) == 1 and its.arrays[0].name[:2] in ("se", "me"))

@@ -97,7 +97,7 @@ def test_answers_are_read(system: SystemName, answer: str, arrays: list[str], st
     seen = SYSTEMS[system].seen(answer, arrays)
     assert {index: its.state for (_, index), its in seen.items()} == states
     assert {array for array, _ in seen} == set(arrays)
-    assert all(isinstance(its, Seen) and its.said for its in seen.values())
+    assert all(isinstance(its, Seen) and its.reason for its in seen.values())
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_ids_are_read(system: SystemName, answer: str, identity: str) -> None:
     ],
 )  # fmt: skip
 def test_names_are_looked_up(system: SystemName, answer: str, found: list[str]) -> None:
-    assert SYSTEMS[system].found(answer) == found
+    assert SYSTEMS[system].named(answer) == found

@@ -1,4 +1,4 @@
-"""Machine files of DP-GEN and dispatcher executors of dpgen2 become `batch:` and `places:`."""
+"""Machine files of DP-GEN and dispatcher executors of dpgen2 become `batch:` and `sites:`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_machine_file_says_where_jobs_run(place: Path) -> None:
     assert text["batch"] == {
         "system": "slurm", "host": "me@login.hpc", "root": "/scratch/me", "port": 2222, "identity": "~/.ssh/hpc",
     }  # fmt: skip
-    assert text["places"] == {"label": {"system": "pbs"}}
+    assert text["sites"] == {"label": {"system": "pbs"}}
     assert text["pods"]["train"]["batch"] == {
         "queue": "gpu", "modules": ["cuda/12"], "source": ["~/env.sh"], "wall_time": 129600.0, "account": "ab123",
         "header": ["#SBATCH --exclusive"],
@@ -44,7 +44,7 @@ def test_a_machine_file_says_where_jobs_run(place: Path) -> None:
     assert text["pods"]["train"]["environment"] == {"DP_INFER_BATCH_SIZE": "4"}
     assert text["pods"]["explore"] == {"gpus": 1, "batch": {"together": 4}, "work_per_job": 10}
     assert text["pods"]["label"]["batch"] == {"nodes": 2, "wall_time": 9000.0}
-    assert text["pods"]["label"]["place"] == "label"
+    assert text["pods"]["label"]["site"] == "label"
     study = parse(found.text, root=place, files=False)
     assert study.batch is not None
     assert study.batch.overridden(study.pods.explore.batch).together == 4
@@ -57,7 +57,7 @@ def test_a_dispatcher_executor_is_a_place(place: Path) -> None:
     }  # fmt: skip
     raw = {**DPGEN2, "step_configs": {"run_fp_config": {"executor": executor}}}
     text = yaml.safe_load(made(place, raw, name="input.json").text)
-    assert text["places"] == {
+    assert text["sites"] == {
         "label": {"system": "slurm", "host": "me@login.hpc", "root": "/scratch/me", "identity": "~/.ssh/hpc"}
     }
-    assert text["pods"]["label"] == {"batch": {"queue": "cpu"}, "place": "label"}
+    assert text["pods"]["label"] == {"batch": {"queue": "cpu"}, "site": "label"}

@@ -14,7 +14,7 @@ NOBODY = "none"
 
 
 @dataclass(frozen=True)
-class Standing:
+class StepState:
     """One look at a step.
 
     arrays  what was submitted, oldest first; their numbers are their places
@@ -29,14 +29,14 @@ class Standing:
     over: dict[int, dict[int, str]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, folder: Path, jobs: int, ended: dict[str, Try] | None = None) -> Standing:
+    def read(cls, folder: Path, jobs: int, ended: dict[str, Try] | None = None) -> StepState:
         """What the files say now. ended: tries that are known to have ended, by the names of their files"""
         found = sorted((Array.read(file) for file in (folder / ARRAYS).glob("[0-9]*.json")), key=lambda it: it.number)
         over = {array.number: _over(folder, array.number) for array in found}
         return cls(folder, jobs, found, read_tries(folder, {} if ended is None else ended), over)
 
     @classmethod
-    def of_step(cls, folder: Path) -> Standing:
+    def of_step(cls, folder: Path) -> StepState:
         """What the files say of a step that has begun."""
         return cls.read(folder, StepPlan.read(folder / STEP).jobs)
 
