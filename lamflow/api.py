@@ -87,11 +87,19 @@ class Run:
         return RunDirectory(self.path)
 
     @property
+    def _is_queued(self) -> bool:
+        """A job of a batch system drives it, or waits to."""
+        from lamflow.driver import batch_runs
+
+        directory = RunDirectory(self.path.resolve())
+        return batch_runs.is_placed(directory.path) and batch_runs.is_driven(directory)
+
+    @property
     def status(self) -> RunStatus:
         """How it stands now."""
         self.refresh()
         record, records, process = self._directory.run(), self.records, self._directory.driver()
-        killed = record.state == "running" and process is None and not self.is_remote
+        killed = record.state == "running" and process is None and not self.is_remote and not self._is_queued
         return RunStatus(
             name=record.name,
             workflow=record.workflow,

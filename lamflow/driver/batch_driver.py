@@ -33,17 +33,21 @@ def main(path: Path, seconds: float) -> int:
         over.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
     timer = threading.Timer(max(1.0, seconds - margin(seconds)), let_go)
     timer.daemon = True
-    timer.start()
     directory = RunDirectory(path)
+    executor = executor_of(directory, comes_back=True)
+    assert isinstance(executor, BatchExecutor)  # noqa: S101  it was submitted to one
     try:
-        executor = executor_of(directory, comes_back=True)
+        timer.start()
         resume(path, Lines(), executor)
     except KeyboardInterrupt:
         if not over.is_set():
             return EXIT_TERMINATED
-        assert isinstance(executor, BatchExecutor)  # noqa: S101  it was submitted to one
         print(f"wall time ends; job {submit_driver(directory, executor)} goes on", flush=True)
     except LamflowError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)

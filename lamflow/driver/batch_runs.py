@@ -98,6 +98,13 @@ def _own(directory: RunDirectory, config: DataStudy) -> BatchExecutor:
     return BatchExecutor(directory, config.batch, config.sites)
 
 
+def _placed_executor(directory: RunDirectory) -> BatchExecutor:
+    """The executor of a run that is on a batch system."""
+    executor = executor_of(directory)
+    assert isinstance(executor, BatchExecutor)  # noqa: S101  callers have looked
+    return executor
+
+
 def refuse_driven(directory: RunDirectory, executor: BatchExecutor) -> None:
     """Raise StateError when a job in the queue drives the run."""
     identity = driver_job(directory, executor)
@@ -143,8 +150,7 @@ def stop(directory: RunDirectory, say: Callable[[str], None]) -> None:
 
     Raises StateError when there is neither.
     """
-    executor = executor_of(directory)
-    assert isinstance(executor, BatchExecutor)  # noqa: S101  callers have looked
+    executor = _placed_executor(directory)
     job = driver_job(directory, executor)
     if job:
         executor.queue(BATCH).cancel([job])
@@ -204,8 +210,7 @@ def standing(directory: RunDirectory, number: int) -> Mapping[str, dict[str, int
 
 def follow(directory: RunDirectory, listener: Listener, pause: float = 2.0) -> Run:
     """Tell `listener` how a run goes until its driver ends, and return the record."""
-    executor = executor_of(directory)
-    assert isinstance(executor, BatchExecutor)  # noqa: S101  callers have looked
+    executor = _placed_executor(directory)
     told = len(directory.iterations())
     listener.resumes(directory.iterations())
     begun, asked, alive = -1, 0.0, True
@@ -223,15 +228,16 @@ def follow(directory: RunDirectory, listener: Listener, pause: float = 2.0) -> R
             counts = standing(directory, told)
             listener.progress({step: its["done"] / max(1, sum(its.values())) for step, its in counts.items()})
         if time.monotonic() - asked > executor.system.poll:
-            asked, alive = time.monotonic(), is_driven(directory, executor)
+            asked, alive = time.monotonic(), is_driven(directory)
         if alive:
             time.sleep(pause)
 
 
-def is_driven(directory: RunDirectory, executor: BatchExecutor) -> bool:
+def is_driven(directory: RunDirectory) -> bool:
     """A terminal or a job drives the run; a queue that does not answer leaves that as it was said last."""
     if directory.driver() is not None:
         return True
+    executor = _placed_executor(directory)
     try:
         return bool(driver_job(directory, executor))
     except (OutageError, ClusterError):

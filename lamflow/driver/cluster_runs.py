@@ -23,7 +23,7 @@ from lamflow.driver.loop import begin
 from lamflow.driver.render import render_rounds, render_run
 from lamflow.driver.run_location import RunLocation, clear, mirror, refuse_others
 from lamflow.driver.rundir import RunDirectory
-from lamflow.errors import ClusterError, LamflowError, StateError
+from lamflow.errors import ClusterError, InputError, LamflowError, StateError
 from lamflow.flow.manifest import DRIVER
 
 LOGS = "lamflow-logs"
@@ -65,7 +65,17 @@ def submit(config: DataStudy, path: Path, *, redo: bool = False, references: Seq
 
 
 def refuse_what_cannot_start(config: DataStudy) -> None:
-    """Raise ClusterError for what keeps the pods of `config` from ever starting. Argo's server cannot say it."""
+    """Raise ClusterError for what keeps the pods of `config` from ever starting. Argo's server cannot say it.
+
+    Raises InputError for steps that should run on a batch system: those of a run on Kubernetes all run there.
+    """
+    for kind in type(config.pods).model_fields:
+        site = getattr(config.pods, kind).site
+        if site is not None:
+            raise InputError(
+                f"pods.{kind}.site: {site}: a run on Kubernetes has all its steps there; leave `site` out, or give the "
+                "study `batch:`, whose runs may have steps at several sites"
+            )
     workflows = Workflows.of(config.cluster)
     if not workflows.argo:
         refuse_unfit(workflows.api, config.cluster, config.pods)

@@ -9,7 +9,12 @@ import pytest
 
 from lamflow.api import Study
 from lamflow.batch.step_state import StepState
-from lamflow.data.layout import BATCH_STEPS, WORK
+from lamflow.data.layout import BATCH_RUN, BATCH_STEPS, WORK
+from lamflow.driver import batch_runs
+from lamflow.driver.batch_executor import BatchRun
+from lamflow.driver.rundir import RunDirectory
+from lamflow.errors import StateError
+from tests.conftest import ROOT
 from tests.stand_ins.slurm import SlurmCluster
 
 pytestmark = pytest.mark.slow
@@ -49,3 +54,30 @@ def test_a_run_on_slurm_equals_the_local_one_frame_by_frame(study: Path, slurm: 
         assert len(its.arrays) == 1
         assert all(len(tried) == 1 for tried in its.tries.values())
         assert (its.arrays[0].site == "here") is (len(its.tries) == 1 and its.arrays[0].name[:2] in ("se", "me"))
+
+
+def test_a_submitted_run_hands_itself_over_and_can_be_stopped_and_brought_here(
+    study: Path, slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    slow = (
+        study.read_text(encoding="utf-8").replace("steps: 40", "steps: 4000").replace("iterations: 2", "iterations: 1")
+    )
+    study.write_text(f"{slow}batch: {{system: slurm, poll: 1, driver: {{wall_time: 35}}}}\n", encoding="utf-8")
+    run = Study.load(study).submit(tmp_path / "run")
+    first = BatchRun.read(run.path / BATCH_RUN)
+    assert run.status.state == "running"
+    with pytest.raises(StateError, match=f"job {first.driver} is driving this run"):
+        Study.load(study).submit(tmp_path / "run")
+    slurm.wait(lambda: BatchRun.read(run.path / BATCH_RUN).name != first.name, 120)
+    slurm.wait(lambda: bool(BatchRun.read(run.path / BATCH_RUN).driver), 30)
+    run.stop()
+    assert run.status.state == "stopped"
+    slurm.wait(lambda: not slurm.ask("squeue", "-h", "-t", "pending,running"))
+    assert any("wall time ends" in line for line in batch_runs.logs(RunDirectory(run.path), None))
+    study.write_text(slow.replace("steps: 4000", "steps: 40"), encoding="utf-8")
+    ended = Study.load(study).run(run.path, on="here", redo=True)
+    assert ended.status.state == "ended"
+    assert not (run.path / BATCH_RUN).exists()
+    succeeded = [its for state in steps(run.path).values() for its in state.tries.values()]
+    assert all(sum(each.kind == "succeeded" for each in tried.values()) <= 1 for tried in succeeded)
