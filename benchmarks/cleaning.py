@@ -290,14 +290,15 @@ def dpa4(keep: Path) -> Callable[[list[Frame]], list[Labels]]:
 
 def cases(settings: argparse.Namespace) -> list[Case]:
     """What is broken: real frames with and without a model, and trajectories."""
-    made = [emt_case(settings.trajectories, 20)]
+    made = [emt_case(settings.trajectories, 20)] if settings.trajectories else []
     if settings.keep is None:
         return made
     settings.keep.mkdir(parents=True, exist_ok=True)
     model = dpa4(settings.keep)
     for name in FILES:
-        whole = real_frames(settings.keep, name, None)[: 4 * settings.frames]
-        made.append(Case(f"{name}, no model", whole, np.arange(len(whole))))
+        if not settings.models_only:
+            whole = real_frames(settings.keep, name, None)[: 4 * settings.frames]
+            made.append(Case(f"{name}, no model", whole, np.arange(len(whole))))
         small = real_frames(settings.keep, name, LARGEST)[: settings.frames]
         made.append(Case(f"{name}, DPA-4", small, np.arange(len(small)), model))
     return made
@@ -309,7 +310,8 @@ def main() -> None:
     options.add_argument("--keep", type=Path, help="folder for downloads and for what the model said")
     options.add_argument("--frames", type=int, default=200, help="real frames that the model is asked about")
     options.add_argument("--draws", type=int, default=5, help="times that frames are chosen to be broken")
-    options.add_argument("--trajectories", type=int, default=30)
+    options.add_argument("--trajectories", type=int, default=30, help="of metals; 0 for none")
+    options.add_argument("--models-only", action="store_true", help="real frames with the model only")
     settings = parse_arguments(options, draws=1, trajectories=8)
     rows: list[dict[str, Cell]] = []
     with timed() as clock:

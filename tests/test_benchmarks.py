@@ -21,8 +21,14 @@ BENCHMARKS = sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
 PYXTAL = pytest.mark.skipif(
     importlib.util.find_spec("pyxtal") is None, reason='PyXtal is missing: pip install "lamflow[calypso]"'
 )
+VESIN = pytest.mark.skipif(
+    importlib.util.find_spec("vesin") is None, reason='vesin is missing: pip install "lamflow[cleaning]"'
+)
 MARKS: dict[str, list[pytest.MarkDecorator]] = {
     "batch_system": [pytest.mark.slow],
+    "cleaning": [VESIN, pytest.mark.slow],
+    "cleaning_scale": [VESIN, pytest.mark.slow],
+    "hundred_heads": [VESIN, pytest.mark.deepmd, pytest.mark.slow],
     "explore": [pytest.mark.deepmd, pytest.mark.slow],
     "loop_efficiency": [pytest.mark.slow],
     "large_models": [pytest.mark.deepmd, pytest.mark.slow],

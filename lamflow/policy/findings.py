@@ -25,8 +25,10 @@ from lamflow.science.cleaning.trajectories import unexplained
 
 MODEL_SCATTER = 0.015
 """eV/atom; models differ from any method by as much."""
-FORCES_THAT_COUNT, PRESSURE_THAT_COUNTS = 0.15, 1.0
+FORCES_THAT_COUNT, PRESSURE_THAT_COUNTS = 0.08, 0.5
 """eV/Å and GPa; a model's opinion of smaller ones says nothing of signs and units."""
+ALIKE = 0.7
+"""Of each other's size are forces that another order or sign made of the right ones."""
 TIMES = 5.0
 """Labels that are so many times what a model says are in another unit."""
 Mask = NDArray[np.bool_]
@@ -141,7 +143,7 @@ def of_models(table: Table, checks: Checks, opinions: Sequence[Opinions]) -> Ite
         asked = np.isfinite(opinion.energy)
         residual, odd = _model_residual(table, opinion, asked, checks.model_z)
         by_rule.setdefault("model_energy", []).append((asked, odd, residual))
-        forces = _against(opinion.force_label, opinion.force_model, opinion.force_match, checks, FORCES_THAT_COUNT)
+        forces = _against(opinion.force_label, opinion.force_model, opinion.force_match, checks)
         by_rule.setdefault("model_forces", []).append((asked, forces, opinion.force_slope))
         sign = np.where(table.turned, -1.0, 1.0)
         stress = (np.minimum(opinion.stress_label, opinion.stress_model) > PRESSURE_THAT_COUNTS) & (
@@ -180,7 +182,13 @@ def _model_residual(table: Table, opinion: Opinions, asked: Mask, z: float) -> t
     return residual, odd
 
 
-def _against(label: Floats, model: Floats, match: Floats, checks: Checks, least: float) -> Mask:
-    """Labels of some size that point elsewhere than the model's, or that are many times as large."""
-    points_elsewhere = (match < checks.model_match) & (label > least)
-    return np.asarray(points_elsewhere | (label > TIMES * np.maximum(model, least)))
+def _against(label: Floats, model: Floats, match: Floats, checks: Checks) -> Mask:
+    """Forces whose order, sign or unit is another one.
+
+    Another order and sign keep their size, so forces of about the model's size that point elsewhere are wrong, and
+    those that point the other way; forces many times the model's have another unit.
+    """
+    alike = (label > ALIKE * model) & (label * ALIKE < model)
+    elsewhere = (match < checks.model_match) & (label > FORCES_THAT_COUNT) & alike
+    opposite = (match < -checks.model_match) & (np.minimum(label, model) > FORCES_THAT_COUNT / 2)
+    return np.asarray(elsewhere | opposite | (label > TIMES * np.maximum(model, 2 * FORCES_THAT_COUNT)))
