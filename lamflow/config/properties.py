@@ -246,6 +246,31 @@ class References(Section):
     """One of the study's own potentials."""
 
 
+class Gate(Section):
+    """What a value must be for the study to be passed; every structure and potential that has it is looked at."""
+
+    property: str
+    """Name of the results: the kind of property, numbered where the study has it more than once."""
+    name: str
+    """Of the value, for example `B0`."""
+    where: str | None = None
+    """Which of several; all if absent."""
+    structure: str | None = None
+    potential: Name | None = None
+    error: Annotated[float, Field(gt=0)] | None = None
+    """Largest difference from the reference, in the unit of the value."""
+    relative_error: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Largest difference from the reference, as a fraction of it."""
+    most: float | None = None
+    least: float | None = None
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if all(limit is None for limit in (self.error, self.relative_error, self.most, self.least)):
+            raise ValueError("give at least one of error, relative_error, most and least")
+        return self
+
+
 class PropertiesStudy(DataStudy):
     """Structures are relaxed by each potential, and properties computed and compared."""
 
@@ -255,6 +280,8 @@ class PropertiesStudy(DataStudy):
     properties: list[PropertySettings] = Field(default_factory=list)
     """Each for every structure; none is a study of relaxed structures alone."""
     reference: References | None = None
+    gates: list[Gate] = Field(default_factory=list)
+    """The study converges when all of them hold; a value that is missing holds none."""
 
     @property
     def engines(self) -> list[EngineSettings]:

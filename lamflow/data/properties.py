@@ -93,11 +93,20 @@ class Comparison(Entry):
         return None if self.error is None or not self.reference else self.error / abs(self.reference)
 
 
+class GateResult(Entry):
+    """Whether a gate holds for a value. reason: why it does not, or the value"""
+
+    gate: str
+    holds: bool
+    reason: str
+
+
 class PropertyValues(JobRecord):
     """All properties of a study, and the values beside their references."""
 
     results: list[PropertyResult]
     comparisons: list[Comparison]
+    gates: list[GateResult] = Field(default_factory=list)
 
 
 class PropertiesRound(Iteration):
@@ -119,4 +128,12 @@ class PropertiesRound(Iteration):
             return None
         results, values = self.properties.results, len(self.properties.comparisons)
         failed = sum(result.failed is not None for result in results)
-        return f"{values} values of {len(results) - failed} properties; {failed} properties failed"
+        gates = self.properties.gates
+        held = f"; {sum(gate.holds for gate in gates)} of {len(gates)} gates hold" if gates else ""
+        return f"{values} values of {len(results) - failed} properties; {failed} properties failed{held}"
+
+    @property
+    def converged(self) -> bool:
+        """See Round: there are gates, and all of them hold."""
+        gates = self.properties.gates if self.properties is not None else []
+        return bool(gates) and all(gate.holds for gate in gates)

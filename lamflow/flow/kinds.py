@@ -212,6 +212,12 @@ def _begin_cleaning(study: CleaningStudy, folder: Path, slots: int) -> None:
     begin(study, folder, slots)
 
 
+def _inspect_properties(study: PropertiesStudy) -> list[str]:
+    from lamflow.superops.properties import inspect
+
+    return inspect(study)
+
+
 def _inspect_sources(study: CleaningStudy) -> list[str]:
     from lamflow.superops.sources import inspect
 
@@ -231,7 +237,7 @@ EVALUATION = Kind(
 )  # fmt: skip
 PROPERTIES = Kind(
     "properties", PropertiesStudy, _properties_graph, _properties_round, _properties_stage, _gather_properties,
-    PropertiesRound, _report_properties, begins_again=True,
+    PropertiesRound, _report_properties, begins_again=True, inspect=_inspect_properties,
 )  # fmt: skip
 CLEANING = Kind(
     "cleaning", CleaningStudy, _cleaning_graph, _cleaning_round, _cleaning_stages, _gather_cleaning, Cleaning,
@@ -240,5 +246,5 @@ CLEANING = Kind(
 )  # fmt: skip
 TRANSPORT = Kind(
     "transport", TransportStudy, _transport_graph, _transport_round, _transport_stage, _gather_properties,
-    PropertiesRound, _report_properties, begins_again=True, most_rounds=_transport_rounds,
+    PropertiesRound, _report_properties, begins_again=True, most_rounds=_transport_rounds, inspect=_inspect_properties,
 )  # fmt: skip

@@ -34,6 +34,8 @@ from lamflow.engines import registry
 from lamflow.errors import EngineError, LamflowError
 from lamflow.ops.operation import Context, op
 from lamflow.ops.potentials import evaluate_of
+from lamflow.ops.reference_files import references_of
+from lamflow.policy.gates import checked
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.references import compared
 from lamflow.science.properties.cells import conventional, space_group
@@ -226,10 +228,10 @@ def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answ
                 results.append(_reduced(settings.property, crystal, own, about, reason))
     folder = context.out / PROPERTIES
     folder.mkdir(parents=True)
-    comparisons = compared(results, study.reference)
-    PropertyValues(results=results, comparisons=comparisons, provenance=Provenance.of_this_job()).save(
-        folder / PROPERTIES_RECORD
-    )
+    comparisons = compared(results, study.reference, references_of(study))
+    gates = checked(study.gates, comparisons, results)
+    record = PropertyValues(results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job())
+    record.save(folder / PROPERTIES_RECORD)
     return Reducing(folder, sum(result.failed is not None for result in results))
 
 

@@ -26,6 +26,8 @@ from lamflow.engines.protocol import BatchExplorer, Model, Simulation
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
 from lamflow.ops.properties import crystals, relaxation_results
+from lamflow.ops.reference_files import references_of
+from lamflow.policy.gates import checked
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.references import compared
 from lamflow.policy.transport import transport_results
@@ -215,9 +217,9 @@ def measure(context: Context, *, input: Path, relaxed: Path, simulated: Path, ea
     results = [result for potential in study.potentials for result in relaxation_results(relaxed, potential.name)]
     made, error = transport_results(study, runs)
     results += made
-    record = PropertyValues(
-        results=results, comparisons=compared(results, study.reference), provenance=Provenance.of_this_job()
-    )
+    comparisons = compared(results, study.reference, references_of(study))
+    gates = checked(study.gates, comparisons, results)
+    record = PropertyValues(results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job())
     record.save(folder / PROPERTIES_RECORD)
     return Measuring(folder, error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from lamflow.data.layout import PROPERTIES_RECORD, RECORD, ROUNDS
 from lamflow.data.properties import Comparison, Curve, PropertiesRound, PropertyResult, PropertyValues
+from lamflow.reports.apex import apex_document
 from lamflow.reports.axes import GREY, PALETTE, subplots
 from lamflow.reports.figures import png
 from lamflow.reports.html import embedded as embedded_images
@@ -46,6 +48,9 @@ def write_properties(run: Path, folder: Path, *, embedded: bool = True) -> Path 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROPERTIES_RECORD).write_text(found.model_dump_json(indent=1), encoding="utf-8")
     (folder / "properties.csv").write_text(as_csv(found.comparisons), encoding="utf-8")
+    for potential in dict.fromkeys(result.potential for result in found.results):
+        document = json.dumps(apex_document(found.results, potential), indent=1)
+        (folder / f"all_result_{potential}.json").write_text(document, encoding="utf-8")
     drawn = {name: png(figure) for name, figure in figures(found).items()}
     images = embedded_images(drawn) if embedded else {name: f"{name}.png" for name in drawn}
     if not embedded:

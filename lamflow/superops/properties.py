@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+
 from lamflow.config.properties import PropertiesStudy
 from lamflow.data import layout
 from lamflow.data.cache import CACHE
@@ -9,6 +12,7 @@ from lamflow.data.graph import EngineUse, Graph, Key, Resources, Step
 from lamflow.data.layout import INPUT, STRUCTURES, iteration_key
 from lamflow.ops.operation import Operation
 from lamflow.ops.properties import answer, expand, reduce, relax_structures
+from lamflow.ops.reference_files import references_of
 from lamflow.policy.jobs import jobs_needed
 from lamflow.superops.state import RunState
 from lamflow.superops.steps import add, start_then_one
@@ -25,6 +29,32 @@ RECORDS = {"relax": layout.SAMPLES_RECORD, "label": layout.ANSWERS_RECORD}
 def next_graph(study: PropertiesStudy, state: RunState) -> Graph | None:
     """The graph of the round that comes next: relaxed structures, then their properties; None when both have ended."""
     return start_then_one(study, state, round_graph)
+
+
+PACKAGES = {"phonon": "phonopy", "surface": "pymatgen"}
+"""What properties need beside NumPy, SciPy and ASE."""
+
+
+def inspect(study: PropertiesStudy) -> list[str]:
+    """Warnings about references and packages. Raises InputError for a file of references that cannot be used."""
+    values = [*(study.reference.values if study.reference is not None else []), *references_of(study)]
+    names = [structures.name for structures in study.structures]
+    strange = sorted({v.structure for v in values if not any(_is_of(v.structure, name) for name in names)})
+    warnings = [
+        f"reference: there is no structure set {name!r}, so its values are compared with nothing" for name in strange
+    ]
+    lacking = {PACKAGES[s.property] for s in study.properties if s.property in PACKAGES}
+    warnings += [
+        f'properties: {name} is not installed here; where jobs run, they need pip install "lamflow[properties]"'
+        for name in sorted(lacking)
+        if importlib.util.find_spec(name) is None
+    ]
+    return warnings
+
+
+def _is_of(structure: str, name: str) -> bool:
+    """A structure is of the set called `name`."""
+    return structure == name or re.fullmatch(rf"{re.escape(name)}-\d+", structure) is not None
 
 
 def round_graph(study: PropertiesStudy, state: RunState, number: int) -> Graph:

@@ -51,6 +51,12 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     return Reduced(values=values, curves=[curve], notes=notes)
 
 
+def fitted(volumes: Floats, energies: Floats) -> list[tuple[str, float, str]]:
+    """Name, value and unit of the parameters of Birch and Murnaghan; volumes and energies are per atom."""
+    best, _, _ = _fit(birch_murnaghan, volumes, energies)
+    return [(name, float(value) * factor, unit) for (name, unit, factor), value in zip(PARAMETERS, best, strict=True)]
+
+
 def birch_murnaghan(volume: Floats, e0: float, v0: float, b0: float, b1: float) -> Floats:
     """F. Birch, Phys. Rev. 71, 809 (1947), third order; b0 in eV/Å³."""
     x = (v0 / volume) ** (2 / 3) - 1

@@ -1,0 +1,65 @@
+"""APEX's all_result.json."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lamflow.data.properties import Curve, PropertyResult, Value
+from lamflow.policy.apex import apex_values, is_apex
+from lamflow.reports.apex import apex_document
+from lamflow.science.properties.eos import birch_murnaghan
+
+
+def array(values: object) -> dict[str, object]:
+    """As monty writes it."""
+    return {"@module": "numpy", "@class": "array", "dtype": "float64", "data": values}
+
+
+VOLUMES = np.linspace(10.5, 12.5, 9)
+DOCUMENT = {
+    "work_path": "/tmp/work",
+    "archive_key": None,
+    "confs/std-fcc": {
+        "relaxation": {"result": {"@module": "dpdata.system", "data": {
+            "atom_types": array([0]), "energies": array([-3.5]), "cells": array([[[0, 1.8, 1.8], [1.8, 0, 1.8], [1.8, 1.8, 0]]])}}},
+        "eos_00": {"result": json.dumps({str(v): e for v, e in zip(
+            VOLUMES.tolist(), birch_murnaghan(VOLUMES, -3.5, 11.5, 0.87, 4.5).tolist(), strict=True)})},
+        "elastic_00": {"result": {"elastic_tensor": (100 * np.eye(6)).tolist(), "B": 134.0, "G": 60.0, "E": 150.0, "u": 0.3}},
+        "surface_00": {"result": {"[1, 1, 1]_task.000000": [1.3, -3.4, -3.5], "[1, 1, 1]_task.000001": [1.4, -3.4, -3.5]}},
+        "phonon_00": {"result": {"band": []}},
+    },
+}  # fmt: skip
+
+
+def test_its_values_have_lamflow_s_names() -> None:
+    assert is_apex(DOCUMENT)
+    assert not is_apex({"results": []})
+    found = {(v.property, v.name, v.where): v for v in apex_values(DOCUMENT)}
+    assert {value.structure for value in found.values()} == {"std-fcc"}
+    assert found["relaxation", "E", ""].value == -3.5
+    assert found["relaxation", "V", ""].value == pytest.approx(2 * 1.8**3)
+    assert found["eos", "B0", ""].value == pytest.approx(0.87 * 160.2177, rel=1e-4)
+    assert found["elastic", "C44", ""].value == 100
+    assert found["surface", "gamma", "(111) termination 2"].value == 1.4
+
+
+def test_what_is_written_is_read_again() -> None:
+    energies = birch_murnaghan(VOLUMES, -3.5, 11.5, 0.87, 4.5)
+    curve = Curve(name="energy", x=VOLUMES.tolist(), y=energies.tolist(), x_label="", y_label="")
+    about = {"structure": "copper", "potential": "emt"}
+    results = [
+        PropertyResult(**about, property="relaxation", values=[Value(name="E", value=-3.5, unit="eV/atom")]),
+        PropertyResult(**about, property="eos", values=[], curves=[curve]),
+        PropertyResult(
+            **about, property="surface", values=[Value(name="gamma", value=1.3, unit="J/m²", where="(111)")]
+        ),
+        PropertyResult(**about, property="phonon", values=[], failed="it is none"),
+    ]
+    document = json.loads(json.dumps(apex_document(results, "emt")))
+    assert document["confs/copper"]["surface_00"]["result"] == {"[1, 1, 1]_task.000000": [1.3, None, -3.5]}
+    found = {(v.property, v.name): v.value for v in apex_values(document)}
+    assert found["eos", "V0"] == pytest.approx(11.5, rel=1e-4)
+    assert apex_document(results, "other") == {"work_path": ".", "archive_key": None}

@@ -1,0 +1,45 @@
+"""Gates of studies of properties."""
+
+from __future__ import annotations
+
+import pytest
+
+from lamflow.config.properties import Gate
+from lamflow.data.properties import Comparison, PropertyResult
+from lamflow.policy.gates import checked
+
+MODULUS = Comparison(
+    structure="copper", potential="emt", property="eos", name="B0", where="", value=134.0, unit="GPa", uncertainty=None,
+    reference=140.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"relative_error": 0.05}, ""),
+        ({"relative_error": 0.01}, "134 GPa is 4.3 % away from 140, more than 1 %"),
+        ({"error": 1.0}, "134 is 6 GPa away from 140, more than 1"),
+        ({"most": 100.0}, "134 GPa is more than 100"),
+        ({"least": 100.0, "most": 200.0}, ""),
+    ],
+)
+def test_a_gate_holds_or_says_why_not(limits: dict[str, float], reason: str) -> None:
+    [result] = checked([Gate(property="eos", name="B0", **limits)], [MODULUS], [])
+    assert (result.holds, result.reason) == (not reason, reason or "134 GPa")
+
+
+def test_a_value_without_reference_or_none_at_all_holds_no_gate() -> None:
+    gate = Gate(property="eos", name="B0", relative_error=0.5)
+    [result] = checked([gate], [MODULUS.model_copy(update={"reference": None})], [])
+    assert (result.holds, result.reason) == (False, "it has no reference")
+    [result] = checked([gate], [], [])
+    assert (result.holds, result.reason) == (False, "there is no such value")
+    broken = PropertyResult(structure="gold", potential="emt", property="eos", values=[], failed="it exploded")
+    held, failed = checked([gate], [MODULUS], [broken])
+    assert (held.holds, failed.holds, failed.reason) == (True, False, "it exploded")
+
+
+def test_a_gate_asks_something() -> None:
+    with pytest.raises(ValueError, match="at least one of error, relative_error, most and least"):
+        Gate(property="eos", name="B0")
