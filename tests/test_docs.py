@@ -20,7 +20,7 @@ from lamflow.cli.app import app
 from lamflow.cli.manual import manual
 from lamflow.config import Config, parse
 from lamflow.config.installed import engines
-from lamflow.config.schema import DataStudy
+from lamflow.config.schema import Study
 from lamflow.errors import InputError
 from tests.conftest import ROOT
 
@@ -103,7 +103,7 @@ def test_yaml_blocks(page: Path) -> None:
     for number, text in _blocks(page, "yaml"):
         document = yaml.safe_load(text)
         if {"name", "elements"} <= set(document):
-            parse(text, f"{page}:{number}", kind=DataStudy, files=False)
+            parse(text, f"{page}:{number}", kind=Study, files=False)
         elif not text.startswith("# ~/"):  # the first line names another file than a study
             assert not _unknown_keys(document), f"{page}:{number}"
 
@@ -201,15 +201,31 @@ def _blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
 
 def _unknown_keys(document: dict[str, Any]) -> list[str]:
     """What `lamflow check` says of keys that do not exist, when a part of a study takes its place in a whole one."""
-    study = yaml.safe_load((ROOT / "workflows" / "dpgen" / "quickstart.yaml").read_text())
-    if "evaluate" in document:
-        study = {"workflow": "evaluation", **{key: study[key] for key in ("name", "elements", "heldout")}}
     if "explore" in document:
         document = {key: value for key, value in document.items() if key != "explore"} | {
             "stages": [{"name": "stage", "explore": document["explore"]}]
         }
+    kinds = [document["workflow"]] if "workflow" in document else list(_whole_studies())
+    return min((_unknown_in({**_whole_studies()[kind], **document}) for kind in kinds), key=len)
+
+
+def _whole_studies() -> dict[str, dict[str, Any]]:
+    """A study of each kind that pages show parts of."""
+    files = {"learning": "dpgen/quickstart", "properties": "properties/tiny", "transport": "transport/tiny",
+             "cleaning": "cleaning/tiny"}  # fmt: skip
+    studies = {kind: yaml.safe_load((ROOT / "workflows" / f"{file}.yaml").read_text()) for kind, file in files.items()}
+    learning = studies["learning"]
+    studies["evaluation"] = {
+        "workflow": "evaluation",
+        **{key: learning[key] for key in ("name", "elements", "heldout")},
+    }
+    kept = {key: value for key, value in learning.items() if key not in ("stages", "select", "converge", "budget")}
+    return {**studies, "training": {"workflow": "training", **kept}}
+
+
+def _unknown_in(study: dict[str, Any]) -> list[str]:
     try:
-        parse(yaml.safe_dump({**study, **document}, sort_keys=False), kind=DataStudy, files=False)
+        parse(yaml.safe_dump(study, sort_keys=False), kind=Study, files=False)
     except InputError as error:
         return [line for line in str(error).splitlines() if "no such key" in line and "…" not in line]
     return []

@@ -20,6 +20,8 @@ LOST = 255
 HOST_KEY = re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed")
 
 
+LONGEST_FOLDER = 40
+"""Characters of the folder of ssh's sockets, for Linux takes 107 for a whole path; beyond it each command connects anew."""
 OPTIONS: list[str] = []
 """More options of ssh, for tests; people have `~/.ssh/config`."""
 
@@ -176,9 +178,10 @@ class Ssh:
         ask = self.settings
         folder = cache_folder() / "ssh"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        socket = f"{folder}/%C" if len(str(folder)) <= LONGEST_FOLDER else "none"
         options = [
             "BatchMode=yes", "ConnectTimeout=20", "ServerAliveInterval=15", "ServerAliveCountMax=4",
-            "StrictHostKeyChecking=yes", "ControlMaster=auto", f"ControlPath={folder}/%C", "ControlPersist=300",
+            "StrictHostKeyChecking=yes", "ControlMaster=auto", f"ControlPath={socket}", "ControlPersist=300",
             *OPTIONS,
         ]  # fmt: skip
         words = ["ssh", *(word for option in options for word in ("-o", option))]

@@ -231,7 +231,7 @@ class ReferenceValue(Section):
     unit: str
     """Converted where the property has another one."""
     where: str = ""
-    uncertainty: float | None = Field(None, ge=0)
+    uncertainty: float | None = Field(None, ge=0, le=1e12)
     source: str = ""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import lamflow
+from lamflow.cluster import packs
 from lamflow.config import load, parse
 from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.data import Frame, LabeledFrame
@@ -20,6 +21,7 @@ from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.loop import begin, run
 from lamflow.driver.prepare import prepare
 from lamflow.driver.references import resolved
+from lamflow.driver.run_location import RunLocation
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.emt import Emt
 from lamflow.engines.pair import PairTraining
@@ -68,9 +70,9 @@ def test_a_run_in_an_object_store_serves_as_well(
     first: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
-    for file in first.rglob("*"):
-        if file.is_file() and "work" not in file.relative_to(first).parts:
-            s3.client.fput_object(bucket, f"lamflow/first/{file.relative_to(first)}", str(file))
+    address = f"s3://{bucket}/lamflow/first"
+    files = [file for file in first.rglob("*") if file.is_file() and "work" not in file.relative_to(first).parts]
+    packs.push(RunLocation.at(address, first).store(), first, files)
     study = parse(SECOND.replace("RUN", f"s3://{bucket}/lamflow/first"), kind=DataStudy)
     local = resolved(parse(SECOND.replace("RUN", str(first)), kind=DataStudy))[1]
     remote = resolved(study)[1]

@@ -44,7 +44,11 @@ def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"did not finish within 0\.5 s"):
         shell("sleep 987 & echo $! > child; wait", tmp_path, timeout=0.5)
     child = int((tmp_path / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    for _ in range(600):  # a machine that has more to do takes its time
+        if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    pytest.fail("the child is still there")
 
 
 def test_no_such_program(tmp_path: Path) -> None:

@@ -255,6 +255,9 @@ def _dp(arguments: list[str], log: Path) -> None:
         from deepmd.main import main
     except ImportError as error:
         raise EngineError(f'DeePMD-kit does not work here ({error}); pip install "lamflow[deepmd]"') from error
+    from deepmd.pt.utils import env
+
+    env.CUSTOM_OP_USE_JIT = False  # training sets it, and models with silut that are made then cannot be frozen
     _look_elements_up_once()
     with redirected(log):
         try:
