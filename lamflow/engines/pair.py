@@ -203,9 +203,9 @@ class _Basis:
         squared = (spins**2).sum(axis=1)[:, None]
         places = self.size - len(POWERS) * (len(self.elements) - types[:, None]) + np.arange(len(POWERS))
         np.add.at(energy, places, squared**POWERS)
-        slopes = -2 * POWERS * squared ** (POWERS - 1)
+        slopes, atoms = -2 * POWERS * squared ** (POWERS - 1), np.arange(len(types))[:, None]
         for axis in range(3):
-            np.add.at(magnetic, (np.arange(len(types))[:, None], axis, places), slopes * spins[:, axis, None])
+            magnetic[atoms, axis, places] += slopes * spins[:, axis, None]
 
     def _spins(self, frame: Frame) -> Floats | None:
         """Moments (N, 3) of the magnetic atoms; None for a model without. Raises EngineError for a frame that lacks
