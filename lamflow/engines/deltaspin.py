@@ -62,22 +62,22 @@ def abacus_keys(settings: DeltaSpin) -> dict[str, Any]:
 
 
 def with_magnetic_forces(
-    settings: DeltaSpin, found: LabeledFrame, frame: Frame, order: Ints
+    settings: DeltaSpin, labeled: LabeledFrame, frame: Frame, order: Ints
 ) -> LabeledFrame | LabelFailure:
     """The labels of an output whose atoms are `frame`'s in `order`, zeros where no moment was held.
 
     A failure when magnetic forces are missing or moments are not where they were to be held.
     """
     moments, held = held_moments(settings, frame, order)
-    forces = found.labels.force_mag
-    if forces is None or found.frame.spins is None:
+    forces = labeled.labels.force_mag
+    if forces is None or labeled.frame.spins is None:
         return LabelFailure(
             "the output has no table of magnetic forces: was it a run with sc_mag_switch?", kind="incomplete"
         )
-    away = float(np.abs(found.frame.spins[held] - moments[held]).max(initial=0.0))
+    away = float(np.abs(labeled.frame.spins[held] - moments[held]).max(initial=0.0))
     if away > TOLERANCE:
         return LabelFailure(
             f"the moments were not held: one is {away:.3g} μB from where it was to be", kind="unconverged"
         )
-    values = {**found.labels.fields, FORCE_MAG: np.where(np.array(held)[:, None], forces, 0.0)}
-    return LabeledFrame(found.frame.with_fields(**{SPIN: None}), Labels.of(values, frame.natoms))
+    values = {**labeled.labels.fields, FORCE_MAG: np.where(np.array(held)[:, None], forces, 0.0)}
+    return LabeledFrame(labeled.frame.with_fields(**{SPIN: None}), Labels.of(values, frame.natoms))

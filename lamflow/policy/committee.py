@@ -182,13 +182,13 @@ def score(
     return scored
 
 
-def largest(settings: Select, found: Deviations) -> Floats:
+def largest(settings: Select, values: Deviations) -> Floats:
     """What the window looks at (F,): the deviation of its metric, or that of a channel which is larger on its scale."""
-    deviation: Floats = getattr(found, settings.metric)
+    deviation: Floats = getattr(values, settings.metric)
     for channel in settings.channels:
         assert isinstance(settings.window, FixedWindow)  # noqa: S101  see Select
         own = rescaled(
-            getattr(found, channel.metric), (channel.low, channel.high), (settings.window.low, settings.window.high)
+            getattr(values, channel.metric), (channel.low, channel.high), (settings.window.low, settings.window.high)
         )
         if not np.isnan(own).all():  # isolated frames have no virial, for example
             deviation = np.maximum(deviation, own)

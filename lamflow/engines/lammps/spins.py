@@ -35,11 +35,11 @@ class LammpsMoments(Section):
 
 
 def motion(
-    settings: LammpsMoments, condition: dict[str, float], steps: int, heat: float | None, seed: int
+    settings: LammpsMoments, condition: dict[str, float], steps: int, thermostat_time: float | None, seed: int
 ) -> tuple[str, str, str]:
     """The lines that make atoms and moments move, what follows `run` and its steps, and the lines that end it.
 
-    heat  time of the thermostat of the atoms in ps; None for atoms without one
+    thermostat_time  of the atoms, ps; None for atoms without a thermostat
     """
     temperature = condition["temperature"]
     begin, end = np.asarray(settings.magnetic_field), settings.magnetic_field_end
@@ -58,8 +58,8 @@ def motion(
         fixes.append("fieldz")
     spins = condition.get("spin_temperature", temperature)
     lines.append(f"fix             bath all langevin/spin {spins} {settings.damping} {child_seed(seed, 'spins')}")
-    if heat is not None:
-        lines.append(f"fix             heat all langevin {temperature} {temperature} {heat} {seed}")
+    if thermostat_time is not None:
+        lines.append(f"fix             heat all langevin {temperature} {temperature} {thermostat_time} {seed}")
         fixes.append("heat")
     lines.append("fix             move all nve/spin lattice moving")
     ramp = " ".join(["", "every", str(max(1, steps // 20)), *changes]) if changes else ""
