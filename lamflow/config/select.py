@@ -148,8 +148,10 @@ class Select(Section):
 
     @model_validator(mode="after")
     def _bounds_are_of_forces(self) -> Self:
-        if self.score == "embedding" and not self.metric.startswith("force"):
-            raise ValueError(f"metric: {self.metric} has no bound; score: embedding bounds forces, so take force_max")
+        metrics = (self.metric, *(channel.metric for channel in self.channels))
+        unbounded = [metric for metric in metrics if not metric.startswith("force")]
+        if self.score == "embedding" and unbounded:
+            raise ValueError(f"metric: {unbounded[0]} has no bound; score: embedding bounds forces, so take force_max")
         return self
 
     @property

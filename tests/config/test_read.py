@@ -59,6 +59,8 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("budget: {iterations: 2}", "budget: {iterations: three}", "'three'"),
         ("label: {engine: emt}\n", "", "label: stages.warm.explore finds frames that no engine labels"),
         ("accurate: 0.999", "trajectory_force_rmse: 0.1", "only a teacher knows this error; set select.score: teacher"),
+        ("limit: 6", "limit: 6\n  score: embedding", "embedding needs models that say their features of atoms"),
+        ("limit: 6", "limit: 6\n  score: embedding\n  metric: virial_max", "virial_max has no bound; score: embedding"),
         ("iterations: 2}", "iterations: 2, forgetting: 1.5}", "budget.forgetting: there are no replay data"),
         ("models: 3", "models: 1", "train.models: a committee needs two models at least"),
         (

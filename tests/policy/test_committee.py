@@ -156,3 +156,15 @@ def test_a_frame_is_a_candidate_when_any_channel_is_and_failed_when_any_is() -> 
 def test_channels_that_mean_nothing_are_refused(select: dict[str, object], expected: str) -> None:
     with pytest.raises(ValidationError, match=expected):
         Select.model_validate(select)
+
+
+def test_a_bound_of_the_error_is_what_the_window_sees() -> None:
+    rng = np.random.default_rng(5)
+    predicted, bounds = rng.normal(size=(1, 4, 3, 3)), rng.uniform(0.1, 1, (4, 3))
+    possible = predicted + bounds[None, :, :, None] * np.array([1.0, 0, 0])
+    energies = np.zeros((2, 4))
+    found, sent, error = SCORE_RULES["embedding"].scores(energies, np.concatenate([predicted, possible]), None, None)
+    np.testing.assert_allclose(found.force_max, bounds.max(axis=1))
+    np.testing.assert_allclose(found.force_mean, bounds.mean(axis=1))
+    np.testing.assert_array_equal(sent, predicted[0])
+    assert np.isnan(error).all()
