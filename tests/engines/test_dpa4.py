@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lamflow.data import Frame
+from lamflow.data.io import read_labeled
 from lamflow.engines.deepmd.card import read_card
 from lamflow.engines.deepmd.heads import with_heads
 from lamflow.engines.deepmd.model import DeepmdModel
@@ -125,3 +126,16 @@ def test_forces_are_slopes_of_the_energy(dpa4: Path) -> None:
         moved.append(replace(frame, positions=positions))
     low, high, here = model.evaluate([moved[1], moved[0], frame])
     assert -(high.energy - low.energy) / 1e-2 == pytest.approx(here.forces[3, 1], abs=5e-3)
+
+
+MPTRJ = Path(__file__).parents[3] / "shared" / "data" / "mptrj" / "mptrj-random-1k.xyz"
+
+
+@pytest.mark.skipif(not MPTRJ.is_file(), reason=f"{MPTRJ}: real frames of MPtrj are not here")
+def test_it_knows_real_frames_of_first_principles(dpa4: Path) -> None:
+    """Small frames of MPtrj with elements that it has seen: forces as they are, without any training."""
+    seen = set(read_card(dpa4).heads[0].observed)
+    small = [item for item in read_labeled(MPTRJ) if item.frame.natoms <= 8 and set(item.frame.symbols) <= seen][:24]
+    found = errors(DeepmdModel(dpa4).evaluate([item.frame for item in small]), [item.labels for item in small])
+    assert len(small) == 24
+    assert found.force_rmse < 0.5 * found.force_size
