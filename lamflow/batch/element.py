@@ -50,7 +50,7 @@ def main(folder: Path, number: int, index: int, lane: int, identity: str) -> int
     """Run the jobs of an element; 0 when all have succeeded. A job that has succeeded before is not run again."""
     signal.signal(signal.SIGTERM, _end)
     plan, array = StepPlan.read(folder / STEP), Array.read(folder / ARRAYS / f"{number}.json")
-    begin = time.time()
+    begin = float(os.environ.get("LAMFLOW_BEGAN", time.time()))  # of the allocation, which its script says
     Seen(host=socket.gethostname(), id=identity, begin=begin).save(folder / SEEN / f"{number}-{index}.json")
     good = True
     for job in array.elements[index][lane :: array.together]:

@@ -45,7 +45,7 @@ def script(system: System, request: Request, folder: str, number: int, store: st
     seen = shlex.quote(f"{folder}/seen")
     parts = [
         "#!/bin/bash -l", *system.header(request), *(ask.header or []),
-        f"index={system.index}", f'element="{system.job}_$index"',
+        "export LAMFLOW_BEGAN=$(date +%s)", f"index={system.index}", f'element="{system.job}_$index"',
         REFUSE.format(seen=seen, number=number).rstrip(),
         f'cd {shlex.quote(folder)} || {{ echo "this node does not see {folder}"; exit 4; }}',
         *_environment(request),

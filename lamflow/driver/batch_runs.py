@@ -62,7 +62,7 @@ def chosen(study: DataStudy, directory: RunDirectory, on: str | None) -> tuple[D
     """
     if on == HERE:
         if is_placed(directory.path):
-            stop(directory, lambda _: None)
+            _end_all(directory, lambda _: None)
             (directory.path / layout.BATCH_RUN).unlink()
         return study, LocalExecutor(directory)
     if on is None and not is_placed(directory.path):
@@ -150,6 +150,12 @@ def stop(directory: RunDirectory, say: Callable[[str], None]) -> None:
 
     Raises StateError when there is neither.
     """
+    if not _end_all(directory, say):
+        raise StateError(f"{directory.path}: nothing drives this run")
+
+
+def _end_all(directory: RunDirectory, say: Callable[[str], None]) -> bool:
+    """End what there is, and say whether there was anything."""
     executor = _placed_executor(directory)
     job = driver_job(directory, executor)
     if job:
@@ -161,12 +167,12 @@ def stop(directory: RunDirectory, say: Callable[[str], None]) -> None:
         ended = executor.cancel_all(say)
         if ended:
             say(f"ended in the queue: {', '.join(ended)}")
-        if not job and not ended and directory.run().state != "running":
-            raise StateError(f"{directory.path}: nothing drives this run")
         record = directory.run()
+        found = bool(job or ended or record.state == "running")
         if record.state not in ("converged", "ended"):
             said = {"state": "stopped", "message": "stopped; go on with `lamflow resume`"}
             Run.model_validate({**record.model_dump(), **said}).save(directory.record)
+    return found
 
 
 def logs(directory: RunDirectory, iteration: int | None) -> Iterator[str]:

@@ -63,7 +63,7 @@ def test_a_submitted_run_hands_itself_over_and_can_be_stopped_and_brought_here(
     slow = (
         study.read_text(encoding="utf-8").replace("steps: 40", "steps: 4000").replace("iterations: 2", "iterations: 1")
     )
-    study.write_text(f"{slow}batch: {{system: slurm, poll: 1, driver: {{wall_time: 35}}}}\n", encoding="utf-8")
+    study.write_text(f"{slow}batch: {{system: slurm, poll: 1, driver: {{wall_time: 60}}}}\n", encoding="utf-8")
     run = Study.load(study).submit(tmp_path / "run")
     first = BatchRun.read(run.path / BATCH_RUN)
     assert run.status.state == "running"

@@ -8,6 +8,7 @@
 #BSUB -gpu "num=1:gmodel=a100"
 #BSUB -q gpu
 #BSUB -P ab123
+export LAMFLOW_BEGAN=$(date +%s)
 index=$((${LSB_JOBINDEX:-1} > 0 ? ${LSB_JOBINDEX:-1} - 1 : 0))
 element="${LSB_JOBID}_$index"
 refuse() { mkdir -p /home/me/runs/tin/work/batch/001/train/seen; printf '%s\n' "$1" > /home/me/runs/tin/work/batch/001/train/seen/0-$index.refused; exit 3; }

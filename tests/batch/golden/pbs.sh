@@ -8,6 +8,7 @@
 #PBS -l walltime=02:00:00
 #PBS -q gpu
 #PBS -A ab123
+export LAMFLOW_BEGAN=$(date +%s)
 index=${PBS_ARRAY_INDEX:-0}
 element="${PBS_ARRAY_ID:-$PBS_JOBID}_$index"
 refuse() { mkdir -p /home/me/runs/tin/work/batch/001/train/seen; printf '%s\n' "$1" > /home/me/runs/tin/work/batch/001/train/seen/0-$index.refused; exit 3; }

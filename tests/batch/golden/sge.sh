@@ -13,6 +13,7 @@
 #$ -l gpu=1
 #$ -q gpu
 #$ -P ab123
+export LAMFLOW_BEGAN=$(date +%s)
 index=$((${SGE_TASK_ID:-1} - 1))
 element="${JOB_ID}_$index"
 refuse() { mkdir -p /home/me/runs/tin/work/batch/001/train/seen; printf '%s\n' "$1" > /home/me/runs/tin/work/batch/001/train/seen/0-$index.refused; exit 3; }

@@ -1,4 +1,5 @@
 #!/bin/bash -l
+export LAMFLOW_BEGAN=$(date +%s)
 index=${1:-0}
 element="${LAMFLOW_SESSION:-0}_$index"
 refuse() { mkdir -p /home/me/runs/tin/work/batch/001/train/seen; printf '%s\n' "$1" > /home/me/runs/tin/work/batch/001/train/seen/0-$index.refused; exit 3; }

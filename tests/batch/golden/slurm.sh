@@ -14,6 +14,7 @@
 #SBATCH --account=ab123
 #SBATCH --qos=high
 #SBATCH --constraint="ib&new"
+export LAMFLOW_BEGAN=$(date +%s)
 index=$SLURM_ARRAY_TASK_ID
 element="${SLURM_ARRAY_JOB_ID}_$index"
 refuse() { mkdir -p /home/me/runs/tin/work/batch/001/train/seen; printf '%s\n' "$1" > /home/me/runs/tin/work/batch/001/train/seen/0-$index.refused; exit 3; }
