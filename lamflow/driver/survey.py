@@ -109,7 +109,7 @@ def _of_round(directory: RunDirectory, study: DataStudy, number: int, *, newest:
     lost = list(_asked("record", file, partial(kind.record.read, file), number))
     yield from lost
     record: Iteration | None = None if lost else kind.record.read(file)
-    if number == 0 or record is None or record.merged is not None:
+    if _adds_data(directory, number) and (number == 0 or record is None or record.merged is not None):
         needed = record is not None or (folder / MERGED / MERGED_RECORD).is_file()
         yield from _lost_data(directory, study, number, needed=needed)
     for model in record.models if record is not None else []:
@@ -120,6 +120,14 @@ def _of_round(directory: RunDirectory, study: DataStudy, number: int, *, newest:
     if newest and (folder / EVALUATION).is_dir():
         place = folder / EVALUATION
         yield from _asked("model", place, partial(read_arrays, place / PARITY), number)
+
+
+def _adds_data(directory: RunDirectory, number: int) -> bool:
+    """The round's graph adds to the run's index; one whose graph is lost may have."""
+    try:
+        return any(key.startswith(INDEX) for key in directory.graph(number).written)
+    except StateError:
+        return True
 
 
 def _lost_data(directory: RunDirectory, study: DataStudy, number: int, *, needed: bool) -> Iterator[Damage]:

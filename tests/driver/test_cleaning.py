@@ -13,6 +13,7 @@ from lamflow.data.cleaning import Card, Cleaning
 from lamflow.data.dataset import read_dataset
 from lamflow.driver.loop import run
 from lamflow.driver.rundir import RunDirectory
+from lamflow.driver.survey import refuse_damage
 from lamflow.errors import EngineError, InputError
 from lamflow.flow.kinds import kind_of
 from tests.conftest import ROOT
@@ -33,6 +34,7 @@ def test_broken_labels_are_quarantined_and_the_rest_is_written(tmp_path: Path) -
     study = load(FOLDER / "tiny.yaml", CleaningStudy)
     found = cleaned(study, tmp_path / "run").checked
     assert found is not None
+    refuse_damage(RunDirectory(tmp_path / "run"))
     page = kind_of(study).report(tmp_path / "run", tmp_path / "report", True)
     assert page is not None
     frames = json.loads((tmp_path / "report" / "quarantine.json").read_text())["frames"]

@@ -1,0 +1,150 @@
+"""Verdicts on frames: what models disagree with, what repeats, what leaks, and what is held out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from lamflow.config.cleaning import CleaningStudy
+from lamflow.data.cleaning import HeadCard
+from lamflow.data.features import ELEMENTS, Features
+from lamflow.data.opinions import Opinions
+from lamflow.errors import InputError
+from lamflow.policy.cleaning import decide, ids_of
+from lamflow.policy.findings import Table
+from lamflow.policy.heads import training_study
+from lamflow.policy.sources import head_of
+
+COUNT = 120
+
+
+def features(**changes: Any) -> Features:
+    """Frames of forty binary compounds, three of each, whose structures are all different."""
+    generator = np.random.default_rng(3)
+    formulas = np.zeros((40, ELEMENTS), dtype=np.int32)
+    for row in range(40):
+        formulas[row, 20 + row % 8], formulas[row, 40 + row // 8] = 2, 1 + row % 3
+    formula = np.arange(COUNT) % 40
+    nothing = np.full(COUNT, np.nan)
+    values: dict[str, Any] = {
+        "natoms": formulas[formula].sum(axis=1), "formula": formula, "formulas": formulas,
+        "energy": -5 - formula * 0.05 + generator.normal(scale=0.01, size=COUNT), "force_max": np.full(COUNT, 1.0),
+        "force_rms": np.full(COUNT, 0.5), "force_sum": np.zeros(COUNT), "volume": np.full(COUNT, 15.0),
+        "pressure": nothing, "distance": np.full(COUNT, 0.9), "fingerprint": generator.random((COUNT, 40)).astype("f4"),
+        "environments": (10 * generator.random((COUNT, 32))).astype("f4"), "slopes": np.ones((COUNT, 4), dtype="f4"),
+        "change": nothing, "force_work": nothing, "stress_work": nothing, "work_size": nothing,
+        "digest": np.stack([np.arange(COUNT), np.arange(COUNT)], axis=1).astype(np.uint64),
+        "label_digest": np.arange(COUNT, dtype=np.uint64),
+    }  # fmt: skip
+    return Features(**{**values, **changes})
+
+
+def table(made: Features, source: np.ndarray | None = None, heads: int = 1) -> Table:
+    zeros = np.zeros(len(made), dtype=np.int64)
+    sources = zeros if source is None else source
+    return Table(
+        made, sources, zeros if heads == 1 else sources, np.arange(len(made)), ["a", "b"],
+        ["a", "b"][:heads], turned=np.zeros(len(made), dtype=bool),
+    )  # fmt: skip
+
+
+def study(**more: Any) -> CleaningStudy:
+    sources = [{"name": "a", "data": ["a"]}, {"name": "b", "data": ["b"], **more.pop("second", {})}]
+    return CleaningStudy.model_validate({"name": "x", "sources": sources, **more})
+
+
+def opinions(energy: np.ndarray, match: float = 1.0) -> Opinions:
+    half, one = np.full(len(energy), 0.5), np.full(len(energy), match)
+    return Opinions(energy, half, half, one, half * 0, half * 0, one)
+
+
+def test_frames_that_a_model_disagrees_with_are_told_from_odd_elements() -> None:
+    made = features()
+    said = made.energy.copy()
+    said[[5, 50]] += 0.5
+    decided = decide(study(), table(made), [opinions(said)])
+    assert np.flatnonzero(decided.verdicts.state).tolist() == [5, 50]
+    assert "eV/atom from the models'" in decided.verdicts.evidence[5][0].says
+    odd = made.formulas[made.formula, 44] > 0
+    assert not decide(study(), table(made), [opinions(made.energy - 1.2 * odd)]).verdicts.state.any()
+
+
+def test_models_must_agree_that_a_frame_is_bad() -> None:
+    made = features()
+    said = made.energy.copy()
+    said[5] += 0.5
+    decided = decide(study(), table(made), [opinions(said), opinions(made.energy)])
+    assert not decided.verdicts.state.any()
+    match = opinions(made.energy)
+    match.force_match[7] = -1.0
+    decided = decide(study(), table(made), [match])
+    assert [part.rule for part in decided.verdicts.evidence[7]] == ["model_forces"]
+
+
+def test_repeats_are_dropped_and_conflicts_quarantined() -> None:
+    made = features()
+    made.digest[80] = made.digest[0]
+    made.environments[80], made.energy[80] = made.environments[0], made.energy[0]
+    made.digest[41] = made.digest[1]
+    made.environments[41], made.energy[41] = made.environments[1], made.energy[1] + 0.2
+    verdicts = decide(study(), table(made), []).verdicts
+    assert (verdicts.state[0], verdicts.state[80]) == (0, 1)
+    assert (verdicts.state[1], verdicts.state[41]) == (2, 2)
+    kept = decide(study(duplicates={"keep": True}, checks={"actions": {"conflict": "flag"}}), table(made), [])
+    assert not kept.verdicts.state.any()
+
+
+def test_the_same_structure_of_two_heads_is_no_conflict() -> None:
+    source = (np.arange(COUNT) >= 60).astype(np.int64)
+    made = features()
+    made.digest[100], made.environments[100] = made.digest[20], made.environments[20]
+    verdicts = decide(study(), table(made, source, heads=2), []).verdicts
+    assert not verdicts.state.any()
+    assert verdicts.heldout[100] == verdicts.heldout[20], "neither head is trained on what the other holds out"
+
+
+def test_what_is_like_a_held_out_source_is_not_trained_on() -> None:
+    source = (np.arange(COUNT) >= 110).astype(np.int64)
+    made = features()
+    made.digest[30], made.environments[30] = made.digest[110], made.environments[110]
+    decided = decide(study(second={"role": "heldout", "head": "b"}), table(made, source, heads=2), [])
+    assert decided.leaks == 1
+    assert decided.verdicts.state[30] == 1
+    assert np.flatnonzero(decided.verdicts.heldout).tolist() == list(range(110, COUNT))
+
+
+def test_whole_compositions_are_held_out_and_released_frames_stay() -> None:
+    made = features(force_sum=np.where(np.arange(COUNT) == 9, 1.0, 0.0))
+    decided = decide(study(split={"heldout": 0.2}), table(made), [])
+    held = set(made.formula[decided.verdicts.heldout > 0])
+    assert 0.1 < decided.verdicts.heldout.mean() < 0.3
+    assert held.isdisjoint(made.formula[(decided.verdicts.heldout == 0) & (decided.verdicts.state == 0)])
+    assert decided.verdicts.state[9] == 2
+    identity = ids_of(table(made), [9])[0]
+    assert not decide(study(release=[identity]), table(made), []).verdicts.state.any()
+    with pytest.raises(InputError, match="release: no frame that was read has an id that begins with 'zz'"):
+        decide(study(release=["zz"]), table(made), [])
+
+
+def test_compression_drops_and_says_what_it_kept() -> None:
+    decided = decide(
+        study(compress={"method": "entropy", "fraction": 0.5}, split={"heldout": 0}), table(features()), []
+    )
+    assert (decided.verdicts.state == 1).sum() == COUNT // 2
+    assert "60 of 120 training frames stay (entropy)" in decided.notes[0]
+
+
+def test_heads_by_method_and_a_training_study_on_them() -> None:
+    given = study(training={"exponent": 0.5, "study": {"train": {"engine": "pair", "models": 1}}})
+    assert head_of(given.sources[0], "VASP PBE+U") == "VASP-PBE-U"
+    assert head_of(given.sources[0], "") == "a"
+    cards = [HeadCard(name=name, method="", train=train, heldout=held) for name, train, held in
+             (("a", 400, 10), ("b", 100, 10), ("c", 5, 0))]  # fmt: skip
+    text = training_study(given, cards, ["H", "O"])
+    document = yaml.safe_load(text)
+    assert [(head["name"], head["weight"]) for head in document["heads"]] == [("a", 1.0), ("b", 0.5)]
+    assert document["heads"][0]["start"]["data"] == ["../../../data/train/*/systems/a"]
+    assert "Left out, with nothing to train on or to be judged by: c" in text
