@@ -25,7 +25,7 @@ from lamflow.science.cleaning.trajectories import unexplained
 
 MODEL_SCATTER = 0.015
 """eV/atom; models differ from any method by as much."""
-FORCES_THAT_COUNT, PRESSURE_THAT_COUNTS = 0.08, 0.5
+FORCES_THAT_COUNT, PRESSURE_THAT_COUNTS = 0.08, 1.0
 """eV/Å and GPa; a model's opinion of smaller ones says nothing of signs and units."""
 ALIKE = 0.7
 """Of each other's size are forces that another order or sign made of the right ones."""

@@ -30,7 +30,7 @@ def test_data_are_shown_checked_converted_compared_and_split(tmp_path: Path) -> 
     assert (shown["frames"], shown["compositions"]) == (107, 8)
     assert "Au" in lamflow("data", "show", FIRST)
     checked = json.loads(lamflow("data", "check", FIRST, "--json", status=1))
-    assert {row["frame"].split("#")[1] for row in checked["bad"]} == {"4", "11", "96"}
+    assert {row["frame"].split("#")[1] for row in checked["bad"]} == {"4", "11", "59", "96"}
     assert checked["found"]["duplicate"] == 2
     lamflow("data", "convert", FIRST, "--to", str(tmp_path / "npy"))
     assert "in both" in lamflow("data", "diff", FIRST, str(tmp_path / "npy"))
