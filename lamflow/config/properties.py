@@ -257,12 +257,12 @@ class Gate(Section):
     """Which of several; all if absent."""
     structure: str | None = None
     potential: Name | None = None
-    error: Annotated[float, Field(gt=0)] | None = None
+    error: Annotated[float, Field(gt=0, le=1e12)] | None = None
     """Largest difference from the reference, in the unit of the value."""
     relative_error: Annotated[float, Field(gt=0, le=10)] | None = None
     """Largest difference from the reference, as a fraction of it."""
-    most: float | None = None
-    least: float | None = None
+    most: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
+    least: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:

@@ -47,7 +47,7 @@ def spelled_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
     constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     for node in sorted(constants, key=lambda node: (node.lineno, node.col_offset)):
         text = str(node.value)
-        if re.search(r"\s", text):
+        if re.search(r"\s|://", text):
             continue
         is_path = id(node) in joined or "/" in text or "." in text
         if is_path and NAMES & set(text.removeprefix("*").split("/")):

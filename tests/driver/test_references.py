@@ -67,12 +67,12 @@ def test_data_of_a_run_are_taken_hashed_and_recorded(first: Path, tmp_path: Path
 
 
 def test_a_run_in_an_object_store_serves_as_well(
-    first: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+    first: Path, tmp_path: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     address = f"s3://{bucket}/lamflow/first"
     files = [file for file in first.rglob("*") if file.is_file() and "work" not in file.relative_to(first).parts]
-    packs.push(RunLocation.at(address, first).store(), first, files)
+    packs.push(RunLocation.at(address, tmp_path / "mirror").store(), first, files)
     study = parse(SECOND.replace("RUN", f"s3://{bucket}/lamflow/first"), kind=DataStudy)
     local = resolved(parse(SECOND.replace("RUN", str(first)), kind=DataStudy))[1]
     remote = resolved(study)[1]
