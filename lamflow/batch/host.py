@@ -21,7 +21,7 @@ HOST_KEY = re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verifica
 
 
 LONGEST_FOLDER = 40
-"""Characters of the folder of ssh's sockets, for Linux takes 107 for a whole path; beyond it each command connects anew."""
+"""Characters of the folder of ssh's sockets, as Linux takes 107 for a path; beyond it each command connects anew."""
 OPTIONS: list[str] = []
 """More options of ssh, for tests; people have `~/.ssh/config`."""
 

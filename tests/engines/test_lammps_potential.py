@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ase.build import bulk
@@ -45,7 +46,7 @@ def test_properties_of_embedded_atoms(metal: str) -> None:
     [path] = relax([Frame.from_ase(bulk(metal, "fcc"))], evaluate, settings)
     of = Crystal(metal, path.frame, path.labels.energy, [Phase(metal, composition(path.frame), path.labels.energy)])
     assert conventional(path.frame).cell[0, 0] == pytest.approx(a, abs=1e-4)
-    asked = {
+    asked: dict[str, dict[str, Any]] = {
         "eos": {"strain": 0.02, "points": 13},
         "elastic": {"strain": 0.001},
         "vacancy": {"sizes": [10.0], "cell": False, "chemical_potentials": {}},
