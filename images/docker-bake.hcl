@@ -9,7 +9,7 @@ variable "REVISION" { default = "" }
 // What base and deepmd-cuda begin with; with @sha256:... behind it, one image and no other.
 variable "PYTHON" { default = "python:3.11.14-slim-bookworm" }
 
-group "default" { targets = ["base", "deepmd-cuda", "search", "label-qe", "label-cp2k", "label-vasp", "label-abacus", "label-gpaw", "label-gaussian"] }
+group "default" { targets = ["base", "deepmd-cuda", "tools", "label-qe", "label-cp2k", "label-vasp", "label-abacus", "label-gpaw", "label-gaussian"] }
 
 target "common" {
   context = "."
@@ -28,11 +28,11 @@ target "deepmd-cuda" {
   tags       = ["${REGISTRY}/deepmd-cuda:${VERSION}"]
 }
 
-target "search" {
+target "tools" {
   inherits   = ["common"]
-  dockerfile = "images/search/Dockerfile"
+  dockerfile = "images/tools/Dockerfile"
   contexts   = { base = "target:base" }
-  tags       = ["${REGISTRY}/search:${VERSION}"]
+  tags       = ["${REGISTRY}/tools:${VERSION}"]
 }
 
 target "label-qe" {

@@ -134,7 +134,7 @@ def test_every_image_that_is_named_by_default_can_be_built() -> None:
 @pytest.mark.parametrize(
     ("uses", "image"),
     [
-        ([("search", "calypso"), ("train", "pair")], "search"),
+        ([("search", "calypso"), ("train", "pair")], "tools"),
         ([("search", "calypso"), ("train", "deepmd"), ("explore", "ase")], "deepmd-cuda"),
         ([("explore", "ase")], "base"),
     ],

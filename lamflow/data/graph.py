@@ -66,6 +66,7 @@ class Step(Entry):
     work          how many units of work (simulations, models, labels) the jobs share, at most
     resources     section of `pods:` that the jobs go by
     engines       codes that the jobs run
+    image         name of the image on a cluster that has what the operation itself needs; engines have images of their own
     when          the step is left out unless this holds
     checkpoints   key below which a cluster keeps the scratch folders of the jobs
     label_cache   key of the label cache in a cluster's object store
@@ -84,6 +85,7 @@ class Step(Entry):
     work: int = 1
     resources: Resources = "small"
     engines: list[EngineUse] = Field(default_factory=list)
+    image: str = "base"
     when: Condition | None = None
     checkpoints: str | None = None
     label_cache: str | None = None

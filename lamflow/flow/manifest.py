@@ -30,7 +30,7 @@ START_SECONDS = 3600
 """s that Argo gives a pod beyond its own timeout. Argo counts from when the pod has a node, a job from when its work
 begins; between them an image of many GB and the inputs are fetched, and after them outputs are stored."""
 SECRET = "/etc/lamflow/s3"  # noqa: S105  where the Secret is mounted, not what is in it
-HELD = {"deepmd-cuda": {"search"}}
+HELD = {"deepmd-cuda": {"tools"}}
 """Images that hold what others hold beside `base`."""
 EMPTY_GROUPS = ("none", "emptyDir", "nodeAntiAffinity")
 """Keys whose empty group says something."""
@@ -147,14 +147,14 @@ def labels_of(config: DataStudy, graph: Graph | None) -> Labels:
 
 
 def image_of(config: DataStudy, step: Step) -> str:
-    """The image of a step's pods: the user's, or the one that has the engines that the step runs.
+    """The image of a step's pods: the user's, or the one that has what the step needs and the engines that it runs.
 
     Raises InputError when they need different ones.
     """
     pod: Pod = getattr(config.pods, step.resources)
     if pod.image:
         return pod.image
-    needed = {engine_named(use.name).image_of(use.role) for use in step.engines}
+    needed = {step.image, *(engine_named(use.name).image_of(use.role) for use in step.engines)}
     held = {"base"}.union(*(HELD.get(image, ()) for image in needed))
     images = sorted(needed - held) or ["base"]
     if len(images) > 1:

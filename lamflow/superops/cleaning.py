@@ -18,7 +18,7 @@ from lamflow.ops.write_card import write_card
 from lamflow.ops.write_frames import write_frames
 from lamflow.superops.gather import Timing, gather_round
 from lamflow.superops.state import RunState
-from lamflow.superops.steps import add, label_step
+from lamflow.superops.steps import TOOLS, add, label_step
 
 SHARDS = f"{iteration_key(0)}/{layout.SHARDS}"
 
@@ -78,7 +78,7 @@ def _read_step(state: RunState) -> Step:
     sources = f"{iteration_key(0)}/{layout.SOURCES}"
     return add(
         "read", read_sources, writes={"shards": SHARDS}, jobs=jobs, most_jobs=jobs, work=jobs, resources="small",
-        records=[f"{SHARDS}/*/{layout.READ_RECORD}"], input=Key(key=INPUT),
+        records=[f"{SHARDS}/*/{layout.READ_RECORD}"], image=TOOLS, input=Key(key=INPUT),
         sources=Key(key=f"{sources}/0") if jobs == 1 else Key(key=sources, per_job=True),
     )  # fmt: skip
 
@@ -101,7 +101,7 @@ def _check_step(study: CleaningStudy, state: RunState, number: int) -> Step:
         "check", check_frames, writes={"checked": checked}, work=max(1, state.frames),
         records=[f"{checked}/{layout.CHECKED_RECORD}"],
         details=[f"{checked}/{name}" for name in (layout.VERDICTS, layout.QUARANTINE)],
-        predictions=Key(key=predictions) if predictions else None, input=Key(key=INPUT), shards=Key(key=SHARDS),
+        predictions=Key(key=predictions) if predictions else None, image=TOOLS, input=Key(key=INPUT), shards=Key(key=SHARDS),
     )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def _relabel_steps(study: CleaningStudy, state: RunState, number: int) -> list[S
     assert study.relabel is not None  # noqa: S101  there is no such stage then
     choose = add(
         "choose", choose_relabel, writes={"selected": f"{folder}/{layout.SELECTED}"},
-        records=[f"{folder}/{layout.SELECTED}/{layout.RELABEL_RECORD}"], jobs_at_once=slots,
+        records=[f"{folder}/{layout.SELECTED}/{layout.RELABEL_RECORD}"], jobs_at_once=slots, image=TOOLS,
         input=Key(key=INPUT), shards=Key(key=SHARDS), checked=Key(key=f"{folder}/{layout.CHECKED}"),
     )  # fmt: skip
     wanted = Condition(output=Output(step="choose", name="decision"), equals="label")
@@ -129,11 +129,12 @@ def _clean_steps(study: CleaningStudy, state: RunState, number: int) -> list[Ste
         add(
             "write", write_frames, writes={"train": TRAIN, "heldout": HELDOUT, "cleaned": cleaned}, jobs=jobs,
             most_jobs=jobs, work=jobs, records=[f"{cleaned}/*/{layout.WRITTEN_RECORD}"],
-            details=[f"{cleaned}/*/{layout.QUARANTINED}/*"],
+            details=[f"{cleaned}/*/{layout.QUARANTINED}/*"], image=TOOLS,
             labeled=Key(key=f"{iteration_key(number - 1)}/{layout.LABELED}") if relabeled else None, **data,
         ),
         add(
             "card", write_card, writes={"card": cards}, records=[f"{cards}/{layout.CARD}"], details=[f"{cards}/*"],
+            image=TOOLS,
             cleaned=Key(key=cleaned), **data,
         ),
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from lamflow.ops.properties import answer, expand, reduce, relax_structures
 from lamflow.ops.reference_files import references_of
 from lamflow.policy.jobs import jobs_needed
 from lamflow.superops.state import RunState
-from lamflow.superops.steps import add, start_then_one
+from lamflow.superops.steps import TOOLS, add, start_then_one
 
 FRAMES_PER_PROPERTY = 8
 """A guess of how many frames a property asks for."""
@@ -69,7 +69,7 @@ def round_graph(study: PropertiesStudy, state: RunState, number: int) -> Graph:
         add(
             "expand", expand, writes={"expanded": expanded.key},
             records=[f"{expanded.key}/{potential.name}/{layout.SAMPLES_RECORD}" for potential in study.potentials],
-            input=Key(key=INPUT), relaxed=relaxed,
+            image=TOOLS, input=Key(key=INPUT), relaxed=relaxed,
         ),
         *(
             _work(study, state, index, "label", answer, f"{answers}/{potential.name}",
@@ -78,7 +78,7 @@ def round_graph(study: PropertiesStudy, state: RunState, number: int) -> Graph:
         ),
         add(
             "reduce", reduce, writes={"properties": found}, records=[f"{found}/{layout.PROPERTIES_RECORD}"],
-            input=Key(key=INPUT), relaxed=relaxed, expanded=expanded, answers=Key(key=answers),
+            image=TOOLS, input=Key(key=INPUT), relaxed=relaxed, expanded=expanded, answers=Key(key=answers),
         ),
     ]  # fmt: skip
     return Graph(kind=study.workflow, round=1, name="properties", stage="properties", steps=steps)

@@ -22,6 +22,10 @@ from lamflow.superops.state import RunState
 S = TypeVar("S", bound=DataStudy)
 
 
+TOOLS = "tools"
+"""The image for operations that need the packages of the extras properties, transport and cleaning."""
+
+
 def add(name: str, operation: Operation, *, writes: dict[str, str], **more: Any) -> Step:
     """A step of an operation: keywords that are its input ports are wired, the others are fields of the Step.
 

@@ -11,7 +11,7 @@ from lamflow.ops.transport import measure, simulate
 from lamflow.policy.jobs import jobs_needed
 from lamflow.superops.properties import relax_graph
 from lamflow.superops.state import RunState
-from lamflow.superops.steps import add
+from lamflow.superops.steps import TOOLS, add
 
 
 def next_graph(study: TransportStudy, state: RunState) -> Graph | None:
@@ -38,7 +38,7 @@ def round_graph(study: TransportStudy, state: RunState, number: int) -> Graph:
     steps.append(
         add(
             "measure", measure, writes={"properties": values}, records=[f"{values}/{layout.PROPERTIES_RECORD}"],
-            input=Key(key=INPUT), relaxed=relaxed, simulated=Key(key=simulated), earlier=earlier,
+            image=TOOLS, input=Key(key=INPUT), relaxed=relaxed, simulated=Key(key=simulated), earlier=earlier,
         )
     )  # fmt: skip
     return Graph(kind=study.workflow, round=number, name=f"transport-{number}", stage="transport", steps=steps)

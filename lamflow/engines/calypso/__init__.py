@@ -47,7 +47,7 @@ ENGINE = Engine(
     "calypso",
     _probe,
     install='pip install "lamflow[calypso]"',
-    image="search",
+    image="tools",
     packages=("pyxtal",),
     search=Role(CalypsoSearch, _searcher, example=_search_example),
     relax=Role(CalypsoFolderSettings, _folder, example=_folder_example),
