@@ -66,7 +66,7 @@ class Step(Entry):
     work          how many units of work (simulations, models, labels) the jobs share, at most
     resources     section of `pods:` that the jobs go by
     engines       codes that the jobs run
-    image         name of the image on a cluster that has what the operation itself needs; engines have images of their own
+    image         name of the image that has what the operation itself needs on a cluster; engines have their own
     when          the step is left out unless this holds
     checkpoints   key below which a cluster keeps the scratch folders of the jobs
     label_cache   key of the label cache in a cluster's object store

@@ -101,7 +101,8 @@ def _check_step(study: CleaningStudy, state: RunState, number: int) -> Step:
         "check", check_frames, writes={"checked": checked}, work=max(1, state.frames),
         records=[f"{checked}/{layout.CHECKED_RECORD}"],
         details=[f"{checked}/{name}" for name in (layout.VERDICTS, layout.QUARANTINE)],
-        predictions=Key(key=predictions) if predictions else None, image=TOOLS, input=Key(key=INPUT), shards=Key(key=SHARDS),
+        predictions=Key(key=predictions) if predictions else None, image=TOOLS, input=Key(key=INPUT),
+        shards=Key(key=SHARDS),
     )  # fmt: skip
 
 
