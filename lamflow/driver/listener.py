@@ -58,7 +58,8 @@ class Lines(Listener):
             words.append(f"{iteration.selected.accurate_fraction:.1%} of {iteration.selected.frames} frames accurate")
         if iteration.failed_models:
             words.append(f"{len(iteration.failed_models)} of {len(iteration.models)} models failed")
-        words.append(f"{iteration.labels} labels, {iteration.training_frames} frames to train on")
+        if iteration.labels or iteration.training_frames:
+            words.append(f"{iteration.labels} labels, {iteration.training_frames} frames to train on")
         self.says("; ".join(words))
 
     def says(self, text: str) -> None:
