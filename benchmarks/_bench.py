@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -104,12 +105,13 @@ def publish(
     `others` go into the file beside the rows; those that are rows are printed, too, under their names.
     """
     tables = {title: rows, **{key: value for key, value in others.items() if not isinstance(value, Mapping)}}
+    console = Console() if sys.stdout.isatty() else Console(width=200)
     for heading, lines in tables.items():
         if lines:
             table = Table(*lines[0], title=heading)
             for line in lines:
                 table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in line.values()))
-            Console().print(table)
+            console.print(table)
     if settings.output is None:
         return
     choices = {key: value for key, value in vars(settings).items() if not isinstance(value, Path)}

@@ -126,7 +126,7 @@ class Vacancy(Section):
     """Least distance between opposite faces of the supercell; several show how far it has converged."""
     cell: bool = False
     """The supercell relaxes, too."""
-    chemical_potentials: dict[Element, float] = Field(default_factory=dict)
+    chemical_potentials: dict[Element, Annotated[float, Field(ge=-1e6, le=1e6)]] = Field(default_factory=dict)
     """Of the elements, eV per atom, for compounds; without them the limits come from the other structures of the
     study."""
 
@@ -141,7 +141,7 @@ class Interstitial(Section):
     cell: bool = False
     min_distance: Angstrom = 1.0
     """A place that is nearer to an atom is none."""
-    chemical_potentials: dict[Element, float] = Field(default_factory=dict)
+    chemical_potentials: dict[Element, Annotated[float, Field(ge=-1e6, le=1e6)]] = Field(default_factory=dict)
     """See vacancy."""
 
 
@@ -153,7 +153,7 @@ class Substitution(Section):
     """What is put in; the crystal's own elements, as antisites, if empty."""
     size: Length = 10.0
     cell: bool = False
-    chemical_potentials: dict[Element, float] = Field(default_factory=dict)
+    chemical_potentials: dict[Element, Annotated[float, Field(ge=-1e6, le=1e6)]] = Field(default_factory=dict)
     """See vacancy."""
 
 
@@ -225,7 +225,7 @@ class ReferenceValue(Section):
 
     structure: str
     property: str
-    value: float
+    value: float = Field(ge=-1e12, le=1e12)
     name: str
     """Of the value, for example `B0`."""
     unit: str

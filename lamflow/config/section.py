@@ -153,7 +153,10 @@ def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
 def absolute(path: Path, info: ValidationInfo) -> Path:
     """A path that was written in a study, relative to the folder of its file."""
     root: Any = (info.context or {}).get("root")
-    path = path.expanduser() if str(path).startswith("~") else path
+    try:
+        path = path.expanduser() if str(path).startswith("~") else path
+    except RuntimeError as error:
+        raise ValueError(f"{path}: there is no user of this name, whose home ~ would be") from error
     return path if root is None or path.is_absolute() or str(path).startswith("$") else Path(root) / path
 
 

@@ -28,7 +28,7 @@ class TransportStudy(PropertiesStudy):
     """Of each simulation, thrown away."""
     mobile: Element
     """The element that diffuses."""
-    charges: dict[Element, float] = Field(default_factory=dict)
+    charges: dict[Element, Annotated[float, Field(ge=-20, le=20)]] = Field(default_factory=dict)
     """Charges of the ions in e; needed for conductivities. Elements that are not named carry none."""
     method: Literal["auto", "kinisi", "least-squares"] = "auto"
     """How the diffusion coefficient is estimated: `auto` asks kinisi where it is installed."""

@@ -10,7 +10,9 @@ import pytest
 
 import lamflow
 from lamflow.cluster import packs
+from lamflow.cluster.store import Store
 from lamflow.config import load, parse
+from lamflow.config.pods import Cluster, ObjectStore
 from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, write_dataset
@@ -21,7 +23,6 @@ from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.loop import begin, run
 from lamflow.driver.prepare import prepare
 from lamflow.driver.references import resolved
-from lamflow.driver.run_location import RunLocation
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.emt import Emt
 from lamflow.engines.pair import PairTraining
@@ -67,12 +68,11 @@ def test_data_of_a_run_are_taken_hashed_and_recorded(first: Path, tmp_path: Path
 
 
 def test_a_run_in_an_object_store_serves_as_well(
-    first: Path, tmp_path: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+    first: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
-    address = f"s3://{bucket}/lamflow/first"
     files = [file for file in first.rglob("*") if file.is_file() and "work" not in file.relative_to(first).parts]
-    packs.push(RunLocation.at(address, tmp_path / "mirror").store(), first, files)
+    packs.push(Store.of(Cluster(s3=ObjectStore(bucket=bucket)), "lamflow/first/"), first, files)
     study = parse(SECOND.replace("RUN", f"s3://{bucket}/lamflow/first"), kind=DataStudy)
     local = resolved(parse(SECOND.replace("RUN", str(first)), kind=DataStudy))[1]
     remote = resolved(study)[1]

@@ -306,7 +306,7 @@ class TestSearch:
         engine.propose(SearchJob(folder, 2, {}, 1), relaxed)
         for name in ("POSCAR_4", "POSCAR_5", "generation.done"):  # as if killed while it wrote
             (folder / name).unlink()
-        (folder / "generation.done").write_text("1\n")
+        (folder / "generation.done").write_text(f"1 {len(first)}\n")
         (folder / "results" / "pso_ini_2").unlink()
         for number, frame in enumerate(first, 1):
             (folder / f"POSCAR_{number}").write_text(write_poscar(frame))

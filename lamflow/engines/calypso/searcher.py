@@ -38,23 +38,29 @@ class CalypsoSearcher:
         """See Searcher."""
         exchange = Exchange(job.folder)
         self._restore(job.folder)
-        if self._done(exchange) != job.generation:
+        done, proposed = self._done(exchange)
+        if done != job.generation:
             if job.generation == 1:
                 self._begin(exchange, job)
             else:
-                self._take(exchange, job, relaxed)
+                self._take(exchange, job, relaxed, proposed)
             if self.settings.search == "binary":
                 self._run(exchange, job)
             else:
                 self._evolve(exchange, job)
-            write_whole(job.folder / DONE, f"{job.generation}\n")
+            write_whole(job.folder / DONE, f"{job.generation} {len(exchange.numbers())}\n")
         if job.generation > self.settings.generations:
             return []
         return [exchange.poscar(number) for number in exchange.numbers()]
 
-    def _done(self, exchange: Exchange) -> int:
+    def _done(self, exchange: Exchange) -> tuple[int, int]:
+        """The last generation that was proposed whole, and how many structures it has.
+
+        Fewer may lie here: the next one may have been killed while it wrote its own.
+        """
         file = exchange.folder / DONE
-        return int(file.read_text(encoding="utf-8")) if file.is_file() else 0
+        generation, count = file.read_text(encoding="utf-8").split() if file.is_file() else (0, 0)
+        return int(generation), int(count)
 
     def _begin(self, exchange: Exchange, job: SearchJob) -> None:
         """A folder with CALYPSO's input and nothing else."""
@@ -71,15 +77,15 @@ class CalypsoSearcher:
         if self.settings.ranges:
             write_whole(exchange.folder / HULL, "")
 
-    def _take(self, exchange: Exchange, job: SearchJob, relaxed: Sequence[Relaxed]) -> None:
+    def _take(self, exchange: Exchange, job: SearchJob, relaxed: Sequence[Relaxed], proposed: int) -> None:
         """Put what the generation before has relaxed to beside its structures."""
-        numbers, pressure = exchange.numbers(), job.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
-        if len(numbers) != len(relaxed):
+        pressure = job.condition.get("pressure", 0.0) * BAR_IN_EV_PER_A3
+        if proposed != len(relaxed):
             raise EngineError(
-                f"{exchange.folder}: {len(numbers)} structures were proposed and {len(relaxed)} have been relaxed; the "
+                f"{exchange.folder}: {proposed} structures were proposed and {len(relaxed)} have been relaxed; the "
                 "folder is of another search"
             )
-        for number, found in zip(numbers, relaxed, strict=True):
+        for number, found in enumerate(relaxed, 1):
             exchange.write_relaxed(f"_{number}", found, pressure)
         if self.settings.search == "pso":
             record_relaxed(exchange, job.generation - 1, relaxed, self.settings.numbers, pressure)

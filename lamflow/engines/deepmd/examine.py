@@ -55,15 +55,15 @@ def check_teacher(model: PretrainedModel, students: Mapping[str, dict[str, Any]]
     name = chosen_head(card.path, [head.name for head in card.heads], model.head, aliases=card.aliases)
     teacher = next(head for head in card.heads if head.name == (name or ""))
     _check_needs(card.path, [teacher])
+    warnings = []
     if not study.heads:  # a head may have fewer elements than the study
         _check_elements(card.path, [teacher], study.elements, "teacher")
         strangers = _unseen([teacher], study.elements)
         if strangers:
-            raise InputError(
+            warnings.append(
                 f"{card.path}: the teacher has never seen {', '.join(strangers)}, though its type map has them: what "
                 f"it says of them is noise; it was trained on {', '.join(teacher.observed)}"
             )
-    warnings = []
     for variant, descriptor in students.items():
         cutoff, _ = reach_of(descriptor)
         if cutoff > teacher.receptive_field > 0:
