@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -245,7 +246,7 @@ def fetch_frames(keep: Path) -> None:
         links = re.findall(r'href="([^"]*)"', answer.read().decode())
     link = next(link for link in links if SDIST[1] in link)
     archive = keep / SDIST[1]
-    with urllib.request.urlopen(urllib.request.urljoin(page, link)) as answer:  # type: ignore[attr-defined]  # noqa: S310
+    with urllib.request.urlopen(urllib.parse.urljoin(page, link)) as answer:  # noqa: S310  as above
         archive.write_bytes(answer.read())
     with tarfile.open(archive) as files:
         for member in files.getmembers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shlex
 import subprocess
@@ -209,6 +210,7 @@ def _unknown_keys(document: dict[str, Any]) -> list[str]:
     return min((_unknown_in({**_whole_studies()[kind], **document}) for kind in kinds), key=len)
 
 
+@functools.cache
 def _whole_studies() -> dict[str, dict[str, Any]]:
     """A study of each kind that pages show parts of."""
     files = {"learning": "dpgen/quickstart", "properties": "properties/tiny", "transport": "transport/tiny",

@@ -14,7 +14,7 @@ from lamflow.config.heads import Head
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.labeled import Heldout, Start
 from lamflow.config.pods import Cluster, Pods
-from lamflow.config.section import Element, Name, Section
+from lamflow.config.section import Element, Name, Section, check_distinct
 from lamflow.config.select import EmbeddingScore, Filters
 from lamflow.config.structures import StructureSet
 from lamflow.units import Fraction
@@ -312,6 +312,7 @@ def no_electronic_temperature(head: Head, where: str) -> str:
 
 def check_unique(what: str, names: list[str]) -> None:
     """Raise ValueError for a name that appears twice."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"{what}: {', '.join(repeated)} appears more than once")
+    try:
+        check_distinct(names)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error

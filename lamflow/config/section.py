@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,14 +82,15 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0
 """Lower-case letters, digits and '-', at most 40: it becomes part of the names of files and of Kubernetes objects."""
 
 
-def _distinct(values: list[Any]) -> list[Any]:
-    repeated = list(dict.fromkeys(str(value) for index, value in enumerate(values) if value in values[:index]))
+def check_distinct(values: list[Any]) -> list[Any]:
+    """The values. Raises ValueError for those that appear twice."""
+    repeated = sorted(name for name, count in Counter(map(str, values)).items() if count > 1)
     if repeated:
         raise ValueError(f"{', '.join(repeated)} appears more than once")
     return values
 
 
-Distinct = AfterValidator(_distinct)
+Distinct = AfterValidator(check_distinct)
 """Of a list: an item that appears twice is refused, for it would be paid for twice or counted twice."""
 
 

@@ -23,9 +23,9 @@ from lamflow.data.gate import SeenLabels
 from lamflow.data.layout import DATA, LABELED, LABELED_RECORD
 from lamflow.data.results import Labeled, LabelOutcome
 from lamflow.engines import registry
-from lamflow.engines.protocol import HashesInput, Labeler, LabelFailure
+from lamflow.engines.protocol import Labeler, LabelFailure
 from lamflow.ops.operation import Context, op
-from lamflow.ops.read import settings_hash
+from lamflow.ops.read import label_key, settings_hash
 
 
 class Labeling(NamedTuple):
@@ -96,7 +96,7 @@ class _Labeling:
 
     def known(self, frame: Frame) -> _Answer | None:
         """What can be said of a frame without computing anything."""
-        key = self._key(frame)
+        key = label_key(self.settings_id, self.settings, self.labeler, frame)
         labels = self.cache.get(key, frame) if self.cache is not None and key else None
         if labels is not None:
             return _Answer(labels, 0.0, cached=True)
@@ -115,24 +115,13 @@ class _Labeling:
         seconds = (time.monotonic() - started) / len(frames)
         checked = [_checked(frame, answer, self.seen) for frame, answer in zip(frames, answers, strict=True)]
         for frame, labels in zip(frames, checked, strict=True):
-            key = self._key(frame)
+            key = label_key(self.settings_id, self.settings, self.labeler, frame)
             if self.cache is not None and key and isinstance(labels, Labels):
                 about = {
                     "engine": self.settings.engine, "run": self.run, "seconds": seconds, "lamflow": version("lamflow")
                 }  # fmt: skip
                 self.cache.put(key, frame, labels, about)
         return [_Answer(labels, seconds) for labels in checked]
-
-    def _key(self, frame: Frame) -> str | None:
-        """Labels of a frame with the same key are the same; None for a frame that will be refused."""
-        if isinstance(self.labeler, HashesInput):
-            try:
-                input_hash = self.labeler.input_hash(frame)
-            except ValueError:
-                return None
-        else:
-            input_hash = self.settings.implementation_hash()
-        return f"{self.settings_id}-{input_hash[:16]}"
 
 
 def _outcome(batch: Batch, index: int, settings: str, answer: _Answer) -> LabelOutcome:

@@ -9,10 +9,10 @@ from lamflow.config.properties import Potential, PropertiesStudy
 from lamflow.data import Frame, Labels
 from lamflow.data.cache import LabelCache
 from lamflow.engines import registry
-from lamflow.engines.protocol import HashesInput, LabelFailure
+from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context
-from lamflow.ops.read import settings_hash
+from lamflow.ops.read import label_key, settings_hash
 from lamflow.science.relaxation import Evaluate
 
 
@@ -30,7 +30,7 @@ class _CachedLabels:
 
     def __init__(self, settings: LabelerSettings, study: PropertiesStudy, context: Context) -> None:
         self.settings, self.context = settings, context
-        self.labeler = registry.labeler(settings)
+        self.settings_id, self.labeler = settings_hash(settings), registry.labeler(settings)
         self.cache: LabelCache | None = context.labels if study.label_cache and settings.cached else None
         self.run, self.known = study.name, dict[str, Labels | LabelFailure]()
 
@@ -45,7 +45,7 @@ class _CachedLabels:
     def _answer(self, frame: Frame) -> Labels | LabelFailure:
         own = frame.content_hash()
         if own not in self.known:
-            key = self._key(frame)
+            key = label_key(self.settings_id, self.settings, self.labeler, frame)
             cached = self.cache.get(key, frame) if self.cache is not None and key else None
             self.known[own] = cached or self._asked(frame, key)
         return self.known[own]
@@ -58,14 +58,3 @@ class _CachedLabels:
         if self.cache is not None and key and isinstance(answer, Labels):
             self.cache.put(key, frame, answer, {"engine": self.settings.engine, "run": self.run})
         return answer
-
-    def _key(self, frame: Frame) -> str | None:
-        """As label jobs of other kinds of workflow name the same label."""
-        if isinstance(self.labeler, HashesInput):
-            try:
-                input_hash = self.labeler.input_hash(frame)
-            except ValueError:
-                return None
-        else:
-            input_hash = self.settings.implementation_hash()
-        return f"{settings_hash(self.settings)}-{input_hash[:16]}"

@@ -19,6 +19,7 @@ from lamflow.data.files import content_hash
 from lamflow.data.frames import Floats
 from lamflow.data.layout import DESCRIPTORS, MANIFEST
 from lamflow.data.packed import PackedFrames
+from lamflow.engines.protocol import HashesInput, Labeler
 from lamflow.policy.candidates import KnownData
 
 
@@ -57,6 +58,21 @@ def settings_hash(settings: LabelerSettings) -> str:
     """
     text = json.dumps(_plain(settings.model_dump(exclude=set(settings.nonphysical_keys))), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def label_key(settings_id: str, settings: LabelerSettings, labeler: Labeler, frame: Frame) -> str | None:
+    """Labels of a frame with the same key are the same, in whatever run; None for a frame that will be refused.
+
+    settings_id  the hash of `settings`
+    """
+    if isinstance(labeler, HashesInput):
+        try:
+            input_hash = labeler.input_hash(frame)
+        except ValueError:
+            return None
+    else:
+        input_hash = settings.implementation_hash()
+    return f"{settings_id}-{input_hash[:16]}"
 
 
 def _plain(value: Any) -> Any:
