@@ -127,13 +127,14 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A new bucket, with the credentials for it in the environment."""
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A new bucket, with the credentials for it in the environment; removed afterwards, for each holds 7 volumes."""
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     s3.client.make_bucket(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    return name
+    yield name
+    s3.client.remove_bucket(name)
 
 
 @pytest.fixture

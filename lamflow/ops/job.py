@@ -32,6 +32,8 @@ TERMINATION = Path(os.environ.get("LAMFLOW_TERMINATION_LOG", "/dev/termination-l
 """What a container writes here Kubernetes shows as the reason of its end."""
 TERMINATION_BYTES = 4000
 """Kubernetes keeps 4096 bytes."""
+RAISE_AGAIN_SECONDS = 10.0
+"""Code of others, hooks of a fork among it, may swallow an exception that comes out of nowhere."""
 
 
 def main(
@@ -50,7 +52,7 @@ def main(
     job, jobs = parameters.pop("job"), parameters.pop("jobs")
     name = f"{step}-{job}"
     signal.signal(signal.SIGALRM, _out_of_time)
-    signal.setitimer(signal.ITIMER_REAL, timeout)
+    signal.setitimer(signal.ITIMER_REAL, timeout, RAISE_AGAIN_SECONDS)
     try:
         gpus = _choose_devices(job, gpus)
         operation = load_operation(reference)
@@ -66,6 +68,7 @@ def main(
         for port, part in packs[1].items():
             pack(context.out / port, part)
     except BaseException as error:  # noqa: BLE001  whatever happened, the exit status says it
+        signal.setitimer(signal.ITIMER_REAL, 0)
         exit_now(report_failure(error, name, timeout))
     exit_now(0)
 

@@ -99,14 +99,14 @@ import os, sys, time
 from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
-from lamflow.cluster import job
+from lamflow.cluster import scratch
 from lamflow.config.pods import ObjectStore
 
-scratch, folder = Path(sys.argv[1]), Path(sys.argv[1]) / "train-0" / "0"
+root, folder = Path(sys.argv[1]), Path(sys.argv[1]) / "train-0" / "0"
 folder.mkdir(parents=True)
 for number in range(7):
     (folder / f"{number}.pt").write_bytes(os.urandom(10_000 * (number + 1)))
-job._keep_scratch(ObjectStore(endpoint=sys.argv[2], bucket=sys.argv[3]), scratch, sys.argv[4], 600)
+scratch.keep(ObjectStore(endpoint=sys.argv[2], bucket=sys.argv[3]), sys.argv[4], root, 600)
 
 class Zeros(Dataset):
     def __len__(self):
@@ -132,3 +132,31 @@ def test_a_signal_to_the_whole_group_loses_no_file(s3: S3Server, bucket: str, tm
             os.killpg(pod.pid, signal.SIGTERM)
             assert pod.wait() == 143
         assert len(Store(ObjectStore(endpoint=s3.endpoint, bucket=bucket), key).objects()) == 7
+
+
+LOCKED = """
+import logging, sys, time
+from concurrent.futures import thread
+from pathlib import Path
+from lamflow.cluster import scratch
+from lamflow.config.pods import ObjectStore
+
+root = Path(sys.argv[1])
+root.mkdir()
+(root / "model.pt").write_bytes(b"weights")
+scratch.keep(ObjectStore(endpoint=sys.argv[2], bucket=sys.argv[3]), sys.argv[4], root, 600)
+with logging._lock, thread._global_shutdown_lock:
+    print("go", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_signal_while_the_training_forks_loses_no_file(s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    """Python holds locks of its own then, which what stores the files would wait for."""
+    argv = [sys.executable, "-c", LOCKED, str(tmp_path / "scratch"), s3.endpoint, bucket, "case/"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as pod:
+        assert pod.stdout is not None
+        assert pod.stdout.readline() == b"go\n"
+        pod.send_signal(signal.SIGTERM)
+        assert pod.wait() == 143
+    assert [item.key for item in Store(ObjectStore(endpoint=s3.endpoint, bucket=bucket), "case/").objects()] == ["model.pt"]

@@ -294,8 +294,8 @@ class _watching:  # noqa: N801  used as a `with` statement
             try:
                 self.look()
             except EngineError as error:
-                if not self.found and self.main:
-                    self.found.append(error)
+                self.found = self.found or [error]
+                if self.main:  # once a second: hooks of a fork may swallow it
                     _thread.interrupt_main(signal.SIGUSR2)
 
     def _raise(self, *_: object) -> None:
