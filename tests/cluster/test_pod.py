@@ -159,4 +159,6 @@ def test_a_signal_while_the_training_forks_loses_no_file(s3: S3Server, bucket: s
         assert pod.stdout.readline() == b"go\n"
         pod.send_signal(signal.SIGTERM)
         assert pod.wait() == 143
-    assert [item.key for item in Store(ObjectStore(endpoint=s3.endpoint, bucket=bucket), "case/").objects()] == ["model.pt"]
+    assert [item.key for item in Store(ObjectStore(endpoint=s3.endpoint, bucket=bucket), "case/").objects()] == [
+        "model.pt"
+    ]
