@@ -7,12 +7,13 @@ import os
 import re
 import subprocess
 import sysconfig
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dockerfile_parse import DockerfileParser
+from packaging.specifiers import SpecifierSet
 
 from lamflow.config import load, parse
 from lamflow.config.installed import engines
@@ -115,6 +116,14 @@ def test_versions_are_those_that_were_tested() -> None:
     for file in FOLDERS:
         if "pip install" in file.read_text():
             assert "--constraint" in file.read_text()
+
+
+def test_what_is_pinned_takes_the_oldest_python_of_a_release_that_people_have() -> None:
+    """Debian 12 has 3.11.2: pip says "conflicting dependencies" of a pin that asks for more."""
+    pins = constraints()
+    asked = {item.name: item.metadata.json.get("requires_python") for item in distributions() if item.name in pins}
+    assert len(asked) > 100
+    assert not [name for name, python in asked.items() if python and not SpecifierSet(str(python)).contains("3.11.2")]
 
 
 def test_every_image_that_is_named_by_default_can_be_built() -> None:
