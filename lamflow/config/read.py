@@ -31,8 +31,8 @@ except ImportError:
 
 Loc = tuple[str | int, ...]
 S = TypeVar("S", bound=Study)
-MOST_BYTES, MOST_VALUES = 1_000_000, 100_000
-"""Of a study: its file, and its values with all aliases written out."""
+MOST_BYTES, MOST_VALUES, MOST_DEPTH = 1_000_000, 100_000, 100
+"""Of a study: its file, its values with all aliases written out, and its sections within sections."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 """Characters that no text of a study has, and that would reach terminals, files and programs."""
 RENAMED = {
@@ -254,6 +254,8 @@ def _lines(text: str) -> tuple[dict[Loc, int], list[Problem]]:
                 walk(item, (*loc, index))
 
     try:
+        if deep := _line_too_deep(text):
+            return lines, [Problem(deep, "", f"nested more than {MOST_DEPTH} levels deep")]
         node = yaml.compose(text, Loader=_Loader)
         if node is not None:
             walk(node, ())
@@ -264,8 +266,18 @@ def _lines(text: str) -> tuple[dict[Loc, int], list[Problem]]:
     except (yaml.YAMLError, ValueError, TypeError) as error:
         problems.append(Problem(1, "", f"not valid YAML: {error}"))
     except RecursionError:
-        problems.append(Problem(1, "", "nested too deeply, or an alias that contains itself"))
+        problems.append(Problem(1, "", "an alias that contains itself"))
     return lines, problems
+
+
+def _line_too_deep(text: str) -> int | None:
+    """The line on which sections are nested too deeply: the parser in C calls itself for each level, without end."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            return event.start_mark.line + 1 if event.start_mark else 1
+    return None
 
 
 def _problem(error: dict[str, Any], raw: Any, lines: dict[Loc, int], settings: type[Section]) -> Problem:

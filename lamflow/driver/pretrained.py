@@ -61,7 +61,7 @@ def model_list() -> Mapping[str, ListedModel]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         return TypeAdapter(dict[str, ListedModel]).validate_python(raw, context={"root": path.parent})
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]

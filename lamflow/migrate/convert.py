@@ -197,8 +197,10 @@ def _read(file: Path) -> Spec:
             plain = STRING_OR_COMMENT.sub(lambda found: found[0] if found[0][0] in "\"'" else "", text)
         try:  # comments and trailing commas, or YAML, which DP-GEN reads too
             raw = yaml.safe_load(re.sub(r",(\s*[}\]])", r"\1", plain))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             raise InputError(f"{file}: neither JSON nor YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise InputError(f"{file}: nested too deeply to be a configuration") from error
     if not isinstance(raw, dict) or not raw:
         raise InputError(f"{file}: must be a mapping of keys to values")
     return raw

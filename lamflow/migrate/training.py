@@ -39,7 +39,7 @@ def training(
             return {"input_file": paths.path(raw)}
         try:
             raw = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{raw}: not JSON: {error}") from error
     keys = Keys(without_comments(raw), where, notes)
     made: Spec = {"model": _model(keys, elements, fparam, paths.type_map if not follows else None)}

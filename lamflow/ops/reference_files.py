@@ -39,12 +39,12 @@ def read_references(file: Path) -> list[ReferenceValue]:
         return [_value(file, number, row) for number, row in enumerate(rows, 2)]
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"reference.file: {file}: neither a .csv table nor JSON: {error}") from error
     if is_apex(document):
         try:
             return apex_values(document)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise InputError(f"reference.file: {file}: not as APEX writes all_result.json: {error!r}") from error
     if isinstance(document, dict) and isinstance(document.get("comparisons"), list):
         rows = document["comparisons"]

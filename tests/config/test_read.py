@@ -224,6 +224,11 @@ def test_words_are_no_numbers(word: str, tmp_path: Path) -> None:
     assert "seed" in said
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 50_000, "a: " + "[" * 101 + "]" * 101])
+def test_what_is_nested_without_end_is_refused(text: str) -> None:
+    assert "nested more than 100 levels deep" in problems(text)
+
+
 def test_a_number_that_programs_read_differently_is_refused_with_the_one_to_write(tmp_path: Path) -> None:
     assert "line 2    not valid YAML: 017 is octal for some programs" in problems(STUDY.replace("seed: 3", "seed: 017"))
     assert "write 17, or 0o…" in problems(STUDY.replace("steps: 40", "steps: 017"))

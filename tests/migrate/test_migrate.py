@@ -366,6 +366,10 @@ def test_what_is_no_such_file(place: Path) -> None:
         made(place, {"explore_style": "lmp", "fp_style": "vasp"}, name="flat.json")
     with pytest.raises(InputError, match="neither JSON nor YAML"):
         migrate(place / "broken.json", place)
+    for deep in ("[" * 100_000, "a: " + "[" * 100_000):
+        (place / "deep.json").write_text(deep)
+        with pytest.raises(InputError, match=r"nested too deeply|recursion"):
+            migrate(place / "deep.json", place)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def _ase(reader: Any, path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
         try:
             row = json.loads(zlib.decompress(reader.get(str(key).encode())), object_hook=_array)
             yield _ase_row(row, number, dialect)
-        except (zlib.error, ValueError, KeyError, TypeError) as error:
+        except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
             yield SourceFrame(number, None, f"schema: row {key} cannot be read: {error}")
 
 

@@ -278,7 +278,7 @@ def _read_input(path: Path) -> dict[str, Any]:
     """An input.json. Raises InputError."""
     try:
         given = json.loads(text_of(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}") from error
     if not isinstance(given, dict) or not all(isinstance(v, dict) for k, v in given.items() if not k.startswith("_")):
         raise InputError(f"{path}: not an input of DeePMD-kit: every section must be a mapping")
