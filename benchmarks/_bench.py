@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,23 @@ def timed() -> Iterator[Clock]:
     clock, start = Clock(), time.perf_counter()
     yield clock
     clock.seconds = time.perf_counter() - start
+
+
+class Seen:
+    """What children of this process have cost: wall and processor time in s, and the load of the machine before."""
+
+    wall = cpu = load = 0.0
+
+
+@contextmanager
+def spent_by() -> Iterator[Seen]:
+    """Measure the processes that a block starts and waits for."""
+    seen, start = Seen(), time.perf_counter()
+    seen.load, before = os.getloadavg()[0], resource.getrusage(resource.RUSAGE_CHILDREN)
+    yield seen
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seen.wall = time.perf_counter() - start
+    seen.cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -37,6 +37,7 @@ from lamflow.data.manifest import (
     verify_as_known,
 )
 from lamflow.data.npy import read_labeled_frames
+from lamflow.data.spent import spending
 from lamflow.data.walk import files_below, folders_with
 from lamflow.errors import InputError
 
@@ -77,6 +78,7 @@ class Item:
         return frame_key(self.labeled.frame.content_hash(), self.origin.head)
 
 
+@spending("data")
 def write_dataset(path: Path, items: Sequence[Item], elements: Sequence[str], format: Format) -> Manifest:
     """Write `items` as a data set at `path`, which must not exist, and return its manifest.
 
@@ -142,6 +144,7 @@ def head_systems(path: Path) -> dict[str, list[Path]]:
     return found
 
 
+@spending("data")
 def resampled(systems: Sequence[Path], folder: Path, seed: int) -> dict[Path, Path]:
     """A bootstrap sample of the frames of `systems` below `folder`: as many, drawn with repetition.
 
@@ -167,6 +170,7 @@ def resampled(systems: Sequence[Path], folder: Path, seed: int) -> dict[Path, Pa
     return copies
 
 
+@spending("data")
 def read_dataset(path: Path) -> list[Item]:
     """Every frame of the data set at `path`, in the order of its manifest. Raises StateError as `verify` does."""
     manifest = verify(path)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from lamflow.data.document import Result
 from lamflow.data.files import file_hash
 from lamflow.data.layout import MANIFEST
+from lamflow.data.spent import spending
 from lamflow.data.walk import files_below
 from lamflow.errors import REPAIR, StateError
 
@@ -119,6 +120,7 @@ FIRST = "000"
 """Data set of the start."""
 
 
+@spending("data")
 def verified_manifests(path: Path) -> list[Manifest]:
     """Manifests of the data sets below `path`, oldest first, each verified: see `verify`.
 

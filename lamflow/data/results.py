@@ -13,6 +13,7 @@ from lamflow.data.document import Entry, Result
 from lamflow.data.frames import Attempt, FailureKind
 from lamflow.data.hulls import FoundStructure, Hull
 from lamflow.data.provenance import Provenance
+from lamflow.data.spent import Spent
 
 
 class Errors(Entry):
@@ -46,6 +47,8 @@ class JobRecord(Result):
 
     provenance: Provenance | None = None
     """Written by the job itself."""
+    spent: Spent | None = None
+    """Where its time went until it was written, from the job's beginning or its record before."""
 
 
 class ModelResult(JobRecord):
@@ -261,12 +264,11 @@ class Merged(JobRecord):
 
 
 class StepTime(Entry):
-    """When a step of an iteration ran, and how long its codes worked, in s."""
+    """How long a step of a round took, in s, and where the time of its jobs went."""
 
     name: str
     wall: float
-    engine: float
-    """Seconds that the slowest pod of the step spent in engines."""
+    spent: Spent = Field(default_factory=Spent)
 
 
 class Round(Result):
@@ -276,6 +278,8 @@ class Round(Result):
     stage: str
     steps: list[StepTime] = Field(default_factory=list)
     seconds: float = 0.0
+    spent: Spent = Field(default_factory=Spent)
+    """Where the time of the cores went, from the beginning of the round to its end."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Of what the driver runs with."""
     provenance: dict[str, list[Provenance]] = Field(default_factory=dict)

@@ -147,7 +147,8 @@ def _rounds(study: DataStudy, directory: RunDirectory, executor: Executor, liste
             return finished[-1]
         listener.begins(graph)
         seconds = executor.run(study, graph, listener)
-        record = kind.gather(study, graph, directory.path, finished, Timing(executor.spans(), seconds))
+        timing = Timing(executor.spans(), seconds, executor.capacity.cores)
+        record = kind.gather(study, graph, directory.path, finished, timing)
         file = directory.round(graph.round) / RECORD
         record.save(file)
         executor.persist([file])

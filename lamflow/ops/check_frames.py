@@ -18,6 +18,7 @@ from lamflow.data.layout import CHECKED, CHECKED_RECORD, FEATURES, QUARANTINE, R
 from lamflow.data.opinions import Opinions
 from lamflow.data.provenance import Provenance
 from lamflow.data.shards import About, shards_below
+from lamflow.data.spent import take
 from lamflow.errors import InputError
 from lamflow.ops.counting import counts, quarantined, unreadable_counts
 from lamflow.ops.operation import Context, op
@@ -66,7 +67,7 @@ def check_frames(context: Context, *, input: Path, shards: Path, predictions: Pa
         dropped=int((verdicts.state == 1).sum()), released=len(decided.released),
         counts=[*lost, *counts(table, verdicts)], audits=audits(table, decided.signs),
         heads=cards_of_heads(table, verdicts, methods), elements=elements_of(study, table), leaks=decided.leaks,
-        notes=decided.notes, seconds=time.monotonic() - started, provenance=Provenance.of_this_job(),
+        notes=decided.notes, seconds=time.monotonic() - started, provenance=Provenance.of_this_job(), spent=take(),
     ).save(folder / CHECKED_RECORD)  # fmt: skip
     return Checked(folder, int(kept.sum()), int((verdicts.state == 2).sum()))
 

@@ -14,6 +14,7 @@ from lamflow.data.layout import BATCHES, CHECKED_RECORD, QUARANTINE, RELABEL_REC
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import JobRecord
 from lamflow.data.shards import Shard
+from lamflow.data.spent import take
 from lamflow.errors import StateError
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job, jobs_needed
@@ -60,7 +61,11 @@ def choose_relabel(context: Context, *, input: Path, shards: Path, checked: Path
         part = [chosen[place] for place in indices_of_job(len(chosen), count, job)]
         Batch([frame for frame, _ in part], [origin for _, origin in part]).save(output / BATCHES / str(job))
     record = RelabelRecord(
-        decision="label" if count else "nothing", batches=count, frames=len(chosen), provenance=Provenance.of_this_job()
+        decision="label" if count else "nothing",
+        batches=count,
+        frames=len(chosen),
+        provenance=Provenance.of_this_job(),
+        spent=take(),
     )
     record.save(output / RELABEL_RECORD)
     return Chosen(output, record.decision, record.batches)

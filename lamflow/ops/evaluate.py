@@ -21,6 +21,7 @@ from lamflow.data.frames import Floats
 from lamflow.data.layout import EVALUATION, JUDGEMENT, PARITY, PREDICTIONS, PREDICTIONS_ARRAYS, PREDICTIONS_RECORD
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import Errors, JobRecord
+from lamflow.data.spent import spending, take
 from lamflow.engines import registry
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
@@ -60,7 +61,8 @@ def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Pr
         if settings is None:
             continue
         frames = [index for index in assigned if items[index].origin.head == head]
-        labels = registry.evaluator(settings).evaluate([items[index].labeled.frame for index in frames])
+        with spending("judging"):
+            labels = registry.evaluator(settings).evaluate([items[index].labeled.frame for index in frames])
         answers |= dict(zip(frames, labels, strict=True))
     folder = context.out / PREDICTIONS / str(context.job)
     folder.mkdir(parents=True)
@@ -74,7 +76,9 @@ def evaluate(context: Context, *, input: Path, train: Path, heldout: Path) -> Pr
         magnetic=np.concatenate([np.zeros((0, 3)), *(_force_mag(answers[index]) for index in known)]),
     )
     made_by = registry.provenance(study.evaluate)
-    Predicted(frames=known, seconds=time.monotonic() - started, provenance=made_by).save(folder / PREDICTIONS_RECORD)
+    Predicted(frames=known, seconds=time.monotonic() - started, provenance=made_by, spent=take()).save(
+        folder / PREDICTIONS_RECORD
+    )
     return Predictions(context.out / PREDICTIONS)
 
 
@@ -115,6 +119,7 @@ def score(context: Context, *, input: Path, train: Path, heldout: Path, predicti
         seconds=seconds,
         unjudged=len(items) - len(answers),
         provenance=Provenance.of_this_job(),
+        spent=take(),
     )
     judgement.save(folder / JUDGEMENT)
     return Judged(folder, next(iter(judged.values())).overall.force_rmse)

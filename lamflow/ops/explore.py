@@ -17,6 +17,7 @@ from lamflow.config.learning import Config
 from lamflow.data import Frame, Trajectory
 from lamflow.data.layout import EXPLORED, EXPLORED_RECORD, FILES, FRAMES, HISTORY_RECORD
 from lamflow.data.results import Explored, History, SimulationResult
+from lamflow.data.spent import each, spending, take
 from lamflow.engines import registry
 from lamflow.engines.protocol import BatchExplorer, Explorer, Model, Simulation
 from lamflow.errors import EngineError
@@ -66,7 +67,9 @@ def explore(
     scored = [frames for _, frames in explored]
     pack_candidates(study, scored, iteration, context.job).save(folder / FRAMES)
     made_by = registry.provenance(*study.stages[stage].explore, study.train)
-    Explored(simulations=[result for result, _ in explored], provenance=made_by).save(folder / EXPLORED_RECORD)
+    Explored(simulations=[result for result, _ in explored], provenance=made_by, spent=take()).save(
+        folder / EXPLORED_RECORD
+    )
     return Explorations(output)
 
 
@@ -149,7 +152,8 @@ class _Exploration:
         failure, log, dropped = trajectory.failure, trajectory.log, dict[str, int]()
         try:
             good, dropped = good_frames(self.study.select.filters, trajectory)
-            [scored] = self.committees.score(head, planned.number, [good], request.work)
+            with spending("judging"):
+                [scored] = self.committees.score(head, planned.number, [good], request.work)
         except EngineError as error:
             scored, dropped = ScoredFrames.none(planned.number, request.start), {}
             failure, log = str(error).splitlines()[0], str(error)
@@ -173,10 +177,12 @@ def _trajectories(
     """The trajectory of each request in turn."""
     explorer = registry.explorer(settings)
     if isinstance(explorer, BatchExplorer):
-        yield from explorer.explore_all(requests, committee if score == "committee" else committee[:1])
+        yield from each("physics", explorer.explore_all(requests, committee if score == "committee" else committee[:1]))
         return
     for request in requests:
-        yield _trajectory(explorer, request, committee[0])
+        with spending("physics"):
+            trajectory = _trajectory(explorer, request, committee[0])
+        yield trajectory
 
 
 def _trajectory(explorer: Explorer, request: Simulation, model: Model) -> Trajectory:

@@ -20,6 +20,7 @@ import psutil
 from lamflow.data.cache import Folder, LabelCache
 from lamflow.data.layout import JOB_INPUTS, JOB_OUTPUTS, SCRATCH, WORK
 from lamflow.data.packs import pack, unpack_all
+from lamflow.data.spent import begin
 from lamflow.engines.process import die_with_parent
 from lamflow.errors import EngineError, LamflowError, NodeError
 from lamflow.ops.operation import Context, Operation, load_operation
@@ -57,6 +58,7 @@ def main(
         gpus = _choose_devices(job, gpus)
         operation = load_operation(reference)
         folder, threads = Path(root).absolute(), int(os.environ.get("OMP_NUM_THREADS", "1"))
+        begin(threads)
         scratch = Path(os.environ.get("LAMFLOW_SCRATCH", folder / SCRATCH)) / name
         context = Context(
             job, jobs, name, folder / WORK, scratch, folder / JOB_OUTPUTS,

@@ -22,6 +22,7 @@ from lamflow.data.frames import Floats
 from lamflow.data.gate import SeenLabels
 from lamflow.data.layout import DATA, LABELED, LABELED_RECORD
 from lamflow.data.results import Labeled, LabelOutcome
+from lamflow.data.spent import spending, take
 from lamflow.engines import registry
 from lamflow.engines.protocol import Labeler, LabelFailure
 from lamflow.ops.operation import Context, op
@@ -64,7 +65,7 @@ def label(context: Context, *, input: Path, batch: Path) -> Labeling:
     folder = context.out / LABELED / str(context.job)
     write_dataset(folder / DATA, items, study.elements, "deepmd/npy")
     made_by = registry.provenance(settings, labeler=labeling.labeler, work=context.scratch)
-    Labeled(outcomes=outcomes, role=frames.role, provenance=made_by).save(folder / LABELED_RECORD)
+    Labeled(outcomes=outcomes, role=frames.role, provenance=made_by, spent=take()).save(folder / LABELED_RECORD)
     return Labeling(context.out / LABELED)
 
 
@@ -111,7 +112,8 @@ class _Labeling:
     def label(self, frames: Sequence[Frame], scratch: Path) -> list[_Answer]:
         """Answers of the engine, good ones kept in the cache."""
         started = time.monotonic()
-        answers = self.labeler.label(frames, scratch)
+        with spending("physics"):
+            answers = self.labeler.label(frames, scratch)
         seconds = (time.monotonic() - started) / len(frames)
         checked = [_checked(frame, answer, self.seen) for frame, answer in zip(frames, answers, strict=True)]
         for frame, labels in zip(frames, checked, strict=True):

@@ -23,6 +23,7 @@ from lamflow.data.layout import (
 )
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import Labeled, Merged
+from lamflow.data.spent import take
 from lamflow.ops.operation import Context, op
 from lamflow.ops.read import read_index
 from lamflow.policy.failures import failed_labels
@@ -69,7 +70,7 @@ def merge(
     output = context.out
     added, held = _write(output, study, train, heldout)
     result = Merged(
-        provenance=Provenance.of_this_job(),
+        provenance=Provenance.of_this_job(), spent=take(),
         added=added, heldout=held, duplicates=heldout_twice + train_twice + repeated, failed=failed,
         seconds=sum(outcome.seconds for outcome in outcomes), labels=len(outcomes) - len(failed),
         cached=sum(outcome.cached for outcome in outcomes),

@@ -17,6 +17,7 @@ from lamflow.data.layout import PREDICTIONS, PREDICTIONS_RECORD
 from lamflow.data.opinions import Opinions
 from lamflow.data.results import JobRecord
 from lamflow.data.shards import Shard, shards_below
+from lamflow.data.spent import spending, take
 from lamflow.engines import registry
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job
@@ -48,13 +49,14 @@ def predict_frames(context: Context, *, input: Path, shards: Path) -> Prediction
         shard = Shard.read(folders[index])
         chosen = _chosen(shard, study.models, totals[shard.about.source])
         for number, settings in enumerate(study.models.engines):
-            said = _ask(settings, list(shard), chosen)
+            with spending("judging"):
+                said = _ask(settings, list(shard), chosen)
             said.save(folder / f"{index:05d}-{number}.npz")
             asked += len(chosen)
         context.progress((done + 1) * context.jobs / len(folders))
     made_by = registry.provenance(*study.models.engines)
     folder.mkdir(parents=True, exist_ok=True)
-    FramesPredicted(frames=asked, seconds=time.monotonic() - started, provenance=made_by).save(
+    FramesPredicted(frames=asked, seconds=time.monotonic() - started, provenance=made_by, spent=take()).save(
         folder / PREDICTIONS_RECORD
     )
     return Predictions(context.out / PREDICTIONS)

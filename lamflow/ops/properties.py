@@ -30,6 +30,7 @@ from lamflow.data.packed import PackedFrames
 from lamflow.data.properties import PropertyResult, PropertyValues, Reduced, Value
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import JobRecord
+from lamflow.data.spent import spending, take
 from lamflow.engines import registry
 from lamflow.errors import EngineError, LamflowError
 from lamflow.ops.operation import Context, op
@@ -154,7 +155,9 @@ def relax_structures(context: Context, *, input: Path, structures: Path, potenti
         context.say(f"{name}: {failed or f'relaxed in {len(path.steps) - 1} steps'}")
     PackedFrames.of([path.frame for path in paths]).save(folder / FRAMES)
     made_by = registry.provenance(chosen.engine)
-    RelaxedStructures(potential=chosen.name, structures=entries, provenance=made_by).save(folder / SAMPLES_RECORD)
+    RelaxedStructures(potential=chosen.name, structures=entries, provenance=made_by, spent=take()).save(
+        folder / SAMPLES_RECORD
+    )
     return Relaxing(context.out / RELAXED)
 
 
@@ -177,7 +180,7 @@ def expand(context: Context, *, input: Path, relaxed: Path) -> Expanding:
         PackedFrames.of([frame for _, frame in samples]).save(folder / FRAMES)
         Samples(
             potential=potential.name, samples=[entry for entry, _ in samples], refused=refused,
-            provenance=Provenance.of_this_job(),
+            provenance=Provenance.of_this_job(), spent=take(),
         ).save(folder / SAMPLES_RECORD)  # fmt: skip
         context.say(f"{potential.name}: {len(samples)} frames")
     return Expanding(context.out / EXPANDED)
@@ -191,7 +194,8 @@ def answer(context: Context, *, input: Path, expanded: Path, potential: int) -> 
     _, samples = _samples(expanded / chosen.name)
     mine = list(indices_of_job(len(samples), context.jobs, context.job))
     context.say(f"{len(mine)} of {len(samples)} frames by {chosen.engine.engine}")
-    found = answered([samples[number] for number in mine], evaluate_of(chosen, study, context), study.relax)
+    with spending("physics"):
+        found = answered([samples[number] for number in mine], evaluate_of(chosen, study, context), study.relax)
     folder = context.out / ANSWERS / str(context.job)
     folder.mkdir(parents=True)
     PackedFrames.of([one.frame for one in found]).save(folder / FRAMES)
@@ -201,7 +205,7 @@ def answer(context: Context, *, input: Path, expanded: Path, potential: int) -> 
         for number, one in zip(mine, found, strict=True)
     ]
     made_by = registry.provenance(chosen.engine)
-    Answers(potential=chosen.name, answers=records, provenance=made_by).save(folder / ANSWERS_RECORD)
+    Answers(potential=chosen.name, answers=records, provenance=made_by, spent=take()).save(folder / ANSWERS_RECORD)
     return Answering(context.out / ANSWERS)
 
 
@@ -230,7 +234,9 @@ def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answ
     folder.mkdir(parents=True)
     comparisons = compared(results, study.reference, references_of(study))
     gates = checked(study.gates, comparisons, results)
-    record = PropertyValues(results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job())
+    record = PropertyValues(
+        results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job(), spent=take()
+    )
     record.save(folder / PROPERTIES_RECORD)
     return Reducing(folder, sum(result.failed is not None for result in results))
 

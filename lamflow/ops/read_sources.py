@@ -16,6 +16,7 @@ from lamflow.data.layout import FEATURES, READ_RECORD, SHARDS, SOURCE_LIST
 from lamflow.data.provenance import Provenance
 from lamflow.data.shards import ATOMS, Shard, SourceFrame, Unreadable
 from lamflow.data.sources import source_frames
+from lamflow.data.spent import take
 from lamflow.ops.operation import Context, op
 from lamflow.policy.sources import dialect_of
 from lamflow.science.cleaning.describe import features
@@ -56,7 +57,11 @@ def read_sources(context: Context, *, input: Path, sources: Path) -> ShardsRead:
         )  # fmt: skip
         context.say(f"{file.original}: {kept} labeled frames, {lost.total()} others")
     ReadRecord(
-        files=records, shards=count, seconds=time.monotonic() - started, provenance=Provenance.of_this_job()
+        files=records,
+        shards=count,
+        seconds=time.monotonic() - started,
+        provenance=Provenance.of_this_job(),
+        spent=take(),
     ).save(folder / READ_RECORD)
     return ShardsRead(context.out / SHARDS)
 

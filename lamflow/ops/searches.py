@@ -20,6 +20,7 @@ from lamflow.data.hulls import FoundStructure
 from lamflow.data.layout import EXCHANGE, EXPLORED_RECORD, FOUND, FRAMES, RELAXED_FRAMES
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Explored, SimulationResult
+from lamflow.data.spent import spending, take
 from lamflow.engines import registry
 from lamflow.engines.protocol import SearchJob
 from lamflow.ops.committees import Committees
@@ -68,9 +69,11 @@ class Search:
         started, planned = time.monotonic(), self.planned
         head = self.study.explored(self.settings)
         committee, pressure = self.committees.committee(head), planned.condition.get("pressure", 0.0)
-        paths = relax_with(committee, [frame for _, frame in proposed], self.settings.relax, pressure)
+        with spending("physics"):
+            paths = relax_with(committee, [frame for _, frame in proposed], self.settings.relax, pressure)
         score_all = partial(self.committees.score, head, planned.number, work=self.work)
-        scored, ends, dropped = score_paths(self.study.select, paths, self.settings.path_frames, score_all)
+        with spending("judging"):
+            scored, ends, dropped = score_paths(self.study.select, paths, self.settings.path_frames, score_all)
         numbered = [
             replace(frames, structure=generation * GENERATION + number)
             for frames, (number, _) in zip(scored, proposed, strict=True)
@@ -92,6 +95,7 @@ class Search:
             simulations=[result],
             structures=structures,
             provenance=registry.provenance(planned.settings, self.study.train),
+            spent=take(),
         ).save(folder / EXPLORED_RECORD)
 
     def _structure(self, generation: int, number: int, path: RelaxationPath, deviation: float) -> FoundStructure:

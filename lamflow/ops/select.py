@@ -28,6 +28,7 @@ from lamflow.data.layout import (
 from lamflow.data.packed import PackedFrames
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import Explored, History, ModelResult, Selected, SimulationResult
+from lamflow.data.spent import take
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
 from lamflow.ops.read import read_index
@@ -146,7 +147,9 @@ def _write(
         batch.save(folder / BATCHES / str(number))
     for number, hull in enumerate(hulls):
         PackedFrames.of(hull.frames).save(folder / HULLS / f"{number}.npz")
-    record = record.model_copy(update={"batches": len(batches), "provenance": Provenance.of_this_job()})
+    record = record.model_copy(
+        update={"batches": len(batches), "provenance": Provenance.of_this_job(), "spent": take()}
+    )
     record.save(folder / SELECTED_RECORD)
     return Selection(
         folder, record.decision, len(batches), record.accurate_fraction, record.candidates, labels, force_rmse

@@ -19,6 +19,7 @@ from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.dataset import Item, head_systems, read_dataset, resampled, verified_manifests
 from lamflow.data.layout import MODEL, MODEL_PREDICTIONS, MODELS
 from lamflow.data.results import Errors, ModelResult
+from lamflow.data.spent import spending, take
 from lamflow.data.trained import save_model, verify_model
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator, HeadData, Progress, Trainer, TrainingJob
@@ -63,7 +64,9 @@ def train(
         data_hash = _hash(study, hashes, study.train.input_text(iteration, index), input)
         if before is not None and _is_current(before, data_hash):
             shutil.copytree(before, output, symlinks=False)
-            result = ModelResult.read(output / MODEL).model_copy(update={"reused": True, "seconds": 0.0})
+            result = ModelResult.read(output / MODEL).model_copy(
+                update={"reused": True, "seconds": 0.0, "spent": take()}
+            )
             save_model(output, result)
             continue
         job = _job(context, study, train.resolve(), before, iteration, index)
@@ -79,7 +82,7 @@ def train(
         if not result.failed:
             result = _judged(study, trainer, job, heldout_items, result)
         output.mkdir(parents=True, exist_ok=True)
-        save_model(output, result)
+        save_model(output, result.model_copy(update={"spent": take()}))
         context.say(f"model {index}: {_outcome(result)}")
     return Trained(context.out / MODELS)
 
@@ -144,12 +147,14 @@ def _train_one(trainer: Trainer, job: TrainingJob, result: ModelResult, progress
     """Train one model; a training that fails is a result too, and the next step judges it."""
     started, steps, failed = time.monotonic(), 0, None
     try:
-        steps = trainer.train(job, progress)
+        with spending("physics"):
+            steps = trainer.train(job, progress)
     except EngineError as error:
         failed = str(error)
     return result.model_copy(update={"steps": steps, "seconds": time.monotonic() - started, "failed": failed})
 
 
+@spending("judging")
 def _judged(
     study: TrainingStudy, trainer: Trainer, job: TrainingJob, heldout_items: dict[str, list[Item]], result: ModelResult
 ) -> ModelResult:
@@ -197,6 +202,7 @@ def _first_that_starts_from_a_model(study: TrainingStudy) -> int | None:
     return next((index for index in range(study.train.n_models) if study.train.starts_from_a_model(index)), None)
 
 
+@spending("judging")
 def _baseline(
     study: TrainingStudy,
     trainer: Trainer,

@@ -20,6 +20,7 @@ from lamflow.data.layout import PROPERTIES, PROPERTIES_RECORD, SIMULATED, SIMULA
 from lamflow.data.properties import PropertyValues
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import JobRecord
+from lamflow.data.spent import each, spending, take
 from lamflow.data.transport import TransportRun
 from lamflow.engines import registry
 from lamflow.engines.protocol import BatchExplorer, Model, Simulation
@@ -121,7 +122,7 @@ def simulate(context: Context, *, input: Path, relaxed: Path, potential: int, it
         context.progress(len(runs) / len(mine))
         started = time.monotonic()
     made_by = registry.provenance(chosen.evaluate, study.simulate)
-    TransportRuns(runs=runs, provenance=made_by).save(folder / SIMULATED_RECORD)
+    TransportRuns(runs=runs, provenance=made_by, spent=take()).save(folder / SIMULATED_RECORD)
     return Simulating(context.out / SIMULATED)
 
 
@@ -171,13 +172,15 @@ def _trajectories(
     for task in tasks:
         task.work.mkdir(parents=True, exist_ok=True)
     if isinstance(explorer, BatchExplorer) and tasks:
-        yield from zip(simulations, explorer.explore_all(tasks, [model]), strict=True)
+        yield from zip(simulations, each("physics", explorer.explore_all(tasks, [model])), strict=True)
         return
     for one, task in zip(simulations, tasks, strict=True):
         try:
-            yield one, explorer.explore(task, model)
+            with spending("physics"):
+                trajectory = explorer.explore(task, model)
         except EngineError as error:
-            yield one, Trajectory.nothing(one.start, str(error).splitlines()[0], str(error))
+            trajectory = Trajectory.nothing(one.start, str(error).splitlines()[0], str(error))
+        yield one, trajectory
 
 
 def _save(file: Path, moved: Displacements) -> None:
@@ -219,7 +222,9 @@ def measure(context: Context, *, input: Path, relaxed: Path, simulated: Path, ea
     results += made
     comparisons = compared(results, study.reference, references_of(study))
     gates = checked(study.gates, comparisons, results)
-    record = PropertyValues(results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job())
+    record = PropertyValues(
+        results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job(), spent=take()
+    )
     record.save(folder / PROPERTIES_RECORD)
     return Measuring(folder, error)
 

@@ -33,6 +33,7 @@ from lamflow.data.mixed import write_mixed
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import JobRecord
 from lamflow.data.shards import Shard, shards_below
+from lamflow.data.spent import take
 from lamflow.data.writers import write_extra
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job
@@ -88,9 +89,9 @@ def write_frames(context: Context, *, input: Path, shards: Path, checked: Path, 
         _write(path, again, elements, study)
         digests[f"{TRAIN}/{round_name(len(folders))}"] = file_hash(path / MANIFEST)
     target.mkdir(parents=True, exist_ok=True)
-    WrittenRecord(frames=frames, digests=digests, relabeled=len(again), provenance=Provenance.of_this_job()).save(
-        target / WRITTEN_RECORD
-    )
+    WrittenRecord(
+        frames=frames, digests=digests, relabeled=len(again), provenance=Provenance.of_this_job(), spent=take()
+    ).save(target / WRITTEN_RECORD)
     for role in ("train", "heldout"):
         (context.out / role).mkdir(parents=True, exist_ok=True)
     return FramesWritten(context.out / "train", context.out / "heldout", context.out / CLEANED)

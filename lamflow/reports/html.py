@@ -14,6 +14,7 @@ from lamflow.reports.source import Source
 from lamflow.reports.tables import (
     COLUMNS,
     LABEL_COLUMNS,
+    SPENT_COLUMNS,
     STRUCTURE_COLUMNS,
     dropped_rows,
     failed_simulations,
@@ -22,6 +23,7 @@ from lamflow.reports.tables import (
     label_rows,
     model_row,
     provenance_rows,
+    spent_rows,
     structure_rows,
 )
 
@@ -73,7 +75,7 @@ SECTIONS = (
         "Selected structures",
         "The most uncertain frames labeled last, with deviation and the beginning of the hash for `lamflow why`.",
     ),
-    ("time", "Wall time", "Where the time of each iteration went."),
+    ("time", "Wall time", "By step of each iteration."),
 )
 TEXT_COLUMNS = ("stage", "then")
 
@@ -129,6 +131,8 @@ def render(source: Source, images: dict[str, str]) -> str:
         label_columns=LABEL_COLUMNS,
         failed=failed_simulations(source.iterations),
         provenance=provenance_rows(source.iterations),
+        spent_columns=SPENT_COLUMNS,
+        spent=spent_rows(source.iterations),
     )
 
 

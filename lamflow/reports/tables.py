@@ -13,6 +13,7 @@ from lamflow.config.heads import Head
 from lamflow.config.structures import StructureSet
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Errors, Iteration, ModelResult, mean_force_rmse
+from lamflow.data.spent import Spent
 
 COLUMNS = (
     "iteration", "stage", "trained on", "held-out force RMSE (eV/Å)", "energy RMSE (meV/atom)", "explored", "accurate",
@@ -109,6 +110,26 @@ def dropped_rows(iterations: Sequence[Iteration]) -> list[tuple[str, str, int]]:
             if iteration.merged.duplicates:
                 rows.append((str(iteration.number), "label of a frame that was known", iteration.merged.duplicates))
     return rows
+
+
+SPENT_COLUMNS = (
+    "iteration", "step", "core-seconds", "physics", "judging", "start-up", "data", "lamflow", "waiting",
+)  # fmt: skip
+
+
+def spent_rows(iterations: Sequence[Iteration]) -> list[list[str]]:
+    """Where the core-seconds went: each iteration, the steps of the last one, and all; shares of the row's total."""
+    timed = [iteration for iteration in iterations if iteration.spent.total]
+    rows = [_spent_row(str(iteration.number), iteration.stage, iteration.spent) for iteration in timed]
+    rows += [_spent_row(str(timed[-1].number), step.name, step.spent) for step in timed[-1].steps] if timed else []
+    whole = sum((iteration.spent for iteration in timed), Spent())
+    return [*rows, _spent_row("all", "", whole)] if timed else []
+
+
+def _spent_row(number: str, step: str, spent: Spent) -> list[str]:
+    parts = (spent.physics, spent.judging, spent.startup, spent.data, spent.lamflow, spent.waiting)
+    shares = [f"{part / spent.total:.1%}" if spent.total else "" for part in parts]
+    return [number, step, f"{spent.total:.1f}", *shares]
 
 
 STRUCTURE_COLUMNS = ("set", "made from", "structures", "atoms", "Å³/atom", "elements")

@@ -14,6 +14,11 @@ from lamflow.data.graph import Resources
 class Capacity(Protocol):
     """How many jobs there is room for."""
 
+    @property
+    def cores(self) -> int | None:
+        """That wait where no job runs; None where others use them."""
+        ...
+
     def slots(self, resources: Resources, pod: Pod) -> int:
         """How many jobs of a kind of resources, which `pod` describes, run at once."""
         ...
@@ -48,6 +53,11 @@ class LocalCapacity:
 @dataclass(frozen=True)
 class ClusterCapacity:
     """A Kubernetes cluster or a batch system; how many jobs fit is its scheduler's affair."""
+
+    @property
+    def cores(self) -> int | None:
+        """See Capacity."""
+        return None
 
     def slots(self, resources: Resources, pod: Pod) -> int:
         """See Capacity."""

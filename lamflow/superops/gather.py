@@ -27,17 +27,24 @@ from lamflow.data.results import (
     Selected,
     StepTime,
 )
+from lamflow.data.spent import Spent, of_round, spent_on
 from lamflow.policy.calibration import calibration_points
-from lamflow.policy.jobs import indices_of_job, merge_partial
+from lamflow.policy.jobs import merge_partial
 from lamflow.policy.models import chosen_variant, without_absurd
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a round took. spans: when each step ran, in s of one clock; seconds: wall time of the round."""
+    """How long a round took.
+
+    spans    when each step ran, in s of one clock
+    seconds  wall time of the round
+    cores    that were there for it; None where others use those that it leaves
+    """
 
     spans: Mapping[str, tuple[float, float]]
     seconds: float
+    cores: int | None = None
 
 
 def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:
@@ -84,7 +91,7 @@ def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: 
     selected = Selected.read(selected_file) if selected_file.is_file() else None
     merged = Merged.read(merged_file) if merged_file.is_file() else None
     trained, held = _frames(folder)
-    busy = _engine_seconds(graph, models, explored, labeled)
+    spent = _spent(graph, folder)
     spans = sorted(timing.spans.items(), key=lambda span: span[1])
     return Iteration(
         number=graph.round,
@@ -98,8 +105,9 @@ def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: 
         training_frames=trained,
         heldout_frames=held,
         labels=(past[-1].labels if past else 0) + sum(len(part.outcomes) for part in labeled),
-        steps=[StepTime(name=name, wall=end - start, engine=busy.get(name, 0.0)) for name, (start, end) in spans],
+        steps=[StepTime(name=name, wall=end - start, spent=spent.get(name, Spent())) for name, (start, end) in spans],
         seconds=timing.seconds,
+        spent=of_round(sum(spent.values(), Spent()), timing.spans.values(), timing.seconds, timing.cores),
         versions=versions((*PACKAGES, *engine_packages())),
         provenance=_provenance(graph, folder),
     )
@@ -122,18 +130,15 @@ def _provenance(graph: Graph, folder: Path) -> dict[str, list[Provenance]]:
     return {name: makers for name, makers in found.items() if makers}
 
 
-def _engine_seconds(
-    graph: Graph, models: list[ModelResult], explored: list[Explored], labeled: list[Labeled]
-) -> dict[str, float]:
-    """How long the codes of the slowest job of a step worked, s."""
-    jobs = {step.name: step.jobs for step in graph.steps}
-    count = jobs.get("train")
-    shares = [indices_of_job(len(models), count, job) for job in range(count)] if isinstance(count, int) else []
-    return {
-        "train": max((sum(models[index].seconds for index in share) for share in shares), default=0.0),
-        "explore": max((sum(result.seconds for result in shard.simulations) for shard in explored), default=0.0),
-        "label": max((sum(outcome.seconds for outcome in part.outcomes) for part in labeled), default=0.0),
-    }
+def _spent(graph: Graph, folder: Path) -> dict[str, Spent]:
+    """By step what its jobs have spent, as their records in the run's `folder` say it."""
+    found: dict[str, Spent] = {}
+    seen: set[Path] = set()
+    for step in graph.steps:
+        for file in sorted({file for record in step.records for file in folder.glob(record)} - seen):
+            seen.add(file)
+            found[step.name] = found.get(step.name, Spent()) + spent_on(file)
+    return found
 
 
 def _hull_labels(selected: Selected | None, labeled: list[Labeled]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from lamflow.data import Frame, Labels
 from lamflow.data.fields import FORCE_MAG
 from lamflow.data.frames import Floats, Ints
+from lamflow.data.spent import spending
 from lamflow.engines.deepmd.old import OldPotential, is_old
 from lamflow.engines.protocol import BatchSession, Evaluator, LammpsPotential
 from lamflow.errors import EngineError
@@ -43,6 +44,7 @@ class DeepmdModel:
         )
 
     @cached_property
+    @spending("startup")
     def _potential(self) -> Any:
         try:
             from deepmd.infer import DeepPot

@@ -6,6 +6,7 @@ import _thread
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -20,6 +21,7 @@ from lamflow.config.seeds import child_seed
 from lamflow.data.curves import write_curve
 from lamflow.data.files import file_hash
 from lamflow.data.layout import CURVE
+from lamflow.data.spent import Kind, move, spending
 from lamflow.engines import process
 from lamflow.engines.deepmd.card import COMPILED, FROZEN, branches, is_dpa4, read_definition
 from lamflow.engines.deepmd.curve import LCURVE, last_lines, learning_curve, problem, read_lcurve
@@ -43,6 +45,7 @@ class DeepmdTrainer:
     def __init__(self, settings: DeepmdTraining) -> None:
         self.settings = settings
 
+    @spending("startup")
     def train(self, job: TrainingJob, progress: Progress) -> int:
         """See Trainer. Leaves model.pt (checkpoint), model.pth (frozen), input.json, two learning curves and train.log.
 
@@ -237,10 +240,17 @@ def _train(arguments: list[str], job: TrainingJob, steps: int, progress: Progres
 
     if job.gpus > 1:
         process.run(torchrun(job.gpus, arguments), cwd=job.scratch, log=log, watch=look, poll=1.0, timeout=job.timeout)
+        move(_seconds_in_steps(log), "startup", "physics")
     else:
         with _watching(look):
             _dp(arguments, log)
     look()
+
+
+def _seconds_in_steps(log: Path) -> float:
+    """What DeePMD-kit's log says that its steps took, s; several processes write the same."""
+    said = re.findall(r"batch +\d+: total wall time = ([\d.]+) s", log.read_text(errors="replace", encoding="utf-8"))
+    return sum(map(float, said))
 
 
 def torchrun(gpus: int, arguments: list[str]) -> list[str]:
@@ -259,6 +269,7 @@ def _dp(arguments: list[str], log: Path) -> None:
 
     env.CUSTOM_OP_USE_JIT = False  # training sets it, and models with silut that are made then cannot be frozen
     _look_elements_up_once()
+    _count_seconds()
     with redirected(log):
         try:
             main(["--pt", *arguments])
@@ -270,6 +281,17 @@ def _dp(arguments: list[str], log: Path) -> None:
         except Exception as error:
             text = f"dp --pt {arguments[0]} failed: {type(error).__name__}: {error}"
             raise EngineError(f"{text}; {describe_end(log)}") from error
+
+
+def _count_seconds() -> None:
+    """Have DeePMD-kit's training say what it is doing: all but its steps is something else than physics."""
+    from deepmd.pt.train.training import Trainer
+
+    parts: dict[str, Kind] = {"_run": "physics", "get_data": "data", "save_model": "data"}
+    for name, kind in parts.items():
+        method = getattr(Trainer, name)
+        if not hasattr(method, "__wrapped__"):
+            setattr(Trainer, name, spending(kind)(method))
 
 
 def _look_elements_up_once() -> None:

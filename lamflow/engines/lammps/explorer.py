@@ -22,6 +22,7 @@ from lamflow.config.section import expand, text_of
 from lamflow.data import Deviations, Frame, Trajectory
 from lamflow.data.fields import SPIN, repeated
 from lamflow.data.frames import Floats
+from lamflow.data.spent import move, spending
 from lamflow.engines import process
 from lamflow.engines.lammps.dump import MOMENTS, Dump, deviations_of, read_deviations, read_dump, write_dump
 from lamflow.engines.lammps.potential import Potential, potential_with_overlays
@@ -193,15 +194,18 @@ class LammpsExplorer:
         argv, environment = self._command(potential)
         quiet = ["-plog", "none", "-pscreen", "none"] if self.settings.beads else []
         try:
-            process.run(
-                [*argv, "-in", "in.lammps", "-log", LOG, "-screen", "none", *quiet],
-                cwd=work,
-                log=work / "stdout.log",
-                timeout=simulation.timeout,
-                environment={**environment, "OMP_NUM_THREADS": str(simulation.threads)},
-            )
+            with spending("startup"):
+                process.run(
+                    [*argv, "-in", "in.lammps", "-log", LOG, "-screen", "none", *quiet],
+                    cwd=work,
+                    log=work / "stdout.log",
+                    timeout=simulation.timeout,
+                    environment={**environment, "OMP_NUM_THREADS": str(simulation.threads)},
+                )
         except EngineError as error:
             return error
+        finally:
+            move(_seconds_in_steps(work), "startup", "physics")
         return None
 
     def _command(self, potential: Potential) -> tuple[list[str], dict[str, str]]:
@@ -361,6 +365,12 @@ def _last(path: Path) -> Floats | None:
     """The last table of deviations in a file; None where only one model was there to write it."""
     tables = read_deviations(path)
     return tables[-1] if tables else None
+
+
+def _seconds_in_steps(work: Path) -> float:
+    """What LAMMPS says that its runs took, s: from the first step to the last, set-up left out."""
+    logs = (log.read_text(errors="replace", encoding="utf-8") for log in work.glob(f"{LOG}*"))
+    return sum(float(seconds) for text in logs for seconds in re.findall(r"^Loop time of (\S+) on", text, re.M))
 
 
 def _reason(work: Path, failure: EngineError | None) -> str:
