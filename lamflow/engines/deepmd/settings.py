@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -81,9 +81,8 @@ class DeepmdTraining(TrainerSettings):
             if isinstance(training, dict) and key in training:
                 raise ValueError(f"input.training.{key}: lamflow supplies the data; remove this key")
         for given in (self.input, *(variant.input for variant in self.variants)):
-            flat = [key for key, value in given.items() if not isinstance(value, dict)]
-            if flat:
-                raise ValueError(f"input.{flat[0]}: must be a mapping, as in DeePMD-kit's input")
+            if flat := _not_a_mapping(given):
+                raise ValueError(f"input.{flat}: must be a mapping, as in DeePMD-kit's input")
             unknown = sorted(set(given) - SECTIONS)
             if unknown:
                 raise ValueError(f"input: {', '.join(unknown)} is not a section of DeePMD-kit's input")
@@ -280,9 +279,36 @@ def _read_input(path: Path) -> dict[str, Any]:
         given = json.loads(text_of(path))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}") from error
-    if not isinstance(given, dict) or not all(isinstance(v, dict) for k, v in given.items() if not k.startswith("_")):
-        raise InputError(f"{path}: not an input of DeePMD-kit: every section must be a mapping")
+    if not isinstance(given, dict):
+        raise InputError(f"{path}: not an input of DeePMD-kit: it must be a mapping of sections")
+    if flat := _not_a_mapping({key: value for key, value in given.items() if not key.startswith("_")}):
+        raise InputError(f"{path}: not an input of DeePMD-kit: {flat} must be a mapping")
     return given
+
+
+INNER = {
+    "model": ("descriptor", "fitting_net"),
+    "training": ("training_data", "validation_data", "data"),
+    "descriptor": ("repinit", "repformer", "repflow"),
+}
+"""Sections within sections."""
+
+
+def _not_a_mapping(sections: Mapping[str, Any], where: str = "") -> str:
+    """The name of the first section, at whatever depth, that is none; "" when all are."""
+    for name, section in sections.items():
+        here = f"{where}{name}"
+        if not isinstance(section, Mapping):
+            return here
+        kind = "descriptor" if name.startswith("list[") else name
+        inner = {key: section[key] for key in INNER.get(kind, ()) if key in section}
+        parts = section.get("list", []) if kind == "descriptor" else []
+        if not isinstance(parts, list):
+            return f"{here}.list"
+        inner |= {f"list[{number}]": part for number, part in enumerate(parts)}
+        if found := _not_a_mapping(inner, f"{here}."):
+            return found
+    return ""
 
 
 class DeepmdLabels(LabelerSettings):
