@@ -441,7 +441,9 @@ def test_an_object_store_that_hangs_costs_time_and_nothing_else(real: Real, tmp_
     said = real.lamflow(tmp_path, "watch", "runs/hung")
     thread.join()
     assert "the budget of 2 iterations is used up" in said
-    assert "does not answer" in said
+    assert "does not answer" in said or "artifact input failed to load" in said, (
+        "it depends on who asks for objects then"
+    )
 
 
 @pytest.mark.full

@@ -1,6 +1,9 @@
 """Where the seconds of jobs go."""
 
-import time
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,74 +12,83 @@ from lamflow.data.document import Result
 from lamflow.data.spent import Spent, each, move, of_round, spending, spent_on, take
 
 
-@pytest.fixture(autouse=True)
-def fresh():
-    """A clock that has just begun, as in a job."""
-    spent.begin(threads=1)
-    take()
-    yield
+class Clock:
+    """A clock that goes by what a test says."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    """The clock of a job that has just begun."""
+    clock = Clock()
+    with monkeypatch.context() as patch:
+        patch.setattr("time.monotonic", lambda: clock.now)
+        spent.begin(threads=1)
+        take()
+        yield clock
     spent.begin(threads=1)
 
 
-def test_what_is_done_inside_counts_once_and_for_the_innermost():
+def test_what_is_done_inside_counts_once_and_for_the_innermost(clock: Clock) -> None:
     with spending("physics"):
-        time.sleep(0.05)
+        clock.work(5)
         with spending("data"):
-            time.sleep(0.03)
-        time.sleep(0.02)
-    found = take()
-    assert found.physics == pytest.approx(0.07, abs=0.02)
-    assert found.data == pytest.approx(0.03, abs=0.02)
-    assert found.lamflow < 0.02
-    assert take().total < 0.02, "taken once"
+            clock.work(3)
+        clock.work(2)
+    assert take() == Spent(physics=7, data=3)
+    assert take() == Spent(), "taken once"
 
 
-def test_what_fails_is_counted_too_and_goes_back_to_what_was_before():
-    with pytest.raises(ValueError, match="gone"), spending("physics"):
-        time.sleep(0.02)
+def test_what_fails_is_counted_too_and_goes_back_to_what_was_before(clock: Clock) -> None:
+    @spending("physics")
+    def fails() -> None:
+        clock.work(2)
         raise ValueError("gone")
-    time.sleep(0.02)
-    found = take()
-    assert found.physics >= 0.02
-    assert found.lamflow >= 0.02
+
+    with pytest.raises(ValueError, match="gone"):
+        fails()
+    clock.work(1)
+    assert take() == Spent(physics=2, lamflow=1)
 
 
-def test_what_is_done_between_items_is_not_theirs():
-    def made():
+def test_what_is_done_between_items_is_not_theirs(clock: Clock) -> None:
+    def made() -> Iterator[int]:
         for number in range(2):
-            time.sleep(0.02)
+            clock.work(2)
             yield number
 
     numbers = []
     for number in each("physics", made()):
-        time.sleep(0.03)
+        clock.work(3)
         numbers.append(number)
-    found = take()
     assert numbers == [0, 1]
-    assert found.physics == pytest.approx(0.04, abs=0.02)
-    assert found.lamflow == pytest.approx(0.06, abs=0.02)
+    assert take() == Spent(physics=4, lamflow=6)
 
 
-def test_a_program_says_itself_what_it_did():
+def test_a_program_says_itself_what_it_did(clock: Clock) -> None:
     with spending("startup"):
-        time.sleep(0.05)
-    move(0.03, "startup", "physics")
-    found = take()
-    assert (found.physics, found.startup) == (pytest.approx(0.03), pytest.approx(0.02, abs=0.015))
-    move(100.0, "startup", "physics")
-    assert take().physics == 0.0, "no more than was spent"
+        clock.work(5)
+    move(3, "startup", "physics")
+    assert take() == Spent(physics=3, startup=2)
+    move(100, "startup", "physics")
+    assert take() == Spent(), "no more than was spent"
 
 
-def test_a_job_with_threads_has_so_many_cores_and_has_begun_with_its_process():
+def test_a_job_with_threads_has_so_many_cores_and_has_begun_with_its_process(clock: Clock) -> None:
     spent.begin(threads=4)
     with spending("physics"):
-        time.sleep(0.02)
+        clock.work(2)
     found = take()
-    assert found.physics >= 0.08
+    assert found.physics == 8
     assert found.startup > 0.1, "this process runs since some time"
 
 
-def test_a_round_is_all_of_its_cores():
+def test_a_round_is_all_of_its_cores() -> None:
     jobs = Spent(physics=10.0, startup=2.0)
     found = of_round(jobs, [(100.0, 106.0), (106.5, 108.5), (107.0, 108.0)], 9.0, cores=2)
     assert found.physics == 10.0
@@ -87,7 +99,7 @@ def test_a_round_is_all_of_its_cores():
     assert of_round(jobs, [(0.0, 6.0)], 9.0, cores=None) == jobs, "others use what is idle on a cluster"
 
 
-def test_records_say_it_or_nothing(tmp_path):
+def test_records_say_it_or_nothing(tmp_path: Path) -> None:
     class Record(Result):
         spent: Spent | None = None
 

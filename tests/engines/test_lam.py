@@ -436,7 +436,10 @@ class TestPhases:
             ({"input": {"model": 3}}, "input.model: must be a mapping"),
             ({"input": {"model": {"descriptor": [1]}}}, "input.model.descriptor: must be a mapping"),
             ({"input": {"training": {"data": [{"batch_size": 1}]}}}, "input.training.data: must be a mapping"),
-            ({"input": {"model": {"descriptor": {"list": [{"repinit": 3}]}}}}, r"descriptor.list\[0\].repinit: must be"),
+            (
+                {"input": {"model": {"descriptor": {"list": [{"repinit": 3}]}}}},
+                r"descriptor.list\[0\].repinit: must be",
+            ),
             ({"input": {"model": {"descriptor": {"list": {"type": "se_e2_a"}}}}}, "descriptor.list: must be a"),
             ({"pretrained": {"name": "x"}}, "pretrained: no phase starts from it"),
             ({"variants": [{"name": "a", "input": {"modell": {}}}]}, "modell is not a section of DeePMD-kit's input"),
