@@ -20,6 +20,7 @@ from lamflow.config.installed import ChosenByEngine, engine_named
 from lamflow.config.schema import LabelBudget, TrainingStudy, check_unique, no_electronic_temperature
 from lamflow.config.section import Name, Section
 from lamflow.config.select import AdaptiveWindow, EmbeddingScore, Filters, Select
+from lamflow.config.tracked import FAILED_PROPERTIES, TrackedProperties
 from lamflow.units import EvPerAngstrom, EvPerAtom, EvPerMagneton, Fraction
 
 
@@ -80,6 +81,8 @@ class Config(TrainingStudy):
     select: Select = Select()
     converge: Converge = Converge()
     budget: Budget = Budget()
+    properties: TrackedProperties | None = None
+    """What the models of every iteration say of crystals, and what they must say before the run ends."""
 
     @property
     def frame_filters(self) -> Filters:
@@ -136,6 +139,7 @@ class Config(TrainingStudy):
                 "converge.trajectory_force_rmse: only a teacher knows this error; set select.score: teacher"
             )
         self._searches_fit()
+        self._properties_fit()
         self._abilities_fit()
         self._ramps_fit()
         for stage in self.stages if not self.train.uses_electronic_temperature else ():
@@ -174,6 +178,19 @@ class Config(TrainingStudy):
             if getattr(self.converge, key) is not None and not any(where.startswith("stages") for where, _ in searches):
                 raise ValueError(f"converge.{key}: no stage searches structures, so there is no convex hull")
 
+    def _properties_fit(self) -> None:
+        """The models that are asked for properties are there, and their frames have a name of their own."""
+        if self.properties is None:
+            return
+        if self.properties.models > self.train.models:
+            raise ValueError(
+                f"properties.models: {self.properties.models} models are asked, and train.models is {self.train.models}"
+            )
+        if self.properties.head is not None and self.properties.head not in [head.name for head in self.all_heads]:
+            raise ValueError(f"properties.head: there is no head {self.properties.head!r}")
+        if any(structures.name == FAILED_PROPERTIES for structures in self.structures):
+            raise ValueError(f"structures: {FAILED_PROPERTIES} means frames of properties; choose another name")
+
     def _heads_fit(self) -> None:
         super()._heads_fit()
         names = [head.name for head in self.all_heads]
@@ -187,6 +204,8 @@ class Config(TrainingStudy):
 
     def _used_structures(self) -> Iterator[tuple[str, str]]:
         yield from super()._used_structures()
+        if self.properties is not None:
+            yield from (("properties.structures", name) for name in self.properties.structures)
         for stage in self.stages:
             for group in stage.explore:
                 names = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -254,7 +254,7 @@ class Gate(Section):
     name: str
     """Of the value, for example `B0`."""
     where: str | None = None
-    """Which of several; all if absent."""
+    """Which of several; if absent all, and of these only the ones with a reference where errors are asked for."""
     structure: str | None = None
     potential: Name | None = None
     error: Annotated[float, Field(gt=0, le=1e12)] | None = None
@@ -295,16 +295,31 @@ class PropertiesStudy(DataStudy):
                 raise ValueError(f"{key}: a study of properties has no labeled data; engines stand in `potentials`")
         if not self.structures:
             raise ValueError("structures: give the crystals whose properties are asked for")
-        check_unique("potentials", [potential.name for potential in self.potentials])
+        check_unique("potentials", self.potential_names)
         if self.reference is not None and self.reference.potential is not None:
-            known = [potential.name for potential in self.potentials]
+            known = self.potential_names
             if self.reference.potential not in known:
                 raise ValueError(f"reference.potential: there is no potential {self.reference.potential!r} in {known}")
 
+    @property
+    def set_names(self) -> list[str]:
+        """Structure sets whose properties are asked for: all of them."""
+        return [structures.name for structures in self.structures]
+
+    @property
+    def potential_names(self) -> list[str]:
+        """In the order of their numbers."""
+        return [potential.name for potential in self.potentials]
+
     def named_properties(self) -> Iterator[tuple[str, PropertySettings]]:
-        """Each property with the name of its results: its kind, numbered where the file has it more than once."""
-        kinds = [settings.property for settings in self.properties]
-        for index, settings in enumerate(self.properties):
-            number = kinds[:index].count(settings.property)
-            several = kinds.count(settings.property) > 1
-            yield f"{settings.property}-{number + 1}" if several else settings.property, settings
+        """See named_properties."""
+        return named_properties(self.properties)
+
+
+def named_properties(properties: Sequence[PropertySettings]) -> Iterator[tuple[str, PropertySettings]]:
+    """Each property with the name of its results: its kind, numbered where the file has it more than once."""
+    kinds = [settings.property for settings in properties]
+    for index, settings in enumerate(properties):
+        number = kinds[:index].count(settings.property)
+        several = kinds.count(settings.property) > 1
+        yield f"{settings.property}-{number + 1}" if several else settings.property, settings

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
-
 from pydantic import Field
 
+from lamflow.data.comparisons import Comparison, GateResult, TrackedValues
 from lamflow.data.document import Entry
 from lamflow.data.results import Iteration, JobRecord
 
@@ -62,51 +61,25 @@ class PropertyResult(Reduced):
     failed: str | None = None
 
 
-class Comparison(Entry):
-    """A value beside its reference.
-
-    reference              in the unit of the value; None where there is none
-    reference_uncertainty  standard error of the reference
-    source                 where the reference comes from
-    """
-
-    structure: str
-    potential: str
-    property: str
-    name: str
-    where: str
-    value: float
-    unit: str
-    uncertainty: float | None
-    reference: float | None
-    reference_uncertainty: float | None = None
-    source: str = ""
-
-    @builtins.property
-    def error(self) -> float | None:
-        """Value minus reference."""
-        return None if self.reference is None else self.value - self.reference
-
-    @builtins.property
-    def relative_error(self) -> float | None:
-        """Error as a fraction of the reference; None for a reference of zero."""
-        return None if self.error is None or not self.reference else self.error / abs(self.reference)
-
-
-class GateResult(Entry):
-    """Whether a gate holds for a value. reason: why it does not, or the value"""
-
-    gate: str
-    holds: bool
-    reason: str
-
-
 class PropertyValues(JobRecord):
-    """All properties of a study, and the values beside their references."""
+    """All properties of a study, and the values beside their references.
+
+    starts  frames beside it that the next iteration of learning begins with
+    """
 
     results: list[PropertyResult]
     comparisons: list[Comparison]
     gates: list[GateResult] = Field(default_factory=list)
+    starts: int = 0
+
+    def tracked(self) -> TrackedValues:
+        """What an iteration of learning keeps of them."""
+        failed = {
+            f"{result.structure}, {result.potential}, {result.property}": result.failed
+            for result in self.results
+            if result.failed is not None
+        }
+        return TrackedValues(comparisons=self.comparisons, gates=self.gates, failed=failed, starts=self.starts)
 
 
 class PropertiesRound(Iteration):

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from lamflow.data.comparisons import TrackedValues
 from lamflow.data.dataset import Origin
 from lamflow.data.document import Entry, Result
 from lamflow.data.frames import Attempt, FailureKind
@@ -197,8 +198,9 @@ class Selected(JobRecord):
     """Of the models on the frames that they explored themselves against the teacher, eV/Å."""
     chosen: list[Chosen]
     batches: int
-    decision: Literal["label", "ramp", "advance", "stop"]
-    """Label and go on; go on without labels, at another level of a ramp or in the next stage; or end the run."""
+    decision: Literal["label", "ramp", "explore", "advance", "stop"]
+    """Label and go on; go on without labels, at another level of a ramp, from frames of failed properties or in the
+    next stage; or end the run."""
     reason: str
     converged: bool = False
 
@@ -309,6 +311,8 @@ class Iteration(Round):
     """How wrong the models were about the frames that were labeled."""
     hull_labels: dict[str, float] = Field(default_factory=dict)
     """Energies by the labels, in eV, of structures near the convex hull, by the hash of their frames."""
+    tracked: TrackedValues | None = None
+    """What the models say of crystals, in a run of learning that asks for properties."""
     training_frames: int
     """Frames in the training set after this iteration."""
     heldout_frames: int

@@ -45,7 +45,9 @@ from lamflow.errors import REPAIR, InputError, StateError, printable
 from lamflow.flow.kinds import kind_of
 from lamflow.policy.jobs import indices_of_job, jobs_needed, proportional_jobs
 
-ENGINE_SECTIONS = ("train", "stages", "label", "heads", "evaluate", "potentials", "reference", "simulate", "models")
+ENGINE_SECTIONS = (
+    "train", "stages", "label", "heads", "evaluate", "potentials", "reference", "simulate", "models", "properties",
+)  # fmt: skip
 """Sections whose files the engines open; other files are read here, once."""
 
 

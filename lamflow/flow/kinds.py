@@ -73,8 +73,10 @@ def _gather(
 
 def _report(run: Path, folder: Path, embedded: bool) -> Path:
     from lamflow.reports.html import write_pages, write_report
+    from lamflow.reports.properties import write_last_properties
     from lamflow.reports.source import read_source
 
+    write_last_properties(run, folder)
     return (write_report if embedded else write_pages)(read_source(run), folder)
 
 

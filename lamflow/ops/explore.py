@@ -14,8 +14,10 @@ from typing import NamedTuple
 from lamflow.config import stored
 from lamflow.config.engines import ExplorerSettings, SearcherSettings, WalkerSettings
 from lamflow.config.learning import Config
+from lamflow.config.tracked import FAILED_PROPERTIES
 from lamflow.data import Frame, Trajectory
 from lamflow.data.layout import EXPLORED, EXPLORED_RECORD, FILES, FRAMES, HISTORY_RECORD
+from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Explored, History, SimulationResult
 from lamflow.data.spent import each, spending, take
 from lamflow.engines import registry
@@ -39,15 +41,19 @@ class Explorations(NamedTuple):
 
 @op
 def explore(
-    context: Context, *, input: Path, structures: Path, models: Path, history: Path | None, iteration: int, stage: int
-) -> Explorations:
+    context: Context, *, input: Path, structures: Path, models: Path, failed: Path | None = None, history: Path | None,
+    iteration: int, stage: int,
+) -> Explorations:  # fmt: skip
     """Run simulations job, job + jobs, … of the iteration, except for searches that are split.
 
+    failed   properties of the iteration before, whose frames are start structures as well
     history  of the run, where a temperature ramp asks for it
     """
     study, output = stored(input), context.out / EXPLORED
     past = History.read(history / HISTORY_RECORD).iterations if history is not None else []
     starts, levels = read_structures(structures), ramp_levels(study.stages[stage], past)
+    if failed is not None:
+        starts[FAILED_PROPERTIES] = list(PackedFrames.load(failed / FRAMES))
     sizes = {name: len(frames) for name, frames in starts.items()}
     planned = plan_simulations(study.stages[stage], sizes, iteration, study.seed, levels)
     whole = [simulation for simulation in planned if not simulation.split]

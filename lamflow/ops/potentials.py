@@ -1,23 +1,64 @@
-"""A named potential as a function of frames, whatever role its engine plays."""
+"""A potential as a function of frames, whatever role its engine plays: a study's own, or a model of this iteration."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from lamflow.config.engines import LabelerSettings
+from lamflow.config.engines import EngineSettings, LabelerSettings
+from lamflow.config.learning import Config
 from lamflow.config.properties import Potential, PropertiesStudy
+from lamflow.config.schema import DataStudy
+from lamflow.config.tracked import asked_of
 from lamflow.data import Frame, Labels
 from lamflow.data.cache import LabelCache
+from lamflow.data.layout import MODEL
+from lamflow.data.results import ModelResult
+from lamflow.data.trained import verify_model
 from lamflow.engines import registry
-from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.protocol import LabelFailure, Model
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context
 from lamflow.ops.read import label_key, settings_hash
+from lamflow.policy.models import chosen_variant
 from lamflow.science.relaxation import Evaluate
 
 
+@dataclass(frozen=True, eq=False)
+class AskedPotential:
+    """A potential that jobs ask. evaluate: labels of frames; it raises EngineError for a frame that has none."""
+
+    name: str
+    engine: EngineSettings
+    evaluate: Evaluate
+
+
+def asked_potential(study: DataStudy, index: int, models: Path | None, context: Context) -> AskedPotential:
+    """Potential number `index` of a study; one of learning asks what its iteration has trained into `models`."""
+    if isinstance(study, PropertiesStudy):
+        own = study.potentials[index]
+        return AskedPotential(own.name, own.engine, evaluate_of(own, study, context))
+    assert isinstance(study, Config) and models is not None  # noqa: S101, PT018  the graph wires them
+    name = asked_of(study).potential_names[index]
+    return AskedPotential(name, study.train, _trained(study, index, models).evaluate)
+
+
+def _trained(study: Config, index: int, folder: Path) -> Model:
+    """Model number `index` of those that may be asked. Raises EngineError where there are not so many."""
+    results = [ModelResult.read(folder / str(number) / MODEL) for number in range(study.train.n_models)]
+    variant = chosen_variant(results, study.train.tolerance)
+    good = [result for result in results if not result.failed and result.variant in (variant, "")]
+    if index >= len(good):
+        raise EngineError(f"{len(good)} models were trained well, and {index + 1} are to be asked for properties")
+    chosen = folder / str(good[index].index)
+    verify_model(chosen, good[index])
+    head = (study.properties.head if study.properties is not None else None) or next(iter(study.explored_heads), "")
+    return registry.trainer(study.train).load(chosen, head)
+
+
 def evaluate_of(potential: Potential, study: PropertiesStudy, context: Context) -> Evaluate:
-    """Labels of frames by a potential; it raises EngineError for a frame that has none."""
+    """Labels of frames by a potential of a study; it raises EngineError for a frame that has none."""
     if potential.evaluate is not None:
         return registry.evaluator(potential.evaluate).evaluate
     assert potential.label is not None  # noqa: S101  a potential has one or the other

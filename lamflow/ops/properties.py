@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import Field, JsonValue
 
 from lamflow.config import stored
-from lamflow.config.properties import PropertiesStudy
 from lamflow.config.properties import Relaxing as RelaxSettings
+from lamflow.config.schema import DataStudy
+from lamflow.config.tracked import AskedProperties, TrackedProperties, asked_of
 from lamflow.data import Frame, Labels
 from lamflow.data.arrays import read_arrays
 from lamflow.data.document import Entry
@@ -34,9 +35,9 @@ from lamflow.data.spent import spending, take
 from lamflow.engines import registry
 from lamflow.errors import EngineError, LamflowError
 from lamflow.ops.operation import Context, op
-from lamflow.ops.potentials import evaluate_of
+from lamflow.ops.potentials import asked_potential
 from lamflow.ops.reference_files import references_of
-from lamflow.policy.gates import checked
+from lamflow.policy.gates import checked, failed_properties, start_frames
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.references import compared
 from lamflow.science.properties.cells import conventional, space_group
@@ -128,23 +129,24 @@ class Reducing(NamedTuple):
 
 
 @op
-def relax_structures(context: Context, *, input: Path, structures: Path, potential: int) -> Relaxing:
+def relax_structures(
+    context: Context, *, input: Path, structures: Path, models: Path | None = None, potential: int
+) -> Relaxing:
     """Relax structures job, job + jobs, … by one potential, all together."""
-    study = stored(input, PropertiesStudy)
-    chosen = study.potentials[potential]
-    named = named_structures(study, structures)
+    study = stored(input, DataStudy)
+    asked, chosen = asked_of(study), asked_potential(study, potential, models, context)
+    named = named_structures(asked, structures)
     mine = [named[index] for index in indices_of_job(len(named), context.jobs, context.job)]
     folder = context.out / RELAXED / str(context.job)
     folder.mkdir(parents=True)
-    evaluate = evaluate_of(chosen, study, context)
     paths = relax(
-        [frame for _, frame in mine], evaluate, study.relax, study.relax.pressure * BAR_IN_EV_PER_A3,
-        [_freedom(study.relax, frame) for _, frame in mine],
+        [frame for _, frame in mine], chosen.evaluate, asked.relax, asked.relax.pressure * BAR_IN_EV_PER_A3,
+        [_freedom(asked.relax, frame) for _, frame in mine],
     ) if mine else []  # fmt: skip
     entries = []
     for (name, start), path in zip(mine, paths, strict=True):
         stress = path.labels.stress(path.frame.volume) if path.frame.pbc and path.labels.virial is not None else None
-        failed = path.failure or (None if path.converged else f"it did not converge in {study.relax.steps} steps")
+        failed = path.failure or (None if path.converged else f"it did not converge in {asked.relax.steps} steps")
         entries.append(
             RelaxedEntry(
                 structure=name, energy=None if failed else path.labels.energy, converged=path.converged,
@@ -164,38 +166,38 @@ def relax_structures(context: Context, *, input: Path, structures: Path, potenti
 @op
 def expand(context: Context, *, input: Path, relaxed: Path) -> Expanding:
     """Make the frames that properties ask for, for every potential from what it has relaxed itself."""
-    study = stored(input, PropertiesStudy)
-    for potential in study.potentials:
+    asked = asked_of(stored(input, DataStudy))
+    for potential in asked.potential_names:
         samples: list[tuple[SampleEntry, Frame]] = []
         refused: dict[str, dict[str, str]] = {}
-        for crystal in crystals(relaxed, potential.name):
-            for name, settings in study.named_properties():
+        for crystal in crystals(relaxed, potential):
+            for name, settings in asked.named_properties():
                 try:
                     own = TABLE[settings.property].frames(crystal, **settings.model_dump(exclude={"property"}))
                 except (ValueError, LamflowError) as error:
                     refused.setdefault(crystal.name, {})[name] = str(error)
                     continue
                 samples += [(_entry(crystal.name, name, sample), sample.frame) for sample in own]
-        folder = context.out / EXPANDED / potential.name
+        folder = context.out / EXPANDED / potential
         PackedFrames.of([frame for _, frame in samples]).save(folder / FRAMES)
         Samples(
-            potential=potential.name, samples=[entry for entry, _ in samples], refused=refused,
+            potential=potential, samples=[entry for entry, _ in samples], refused=refused,
             provenance=Provenance.of_this_job(), spent=take(),
         ).save(folder / SAMPLES_RECORD)  # fmt: skip
-        context.say(f"{potential.name}: {len(samples)} frames")
+        context.say(f"{potential}: {len(samples)} frames")
     return Expanding(context.out / EXPANDED)
 
 
 @op
-def answer(context: Context, *, input: Path, expanded: Path, potential: int) -> Answering:
+def answer(context: Context, *, input: Path, expanded: Path, models: Path | None = None, potential: int) -> Answering:
     """Relax and label samples job, job + jobs, … of one potential, all together."""
-    study = stored(input, PropertiesStudy)
-    chosen = study.potentials[potential]
+    study = stored(input, DataStudy)
+    chosen = asked_potential(study, potential, models, context)
     _, samples = _samples(expanded / chosen.name)
     mine = list(indices_of_job(len(samples), context.jobs, context.job))
     context.say(f"{len(mine)} of {len(samples)} frames by {chosen.engine.engine}")
     with spending("physics"):
-        found = answered([samples[number] for number in mine], evaluate_of(chosen, study, context), study.relax)
+        found = answered([samples[number] for number in mine], chosen.evaluate, asked_of(study).relax)
     folder = context.out / ANSWERS / str(context.job)
     folder.mkdir(parents=True)
     PackedFrames.of([one.frame for one in found]).save(folder / FRAMES)
@@ -212,16 +214,15 @@ def answer(context: Context, *, input: Path, expanded: Path, potential: int) -> 
 @op
 def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answers: Path) -> Reducing:
     """Turn labels into values, and compare them with their references."""
-    study = stored(input, PropertiesStudy)
+    asked = asked_of(stored(input, DataStudy))
     results: list[PropertyResult] = []
-    for potential in study.potentials:
-        name = potential.name
+    for name in asked.potential_names:
         results += relaxation_results(relaxed, name)
         entries, samples = _samples(expanded / name)
         found = _answers(answers / name, samples)
         refused = Samples.read(expanded / name / SAMPLES_RECORD).refused
         for crystal in crystals(relaxed, name):
-            for title, settings in study.named_properties():
+            for title, settings in asked.named_properties():
                 own = [
                     found[number]
                     for number, entry in enumerate(entries)
@@ -232,13 +233,33 @@ def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answ
                 results.append(_reduced(settings.property, crystal, own, about, reason))
     folder = context.out / PROPERTIES
     folder.mkdir(parents=True)
-    comparisons = compared(results, study.reference, references_of(study))
-    gates = checked(study.gates, comparisons, results)
+    comparisons = compared(results, asked.reference, references_of(asked.reference))
+    gates = checked(asked.gates, comparisons, results)
+    starts = _starts(asked, relaxed, expanded, failed_properties(gates, results))
+    if starts:
+        PackedFrames.of(starts).save(folder / FRAMES)
     record = PropertyValues(
-        results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job(), spent=take()
+        results=results, comparisons=comparisons, gates=gates, starts=len(starts),
+        provenance=Provenance.of_this_job(), spent=take(),
     )
     record.save(folder / PROPERTIES_RECORD)
     return Reducing(folder, sum(result.failed is not None for result in results))
+
+
+def _starts(asked: AskedProperties, relaxed: Path, expanded: Path, failed: set[tuple[str, str]]) -> list[Frame]:
+    """What the next iteration begins with, where it explores failed properties: their frames, before relaxation."""
+    if not isinstance(asked, TrackedProperties) or not asked.explore_failed:
+        return []
+    frames: list[Frame] = []
+    for name in asked.potential_names:
+        frames += [f for entry, f in relaxed_structures(relaxed, name) if (entry.structure, RELAXATION) in failed]
+        entries, samples = _samples(expanded / name)
+        frames += [
+            sample.frame
+            for entry, sample in zip(entries, samples, strict=True)
+            if (entry.structure, entry.property) in failed
+        ]
+    return start_frames(frames, asked.explore_size, asked.explore_atoms)
 
 
 def _freedom(settings: RelaxSettings, frame: Frame) -> Freedom:
@@ -267,13 +288,13 @@ def _finite(found: Reduced) -> None:
             raise ValueError(f"{value.name} {value.where}: no finite number came of it")
 
 
-def named_structures(study: PropertiesStudy, folder: Path) -> list[tuple[str, Frame]]:
-    """Every structure of the study with its name: that of its set, numbered where the set has several."""
+def named_structures(asked: AskedProperties, folder: Path) -> list[tuple[str, Frame]]:
+    """Every structure that is asked about with its name: that of its set, numbered where the set has several."""
     named = []
-    for settings in study.structures:
-        frames = list(PackedFrames.load(folder / f"{settings.name}.npz"))
+    for name in asked.set_names:
+        frames = list(PackedFrames.load(folder / f"{name}.npz"))
         for index, frame in enumerate(frames):
-            named.append((f"{settings.name}-{index + 1}" if len(frames) > 1 else settings.name, frame))
+            named.append((f"{name}-{index + 1}" if len(frames) > 1 else name, frame))
     return named
 
 

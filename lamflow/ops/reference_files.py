@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lamflow.config.properties import PropertiesStudy, ReferenceValue
+from lamflow.config.properties import References, ReferenceValue
 from lamflow.config.section import expand, text_of
 from lamflow.errors import InputError
 from lamflow.policy.apex import apex_values, is_apex
@@ -19,9 +19,9 @@ from lamflow.policy.apex import apex_values, is_apex
 COLUMNS = ("structure", "property", "name", "where", "value", "unit", "uncertainty", "source")
 
 
-def references_of(study: PropertiesStudy) -> list[ReferenceValue]:
-    """The values of the file that a study names as its reference; none where it names none."""
-    file = study.reference.file if study.reference is not None else None
+def references_of(reference: References | None) -> list[ReferenceValue]:
+    """The values of the file that is named as the reference; none where there is none."""
+    file = reference.file if reference is not None else None
     return read_references(file) if file is not None else []
 
 

@@ -22,10 +22,12 @@ from lamflow.data.layout import (
     HISTORY_RECORD,
     HULLS,
     MODEL,
+    PROPERTIES_RECORD,
     SELECTED,
     SELECTED_RECORD,
 )
 from lamflow.data.packed import PackedFrames
+from lamflow.data.properties import PropertyValues
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import Explored, History, ModelResult, Selected, SimulationResult
 from lamflow.data.spent import take
@@ -54,8 +56,8 @@ class Selection(NamedTuple):
 
 @op
 def select(  # noqa: PLR0913  an OP's arguments are its ports
-    context: Context, *, input: Path, explored: Path, queued: Path | None, models: Path, index: Path, history: Path,
-    iteration: int, stage: int, jobs_at_once: int,
+    context: Context, *, input: Path, explored: Path, queued: Path | None, models: Path, index: Path,
+    properties: Path | None = None, history: Path, iteration: int, stage: int, jobs_at_once: int,
 ) -> Selection:  # fmt: skip
     """Decide over whatever all explore jobs found."""
     study = stored(input)
@@ -76,7 +78,8 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     hulls = _read_hulls(study, folders, results, stage)
     known = read_index(index, iteration, study.explored_heads)
     judged = [ModelResult.read(path) for path in sorted(models.glob(f"*/{MODEL}"))]
-    choice = select_frames(study, Exploration(iteration, stage, past, results, frames, hulls, known, judged))
+    tracked = PropertyValues.read(properties / PROPERTIES_RECORD).tracked() if properties is not None else None
+    choice = select_frames(study, Exploration(iteration, stage, past, results, frames, hulls, known, judged, tracked))
     batches = label_batches(study, choice.frames, jobs_at_once, seconds_per_unit(past).get("label"))
     return _write(output, choice.record, hulls, batches, len(choice.frames), choice.force_rmse)
 

@@ -220,7 +220,7 @@ def measure(context: Context, *, input: Path, relaxed: Path, simulated: Path, ea
     results = [result for potential in study.potentials for result in relaxation_results(relaxed, potential.name)]
     made, error = transport_results(study, runs)
     results += made
-    comparisons = compared(results, study.reference, references_of(study))
+    comparisons = compared(results, study.reference, references_of(study.reference))
     gates = checked(study.gates, comparisons, results)
     record = PropertyValues(
         results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job(), spent=take()

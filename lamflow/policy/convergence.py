@@ -69,6 +69,8 @@ class LoopState:
     magnetic_force_rmse  held-out, of the models now, eV/μB; None for models without spins
     ramping          a temperature ramp that has not reached its last temperature, in words; empty if there is none
     levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
+    gates            how many gates of properties there are, and `broken_gates` those that do not hold, in words
+    failed_starts    frames of failed properties that the next iteration would begin with, and no one has yet
     """
 
     iteration: int
@@ -87,13 +89,16 @@ class LoopState:
     ground_state_error: float | None = None
     magnetic_force_rmse: float | None = None
     ramping: str = ""
+    gates: int = 0
+    broken_gates: Sequence[str] = ()
+    failed_starts: int = 0
 
 
 @dataclass(frozen=True)
 class Decision:
     """What to do next, and why."""
 
-    action: Literal["label", "ramp", "advance", "stop"]
+    action: Literal["label", "ramp", "explore", "advance", "stop"]
     reason: str
     converged: bool = False
 
@@ -117,9 +122,16 @@ def next_action(state: LoopState, criteria: ConvergenceCriteria) -> Decision:
     if last and state.stage_limit is not None and state.stage_iteration >= state.stage_limit:
         return Decision("stop", f"the last stage has had its {state.stage_limit} iterations; {why}")
     if state.candidates == 0:
-        text = f"nothing new was found that could be labeled; {why}"
-        return Decision("ramp" if state.ramping else "stop" if last else "advance", text)
+        return _without_candidates(state, why)
     return Decision("label", why)
+
+
+def _without_candidates(state: LoopState, why: str) -> Decision:
+    """What comes next when no frame would be labeled."""
+    text, last = f"nothing new was found that could be labeled; {why}", state.stage == state.stages - 1
+    if last and state.failed_starts:
+        return Decision("explore", f"{text}; next, {state.failed_starts} frames of failed properties are explored")
+    return Decision("ramp" if state.ramping else "stop" if last else "advance", text)
 
 
 def _stage_is_done(state: LoopState, criteria: ConvergenceCriteria) -> tuple[bool, str]:
@@ -153,7 +165,12 @@ def _stage_is_done(state: LoopState, criteria: ConvergenceCriteria) -> tuple[boo
             reasons.append(f"{name} {shown} (wanted {1000 * limit:g} meV/atom)")
             done = done and value is not None and value <= limit
     if not done and criteria.plateau is not None and _has_stalled(state.force_rmse, criteria.plateau):
-        return True, f"{reasons[-1]}; no improvement of the held-out force RMSE over {criteria.plateau} iterations"
+        reasons = [f"{reasons[-1]}; no improvement of the held-out force RMSE over {criteria.plateau} iterations"]
+        done = True
+    if last and state.gates:
+        reasons.append(f"{state.gates - len(state.broken_gates)} of {state.gates} gates hold")
+        reasons += [f"not {state.broken_gates[0]}"] if state.broken_gates else []
+        done = done and not state.broken_gates
     return done, ", ".join(reasons)
 
 

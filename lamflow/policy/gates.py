@@ -5,7 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lamflow.config.properties import Gate
-from lamflow.data.properties import Comparison, GateResult, PropertyResult
+from lamflow.data.comparisons import Comparison, GateResult
+from lamflow.data.frames import Frame
+from lamflow.data.properties import PropertyResult
+from lamflow.science.properties.cells import repeated, repeats
+
+
+def failed_properties(gates: Sequence[GateResult], results: Sequence[PropertyResult]) -> set[tuple[str, str]]:
+    """Structure and property of what has no value, and of values for which a gate does not hold."""
+    broken = {(gate.structure, gate.property) for gate in gates if not gate.holds}
+    return broken | {(result.structure, result.property) for result in results if result.failed}
+
+
+def start_frames(frames: Sequence[Frame], size: float, most_atoms: int) -> list[Frame]:
+    """Crystals among `frames`, each once, repeated until opposite faces are `size` Å apart.
+
+    Isolated ones and those of more than `most_atoms` atoms are left out.
+    """
+    periodic = [repeated(frame, repeats(frame.cell, size)) for frame in frames if frame.pbc]
+    different = {frame.content_hash(): frame for frame in periodic if 2 <= frame.natoms <= most_atoms}
+    return list(different.values())
 
 
 def checked(
@@ -14,17 +33,27 @@ def checked(
     """A result for each gate and each value that it looks at; one that does not hold for a gate without any."""
     found: list[GateResult] = []
     for gate in gates:
-        rows = [row for row in comparisons if _looks_at(gate, row)]
+        rows = _without_idle([row for row in comparisons if _looks_at(gate, row)], gate)
         found += [_of_value(gate, row) for row in rows]
         found += [
-            GateResult(gate=_title(gate, result.structure, result.potential), holds=False, reason=result.failed)
+            GateResult(gate=_title(gate, result.structure, result.potential), holds=False, reason=result.failed,
+                       structure=result.structure, property=result.property)
             for result in results
             if result.failed and _is_asked(gate, result)
-        ]
+        ]  # fmt: skip
         if not rows and not any(result.failed and _is_asked(gate, result) for result in results):
             found.append(GateResult(gate=_title(gate, gate.structure or "every structure", gate.potential or ""),
-                                    holds=False, reason="there is no such value"))  # fmt: skip
+                                    holds=False, reason="there is no such value",
+                                    structure=gate.structure or "", property=gate.property))  # fmt: skip
     return found
+
+
+def _without_idle(rows: Sequence[Comparison], gate: Gate) -> list[Comparison]:
+    """The rows without those that have no reference, where a gate asks for errors only and others have one."""
+    known = {(row.structure, row.potential) for row in rows if row.reference is not None}
+    if gate.most is not None or gate.least is not None:
+        return list(rows)
+    return [row for row in rows if row.reference is not None or (row.structure, row.potential) not in known]
 
 
 def _is_asked(gate: Gate, result: PropertyResult) -> bool:
@@ -47,7 +76,8 @@ def _looks_at(gate: Gate, row: Comparison) -> bool:
 def _of_value(gate: Gate, row: Comparison) -> GateResult:
     reasons = list(_reasons(gate, row))
     title = _title(gate, row.structure, row.potential) + (f" {row.where}" if row.where else "")
-    return GateResult(gate=title, holds=not reasons, reason="; ".join(reasons) or f"{row.value:.6g} {row.unit}")
+    return GateResult(gate=title, holds=not reasons, reason="; ".join(reasons) or f"{row.value:.6g} {row.unit}",
+                      structure=row.structure, property=row.property)  # fmt: skip
 
 
 def _reasons(gate: Gate, row: Comparison) -> Iterator[str]:

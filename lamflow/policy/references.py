@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lamflow.config.properties import References, ReferenceValue
-from lamflow.data.properties import Comparison, PropertyResult, Value
+from lamflow.data.comparisons import Comparison
+from lamflow.data.properties import PropertyResult, Value
 from lamflow.units import BOLTZMANN
 
 FACTORS: Mapping[tuple[str, str], float] = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lamflow.config.learning import Config
+from lamflow.data.comparisons import TrackedValues
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats
 from lamflow.data.results import (
@@ -45,6 +46,7 @@ class Exploration:
     hulls     of structure searches
     known     data of earlier iterations
     models    results of the models that explored
+    tracked   what they say of crystals, where the study asks
     """
 
     iteration: int
@@ -55,6 +57,7 @@ class Exploration:
     hulls: Sequence[HullStructures]
     known: KnownData
     models: Sequence[ModelResult]
+    tracked: TrackedValues | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +133,8 @@ def _state(study: Config, exploration: Exploration, seen: Selected, window: Wind
     rmse = mean_force_rmse(exploration.models, variant) or np.nan
     lower = [*(item.selected.low for item in earlier if item.selected), window.low]
     levels = ramp_levels(stage, past)
+    tracked = exploration.tracked or TrackedValues(comparisons=[])
+    begun = past[-1].tracked if past else None
     return LoopState(
         iteration=exploration.iteration,
         stage=exploration.stage,
@@ -147,6 +152,9 @@ def _state(study: Config, exploration: Exploration, seen: Selected, window: Wind
         ground_state_error=seen.ground_state_error,
         magnetic_force_rmse=mean_magnetic_force_rmse(exploration.models, variant),
         ramping=ramp_status(stage, levels, next_levels(stage, levels, seen.groups)),
+        gates=len(tracked.gates),
+        broken_gates=tracked.broken_gates,
+        failed_starts=0 if begun is not None and begun.starts else tracked.starts,
     )
 
 

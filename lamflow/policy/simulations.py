@@ -10,6 +10,7 @@ import numpy as np
 from lamflow.config.engines import ExplorerSettings, SearcherSettings, WalkerSettings
 from lamflow.config.learning import Stage
 from lamflow.config.seeds import child_seed
+from lamflow.config.tracked import FAILED_PROPERTIES
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def plan_simulations(
 
     A search is one for each condition and repeat. In other groups each condition gets `starts` structures of each of
     its sets; those of a set are drawn in one seeded order that goes on from iteration to iteration and begins again
-    when it is through.
+    when it is through. Last come those that begin with frames of failed properties, where there are any.
     """
     planned: list[PlannedSimulation] = []
     drawn: dict[str, int] = {}
@@ -78,6 +79,17 @@ def plan_simulations(
                     drawn[structure] = draw + 1
                     turn = draw + (iteration - 1) * _draws(stage, structure)
                     add(group, settings, structure, int(order[turn % size]), condition)
+    failed = sizes.get(FAILED_PROPERTIES, 0)
+    order = np.random.default_rng(child_seed(seed, "starts", FAILED_PROPERTIES, iteration)).permutation(failed)
+    walkers = [(group, one) for group, one in enumerate(stage.explore) if isinstance(one, WalkerSettings) and failed]
+    runs = [
+        (group, settings, condition)
+        for group, settings in walkers
+        for condition in settings.conditions_at(levels[group] if levels else 0)
+        for _ in range(settings.starts)
+    ]
+    for number, (group, settings, condition) in enumerate(runs):
+        add(group, settings, FAILED_PROPERTIES, int(order[number % failed]), condition)
     return planned
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from lamflow.config.select import Select
 from lamflow.data.frames import Floats
 from lamflow.data.results import Iteration, mean_force_rmse
-from lamflow.reports import search
+from lamflow.reports import search, trend
 from lamflow.reports.axes import BLUE, GREEN, GREY, ORANGE, PALETTE, PURPLE, RED, subplots
 from lamflow.reports.source import Source
 
@@ -22,7 +22,9 @@ FEWEST_POINTS = 5
 """Labels that say something about a deviation."""
 ARROW = 0.35
 """Half the length of the arrow that stands for 1 μB, Å."""
-STEP_COLORS = {"train": BLUE, "explore": ORANGE, "select": GREY, "label": GREEN, "merge": PURPLE}
+STEP_COLORS = {
+    "train": BLUE, "explore": ORANGE, "select": GREY, "label": GREEN, "merge": PURPLE, "evaluate": RED,
+}  # fmt: skip
 
 
 def figures(source: Source) -> dict[str, bytes]:
@@ -38,6 +40,7 @@ def figures(source: Source) -> dict[str, bytes]:
         "generations": lambda source: search.generations_figure(source.iterations),
         "parity": _parity,
         "loss": _loss,
+        "properties": lambda source: trend.figure(source.iterations),
         "structures": _structures,
         "time": _time,
     }

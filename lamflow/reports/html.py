@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.data.layout import REPORT_PAGE
-from lamflow.reports import search
+from lamflow.reports import search, trend
 from lamflow.reports.figures import figures
 from lamflow.reports.source import Source
 from lamflow.reports.tables import (
@@ -67,6 +67,11 @@ SECTIONS = (
         "generations",
         "Generations",
         "How near the structures of each generation of the last search came to the hull.",
+    ),
+    (
+        "properties",
+        "Properties",
+        "Errors of the models' properties against their references, iteration by iteration; gates are listed below.",
     ),
     ("parity", "Parity", "Predictions of the last models for the held-out data."),
     ("loss", "Loss", "Errors on the training batches, of the trainings that run now or ran last."),
@@ -130,6 +135,10 @@ def render(source: Source, images: dict[str, str]) -> str:
         label_table=label_rows(source.iterations),
         label_columns=LABEL_COLUMNS,
         failed=failed_simulations(source.iterations),
+        trend=trend.rows(source.iterations),
+        trend_columns=trend.COLUMNS,
+        trend_words=trend.TEXT_COLUMNS,
+        tracked=next((it.tracked for it in reversed(source.iterations) if it.tracked is not None), None),
         provenance=provenance_rows(source.iterations),
         spent_columns=SPENT_COLUMNS,
         spent=spent_rows(source.iterations),

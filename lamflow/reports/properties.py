@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lamflow.data.layout import PROPERTIES_RECORD, RECORD, ROUNDS
-from lamflow.data.properties import Comparison, Curve, PropertiesRound, PropertyResult, PropertyValues
+from lamflow.data.comparisons import Comparison
+from lamflow.data.layout import PROPERTIES, PROPERTIES_RECORD, RECORD, REPORT_PAGE, ROUNDS
+from lamflow.data.properties import Curve, PropertiesRound, PropertyResult, PropertyValues
 from lamflow.reports.apex import apex_document
 from lamflow.reports.axes import GREY, PALETTE, subplots
 from lamflow.reports.figures import png
@@ -45,6 +46,18 @@ def write_properties(run: Path, folder: Path, *, embedded: bool = True) -> Path 
     found = PropertiesRound.read(records[-1]).properties if records else None
     if found is None:
         return None
+    return _write(found, folder, folder / ("properties.html" if embedded else REPORT_PAGE), embedded=embedded)
+
+
+def write_last_properties(run: Path, folder: Path) -> Path | None:
+    """The page of the last iteration of learning that has properties, in a folder of its own; None without any."""
+    files = sorted(run.glob(f"{ROUNDS}/*/{PROPERTIES}/{PROPERTIES_RECORD}"))
+    own = folder / PROPERTIES
+    return _write(PropertyValues.read(files[-1]), own, own / "properties.html", embedded=True) if files else None
+
+
+def _write(found: PropertyValues, folder: Path, target: Path, *, embedded: bool) -> Path:
+    """The page `target`, and beside it the files with its values."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROPERTIES_RECORD).write_text(found.model_dump_json(indent=1), encoding="utf-8")
     (folder / "properties.csv").write_text(as_csv(found.comparisons), encoding="utf-8")
@@ -56,7 +69,6 @@ def write_properties(run: Path, folder: Path, *, embedded: bool = True) -> Path 
     if not embedded:
         for name, image in drawn.items():
             (folder / f"{name}.png").write_bytes(image)
-    target = folder / ("properties.html" if embedded else "index.html")
     target.write_text(
         page("properties.html.jinja", found=found, images=images, columns=COLUMNS, text_columns=TEXT_COLUMNS,
              rows=[row(item) for item in found.comparisons], scores=score_table(found.comparisons),

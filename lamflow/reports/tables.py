@@ -19,7 +19,13 @@ COLUMNS = (
     "iteration", "stage", "trained on", "held-out force RMSE (eV/Å)", "energy RMSE (meV/atom)", "explored", "accurate",
     "candidates", "failed", "labels", "wall (s)", "then",
 )  # fmt: skip
-ACTIONS = {"label": "label", "ramp": "next level", "advance": "next stage", "stop": "stop"}
+ACTIONS = {
+    "label": "label",
+    "ramp": "next level",
+    "explore": "failed properties",
+    "advance": "next stage",
+    "stop": "stop",
+}
 
 
 def iteration_row(iteration: Iteration) -> list[str]:

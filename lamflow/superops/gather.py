@@ -50,9 +50,11 @@ class Timing:
 def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:
     """The record of a round of learning or training that has been carried out, from the run's `folder`."""
     iteration = gather_round(graph, folder, past, timing)
+    values = _property_values(graph, folder)
     models = without_absurd(iteration.models)
     variant = chosen_variant(models, study.train.tolerance)
-    return iteration.model_copy(update={"models": models, "variant": variant})
+    return iteration.model_copy(update={"models": models, "variant": variant,
+                                        "tracked": values.tracked() if values is not None else None})  # fmt: skip
 
 
 def gather_evaluation(
@@ -75,9 +77,14 @@ def gather_properties(
 ) -> PropertiesRound:
     """The record of a round of a study of properties that has been carried out, from the run's `folder`."""
     del study
-    file = folder / iteration_key(graph.round) / layout.PROPERTIES / layout.PROPERTIES_RECORD
-    values = PropertyValues.read(file) if file.is_file() else None
+    values = _property_values(graph, folder)
     return PropertiesRound(**dict(gather_round(graph, folder, past, timing)), properties=values)
+
+
+def _property_values(graph: Graph, folder: Path) -> PropertyValues | None:
+    """The properties of a round; None for a round without any."""
+    file = folder / iteration_key(graph.round) / layout.PROPERTIES / layout.PROPERTIES_RECORD
+    return PropertyValues.read(file) if file.is_file() else None
 
 
 def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: Timing) -> Iteration:

@@ -1,4 +1,4 @@
-"""Rounds of learning: train → explore → select → label → merge, and before them the start: label → merge."""
+"""Rounds of learning: train → (properties) → explore → select → label → merge, and before them label → merge."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lamflow.policy.jobs import jobs_needed, seconds_per_unit
 from lamflow.policy.simulations import PlannedSimulation, plan_simulations
 from lamflow.superops.state import RunState
 from lamflow.superops.steps import add, committee_engines, label_step, merge_step, start_graph, train_step
+from lamflow.superops.tracked import failed_starts, tracked_steps
 
 
 def next_graph(study: Config, state: RunState) -> Graph | None:
@@ -46,13 +47,15 @@ def next_stage(study: Config, state: RunState) -> int:
 
 def iteration_graph(study: Config, number: int, stage: int, state: RunState) -> Graph:
     """One whole iteration of a stage. Any level of a temperature ramp has as many simulations."""
-    planned = plan_simulations(study.stages[stage], state.structures, number, study.seed)
+    failed = failed_starts(study, state)
+    planned = plan_simulations(study.stages[stage], {**state.structures, **failed}, number, study.seed)
     label_slots = state.capacity.slots("label", study.pods.label)
     steps = [
         train_step(study, number, state),
+        *tracked_steps(study, number, state),
         *_explore_steps(study, number, stage, state, planned),
         *_search_steps(study, number, stage, state, planned),
-        _select_step(number, stage, label_slots, queued=state.queued),
+        _select_step(study, number, stage, label_slots, queued=state.queued),
     ]
     chosen = Condition(output=Output(step="select", name="decision"), equals="label")
     batches = Output(step="select", name="batches")
@@ -74,6 +77,7 @@ def _explore_steps(
         return []
     folder, pod = iteration_key(number), study.pods.explore
     slots = state.capacity.slots("explore", pod)
+    before = f"{iteration_key(number - 1)}/{layout.PROPERTIES}" if failed_starts(study, state) else None
     ramps = any(isinstance(group, WalkerSettings) and group.ramp is not None for group in study.stages[stage].explore)
     step = add(
         "explore", explore, writes={"explored": f"{folder}/{layout.EXPLORED}"},
@@ -82,6 +86,7 @@ def _explore_steps(
         at_once=slots if isinstance(pod.work_per_job, int) else None, work=len(whole), resources="explore",
         engines=committee_engines(study, stage),
         input=Key(key=INPUT), structures=Key(key=STRUCTURES), models=Key(key=f"{folder}/{layout.MODELS}"),
+        failed=Key(key=before) if before is not None else None,
         history=Key(key=f"{folder}/{layout.HISTORY}") if ramps else None, iteration=number, stage=stage,
     )  # fmt: skip
     return [step]
@@ -124,7 +129,7 @@ def _search_steps(
     return steps
 
 
-def _select_step(number: int, stage: int, label_slots: int, *, queued: bool) -> Step:
+def _select_step(study: Config, number: int, stage: int, label_slots: int, *, queued: bool) -> Step:
     folder = iteration_key(number)
     return add(
         "select", select, writes={"selected": f"{folder}/{layout.SELECTED}"},
@@ -132,5 +137,6 @@ def _select_step(number: int, stage: int, label_slots: int, *, queued: bool) -> 
         input=Key(key=INPUT), explored=Key(key=f"{folder}/{layout.EXPLORED}"),
         queued=Key(key=f"{folder}/{layout.QUEUED}") if queued else None,
         models=Key(key=f"{folder}/{layout.MODELS}"), index=Key(key=INDEX),
+        properties=Key(key=f"{folder}/{layout.PROPERTIES}") if study.properties is not None else None,
         history=Key(key=f"{folder}/{layout.HISTORY}"), iteration=number, stage=stage, jobs_at_once=label_slots,
     )  # fmt: skip

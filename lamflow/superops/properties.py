@@ -37,7 +37,7 @@ PACKAGES = {"phonon": "phonopy", "surface": "pymatgen"}
 
 def inspect(study: PropertiesStudy) -> list[str]:
     """Warnings about references and packages. Raises InputError for a file of references that cannot be used."""
-    values = [*(study.reference.values if study.reference is not None else []), *references_of(study)]
+    values = [*(study.reference.values if study.reference is not None else []), *references_of(study.reference)]
     names = [structures.name for structures in study.structures]
     strange = sorted({v.structure for v in values if not any(_is_of(v.structure, name) for name in names)})
     warnings = [

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lamflow.data.properties import Comparison, PropertyValues
+from lamflow.data.comparisons import Comparison
+from lamflow.data.properties import PropertyValues
 from lamflow.errors import InputError
 from lamflow.ops.reference_files import read_references
 from lamflow.reports.properties import as_csv

@@ -88,3 +88,23 @@ def test_students_are_done_when_their_own_trajectories_are_good() -> None:
     found = next_action(replace(now, trajectory_rmse=0.05), rules)
     assert found.converged
     assert "on their own trajectories 0.0500 eV/Å (wanted 0.1 eV/Å)" in found.reason
+
+
+def test_a_run_does_not_converge_before_its_gates_hold() -> None:
+    good = replace(STATE, stage=1, accurate_fraction=0.95, force_rmse=[0.04], gates=2)
+    assert next_action(good, CRITERIA).converged
+    broken = replace(good, broken_gates=["copper eos B0: it is 9 % away"])
+    found = next_action(broken, CRITERIA)
+    assert (found.action, found.converged) == ("label", False)
+    assert "1 of 2 gates hold, not copper eos B0: it is 9 % away" in found.reason
+    stalled = replace(broken, force_rmse=[0.2, 0.1, 0.1, 0.099])
+    assert next_action(stalled, replace(CRITERIA, plateau=2)).action == "label"
+    assert next_action(replace(broken, stage=0), CRITERIA).action == "advance"
+
+
+def test_frames_of_failed_properties_are_explored_before_a_run_gives_up() -> None:
+    broken = replace(STATE, stage=1, candidates=0, gates=1, broken_gates=["one"])
+    assert next_action(broken, CRITERIA).action == "stop"
+    found = next_action(replace(broken, failed_starts=7), CRITERIA)
+    assert (found.action, found.converged) == ("explore", False)
+    assert "next, 7 frames of failed properties are explored" in found.reason

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from lamflow.config.properties import Gate
-from lamflow.data.properties import Comparison, PropertyResult
-from lamflow.policy.gates import checked
+from lamflow.data.comparisons import Comparison
+from lamflow.data.frames import Frame
+from lamflow.data.properties import PropertyResult
+from lamflow.policy.gates import checked, failed_properties, start_frames
 
 MODULUS = Comparison(
     structure="copper", potential="emt", property="eos", name="B0", where="", value=134.0, unit="GPa", uncertainty=None,
@@ -38,6 +41,24 @@ def test_a_value_without_reference_or_none_at_all_holds_no_gate() -> None:
     broken = PropertyResult(structure="gold", potential="emt", property="eos", values=[], failed="it exploded")
     held, failed = checked([gate], [MODULUS], [broken])
     assert (held.holds, failed.holds, failed.reason) == (True, False, "it exploded")
+
+
+def test_an_error_is_asked_of_values_with_a_reference_where_there_are_any() -> None:
+    other = MODULUS.model_copy(update={"where": "vinet", "reference": None})
+    [result] = checked([Gate(property="eos", name="B0", relative_error=0.05)], [MODULUS, other], [])
+    assert result.holds
+    assert len(checked([Gate(property="eos", name="B0", least=100)], [MODULUS, other], [])) == 2
+
+
+def test_what_failed_is_what_the_next_iteration_begins_with() -> None:
+    broken = PropertyResult(structure="gold", potential="emt", property="eos", values=[], failed="it exploded")
+    gates = checked([Gate(property="eos", name="B0", error=1)], [MODULUS], [])
+    assert failed_properties(gates, [broken]) == {("copper", "eos"), ("gold", "eos")}
+    crystal = Frame(np.array([29]), np.zeros((1, 3)), 2.5 * np.eye(3), True)
+    atom = Frame(np.array([29]), np.zeros((1, 3)), 20 * np.eye(3))
+    [start] = start_frames([crystal, crystal, atom], 8.0, 100)
+    assert start.natoms == 64
+    assert start_frames([crystal], 8.0, 50) == []
 
 
 def test_a_gate_asks_something() -> None:
