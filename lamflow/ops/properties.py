@@ -239,8 +239,12 @@ def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answ
     if starts:
         PackedFrames.of(starts).save(folder / FRAMES)
     record = PropertyValues(
-        results=results, comparisons=comparisons, gates=gates, starts=len(starts),
-        provenance=Provenance.of_this_job(), spent=take(),
+        results=results,
+        comparisons=comparisons,
+        gates=gates,
+        starts=len(starts),
+        provenance=Provenance.of_this_job(),
+        spent=take(),
     )
     record.save(folder / PROPERTIES_RECORD)
     return Reducing(folder, sum(result.failed is not None for result in results))

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -374,6 +375,27 @@ def test_two_runs_that_lose_twenty_pods_end_as_they_do_on_a_laptop(real: Real, t
     for name in names:
         assert outcome(real, tmp_path, name) == outcome(None, here, name)
     assert len(deleted) == 20
+
+
+ALIKE = {"properties": ("properties.json", ["results"]), "cleaning": ("card.json", ["counts", "audits", "digests"])}
+"""What a kind of study leaves, and what of it is the same everywhere."""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ALIKE)
+def test_studies_of_other_kinds_end_as_they_do_on_a_laptop(real: Real, tmp_path: Path, kind: str) -> None:
+    for place in ("here", "there"):
+        shutil.copytree(ROOT / "workflows" / kind, tmp_path / place)
+    plain = yaml.safe_load((tmp_path / "here" / "tiny.yaml").read_text())
+    words = [sys.executable, "-m", "lamflow", "run", "tiny.yaml"]
+    subprocess.run(words, cwd=tmp_path / "here", check=True)
+    file = real.study(tmp_path / "there", yaml.safe_dump(plain))
+    real.lamflow(tmp_path / "there", "submit", file)
+    real.lamflow(tmp_path / "there", "watch", f"runs/{plain['name']}")
+    run = f"runs/{plain['name']}"
+    document, keys = ALIKE[kind]
+    here, there = (json.loads((tmp_path / place / run / document).read_text()) for place in ("here", "there"))
+    assert [here[key] for key in keys] == [there[key] for key in keys]
 
 
 def test_a_run_from_argos_ui(real: Real) -> None:
