@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,14 @@ class Real:
     namespace: str
     section: dict[str, Any]
     environment: dict[str, str]
-    values: dict[str, dict[str, Any]]
+    values: dict[str, Any]
     gpus: int = 0
 
     def helm(self, *, remove: bool = False, **changes: dict[str, Any]) -> None:
         """Install or upgrade the chart, or remove it; `changes` of values by section, with _ for -."""
-        values = {key: {**value, **changes.get(key.replace("-", "_"), {})} for key, value in self.values.items()}
+        values = dict(self.values)
+        for key, change in changes.items():
+            values[key.replace("_", "-")] = {**values[key.replace("_", "-")], **change}
         ask = {
             "kubeconfig": self.environment["KUBECONFIG"], "namespace": self.namespace, "remove": remove,
             "chart": str(ROOT / "helm" / "lamflow"), "values": values,
@@ -95,12 +97,16 @@ class Real:
         return found
 
 
+ADA = "ada"
+"""An account with the chart's Role for people and no other right."""
+
+
 @pytest.fixture(scope="module")
 def real(request: pytest.FixtureRequest) -> Iterator[Real]:
     option = request.config.getoption
     kubeconfig, namespace = str(Path(option("--kubeconfig")).expanduser()), option("--namespace")
     host = option("--host-network")
-    values: dict[str, dict[str, Any]] = {
+    values: dict[str, Any] = {
         "seaweedfs": {"persistent": bool(option("--storage-class")), "hostNetwork": host},
         "argo-workflows": {"enabled": option("--install-argo"), "authMode": "server"},
         "workflowTemplate": {"image": f"{option('--registry')}/base:0.1.0"},
@@ -115,6 +121,9 @@ def real(request: pytest.FixtureRequest) -> Iterator[Real]:
     api = new_client_from_config(config_file=kubeconfig)
     core = client.CoreV1Api(api)
     section = {"namespace": namespace, "registry": option("--registry"), "host_network": host, "pending": 900.0}
+    values["users"] = [{"kind": "User", "name": f"system:serviceaccount:{namespace}:{ADA}"}]
+    strict = {} if host else {"pod-security.kubernetes.io/enforce": "restricted"}
+    core.create_namespace({"metadata": {"name": namespace, "labels": strict}})
     made = Real(api, namespace, section, {"KUBECONFIG": kubeconfig}, values)
     made.helm()
     try:
@@ -375,6 +384,33 @@ def test_two_runs_that_lose_twenty_pods_end_as_they_do_on_a_laptop(real: Real, t
     for name in names:
         assert outcome(real, tmp_path, name) == outcome(None, here, name)
     assert len(deleted) == 20
+
+
+def test_a_person_with_the_role_of_the_chart_can_do_what_people_do(real: Real, tmp_path: Path) -> None:
+    core = client.CoreV1Api(real.api)
+    core.create_namespaced_service_account(real.namespace, {"metadata": {"name": ADA}})
+    asked = {"spec": {"expirationSeconds": 3600, "audiences": None}}
+    token = core.create_namespaced_service_account_token(ADA, real.namespace, asked).status.token
+    theirs = yaml.safe_load(Path(real.environment["KUBECONFIG"]).read_text(encoding="utf-8"))
+    theirs["users"] = [{"name": user["name"], "user": {"token": token}} for user in theirs["users"]]
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(theirs))
+    person = replace(real, environment={**real.environment, "KUBECONFIG": str(tmp_path / "kubeconfig")})
+    text = STUDY.split("pods:")[0].replace("name: tiny", "name: adas").replace("iterations: 2", "iterations: 1")
+    file = person.study(tmp_path, text + SMALL_PODS)
+    person.lamflow(tmp_path, "doctor", "--cluster", file)
+    person.lamflow(tmp_path, "submit", file)
+    time.sleep(20)
+    person.lamflow(tmp_path, "stop", "runs/adas")
+    person.lamflow(tmp_path, "resume", "runs/adas")
+    assert "the budget of 1 iterations is used up" in person.lamflow(tmp_path, "watch", "runs/adas")
+    assert "held-out force RMSE" in person.lamflow(tmp_path, "logs", "runs/adas", "--iteration", "1")
+    assert "3 models" in person.lamflow(tmp_path, "fetch", "runs/adas", "models")
+    with pytest.raises(client.ApiException, match="Forbidden"):
+        core_of(tmp_path / "kubeconfig").list_namespaced_secret(real.namespace)
+
+
+def core_of(kubeconfig: Path) -> client.CoreV1Api:
+    return client.CoreV1Api(new_client_from_config(config_file=str(kubeconfig)))
 
 
 ALIKE = {"properties": ("properties.json", ["results"]), "cleaning": ("card.json", ["counts", "audits", "digests"])}
