@@ -36,6 +36,7 @@ MARKS: dict[str, list[pytest.MarkDecorator]] = {
     "startup": [pytest.mark.deepmd],
     "structure_search": [PYXTAL, pytest.mark.slow],
     "teaching": [pytest.mark.deepmd, pytest.mark.slow],
+    "training": [pytest.mark.deepmd, pytest.mark.slow],
 }
 """Programs that a benchmark needs, and whether its small mode takes more than ten seconds."""
 

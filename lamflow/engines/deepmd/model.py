@@ -17,6 +17,7 @@ from lamflow.data import Frame, Labels
 from lamflow.data.fields import FORCE_MAG
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.spent import spending
+from lamflow.engines.deepmd import light
 from lamflow.engines.deepmd.old import OldPotential, is_old
 from lamflow.engines.protocol import BatchSession, Evaluator, LammpsPotential
 from lamflow.errors import EngineError
@@ -46,6 +47,7 @@ class DeepmdModel:
     @cached_property
     @spending("startup")
     def _potential(self) -> Any:
+        light.prepare()
         try:
             from deepmd.infer import DeepPot
         except ImportError as error:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import _thread
-import functools
 import json
-import os
 import re
 import shutil
 import signal
@@ -21,8 +19,9 @@ from lamflow.config.seeds import child_seed
 from lamflow.data.curves import write_curve
 from lamflow.data.files import file_hash
 from lamflow.data.layout import CURVE
-from lamflow.data.spent import Kind, move, spending
+from lamflow.data.spent import move, spending
 from lamflow.engines import process
+from lamflow.engines.deepmd import light
 from lamflow.engines.deepmd.card import COMPILED, FROZEN, branches, is_dpa4, read_definition
 from lamflow.engines.deepmd.curve import LCURVE, last_lines, learning_curve, problem, read_lcurve
 from lamflow.engines.deepmd.heads import extract_head
@@ -60,8 +59,6 @@ class DeepmdTrainer:
         spec = training_input(self.settings, job, start)
         steps = int(spec["training"]["numb_steps"])
         _prepare_scratch(scratch, spec, start)
-        if job.heads:
-            os.environ.setdefault("NUM_WORKERS", "0")  # DeePMD-kit starts so many processes for each head's data
         _train(_arguments(scratch, start), job, steps, progress)
         last = _last_checkpoint(scratch)
         if last is None:
@@ -239,6 +236,7 @@ def _train(arguments: list[str], job: TrainingJob, steps: int, progress: Progres
             raise EngineError(f"{reason}; the last lines of {curve}:\n{last_lines(curve)}")
 
     if job.gpus > 1:
+        light.prepare()
         process.run(torchrun(job.gpus, arguments), cwd=job.scratch, log=log, watch=look, poll=1.0, timeout=job.timeout)
         move(_seconds_in_steps(log), "startup", "physics")
     else:
@@ -261,6 +259,7 @@ def torchrun(gpus: int, arguments: list[str]) -> list[str]:
 
 def _dp(arguments: list[str], log: Path) -> None:
     """Run a subcommand of `dp --pt` in this process, its output in `log`. Raises EngineError."""
+    light.prepare()
     try:
         from deepmd.main import main
     except ImportError as error:
@@ -268,8 +267,7 @@ def _dp(arguments: list[str], log: Path) -> None:
     from deepmd.pt.utils import env
 
     env.CUSTOM_OP_USE_JIT = False  # training sets it, and models with silut that are made then cannot be frozen
-    _look_elements_up_once()
-    _count_seconds()
+    light.prepare_training()
     with redirected(log):
         try:
             main(["--pt", *arguments])
@@ -281,25 +279,6 @@ def _dp(arguments: list[str], log: Path) -> None:
         except Exception as error:
             text = f"dp --pt {arguments[0]} failed: {type(error).__name__}: {error}"
             raise EngineError(f"{text}; {describe_end(log)}") from error
-
-
-def _count_seconds() -> None:
-    """Have DeePMD-kit's training say what it is doing: all but its steps is something else than physics."""
-    from deepmd.pt.train.training import Trainer
-
-    parts: dict[str, Kind] = {"_run": "physics", "get_data": "data", "save_model": "data"}
-    for name, kind in parts.items():
-        method = getattr(Trainer, name)
-        if not hasattr(method, "__wrapped__"):
-            setattr(Trainer, name, spending(kind)(method))
-
-
-def _look_elements_up_once() -> None:
-    """DeePMD-kit asks a database for each element of each head, 0.7 s a time."""
-    from deepmd.utils import econf_embd
-
-    if not hasattr(econf_embd.element, "cache_info"):
-        econf_embd.element = functools.cache(econf_embd.element)
 
 
 class _watching:  # noqa: N801  used as a `with` statement

@@ -1,0 +1,82 @@
+"""DeePMD-kit without what costs a process of lamflow time and brings it nothing.
+
+* Processes that load data: they are forked anew in each epoch, and the order of batches depends on their number, which
+  is that of the machine's cores. `NUM_WORKERS` in the environment has the last word.
+* Reading frames again: DeePMD-kit opens a pool of threads for every frame of every batch.
+* The database of elements, which takes 1.3 s to import, starts a thread, and is asked only when a model is made.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from lamflow.data.spent import Kind, spending
+
+MEMORY = 1 << 30
+"""Bytes of frames that a training keeps; what is more it reads again."""
+
+
+def prepare() -> None:
+    """To be called before anything of DeePMD-kit is imported; again it does nothing."""
+    os.environ.setdefault("NUM_WORKERS", "0")
+    if "mendeleev" not in sys.modules:
+        sys.modules["mendeleev"] = _Elements("mendeleev")
+
+
+def prepare_training() -> None:
+    """Have the trainings of this process keep frames in memory and say what they are doing."""
+    _keep_frames()
+    _count_seconds()
+
+
+class _Elements(ModuleType):
+    """The database of elements, imported when asked. DeePMD-kit asks for each element of each head: 0.7 s a time."""
+
+    @staticmethod
+    @functools.cache
+    def element(symbol: str) -> Any:
+        """What the database has about an element."""
+        del sys.modules["mendeleev"]
+        return importlib.import_module("mendeleev").element(symbol)
+
+
+def _keep_frames() -> None:
+    from deepmd.utils.data import DeepmdData
+
+    read = DeepmdData.get_single_frame
+    if hasattr(read, "__wrapped__"):
+        return
+    used = 0
+
+    @functools.wraps(read)
+    def kept(self: Any, index: int, num_worker: int) -> dict[str, Any]:
+        nonlocal used
+        wanted = index, *((name, *map(str, about.values())) for name, about in self.data_dict.items())
+        frames = vars(self).setdefault("_frames_of_lamflow", {})
+        if wanted not in frames:
+            frame = read(self, index, num_worker)
+            size = sum(value.nbytes for value in frame.values() if isinstance(value, np.ndarray))
+            if used + size > MEMORY:
+                return dict(frame)
+            used, frames[wanted] = used + size, frame
+        return dict(frames[wanted])
+
+    DeepmdData.get_single_frame = kept
+
+
+def _count_seconds() -> None:
+    """Have a training say what it is doing: all but its steps is something else than physics."""
+    from deepmd.pt.train.training import Trainer
+
+    parts: dict[str, Kind] = {"_run": "physics", "get_data": "data", "save_model": "data"}
+    for name, kind in parts.items():
+        method = getattr(Trainer, name)
+        if not hasattr(method, "__wrapped__"):
+            setattr(Trainer, name, spending(kind)(method))
