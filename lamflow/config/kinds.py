@@ -43,7 +43,8 @@ class Kind:
     most_rounds  (study) -> rounds after the start, at most
     begin        (study, folder of the run, jobs that run at once): writes what the first round reads, beside what every
                  study has
-    inspect      (study) -> warnings about what `begin` will read; raises InputError for what cannot be used
+    inspect      (study, start structures by set) -> warnings about what the kind alone reads and asks; raises
+                 InputError for what cannot be used
 
     Functions import what they need when they are called.
     """
@@ -61,7 +62,7 @@ class Kind:
     check_resumable: Callable[[Any, Any], None] = lambda study, finished: None  # noqa: ARG005
     most_rounds: Callable[[Any], int] = lambda study: 1  # noqa: ARG005
     begin: Callable[[Any, Path, int], None] = lambda study, folder, slots: None  # noqa: ARG005
-    inspect: Callable[[Any], list[str]] = lambda study: []  # noqa: ARG005
+    inspect: Callable[[Any, Any], list[str]] = lambda study, structures: []  # noqa: ARG005
 
 
 @functools.cache

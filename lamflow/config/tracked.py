@@ -25,25 +25,30 @@ FAILED_PROPERTIES = "failed-properties"
 
 
 class AskedProperties(Protocol):
-    """What a study asks of potentials, whatever its kind.
-
-    set_names        structure sets whose properties are asked for
-    potential_names  in the order of their numbers
-    """
+    """What a study asks of potentials, whatever its kind."""
 
     @property
-    def set_names(self) -> Sequence[str]: ...
+    def set_names(self) -> Sequence[str]:
+        """Structure sets whose properties are asked for."""
+
     @property
-    def potential_names(self) -> Sequence[str]: ...
+    def potential_names(self) -> Sequence[str]:
+        """In the order of their numbers."""
+
     @property
-    def relax(self) -> Relaxing: ...
+    def relax(self) -> Relaxing:
+        """How crystals and frames are relaxed."""
+
     @property
-    def reference(self) -> References | None: ...
+    def reference(self) -> References | None:
+        """What values are compared with."""
+
     @property
-    def gates(self) -> Sequence[Gate]: ...
+    def gates(self) -> Sequence[Gate]:
+        """What values must be."""
+
     def named_properties(self) -> Iterator[tuple[str, PropertySettings]]:
         """Each property with the name of its results."""
-        ...
 
 
 class TrackedProperties(Section):

@@ -57,9 +57,10 @@ def inspected(config: DataStudy, with_models: DataStudy, *, sample: bool = False
     frames = [item.labeled.frame for items in data.items.values() for item in items]
     warnings = _examined(with_models, frames, problems)
     _check_labels(config, structures, problems)
+    _check_potentials(config, structures, problems)
     inspected_sources: list[str] = []
     with problems.collect():
-        inspected_sources = kind_of(config).inspect(config)
+        inspected_sources = kind_of(config).inspect(config, structures)
     problems.report()
     given = data.summary()
     return Inspection(data, structures, given, [*given.warnings, *warnings, *inspected_sources])
@@ -140,6 +141,18 @@ def _check_explored(config: DataStudy, structures: Mapping[str, list[Frame]], pr
                     reason = group.unsupported_start(frame)
                     if reason is not None:
                         raise InputError(f"{where}: structures.{name}, structure {index}: {reason}")
+
+
+def _check_potentials(config: DataStudy, structures: Mapping[str, list[Frame]], problems: Problems) -> None:
+    """Crystals that the label engine of a potential cannot treat: the first of each set."""
+    for number, potential in enumerate(getattr(config, "potentials", [])):
+        where = f"potentials[{number}].label"
+        faulty = potential.label is None or any(problem.startswith(where) for problem in problems.found)
+        labeler = None if faulty else _refusing(potential.label)
+        for name, frames in structures.items() if labeler is not None else ():
+            reason = labeler.unsupported_reason(frames[0]) if labeler is not None else None
+            if reason is not None:
+                problems.found.append(f"{where}: structures.{name} cannot be labeled: {reason}")
 
 
 def _check_labels(config: DataStudy, structures: Mapping[str, list[Frame]], problems: Problems) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from lamflow.config.schema import EvaluationStudy, Study, TrainingStudy
 from lamflow.config.transport import TransportStudy
 from lamflow.data.cleaning import Cleaning
 from lamflow.data.evaluation import Evaluation
+from lamflow.data.frames import Frame
 from lamflow.data.graph import Graph
 from lamflow.data.properties import PropertiesRound
 from lamflow.data.results import Iteration
@@ -22,6 +23,9 @@ from lamflow.errors import StateError
 if TYPE_CHECKING:
     from lamflow.superops.gather import Timing
     from lamflow.superops.state import RunState
+
+
+Structures = Mapping[str, Sequence[Frame]]
 
 
 def kind_of(study: Study) -> Kind:
@@ -214,21 +218,28 @@ def _begin_cleaning(study: CleaningStudy, folder: Path, slots: int) -> None:
     begin(study, folder, slots)
 
 
-def _inspect_properties(study: PropertiesStudy) -> list[str]:
+def _inspect_properties(study: PropertiesStudy, structures: Structures) -> list[str]:
     from lamflow.superops.properties import inspect
 
-    return inspect(study)
+    return inspect(study, structures)
 
 
-def _inspect_sources(study: CleaningStudy) -> list[str]:
+def _inspect_tracked(study: Config, structures: Structures) -> list[str]:
+    from lamflow.superops.properties import inspect
+
+    return inspect(study.properties, structures) if study.properties is not None else []
+
+
+def _inspect_sources(study: CleaningStudy, structures: Structures) -> list[str]:
     from lamflow.superops.sources import inspect
 
+    del structures
     return inspect(study)
 
 
 LEARNING = Kind(
     "learning", Config, _learning_graph, _learning_round, _stage_names, _gather, Iteration, _report,
-    open_ended=True, check_resumable=_stages_are_known, most_rounds=_iterations,
+    open_ended=True, check_resumable=_stages_are_known, most_rounds=_iterations, inspect=_inspect_tracked,
 )  # fmt: skip
 TRAINING = Kind(
     "training", TrainingStudy, _training_graph, _training_round, _one_stage, _gather, Iteration, _report,

@@ -43,12 +43,9 @@ from lamflow.policy.references import compared
 from lamflow.science.properties.cells import conventional, space_group
 from lamflow.science.properties.sample import Answer, Crystal, Phase, Sample, composition
 from lamflow.science.properties.table import PROPERTIES as TABLE
-from lamflow.science.properties.table import answered
+from lamflow.science.properties.table import RELAXATION, answered
 from lamflow.science.relaxation import Freedom, relax
 from lamflow.units import BAR_IN_EV_PER_A3, EV_PER_A3_IN_GPA
-
-RELAXATION = "relaxation"
-"""Name of the results of the relaxed structures themselves."""
 
 
 class RelaxedEntry(Entry):

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Mapping, Sequence
 
 from lamflow.config.properties import PropertiesStudy
+from lamflow.config.tracked import AskedProperties
 from lamflow.data import layout
 from lamflow.data.cache import CACHE
+from lamflow.data.frames import Frame
 from lamflow.data.graph import EngineUse, Graph, Key, Resources, Step
 from lamflow.data.layout import INPUT, STRUCTURES, iteration_key
+from lamflow.errors import Problems
 from lamflow.ops.operation import Operation
 from lamflow.ops.properties import answer, expand, reduce, relax_structures
 from lamflow.ops.reference_files import references_of
 from lamflow.policy.jobs import jobs_needed
+from lamflow.policy.property_inputs import examined
 from lamflow.superops.state import RunState
 from lamflow.superops.steps import TOOLS, add, start_then_one
 
@@ -35,15 +40,24 @@ PACKAGES = {"phonon": "phonopy", "surface": "pymatgen"}
 """What properties need beside NumPy, SciPy and ASE."""
 
 
-def inspect(study: PropertiesStudy) -> list[str]:
-    """Warnings about references and packages. Raises InputError for a file of references that cannot be used."""
-    values = [*(study.reference.values if study.reference is not None else []), *references_of(study.reference)]
-    names = [structures.name for structures in study.structures]
-    strange = sorted({v.structure for v in values if not any(_is_of(v.structure, name) for name in names)})
-    warnings = [
+def inspect(asked: AskedProperties, structures: Mapping[str, Sequence[Frame]]) -> list[str]:
+    """Warnings about crystals, references and packages.
+
+    Raises InputError for a file of references that cannot be used, properties that no structure has, and references
+    and gates that fit no value.
+    """
+    from_file, asks = references_of(asked.reference), [settings for _, settings in asked.named_properties()]
+    found = examined(asked, structures, from_file)
+    problems = Problems()
+    problems.found += found.problems
+    problems.report()
+    values = [*(asked.reference.values if asked.reference is not None else []), *from_file]
+    strange = sorted({v.structure for v in values if not any(_is_of(v.structure, name) for name in asked.set_names)})
+    warnings = [*found.warnings]
+    warnings += [
         f"reference: there is no structure set {name!r}, so its values are compared with nothing" for name in strange
     ]
-    lacking = {PACKAGES[s.property] for s in study.properties if s.property in PACKAGES}
+    lacking = {PACKAGES[s.property] for s in asks if s.property in PACKAGES}
     warnings += [
         f'properties: {name} is not installed here; where jobs run, they need pip install "lamflow[properties]"'
         for name in sorted(lacking)

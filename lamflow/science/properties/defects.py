@@ -26,6 +26,9 @@ NAMED_SITES = {
 DUMBBELLS = {"⟨100⟩ dumbbell": (1, 0, 0), "⟨110⟩ dumbbell": (1, 1, 0), "⟨111⟩ dumbbell": (1, 1, 1)}
 
 
+KINDS = ("vacancy", "interstitial", "substitution")
+
+
 def vacancy_frames(
     crystal: Crystal, *, sizes: Sequence[float], cell: bool, chemical_potentials: Mapping[str, float]
 ) -> list[Sample]:
@@ -150,6 +153,12 @@ def chemical_potentials(
         single = len(crystal.composition) == 1 and element in crystal.composition
         found["" if single else f"{element}-rich"] = dict(zip(elements, solution.x.tolist(), strict=True))
     return found
+
+
+def check_limits(crystal: Crystal, samples: Sequence[Sample], known: Mapping[str, float]) -> None:
+    """Raise ValueError when the compositions alone tell that chemical potentials will have no limits."""
+    whole = [Answer(sample, sample.frame, None) for sample in samples]
+    chemical_potentials(crystal, known, _exchanged(crystal, whole))
 
 
 def _exchanged(crystal: Crystal, answers: Sequence[Answer]) -> list[str]:

@@ -18,11 +18,14 @@ from lamflow.science.properties.cells import (
     primitive,
     repeated,
     shortest_translation,
+    symmetry,
 )
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 from lamflow.units import EV_PER_A3_IN_GPA
 
 EV_PER_A2_IN_J_PER_M2 = 0.1 * EV_PER_A3_IN_GPA
+LAST_TRICLINIC = 2
+"""Number of the last space group without any axis."""
 THINNEST = 7.0
 """Å; a fault in a thinner crystal feels its own image."""
 
@@ -141,6 +144,8 @@ def _plane(crystal: Crystal, miller: Sequence[int]) -> tuple[Frame, PlaneCell]:
     """The primitive cell, as spglib orients it, and its cell in the plane."""
     if not any(miller):
         raise ValueError("the plane (0 0 0) is none")
+    if symmetry(crystal.frame).number <= LAST_TRICLINIC:
+        raise ValueError("it is triclinic: its axes are a matter of choice, so three indices name no plane")
     normal: Floats = np.asarray(miller) @ np.linalg.inv(conventional(crystal.frame).cell).T
     bulk = primitive(crystal.frame)
     return bulk, plane_cell(bulk, normal)

@@ -51,6 +51,33 @@ PROPERTIES: Mapping[str, Property] = {
 }
 
 
+RELAXATION = "relaxation"
+"""Name of the results of the relaxed structures themselves."""
+UNITS: Mapping[str, Mapping[str, str]] = {
+    RELAXATION: {"E": "eV/atom", "V": "Å³/atom", "a": "Å", "b": "Å", "c": "Å", "alpha": "°", "beta": "°", "gamma": "°"},
+    "eos": {name: unit for name, unit, _ in eos.PARAMETERS},
+    "elastic": {
+        "C[1-6][1-6]": "GPa", "B": "GPa", "G": "GPa", "E": "GPa", "poisson": "1", "universal_anisotropy": "1",
+        "smallest_eigenvalue": "GPa",
+    },
+    "cohesive": {"E_coh": "eV/atom", "E_atom": "eV"},
+    "decohesive": {"work_of_separation": "J/m²", "gamma_unrelaxed": "J/m²", "largest_stress": "GPa"},
+    "surface": {"gamma(_unrelaxed)?": "J/m²"},
+    "vacancy": {"E_f(_unrelaxed)?": "eV"},
+    "interstitial": {"E_f(_unrelaxed)?": "eV"},
+    "substitution": {"E_f(_unrelaxed)?": "eV"},
+    "gamma": {f"gamma_{name}(_unrelaxed)?": "J/m²" for name in ("max", "end", "min")},
+    "gamma-surface": {"gamma_max": "J/m²"},
+    "phonon": {
+        "frequency_max": "THz", "frequency_min": "THz", "imaginary_fraction": "1", r"mode_\d+": "THz", "F": "kJ/mol",
+        "S": "J/K/mol", "Cv": "J/K/mol",
+    },
+    "formation": {"E_form": "eV/atom", "E_above_hull": "eV/atom"},
+    "dimer": {"r_min": "Å", "E_min": "eV", "E_shortest": "eV", "wiggles": "1", "force_error": "eV/Å"},
+}  # fmt: skip
+"""Units of the values of each property by their names, which are regular expressions where there are several."""
+
+
 def answered(samples: Sequence[Sample], evaluate: Evaluate, settings: RelaxationSettings) -> list[Answer]:
     """Every sample relaxed as it asks for and labeled, all in one batch a step. One that fails says why."""
     if not samples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -13,7 +14,7 @@ from lamflow.data import Frame
 from lamflow.data.properties import Reduced
 from lamflow.engines.emt import Emt, EmtEvaluator
 from lamflow.science.properties.sample import Crystal, Phase, composition
-from lamflow.science.properties.table import PROPERTIES, answered
+from lamflow.science.properties.table import PROPERTIES, UNITS, answered
 from lamflow.science.relaxation import relax
 
 METALS = ("Cu", "Al", "Ni", "Au", "Ag", "Pt", "Pd")
@@ -71,9 +72,12 @@ def relaxed(named: Sequence[tuple[str, Frame]]) -> list[Crystal]:
 
 
 def found(name: str, of: Crystal, **settings: Any) -> Reduced:
-    """A property by EMT."""
+    """A property by EMT; its values have the units that are promised."""
     kind = PROPERTIES[name]
-    return kind.reduce(of, answered(kind.frames(of, **settings), evaluate, Relaxing()))
+    result = kind.reduce(of, answered(kind.frames(of, **settings), evaluate, Relaxing()))
+    for one in result.values:
+        assert [unit for pattern, unit in UNITS[name].items() if re.fullmatch(pattern, one.name)] == [one.unit], one
+    return result
 
 
 def value(result: Reduced, name: str, where: str = "") -> float:

@@ -9,7 +9,7 @@ import pytest
 from lamflow.config.properties import PropertySettings
 from lamflow.science.properties.cells import conventional
 from lamflow.science.properties.sample import Answer, Sample
-from lamflow.science.properties.table import PROPERTIES
+from lamflow.science.properties.table import PROPERTIES, RELAXATION, UNITS
 from tests.science.properties.emt import METALS, crystal, found, reference, value
 
 
@@ -21,7 +21,7 @@ def metals() -> list[object]:
 def test_settings_and_science_know_the_same_properties() -> None:
     union, _ = get_args(PropertySettings)
     names = {get_args(settings.model_fields["property"].annotation)[0] for settings in get_args(union)}
-    assert names == set(PROPERTIES)
+    assert names == set(PROPERTIES) == set(UNITS) - {RELAXATION}
 
 
 @pytest.mark.parametrize("metal", metals())

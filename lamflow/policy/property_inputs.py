@@ -1,0 +1,150 @@
+"""What can be told of a study's properties before anything runs: crystals that have none, references that fit none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lamflow.config.engines import LabelerSettings
+from lamflow.config.properties import Gate, PropertiesStudy, PropertySettings, ReferenceValue
+from lamflow.config.tracked import AskedProperties
+from lamflow.data.frames import Frame
+from lamflow.errors import InputError
+from lamflow.policy.references import factor
+from lamflow.science.properties import defects
+from lamflow.science.properties.sample import Crystal, Phase, composition
+from lamflow.science.properties.table import PROPERTIES, RELAXATION, UNITS
+
+LOOKED_AT, MOST_ATOMS = 3, 64
+"""Structures of a set whose frames are made to see whether they can be, and atoms of the largest such structure."""
+SHOWN = 3
+"""Names in a message."""
+
+
+@dataclass(eq=False)
+class Findings:
+    """What is wrong, and what a person should know."""
+
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def examined(
+    asked: AskedProperties, structures: Mapping[str, Sequence[Frame]], references: Sequence[ReferenceValue]
+) -> Findings:
+    """What is wrong with the properties that a study asks for.
+
+    structures  by the name of their set
+    references  values of a file, beside those that stand in the study
+    """
+    found = Findings()
+    crystals = _crystals({name: frames for name, frames in structures.items() if name in asked.set_names})
+    for index, (_, settings) in enumerate(asked.named_properties()):
+        _fit(f"properties[{index}] ({settings.property})", settings, crystals, found)
+    known = {title: settings.property for title, settings in asked.named_properties()} | {RELAXATION: RELAXATION}
+    if isinstance(asked, PropertiesStudy):
+        found.problems += _without_stress(asked, [frame for frames in structures.values() for frame in frames])
+    given = asked.reference.values if asked.reference is not None else []
+    for index, value in enumerate(given):
+        reason = _unfit(value, known)
+        found.problems += [f"reference.values[{index}]: {reason}"] if reason else []
+    strange = [f"{v.structure} {reason}" for v in references if v.property in known and (reason := _unfit(v, known))]
+    if strange:
+        more = f" (and {len(strange) - 1} more)" if len(strange) > 1 else ""
+        found.warnings.append(f"reference.file: {strange[0]}; it is compared with nothing{more}")
+    for index, gate in enumerate(asked.gates):
+        reason = _gate_problem(gate, known)
+        found.problems += [f"gates[{index}]: {reason}"] if reason else []
+    return found
+
+
+def _without_stress(study: PropertiesStudy, frames: Sequence[Frame]) -> Iterator[str]:
+    """Engines that give no virial where one is needed."""
+    needs = ["elastic needs it"] if any(settings.property == "elastic" for settings in study.properties) else []
+    if study.relax.cell and any(frame.pbc for frame in frames):
+        needs.append("cells cannot be relaxed without it; set relax.cell to false")
+    for index, potential in enumerate(study.potentials):
+        engine = potential.engine
+        if needs and isinstance(engine, LabelerSettings) and not engine.gives_virial:
+            yield f"potentials[{index}]: {engine.engine} gives no virial as it is set up here: {'; '.join(needs)}"
+
+
+def _crystals(structures: Mapping[str, Sequence[Frame]]) -> list[Crystal]:
+    """The first structures of each set, unrelaxed and without energies, each among all compositions of the study."""
+    phases = [Phase(name, composition(frame), 0.0) for name, frames in structures.items() for frame in frames]
+    return [
+        Crystal(name, frame, 0.0, phases)
+        for name, frames in structures.items()
+        for frame in frames[:LOOKED_AT]
+        if frame.natoms <= MOST_ATOMS
+    ]
+
+
+def _fit(where: str, settings: PropertySettings, crystals: Sequence[Crystal], found: Findings) -> None:
+    """A property that no structure has is a problem; one that some do not have is worth a warning."""
+    reasons: dict[str, list[str]] = {}
+    for crystal in crystals:
+        reason = _refusal(settings, crystal)
+        if reason is not None:
+            reasons.setdefault(reason, []).append(crystal.name)
+    refused = [name for names in reasons.values() for name in names]
+    said = "; ".join(f"structures.{', '.join(dict.fromkeys(names[:SHOWN]))}: {r}" for r, names in reasons.items())
+    if crystals and len(refused) == len(crystals):
+        found.problems.append(f"{where}: no structure that is asked about has this property: {said}")
+    elif refused:
+        found.warnings.append(f"{where}: {said}; it will have no value there")
+
+
+def _refusal(settings: PropertySettings, crystal: Crystal) -> str | None:
+    """Why a crystal cannot have a property; None if it can, or if only jobs can tell."""
+    options = settings.model_dump(exclude={"property"})
+    try:
+        samples = PROPERTIES[settings.property].frames(crystal, **options)
+        if settings.property in defects.KINDS:
+            defects.check_limits(crystal, samples, options["chemical_potentials"])
+    except InputError:  # a package is missing here, which is said elsewhere
+        return None
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _unfit(value: ReferenceValue, known: Mapping[str, str]) -> str | None:
+    """Why a reference can be compared with nothing; None if it can, or if nothing is known of its property."""
+    names = UNITS.get(known.get(value.property, value.property))
+    if names is None:
+        return None
+    unit = _unit(names, value.name)
+    if unit is None:
+        return f"{value.property} has no value {value.name!r}; it has {_listed(names)}"
+    try:
+        factor(value.unit, unit)
+    except ValueError as error:
+        return f"{value.name} of {value.property} is in {unit}: {error}"
+    return None
+
+
+def _gate_problem(gate: Gate, known: Mapping[str, str]) -> str | None:
+    """Why a gate looks at nothing."""
+    if gate.property not in known:
+        own = ", ".join(known)
+        return None if gate.property not in UNITS else f"property {gate.property} is not asked for; there are {own}"
+    names = UNITS.get(known[gate.property])
+    if names is None or _unit(names, gate.name) is not None:
+        return None
+    return f"{gate.property} has no value {gate.name!r}; it has {_listed(names)}"
+
+
+def _unit(names: Mapping[str, str], name: str) -> str | None:
+    return next((unit for pattern, unit in names.items() if re.fullmatch(pattern, name)), None)
+
+
+def _listed(names: Mapping[str, str]) -> str:
+    return ", ".join(_readable(names))
+
+
+def _readable(names: Mapping[str, str]) -> Iterator[str]:
+    """Names as people write them."""
+    for pattern in names:
+        yield pattern.replace("[1-6][1-6]", "11 … C66").replace(r"\d+", "1 …").replace("(_unrelaxed)?", "")
