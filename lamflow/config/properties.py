@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from lamflow.config.engines import EngineSettings, LabelerSettings
 from lamflow.config.installed import ChosenByEngine
+from lamflow.config.magnets import CuriePoint, ExchangeConstants, MagneticOrders, SpinSpiral
 from lamflow.config.schema import DataStudy, check_unique
 from lamflow.config.section import Element, InputFile, Name, Section
 from lamflow.units import Angstrom, Bar, Count, EvPerAngstrom, Kelvin, Length
@@ -215,7 +216,7 @@ class Dimer(Section):
 
 PropertySettings = Annotated[
     Eos | Elastic | Cohesive | Decohesive | Surface | Vacancy | Interstitial | Substitution | Gamma | GammaSurface
-    | Phonon | Formation | Dimer,
+    | Phonon | Formation | Dimer | MagneticOrders | ExchangeConstants | SpinSpiral | CuriePoint,
     Field(discriminator="property"),
 ]  # fmt: skip
 

@@ -23,7 +23,7 @@ from lamflow.engines.protocol import BatchSession, Evaluator, Model, SessionMode
 from lamflow.errors import EngineError
 from lamflow.science.deviation import deviations
 from lamflow.science.dynamics import Dynamics, Systems
-from lamflow.science.relaxation import relax
+from lamflow.science.relaxation import Freedom, RelaxationPath, relax
 from lamflow.science.spin_dynamics import SpinDynamics
 from lamflow.units import BAR_IN_EV_PER_A3, EvPerAngstrom, PerBar
 
@@ -37,12 +37,12 @@ class BatchedExploration(DynamicsSettings):
     engine: Literal["batched"]
     ensemble: Literal["nve", "nvt", "langevin", "npt", "relax"] = "langevin"
     """Velocity Verlet, Nosé-Hoover chains, Langevin dynamics, Langevin dynamics with stochastic rescaling of the
-    volume, or FIRE on atoms and cell."""
+    volume, or FIRE on atoms, cell and, with `spins`, moments."""
     compressibility: PerBar = 1e-5
     """A guess for `npt`: a system that is stiffer changes its volume faster than `barostat_time`, a softer one slower;
     averages do not depend on it. Metals have about 1e-6, water 4.5e-5."""
     fmax: EvPerAngstrom = 0.02
-    """`relax` ends when no force is larger."""
+    """`relax` ends when no force is larger, nor a magnetic force in eV/μB."""
     max_force: EvPerAngstrom = 200.0
     """A system in which an atom feels more has exploded: it ends, and the others go on."""
     spins: MovingMoments | None = None
@@ -51,7 +51,9 @@ class BatchedExploration(DynamicsSettings):
     @model_validator(mode="after")
     def _moments_fit(self) -> Self:
         if self.spins is not None and self.ensemble == "relax":
-            raise ValueError("spins: relax moves atoms and cells only; use langevin at a low temperature")
+            for key in ("temperatures", "magnetic_field", "mobility"):
+                if key in self.spins.model_fields_set:
+                    raise ValueError(f"spins.{key}: relax brings moments to rest; take it out, or use langevin")
         return self
 
     def axes(self) -> dict[str, list[float]]:
@@ -288,13 +290,34 @@ class BatchedExplorer:
                 if simulation.condition.get("pressure", 0.0) == pressure
             ]
             starts = [simulations[place].start for place in mine]
-            relaxed = relax(starts, committee[0].evaluate, how, pressure * BAR_IN_EV_PER_A3)
+            relaxed = relax(
+                starts, committee[0].evaluate, how, pressure * BAR_IN_EV_PER_A3, [self._freedom(one) for one in starts]
+            )
             for place, path in zip(mine, relaxed, strict=True):
-                last = len(path.steps) - 1
-                chosen = np.array(sorted({*range(0, last + 1, settings.every), last}), dtype=np.int64)
-                whole = path.steps.subset(chosen)
-                paths[place] = replace(whole, failure=path.failure)
+                paths[place] = self._thinned(path)
         return [paths[place] for place in range(len(simulations))]
+
+    def _freedom(self, start: Frame) -> Freedom:
+        """What of a start structure relaxes."""
+        spins = self.settings.spins
+        if spins is None:
+            return Freedom()
+        if (reason := self.settings.unsupported_start(start)) is not None:
+            raise EngineError(reason)
+        return Freedom(moments="directions" if spins.fixed_length else "all")
+
+    def _thinned(self, path: RelaxationPath) -> Trajectory:
+        """Every so many frames of a relaxation and its last, up to the first moment that is too large."""
+        steps, spins, failure = path.steps, self.settings.spins, path.failure
+        count = len(steps)
+        if spins is not None:
+            lengths = np.linalg.norm(steps.fields[SPIN], axis=-1).max(axis=1)
+            large = np.flatnonzero(lengths > spins.max_moment)
+            if len(large):
+                count = int(large[0])
+                failure = f"the run exploded: a moment has {lengths[count]:.3g} μB at step {count}"
+        chosen = sorted({*range(0, count, self.settings.every), *([count - 1] if count else [])})
+        return replace(steps.subset(np.array(chosen, dtype=np.int64)), failure=failure)
 
 
 @dataclass(eq=False)

@@ -11,23 +11,25 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from ase.data import atomic_numbers
 from pydantic import Field
 
-from lamflow.config.engines import TrainerSettings
-from lamflow.config.section import Element, Section
+from lamflow.config.engines import EngineSettings, ExaminedStudy, TrainerSettings
+from lamflow.config.pretrained import PretrainedModel
+from lamflow.config.section import Element, Section, expand
 from lamflow.data import Frame, LabeledFrame, Labels
-from lamflow.data.fields import FORCE_MAG
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.io import read_labeled
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example
 from lamflow.engines.protocol import Evaluator, LammpsPotential, Progress, TrainingJob
 from lamflow.errors import EngineError
+from lamflow.science.spin_bonds import SpinBonds, StillAtoms
 from lamflow.units import Positive, Unit
 
 MODEL = "pair.json"
@@ -44,6 +46,8 @@ class PairSpin(Section):
 
 class PairTraining(TrainerSettings):
     """Fit linear pair potentials. Good for a first look at a workflow, not for physics."""
+
+    model_file_name: ClassVar[str | None] = MODEL
 
     engine: Literal["pair"]
     cutoff: Annotated[float, Field(ge=2.5, le=12), Unit("Å")] = 5.0
@@ -63,9 +67,39 @@ class PairTraining(TrainerSettings):
         """See TrainerSettings."""
         return self.spin.elements if self.spin is not None else ()
 
+    def evaluator_settings(self, model: PretrainedModel) -> PairPotential:
+        """See TrainerSettings."""
+        return PairPotential(engine="pair", model=model)
+
     def seconds(self) -> float:
         """About a second for a few hundred frames."""
         return 1.0
+
+
+class PairPotential(EngineSettings):
+    """A fitted pair potential: a file pair.json, or the model of a run."""
+
+    engine: Literal["pair"]
+    model: PretrainedModel
+
+    @property
+    def title(self) -> str:
+        """See EngineSettings."""
+        return str(self.model.file or self.model.url or self.model.s3)
+
+    @property
+    def model_file(self) -> Path | None:
+        """See EngineSettings."""
+        return expand(self.model.file) if self.model.file else None
+
+    def examine(self, study: ExaminedStudy) -> list[str]:
+        """See EngineSettings: whether the file is such a model, and knows the elements."""
+        if self.model_file is None:
+            return []
+        unknown = sorted(set(study.elements) - set(loaded(self.model_file).basis.elements))
+        if unknown:
+            raise ValueError(f"{self.model_file} does not know {', '.join(unknown)}")
+        return []
 
 
 class PairTrainer:
@@ -107,36 +141,49 @@ class PairTrainer:
     def load(self, folder: Path, head: str = "") -> PairModel:
         """See Trainer."""
         del head
-        document = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+        return loaded(folder / MODEL)
+
+
+def loaded(file: Path) -> PairModel:
+    """The model in a file pair.json. Raises ValueError for another file."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
         basis = _Basis(
             tuple(document["elements"]), document["cutoff"], document["functions"], document.get("magnetic", ())
         )
-        return PairModel(basis, np.array(document["coefficients"]))
+        coefficients = np.array(document["coefficients"], dtype=np.float64)
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is no pair potential of lamflow's: {error}") from error
+    if coefficients.shape != (basis.size,):
+        raise ValueError(f"{file} has {len(coefficients)} coefficients where {basis.size} are needed")
+    return PairModel(basis, coefficients)
+
+
+def _potential(settings: PairPotential) -> PairModel:
+    if settings.model_file is None:
+        raise EngineError("the pair potential has not been fetched; name a file")
+    return loaded(settings.model_file)
 
 
 class PairModel:
     """Evaluator of a fitted pair potential."""
 
     def __init__(self, basis: _Basis, coefficients: Floats) -> None:
-        self.basis, self.coefficients = basis, coefficients
+        self.basis = basis
+        self.atoms = StillAtoms(lambda frame: basis.bonds(frame, coefficients))
+        self.constants = coefficients[: len(basis.elements)]
 
     def evaluate(self, frames: Sequence[Frame]) -> list[Labels]:
         """See Evaluator."""
-        labels = []
+        spins, constants = [], []
         for index, frame in enumerate(frames):
             try:
-                energy, forces, virial, magnetic = self.basis.derivatives(frame)
+                constants.append(float(self.constants[self.basis.types(frame)].sum()))
+                spins.append(self.basis.spins(frame))
             except EngineError as error:
                 raise EngineError(f"frame {index}: {error}") from error
-            labels.append(
-                Labels(
-                    float(energy @ self.coefficients),
-                    np.asarray(forces @ self.coefficients),
-                    np.asarray(virial @ self.coefficients) if frame.pbc else None,
-                    others={} if magnetic is None else {FORCE_MAG: magnetic @ self.coefficients},
-                )
-            )
-        return labels
+        labels = self.atoms.labels(frames, spins)
+        return [replace(own, energy=own.energy + constant) for own, constant in zip(labels, constants, strict=True)]
 
     def lammps(self) -> LammpsPotential:
         """See Model."""
@@ -163,22 +210,13 @@ class _Basis:
     def derivatives(self, frame: Frame) -> tuple[Floats, Floats, Floats, Floats | None]:
         """What multiplies the coefficients in energy (P,), forces (N, 3, P), virial (3, 3, P) and magnetic forces
         (N, 3, P), which only models with spins have."""
-        from ase.neighborlist import primitive_neighbor_list
-
-        try:
-            types = np.array([self.place[number] for number in frame.numbers])
-        except KeyError:
-            raise EngineError(f"the model knows {list(self.elements)}, not {sorted(set(frame.symbols))}") from None
-        periodic = [frame.pbc] * 3
-        first, second, distance, vector = primitive_neighbor_list(
-            "ijdD", periodic, frame.cell if frame.pbc else np.eye(3), frame.positions, self.cutoff
-        )
+        types, kinds = self.types(frame), len(self.elements)
+        first, second, distance, vector = self._neighbors(frame)
         value, slope = self._radial(distance)
-        kinds, functions = len(self.elements), len(self.centers)
-        columns = kinds + self.pair[types[first], types[second]][:, None] * functions + np.arange(functions)
+        columns = self._columns(types[first], types[second])
         energy = np.bincount(types, minlength=self.size).astype(np.float64)
         forces, virial = np.zeros((frame.natoms, 3, self.size)), np.zeros((3, 3, self.size))
-        spins = self._spins(frame)
+        spins = self.spins(frame)
         terms = [(columns, np.ones(len(first)))]
         if spins is not None:
             dots = np.einsum("kx,kx->k", spins[first], spins[second])
@@ -198,16 +236,58 @@ class _Basis:
         self._single_moments(types, spins, energy, magnetic)
         return energy, forces, virial, magnetic
 
+    def bonds(self, frame: Frame, coefficients: Floats) -> SpinBonds:
+        """The model of these coefficients (P,), without the constants of elements."""
+        types, kinds = self.types(frame), len(self.elements)
+        first, second, distance, vector = self._neighbors(frame)
+        value, slope = self._radial(distance)
+        columns = self._columns(types[first], types[second])
+        plain = coefficients[columns]
+        if self.magnetic:
+            coupling = coefficients[columns + self.plain - kinds]
+            single = coefficients[self._places(types)]
+        else:
+            coupling, single = np.zeros_like(plain), np.zeros((frame.natoms, 1))
+        return SpinBonds(
+            first, second, vector, (plain * value).sum(axis=1), (plain * slope).sum(axis=1),
+            (coupling * value).sum(axis=1), (coupling * slope).sum(axis=1), single,
+        )  # fmt: skip
+
+    def types(self, frame: Frame) -> Ints:
+        """Places (N,) of its atoms' elements. Raises EngineError for elements that the model does not know."""
+        try:
+            return np.array([self.place[number] for number in frame.numbers])
+        except KeyError:
+            raise EngineError(f"the model knows {list(self.elements)}, not {sorted(set(frame.symbols))}") from None
+
+    def _neighbors(self, frame: Frame) -> tuple[Any, Any, Floats, Floats]:
+        """Both ends (K,), length (K,) and vector (K, 3) of every directed bond."""
+        from ase.neighborlist import primitive_neighbor_list
+
+        cell = frame.cell if frame.pbc else np.eye(3)
+        found = primitive_neighbor_list("ijdD", [frame.pbc] * 3, cell, frame.positions, self.cutoff)
+        first, second, distance, vector = found
+        return first, second, distance, vector
+
+    def _columns(self, first: Ints, second: Ints) -> Any:
+        """Places (K, functions) of the coefficients of bonds between atoms of these types (K,)."""
+        functions = len(self.centers)
+        return len(self.elements) + self.pair[first, second][:, None] * functions + np.arange(functions)
+
+    def _places(self, types: Ints) -> Ints:
+        """Places (N, powers) of the coefficients of single moments."""
+        return self.size - len(POWERS) * (len(self.elements) - types[:, None]) + np.arange(len(POWERS))
+
     def _single_moments(self, types: Ints, spins: Floats, energy: Floats, magnetic: Floats) -> None:
         """Add what multiplies the coefficients of moments by themselves."""
         squared = (spins**2).sum(axis=1)[:, None]
-        places = self.size - len(POWERS) * (len(self.elements) - types[:, None]) + np.arange(len(POWERS))
+        places = self._places(types)
         np.add.at(energy, places, squared**POWERS)
         slopes, atoms = -2 * POWERS * squared ** (POWERS - 1), np.arange(len(types))[:, None]
         for axis in range(3):
             magnetic[atoms, axis, places] += slopes * spins[:, axis, None]
 
-    def _spins(self, frame: Frame) -> Floats | None:
+    def spins(self, frame: Frame) -> Floats | None:
         """Moments (N, 3) of the magnetic atoms; None for a model without. Raises EngineError for a frame that lacks
         them, or has some that the model does not see."""
         if not self.magnetic:
@@ -255,4 +335,18 @@ def _probe() -> str:
     return "built in"
 
 
-ENGINE = Engine("pair", _probe, train=Role(PairTraining, PairTrainer, example=lambda _: Example({"functions": 8})))
+def _example(folder: Path) -> Example:
+    """A model that is fitted for this purpose."""
+    from lamflow.engines.example import copper_frames, trained
+
+    settings = PairTraining(engine="pair", functions=8)
+    model = trained(PairTrainer(settings), copper_frames(), folder) / MODEL
+    return Example({"model": {"file": model}})
+
+
+ENGINE = Engine(
+    "pair",
+    _probe,
+    train=Role(PairTraining, PairTrainer, example=lambda _: Example({"functions": 8})),
+    evaluate=Role(PairPotential, _potential, example=_example),
+)

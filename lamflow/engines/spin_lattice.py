@@ -15,6 +15,7 @@ from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example
 from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import EngineError
+from lamflow.science.spin_bonds import StillAtoms
 from lamflow.science.spin_lattice import SpinLattice
 from lamflow.units import Electronvolt, Length, PerAngstrom, Unit
 
@@ -73,34 +74,41 @@ class SpinLatticeEvaluator:
             settings.depth, settings.steepness, settings.distance, settings.exchange, settings.decay, settings.landau,
             settings.cutoff - 1.0, settings.cutoff,
         )  # fmt: skip
+        self.atoms = StillAtoms(self.model.bonds)
 
     def evaluate(self, frames: Sequence[Frame]) -> list[Labels]:
         """See Evaluator. Raises EngineError for another element, and for a frame without moments."""
-        labels = []
         for index, frame in enumerate(frames):
-            result = self._labels(frame)
-            if isinstance(result, LabelFailure):
-                raise EngineError(f"spin-lattice: frame {index}: {result.reason}")
-            labels.append(result)
+            if (failure := refused(frame)) is not None:
+                raise EngineError(f"spin-lattice: frame {index}: {failure.reason}")
+        labels = self.atoms.labels(frames, [frame.spins for frame in frames])
+        for index, own in enumerate(labels):
+            if not np.isfinite(own.energy):
+                raise EngineError(f"spin-lattice: frame {index}: its energy is {own.energy}")
         return labels
 
     def label(self, frames: Sequence[Frame], work: Path) -> list[Labels | LabelFailure]:
         """See Labeler. It needs no files."""
         del work
-        return [self._labels(frame) for frame in frames]
+        return [refused(frame) or self._labels(frame) for frame in frames]
 
     def _labels(self, frame: Frame) -> Labels | LabelFailure:
-        unknown = sorted(set(frame.symbols) - {ELEMENT})
-        if unknown:
-            return LabelFailure(f"the spin-lattice is of {ELEMENT}, not of {', '.join(unknown)}", kind="refused")
-        if frame.spins is None:
-            return LabelFailure(
-                f"its {ELEMENT} has no magnetic moments; give its structure set `spins`, or its file a column `spin`",
-                kind="refused",
-            )
-        labels = self.model.labels(frame)
+        [labels] = self.atoms.labels([frame], [frame.spins])
         problem = labels.problem(frame)
         return LabelFailure(problem) if problem else labels
+
+
+def refused(frame: Frame) -> LabelFailure | None:
+    """Why the model knows nothing of this frame."""
+    unknown = sorted(set(frame.symbols) - {ELEMENT})
+    if unknown:
+        return LabelFailure(f"the spin-lattice is of {ELEMENT}, not of {', '.join(unknown)}", kind="refused")
+    if frame.spins is None:
+        return LabelFailure(
+            f"its {ELEMENT} has no magnetic moments; give its structure set `spins`, or its file a column `spin`",
+            kind="refused",
+        )
+    return None
 
 
 def iron_frames() -> list[Frame]:

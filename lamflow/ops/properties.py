@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field, JsonValue
@@ -12,6 +13,7 @@ from pydantic import Field, JsonValue
 from lamflow.config import stored
 from lamflow.config.properties import Relaxing as RelaxSettings
 from lamflow.config.schema import DataStudy
+from lamflow.config.seeds import child_seed
 from lamflow.config.tracked import AskedProperties, TrackedProperties, asked_of
 from lamflow.data import Frame, Labels
 from lamflow.data.arrays import read_arrays
@@ -41,7 +43,7 @@ from lamflow.policy.gates import checked, failed_properties, start_frames
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.references import compared
 from lamflow.science.properties.cells import conventional, space_group
-from lamflow.science.properties.sample import Answer, Crystal, Phase, Sample, composition
+from lamflow.science.properties.sample import Answer, Crystal, Phase, Relax, Sample, composition
 from lamflow.science.properties.table import PROPERTIES as TABLE
 from lamflow.science.properties.table import RELAXATION, answered
 from lamflow.science.relaxation import Freedom, relax
@@ -73,7 +75,7 @@ class SampleEntry(Entry):
 
     structure: str
     property: str
-    relax: Literal["none", "positions", "normal", "cell"]
+    relax: Relax
     about: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -91,6 +93,7 @@ class AnswerEntry(Entry):
     number: int
     converged: bool
     failure: str | None
+    measured: dict[str, float] = Field(default_factory=dict)
 
 
 class Answers(JobRecord):
@@ -163,14 +166,18 @@ def relax_structures(
 @op
 def expand(context: Context, *, input: Path, relaxed: Path) -> Expanding:
     """Make the frames that properties ask for, for every potential from what it has relaxed itself."""
-    asked = asked_of(stored(input, DataStudy))
+    study = stored(input, DataStudy)
+    asked = asked_of(study)
     for potential in asked.potential_names:
         samples: list[tuple[SampleEntry, Frame]] = []
         refused: dict[str, dict[str, str]] = {}
         for crystal in crystals(relaxed, potential):
             for name, settings in asked.named_properties():
+                seed = child_seed(study.seed, "properties", name, crystal.name)
                 try:
-                    own = TABLE[settings.property].frames(crystal, **settings.model_dump(exclude={"property"}))
+                    own = TABLE[settings.property].frames(
+                        replace(crystal, seed=seed), **settings.model_dump(exclude={"property"})
+                    )
                 except (ValueError, LamflowError) as error:
                     refused.setdefault(crystal.name, {})[name] = str(error)
                     continue
@@ -200,7 +207,7 @@ def answer(context: Context, *, input: Path, expanded: Path, models: Path | None
     PackedFrames.of([one.frame for one in found]).save(folder / FRAMES)
     _save_labels(folder / LABELS, found)
     records = [
-        AnswerEntry(number=number, converged=one.converged, failure=one.failure)
+        AnswerEntry(number=number, converged=one.converged, failure=one.failure, measured=dict(one.measured))
         for number, one in zip(mine, found, strict=True)
     ]
     made_by = registry.provenance(chosen.engine)
@@ -377,7 +384,9 @@ def _answers(folder: Path, samples: Sequence[Sample]) -> dict[int, Answer]:
             virial = arrays["virials"][row]
             labels = Labels(float(arrays["energies"][row]), forces[row], None if np.isnan(virial).all() else virial)
             known = labels if np.isfinite(labels.energy) else None
-            found[entry.number] = Answer(samples[entry.number], frame, known, entry.converged, entry.failure)
+            found[entry.number] = Answer(
+                samples[entry.number], frame, known, entry.converged, entry.failure, entry.measured
+            )
     if len(found) != len(samples):
         raise EngineError(f"{len(samples) - len(found)} of {len(samples)} frames have no answer")
     return found

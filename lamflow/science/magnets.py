@@ -9,8 +9,11 @@ import numpy as np
 
 from lamflow.data import Frame, Labels
 from lamflow.data.frames import Floats, Ints
+from lamflow.errors import EngineError
 from lamflow.science.spin_dynamics import SpinDynamics
 
+LARGEST = 50.0
+"""μB; moments beyond have left what any model knows."""
 Evaluate = Callable[[Sequence[Frame]], list[Labels]]
 
 
@@ -20,19 +23,22 @@ class Exchange:
 
     distances  (S,)  Å
     constants  (S,)  eV/μB²
+    neighbors  (S,)  of a magnetic atom in each shell, in the mean
     residual         root mean square of what the fit leaves, eV/atom
     """
 
     distances: Floats
     constants: Floats
+    neighbors: Floats
     residual: float
 
 
 def fit_exchange(frames: Sequence[Frame], energies: Floats, cutoff: float, tolerance: float = 0.1) -> Exchange:
     """Exchange constants of the shells within `cutoff` in Å by least squares on energies (F,) in eV.
 
-    The frames have the same atoms in the same places and moments of the same length that point elsewhere. Distances
-    that differ by less than `tolerance` in Å are one shell. Raises ValueError for frames that cannot tell them apart.
+    The frames have the same atoms in the same places and moments of the same length that point elsewhere; atoms without
+    a moment do not count. Distances that differ by less than `tolerance` in Å are one shell. Raises ValueError for
+    frames that cannot tell them apart.
     """
     from ase.neighborlist import primitive_neighbor_list
 
@@ -40,6 +46,11 @@ def fit_exchange(frames: Sequence[Frame], energies: Floats, cutoff: float, toler
     if first is None:
         raise ValueError("the frames have no magnetic moments")
     i, j, distance = primitive_neighbor_list("ijd", [frame.pbc] * 3, frame.cell, frame.positions, cutoff)
+    magnetic = np.asarray(first.any(axis=1))
+    between = magnetic[i] & magnetic[j]
+    i, j, distance = i[between], j[between], distance[between]
+    if not len(distance):
+        raise ValueError(f"no two moments are within the cutoff of {cutoff:g} Å")
     edges = np.unique(np.round(distance / tolerance)) * tolerance
     shells = np.array([edge for n, edge in enumerate(edges) if n == 0 or edge - edges[n - 1] > 1.5 * tolerance])
     shell = np.abs(distance[:, None] - shells).argmin(axis=1)
@@ -57,7 +68,8 @@ def fit_exchange(frames: Sequence[Frame], energies: Floats, cutoff: float, toler
     solution, *_ = np.linalg.lstsq(matrix, energies, rcond=None)
     left = (matrix @ solution - energies) / frame.natoms
     means = np.array([distance[shell == n].mean() for n in range(len(shells))])
-    return Exchange(means, np.asarray(solution[:-1]), float(np.sqrt(np.mean(left**2))))
+    neighbors = np.bincount(shell, minlength=len(shells)) / magnetic.sum()
+    return Exchange(means, np.asarray(solution[:-1]), neighbors, float(np.sqrt(np.mean(left**2))))
 
 
 def binder_cumulant(magnetisation: Floats) -> float:
@@ -72,9 +84,12 @@ def binder_cumulant(magnetisation: Floats) -> float:
 def crossing(temperatures: Floats, small: Floats, large: Floats) -> float:
     """Temperature (K) where Binder cumulants of a small and a large cell are the same: the Curie or Néel point.
 
-    Below it the larger cell has the larger one, above it the smaller cell. Raises ValueError where they do not cross.
+    Below it the larger cell has the larger one, above it the smaller cell. Noise is smoothed: the difference is that of
+    the parabola through it. Raises ValueError where they do not cross.
     """
-    difference = large - small
+    difference = np.polyval(
+        np.polyfit(temperatures - temperatures[0], large - small, 2), temperatures - temperatures[0]
+    )
     signs = np.flatnonzero((difference[:-1] > 0) & (difference[1:] <= 0))
     if not len(signs):
         raise ValueError(
@@ -93,6 +108,8 @@ def sample_magnetisation(
 
     starts  B frames of the same atoms
     signs   (N,) of sublattices, for the order parameter of an antiferromagnet
+
+    Raises EngineError when a moment grows beyond all bounds.
     """
     spins, numbers = np.stack([np.asarray(start.spins) for start in starts]), np.arange(len(starts))
     weights = np.ones(spins.shape[1]) if signs is None else signs
@@ -101,6 +118,11 @@ def sample_magnetisation(
         frames = [start.with_fields(spin=own) for start, own in zip(starts, spins, strict=True)]
         forces = np.stack([np.asarray(labels.force_mag) for labels in evaluate(frames)])
         spins = dynamics.step(spins, forces, numbers)
+        if not np.abs(spins).max() < LARGEST:
+            raise EngineError(
+                f"a moment grows beyond {LARGEST:g} μB at step {step}; its step may be too long: "
+                "lower timestep or mobility"
+            )
         if step >= equilibrate:
             found.append(np.einsum("n,bnx->bx", weights, spins) / spins.shape[1])
     return np.stack(found, axis=1)

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from lamflow.data import Frame, Labels, Relaxed, Trajectory
+from lamflow.data.fields import FORCE_MAG
 from lamflow.data.frames import Floats, Ints
 from lamflow.errors import EngineError
 
@@ -19,6 +20,8 @@ LARGEST_VOLUME_RATIO = 8.0
 """A structure whose volume has grown or shrunk by more than this has fallen apart or collapsed."""
 MEMORY = 20
 """Steps that L-BFGS remembers."""
+MOMENT = 0.12
+"""Å/μB; moments times this are as stiff as positions, for those of iron have about 1 eV/μB²."""
 STIFFNESS = 70.0
 """eV/Å², the guess of every second derivative that L-BFGS begins with."""
 
@@ -45,16 +48,21 @@ class RelaxationSettings(Protocol):
     def max_step(self) -> float: ...
 
 
+Moments = Literal["all", "directions", "none"]
+
+
 @dataclass(frozen=True, eq=False)
 class Freedom:
     """What of a structure may move.
 
     positions  (N, 3) 1 for components of positions that may, 0 for those that stay; None for all
     cell       its volume, its shape (the volume stays to first order of a step), all of it, or nothing
+    moments    magnetic moments, their directions only, or nothing; atoms without one get none
     """
 
     positions: Floats | None = None
     cell: Literal["all", "volume", "shape", "none"] = "all"
+    moments: Moments = "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,18 +96,20 @@ def mean_of(models: Sequence[Evaluate]) -> Evaluate:
 
     def evaluate(frames: Sequence[Frame]) -> list[Labels]:
         answers = [model(frames) for model in models]
-        return [
-            Labels(
-                float(np.mean([labels.energy for labels in opinions])),
-                np.mean([labels.forces for labels in opinions], axis=0),
-                None
-                if any(labels.virial is None for labels in opinions)
-                else np.mean([labels.virial for labels in opinions], axis=0),
-            )
-            for opinions in zip(*answers, strict=True)
-        ]
+        return [_mean(opinions) for opinions in zip(*answers, strict=True)]
 
     return evaluate
+
+
+def _mean(opinions: Sequence[Labels]) -> Labels:
+    """Their mean; of virials and magnetic forces only where all have them."""
+    virials, fields = [labels.virial for labels in opinions], [labels.force_mag for labels in opinions]
+    return Labels(
+        float(np.mean([labels.energy for labels in opinions])),
+        np.mean([labels.forces for labels in opinions], axis=0),
+        None if any(virial is None for virial in virials) else np.mean(virials, axis=0),  # type: ignore[arg-type]
+        others={} if any(own is None for own in fields) else {FORCE_MAG: np.mean(fields, axis=0)},  # type: ignore[arg-type]
+    )
 
 
 @dataclass(eq=False)
@@ -107,7 +117,7 @@ class _State:
     """One structure on its way.
 
     The degrees of freedom are the positions in the undeformed cell and N times the deformation of the cell, as in
-    E. B. Tadmor et al., Phys. Rev. B 59, 235 (1999).
+    E. B. Tadmor et al., Phys. Rev. B 59, 235 (1999), and the moments times MOMENT where they move.
     """
 
     start: Frame
@@ -124,20 +134,44 @@ class _State:
         return not self.converged and self.failure is None
 
     def coordinates(self) -> Floats:
-        """(N + 3, 3)"""
+        """(N + 3, 3), or (2N + 3, 3) with moments."""
         frame = self.frames[-1]
         undeformed = np.linalg.solve(self.deformation, frame.positions.T).T
-        return np.vstack([undeformed, frame.natoms * self.deformation])
+        moments = [] if self.free.moments == "none" or frame.spins is None else [MOMENT * frame.spins]
+        return np.vstack([undeformed, frame.natoms * self.deformation, *moments])
 
     def move(self, coordinates: Floats) -> None:
         """Go to new coordinates."""
-        natoms = self.start.natoms
-        self.deformation = coordinates[natoms:] / natoms
+        frame, natoms = self.frames[-1], self.start.natoms
+        self.deformation = coordinates[natoms : natoms + 3] / natoms
         positions, cell = coordinates[:natoms] @ self.deformation.T, self.start.cell @ self.deformation.T
-        self.frames.append(replace(self.start, positions=positions, cell=cell))
+        moved = replace(self.start, positions=positions, cell=cell)
+        spins = coordinates[natoms + 3 :] / MOMENT
+        if len(spins) and self.free.moments == "directions":
+            lengths, now = (np.linalg.norm(one, axis=1, keepdims=True) for one in (np.asarray(frame.spins), spins))
+            spins = spins * np.divide(lengths, now, out=np.zeros_like(now), where=now > 0)
+        self.frames.append(moved.with_fields(spin=spins) if len(spins) else moved)
 
     def gradient(self, pressure: float) -> Floats:
-        """Forces on the degrees of freedom, (N + 3, 3) in eV/Å."""
+        """Forces on the degrees of freedom, as many as there are coordinates, in eV/Å."""
+        return np.vstack([self._of_atoms(pressure), *self._of_moments()])
+
+    def _of_moments(self) -> list[Floats]:
+        """Forces (N, 3) on moments times MOMENT, eV/Å; nothing where they stay."""
+        frame, labels = self.frames[-1], self.labels
+        if self.free.moments == "none" or frame.spins is None or labels is None:
+            return []
+        if labels.force_mag is None:
+            raise EngineError("the model gives no magnetic forces, so moments cannot be relaxed")
+        lengths = np.linalg.norm(frame.spins, axis=1, keepdims=True)
+        forces = np.where(lengths > 0, labels.force_mag, 0.0)
+        if self.free.moments == "directions":
+            along = frame.spins / np.where(lengths > 0, lengths, 1.0)
+            forces = forces - (forces * along).sum(axis=1, keepdims=True) * along
+        return [forces / MOMENT]
+
+    def _of_atoms(self, pressure: float) -> Floats:
+        """Forces (N + 3, 3) on positions and cell."""
         assert self.labels is not None  # noqa: S101  it has been evaluated
         frame, natoms = self.frames[-1], self.start.natoms
         forces = self.labels.forces @ self.deformation
@@ -181,7 +215,9 @@ def relax(
             if state.failure is not None:
                 continue
             gradient = state.gradient(pressure)
-            largest = float(np.linalg.norm(gradient, axis=1).max())
+            forces = np.linalg.norm(gradient, axis=1)
+            forces[state.start.natoms + 3 :] *= MOMENT  # eV/μB
+            largest = float(forces.max())
             state.failure = _trouble(state, largest)
             state.converged = state.failure is None and largest <= settings.fmax
             if state.active and step < settings.steps:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lamflow.data import Frame, Labels
-from lamflow.data.fields import FORCE_MAG
 from lamflow.data.frames import Floats
+from lamflow.science.spin_bonds import SpinBonds, StillAtoms
 
 
 @dataclass(frozen=True)
@@ -40,29 +40,26 @@ class SpinLattice:
 
     def labels(self, frame: Frame) -> Labels:
         """Energy, forces, virial of a periodic frame, and magnetic forces; moments are zero if it has none."""
+        [labels] = StillAtoms(self.bonds).labels(
+            [frame], [np.zeros((frame.natoms, 3)) if (s := frame.spins) is None else s]
+        )
+        return labels
+
+    def bonds(self, frame: Frame) -> SpinBonds:
+        """All bonds of its atoms."""
         from ase.neighborlist import primitive_neighbor_list
 
-        spins = np.zeros((frame.natoms, 3)) if frame.spins is None else frame.spins
         cell = frame.cell if frame.pbc else np.eye(3)
         first, second, distance, vector = primitive_neighbor_list(
             "ijdD", [frame.pbc] * 3, cell, frame.positions, self.cutoff
         )
-        dots = np.einsum("kx,kx->k", spins[first], spins[second])
         fade, faded = self._fade(distance)
         bond, slope = self._bond(distance)
         coupling = self.exchange * np.exp(-(distance - self.distance) / self.decay)
-        pair = bond - coupling * dots
-        pull = faded * pair + fade * (slope + coupling / self.decay * dots)  # derivative of a pair's energy by distance
-        unit = vector / distance[:, None]
-        forces, fields = np.zeros((frame.natoms, 3)), np.zeros((frame.natoms, 3))
-        np.add.at(forces, first, pull[:, None] * unit)
-        np.add.at(fields, first, (fade * coupling)[:, None] * spins[second])
-        squared = (spins**2).sum(axis=1)
-        linear, quartic = self.landau
-        energy = 0.5 * float(fade @ pair) + float((linear * squared + quartic * squared**2).sum())
-        fields -= (2 * linear + 4 * quartic * squared)[:, None] * spins
-        virial = -0.5 * np.einsum("k,kx,ky->xy", pull, unit, vector) if frame.pbc else None
-        return Labels(energy, forces, virial, others={FORCE_MAG: fields})
+        return SpinBonds(
+            first, second, vector, fade * bond, faded * bond + fade * slope, -fade * coupling,
+            -coupling * (faded - fade / self.decay), np.tile(self.landau, (frame.natoms, 1)),
+        )  # fmt: skip
 
     def _bond(self, distance: Floats) -> tuple[Floats, Floats]:
         """V and its derivative (K,)."""

@@ -79,7 +79,24 @@ def test_what_makes_no_sense(tmp_path: Path) -> None:
         EngineError, match="a structure has no magnetic moments to move; give its structure set `spins`"
     ):
         BatchedExplorer(settings()).explore(Simulation(bare, {"temperature": 300.0}, 1, tmp_path), TOY)
-    with pytest.raises(ValidationError, match="spins: relax moves atoms and cells only"):
-        BatchedExploration.model_validate(
-            {"engine": "batched", "structures": ["x"], "ensemble": "relax", "steps": 5, "every": 1, "spins": {}}
-        )
+    with pytest.raises(ValidationError, match=r"spins.mobility: relax brings moments to rest; take it out"):
+        relaxation(mobility=3.0)
+
+
+def relaxation(**spins: object) -> BatchedExploration:
+    given = {"engine": "batched", "structures": ["x"], "ensemble": "relax", "steps": 40, "every": 5, "spins": spins}
+    return BatchedExploration.model_validate(given)
+
+
+def test_moments_come_to_rest_with_atoms_and_cell(tmp_path: Path) -> None:
+    for trajectory in explored(relaxation(), [TOY], tmp_path):
+        assert trajectory.failure is None
+        first, last = (TOY.evaluate([trajectory.frame(index)])[0] for index in (0, len(trajectory) - 1))
+        assert np.abs(np.asarray(last.force_mag)).max() < 0.2 * np.abs(np.asarray(first.force_mag)).max()
+        assert last.energy < first.energy
+    turned = explored(relaxation(fixed_length=True), [TOY], tmp_path)
+    for trajectory in turned:
+        np.testing.assert_allclose(np.linalg.norm(trajectory.fields["spin"], axis=-1), 2.2)
+    for trajectory in explored(relaxation(max_moment=2.0), [TOY], tmp_path):
+        assert trajectory.failure == "the run exploded: a moment has 2.2 μB at step 0"
+        assert not len(trajectory)

@@ -16,15 +16,17 @@ from lamflow.science.magnets import (
     sample_magnetisation,
     spiral_energies,
 )
+from lamflow.science.spin_bonds import StillAtoms
 from lamflow.science.spin_dynamics import SpinDynamics
 from lamflow.science.spin_lattice import SpinLattice
 
 IRON = Frame.from_ase(bulk("Fe", "bcc", a=2.86, cubic=True).repeat(4))
 MODEL = SpinLattice()
+ATOMS = StillAtoms(MODEL.bonds)
 
 
 def evaluate(frames: Sequence[Frame]) -> list[Labels]:
-    return [MODEL.labels(frame) for frame in frames]
+    return ATOMS.labels(frames, [frame.spins for frame in frames])
 
 
 def with_moments(count: int, seed: int = 1) -> list[Frame]:

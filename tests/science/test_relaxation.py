@@ -14,7 +14,7 @@ from lamflow.data import Frame, Labels
 from lamflow.engines.emt import Emt
 from lamflow.engines.registry import evaluator
 from lamflow.errors import EngineError
-from lamflow.science.relaxation import mean_of, relax
+from lamflow.science.relaxation import Freedom, mean_of, relax
 from lamflow.units import BAR_IN_EV_PER_A3
 
 
@@ -99,3 +99,29 @@ def test_batches_shrink_as_structures_converge(crystals: list[Frame]) -> None:
     assert sizes[0] == len(crystals)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < len(crystals)
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "fire"])
+def test_atoms_cell_and_moments_relax_together(method: str) -> None:
+    """Moments near a ferromagnet become one, of the length that is best; with fixed lengths they only turn."""
+    from lamflow.engines.spin_lattice import SpinLatticeLabels
+
+    iron = evaluator(SpinLatticeLabels(engine="spin-lattice")).evaluate
+    rng = np.random.default_rng(2)
+    start = Frame.from_ase(bulk("Fe", "bcc", a=2.86, cubic=True).repeat(2))
+    start = start.with_fields(spin=np.array([0, 0, 1.8]) + rng.normal(scale=0.4, size=(start.natoms, 3)))
+    settings = Relaxation.model_validate({"method": method, "steps": 600, "fmax": 1e-3})
+    still = np.zeros((start.natoms, 3))
+    frees = [Freedom(still, "none", "all"), Freedom(still, "none", "directions"), Freedom(moments="all")]
+    free, turned, whole = relax([start] * 3, iron, settings, free=frees)
+    for path in (free, turned, whole):
+        assert path.converged
+        spins = np.asarray(path.frame.spins)
+        lengths = np.linalg.norm(spins, axis=1)
+        assert np.linalg.norm(spins.sum(axis=0)) == pytest.approx(lengths.sum(), rel=1e-4)
+    assert (free.steps.positions == start.positions).all()
+    assert np.ptp(np.linalg.norm(np.asarray(free.frame.spins), axis=1)) < 1e-2
+    np.testing.assert_allclose(
+        np.linalg.norm(np.asarray(turned.frame.spins), axis=1), np.linalg.norm(np.asarray(start.spins), axis=1)
+    )
+    assert whole.labels.energy < free.labels.energy < turned.labels.energy

@@ -12,8 +12,9 @@ from lamflow.data import Frame, Labels
 from lamflow.data.properties import Value
 from lamflow.science.relaxation import Freedom
 
-Relax = Literal["none", "positions", "normal", "cell"]
-"""What of a frame moves before it is labeled: nothing, all atoms, all atoms along z only, or atoms and cell."""
+Relax = Literal["none", "positions", "normal", "cell", "moments", "sampled"]
+"""What of a frame moves before it is labeled: nothing, all atoms, all atoms along z only, atoms and cell, or magnetic
+moments; `sampled` moments move with a temperature, and what they do is measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class Sample:
         shape = (self.frame.natoms, 3)
         if self.relax == "cell":
             return Freedom()
+        if self.relax == "moments":
+            return Freedom(np.zeros(shape), "none", "all")
         masks = {"none": np.zeros(shape), "normal": np.tile([0.0, 0.0, 1.0], (shape[0], 1)), "positions": None}
         return Freedom(masks[self.relax], "none")
 
@@ -41,6 +44,7 @@ class Answer:
     frame      as it was labeled, after its relaxation
     labels     None where it failed
     converged  its relaxation has ended; a frame that does not move has
+    measured   averages over what has been sampled, by name
     """
 
     sample: Sample
@@ -48,6 +52,7 @@ class Answer:
     labels: Labels | None
     converged: bool = True
     failure: str | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -98,12 +103,14 @@ class Crystal:
     """A relaxed structure whose properties are asked for.
 
     phases  all structures that the same potential has relaxed, this one among them
+    seed    of what a property draws at random
     """
 
     name: str
     frame: Frame
     energy: float
     phases: Sequence[Phase] = ()
+    seed: int = 1
 
     @property
     def energy_per_atom(self) -> float:

@@ -9,12 +9,14 @@ from lamflow.data.properties import Reduced
 from lamflow.errors import EngineError
 from lamflow.science.properties import (
     cohesive,
+    curie,
     defects,
     dimer,
     elastic,
     eos,
     formation,
     gamma,
+    magnets,
     phonon,
     surface,
 )
@@ -48,6 +50,10 @@ PROPERTIES: Mapping[str, Property] = {
     "phonon": Property(phonon.frames, phonon.reduce),
     "formation": Property(formation.frames, formation.reduce),
     "dimer": Property(dimer.frames, dimer.reduce),
+    "magnetic-order": Property(magnets.order_frames, magnets.reduce_orders),
+    "exchange": Property(magnets.exchange_frames, magnets.reduce_exchange),
+    "spin-spiral": Property(magnets.spiral_frames, magnets.reduce_spirals),
+    "curie": Property(curie.frames, curie.reduce),
 }
 
 
@@ -79,7 +85,24 @@ UNITS: Mapping[str, Mapping[str, str]] = {
 
 
 def answered(samples: Sequence[Sample], evaluate: Evaluate, settings: RelaxationSettings) -> list[Answer]:
-    """Every sample relaxed as it asks for and labeled, all in one batch a step. One that fails says why."""
+    """Every sample relaxed or sampled as it asks for and labeled, all in one batch a step. One that fails says why."""
+    still = [place for place, sample in enumerate(samples) if sample.relax != "sampled"]
+    hot = [place for place, sample in enumerate(samples) if sample.relax == "sampled"]
+    found = dict(zip(still, _relaxed([samples[place] for place in still], evaluate, settings), strict=True))
+    found |= zip(hot, _sampled([samples[place] for place in hot], evaluate), strict=True)
+    return [found[place] for place in range(len(samples))]
+
+
+def _sampled(samples: Sequence[Sample], evaluate: Evaluate) -> list[Answer]:
+    """Averages over moments that move, without labels."""
+    try:
+        measured = curie.sampled(samples, evaluate)
+    except EngineError as error:
+        return [Answer(sample, sample.frame, None, False, str(error).splitlines()[0]) for sample in samples]
+    return [Answer(sample, sample.frame, None, measured=own) for sample, own in zip(samples, measured, strict=True)]
+
+
+def _relaxed(samples: Sequence[Sample], evaluate: Evaluate, settings: RelaxationSettings) -> list[Answer]:
     if not samples:
         return []
     try:
