@@ -80,6 +80,10 @@ UNITS: Mapping[str, Mapping[str, str]] = {
     },
     "formation": {"E_form": "eV/atom", "E_above_hull": "eV/atom"},
     "dimer": {"r_min": "Å", "E_min": "eV", "E_shortest": "eV", "wiggles": "1", "force_error": "eV/Å"},
+    "magnetic-order": {"E": "eV/atom", "moment_[A-Z][a-z]?": "μB"},
+    "exchange": {"J": "meV/μB²", "fit_residual": "meV/atom", "T_C": "K"},
+    "spin-spiral": {"D": "meV Å²", "E_max": "eV/atom", "q_min": "1/Å"},
+    "curie": {"T_C": "K", "m": "μB"},
 }  # fmt: skip
 """Units of the values of each property by their names, which are regular expressions where there are several."""
 
