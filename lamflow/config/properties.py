@@ -12,7 +12,7 @@ from lamflow.config.installed import ChosenByEngine
 from lamflow.config.magnets import CuriePoint, ExchangeConstants, MagneticOrders, SpinSpiral
 from lamflow.config.schema import DataStudy, check_unique
 from lamflow.config.section import Element, InputFile, Name, Section
-from lamflow.units import Angstrom, Bar, Count, EvPerAngstrom, Kelvin, Length
+from lamflow.units import Angstrom, Bar, Count, EvPerAngstrom, Kelvin, Length, Unit
 
 Strain = Annotated[float, Field(gt=0, le=0.3)]
 """A fraction."""
@@ -199,6 +199,24 @@ class Phonon(Section):
     temperatures: list[Kelvin] = [300.0]
 
 
+class Quasiharmonic(Section):
+    """Thermal expansion, isothermal bulk modulus and Grüneisen parameters from phonons at several volumes."""
+
+    property: Literal["quasiharmonic"]
+    strain: Strain = 0.06
+    """Largest change of the volume, as a fraction; both ends are points."""
+    points: int = Field(7, ge=5, le=101)
+    size: Length = 10.0
+    """See phonon."""
+    supercell: Times | None = None
+    """See phonon."""
+    displacement: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+    """Å"""
+    mesh: int = Field(15, ge=1, le=200)
+    """q points along each axis."""
+    temperatures: list[Annotated[float, Field(gt=0, le=5000), Unit("K")]] = Field([300.0], min_length=1)
+
+
 class Formation(Section):
     """Formation energies and the convex hull of all structures of the study."""
 
@@ -216,7 +234,7 @@ class Dimer(Section):
 
 PropertySettings = Annotated[
     Eos | Elastic | Cohesive | Decohesive | Surface | Vacancy | Interstitial | Substitution | Gamma | GammaSurface
-    | Phonon | Formation | Dimer | MagneticOrders | ExchangeConstants | SpinSpiral | CuriePoint,
+    | Phonon | Quasiharmonic | Formation | Dimer | MagneticOrders | ExchangeConstants | SpinSpiral | CuriePoint,
     Field(discriminator="property"),
 ]  # fmt: skip
 

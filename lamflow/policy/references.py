@@ -16,11 +16,12 @@ FACTORS: Mapping[tuple[str, str], float] = {
     ("cm⁻¹", "THz"): 0.0299792458, ("meV", "THz"): 0.241798924, ("nm", "Å"): 10.0, ("bohr", "Å"): 0.529177210903,
     ("kB/atom", "J/K/mol"): BOLTZMANN * 96485.33212, ("S/m", "S/cm"): 0.01, ("mS/cm", "S/cm"): 1e-3,
     ("Å²/ps", "cm²/s"): 1e-4, ("m²/s", "cm²/s"): 1e4, ("meV", "eV/atom"): 1e-3,
+    ("10⁻⁶/K", "1/K"): 1e-6,
 }  # fmt: skip
 """How many of the second unit the first one is."""
 SPELLINGS = {"A": "Å", "A^3": "Å³", "A3": "Å³", "J/m^2": "J/m²", "mJ/m^2": "mJ/m²", "J/m2": "J/m²", "mJ/m2": "mJ/m²",
              "eV/A^3": "eV/Å³", "eV/A3": "eV/Å³", "cm-1": "cm⁻¹", "cm^-1": "cm⁻¹", "A^3/atom": "Å³/atom",
-             "cm2/s": "cm²/s", "cm^2/s": "cm²/s"}  # fmt: skip
+             "1e-6/K": "10⁻⁶/K", "K^-1": "1/K", "K⁻¹": "1/K", "cm2/s": "cm²/s", "cm^2/s": "cm²/s"}  # fmt: skip
 """Units as keyboards have them."""
 
 

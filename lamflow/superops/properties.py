@@ -36,7 +36,7 @@ def next_graph(study: PropertiesStudy, state: RunState) -> Graph | None:
     return start_then_one(study, state, round_graph)
 
 
-PACKAGES = {"phonon": "phonopy", "surface": "pymatgen"}
+PACKAGES = {"phonon": "phonopy", "quasiharmonic": "phonopy", "surface": "pymatgen"}
 """What properties need beside NumPy, SciPy and ASE."""
 
 

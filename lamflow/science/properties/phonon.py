@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,14 @@ def frames(
     """Supercells of the primitive cell with one atom displaced by `displacement` Å each."""
     cell = primitive(crystal.frame)
     times = list(supercell or repeats(cell.cell, size))
-    phonons = _phonopy(cell, times)
-    phonons.generate_displacements(distance=displacement)
     about = {"supercell": times, "displacement": displacement, "mesh": mesh, "temperatures": list(temperatures)}
+    return displaced(cell, times, displacement, about)
+
+
+def displaced(cell: Frame, times: Sequence[int], displacement: float, about: Mapping[str, Any]) -> list[Sample]:
+    """Supercells of a primitive cell with one atom displaced each, as symmetry asks for them."""
+    phonons = phonopy_of(cell, times)
+    phonons.generate_displacements(distance=displacement)
     return [
         Sample(
             Frame(np.array(one.numbers, dtype=np.int64), np.array(one.positions), np.array(one.cell), True), "none",
@@ -39,7 +44,8 @@ def frames(
     ]  # fmt: skip
 
 
-def _phonopy(cell: Frame, times: Sequence[int]) -> Any:
+def phonopy_of(cell: Frame, times: Sequence[int]) -> Any:
+    """phonopy's object of a primitive cell and a supercell. Raises InputError where phonopy is missing."""
     try:
         from phonopy import Phonopy
         from phonopy.structure.atoms import PhonopyAtoms
@@ -55,7 +61,7 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     Raises ValueError where the answers are not those of one displacement set.
     """
     about = answers[0].about
-    phonons = _phonopy(primitive(crystal.frame), about["supercell"])
+    phonons = phonopy_of(primitive(crystal.frame), about["supercell"])
     phonons.generate_displacements(distance=float(about["displacement"]))
     phonons.forces = [answer.good.forces for answer in answers]
     phonons.produce_force_constants()

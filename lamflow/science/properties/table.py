@@ -18,6 +18,7 @@ from lamflow.science.properties import (
     gamma,
     magnets,
     phonon,
+    quasiharmonic,
     surface,
 )
 from lamflow.science.properties.sample import Answer, Crystal, Sample
@@ -48,6 +49,7 @@ PROPERTIES: Mapping[str, Property] = {
     "gamma": Property(gamma.line_frames, gamma.reduce_line),
     "gamma-surface": Property(gamma.surface_frames, gamma.reduce_surface),
     "phonon": Property(phonon.frames, phonon.reduce),
+    "quasiharmonic": Property(quasiharmonic.frames, quasiharmonic.reduce),
     "formation": Property(formation.frames, formation.reduce),
     "dimer": Property(dimer.frames, dimer.reduce),
     "magnetic-order": Property(magnets.order_frames, magnets.reduce_orders),
@@ -78,6 +80,7 @@ UNITS: Mapping[str, Mapping[str, str]] = {
         "frequency_max": "THz", "frequency_min": "THz", "imaginary_fraction": "1", r"mode_\d+": "THz", "F": "kJ/mol",
         "S": "J/K/mol", "Cv": "J/K/mol",
     },
+    "quasiharmonic": {"V": "Å³/atom", "alpha_V": "1/K", "alpha_L": "1/K", "B_T": "GPa", "gruneisen": "1"},
     "formation": {"E_form": "eV/atom", "E_above_hull": "eV/atom"},
     "dimer": {"r_min": "Å", "E_min": "eV", "E_shortest": "eV", "wiggles": "1", "force_error": "eV/Å"},
     "magnetic-order": {"E": "eV/atom", "moment_[A-Z][a-z]?": "μB"},
