@@ -10,12 +10,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lamflow.config.learning import Config
 from lamflow.config.schema import DataStudy
 from lamflow.data import layout
 from lamflow.data.cache import default_folder
 from lamflow.data.graph import Graph
 from lamflow.data.layout import GRAPH, HISTORY, RECORD
 from lamflow.driver.executor import Span
+from lamflow.driver.fork_server import ForkServer
+from lamflow.driver.inspection import labelers
 from lamflow.driver.listener import Listener
 from lamflow.driver.prepare import require_engines
 from lamflow.driver.rundir import OWNER, RunDirectory, full_disk, prune
@@ -32,6 +35,7 @@ class LocalExecutor:
         self.directory = directory
         self.capacity = LocalCapacity.of_this_machine()
         self.workflow = directory.workflow("")
+        self.server: ForkServer | None = None
 
     @property
     def is_store(self) -> bool:
@@ -47,7 +51,11 @@ class LocalExecutor:
     def locked(self) -> Iterator[None]:
         """See Executor."""
         with self.directory.lock():
-            yield
+            try:
+                yield
+            finally:
+                if self.server is not None:
+                    self.server.end()
 
     def bring_all(self) -> None:
         """See Executor. It is there."""
@@ -122,6 +130,12 @@ class LocalExecutor:
                 for folder in self._scratch(graph).glob(f"{step.name}-*"):
                     shutil.rmtree(folder, ignore_errors=True)
 
+    def _start_server(self, study: DataStudy, log: Path) -> None:
+        """Have jobs forked where there are many: those of a loop. See driver/fork_server.py."""
+        if self.server is None and isinstance(study, Config) and not self.capacity.devices:
+            engines = {section.engine for section in (*labelers(study), *study.engines)}
+            self.server = ForkServer.start(engines, study.pods.explore.threads, log)
+
     def _run_once(self, study: DataStudy, graph: Graph, listener: Listener) -> None:
         path = self.directory.path
         work = path / layout.WORK
@@ -141,6 +155,9 @@ class LocalExecutor:
             "LAMFLOW_LABELS": str(default_folder()),
             "OMP_NUM_THREADS": "1",
         }
+        self._start_server(study, work / "fork-server.log")
+        if self.server is not None:
+            environment |= self.server.environment
         limits = [step.at_once for step in graph.steps if step.at_once is not None]
         workers = min(limits, default=self.capacity.cores)
         argv = [sys.executable, "-m", "lamflow.driver.local_round", str(path), str(graph.round), str(workers)]

@@ -15,6 +15,7 @@ from pathlib import Path
 from lamflow.config import stored
 from lamflow.config.schema import DataStudy
 from lamflow.data.layout import INPUT, WORK
+from lamflow.driver.fork_server import starters
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.process import die_with_parent
 from lamflow.ops.job import ROUND, report_failure
@@ -43,7 +44,11 @@ def main(run: Path, number: int, workers: int) -> int:
     try:
         from lamflow.flow.workflow import StoreLocation, workflow
 
-        built = workflow(stored(run / INPUT, DataStudy), RunDirectory(run).graph(number), StoreLocation(folder=run))
+        built = workflow(
+            stored(run / INPUT, DataStudy),
+            RunDirectory(run).graph(number),
+            StoreLocation(folder=run, starters=starters()),
+        )
         forget_unfinished(run / WORK / built.id)
     except Exception as error:  # noqa: BLE001  its type says whether another try can help
         return report_failure(error, "driver")

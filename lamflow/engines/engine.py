@@ -30,6 +30,8 @@ class Engine(InstalledEngine):
     card        reads what a model file of the engine says about itself, raises InputError for a file that is none;
                 None for an engine without such files
     copy_heads  writes a model file with copies of heads of another, by their new names
+    preload     imports what its jobs import, once for all jobs of a run on one machine; it may start no thread and
+                touch no GPU. None where that takes no time
     """
 
     train: Role[TrainerSettings, Trainer] | None = None
@@ -41,3 +43,4 @@ class Engine(InstalledEngine):
     models: Callable[[], dict[str, ListedModel]] | None = None
     card: Callable[[Path], ModelCard] | None = None
     copy_heads: Callable[[Path, Mapping[str, str | None], Path], None] | None = None
+    preload: Callable[[], None] | None = None

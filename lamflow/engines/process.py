@@ -21,6 +21,7 @@ KILLED = {-signal.SIGKILL, 137}
 """What a kernel does to a program that takes too much memory."""
 KILLED_BY_THE_MACHINE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, 137, 143}
 _PR_SET_PDEATHSIG = 1
+_STARTED: dict[int, subprocess.Popen[bytes]] = {}
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -73,6 +74,21 @@ def run(
     if code != 0:
         kind = NodeError if _disk_is_full(log, cwd) else EngineError
         raise kind(f"{argv[0]} exited with {code} in {cwd}; {describe_end(log)}")
+
+
+def start(argv: Sequence[str | Path], *, cwd: Path, log: Path, environment: Mapping[str, str] | None = None) -> int:
+    """Start a program that goes on in the background and return its process group, for `end_group`.
+
+    Its output is streamed into `log`. It is ended if this process dies.
+    """
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            [str(word) for word in argv], cwd=cwd, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})}, start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509
+        )  # fmt: skip
+    _STARTED[process.pid] = process
+    return process.pid
 
 
 def answer(
@@ -145,6 +161,8 @@ def end_group(group: int) -> None:
     """Kill every process of a process group that is still there."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
+    if group in _STARTED:
+        _STARTED.pop(group).wait()
 
 
 def die_with_parent() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ class StoreLocation:
 
     folder: Path | None = None
     prefix: str = ""
+    starters: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """On this machine: what runs the script of jobs with so many threads, where that is not Python itself."""
 
     def full_key(self, key: str) -> str:
         """The key as the executor writes to it."""
@@ -158,9 +161,15 @@ class _Builder:
             ),
             outputs=_outputs(step, operation, self.location),
             image="lamflow",  # flow/manifest.py puts the right one in
-            command=["python3" if self.location.folder is None else sys.executable],
+            command=self._command(getattr(self.study.pods, step.resources)),
             script=self._script(step, numbers),
         )
+
+    def _command(self, pod: Pod) -> list[str]:
+        """What runs the script."""
+        if self.location.folder is None:
+            return ["python3"]
+        return list(self.location.starters.get(pod.threads, [sys.executable]))
 
     def _script(self, step: Step, numbers: list[str]) -> str:
         pod: Pod = getattr(self.study.pods, step.resources)

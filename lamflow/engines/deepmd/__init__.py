@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,18 @@ def _probe() -> str:
     return f"DeePMD-kit {version('deepmd-kit')}, torch {version('torch')}"
 
 
+def _preload() -> None:
+    from lamflow.engines.deepmd import light
+
+    light.prepare()
+    for module in ("deepmd.infer", "deepmd.main", "deepmd.pt.entrypoints.main", "deepmd.pt.infer.deep_eval"):
+        import_module(module)
+    for module in ("trainer", "session", "model"):
+        import_module(f"lamflow.engines.deepmd.{module}")
+
+    light.prepare_training()
+
+
 SMALL: dict[str, Any] = {
     "model": {
         "descriptor": {
@@ -100,4 +113,5 @@ ENGINE = Engine(
     card=_card,
     copy_heads=_copy_heads,
     models=_models,
+    preload=_preload,
 )

@@ -1,0 +1,207 @@
+"""A process that has imported what jobs import and forks each job: importing torch and DeePMD-kit takes 5 to 7 s.
+
+A job is a process of its own as before: its kill loses that job alone, and its time limit, its memory and its exit
+status are its own. It dies with the server, which dies with the driver, and when the one that waits for it
+(driver/forked.py) dies. Jobs that begin before the server is ready, or after it has died, start by themselves.
+
+Only a process without threads can be forked safely, so a server that finds others than its own gives up. Nor may it
+have touched a GPU, so there is none on machines with GPUs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import runpy
+import selectors
+import shutil
+import socket
+import struct
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lamflow.engines import process
+
+ADDRESS = "LAMFLOW_FORK_SERVER"
+"""Variable with the path of the server's socket."""
+FORKED = Path(__file__).with_name("forked.py")
+PATIENCE = 10.0
+"""s that a client may take to say what it wants."""
+
+
+@dataclass(frozen=True)
+class ForkServer:
+    """A server that the driver has started.
+
+    threads  of the jobs that it can fork: libraries take theirs when they are imported
+    """
+
+    folder: Path
+    group: int
+    threads: int
+
+    @classmethod
+    def start(cls, engines: Iterable[str], threads: int, log: Path) -> ForkServer | None:
+        """A server for jobs of these engines; None where there can be none."""
+        if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+            return None
+        folder = Path(tempfile.mkdtemp(prefix="lamflow-"))  # paths of sockets are short, those of runs are not
+        argv = [sys.executable, "-m", "lamflow.driver.fork_server", str(folder / "socket"), *sorted(set(engines))]
+        variables = ("OMP_NUM_THREADS", "DP_INTRA_OP_PARALLELISM_THREADS")
+        environment = {**dict.fromkeys(variables, str(threads)), "DP_INTER_OP_PARALLELISM_THREADS": "1"}
+        return cls(folder, process.start(argv, cwd=folder, log=log, environment=environment), threads)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What clients need to find it."""
+        return {ADDRESS: str(self.folder / "socket"), f"{ADDRESS}_THREADS": str(self.threads)}
+
+    def end(self) -> None:
+        """End it, and the jobs that it has forked."""
+        process.end_group(self.group)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def starters() -> dict[int, tuple[str, ...]]:
+    """How a round's jobs are started, by the number of their threads; empty where there is no server."""
+    threads = os.environ.get(f"{ADDRESS}_THREADS")
+    return {int(threads): (sys.executable, "-S", "-E", str(FORKED))} if threads else {}
+
+
+def main(address: str, engines: Iterable[str]) -> int:
+    """Import, then fork jobs until the driver ends this process."""
+    os.register_at_fork(after_in_child=process.die_with_parent)
+    preload(engines)
+    tasks = len(list(Path("/proc/self/task").iterdir()))
+    if tasks > 1:
+        print(f"{tasks} threads after importing: jobs start by themselves", file=sys.stderr)
+        return 1
+    gc.collect()
+    gc.freeze()  # what is there is shared with the jobs, and collecting it would copy it
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        _Server(listener).run()
+    return 0
+
+
+def preload(engines: Iterable[str]) -> None:
+    """Import lamflow's operations and what the engines say that their jobs import."""
+    import lamflow.ops
+    from lamflow.config.installed import engine_named
+
+    for module in pkgutil.iter_modules(lamflow.ops.__path__):
+        importlib.import_module(f"lamflow.ops.{module.name}")
+    for name in engines:
+        load = getattr(engine_named(name), "preload", None)
+        if load is not None:
+            with contextlib.suppress(ImportError):  # the job will say it
+                load()
+
+
+class _Server:
+    """Forks, waits for all that it has forked, and tells each client how its job ended."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(listener, selectors.EVENT_READ, None)
+        self.clients: dict[int, socket.socket] = {}
+
+    def run(self) -> NoReturn:
+        """Until this process is ended."""
+        while True:
+            for key, _ in self.selector.select():
+                if key.data is None:
+                    self._begin()
+                elif isinstance(key.fileobj, int):
+                    self._finish(key.fileobj, key.data)
+                else:  # a client that says something has gone
+                    self.selector.unregister(key.fileobj)
+                    process.end_group(key.data)
+
+    def _begin(self) -> None:
+        client, _ = self.listener.accept()
+        client.settimeout(PATIENCE)
+        try:
+            request, streams = _request(client)
+        except (OSError, ValueError, struct.error):
+            client.close()
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._run(request, streams)
+        for stream in streams:
+            os.close(stream)
+        self.clients[pid] = client
+        self.selector.register(client, selectors.EVENT_READ, pid)
+        self.selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
+
+    def _finish(self, handle: int, pid: int) -> None:
+        """A job has ended: what is left of it is ended too."""
+        self.selector.unregister(handle)
+        os.close(handle)
+        _, status = os.waitpid(pid, 0)
+        process.end_group(pid)
+        client = self.clients.pop(pid)
+        code = os.waitstatus_to_exitcode(status)
+        with contextlib.suppress(KeyError):
+            self.selector.unregister(client)
+        with contextlib.suppress(OSError):
+            client.sendall(struct.pack("!i", code if code >= 0 else 128 - code))
+        client.close()
+
+    def _run(self, request: dict[str, Any], streams: list[int]) -> NoReturn:
+        """The job itself, in the process that was forked for it."""
+        try:
+            os.setsid()
+            self.selector.close()
+            for connection in (self.listener, *self.clients.values()):
+                connection.close()
+            for stream, target in zip(streams, (1, 2), strict=True):
+                os.dup2(stream, target)
+                os.close(stream)
+            os.chdir(request["cwd"])
+            os.environ.clear()
+            os.environ.update(request["environment"])
+            sys.argv = [request["script"]]
+            if "numpy" in sys.modules:
+                sys.modules["numpy"].random.seed()  # all would draw the same numbers
+            runpy.run_path(request["script"], run_name="__main__")
+            status = 0
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else 1
+        except BaseException:  # noqa: BLE001  as Python does it
+            traceback.print_exc()
+            status = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _request(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """What a client wants to be run, and its output and errors."""
+    head, streams, _, _ = socket.recv_fds(client, 4, 2)
+    (length,) = struct.unpack("!I", head)
+    data = b""
+    while len(data) < length:
+        part = client.recv(length - len(data))
+        if not part:
+            raise ValueError("cut off")
+        data += part
+    return json.loads(data), streams
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -1,0 +1,29 @@
+"""Has the fork server run a job's script and ends as it ends; without a server it becomes Python with that script.
+
+Runs as a file of its own in a Python that imports nothing else: see driver/fork_server.py.
+"""
+
+import json
+import os
+import socket
+import struct
+import sys
+
+
+def main(script: str) -> int:
+    """The exit status of `script`; 1 when the server has died and the job with it."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(os.environ.get("LAMFLOW_FORK_SERVER", ""))
+    except OSError:  # not ready yet, or gone
+        os.execv(sys.executable, [sys.executable, script])  # noqa: S606
+    request = {"script": script, "cwd": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109  pathlib takes longer
+    data = json.dumps(request).encode()
+    socket.send_fds(connection, [struct.pack("!I", len(data))], [1, 2])
+    connection.sendall(data)
+    answer = connection.recv(4)
+    return struct.unpack("!i", answer)[0] if len(answer) == 4 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
