@@ -33,7 +33,7 @@ SETTINGS = {
 
 
 def main(way: str, folder: Path, steps: int) -> None:
-    """Train on the frames of the quickstart's held-out data: as `dp` does it, or as a job of lamflow does."""
+    """Train on the quickstart's held-out frames and freeze: as `dp` does it, or as a job of lamflow does."""
     data = folder / "data"
     items = [Item(labeled, Origin(iteration=0, source="bench")) for labeled in _frames()]
     write_dataset(data, items, ["Cu"], "deepmd/npy")
@@ -51,6 +51,8 @@ def main(way: str, folder: Path, steps: int) -> None:
         take()
         with spending("physics"):
             dp(["--pt", "train", str(script), "--skip-neighbor-stat", "-o", str(job.scratch / "out.json")])
+            last = str(job.scratch / f"model.ckpt-{steps}.pt")
+            dp(["--pt", "freeze", "-c", last, "-o", str(job.scratch / "model.pth")])
     else:
         take()
         trainer(settings).train(job, lambda _: None)

@@ -4,7 +4,7 @@
 
 lamflow trains without workers and keeps frames in memory: its weights are the same, bit by bit, as those of `dp` with
 NUM_WORKERS=0. With workers DeePMD-kit takes the frames in another order, which depends on their number and so on the
-cores of the machine. lamflow's seconds contain freezing the model for LAMMPS.
+cores of the machine. All contain importing everything and freezing the model for LAMMPS.
 """
 
 from __future__ import annotations
