@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Self
 
@@ -19,7 +20,7 @@ from lamflow.config.heads import Head
 from lamflow.config.installed import ChosenByEngine, engine_named
 from lamflow.config.schema import LabelBudget, TrainingStudy, check_unique, no_electronic_temperature
 from lamflow.config.section import Name, Section
-from lamflow.config.select import AdaptiveWindow, EmbeddingScore, Filters, Select
+from lamflow.config.select import AdaptiveWindow, CalibratedWindow, EmbeddingScore, Filters, Select
 from lamflow.config.tracked import FAILED_PROPERTIES, TrackedProperties
 from lamflow.units import EvPerAngstrom, EvPerAtom, EvPerMagneton, Fraction
 
@@ -142,6 +143,7 @@ class Config(TrainingStudy):
         self._properties_fit()
         self._abilities_fit()
         self._ramps_fit()
+        self._risk_can_be_shown()
         for stage in self.stages if not self.train.uses_electronic_temperature else ():
             if any(isinstance(group, DynamicsSettings) and group.electronic_temperatures for group in stage.explore):
                 raise ValueError(
@@ -246,6 +248,16 @@ class Config(TrainingStudy):
                 problem = _missing_ability(self.train, group)
                 if problem:
                     raise ValueError(f"stages.{stage.name}.explore: {problem}")
+
+    def _risk_can_be_shown(self) -> None:
+        """There are labels enough to say how large the risk is."""
+        window = self.select.window
+        needed = math.ceil(1 / window.risk - 1e-9) - 1 if isinstance(window, CalibratedWindow) else 0
+        if self.budget.labels is not None and self.budget.labels < needed:
+            raise ValueError(
+                f"budget.labels: {self.budget.labels} labels can never show that the risk is as small as "
+                f"select.window.risk ({window.model_dump()['risk']:g}); that takes {needed} of explored frames at least"
+            )
 
     def _ramps_fit(self) -> None:
         """Ramps advance by a fraction of accurate frames that means something."""

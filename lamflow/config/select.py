@@ -57,6 +57,45 @@ class AdaptiveWindow(Section):
     over: int = Field(2, ge=1, le=1000)
 
 
+class CalibratedWindow(Section):
+    """Frames whose error may be too large are candidates, by what the labels paid so far say of the score.
+
+    Labels tell which error a score stands for, so the levels are of errors and need not be guessed. A stage is done
+    when at most the fraction `risk` of all explored frames is predicted to have an error above `error`, with what is
+    not known counted as above; `converge.accurate` is not looked at. Until `1/risk` explored frames or so have labels,
+    frames are judged by the held-out data where a committee scores forces or energies; otherwise all are candidates.
+    """
+
+    rule: Literal["calibrated"]
+    error: EvPerAngstrom
+    """Largest error of the force on any atom that a frame may have."""
+    risk: float = 0.05
+    """Fraction of the explored frames that may have a larger one. A frame whose own probability is smaller is accurate;
+    the others are candidates."""
+    unphysical: EvPerAngstrom = 10.0
+    """Frames whose score stands for a larger error than this are dropped."""
+    audit: float = Field(0.1, ge=0, le=0.5)
+    """This fraction of the labels goes to accurate frames drawn at random: they show whether these are accurate, and
+    teach the calibration what small scores stand for."""
+    correlation: float = Field(0.2, ge=0, lt=1)
+    """Smallest rank correlation of score and error over the newest labels with which the score counts. Below it the
+    score is worthless, which is said: all frames are alike, and candidates are picked for their diversity."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if not 0.001 <= self.risk <= 0.5:
+            raise ValueError(
+                f"risk ({self.risk:g}) must be a fraction from 0.001 to 0.5, such as 0.05 for 5 % of the frames; "
+                "a smaller one would take more than a thousand labels to show"
+            )
+        if not 0 < self.error < self.unphysical:
+            raise ValueError(
+                f"error ({self.error:g} eV/Å) must be above 0 and below unphysical ({self.unphysical:g} eV/Å); "
+                "as written no frame can ever be selected"
+            )
+        return self
+
+
 class Channel(Section):
     """A further quantity that is looked at, with levels of its own in its own unit."""
 
@@ -82,7 +121,10 @@ def _rule(value: object) -> str:
 
 
 Window = Annotated[
-    Annotated[FixedWindow, Tag("fixed")] | Annotated[AdaptiveWindow, Tag("adaptive")], Discriminator(_rule)
+    Annotated[FixedWindow, Tag("fixed")]
+    | Annotated[AdaptiveWindow, Tag("adaptive")]
+    | Annotated[CalibratedWindow, Tag("calibrated")],
+    Discriminator(_rule),
 ]
 
 

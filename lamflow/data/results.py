@@ -132,6 +132,10 @@ NEAR_HULL = "near the convex hull"
 """How the rule begins by which a structure of a search is labeled whatever its deviation."""
 
 
+AUDIT = "accurate by its score, drawn at random"
+"""How the rule begins by which a frame is labeled to see whether accurate frames are accurate."""
+
+
 class Chosen(Entry):
     """One frame that is sent to be labeled, and why."""
 
@@ -169,6 +173,37 @@ class GroupSeen(Entry):
         return max(frames, self.failed_runs / self.runs if self.runs else 0.0)
 
 
+class CalibrationState(Entry):
+    """What a calibrated window went by.
+
+    basis        whose errors told what a score stands for; nothing at the beginning
+    frames       how many of them there were
+    needed       how many explored frames must have labels before a risk can be stated
+    correlation  rank correlation of their scores and errors; None where either is constant
+    worthless    the score says too little to count
+    above        predicted fraction of the explored frames whose error is too large; None without a basis
+    """
+
+    basis: Literal["labels", "held-out data", "nothing"]
+    frames: int
+    needed: int
+    correlation: float | None
+    worthless: bool
+    above: float | None
+
+    @property
+    def words(self) -> str:
+        """In words."""
+        if self.basis == "nothing":
+            return f"not calibrated: {self.frames} explored frames have labels, and {self.needed} are needed"
+        correlation = "constant scores" if self.correlation is None else f"rank correlation {self.correlation:.2f}"
+        verdict = ", so the score is worthless and diversity decides" if self.worthless else ""
+        return f"calibrated by {self.frames} {_BASIS[self.basis]}, {correlation}{verdict}"
+
+
+_BASIS = {"labels": "labels", "held-out data": "held-out frames"}
+
+
 class Selected(JobRecord):
     """What the select step found and decided."""
 
@@ -196,6 +231,8 @@ class Selected(JobRecord):
     """How far, by the labels, what the models took for ground states an iteration ago lies above the hull, eV/atom."""
     trajectory_force_rmse: float | None = None
     """Of the models on the frames that they explored themselves against the teacher, eV/Å."""
+    calibration: CalibrationState | None = None
+    """With a calibrated window."""
     chosen: list[Chosen]
     batches: int
     decision: Literal["label", "ramp", "explore", "advance", "stop"]
@@ -240,12 +277,31 @@ class Labeled(JobRecord):
 class CalibrationPoint(Entry):
     """One labeled frame: what the selection said of it, and how large the error of the models really was.
 
-    deviation  in the unit of the window
+    deviation  in the unit of the score
     error      largest error of the force on an atom, eV/Å
+    audit      its score said that it is accurate, and it was drawn at random to see whether that is true
     """
 
     deviation: float
     error: float
+    audit: bool = False
+
+
+class RiskCheck(Entry):
+    """What was stated of frames before their errors were known, and what these were.
+
+    frames           whose errors are known now
+    stated           probability with which the error of each was said to be above the bound that was given for it
+    above_bound      of the frames, those whose error was
+    stated_above     how many of the frames were said to have an error above the window's
+    above            how many had
+    """
+
+    frames: int
+    stated: float
+    above_bound: int
+    stated_above: float
+    above: int
 
 
 class Merged(JobRecord):
@@ -309,6 +365,9 @@ class Iteration(Round):
     """The architecture that is chosen, where several are tried."""
     calibration: list[CalibrationPoint] = Field(default_factory=list)
     """How wrong the models were about the frames that were labeled."""
+    risk_checks: dict[Literal["labels", "audit", "held-out data"], RiskCheck] = Field(default_factory=dict)
+    """Of a calibrated window: of what was labeled in this iteration, of the accurate frames among it, and of the
+    held-out data."""
     hull_labels: dict[str, float] = Field(default_factory=dict)
     """Energies by the labels, in eV, of structures near the convex hull, by the hash of their frames."""
     tracked: TrackedValues | None = None

@@ -109,7 +109,7 @@ def relax_folder(run: Path, folder: Path, engine: str, request: Request) -> Rela
     for (name, _), path in zip(structures, paths, strict=True):
         there.leave(name, path.relaxed, pressure)
     last = next((item.selected for item in reversed(directory.iterations()) if item.selected), None)
-    found = _judged(config, models, head, structures, paths, pressure, last.low if last else 0.0)
+    found = _judged(config, models, head, structures, paths, pressure, (last.low, last.high) if last else (0.0, 0.0))
     if request.queue:
         _queue(directory, config, head, folder, [visited for _, visited in found])
     record = RelaxedFolder(
@@ -131,13 +131,13 @@ def _newest(directory: RunDirectory, config: Config) -> int:
 
 def _judged(  # noqa: PLR0917  all that a judgement needs
     config: Config, models: Committees, head: str, structures: list[tuple[str, Frame]], paths: list[RelaxationPath],
-    pressure: float, settled: float,
+    pressure: float, settled: tuple[float, float],
 ) -> list[tuple[RelaxedStructure, ScoredFrames]]:  # fmt: skip
     """What is said of each structure, and the frames of its path that the models do not know.
 
-    settled  lower level of the last iteration's window, for windows that adapt
+    settled  levels of the last iteration's window, for windows that adapt
     """
-    window = window_rule(config.select.window).levels_after(settled)
+    window = window_rule(config.select.window).levels_after(*settled)
     score_all = partial(models.score, head, 0, work=Path())
     scored, ends, _ = score_paths(config.select, paths, PATH_FRAMES, score_all)
     made = []

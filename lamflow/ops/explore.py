@@ -25,7 +25,7 @@ from lamflow.engines.protocol import BatchExplorer, Explorer, Model, Simulation
 from lamflow.errors import EngineError
 from lamflow.ops.committees import Committees
 from lamflow.ops.operation import Context, op
-from lamflow.ops.read import read_structures
+from lamflow.ops.read import read_calibration, read_structures
 from lamflow.ops.searches import Search
 from lamflow.policy.committee import ScoredFrames, good_frames, pack_candidates
 from lamflow.policy.jobs import indices_of_job
@@ -47,7 +47,7 @@ def explore(
     """Run simulations job, job + jobs, … of the iteration, except for searches that are split.
 
     failed   properties of the iteration before, whose frames are start structures as well
-    history  of the run, where a temperature ramp asks for it
+    history  of the run, where a temperature ramp or a calibrated window asks for it
     """
     study, output = stored(input), context.out / EXPLORED
     past = History.read(history / HISTORY_RECORD).iterations if history is not None else []
@@ -71,7 +71,8 @@ def explore(
     folder = output / str(context.job)
     folder.mkdir(parents=True, exist_ok=True)
     scored = [frames for _, frames in explored]
-    pack_candidates(study, scored, iteration, context.job).save(folder / FRAMES)
+    calibration = read_calibration(study, past, models)
+    pack_candidates(study, scored, iteration, context.job, calibration=calibration).save(folder / FRAMES)
     made_by = registry.provenance(*study.stages[stage].explore, study.train)
     Explored(simulations=[result for result, _ in explored], provenance=made_by, spent=take()).save(
         folder / EXPLORED_RECORD

@@ -11,15 +11,19 @@ from typing import Any
 import numpy as np
 
 from lamflow.config.engines import LabelerSettings
+from lamflow.config.learning import Config
 from lamflow.config.section import Section, expand
+from lamflow.config.select import CalibratedWindow
 from lamflow.data import Frame
-from lamflow.data.arrays import read_array
+from lamflow.data.arrays import read_array, read_arrays
 from lamflow.data.dataset import Manifest
 from lamflow.data.files import content_hash
 from lamflow.data.frames import Floats
-from lamflow.data.layout import DESCRIPTORS, MANIFEST
+from lamflow.data.layout import DESCRIPTORS, MANIFEST, MODEL_PREDICTIONS
 from lamflow.data.packed import PackedFrames
+from lamflow.data.results import Iteration
 from lamflow.engines.protocol import HashesInput, Labeler
+from lamflow.policy.calibration import Calibration, HeldoutPredictions, calibrated, heldout_points
 from lamflow.policy.candidates import KnownData
 
 
@@ -44,6 +48,25 @@ def read_index(folder: Path | None, before: int, heads: Sequence[str] = ()) -> K
             if len(descriptors) and (not any(heads) or file.name.removesuffix(DESCRIPTORS) in heads):
                 parts.append(descriptors)
     return KnownData(hashes, np.concatenate(parts) if parts else np.zeros((0, 0)))
+
+
+def read_calibration(study: Config, past: Sequence[Iteration], models: Path) -> Calibration | None:
+    """What scores stand for, by earlier iterations and by what the models in a folder say of the held-out data; None
+    for a window that is not calibrated."""
+    window = study.select.window
+    if not isinstance(window, CalibratedWindow):
+        return None
+    return calibrated(window, past, heldout_points(study.select, read_heldout(models)))
+
+
+def read_heldout(models: Path) -> list[HeldoutPredictions]:
+    """What the models in a folder say of the held-out data."""
+    stored = [read_arrays(file) for file in sorted(models.glob(f"*/{MODEL_PREDICTIONS}"))]
+    return [
+        HeldoutPredictions(arrays["natoms"], arrays["energy"], arrays["force"])
+        for arrays in stored
+        if "natoms" in arrays
+    ]
 
 
 def settings_text(settings: Section, input: Path) -> str:

@@ -33,7 +33,7 @@ from lamflow.data.results import Explored, History, ModelResult, Selected, Simul
 from lamflow.data.spent import take
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
-from lamflow.ops.read import read_index
+from lamflow.ops.read import read_calibration, read_index
 from lamflow.policy.candidates import ChosenFrame
 from lamflow.policy.failures import exploration_failed
 from lamflow.policy.hulls import HullStructures, RelaxedCandidate, make_hull
@@ -79,7 +79,9 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     known = read_index(index, iteration, study.explored_heads)
     judged = [ModelResult.read(path) for path in sorted(models.glob(f"*/{MODEL}"))]
     tracked = PropertyValues.read(properties / PROPERTIES_RECORD).tracked() if properties is not None else None
-    choice = select_frames(study, Exploration(iteration, stage, past, results, frames, hulls, known, judged, tracked))
+    calibration = read_calibration(study, past, models)
+    exploration = Exploration(iteration, stage, past, results, frames, hulls, known, judged, tracked, calibration)
+    choice = select_frames(study, exploration)
     batches = label_batches(study, choice.frames, jobs_at_once, seconds_per_unit(past).get("label"))
     return _write(output, choice.record, hulls, batches, len(choice.frames), choice.force_rmse)
 

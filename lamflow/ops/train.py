@@ -180,8 +180,9 @@ def _judged(
     reference = [item.labeled.labels for item in items]
     energies, forces = parity_points(answers, reference)
     np.savez(
-        job.output / MODEL_PREDICTIONS, energy=energies, force=forces, magnetic=magnetic_points(answers, reference)
-    )
+        job.output / MODEL_PREDICTIONS, energy=energies, force=forces, magnetic=magnetic_points(answers, reference),
+        natoms=np.array([len(labels.forces) for labels in reference]),
+    )  # fmt: skip
     measured = errors(answers, reference)
     by_head = {
         name: errors(predicted[name], [item.labeled.labels for item in items])

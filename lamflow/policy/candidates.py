@@ -15,7 +15,7 @@ from lamflow.data.dataset import Origin, frame_key
 from lamflow.data.explored import GENERATION, ExploredFrames
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.hulls import HullEntry
-from lamflow.data.results import NEAR_HULL, Chosen, SimulationResult
+from lamflow.data.results import AUDIT, NEAR_HULL, Chosen, SimulationResult
 from lamflow.policy.committee import good_frames
 from lamflow.policy.hulls import HullStructures
 from lamflow.policy.pick import PICK_RULES, Candidates, limited
@@ -127,6 +127,16 @@ def choose_frames(
         rule = f"{settings.window.rule} window, {settings.pick} choice {rank} of {len(kept)}"
         chosen.append(_chosen(pool, int(index), results, iteration, rule))
     return chosen
+
+
+def choose_audits(
+    study: Config, pool: CandidatePool, results: Mapping[int, SimulationResult], count: int, iteration: int,
+    taken: set[str],
+) -> list[ChosenFrame]:  # fmt: skip
+    """So many of a pool of accurate frames, drawn at random; none whose hash is among those that are `taken`."""
+    free = [index for index, frame in enumerate(pool.frames) if not taken or frame.content_hash() not in taken]
+    order = np.random.default_rng(child_seed(study.seed, "audit", iteration)).permutation(free)
+    return [_chosen(pool, int(index), results, iteration, AUDIT) for index in order[:count]]
 
 
 def _chosen(

@@ -19,6 +19,7 @@ from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.packed import PackedFrames
 from lamflow.engines.protocol import Model
+from lamflow.policy.calibration import Calibration
 from lamflow.policy.windows import rescaled, window_rule
 from lamflow.science import filters
 from lamflow.science.deviation import deviations, true_errors
@@ -220,14 +221,17 @@ def _scored(
     return ScoredFrames(number, trajectory, sent, largest(settings, deviation), error)
 
 
-def pack_candidates(study: Config, scored: Sequence[ScoredFrames], *seed_names: int) -> ExploredFrames:
+def pack_candidates(
+    study: Config, scored: Sequence[ScoredFrames], *seed_names: int, calibration: Calibration | None = None
+) -> ExploredFrames:
     """Deviations of all frames, coordinates of those that could be candidates once all jobs are seen.
 
-    seed_names  tell apart whoever packs, for the random choice of `select.pool`
+    seed_names   tell apart whoever packs, for the random choice of `select.pool`
+    calibration  where it is known already, for a calibrated window
     """
     deviation = np.concatenate([np.zeros(0), *(part.deviation for part in scored)])
     seed = child_seed(study.seed, "pool", *seed_names)
-    chosen = window_rule(study.select.window).preselect(deviation, study.select.pool, seed)
+    chosen = window_rule(study.select.window, calibration).preselect(deviation, study.select.pool, seed)
     ends = np.cumsum([len(part) for part in scored])
     frames, forces, velocities = [], [np.zeros((0, 3))], [np.zeros((0, 3))]
     for index in chosen:

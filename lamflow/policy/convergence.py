@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lamflow.config.learning import Config
+from lamflow.data.results import CalibrationState
 
 PLATEAU_IMPROVEMENT = 0.02
 """A held-out error that falls by less than this fraction has not improved."""
@@ -17,6 +18,7 @@ PLATEAU_IMPROVEMENT = 0.02
 class ConvergenceCriteria:
     """What convergence means and where the budget ends; see the sections `converge`, `budget` and `window`.
 
+    error, risk    for calibrated windows: at most this fraction of the frames has a larger error, eV/Å
     settled, over  for adaptive windows: the lower level changed by less than this fraction over so many iterations
     """
 
@@ -31,6 +33,8 @@ class ConvergenceCriteria:
     hull_shift: float | None = None
     ground_state_error: float | None = None
     heldout_magnetic_force_rmse: float | None = None
+    error: float = 0.0
+    risk: float = 0.0
 
     @classmethod
     def of(cls, study: Config) -> ConvergenceCriteria:
@@ -46,7 +50,7 @@ class ConvergenceCriteria:
             hull_shift=converge.hull_shift,
             ground_state_error=converge.ground_state_error,
             heldout_magnetic_force_rmse=converge.heldout_magnetic_force_rmse,
-            **window.model_dump(include={"settled", "over"}),
+            **window.model_dump(include={"settled", "over", "error", "risk"}),
         )
 
 
@@ -68,6 +72,7 @@ class LoopState:
     ground_state_error  of the models' last labeled ground states by the labels, eV/atom; None before any is labeled
     magnetic_force_rmse  held-out, of the models now, eV/μB; None for models without spins
     ramping          a temperature ramp that has not reached its last temperature, in words; empty if there is none
+    calibration      what a calibrated window goes by; None for other windows
     levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
     gates            how many gates of properties there are, and `broken_gates` those that do not hold, in words
     failed_starts    frames of failed properties that the next iteration would begin with, and no one has yet
@@ -92,6 +97,7 @@ class LoopState:
     gates: int = 0
     broken_gates: Sequence[str] = ()
     failed_starts: int = 0
+    calibration: CalibrationState | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,10 @@ def _without_candidates(state: LoopState, why: str) -> Decision:
 def _stage_is_done(state: LoopState, criteria: ConvergenceCriteria) -> tuple[bool, str]:
     """Whether everything that is asked of a stage holds, and the values in words."""
     last = state.stage == state.stages - 1
-    if state.levels is None:
+    if state.calibration is not None:
+        done, reason = _risk_is_met(state.calibration, criteria)
+        reasons = [reason]
+    elif state.levels is None:
         reasons = [f"{state.accurate_fraction:.1%} accurate (wanted {criteria.accurate:.1%})"]
         done = state.accurate_fraction >= criteria.accurate
     else:
@@ -172,6 +181,17 @@ def _stage_is_done(state: LoopState, criteria: ConvergenceCriteria) -> tuple[boo
         reasons += [f"not {state.broken_gates[0]}"] if state.broken_gates else []
         done = done and not state.broken_gates
     return done, ", ".join(reasons)
+
+
+def _risk_is_met(calibration: CalibrationState, criteria: ConvergenceCriteria) -> tuple[bool, str]:
+    """Few enough explored frames have an error that is too large, as labels of explored frames tell."""
+    if calibration.above is None:
+        return False, calibration.words
+    reason = (
+        f"{calibration.above:.1%} of the frames are predicted to have an error above {criteria.error:g} eV/Å (wanted "
+        f"{criteria.risk:.1%}; {calibration.words})"
+    )
+    return calibration.basis == "labels" and calibration.above <= criteria.risk, reason
 
 
 def _has_settled(levels: Sequence[float], criteria: ConvergenceCriteria) -> bool:

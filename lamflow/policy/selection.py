@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lamflow.config.learning import Config
+from lamflow.config.select import CalibratedWindow
 from lamflow.data.comparisons import TrackedValues
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats
@@ -20,10 +21,12 @@ from lamflow.data.results import (
     mean_force_rmse,
     mean_magnetic_force_rmse,
 )
+from lamflow.policy.calibration import Calibration
 from lamflow.policy.candidates import (
     CandidatePool,
     ChosenFrame,
     KnownData,
+    choose_audits,
     choose_frames,
     choose_near_hull,
     frames_allowed,
@@ -47,6 +50,7 @@ class Exploration:
     known     data of earlier iterations
     models    results of the models that explored
     tracked   what they say of crystals, where the study asks
+    calibration  of the score, where the window is calibrated
     """
 
     iteration: int
@@ -58,6 +62,7 @@ class Exploration:
     known: KnownData
     models: Sequence[ModelResult]
     tracked: TrackedValues | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +77,10 @@ class Choice:
 def select_frames(study: Config, exploration: Exploration) -> Choice:
     """Which frames are labeled and what the run does next; no frames unless it labels."""
     deviation = np.concatenate([part.deviation for part in exploration.explored])
-    window = window_rule(study.select.window).levels(deviation)
+    window = window_rule(study.select.window, exploration.calibration).levels(deviation)
     pool = CandidatePool.of(exploration.explored, window, exploration.known, exploration.results)
     record = _seen(study, exploration, deviation, window, pool)
-    chosen = _choose(study, exploration, pool)
+    chosen = _choose(study, exploration, pool, window)
     state = _state(study, exploration, record, window, len(chosen))
     decision = next_action(state, ConvergenceCriteria.of(study))
     if decision.action != "label":
@@ -87,12 +92,19 @@ def select_frames(study: Config, exploration: Exploration) -> Choice:
     return Choice(record.model_copy(update=outcome), chosen, state.force_rmse[-1])
 
 
-def _choose(study: Config, exploration: Exploration, pool: CandidatePool) -> list[ChosenFrame]:
-    """Structures near a hull first, then the window's candidates."""
-    past, results = exploration.past, exploration.results
+def _choose(study: Config, exploration: Exploration, pool: CandidatePool, window: Window) -> list[ChosenFrame]:
+    """Structures near a hull first, then accurate frames to audit, then the window's candidates."""
+    past, results, settings = exploration.past, exploration.results, study.select.window
     limit = frames_allowed(study, past[-1].labels if past else 0)
     near = choose_near_hull(study, exploration.hulls, exploration.known, results, limit, exploration.iteration)
     taken = {item.why.hash for item in near}
+    if isinstance(settings, CalibratedWindow) and exploration.calibration is not None and window.low > 0:
+        count = min(round(settings.audit * limit), limit - len(near))
+        accurate = CandidatePool.of(exploration.explored, Window(0.0, window.low), exploration.known, results)
+        near += choose_audits(study, accurate, results, count, exploration.iteration, taken)
+        taken |= {item.why.hash for item in near}
+        if exploration.calibration.worthless:
+            study = study.model_copy(update={"select": study.select.model_copy(update={"pick": "diverse"})})
     return [*near, *choose_frames(study, pool, results, limit - len(near), exploration.iteration, taken)]
 
 
@@ -112,6 +124,7 @@ def _seen(study: Config, exploration: Exploration, deviation: Floats, window: Wi
         hulls=hulls, hull_shift=hull_shift(last_hulls(exploration.past), hulls),
         ground_state_error=ground_state_error(exploration.past) if hulls else None,
         trajectory_force_rmse=_trajectory_rmse(study, exploration, window),
+        calibration=exploration.calibration.state(deviation) if exploration.calibration is not None else None,
         chosen=[], batches=0, decision="stop", reason="",
     )  # fmt: skip
 
@@ -155,6 +168,7 @@ def _state(study: Config, exploration: Exploration, seen: Selected, window: Wind
         gates=len(tracked.gates),
         broken_gates=tracked.broken_gates,
         failed_starts=0 if begun is not None and begun.starts else tracked.starts,
+        calibration=seen.calibration,
     )
 
 

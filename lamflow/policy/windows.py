@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lamflow.config.select import AdaptiveWindow, FixedWindow
+from lamflow.config.select import AdaptiveWindow, CalibratedWindow, FixedWindow
 from lamflow.config.select import Window as WindowSettings
 from lamflow.data.frames import Floats, Ints
+from lamflow.policy.calibration import Calibration
 from lamflow.policy.pick import sample
 
 
@@ -53,8 +54,8 @@ class WindowRule(Protocol):
         """The window for the deviations (F,) of all frames of an iteration."""
         ...
 
-    def levels_after(self, low: float) -> Window:
-        """The window for single frames after an iteration whose lower level was `low`."""
+    def levels_after(self, low: float, high: float) -> Window:
+        """The window for single frames after an iteration whose levels were these."""
         ...
 
     def preselect(self, deviation: Floats, limit: int, seed: int) -> Ints:
@@ -74,9 +75,9 @@ class FixedRule:
         del deviation
         return Window(self.settings.low, self.settings.high)
 
-    def levels_after(self, low: float) -> Window:
+    def levels_after(self, low: float, high: float) -> Window:
         """See WindowRule."""
-        del low
+        del low, high
         return Window(self.settings.low, self.settings.high)
 
     def preselect(self, deviation: Floats, limit: int, seed: int) -> Ints:
@@ -107,8 +108,9 @@ class AdaptiveRule:
         rank = len(below) - count
         return Window(float(np.partition(below, rank)[rank]), high)
 
-    def levels_after(self, low: float) -> Window:
+    def levels_after(self, low: float, high: float) -> Window:
         """See WindowRule."""
+        del high
         return Window(low, self.settings.high)
 
     def preselect(self, deviation: Floats, limit: int, seed: int) -> Ints:
@@ -119,10 +121,49 @@ class AdaptiveRule:
         return np.sort(below[np.argsort(-deviation[below], kind="stable")][:count])
 
 
-WINDOW_RULES: Mapping[str, Callable[[Any], WindowRule]] = {"fixed": FixedRule, "adaptive": AdaptiveRule}
+@dataclass(frozen=True)
+class CalibratedRule:
+    """Levels of the score that stand for levels of the error; without a calibration every frame is a candidate."""
+
+    settings: CalibratedWindow
+    calibration: Calibration | None = None
+    adapts: bool = False
+
+    def levels(self, deviation: Floats) -> Window:
+        """See WindowRule. Levels that no frame reaches are cut to a little more than the largest deviation."""
+        top = float(np.nextafter(np.max(deviation, initial=0.0, where=np.isfinite(deviation)), np.inf))
+        window = self._window()
+        return Window(min(window.low, top), min(window.high, top))
+
+    def levels_after(self, low: float, high: float) -> Window:
+        """See WindowRule."""
+        return Window(low, high or np.inf)
+
+    def preselect(self, deviation: Floats, limit: int, seed: int) -> Ints:
+        """At most `limit` of the candidates, and accurate frames in proportion to the audit, both drawn at random."""
+        window = self._window()
+        accurate = np.flatnonzero(deviation < window.low)
+        drawn = sample(window.candidates(deviation), limit, seed)
+        audited = sample(accurate, int(np.ceil(self.settings.audit * limit)), seed)
+        return np.sort(np.concatenate([drawn, audited]))
+
+    def _window(self) -> Window:
+        if self.calibration is None or self.calibration.map is None:
+            return Window(0.0, np.inf)
+        told = self.calibration.map
+        low = told.level(self.settings.error, self.settings.risk)
+        high = np.inf if self.calibration.worthless else told.expected_level(self.settings.unphysical)
+        return Window(low, max(low, high))
+
+
+WINDOW_RULES: Mapping[str, Callable[[Any, Calibration | None], WindowRule]] = {
+    "fixed": lambda settings, _: FixedRule(settings),
+    "adaptive": lambda settings, _: AdaptiveRule(settings),
+    "calibrated": CalibratedRule,
+}
 """By `select.window.rule`."""
 
 
-def window_rule(settings: WindowSettings) -> WindowRule:
-    """The rule that a `select.window` section names."""
-    return WINDOW_RULES[settings.rule](settings)
+def window_rule(settings: WindowSettings, calibration: Calibration | None = None) -> WindowRule:
+    """The rule that a `select.window` section names; `calibration` is what a calibrated one goes by."""
+    return WINDOW_RULES[settings.rule](settings, calibration)

@@ -10,6 +10,7 @@ from typing import Any
 from lamflow.data.layout import REPORT_PAGE
 from lamflow.reports import search, trend
 from lamflow.reports.figures import figures
+from lamflow.reports.risk import RISK_COLUMNS, risk_rows
 from lamflow.reports.source import Source
 from lamflow.reports.tables import (
     COLUMNS,
@@ -134,6 +135,8 @@ def render(source: Source, images: dict[str, str]) -> str:
         structure_columns=STRUCTURE_COLUMNS,
         label_table=label_rows(source.iterations),
         label_columns=LABEL_COLUMNS,
+        risks=risk_rows(source.iterations),
+        risk_columns=RISK_COLUMNS,
         failed=failed_simulations(source.iterations),
         trend=trend.rows(source.iterations),
         trend_columns=trend.COLUMNS,
@@ -181,6 +184,8 @@ def _cards(source: Source) -> list[tuple[str, str]]:
         cards.append((last.variant, "chosen architecture"))
     if last.selected is not None:
         cards.append((f"{last.selected.accurate_fraction:.1%}", "of explored frames accurate"))
+        if last.selected.calibration is not None and last.selected.calibration.above is not None:
+            cards.append((f"{last.selected.calibration.above:.1%}", "of explored frames predicted to err too much"))
     searched = search.newest(source.iterations)
     if searched is not None and searched.selected is not None:
         states = sum(len(hull.corners) for hull in searched.selected.hulls)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from lamflow.config import stored
 from lamflow.config.installed import engine_packages
+from lamflow.config.learning import Config
 from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
+from lamflow.config.select import CalibratedWindow
 from lamflow.data import layout
 from lamflow.data.dataset import Manifest
 from lamflow.data.evaluation import Evaluation, Judgement
@@ -18,17 +20,20 @@ from lamflow.data.layout import INDEX, INPUT, iteration_key
 from lamflow.data.properties import PropertiesRound, PropertyValues
 from lamflow.data.provenance import PACKAGES, Provenance, made_with, versions
 from lamflow.data.results import (
+    AUDIT,
     NEAR_HULL,
     Explored,
     Iteration,
     Labeled,
     Merged,
     ModelResult,
+    RiskCheck,
     Selected,
     StepTime,
 )
 from lamflow.data.spent import Spent, of_round, spent_on
-from lamflow.policy.calibration import calibration_points
+from lamflow.ops.read import read_heldout
+from lamflow.policy.calibration import calibrated, calibration_points, heldout_points
 from lamflow.policy.jobs import merge_partial
 from lamflow.policy.models import chosen_variant, without_absurd
 
@@ -53,8 +58,27 @@ def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iter
     values = _property_values(graph, folder)
     models = without_absurd(iteration.models)
     variant = chosen_variant(models, study.train.tolerance)
-    return iteration.model_copy(update={"models": models, "variant": variant,
-                                        "tracked": values.tracked() if values is not None else None})  # fmt: skip
+    return iteration.model_copy(
+        update={
+            "models": models, "variant": variant, "tracked": values.tracked() if values is not None else None,
+            "risk_checks": _risk_checks(study, iteration, past, folder),
+        }
+    )  # fmt: skip
+
+
+def _risk_checks(
+    study: TrainingStudy, iteration: Iteration, past: Sequence[Iteration], folder: Path
+) -> dict[str, RiskCheck]:
+    """What a calibrated window stated of frames whose errors are known now, and what these were."""
+    if not isinstance(study, Config) or not isinstance(study.select.window, CalibratedWindow):
+        return {}
+    models = folder / iteration_key(iteration.number) / layout.MODELS
+    held = heldout_points(study.select, read_heldout(models))
+    calibration, points = calibrated(study.select.window, past, held), iteration.calibration
+    checks = {"labels": calibration.check(points), "audit": calibration.check([p for p in points if p.audit])}
+    if calibration.basis == "labels":
+        checks["held-out data"] = calibration.check(held)
+    return {name: check for name, check in checks.items() if check is not None}
 
 
 def gather_evaluation(
@@ -107,7 +131,7 @@ def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: 
         simulations=merge_partial(result for shard in explored for result in shard.simulations),
         selected=selected,
         merged=merged,
-        calibration=calibration_points(outcome for part in labeled for outcome in part.outcomes),
+        calibration=calibration_points((outcome for part in labeled for outcome in part.outcomes), _audits(selected)),
         hull_labels=_hull_labels(selected, labeled),
         training_frames=trained,
         heldout_frames=held,
@@ -146,6 +170,11 @@ def _spent(graph: Graph, folder: Path) -> dict[str, Spent]:
             seen.add(file)
             found[step.name] = found.get(step.name, Spent()) + spent_on(file)
     return found
+
+
+def _audits(selected: Selected | None) -> frozenset[str]:
+    """Hashes of the frames that were labeled to see whether accurate frames are accurate."""
+    return frozenset(item.hash for item in selected.chosen if item.rule == AUDIT) if selected else frozenset()
 
 
 def _hull_labels(selected: Selected | None, labeled: list[Labeled]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lamflow.config.engines import SearcherSettings, WalkerSettings
 from lamflow.config.learning import Config
+from lamflow.config.select import CalibratedWindow
 from lamflow.data import layout
 from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
 from lamflow.data.layout import INDEX, INPUT, STRUCTURES, iteration_key
@@ -79,6 +80,7 @@ def _explore_steps(
     slots = state.capacity.slots("explore", pod)
     before = f"{iteration_key(number - 1)}/{layout.PROPERTIES}" if failed_starts(study, state) else None
     ramps = any(isinstance(group, WalkerSettings) and group.ramp is not None for group in study.stages[stage].explore)
+    looks_back = ramps or isinstance(study.select.window, CalibratedWindow)
     step = add(
         "explore", explore, writes={"explored": f"{folder}/{layout.EXPLORED}"},
         records=[f"{folder}/{layout.EXPLORED}/*/{layout.EXPLORED_RECORD}"],
@@ -87,7 +89,7 @@ def _explore_steps(
         engines=committee_engines(study, stage),
         input=Key(key=INPUT), structures=Key(key=STRUCTURES), models=Key(key=f"{folder}/{layout.MODELS}"),
         failed=Key(key=before) if before is not None else None,
-        history=Key(key=f"{folder}/{layout.HISTORY}") if ramps else None, iteration=number, stage=stage,
+        history=Key(key=f"{folder}/{layout.HISTORY}") if looks_back else None, iteration=number, stage=stage,
     )  # fmt: skip
     return [step]
 

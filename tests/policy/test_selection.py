@@ -77,6 +77,6 @@ def test_no_job_keeps_back_a_frame_that_would_be_a_candidate(deviation: np.ndarr
 def test_every_window_and_every_pick_that_a_file_may_name_has_its_rule() -> None:
     schema = Select.model_json_schema()
     assert set(schema["properties"]["pick"]["enum"]) == set(PICK_RULES)
-    assert {"fixed", "adaptive"} == set(WINDOW_RULES)
+    assert {"fixed", "adaptive", "calibrated"} == set(WINDOW_RULES)
     assert not window_rule(FixedWindow()).adapts
-    assert window_rule(AdaptiveWindow(rule="adaptive")).levels_after(0.1) == Window(0.1, 0.5)
+    assert window_rule(AdaptiveWindow(rule="adaptive")).levels_after(0.1, 0.7) == Window(0.1, 0.5)

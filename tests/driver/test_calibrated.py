@@ -1,0 +1,33 @@
+"""A run whose window is calibrated by its own labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lamflow.config import load
+from lamflow.driver.loop import run
+from lamflow.driver.rundir import RunDirectory
+from lamflow.reports.html import write_report
+from lamflow.reports.source import read_source
+from tests.conftest import STUDY
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_run_states_its_risk_and_the_report_shows_what_was_found(tmp_path: Path) -> None:
+    text = STUDY.replace("rule: fixed, low: 0.001, high: 2.0", "rule: calibrated, error: 0.1, risk: 0.1")
+    text = text.replace("limit: 6", "limit: 10").replace("iterations: 2", "iterations: 3")
+    (tmp_path / "calibrated.yaml").write_text(text, encoding="utf-8")
+    run(load(tmp_path / "calibrated.yaml"), tmp_path / "run")
+    iterations = RunDirectory(tmp_path / "run").iterations()
+    states = [item.selected.calibration for item in iterations if item.selected]
+    assert [state.basis for state in states if state] == ["nothing", "labels", "labels"][: len(states)]
+    second = iterations[2]
+    assert second.selected is not None
+    assert second.selected.decision == "label" or second.selected.converged
+    if second.selected.decision == "label":
+        assert second.risk_checks["labels"].frames == len(second.calibration) == 10
+    write_report(read_source(tmp_path / "run"), tmp_path / "report")
+    assert "Stated and found risk" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")

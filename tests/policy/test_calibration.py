@@ -1,0 +1,137 @@
+"""Calibrated windows: what labels say of scores, and what is decided by it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from lamflow.config import load
+from lamflow.config.select import CalibratedWindow, Select
+from lamflow.data.results import CalibrationPoint, Iteration
+from lamflow.errors import InputError
+from lamflow.policy.calibration import HeldoutPredictions, calibrated, heldout_points
+from lamflow.policy.convergence import ConvergenceCriteria, next_action
+from lamflow.policy.windows import window_rule
+from tests.conftest import STUDY
+from tests.policy.test_convergence import STATE
+from tests.records import iteration
+
+WINDOW = CalibratedWindow(rule="calibrated", error=0.3)
+
+
+def points(count: int, seed: int, *, noise: float = 0.3, score: float | None = None) -> list[CalibrationPoint]:
+    """Frames whose errors are three times their scores, give or take a factor."""
+    rng = np.random.default_rng(seed)
+    scores = rng.uniform(0.01, 0.3, count)
+    errors = 3 * scores * np.exp(rng.normal(0, noise, count))
+    given = scores if score is None else np.full(count, score)
+    return [CalibrationPoint(deviation=s, error=e) for s, e in zip(given, errors, strict=True)]
+
+
+def rounds(*parts: list[CalibrationPoint]) -> list[Iteration]:
+    return [iteration(0), *(iteration(n, "label", calibration=part) for n, part in enumerate(parts, 1))]
+
+
+def test_a_cold_start_is_said_and_every_frame_is_a_candidate() -> None:
+    cold = calibrated(WINDOW, rounds(points(18, 1)))
+    scores = np.array([0.001, 0.5, np.nan, np.inf])
+    state = cold.state(scores)
+    assert (state.basis, state.frames, state.needed, state.above) == ("nothing", 18, 19, None)
+    assert "18 explored frames have labels, and 19 are needed" in state.words
+    assert window_rule(WINDOW, cold).levels(scores).counts(scores) == (0, 2, 2)
+    found = next_action(replace(STATE, calibration=state, accurate_fraction=1.0), CRITERIA)
+    assert found.action == "label"
+    assert "not calibrated" in found.reason
+
+
+CRITERIA = ConvergenceCriteria(
+    accurate=0.9, heldout_force_rmse=None, plateau=None, iterations=5, labels=100, error=0.3, risk=0.05
+)
+
+
+def test_held_out_frames_help_at_first_and_end_no_stage() -> None:
+    begun = calibrated(WINDOW, rounds(points(5, 1)), points(40, 2))
+    scores = np.full(100, 0.01)
+    state = begun.state(scores)
+    assert state.basis == "held-out data"
+    assert state.above is not None
+    assert state.above < 0.05
+    assert 0 < window_rule(WINDOW, begun).levels(np.array([0.01, 0.5])).low < 0.3
+    assert next_action(replace(STATE, calibration=state), CRITERIA).action == "label"
+
+
+def test_labels_set_the_levels_and_end_a_stage() -> None:
+    told = calibrated(WINDOW, rounds(points(30, 1), points(30, 2)), points(5, 3))
+    scores = np.random.default_rng(5).uniform(0.001, 0.25, 500)
+    state, window = told.state(scores), window_rule(WINDOW, told).levels(scores)
+    assert state.basis == "labels"
+    assert 0.03 < window.low < 0.1, "0.3 eV/Å of error is a score of 0.1, less what single frames differ by"
+    assert state.above == pytest.approx(0.6, abs=0.1)
+    assert next_action(replace(STATE, calibration=state), CRITERIA).action == "label"
+    done = next_action(replace(STATE, calibration=told.state(scores / 10)), CRITERIA)
+    assert done.action == "advance"
+    assert "predicted to have an error above 0.3 eV/Å" in done.reason
+
+
+@pytest.mark.parametrize("useless", [points(40, 1, score=0.2), points(40, 1, noise=20.0)], ids=["constant", "noise"])
+def test_a_worthless_score_is_said(useless: list[CalibrationPoint]) -> None:
+    told = calibrated(WINDOW, rounds(useless))
+    assert told.worthless
+    assert "the score is worthless and diversity decides" in told.state(np.array([0.1])).words
+    scores = np.array([0.0, 0.1, 5.0, np.nan])
+    assert window_rule(WINDOW, told).levels(scores).counts(scores) == (0, 3, 1)
+
+
+def test_what_was_stated_is_held_against_what_is_found() -> None:
+    told = calibrated(WINDOW, rounds(points(60, 1)))
+    check = told.check([*points(400, 2), CalibrationPoint(deviation=np.nan, error=1.0)])
+    assert check is not None
+    assert check.frames == 400
+    assert check.above_bound / check.frames == pytest.approx(check.stated, abs=0.05)
+    assert check.stated_above == pytest.approx(check.above, rel=0.2)
+    assert calibrated(WINDOW, rounds()).check(points(5, 1)) is None
+
+
+def test_held_out_frames_are_scored_by_the_committee() -> None:
+    rng, natoms = np.random.default_rng(0), np.array([2, 3])
+    true, bias = rng.normal(size=15), rng.normal(size=15)
+    models = [
+        HeldoutPredictions(natoms, np.zeros((2, 2)), np.stack([true + sign * bias, true], axis=1)) for sign in (1, -0.5)
+    ]
+    first, second = heldout_points(Select(), models)
+    assert first.deviation == pytest.approx(0.75 * np.linalg.norm(bias[:6].reshape(-1, 3), axis=1).max())
+    assert second.error == pytest.approx(0.25 * np.linalg.norm(bias[6:].reshape(-1, 3), axis=1).max())
+    assert heldout_points(Select(), models[:1]) == []
+
+
+def test_jobs_send_accurate_frames_for_audits() -> None:
+    told = calibrated(WINDOW, rounds(points(30, 1), points(30, 2)))
+    rule, scores = window_rule(WINDOW, told), np.random.default_rng(5).uniform(0.001, 0.25, 500)
+    sent, low = rule.preselect(scores, 50, 1), rule.levels(scores).low
+    assert (scores[sent] >= low).sum() == 50
+    assert (scores[sent] < low).sum() == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"risk": 0}, r"risk \(0\) must be a fraction from 0.001 to 0.5"),
+        ({"error": 0}, r"error \(0 eV/Å\) must be above 0 and below unphysical"),
+        ({"error": 20}, r"error \(20 eV/Å\) must be above 0 and below unphysical \(10 eV/Å\)"),
+    ],
+)
+def test_impossible_settings_are_refused(change: dict[str, float], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        CalibratedWindow.model_validate({"rule": "calibrated", "error": 0.3} | change)
+
+
+def test_a_budget_that_can_never_show_the_risk_is_refused(tmp_path: Path) -> None:
+    text = STUDY.replace("rule: fixed, low: 0.001, high: 2.0", "rule: calibrated, error: 0.2, risk: 0.01")
+    file = tmp_path / "few.yaml"
+    file.write_text(text.replace("iterations: 2", "labels: 40"), encoding="utf-8")
+    with pytest.raises(InputError, match="40 labels can never show that the risk is as small"):
+        load(file)
