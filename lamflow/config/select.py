@@ -180,8 +180,10 @@ class Select(Section):
     """Most frames labeled in one iteration."""
     per_group: Count | None = None
     """Most frames from one explore group of the stage."""
-    pick: Literal["diverse", "uncertain", "random"] = "diverse"
-    """`diverse`: farthest from the training set and from each other; `uncertain`: largest deviation first."""
+    pick: Literal["diverse", "uncertain", "informative", "random"] = "diverse"
+    """`diverse`: farthest from the training set and from each other; `uncertain`: largest deviation first;
+    `informative`: both, by the product of that distance and the error that a calibrated window expects, or the
+    deviation with other windows."""
     pool: Count = 1000
     """Most candidates that one pod sends on, drawn at random from all of its candidates."""
     filters: Filters = Filters()

@@ -16,6 +16,7 @@ from lamflow.data.explored import GENERATION, ExploredFrames
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.hulls import HullEntry
 from lamflow.data.results import AUDIT, NEAR_HULL, Chosen, SimulationResult
+from lamflow.policy.calibration import Calibration
 from lamflow.policy.committee import good_frames
 from lamflow.policy.hulls import HullStructures
 from lamflow.policy.pick import PICK_RULES, Candidates, limited
@@ -112,19 +113,26 @@ def frames_allowed(study: Config, labels: int) -> int:
 
 def choose_frames(
     study: Config, pool: CandidatePool, results: Mapping[int, SimulationResult], limit: int, iteration: int,
-    taken: set[str],
+    taken: set[str], *, calibration: Calibration | None = None,
 ) -> list[ChosenFrame]:  # fmt: skip
-    """The frames of the pool to label, first choice first; none whose hash is among those that are `taken`."""
+    """The frames of the pool to label, first choice first; none whose hash is among those that are `taken`.
+
+    calibration  of a calibrated window's score; one that says nothing, or nothing yet, picks no frame
+    """
     settings = study.select
     count = limit + len(taken) if settings.per_group is None else len(pool)
-    candidates = Candidates(pool.deviation, pool.descriptor, pool.known)
-    order = PICK_RULES[settings.pick](candidates, count, child_seed(study.seed, "pick", iteration))
+    told = calibration.map if calibration is not None else None
+    error = pool.deviation if told is None else told.expected(pool.deviation)
+    candidates = Candidates(pool.deviation, pool.descriptor, pool.known, error)
+    blind = calibration is not None and (told is None or calibration.worthless) and settings.pick != "random"
+    pick = "diverse" if blind else settings.pick
+    order = PICK_RULES[pick](candidates, count, child_seed(study.seed, "pick", iteration))
     free = [index for index in order if not taken or pool.frames[index].content_hash() not in taken]
     group = np.array([int(results[int(number)].group) for number in pool.simulation], dtype=np.int64)
     kept = limited(np.array(free, dtype=np.int64), group, limit, settings.per_group)
     chosen = []
     for rank, index in enumerate(kept, 1):
-        rule = f"{settings.window.rule} window, {settings.pick} choice {rank} of {len(kept)}"
+        rule = f"{settings.window.rule} window, {pick} choice {rank} of {len(kept)}"
         chosen.append(_chosen(pool, int(index), results, iteration, rule))
     return chosen
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lamflow.data.frames import Floats, Ints
-from lamflow.science.diversity import farthest_points
+from lamflow.science.diversity import farthest_points, uncertain_and_far
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,11 +18,13 @@ class Candidates:
     deviation   (C,)    in the unit of the window
     descriptor  (C, D)  of the candidates
     known       (K, D)  descriptors of the training set
+    error       (C,)    that the deviation stands for where that is known, eV/Å; the deviation elsewhere
     """
 
     deviation: Floats
     descriptor: Floats
     known: Floats
+    error: Floats
 
 
 def most_diverse(candidates: Candidates, limit: int, seed: int) -> Ints:
@@ -37,6 +39,12 @@ def most_uncertain(candidates: Candidates, limit: int, seed: int) -> Ints:
     return np.argsort(-candidates.deviation, kind="stable")[:limit]
 
 
+def most_informative(candidates: Candidates, limit: int, seed: int) -> Ints:
+    """The candidates whose error is large and that are far from the training set and from each other."""
+    del seed
+    return uncertain_and_far(candidates.descriptor, candidates.known, candidates.error, limit)
+
+
 def at_random(candidates: Candidates, limit: int, seed: int) -> Ints:
     """Candidates in a random order."""
     return np.random.default_rng(seed).permutation(len(candidates.deviation))[:limit]
@@ -45,6 +53,7 @@ def at_random(candidates: Candidates, limit: int, seed: int) -> Ints:
 PICK_RULES: Mapping[str, Callable[[Candidates, int, int], Ints]] = {
     "diverse": most_diverse,
     "uncertain": most_uncertain,
+    "informative": most_informative,
     "random": at_random,
 }
 """By `select.pick`: indices of at most `limit` of the candidates; random numbers descend from a seed."""

@@ -103,9 +103,9 @@ def _choose(study: Config, exploration: Exploration, pool: CandidatePool, window
         accurate = CandidatePool.of(exploration.explored, Window(0.0, window.low), exploration.known, results)
         near += choose_audits(study, accurate, results, count, exploration.iteration, taken)
         taken |= {item.why.hash for item in near}
-        if exploration.calibration.worthless:
-            study = study.model_copy(update={"select": study.select.model_copy(update={"pick": "diverse"})})
-    return [*near, *choose_frames(study, pool, results, limit - len(near), exploration.iteration, taken)]
+    left = limit - len(near)
+    rest = choose_frames(study, pool, results, left, exploration.iteration, taken, calibration=exploration.calibration)
+    return [*near, *rest]
 
 
 def _seen(study: Config, exploration: Exploration, deviation: Floats, window: Window, pool: CandidatePool) -> Selected:

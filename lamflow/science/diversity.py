@@ -90,6 +90,29 @@ def farthest_points(candidates: Floats, known: Floats, limit: int) -> Ints:
     return np.array(picked, dtype=np.int64)
 
 
+def uncertain_and_far(candidates: Floats, known: Floats, error: Floats, limit: int) -> Ints:
+    """Indices of at most `limit` candidates, each the one with the largest product of error and distance to all known
+    and all picked before it.
+
+    candidates (C, D), known (K, D), error (C,) in any unit. A picked frame takes away what its neighbours would have
+    told: their distances shrink, so their products do. Ties go to the lower index; stops early when every candidate
+    left coincides with one that is known or picked, or has no error.
+    """
+    if not len(candidates):
+        return np.zeros(0, dtype=np.int64)
+    nearest = np.sqrt(_squared_to_nearest(candidates, known))
+    coincide = 1e-7 * max(float(np.sqrt((candidates**2).sum(axis=1).max())), 1e-150)
+    picked: list[int] = []
+    for _ in range(min(limit, len(candidates))):
+        best = int(np.argmax(np.where(nearest > coincide, error * nearest, -np.inf)))
+        if nearest[best] <= coincide or not error[best] > 0:
+            break
+        nearest = np.minimum(nearest, np.sqrt(((candidates - candidates[best]) ** 2).sum(axis=1)))
+        nearest[best] = 0.0
+        picked.append(best)
+    return np.array(picked, dtype=np.int64)
+
+
 def _squared_to_nearest(candidates: Floats, known: Floats) -> Floats:
     """Squared distance (C,) of each candidate to the nearest known point, or to the mean if none is known."""
     if not len(known):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from ase.build import bulk
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamflow.data import Frame
-from lamflow.science.diversity import descriptor, descriptors, farthest_points
+from lamflow.science.diversity import descriptor, descriptors, farthest_points, uncertain_and_far
 
 
 @given(st.integers(0, 30), st.integers(0, 10), st.integers(0, 12), st.integers(0, 1000))
@@ -31,6 +31,26 @@ def test_what_is_known_already_is_not_picked() -> None:
     points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
     assert farthest_points(points, np.zeros((0, 2)), 4).tolist() == [0, 1]
     assert farthest_points(points, points[:1], 4).tolist() == [1]
+
+
+@given(st.integers(0, 2**31), st.integers(1, 12))
+@settings(deadline=None, max_examples=40)
+def test_informative_frames_are_wrong_and_far_at_every_step(seed: int, limit: int) -> None:
+    rng = np.random.default_rng(seed)
+    points, known, error = rng.normal(size=(30, 3)), rng.normal(size=(4, 3)), rng.exponential(size=30)
+    picked = uncertain_and_far(points, known, error, limit).tolist()
+    assert len(picked) == limit
+    for count, choice in enumerate(picked):
+        near = np.concatenate([known, points[picked[:count]]])
+        worth = error * np.linalg.norm(points[:, None] - near[None], axis=-1).min(axis=1)
+        worth[picked[:count]] = -1
+        assert worth[choice] >= worth.max() * (1 - 1e-6)
+
+
+def test_informative_frames_end_where_nothing_is_left() -> None:
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    assert uncertain_and_far(points, points[:1], np.array([9.0, 1.0, 2.0, 0.0]), 4).tolist() == [2]
+    assert uncertain_and_far(np.zeros((0, 2)), points, np.zeros(0), 4).tolist() == []
 
 
 def test_the_descriptor_ignores_order_translation_and_rotation(copper: list[Frame]) -> None:
