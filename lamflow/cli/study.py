@@ -107,6 +107,13 @@ def plan(file: Path, folder: Path | None, as_json: bool) -> None:
         table.add_row("together", "", str(stage.jobs), f"{stage.seconds:.0f}", style="bold")
         console.print(table)
     console.print(f"at most {planned.iterations} iterations and {planned.labels} labels")
+    for kind, cost in planned.costs.items():
+        gpus = f", {cost.gpu_hours:.3g} GPU-hours" if cost.gpu_hours else ""
+        source = "by what was measured" if cost.measured else "guessed"
+        console.print(
+            f"{kind}: at most {cost.core_hours:.3g} core-hours ({cost.low:.2g} to {cost.high:.2g}){gpus}, {source}",
+            markup=False,
+        )
     for queue, hours in planned.node_hours.items():
         console.print(f"on the batch system at most {hours:.1f} node hours in {queue}, by these seconds", markup=False)
     steps = ", ".join(f"{step} {count}" for step, count in planned.cluster.items())

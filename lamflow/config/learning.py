@@ -22,7 +22,7 @@ from lamflow.config.schema import LabelBudget, TrainingStudy, check_unique, no_e
 from lamflow.config.section import Name, Section
 from lamflow.config.select import AdaptiveWindow, CalibratedWindow, EmbeddingScore, Filters, Select
 from lamflow.config.tracked import FAILED_PROPERTIES, TrackedProperties
-from lamflow.units import EvPerAngstrom, EvPerAtom, EvPerMagneton, Fraction
+from lamflow.units import EvPerAngstrom, EvPerAtom, EvPerMagneton, Fraction, Hours
 
 
 class Stage(Section):
@@ -69,6 +69,13 @@ class Budget(LabelBudget):
 
     iterations: int = Field(10, ge=1, le=10_000)
     """The last iteration trains and explores and labels nothing, so every label paid for is trained on."""
+    core_hours: Hours | None = None
+    """Most hours of CPU cores that trainings, explorations and labels take together: seconds of the codes times the
+    `threads` of their pods. Labels are bought as far as they, and the iteration that learns from them, can be paid."""
+    gpu_hours: Hours | None = None
+    """The same of GPUs: seconds times the `gpus` of the pods."""
+    wall: Hours | None = None
+    """Most hours that the iterations take together, by the clock."""
     forgetting: float | None = Field(None, ge=1, le=1e6)
     """Stop when the held-out force RMSE of a head that replays a head of the pre-trained model has grown to more than
     so many times what it was before fine-tuning."""

@@ -257,6 +257,9 @@ class LabelOutcome(Entry):
     error: float | None = None
     """Largest error of the force on an atom that the models predicted before they knew this label, eV/Å."""
     seconds: float = 0.0
+    natoms: int = 0
+    net_force: float | None = None
+    """Length of the sum of all forces over the root of the number of atoms, eV/Å: at least so noisy are they."""
     cached: bool = False
     """Somebody has paid for it before: it comes from the label cache."""
     attempts: list[Attempt] = Field(default_factory=list)
@@ -354,6 +357,13 @@ class Round(Result):
         return False
 
 
+class Cost(Entry):
+    """What a kind of step has taken: seconds of its codes times the cores, and times the GPUs, of its pods."""
+
+    core_hours: float
+    gpu_hours: float
+
+
 class Iteration(Round):
     """The record of one finished iteration of learning, or of a training."""
 
@@ -368,6 +378,12 @@ class Iteration(Round):
     risk_checks: dict[Literal["labels", "audit", "held-out data"], RiskCheck] = Field(default_factory=dict)
     """Of a calibrated window: of what was labeled in this iteration, of the accurate frames among it, and of the
     held-out data."""
+    costs: dict[Literal["train", "explore", "label"], Cost] = Field(default_factory=dict)
+    """By kind of step."""
+    label_costs: list[tuple[int, float]] = Field(default_factory=list)
+    """Atoms of each frame whose label was computed, and the seconds that it took."""
+    label_noise: float | None = None
+    """Median over the labels of what their forces' noise is at least, eV/Å."""
     hull_labels: dict[str, float] = Field(default_factory=dict)
     """Energies by the labels, in eV, of structures near the convex hull, by the hash of their frames."""
     tracked: TrackedValues | None = None
@@ -426,3 +442,5 @@ class History(Result):
     """The finished iterations, oldest first: all that a decision looks at."""
 
     iterations: list[Iteration]
+    written: float = 0.0
+    """When the iteration that looks at it began or was gone on with, in s since 1970; 0 where nobody has looked."""

@@ -7,6 +7,7 @@ import errno
 import json
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -222,7 +223,7 @@ def _take_queue(directory: RunDirectory, executor: Executor, number: int) -> boo
 def _write_history(directory: RunDirectory, finished: list[Iteration]) -> Path:
     """What the next round's decision looks at."""
     file = directory.round(len(finished)) / HISTORY / HISTORY_RECORD
-    History(iterations=finished).save(file)
+    History(iterations=finished, written=time.time()).save(file)
     return file
 
 

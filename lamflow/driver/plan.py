@@ -13,6 +13,7 @@ from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.data import Frame
 from lamflow.data.graph import Graph, Resources, Step
 from lamflow.data.results import Iteration
+from lamflow.driver.plan_costs import PlannedCost, PlannedStep, planned_costs
 from lamflow.driver.prepare import label_jobs
 from lamflow.driver.references import resolved
 from lamflow.driver.start_data import start_items
@@ -25,19 +26,6 @@ from lamflow.superops.state import RunState
 
 SMALL_SECONDS = 1.0
 """A guess of what select, merge and the like take."""
-
-
-@dataclass(frozen=True)
-class PlannedStep:
-    """One step: how many units of work, how many jobs share them, and how long it may take here, in s."""
-
-    name: str
-    work: int
-    jobs: int
-    seconds: float
-    resources: Resources = "small"
-    at_once: int = 1
-    """Jobs that run at the same time."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +59,7 @@ class Plan:
     iterations    rounds after the start, at most
     cluster       jobs of each step of the largest round on a cluster, at most
     node_hours    of the whole run on a batch system by queue, where a study names one; empty otherwise
+    costs         of the whole run by kind of step
     """
 
     start_labels: int
@@ -80,6 +69,7 @@ class Plan:
     iterations: int
     cluster: dict[str, int]
     node_hours: dict[str, float]
+    costs: dict[str, PlannedCost]
 
 
 def plan(study: DataStudy, done: Sequence[Iteration] = (), capacity: Capacity | None = None) -> Plan:
@@ -97,11 +87,15 @@ def plan(study: DataStudy, done: Sequence[Iteration] = (), capacity: Capacity | 
     for index, name in enumerate(kind.stages(study)):
         graph = kind.round_graph(study, planned_state(study, capacity, structures, data_frames), 1, index)
         stages.append(_stage(study, index, name, graph, structures, done))
+    labels = min(most, study.budget.labels or most)
+    natoms = max((frames[0].natoms for frames in structures.values()), default=1)
+    steps = [step for stage in stages for step in stage.steps]
     return Plan(
+        costs=planned_costs(study, steps, labels, rounds, done, natoms),
         start_labels=start,
         data_frames=data_frames,
         stages=stages,
-        labels=min(most, study.budget.labels or most),
+        labels=labels,
         iterations=rounds,
         cluster=max(cluster_jobs(study, structures, data_frames), key=lambda jobs: sum(jobs.values())),
         node_hours=_node_hours(study, stages, rounds) if study.batch is not None else {},

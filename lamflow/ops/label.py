@@ -130,13 +130,15 @@ def _outcome(batch: Batch, index: int, settings: str, answer: _Answer) -> LabelO
     """The record of one label."""
     origin = batch.origins[index].model_copy(update={"settings": settings})
     labels = answer.labels
-    about: dict[str, Any] = {"seconds": answer.seconds, "cached": answer.cached}
+    natoms = batch.frames[index].natoms
+    about: dict[str, Any] = {"seconds": answer.seconds, "cached": answer.cached, "natoms": natoms}
     if len(labels.attempts) > 1:
         about["attempts"] = list(labels.attempts)
     if isinstance(labels, LabelFailure):
         about.update(failed=labels.reason, kind=labels.kind, log=labels.log)
     else:
         about["energy"] = labels.energy
+        about["net_force"] = float(np.linalg.norm(labels.forces.sum(axis=0)) / np.sqrt(natoms))
         if batch.forces is not None:
             about["error"] = _largest_error(batch.forces[index], labels)
     return LabelOutcome(hash=batch.frames[index].content_hash(), origin=origin, **about)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +62,8 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
 ) -> Selection:  # fmt: skip
     """Decide over whatever all explore jobs found."""
     study = stored(input)
-    past = History.read(history / HISTORY_RECORD).iterations
+    record = History.read(history / HISTORY_RECORD)
+    past, hours = record.iterations, max(0.0, time.time() - record.written) / 3600 if record.written else 0.0
     folders = sorted(path.parent for path in explored.glob(f"*/{EXPLORED_RECORD}"))
     frames = [ExploredFrames.load(path / FRAMES) for path in folders]
     partial = [result for path in folders for result in Explored.read(path / EXPLORED_RECORD).simulations]
@@ -80,7 +82,9 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     judged = [ModelResult.read(path) for path in sorted(models.glob(f"*/{MODEL}"))]
     tracked = PropertyValues.read(properties / PROPERTIES_RECORD).tracked() if properties is not None else None
     calibration = read_calibration(study, past, models)
-    exploration = Exploration(iteration, stage, past, results, frames, hulls, known, judged, tracked, calibration)
+    exploration = Exploration(
+        iteration, stage, past, results, frames, hulls, known, judged, tracked, calibration, hours, jobs_at_once
+    )
     choice = select_frames(study, exploration)
     batches = label_batches(study, choice.frames, jobs_at_once, seconds_per_unit(past).get("label"))
     return _write(output, choice.record, hulls, batches, len(choice.frames), choice.force_rmse)

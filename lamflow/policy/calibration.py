@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from lamflow.config.select import CalibratedWindow, Select
+from lamflow.config.select import CalibratedWindow, Select, Window
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.results import CalibrationPoint, CalibrationState, Iteration, LabelOutcome, RiskCheck
 from lamflow.science.deviation import deviations
@@ -116,6 +116,17 @@ def calibrated(
     flat = not correlation >= settings.correlation
     fitted = ErrorMap.fitted(known, HALF_LIFE * wanted, flat=flat)
     return Calibration(settings, basis, len(known), correlation, fitted)  # type: ignore[arg-type]
+
+
+def below_noise(window: Window, past: Sequence[Iteration]) -> str:
+    """Why the errors that a calibrated window asks for cannot be told from noise of the labels; empty if they can."""
+    noise = max((item.label_noise for item in past if item.label_noise is not None), default=0.0)
+    if not isinstance(window, CalibratedWindow) or window.error >= noise:
+        return ""
+    return (
+        f"select.window.error ({window.error:g} eV/Å) lies below the noise of the labels, {noise:.2g} eV/Å, for their "
+        "forces do not add up to zero; give a larger error or tighter settings of the label engine"
+    )
 
 
 def _known(rounds: Sequence[Sequence[CalibrationPoint]]) -> KnownErrors:

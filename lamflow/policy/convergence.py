@@ -72,6 +72,7 @@ class LoopState:
     ground_state_error  of the models' last labeled ground states by the labels, eV/atom; None before any is labeled
     magnetic_force_rmse  held-out, of the models now, eV/μB; None for models without spins
     ramping          a temperature ramp that has not reached its last temperature, in words; empty if there is none
+    no_labels        why no further label can be paid, or would help; empty if it does
     calibration      what a calibrated window goes by; None for other windows
     levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
     gates            how many gates of properties there are, and `broken_gates` those that do not hold, in words
@@ -98,6 +99,7 @@ class LoopState:
     broken_gates: Sequence[str] = ()
     failed_starts: int = 0
     calibration: CalibrationState | None = None
+    no_labels: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,9 @@ def next_action(state: LoopState, criteria: ConvergenceCriteria) -> Decision:
     last = state.stage == state.stages - 1
     if done and last:
         return Decision("stop", f"converged: {why}", converged=True)
-    if state.iteration >= criteria.iterations:
-        return Decision("stop", f"the budget of {criteria.iterations} iterations is used up; {why}")
-    if criteria.labels is not None and state.labels >= criteria.labels:
-        return Decision("stop", f"the budget of {criteria.labels} labels is used up; {why}")
+    ending = _budget_ends(state, criteria)
+    if ending:
+        return Decision("stop", f"{ending}; {why}")
     if done:
         return Decision("advance", f"the stage has converged: {why}")
     if last and state.stage_limit is not None and state.stage_iteration >= state.stage_limit:
@@ -138,6 +139,15 @@ def _without_candidates(state: LoopState, why: str) -> Decision:
     if last and state.failed_starts:
         return Decision("explore", f"{text}; next, {state.failed_starts} frames of failed properties are explored")
     return Decision("ramp" if state.ramping else "stop" if last else "advance", text)
+
+
+def _budget_ends(state: LoopState, criteria: ConvergenceCriteria) -> str:
+    """Why nothing more is labeled; empty if something is."""
+    if state.iteration >= criteria.iterations:
+        return f"the budget of {criteria.iterations} iterations is used up"
+    if criteria.labels is not None and state.labels >= criteria.labels:
+        return f"the budget of {criteria.labels} labels is used up"
+    return state.no_labels
 
 
 def _stage_is_done(state: LoopState, criteria: ConvergenceCriteria) -> tuple[bool, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from lamflow.data.results import (
     mean_force_rmse,
     mean_magnetic_force_rmse,
 )
-from lamflow.policy.calibration import Calibration
+from lamflow.policy.budgets import Purse, costs, payable
+from lamflow.policy.calibration import Calibration, below_noise
 from lamflow.policy.candidates import (
     CandidatePool,
     ChosenFrame,
@@ -51,6 +52,8 @@ class Exploration:
     models    results of the models that explored
     tracked   what they say of crystals, where the study asks
     calibration  of the score, where the window is calibrated
+    hours     since the iteration began
+    label_slots  labels that are computed at the same time
     """
 
     iteration: int
@@ -63,6 +66,8 @@ class Exploration:
     models: Sequence[ModelResult]
     tracked: TrackedValues | None = None
     calibration: Calibration | None = None
+    hours: float = 0.0
+    label_slots: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +86,13 @@ def select_frames(study: Config, exploration: Exploration) -> Choice:
     pool = CandidatePool.of(exploration.explored, window, exploration.known, exploration.results)
     record = _seen(study, exploration, deviation, window, pool)
     chosen = _choose(study, exploration, pool, window)
-    state = _state(study, exploration, record, window, len(chosen))
+    purse = Purse.of(
+        study, exploration.past, costs(study, exploration.models, exploration.results.values()), exploration.hours
+    )
+    paid = payable(study, exploration.past, purse, chosen, exploration.label_slots)
+    no_labels = purse.exhausted() if chosen and not paid else below_noise(study.select.window, exploration.past)
+    chosen = chosen[:paid]
+    state = replace(_state(study, exploration, record, window, len(chosen)), no_labels=no_labels)
     decision = next_action(state, ConvergenceCriteria.of(study))
     if decision.action != "label":
         chosen = []

@@ -14,9 +14,11 @@ from lamflow.reports.risk import RISK_COLUMNS, risk_rows
 from lamflow.reports.source import Source
 from lamflow.reports.tables import (
     COLUMNS,
+    COST_COLUMNS,
     LABEL_COLUMNS,
     SPENT_COLUMNS,
     STRUCTURE_COLUMNS,
+    cost_rows,
     dropped_rows,
     failed_simulations,
     head_rows,
@@ -135,6 +137,8 @@ def render(source: Source, images: dict[str, str]) -> str:
         structure_columns=STRUCTURE_COLUMNS,
         label_table=label_rows(source.iterations),
         label_columns=LABEL_COLUMNS,
+        costs=cost_rows(source.iterations),
+        cost_columns=COST_COLUMNS,
         risks=risk_rows(source.iterations),
         risk_columns=RISK_COLUMNS,
         failed=failed_simulations(source.iterations),

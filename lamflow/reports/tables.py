@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from lamflow.config.heads import Head
 from lamflow.config.structures import StructureSet
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Errors, Iteration, ModelResult, mean_force_rmse
+from lamflow.data.results import Cost, Errors, Iteration, ModelResult, mean_force_rmse
 from lamflow.data.spent import Spent
 
 COLUMNS = (
@@ -222,6 +222,23 @@ def label_rows(iterations: Sequence[Iteration]) -> list[tuple[str, ...]]:
             )
         )  # fmt: skip
     return rows
+
+
+COST_COLUMNS = ("kind", "core-hours", "GPU-hours")
+
+
+def cost_rows(iterations: Sequence[Iteration]) -> list[tuple[str, ...]]:
+    """What each kind of step has taken, and all together."""
+    taken: dict[str, list[Cost]] = {}
+    for iteration in iterations:
+        for kind, cost in iteration.costs.items():
+            taken.setdefault(kind, []).append(cost)
+            taken.setdefault("together", []).append(cost)
+    taken = dict(sorted(taken.items(), key=lambda item: item[0] == "together"))
+    return [
+        (kind, f"{sum(one.core_hours for one in paid):.3g}", f"{sum(one.gpu_hours for one in paid):.3g}")
+        for kind, paid in taken.items()
+    ]
 
 
 def failed_simulations(iterations: Sequence[Iteration]) -> list[tuple[str, str, str, int]]:

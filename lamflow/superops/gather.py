@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from lamflow.config import stored
 from lamflow.config.installed import engine_packages
@@ -33,6 +34,7 @@ from lamflow.data.results import (
 )
 from lamflow.data.spent import Spent, of_round, spent_on
 from lamflow.ops.read import read_heldout
+from lamflow.policy.budgets import costs
 from lamflow.policy.calibration import calibrated, calibration_points, heldout_points
 from lamflow.policy.jobs import merge_partial
 from lamflow.policy.models import chosen_variant, without_absurd
@@ -58,12 +60,17 @@ def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iter
     values = _property_values(graph, folder)
     models = without_absurd(iteration.models)
     variant = chosen_variant(models, study.train.tolerance)
-    return iteration.model_copy(
-        update={
-            "models": models, "variant": variant, "tracked": values.tracked() if values is not None else None,
-            "risk_checks": _risk_checks(study, iteration, past, folder),
-        }
-    )  # fmt: skip
+    files = folder / iteration_key(graph.round) / layout.LABELED
+    outcomes = [outcome for path in _records(files, layout.LABELED_RECORD) for outcome in Labeled.read(path).outcomes]
+    noise = [one.net_force for one in outcomes if one.net_force is not None]
+    update = {
+        "models": models, "variant": variant, "tracked": values.tracked() if values is not None else None,
+        "risk_checks": _risk_checks(study, iteration, past, folder),
+        "costs": costs(study, iteration.models, iteration.simulations, outcomes),
+        "label_noise": median(noise) if noise else None,
+        "label_costs": [(one.natoms, one.seconds) for one in outcomes if not one.cached],
+    }  # fmt: skip
+    return iteration.model_copy(update=update)
 
 
 def _risk_checks(

@@ -1,0 +1,76 @@
+"""What a budget still pays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamflow.config import load
+from lamflow.config.learning import Budget, Config
+from lamflow.config.pods import Pod
+from lamflow.data.dataset import Origin
+from lamflow.data.results import Cost, LabelOutcome, SimulationResult
+from lamflow.policy.budgets import Purse, costs, label_costs
+from lamflow.policy.calibration import below_noise
+from lamflow.policy.convergence import next_action
+from tests.policy.test_calibration import WINDOW
+from tests.policy.test_convergence import CRITERIA, STATE
+from tests.records import iteration, model
+
+
+@pytest.fixture
+def bounded(study: Path) -> Config:
+    config = load(study)
+    assert isinstance(config, Config)
+    return config.model_copy(update={"budget": Budget(core_hours=10, wall=3)})
+
+
+def simulation(seconds: float) -> SimulationResult:
+    return SimulationResult(
+        number=0, name="", group="0", structure="", start=0, condition={}, seed=1, frames=1, seconds=seconds
+    )
+
+
+def test_what_was_spent_counts_cores_and_no_cached_label(bounded: Config) -> None:
+    pods = bounded.pods.model_copy(update={"explore": Pod(threads=4, gpus=2), "label": Pod(threads=8)})
+    origin = Origin(iteration=1, source="a", step=0)
+    labels = [LabelOutcome(hash="x", origin=origin, seconds=900.0, cached=cached) for cached in (False, True)]
+    models = [model(seconds=3600.0), model(1, seconds=3600.0, reused=True)]
+    assert costs(bounded.model_copy(update={"pods": pods}), models, [simulation(1800.0)], labels) == {
+        "train": Cost(core_hours=1.0, gpu_hours=0.0), "explore": Cost(core_hours=2.0, gpu_hours=1.0),
+        "label": Cost(core_hours=2.0, gpu_hours=0.0),
+    }  # fmt: skip
+
+
+def test_labels_are_bought_as_far_as_the_next_iteration_can_be_paid_too(bounded: Config) -> None:
+    past = [iteration(0, costs={"label": Cost(core_hours=4.0, gpu_hours=0.0)}, seconds=1800.0)]
+    purse = Purse.of(bounded, past, {"train": Cost(core_hours=1.0, gpu_hours=0.0)}, hours=0.5)
+    assert purse.spent == {"core-hours": 5.0, "GPU-hours": 0.0, "hours": 1.0}
+    hour = np.arange(3600.0, 36001.0, 3600.0)
+    assert purse.labels(Pod(threads=1), hour, 10) == 3, "10 core-hours less 5 spent and 1.2 to learn from the labels"
+    assert purse.labels(Pod(threads=2), hour, 10) == 1
+    assert purse.labels(Pod(threads=1), hour, 1) == 1, "3 hours less one, less 0.6 to learn from them"
+    poor = replace(purse, spent={**purse.spent, "core-hours": 9.0})
+    assert poor.labels(Pod(threads=1), hour, 10) == 0
+    assert poor.exhausted().startswith("the budget of 10 core-hours pays no further label: 9 are spent")
+    end = next_action(replace(STATE, no_labels=poor.exhausted(), candidates=0), CRITERIA)
+    assert (end.action, end.converged) == ("stop", False)
+    assert "core-hours pays no further label" in end.reason
+
+
+def test_costs_are_learnt_from_all_iterations() -> None:
+    past = [iteration(0, label_costs=[(4, 1.0), (8, 4.0)]), iteration(1, "label", label_costs=[(16, 16.0)])]
+    costs = label_costs(past)
+    assert costs is not None
+    assert costs.exponent == pytest.approx(2.0, abs=0.1)
+    assert label_costs(past[:1]) is None
+
+
+def test_an_error_below_the_noise_of_the_labels_is_said() -> None:
+    assert below_noise(WINDOW, [iteration(0, label_noise=0.01)]) == ""
+    assert "(0.3 eV/Å) lies below the noise of the labels, 0.5 eV/Å" in below_noise(
+        WINDOW, [iteration(0, label_noise=0.5)]
+    )
