@@ -47,7 +47,7 @@ class LabelCosts:
         return np.asarray(self.scale * natoms.astype(np.float64) ** self.exponent * np.exp(self.scatter**2 / 2))
 
     def at_most(self, natoms: Ints) -> Floats:
-        """Seconds (F,) that the first 1, 2, … of these labels take together, exceeded with about 5 % probability."""
+        """Seconds (F,) that the first 1, 2, … of these labels take together; about 5 % take longer."""
         mean = self.seconds(natoms)
         variance = mean**2 * np.expm1(self.scatter**2)
         common = self.scatter / np.sqrt(self.labels) * np.cumsum(mean)

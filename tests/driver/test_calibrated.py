@@ -8,6 +8,7 @@ import pytest
 
 from lamflow.config import load
 from lamflow.driver.loop import run
+from lamflow.driver.plan import plan
 from lamflow.driver.rundir import RunDirectory
 from lamflow.reports.html import write_report
 from lamflow.reports.source import read_source
@@ -31,3 +32,21 @@ def test_a_run_states_its_risk_and_the_report_shows_what_was_found(tmp_path: Pat
         assert second.risk_checks["labels"].frames == len(second.calibration) == 10
     write_report(read_source(tmp_path / "run"), tmp_path / "report")
     assert "Stated and found risk" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_ends_before_it_spends_more_than_it_has(tmp_path: Path) -> None:
+    text = STUDY.replace("budget: {iterations: 2}", "budget: {iterations: 2, core_hours: 1.0e-6}")
+    (tmp_path / "poor.yaml").write_text(text, encoding="utf-8")
+    study = load(tmp_path / "poor.yaml")
+    record = run(study, tmp_path / "run")
+    assert record.state == "ended"
+    assert "the budget of 1e-06 core-hours pays no further label" in record.message
+    iterations = RunDirectory(tmp_path / "run").iterations()
+    assert [set(item.spent) for item in iterations] == [{"label"}, {"train", "explore"}]
+    assert len(iterations[0].label_costs) == iterations[0].labels == 10
+    assert iterations[0].label_noise == pytest.approx(0, abs=1e-9)
+    planned = plan(study, iterations)
+    assert planned.costs["label"].measured
+    assert planned.costs["train"].low < planned.costs["train"].core_hours < planned.costs["train"].high
+    write_report(read_source(tmp_path / "run"), tmp_path / "report")
+    assert "<h2>Spent</h2>" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
