@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lamflow.config.engines import EngineSettings
+from lamflow.config.engines import EngineSettings, TrainerSettings
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.labeled import HeadName, LabelName
 from lamflow.config.schema import DataStudy, check_unique
@@ -123,6 +123,19 @@ class Models(Section):
     """Larger frames are not asked about."""
 
 
+class Folds(Section):
+    """Models trained on the labels themselves, each asked about the compositions that it has not seen. A label that
+    they do not expect is bad or hard; one that is also far from what its neighbours' errors allow is quarantined."""
+
+    train: Annotated[TrainerSettings, ChosenByEngine("train")]
+    """Small models, one a fold and head; `models` is not used."""
+    n: int = Field(5, ge=2, le=50)
+    frames: Count | None = None
+    """A model is trained on at most so many frames, drawn at random."""
+    max_atoms: Count | None = None
+    """Larger frames are neither trained on nor asked about."""
+
+
 class Compress(Section):
     """Fewer frames that say nearly as much."""
 
@@ -167,6 +180,7 @@ class CleaningStudy(DataStudy):
     checks: Checks = Checks()
     duplicates: Duplicates = Duplicates()
     models: Models | None = None
+    folds: Folds | None = None
     relabel: Relabel | None = None
     split: Split = Split()
     compress: Compress | None = None
@@ -180,7 +194,8 @@ class CleaningStudy(DataStudy):
     @property
     def engines(self) -> list[EngineSettings]:
         """See DataStudy."""
-        return list(self.models.engines) if self.models is not None else []
+        folds = [self.folds.train] if self.folds is not None else []
+        return [*(self.models.engines if self.models is not None else []), *folds]
 
     @property
     def source_files(self) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from lamflow.data.arrays import read_arrays
 from lamflow.data.fields import Floats
+from lamflow.data.frames import Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,19 @@ class Opinions:
     def read(cls, path: Path) -> Opinions:
         """What `save` wrote. Raises StateError for a file that is missing or damaged."""
         return cls(**read_arrays(path))
+
+    def fill(self, frames: Ints, other: Opinions) -> None:
+        """Write what `other` says of as many frames into those with these numbers."""
+        for item in dataclasses.fields(self):
+            getattr(self, item.name)[frames] = getattr(other, item.name)
+
+    @classmethod
+    def merged(cls, several: Sequence[Opinions]) -> Opinions:
+        """Of models that were asked about different ones of the same frames."""
+        names = [item.name for item in dataclasses.fields(cls)]
+        stacks = {name: np.stack([getattr(item, name) for item in several]) for name in names}
+        first = np.argmax(np.isfinite(stacks["energy"]), axis=0)
+        return cls(**{name: stack[first, np.arange(stack.shape[1])] for name, stack in stacks.items()})
 
     @classmethod
     def concatenate(cls, several: list[Opinions]) -> Opinions:

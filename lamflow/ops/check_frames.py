@@ -12,20 +12,17 @@ import numpy as np
 from lamflow.config import stored
 from lamflow.config.cleaning import CleaningStudy
 from lamflow.data.cleaning import CheckRecord, Quarantine
-from lamflow.data.features import Features
-from lamflow.data.frames import Ints
-from lamflow.data.layout import CHECKED, CHECKED_RECORD, FEATURES, QUARANTINE, READ_RECORD, SHARD, VERDICTS
+from lamflow.data.layout import CHECKED, CHECKED_RECORD, QUARANTINE, READ_RECORD, SHARD, VERDICTS
 from lamflow.data.opinions import Opinions
 from lamflow.data.provenance import Provenance
 from lamflow.data.shards import About, shards_below
 from lamflow.data.spent import take
 from lamflow.errors import InputError
 from lamflow.ops.counting import counts, quarantined, unreadable_counts
+from lamflow.ops.frames_table import frames_table
 from lamflow.ops.operation import Context, op
 from lamflow.policy.audits import audits, cards_of_heads
 from lamflow.policy.cleaning import decide, elements_of
-from lamflow.policy.findings import Table
-from lamflow.policy.sources import head_of
 
 
 class Checked(NamedTuple):
@@ -37,7 +34,9 @@ class Checked(NamedTuple):
 
 
 @op
-def check_frames(context: Context, *, input: Path, shards: Path, predictions: Path | None) -> Checked:
+def check_frames(
+    context: Context, *, input: Path, shards: Path, predictions: Path | None, folds: Path | None
+) -> Checked:
     """Decide what becomes of every frame that was read."""
     study, started = stored(input, CleaningStudy), time.monotonic()
     folders = shards_below(shards)
@@ -45,9 +44,9 @@ def check_frames(context: Context, *, input: Path, shards: Path, predictions: Pa
     if not folders:
         raise InputError(f"no labeled frame was read of any source: {_first(lost)}")
     abouts = [About.read(folder / SHARD) for folder in folders]
-    table, methods, numbers = _table(study, folders, abouts)
+    table, methods, numbers = frames_table(study, folders, abouts)
     context.say(f"{len(table)} frames of {len(abouts)} shards")
-    decided = decide(study, table, _opinions(study, predictions, abouts))
+    decided = decide(study, table, [*_opinions(study, predictions, abouts), *_of_folds(folds)])
     verdicts = decided.verdicts
     if not (verdicts.state == 0).any():
         raise InputError(f"no frame is left: {decided.eaten()}")
@@ -76,36 +75,6 @@ def _first(lost: Sequence[object]) -> str:
     return "; ".join(str(item) for item in lost[:3]) or "the files are empty"
 
 
-def _table(
-    study: CleaningStudy, folders: Sequence[Path], abouts: Sequence[About]
-) -> tuple[Table, dict[str, str], list[Ints]]:
-    """All frames, the method of each head, and the number in its file of every frame by shard."""
-    named = {source.name: source for source in study.sources}
-    sources, heads = list(named), dict[str, str]()
-    source, head, trajectory, numbers, known = [], [], [], [], dict[tuple[str, str], int]()
-    for folder, about in zip(folders, abouts, strict=True):
-        from lamflow.data.arrays import read_arrays
-        from lamflow.data.layout import LABEL_ARRAYS
-
-        arrays = read_arrays(folder / LABEL_ARRAYS)
-        names = [head_of(named[about.source], method) for method in about.methods]
-        for name, method in zip(names, about.methods, strict=True):
-            heads.setdefault(name, method)
-        order = list(heads)
-        places = [known.setdefault((about.file, name), len(known)) for name in about.trajectories]
-        source.append(np.full(about.frames, sources.index(about.source)))
-        head.append(np.array([order.index(name) for name in names])[arrays["method"]])
-        trajectory.append(np.array(places)[arrays["trajectory"]])
-        numbers.append(arrays["number"])
-    features = Features.concatenate([Features.read(folder / FEATURES) for folder in folders])
-    size = len(features)
-    table = Table(
-        features, np.concatenate(source), np.concatenate(head), np.concatenate(trajectory), sources, list(heads),
-        turned=np.zeros(size, dtype=bool),
-    )  # fmt: skip
-    return table, heads, numbers
-
-
 def _opinions(study: CleaningStudy, predictions: Path | None, abouts: Sequence[About]) -> list[Opinions]:
     """What each model says of all frames."""
     if predictions is None or study.models is None:
@@ -118,3 +87,9 @@ def _opinions(study: CleaningStudy, predictions: Path | None, abouts: Sequence[A
         ])
         for number in range(len(study.models.engines))
     ]  # fmt: skip
+
+
+def _of_folds(folds: Path | None) -> list[Opinions]:
+    """What the models of all folds together say."""
+    files = sorted(folds.glob("*/*.npz")) if folds is not None else []
+    return [Opinions.merged([Opinions.read(file) for file in files])] if files else []

@@ -29,6 +29,8 @@ FORCES_THAT_COUNT, PRESSURE_THAT_COUNTS = 0.08, 1.0
 """eV/Å and GPa; a model's opinion of smaller ones says nothing of signs and units."""
 ALIKE = 0.7
 """Of each other's size are forces that another order or sign made of the right ones."""
+KNOWN = 0.8
+"""Cosine between forces of labels and of a model, in the median, from which on the model knows the forces of a head."""
 TIMES = 5.0
 """Labels that are so many times what a model says are in another unit."""
 Mask = NDArray[np.bool_]
@@ -144,7 +146,8 @@ def of_models(table: Table, checks: Checks, opinions: Sequence[Opinions]) -> Ite
         residual, odd = _model_residual(table, opinion, asked, checks.model_z)
         by_rule.setdefault("model_energy", []).append((asked, odd, residual))
         forces = _against(opinion.force_label, opinion.force_model, opinion.force_match, checks)
-        by_rule.setdefault("model_forces", []).append((asked, forces, opinion.force_slope))
+        trusted = asked & _knows_forces(table, opinion, asked)
+        by_rule.setdefault("model_forces", []).append((trusted, forces & trusted, opinion.force_slope))
         sign = np.where(table.turned, -1.0, 1.0)
         stress = (np.minimum(opinion.stress_label, opinion.stress_model) > PRESSURE_THAT_COUNTS) & (
             sign * opinion.stress_match < -checks.model_match
@@ -162,6 +165,16 @@ def of_models(table: Table, checks: Checks, opinions: Sequence[Opinions]) -> Ite
         if len(frames):
             values = np.nanmean([np.where(known, value, np.nan)[frames] for known, _, value in several], axis=0)
             yield Finding(rule, frames, [float(value) for value in values], words[rule])
+
+
+def _knows_forces(table: Table, opinion: Opinions, asked: Mask) -> Mask:
+    """(C,) frames of heads most of whose forces the model has right; of others its opinion of forces says nothing."""
+    known = np.zeros(len(table), dtype=bool)
+    for number in range(len(table.heads)):
+        mine = table.head == number
+        telling = mine & asked & (opinion.force_label > FORCES_THAT_COUNT)
+        known |= mine & (not telling.any() or float(np.median(opinion.force_match[telling])) > KNOWN)
+    return known
 
 
 def _model_residual(table: Table, opinion: Opinions, asked: Mask, z: float) -> tuple[Floats, Mask]:

@@ -12,6 +12,7 @@ from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
 from lamflow.data.layout import HELDOUT, INPUT, TRAIN, iteration_key
 from lamflow.ops.check_frames import check_frames
 from lamflow.ops.choose_relabel import choose_relabel
+from lamflow.ops.predict_folds import predict_folds
 from lamflow.ops.predict_frames import predict_frames
 from lamflow.ops.read_sources import read_sources
 from lamflow.ops.write_card import write_card
@@ -26,7 +27,8 @@ SHARDS = f"{iteration_key(0)}/{layout.SHARDS}"
 def stage_names(study: CleaningStudy) -> list[str]:
     """Names of the rounds after the start."""
     models = ["models"] if study.models is not None else []
-    return [*models, *(["relabel"] if study.relabel is not None else []), "clean"]
+    folds = ["folds"] if study.folds is not None else []
+    return [*models, *folds, *(["relabel"] if study.relabel is not None else []), "clean"]
 
 
 def next_graph(study: CleaningStudy, state: RunState) -> Graph | None:
@@ -42,6 +44,8 @@ def round_graph(study: CleaningStudy, state: RunState, number: int, stage: int) 
     name = stage_names(study)[stage]
     if name == "models":
         steps = [_predict_step(study, state, number)]
+    elif name == "folds":
+        steps = [_folds_step(study, state, number)]
     elif name == "relabel":
         steps = _relabel_steps(study, state, number)
     else:
@@ -84,24 +88,44 @@ def _read_step(state: RunState) -> Step:
 
 
 def _predict_step(study: CleaningStudy, state: RunState, number: int) -> Step:
+    assert study.models is not None  # noqa: S101  there is no such stage then
     predictions = f"{iteration_key(number)}/{layout.PREDICTIONS}"
     jobs = _jobs(study, state, "explore")
     return add(
         "predict", predict_frames, writes={"predictions": predictions}, resources="explore", jobs=jobs, most_jobs=jobs,
         records=[f"{predictions}/*/{layout.PREDICTIONS_RECORD}"], work=max(1, state.frames),
-        engines=[EngineUse(role="evaluate", name=engine.engine) for engine in study.engines],
+        engines=[EngineUse(role="evaluate", name=engine.engine) for engine in study.models.engines],
         input=Key(key=INPUT), shards=Key(key=SHARDS),
+    )  # fmt: skip
+
+
+def _folds_step(study: CleaningStudy, state: RunState, number: int) -> Step:
+    """One job trains the models of one fold, or of several where there are fewer slots."""
+    assert study.folds is not None  # noqa: S101  there is no such stage then
+    predictions, slots = (
+        f"{iteration_key(number)}/{layout.PREDICTIONS}",
+        state.capacity.slots("train", study.pods.train),
+    )
+    jobs = max(1, min(slots, study.folds.n))
+    return add(
+        "folds", predict_folds, writes={"predictions": predictions}, resources="train", jobs=jobs, most_jobs=jobs,
+        records=[f"{predictions}/*/{layout.PREDICTIONS_RECORD}"], work=study.folds.n,
+        engines=[EngineUse(role="train", name=study.folds.train.engine)], input=Key(key=INPUT), shards=Key(key=SHARDS),
     )  # fmt: skip
 
 
 def _check_step(study: CleaningStudy, state: RunState, number: int) -> Step:
     checked = f"{iteration_key(number)}/{layout.CHECKED}"
-    predictions = f"{iteration_key(1)}/{layout.PREDICTIONS}" if study.models is not None else None
+    names = stage_names(study)
+    asked = {
+        name: Key(key=f"{iteration_key(names.index(name) + 1)}/{layout.PREDICTIONS}") if name in names else None
+        for name in ("models", "folds")
+    }
     return add(
         "check", check_frames, writes={"checked": checked}, work=max(1, state.frames),
         records=[f"{checked}/{layout.CHECKED_RECORD}"],
         details=[f"{checked}/{name}" for name in (layout.VERDICTS, layout.QUARANTINE)],
-        predictions=Key(key=predictions) if predictions else None, image=TOOLS, input=Key(key=INPUT),
+        predictions=asked["models"], folds=asked["folds"], image=TOOLS, input=Key(key=INPUT),
         shards=Key(key=SHARDS),
     )  # fmt: skip
 

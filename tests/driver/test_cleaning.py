@@ -54,6 +54,22 @@ def test_broken_labels_are_quarantined_and_the_rest_is_written(tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_models_of_other_folds_find_what_is_broken(tmp_path: Path) -> None:
+    """Without any pre-trained model, permuted forces among them."""
+    text = (FOLDER / "tiny.yaml").read_text()
+    folds = "folds: {train: {engine: pair, functions: 10}, n: 6}"
+    study = parse(text.replace("models: {engines: [{engine: emt}]}", folds), root=FOLDER, kind=CleaningStudy)
+    found = cleaned(study, tmp_path / "run").checked
+    assert found is not None
+    frames = json.loads(next((tmp_path / "run").rglob("quarantine.json")).read_text())["frames"]
+    broken = json.loads((FOLDER / "broken.json").read_text())
+    taken = {str(item["number"] + (105 if item["source"] == "second" else 0)): item for item in frames}
+    assert set(taken) == set(broken)
+    rules = {how: {one["rule"] for one in taken[place]["evidence"]} for place, how in broken.items()}
+    assert rules["permuted"] == {"model_forces"}
+
+
+@pytest.mark.slow
 def test_what_is_left_without_frames_is_said(tmp_path: Path) -> None:
     text = (FOLDER / "tiny.yaml").read_text() + "\nelements: [Fe]\n"
     with pytest.raises((InputError, EngineError), match="no frame is left: foreign_elements took 2"):

@@ -1,0 +1,43 @@
+"""All frames that were read as one table, the way every step of cleaning counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lamflow.config.cleaning import CleaningStudy
+from lamflow.data.arrays import read_arrays
+from lamflow.data.features import Features
+from lamflow.data.frames import Ints
+from lamflow.data.layout import FEATURES, LABEL_ARRAYS
+from lamflow.data.shards import About
+from lamflow.policy.findings import Table
+from lamflow.policy.sources import head_of
+
+
+def frames_table(
+    study: CleaningStudy, folders: Sequence[Path], abouts: Sequence[About]
+) -> tuple[Table, dict[str, str], list[Ints]]:
+    """All frames, the method of each head, and the number in its file of every frame by shard."""
+    named = {source.name: source for source in study.sources}
+    sources, heads = list(named), dict[str, str]()
+    source, head, trajectory, numbers, known = [], [], [], [], dict[tuple[str, str], int]()
+    for folder, about in zip(folders, abouts, strict=True):
+        arrays = read_arrays(folder / LABEL_ARRAYS)
+        names = [head_of(named[about.source], method) for method in about.methods]
+        for name, method in zip(names, about.methods, strict=True):
+            heads.setdefault(name, method)
+        order = list(heads)
+        places = [known.setdefault((about.file, name), len(known)) for name in about.trajectories]
+        source.append(np.full(about.frames, sources.index(about.source)))
+        head.append(np.array([order.index(name) for name in names])[arrays["method"]])
+        trajectory.append(np.array(places)[arrays["trajectory"]])
+        numbers.append(arrays["number"])
+    features = Features.concatenate([Features.read(folder / FEATURES) for folder in folders])
+    table = Table(
+        features, np.concatenate(source), np.concatenate(head), np.concatenate(trajectory), sources, list(heads),
+        turned=np.zeros(len(features), dtype=bool),
+    )  # fmt: skip
+    return table, heads, numbers
