@@ -24,7 +24,7 @@ import struct
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -50,15 +50,17 @@ class ForkServer:
     threads: int
 
     @classmethod
-    def start(cls, engines: Iterable[str], threads: int, log: Path) -> ForkServer | None:
-        """A server for jobs of these engines; None where there can be none."""
+    def start(
+        cls, engines: Iterable[str], threads: int, log: Path, environment: Mapping[str, str] | None = None
+    ) -> ForkServer | None:
+        """A server for jobs of these engines; None where there can be none. environment: variables that it has."""
         if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
             return None
         folder = Path(tempfile.mkdtemp(prefix="lamflow-"))  # paths of sockets are short, those of runs are not
         argv = [sys.executable, "-m", "lamflow.driver.fork_server", str(folder / "socket"), *sorted(set(engines))]
         variables = ("OMP_NUM_THREADS", "DP_INTRA_OP_PARALLELISM_THREADS")
-        environment = {**dict.fromkeys(variables, str(threads)), "DP_INTER_OP_PARALLELISM_THREADS": "1"}
-        return cls(folder, process.start(argv, cwd=folder, log=log, environment=environment), threads)
+        own = {**dict.fromkeys(variables, str(threads)), "DP_INTER_OP_PARALLELISM_THREADS": "1", **(environment or {})}
+        return cls(folder, process.start(argv, cwd=folder, log=log, environment=own), threads)
 
     @property
     def environment(self) -> dict[str, str]:

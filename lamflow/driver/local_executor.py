@@ -134,7 +134,7 @@ class LocalExecutor:
         """Have jobs forked where there are many: those of a loop. See driver/fork_server.py."""
         if self.server is None and isinstance(study, Config) and not self.capacity.devices:
             engines = {section.engine for section in (*labelers(study), *study.engines)}
-            self.server = ForkServer.start(engines, study.pods.explore.threads, log)
+            self.server = ForkServer.start(engines, study.pods.explore.threads, log, {OWNER: str(self.directory.path)})
 
     def _run_once(self, study: DataStudy, graph: Graph, listener: Listener) -> None:
         path = self.directory.path
