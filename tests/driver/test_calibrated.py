@@ -42,7 +42,7 @@ def test_a_run_ends_before_it_spends_more_than_it_has(tmp_path: Path) -> None:
     assert record.state == "ended"
     assert "the budget of 1e-06 core-hours pays no further label" in record.message
     iterations = RunDirectory(tmp_path / "run").iterations()
-    assert [set(item.spent) for item in iterations] == [{"label"}, {"train", "explore"}]
+    assert [set(item.costs) for item in iterations] == [{"label"}, {"train", "explore"}]
     assert len(iterations[0].label_costs) == iterations[0].labels == 10
     assert iterations[0].label_noise == pytest.approx(0, abs=1e-9)
     planned = plan(study, iterations)

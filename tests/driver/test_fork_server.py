@@ -152,5 +152,5 @@ stages:
 select: {window: {rule: fixed, low: 0.001, high: 2.0}, limit: 4}
 label: {engine: emt}
 converge: {accurate: 0.999}
-budget: {iterations: 1}
+budget: {iterations: 2}
 """
