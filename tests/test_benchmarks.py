@@ -34,6 +34,7 @@ MARKS: dict[str, list[pytest.MarkDecorator]] = {
     "large_models": [pytest.mark.deepmd, pytest.mark.slow],
     "multitask": [pytest.mark.deepmd, pytest.mark.slow],
     "startup": [pytest.mark.deepmd],
+    "properties_cost": [pytest.mark.slow],
     "structure_search": [PYXTAL, pytest.mark.slow],
     "teaching": [pytest.mark.deepmd, pytest.mark.slow],
     "training": [pytest.mark.deepmd, pytest.mark.slow],
