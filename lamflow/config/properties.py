@@ -12,7 +12,7 @@ from lamflow.config.installed import ChosenByEngine
 from lamflow.config.magnets import CuriePoint, ExchangeConstants, MagneticOrders, SpinSpiral
 from lamflow.config.schema import DataStudy, check_unique
 from lamflow.config.section import Element, InputFile, Name, Section
-from lamflow.units import Angstrom, Bar, Count, EvPerAngstrom, Kelvin, Length, Unit
+from lamflow.units import Angstrom, Bar, Count, EvPerAngstrom, Kelvin, Length, Picosecond, Timestep, Unit
 
 Strain = Annotated[float, Field(gt=0, le=0.3)]
 """A fraction."""
@@ -61,6 +61,9 @@ class Relaxing(Section):
     """Relax the cells of the structures too. Frames of properties have rules of their own."""
     cell_changes: Literal["all", "volume", "shape"] = "all"
     """What of these cells may change."""
+    symmetry: bool = False
+    """Structures keep their space group on the way, whatever forces that are not exact say; without it they may find a
+    lower one. Frames of properties have rules of their own."""
     pressure: Bar = 0.0
     max_step: Length = 0.1
     """Longest move of an atom in one step."""
@@ -232,9 +235,37 @@ class Dimer(Section):
     points: int = Field(60, ge=10, le=10_000)
 
 
+class Dynamics(Section):
+    """Atoms that move: is the potential stable at a temperature, does it conserve energy, how large is the crystal?
+
+    `nve` says how the total energy drifts, `npt` the mean volume and lattice constants (all axes are scaled alike).
+    """
+
+    property: Literal["dynamics"]
+    ensemble: Literal["nve", "nvt", "langevin", "npt"] = "npt"
+    temperatures: list[Annotated[float, Field(gt=0, le=20_000), Unit("K")]] = Field([300.0], min_length=1)
+    pressure: Bar = 0.0
+    """Of `npt`."""
+    time: Picosecond = 5.0
+    timestep: Timestep = 0.002
+    equilibration: Annotated[float, Field(ge=0, le=0.9)] = 0.2
+    """Fraction of each run that is left out of its means."""
+    repeats: int = Field(1, ge=1, le=1000)
+    """Independent runs at each temperature."""
+    size: Length = 10.0
+    """Least distance between opposite faces of the supercell."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.timestep > self.time / 100:
+            raise ValueError(f"time: {self.time:g} ps are fewer than a hundred steps of {self.timestep:g} ps")
+        return self
+
+
 PropertySettings = Annotated[
     Eos | Elastic | Cohesive | Decohesive | Surface | Vacancy | Interstitial | Substitution | Gamma | GammaSurface
-    | Phonon | Quasiharmonic | Formation | Dimer | MagneticOrders | ExchangeConstants | SpinSpiral | CuriePoint,
+    | Phonon | Quasiharmonic | Formation | Dynamics | Dimer
+    | MagneticOrders | ExchangeConstants | SpinSpiral | CuriePoint,
     Field(discriminator="property"),
 ]  # fmt: skip
 
@@ -315,6 +346,10 @@ class PropertiesStudy(DataStudy):
         if not self.structures:
             raise ValueError("structures: give the crystals whose properties are asked for")
         check_unique("potentials", self.potential_names)
+        moved = any(settings.property == "dynamics" for settings in self.properties)
+        for potential in self.potentials if moved else ():
+            if potential.evaluate is None:
+                raise ValueError(f"potentials.{potential.name}: dynamics needs an engine that plays `evaluate`")
         if self.reference is not None and self.reference.potential is not None:
             known = self.potential_names
             if self.reference.potential not in known:

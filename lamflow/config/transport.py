@@ -10,7 +10,7 @@ from lamflow.config.engines import DynamicsSettings, EngineSettings, ExplorerSet
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.properties import PropertiesStudy, Relaxing
 from lamflow.config.section import Element
-from lamflow.units import Fraction, Kelvin
+from lamflow.units import Fraction, Kelvin, Length
 
 
 class TransportStudy(PropertiesStudy):
@@ -30,6 +30,9 @@ class TransportStudy(PropertiesStudy):
     """The element that diffuses."""
     charges: dict[Element, Annotated[float, Field(ge=-20, le=20)]] = Field(default_factory=dict)
     """Charges of the ions in e; needed for conductivities. Elements that are not named carry none."""
+    jump: Length = 1.5
+    """An ion that is so far from where it rested has jumped, and rests where it is now; somewhat less than the distance
+    between neighbouring sites."""
     method: Literal["auto", "kinisi", "least-squares"] = "auto"
     """How the diffusion coefficient is estimated: `auto` asks kinisi where it is installed."""
     extrapolate: list[Kelvin] = [300.0]

@@ -8,7 +8,9 @@ from lamflow.data.document import Entry
 class TransportRun(Entry):
     """One simulation.
 
-    mobile  how many ions diffuse; kinisi: diffusion coefficient and standard error, cm²/s, where kinisi was asked
+    mobile   how many ions diffuse
+    formula  reduced, of the structure
+    kinisi   diffusion coefficient and standard error, cm²/s, where kinisi was asked
     """
 
     number: int
@@ -20,6 +22,7 @@ class TransportRun(Entry):
     frames: int
     natoms: int
     mobile: int
+    formula: str = ""
     seconds: float = 0.0
     kinisi: tuple[float, float] | None = None
     failed: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +48,7 @@ from lamflow.science.properties.sample import Answer, Crystal, Phase, Relax, Sam
 from lamflow.science.properties.table import PROPERTIES as TABLE
 from lamflow.science.properties.table import RELAXATION, answered
 from lamflow.science.relaxation import Freedom, relax
+from lamflow.science.symmetry import SpaceGroup
 from lamflow.units import BAR_IN_EV_PER_A3, EV_PER_A3_IN_GPA
 
 
@@ -88,12 +90,13 @@ class Samples(JobRecord):
 
 
 class AnswerEntry(Entry):
-    """What became of a sample, by its number."""
+    """What became of a sample, by its number. series: of one that has moved, see `simulated`"""
 
     number: int
     converged: bool
     failure: str | None
     measured: dict[str, float] = Field(default_factory=dict)
+    series: dict[str, list[float]] = Field(default_factory=dict)
 
 
 class Answers(JobRecord):
@@ -197,17 +200,24 @@ def answer(context: Context, *, input: Path, expanded: Path, models: Path | None
     """Relax and label samples job, job + jobs, … of one potential, all together."""
     study = stored(input, DataStudy)
     chosen = asked_potential(study, potential, models, context)
+    seed = partial(child_seed, study.seed, "motion")
     _, samples = _samples(expanded / chosen.name)
     mine = list(indices_of_job(len(samples), context.jobs, context.job))
     context.say(f"{len(mine)} of {len(samples)} frames by {chosen.engine.engine}")
     with spending("physics"):
-        found = answered([samples[number] for number in mine], chosen.evaluate, asked_of(study).relax)
+        found = answered([samples[number] for number in mine], chosen.evaluate, asked_of(study).relax, seed)
     folder = context.out / ANSWERS / str(context.job)
     folder.mkdir(parents=True)
     PackedFrames.of([one.frame for one in found]).save(folder / FRAMES)
     _save_labels(folder / LABELS, found)
     records = [
-        AnswerEntry(number=number, converged=one.converged, failure=one.failure, measured=dict(one.measured))
+        AnswerEntry(
+            number=number,
+            converged=one.converged,
+            failure=one.failure,
+            measured=dict(one.measured),
+            series=dict(one.series),
+        )
         for number, one in zip(mine, found, strict=True)
     ]
     made_by = registry.provenance(chosen.engine)
@@ -272,7 +282,8 @@ def _starts(asked: AskedProperties, relaxed: Path, expanded: Path, failed: set[t
 
 def _freedom(settings: RelaxSettings, frame: Frame) -> Freedom:
     """What of a structure relaxes before its properties are asked for."""
-    return Freedom(cell=settings.cell_changes if settings.cell and frame.pbc else "none")
+    group = SpaceGroup.of(frame) if settings.symmetry and frame.pbc else None
+    return Freedom(cell=settings.cell_changes if settings.cell and frame.pbc else "none", group=group)
 
 
 def _reduced(
@@ -385,7 +396,7 @@ def _answers(folder: Path, samples: Sequence[Sample]) -> dict[int, Answer]:
             labels = Labels(float(arrays["energies"][row]), forces[row], None if np.isnan(virial).all() else virial)
             known = labels if np.isfinite(labels.energy) else None
             found[entry.number] = Answer(
-                samples[entry.number], frame, known, entry.converged, entry.failure, entry.measured
+                samples[entry.number], frame, known, entry.converged, entry.failure, entry.measured, entry.series
             )
     if len(found) != len(samples):
         raise EngineError(f"{len(samples) - len(found)} of {len(samples)} frames have no answer")

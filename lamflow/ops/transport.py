@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from ase.data import atomic_masses
@@ -32,7 +32,9 @@ from lamflow.policy.gates import checked
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.references import compared
 from lamflow.policy.transport import transport_results
+from lamflow.science.hops import Hops, hops
 from lamflow.science.kinisi import diffusion_by_kinisi, has_kinisi
+from lamflow.science.properties.sample import reduced_formula
 from lamflow.science.transport import Displacements, displacements, unwrapped, without_drift
 
 
@@ -105,7 +107,7 @@ def simulate(context: Context, *, input: Path, relaxed: Path, potential: int, it
         run = TransportRun(
             number=one.number, iteration=iteration, structure=one.structure, potential=chosen.name,
             condition=one.condition, seed=one.seed, frames=len(trajectory), failed=trajectory.failure,
-            natoms=one.start.natoms, mobile=one.start.symbols.count(study.mobile),
+            natoms=one.start.natoms, formula=reduced_formula(one.start), mobile=one.start.symbols.count(study.mobile),
             seconds=time.monotonic() - started,
         )  # fmt: skip
         try:
@@ -150,7 +152,7 @@ def measured(study: TransportStudy, trajectory: Trajectory, temperature: float) 
     interval = float(np.diff(trajectory.steps[first:]).mean()) * study.dynamics.timestep
     volume = float(np.abs(np.linalg.det(cells)).mean())
     made = displacements(paths, mobile, charges, interval=interval, volume=volume, temperature=temperature)
-    return made, Moved(paths[:, mobile], interval)
+    return replace(made, hops=hops(paths[:, mobile], interval, study.jump)), Moved(paths[:, mobile], interval)
 
 
 def _asked_kinisi(study: TransportStudy, moved: Moved, seed: int) -> tuple[float, float] | None:
@@ -185,19 +187,28 @@ def _trajectories(
 
 def _save(file: Path, moved: Displacements) -> None:
     """The arrays of displacements; the numbers are one array."""
+    seen = moved.hops
+    more: dict[str, Any] = {} if seen is None else {
+        "times": seen.times, "van_hove": seen.van_hove, "gaussian": seen.gaussian,
+        "jumps": np.array([seen.jumps, seen.square, seen.ion_time]),
+    }  # fmt: skip
     np.savez(
         file, lags=moved.lags, ions=moved.ions, blocks=moved.blocks, charge=moved.charge,
         charge_blocks=moved.charge_blocks,
-        numbers=np.array([moved.frames, moved.interval, moved.volume, moved.temperature]),
+        numbers=np.array([moved.frames, moved.interval, moved.volume, moved.temperature]), **more,
     )  # fmt: skip
 
 
 def _load(file: Path) -> Displacements:
     arrays = read_arrays(file)
     frames, interval, volume, temperature = arrays["numbers"].tolist()
+    seen = None
+    if "jumps" in arrays:
+        jumps, square, ion_time = arrays["jumps"].tolist()
+        seen = Hops(arrays["times"], arrays["van_hove"], arrays["gaussian"], int(jumps), square, ion_time)
     return Displacements(
         int(frames), interval, arrays["lags"], arrays["ions"], arrays["blocks"], arrays["charge"],
-        arrays["charge_blocks"], volume, temperature,
+        arrays["charge_blocks"], volume, temperature, seen,
     )  # fmt: skip
 
 

@@ -10,6 +10,9 @@ from lamflow.data.frames import Frame
 from lamflow.data.properties import PropertyResult
 from lamflow.science.properties.cells import repeated, repeats
 
+EMPTY = 200.0
+"""Å³ an atom; a frame that is emptier is of free atoms or pairs."""
+
 
 def failed_properties(gates: Sequence[GateResult], results: Sequence[PropertyResult]) -> set[tuple[str, str]]:
     """Structure and property of what has no value, and of values for which a gate does not hold."""
@@ -20,9 +23,10 @@ def failed_properties(gates: Sequence[GateResult], results: Sequence[PropertyRes
 def start_frames(frames: Sequence[Frame], size: float, most_atoms: int) -> list[Frame]:
     """Crystals among `frames`, each once, repeated until opposite faces are `size` Å apart.
 
-    Isolated ones and those of more than `most_atoms` atoms are left out.
+    Isolated ones, atoms in boxes that are almost empty, and those of more than `most_atoms` atoms are left out.
     """
-    periodic = [repeated(frame, repeats(frame.cell, size)) for frame in frames if frame.pbc]
+    dense = [frame for frame in frames if frame.pbc and frame.volume < EMPTY * frame.natoms]
+    periodic = [repeated(frame, repeats(frame.cell, size)) for frame in dense]
     different = {frame.content_hash(): frame for frame in periodic if 2 <= frame.natoms <= most_atoms}
     return list(different.values())
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from lamflow.config.transport import TransportStudy
 from lamflow.data.properties import Curve, PropertyResult, Value
 from lamflow.data.transport import TransportRun
+from lamflow.science.hops import BINS, RANGE
 from lamflow.science.transport import (
     CM2_PER_S,
     Displacements,
@@ -23,6 +25,10 @@ from lamflow.science.transport import (
 Runs = Sequence[tuple[TransportRun, Displacements | None]]
 SMALLEST_CELL = 15.0
 """Å; in narrower cells ions feel their images, and collective motion is suppressed."""
+FEWEST_JUMPS = 20
+"""Fewer say nothing of their rate."""
+LARGER = 1.5
+"""Times the atoms of a cell that another one has which it is compared with."""
 HAVEN_ERROR = 0.5
 """A Haven ratio with a larger relative error says nothing."""
 
@@ -32,7 +38,7 @@ def transport_results(study: TransportStudy, runs: Runs) -> tuple[list[PropertyR
 
     The error is 1 where a coefficient has no value.
     """
-    results, errors = [], [0.0]
+    results, errors, found = [], [0.0], list[_Sized]()
     groups: dict[tuple[str, str, str], list[tuple[TransportRun, Displacements | None]]] = {}
     for run, moved in runs:
         others = ", ".join(f"{k} {v:g}" for k, v in sorted(run.condition.items()) if k != "temperature")
@@ -45,7 +51,46 @@ def transport_results(study: TransportStudy, runs: Runs) -> tuple[list[PropertyR
             errors.append(point.relative_error)
             results.append(PropertyResult(**about, property=f"transport{suffix}", **point.fields(f"{temperature:g} K")))
         results.append(PropertyResult(**about, property=f"arrhenius{suffix}", **_arrhenius(study, points)))
-    return results, max(errors)
+        found += [
+            _Sized(potential, structure, suffix, t, p.of.formula, p.of.natoms, p.diffusion)
+            for t, p in points.items()
+            if p.diffusion
+        ]
+    return [*results, *_finite_size(found)], max(errors)
+
+
+@dataclass(frozen=True)
+class _Sized:
+    """A diffusion coefficient with what it was found in. formula: reduced; natoms: of the cell"""
+
+    potential: str
+    structure: str
+    suffix: str
+    temperature: float
+    formula: str
+    natoms: int
+    diffusion: tuple[float, float]
+
+
+def _finite_size(found: Sequence[_Sized]) -> Iterator[PropertyResult]:
+    """Diffusion in the larger of two cells of the same material over that in the smaller one."""
+    for small in found:
+        for large in found:
+            alike = all(
+                getattr(small, key) == getattr(large, key) for key in ("potential", "suffix", "temperature", "formula")
+            )
+            if not alike or not small.formula or large.natoms < LARGER * small.natoms:
+                continue
+            ratio = large.diffusion[0] / small.diffusion[0]
+            first, second = (one.diffusion[1] / one.diffusion[0] for one in (small, large))
+            error = ratio * float(np.hypot(first, second))
+            agree = abs(ratio - 1) < 2 * error
+            note = f"{large.natoms} atoms of {large.structure} against {small.natoms} of {small.structure}: " + (
+                "they agree within two standard errors" if agree else "the smaller cell is too small"
+            )
+            value = Value(name="D_ratio", value=ratio, unit="1", uncertainty=error, where=f"{small.temperature:g} K")
+            yield PropertyResult(potential=small.potential, structure=small.structure, values=[value], notes=[note],
+                                 property=f"finite-size{small.suffix}")  # fmt: skip
 
 
 class _Point:
@@ -59,6 +104,7 @@ class _Point:
         self.diffusion: tuple[float, float] | None = None
         self.sigma: tuple[float, float] | None = None
         self.count = len(group)
+        self.of = group[0][0]
         self.temperature = temperature
         bad = [run.failed for run, _ in group if run.failed]
         if bad:
@@ -112,8 +158,36 @@ class _Point:
         volume = float(np.mean([run.volume for run in runs]))
         if volume ** (1 / 3) < SMALLEST_CELL:
             self.notes.append(f"the cell is {volume ** (1 / 3):.1f} Å wide; compare with a larger one")
+        self._jump(runs)
         if study.charges:
             self._conduct(study, good, slope, volume)
+
+    def _jump(self, runs: Sequence[Displacements]) -> None:
+        """Van Hove functions, how far they are from a walk's, and the jumps of single ions."""
+        seen = [run.hops for run in runs if run.hops is not None]
+        if not seen or self.diffusion is None:
+            return
+        radius = (np.arange(BINS) + 0.5) * RANGE / BINS
+        for row, time in enumerate(seen[0].times):
+            function = np.mean([one.van_hove[row] for one in seen], axis=0)
+            self.curves.append(Curve(
+                name="van Hove", x=radius.tolist(), y=function.tolist(), x_label="displacement (Å)",
+                y_label=f"4πr² G(r, t), t up to {seen[0].times[-1]:.3g} ps (1/Å)",
+            ))  # fmt: skip
+            self.notes.append(f"non-Gaussian parameter after {time:.3g} ps: "
+                              f"{np.mean([one.gaussian[row] for one in seen]):.2f}")  # fmt: skip
+        jumps, followed = sum(one.jumps for one in seen), sum(one.ion_time for one in seen)
+        if jumps < FEWEST_JUMPS:
+            self.notes.append(f"{jumps} jumps were seen, fewer than {FEWEST_JUMPS}: their rate has no value")
+            return
+        square = sum(one.square * one.jumps for one in seen) / jumps
+        rate = jumps / followed
+        self._value("jump_rate", (rate, rate / np.sqrt(jumps)), "1/ps", "of one ion; error by counting")
+        self._value("jump_length", (float(np.sqrt(square)), 0.0), "Å", "root mean square")
+        correlation = self.diffusion[0] / CM2_PER_S * 6 / (rate * square)
+        relative = float(np.hypot(self.diffusion[1] / self.diffusion[0], 1 / np.sqrt(jumps)))
+        self._value("correlation_factor", (correlation, correlation * relative), "1",
+                    "D over that of uncorrelated jumps; below 1 where ions jump back")  # fmt: skip
 
     def _conduct(
         self, study: TransportStudy, good: list[tuple[TransportRun, Displacements]], slope: Slope, volume: float

@@ -12,6 +12,7 @@ from lamflow.data import Frame, Labels, Relaxed, Trajectory
 from lamflow.data.fields import FORCE_MAG
 from lamflow.data.frames import Floats, Ints
 from lamflow.errors import EngineError
+from lamflow.science.symmetry import SpaceGroup
 
 Evaluate = Callable[[Sequence[Frame]], list[Labels]]
 EXPLODED = 1e4
@@ -58,11 +59,13 @@ class Freedom:
     positions  (N, 3) 1 for components of positions that may, 0 for those that stay; None for all
     cell       its volume, its shape (the volume stays to first order of a step), all of it, or nothing
     moments    magnetic moments, their directions only, or nothing; atoms without one get none
+    group      operations that the structure keeps on its way; None where it may lose them
     """
 
     positions: Floats | None = None
     cell: Literal["all", "volume", "shape", "none"] = "all"
     moments: Moments = "none"
+    group: SpaceGroup | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +177,9 @@ class _State:
         """Forces (N + 3, 3) on positions and cell."""
         assert self.labels is not None  # noqa: S101  it has been evaluated
         frame, natoms = self.frames[-1], self.start.natoms
-        forces = self.labels.forces @ self.deformation
+        forces, group = self.labels.forces @ self.deformation, self.free.group
+        if group is not None:
+            forces = group.vectors(forces)
         if self.free.positions is not None:
             forces = forces * self.free.positions
         if self.free.cell == "none" or not frame.pbc:
@@ -183,6 +188,8 @@ class _State:
             raise EngineError("the model gives no virial, so the cell cannot be relaxed; set relax.cell to false")
         virial = self.labels.virial - pressure * frame.volume * np.eye(3)
         virial = 0.5 * (virial + virial.T)
+        if group is not None:
+            virial = group.tensor(virial)
         isotropic = np.trace(virial) / 3 * np.eye(3)
         virial = {"all": virial, "volume": isotropic, "shape": virial - isotropic}[self.free.cell]
         return np.vstack([forces, np.linalg.solve(self.deformation, virial.T).T / natoms])

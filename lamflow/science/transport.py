@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamflow.data.frames import Floats, Ints
+from lamflow.science.hops import Hops
 from lamflow.units import BOLTZMANN
 
 BLOCKS = 5
@@ -89,6 +90,7 @@ class Displacements:
     charge      (L,) mean square of Σ q Δr, Å² e²; charge_blocks (BLOCKS, L) in each part
     volume      mean, Å³
     temperature of the thermostat, K
+    hops        how single ions move, where it was looked at
     """
 
     frames: int
@@ -100,6 +102,7 @@ class Displacements:
     charge_blocks: Floats
     volume: float
     temperature: float
+    hops: Hops | None = None
 
 
 def displacements(

@@ -53,7 +53,7 @@ def test_properties_of_embedded_atoms(metal: str) -> None:
         "surface": {"max_miller": 1, "millers": [[1, 1, 1], [1, 0, 0]], "thickness": 17.0, "vacuum": 15.0},
     }
     results = {
-        name: PROPERTIES[name].reduce(of, answered(PROPERTIES[name].frames(of, **how), evaluate, settings))
+        name: PROPERTIES[name].reduce(of, answered(PROPERTIES[name].frames(of, **how), evaluate, settings, len))
         for name, how in asked.items()
     }
     assert value(results["eos"], "B0") == pytest.approx(modulus, rel=0.005)

@@ -55,6 +55,27 @@ def test_diffusion_conduction_and_activation_come_of_displacements(tmp_path: Pat
     assert values["sigma_NE", "300 K"].note == "extrapolated from 1500 to 1800 K"
 
 
+def test_two_cells_of_one_material_are_compared() -> None:
+    study = parse(SALT, kind=TransportStudy)
+    runs = []
+    for number, natoms in enumerate((20, 20, 160, 160)):
+        moved, _ = measured(study, trajectory(number), 1500.0)
+        run = TransportRun(
+            number=number, iteration=1, structure=f"salt-{natoms}", potential="emt", condition={"temperature": 1500.0},
+            seed=1, frames=400, natoms=natoms, mobile=IONS, formula="Li4 S",
+        )  # fmt: skip
+        runs.append((run, moved))
+    results, _ = transport_results(study, runs)
+    [compared] = [result for result in results if result.property == "finite-size"]
+    assert compared.structure == "salt-20"
+    assert compared.values[0].value == pytest.approx(1.0, abs=0.3)
+    assert compared.notes == ["160 atoms of salt-160 against 20 of salt-20: they agree within two standard errors"]
+    values = {item.name: item for result in results for item in result.values if result.property == "transport"}
+    assert values["jump_rate"].value > 0
+    assert values["correlation_factor"].uncertainty is not None
+    assert {curve.name for result in results for curve in result.curves} >= {"msd", "van Hove"}
+
+
 def test_what_failed_is_said() -> None:
     study = parse(SALT, kind=TransportStudy)
     run = TransportRun(

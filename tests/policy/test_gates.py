@@ -55,8 +55,8 @@ def test_what_failed_is_what_the_next_iteration_begins_with() -> None:
     gates = checked([Gate(property="eos", name="B0", error=1)], [MODULUS], [])
     assert failed_properties(gates, [broken]) == {("copper", "eos"), ("gold", "eos")}
     crystal = Frame(np.array([29]), np.zeros((1, 3)), 2.5 * np.eye(3), True)
-    atom = Frame(np.array([29]), np.zeros((1, 3)), 20 * np.eye(3))
-    [start] = start_frames([crystal, crystal, atom], 8.0, 100)
+    pair = Frame(np.array([29, 29]), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]), 20 * np.eye(3))
+    [start] = start_frames([crystal, crystal, pair], 8.0, 100)
     assert start.natoms == 64
     assert start_frames([crystal], 8.0, 50) == []
 

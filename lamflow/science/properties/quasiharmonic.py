@@ -12,9 +12,10 @@ import numpy as np
 from lamflow.data import Frame
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Curve, Reduced, Value
-from lamflow.science.properties.cells import fractional, primitive, repeats, symmetry
+from lamflow.science.properties.cells import primitive, repeats, symmetry
 from lamflow.science.properties.phonon import ACOUSTIC_THZ, IMAGINARY_THZ, displaced, phonopy_of
 from lamflow.science.properties.sample import Answer, Crystal, Sample
+from lamflow.science.symmetry import SpaceGroup
 from lamflow.units import BOLTZMANN
 
 STEP = 10.0
@@ -47,16 +48,8 @@ def frames(
 
 def _has_internal_freedom(bulk: Frame) -> bool:
     """A displacement of the atoms that is more than a shift of the whole keeps the symmetry."""
-    found, natoms = symmetry(bulk), bulk.natoms
-    scaled, moves = fractional(bulk), np.random.default_rng(1).normal(size=(natoms, 3))
-    moves -= moves.mean(axis=0)
-    total = np.zeros((natoms, 3))
-    for rotation, translation in zip(found.rotations, found.translations, strict=True):
-        images = scaled @ rotation.T + translation
-        difference = images[:, None] - scaled[None]
-        partner = np.abs(difference - np.round(difference)).sum(axis=2).argmin(axis=1)
-        total[partner] += moves @ rotation.T
-    return bool(np.abs(total).max() > 1e-6 * len(found.rotations))
+    moves = np.random.default_rng(1).normal(size=(bulk.natoms, 3))
+    return bool(np.abs(SpaceGroup.of(bulk).vectors(moves - moves.mean(axis=0))).max() > 1e-6)
 
 
 def _scaled(frame: Frame, factor: float) -> Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,9 +13,10 @@ from lamflow.data import Frame, Labels
 from lamflow.data.properties import Value
 from lamflow.science.relaxation import Freedom
 
-Relax = Literal["none", "positions", "normal", "cell", "moments", "sampled"]
+Relax = Literal["none", "positions", "normal", "cell", "moments", "sampled", "motion"]
 """What of a frame moves before it is labeled: nothing, all atoms, all atoms along z only, atoms and cell, or magnetic
-moments; `sampled` moments move with a temperature, and what they do is measured."""
+moments; `sampled` moments move with a temperature, and what they do is measured; in `motion` atoms move by molecular
+dynamics, as `about` says, and series of numbers are the answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,12 @@ class Sample:
             return Freedom()
         if self.relax == "moments":
             return Freedom(np.zeros(shape), "none", "all")
-        masks = {"none": np.zeros(shape), "normal": np.tile([0.0, 0.0, 1.0], (shape[0], 1)), "positions": None}
+        masks = {
+            "none": np.zeros(shape),
+            "motion": np.zeros(shape),
+            "normal": np.tile([0.0, 0.0, 1.0], (shape[0], 1)),
+            "positions": None,
+        }
         return Freedom(masks[self.relax], "none")
 
 
@@ -45,6 +52,7 @@ class Answer:
     labels     None where it failed
     converged  its relaxation has ended; a frame that does not move has
     measured   averages over what has been sampled, by name
+    series     of a frame that has moved by molecular dynamics, by name; see simulated
     """
 
     sample: Sample
@@ -53,6 +61,7 @@ class Answer:
     converged: bool = True
     failure: str | None = None
     measured: Mapping[str, float] = field(default_factory=dict)
+    series: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -127,6 +136,13 @@ def composition(frame: Frame) -> dict[str, int]:
     """Atoms by element."""
     symbols = frame.symbols
     return {element: symbols.count(element) for element in sorted(set(symbols))}
+
+
+def reduced_formula(frame: Frame) -> str:
+    """Elements in the order of the alphabet with the smallest whole numbers, `Cl Li6 P S5`."""
+    counts = composition(frame)
+    divisor = math.gcd(*counts.values())
+    return " ".join(f"{e}{n // divisor if n > divisor else ''}" for e, n in counts.items())
 
 
 def both(name: str, unit: str, where: str, relaxed: float, unrelaxed: float) -> list[Value]:

@@ -17,11 +17,13 @@ from lamflow.science.properties import (
     formation,
     gamma,
     magnets,
+    motion,
     phonon,
     quasiharmonic,
     surface,
 )
 from lamflow.science.properties.sample import Answer, Crystal, Sample
+from lamflow.science.properties.simulated import simulated
 from lamflow.science.relaxation import Evaluate, RelaxationSettings, relax
 
 
@@ -51,6 +53,7 @@ PROPERTIES: Mapping[str, Property] = {
     "phonon": Property(phonon.frames, phonon.reduce),
     "quasiharmonic": Property(quasiharmonic.frames, quasiharmonic.reduce),
     "formation": Property(formation.frames, formation.reduce),
+    "dynamics": Property(motion.frames, motion.reduce),
     "dimer": Property(dimer.frames, dimer.reduce),
     "magnetic-order": Property(magnets.order_frames, magnets.reduce_orders),
     "exchange": Property(magnets.exchange_frames, magnets.reduce_exchange),
@@ -82,6 +85,11 @@ UNITS: Mapping[str, Mapping[str, str]] = {
     },
     "quasiharmonic": {"V": "Å³/atom", "alpha_V": "1/K", "alpha_L": "1/K", "B_T": "GPa", "gruneisen": "1"},
     "formation": {"E_form": "eV/atom", "E_above_hull": "eV/atom"},
+    "dynamics": {
+        "stable_time": "ps", "E": "eV/atom", "T": "K", "displacement": "Å", "energy_drift": "meV/atom/ps",
+        "energy_fluctuation": "meV/atom", "V": "Å³/atom", "a": "Å", "b": "Å", "c": "Å", "rdf_peak": "Å",
+        "rdf_height": "1",
+    },
     "dimer": {"r_min": "Å", "E_min": "eV", "E_shortest": "eV", "wiggles": "1", "force_error": "eV/Å"},
     "magnetic-order": {"E": "eV/atom", "moment_[A-Z][a-z]?": "μB"},
     "exchange": {"J": "meV/μB²", "fit_residual": "meV/atom", "T_C": "K"},
@@ -91,12 +99,20 @@ UNITS: Mapping[str, Mapping[str, str]] = {
 """Units of the values of each property by their names, which are regular expressions where there are several."""
 
 
-def answered(samples: Sequence[Sample], evaluate: Evaluate, settings: RelaxationSettings) -> list[Answer]:
-    """Every sample relaxed or sampled as it asks for and labeled, all in one batch a step. One that fails says why."""
-    still = [place for place, sample in enumerate(samples) if sample.relax != "sampled"]
-    hot = [place for place, sample in enumerate(samples) if sample.relax == "sampled"]
-    found = dict(zip(still, _relaxed([samples[place] for place in still], evaluate, settings), strict=True))
-    found |= zip(hot, _sampled([samples[place] for place in hot], evaluate), strict=True)
+def answered(
+    samples: Sequence[Sample], evaluate: Evaluate, settings: RelaxationSettings, seed: Callable[[str], int]
+) -> list[Answer]:
+    """Every sample relaxed, sampled or moved as it asks for and labeled, all in one batch a step. One that fails says
+    why.
+
+    seed  of the random numbers of what moves by molecular dynamics, by its name
+    """
+    places: dict[str, list[int]] = {"sampled": [], "motion": [], "": []}
+    for place, sample in enumerate(samples):
+        places[sample.relax if sample.relax in places else ""].append(place)
+    sampled, moved, still = ([samples[place] for place in group] for group in places.values())
+    answers = [*_sampled(sampled, evaluate), *simulated(moved, evaluate, seed), *_relaxed(still, evaluate, settings)]
+    found = dict(zip([place for group in places.values() for place in group], answers, strict=True))
     return [found[place] for place in range(len(samples))]
 
 

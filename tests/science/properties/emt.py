@@ -74,7 +74,7 @@ def relaxed(named: Sequence[tuple[str, Frame]]) -> list[Crystal]:
 def found(name: str, of: Crystal, **settings: Any) -> Reduced:
     """A property by EMT; its values have the units that are promised."""
     kind = PROPERTIES[name]
-    result = kind.reduce(of, answered(kind.frames(of, **settings), evaluate, Relaxing()))
+    result = kind.reduce(of, answered(kind.frames(of, **settings), evaluate, Relaxing(), len))
     for one in result.values:
         assert [unit for pattern, unit in UNITS[name].items() if re.fullmatch(pattern, one.name)] == [one.unit], one
     return result

@@ -33,7 +33,7 @@ def found(name: str, model: SpinLattice = MODEL, crystal: Crystal = CRYSTAL, **s
     def evaluate(frames: Sequence[Frame]) -> list[Labels]:
         return atoms.labels(frames, [frame.spins for frame in frames])
 
-    return kind.reduce(crystal, answered(kind.frames(crystal, **settings), evaluate, Relaxing(fmax=1e-5)))
+    return kind.reduce(crystal, answered(kind.frames(crystal, **settings), evaluate, Relaxing(fmax=1e-5), len))
 
 
 def exchange() -> np.ndarray:
@@ -106,7 +106,7 @@ def test_a_model_without_magnetic_forces_and_steps_that_are_too_long_are_said() 
         return [Labels(0.0, np.zeros((frame.natoms, 3))) for frame in frames]
 
     samples = PROPERTIES["magnetic-order"].frames(CRYSTAL, moments={}, wave_vectors=[(0, 0, 1)], relax=True)
-    [answer, *_] = answered(samples, silent, Relaxing())
+    [answer, *_] = answered(samples, silent, Relaxing(), len)
     assert answer.failure == "the model gives no magnetic forces, so moments cannot be relaxed"
     settings: dict[str, Any] = {
         "moments": {}, "sizes": (1, 2), "wave_vector": (0, 0, 0), "repeats": 2, "steps": 20, "equilibration": 1,
