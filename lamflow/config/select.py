@@ -69,9 +69,9 @@ class CalibratedWindow(Section):
     rule: Literal["calibrated"]
     error: EvPerAngstrom
     """Largest error of the force on any atom that a frame may have."""
-    risk: float = 0.05
-    """Fraction of the explored frames that may have a larger one. A frame whose own probability is smaller is accurate;
-    the others are candidates."""
+    risk: float = Field(0.05, ge=0.001, le=0.5)
+    """Fraction of the explored frames that may have a larger one; less than 0.001 would take more than a thousand labels
+    to show. A frame whose own probability is smaller is accurate; the others are candidates."""
     unphysical: EvPerAngstrom = 10.0
     """Frames whose score stands for a larger error than this are dropped."""
     audit: float = Field(0.1, ge=0, le=0.5)
@@ -83,11 +83,6 @@ class CalibratedWindow(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if not 0.001 <= self.risk <= 0.5:
-            raise ValueError(
-                f"risk ({self.risk:g}) must be a fraction from 0.001 to 0.5, such as 0.05 for 5 % of the frames; "
-                "a smaller one would take more than a thousand labels to show"
-            )
         if not 0 < self.error < self.unphysical:
             raise ValueError(
                 f"error ({self.error:g} eV/Å) must be above 0 and below unphysical ({self.unphysical:g} eV/Å); "

@@ -105,7 +105,7 @@ def iteration_key(number: int) -> str:
 DRIVER_RECORDS = re.compile(
     rf"{re.escape(RUN)}|{INPUT}/.*|{STRUCTURES}/[^/]+|"
     rf"{ROUNDS}/\d+/({re.escape(RECORD)}|{re.escape(GRAPH)}|({HISTORY}|{QUEUED}|{SELECTED})/.*"
-    rf"|{GIVEN}/.*{re.escape(MANIFEST)})"
+    rf"|{GIVEN}/.*{re.escape(MANIFEST)}|{SOURCES}/\d+/{re.escape(SOURCE_LIST)})"
 )
 """Keys of what drivers and reports read beside the index of the data and the records of steps, which graphs name."""
 

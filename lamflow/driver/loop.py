@@ -32,6 +32,7 @@ from lamflow.data.layout import (
     QUEUED,
     RECORD,
     SELECTED,
+    SOURCE_LIST,
     SOURCES,
     STRUCTURES,
 )
@@ -193,7 +194,7 @@ def run_state(directory: RunDirectory, executor: Executor, finished: list[Iterat
         structures={file.stem: len(PackedFrames.load(file)) for file in (directory.path / STRUCTURES).glob("*.npz")},
         batches=len(list((start / SELECTED / BATCHES).glob("*"))),
         labeled_data=(start / GIVEN).is_dir(),
-        sources=len(list((start / SOURCES).glob("*"))),
+        sources=len(list((start / SOURCES).glob(f"*/{SOURCE_LIST}"))),
         frames=sum(item.training_frames + item.heldout_frames for item in finished[-1:]),
         queued=(coming / QUEUED).is_dir(),
         extended=(coming / HISTORY).is_dir(),

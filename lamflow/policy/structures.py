@@ -145,7 +145,7 @@ def _vary(frame: Frame, settings: StructureSet, rng: np.random.Generator) -> Fra
     if settings.vacancies:
         kept = np.sort(rng.permutation(len(numbers))[settings.vacancies :])
         numbers, positions, spins = numbers[kept], positions[kept], None if spins is None else spins[kept]
-    for element, count in settings.interstitials.items():
+    for element, count in sorted(settings.interstitials.items()):
         for _ in range(count):
             positions = np.vstack([positions, _gap(positions, cell, frame.pbc, rng)])
             numbers = np.append(numbers, atomic_numbers[element])
@@ -180,7 +180,7 @@ def _gap(positions: Floats, cell: Floats, pbc: bool, rng: np.random.Generator) -
 
 def _occupation(composition: dict[str, float], sites: int) -> list[int]:
     """Atomic numbers for `sites` sites; whole numbers of atoms as close to the fractions as they can be."""
-    exact = {element: fraction * sites for element, fraction in composition.items()}
+    exact = {element: composition[element] * sites for element in sorted(composition)}
     whole = {element: int(value) for element, value in exact.items()}
     by_remainder = sorted(exact, key=lambda element: whole[element] - exact[element])
     for element in by_remainder[: sites - sum(whole.values())]:

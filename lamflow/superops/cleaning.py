@@ -10,6 +10,7 @@ from lamflow.data import layout
 from lamflow.data.cleaning import CheckRecord, Cleaning, ReadRecord
 from lamflow.data.graph import Condition, EngineUse, Graph, Key, Output, Step
 from lamflow.data.layout import HELDOUT, INPUT, TRAIN, iteration_key
+from lamflow.errors import REPAIR, StateError
 from lamflow.ops.check_frames import check_frames
 from lamflow.ops.choose_relabel import choose_relabel
 from lamflow.ops.predict_folds import predict_folds
@@ -55,18 +56,27 @@ def round_graph(study: CleaningStudy, state: RunState, number: int, stage: int) 
 
 def gather(study: CleaningStudy, graph: Graph, folder: Path, past: Sequence[Cleaning], timing: Timing) -> Cleaning:
     """The record of a round that has been carried out, from the run's `folder`."""
-    del study
     files = folder / iteration_key(graph.round)
     read = sorted((files / layout.SHARDS).glob(f"*/{layout.READ_RECORD}"))
     checked = files / layout.CHECKED / layout.CHECKED_RECORD
     common = dict(gather_round(graph, folder, past, timing))
     records = [ReadRecord.read(file) for file in read]
+    if graph.round == 0:
+        _require_all(study, records, files)
     found = CheckRecord.read(checked) if checked.is_file() else None
     frames = sum(file.frames for record in records for file in record.files) or (
         past[-1].training_frames if past else 0
     )
     common |= {"training_frames": found.train if found else frames, "heldout_frames": found.heldout if found else 0}
     return Cleaning(**common, reads=records, checked=found)
+
+
+def _require_all(study: CleaningStudy, records: Sequence[ReadRecord], files: Path) -> None:
+    """Raise StateError unless every file that the study names was read."""
+    wanted = sum(len(source.data) for source in study.sources)
+    read = sum(len(record.files) for record in records)
+    if read != wanted:
+        raise StateError(f"{files}: {read} of the {wanted} files of the study were read; {REPAIR}")
 
 
 def _jobs(study: CleaningStudy, state: RunState, resources: str) -> int:

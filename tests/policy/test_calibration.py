@@ -119,7 +119,7 @@ def test_jobs_send_accurate_frames_for_audits() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"risk": 0}, r"risk \(0\) must be a fraction from 0.001 to 0.5"),
+        ({"risk": 0}, "greater than or equal to 0.001"),
         ({"error": 0}, r"error \(0 eV/Å\) must be above 0 and below unphysical"),
         ({"error": 20}, r"error \(20 eV/Å\) must be above 0 and below unphysical \(10 eV/Å\)"),
     ],

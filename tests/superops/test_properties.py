@@ -14,7 +14,7 @@ from lamflow.driver.structures import frames_of
 MOST_JOBS = 40
 NEEDS = {
     "decohesive": ", miller: [1, 1, 1]", "gamma": ", miller: [1, 1, 1], direction: [1, 1, -2]",
-    "gamma-surface": ", miller: [1, 1, 1]",
+    "gamma-surface": ", miller: [1, 1, 1]", "exchange": ", cutoff: 3", "curie": ", temperatures: [300, 600, 900]",
 }  # fmt: skip
 
 
