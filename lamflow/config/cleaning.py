@@ -147,6 +147,26 @@ class Compress(Section):
     n: int = Field(10, ge=1, le=100_000)
 
 
+class LearningCurve(Section):
+    """Models of growing parts of the training frames, the first part at random, then the frames that the model before
+    knew worst, and random ones of the same number beside them. Of each head the fewest frames stay that are enough."""
+
+    train: Annotated[TrainerSettings, ChosenByEngine("train")]
+    """Small models; `models` is not used."""
+    fractions: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.1, 0.2, 0.4, 0.7], min_length=1)
+    """Parts of the frames, growing; a model of all of them is trained beside."""
+    metric: Literal["force_rmse", "energy_rmse"] = "force_rmse"
+    """Of the held-out frames of the head."""
+    target: float = Field(1.1, ge=1, le=100)
+    """Frames are enough when the error is at most so many times that of the model of all frames."""
+
+    @model_validator(mode="after")
+    def _grow(self) -> Self:
+        if sorted(set(self.fractions)) != self.fractions:
+            raise ValueError(f"fractions: {self.fractions} must grow")
+        return self
+
+
 class TrainingOutput(Section):
     """A training study on the cleaned data, whose heads are written: training.yaml beside the data card."""
 
@@ -184,6 +204,7 @@ class CleaningStudy(DataStudy):
     relabel: Relabel | None = None
     split: Split = Split()
     compress: Compress | None = None
+    curve: LearningCurve | None = None
     release: list[str] = Field(default_factory=list)
     """Beginnings of ids of frames that are quarantined and shall not be; `lamflow quarantine release` adds to them."""
     data_format: Literal["deepmd/npy", "deepmd/npy/mixed"] = "deepmd/npy/mixed"
@@ -194,8 +215,8 @@ class CleaningStudy(DataStudy):
     @property
     def engines(self) -> list[EngineSettings]:
         """See DataStudy."""
-        folds = [self.folds.train] if self.folds is not None else []
-        return [*(self.models.engines if self.models is not None else []), *folds]
+        trained = [part.train for part in (self.folds, self.curve) if part is not None]
+        return [*(self.models.engines if self.models is not None else []), *trained]
 
     @property
     def source_files(self) -> list[Path]:
@@ -216,6 +237,12 @@ class CleaningStudy(DataStudy):
         if self.relabel is not None and (self.label is None or not self.elements):
             lacking = "a label engine: give a label section" if self.label is None else "the elements: list them"
             raise ValueError(f"relabel: new labels need {lacking}")
+        if self.curve is not None and self.compress is not None:
+            raise ValueError("curve: it chooses the frames that stay, as `compress` does; give one of both")
+        if self.curve is not None and not self.split.heldout and all(s.role == "train" for s in self.sources):
+            raise ValueError(
+                "curve: its models are judged on held-out frames; give split.heldout, or a source of that role"
+            )
         if self.checks.volume[0] >= self.checks.volume[1]:
             raise ValueError(f"checks: volume {list(self.checks.volume)} Å³/atom: the first must be below the second")
         return self

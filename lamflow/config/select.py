@@ -70,8 +70,8 @@ class CalibratedWindow(Section):
     error: EvPerAngstrom
     """Largest error of the force on any atom that a frame may have."""
     risk: float = Field(0.05, ge=0.001, le=0.5)
-    """Fraction of the explored frames that may have a larger one; less than 0.001 would take more than a thousand labels
-    to show. A frame whose own probability is smaller is accurate; the others are candidates."""
+    """Fraction of the explored frames that may have a larger one; below 0.001 it takes more than a thousand labels to
+    show. A frame whose own probability is smaller is accurate; the others are candidates."""
     unphysical: EvPerAngstrom = 10.0
     """Frames whose score stands for a larger error than this are dropped."""
     audit: float = Field(0.1, ge=0, le=0.5)

@@ -146,6 +146,29 @@ class Range(Entry):
     unit: str
 
 
+class CurvePoint(Entry):
+    """A model of a part of a head's frames, judged on what is held out of the head.
+
+    line                    `all`, `worst` or `random`
+    frames                  that it was trained on
+    force_rmse, energy_rmse  eV/Å and eV/atom
+    """
+
+    line: str
+    head: str
+    frames: int
+    force_rmse: float
+    energy_rmse: float
+    seconds: float
+
+
+class CurveRecord(JobRecord):
+    """One line of the learning curves of all heads."""
+
+    line: str
+    points: list[CurvePoint]
+
+
 class CheckRecord(JobRecord):
     """What all frames together have said."""
 
@@ -163,6 +186,7 @@ class CheckRecord(JobRecord):
     leaks: int = 0
     """Frames to train on that repeat one of a source that is held out."""
     notes: list[str] = Field(default_factory=list)
+    curve: list[CurvePoint] = Field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -188,6 +212,7 @@ class Card(Result):
     digests: dict[str, str]
     """SHA-256 of the manifest of each data set, by its path in the run."""
     notes: list[str] = Field(default_factory=list)
+    curve: list[CurvePoint] = Field(default_factory=list)
 
 
 class Cleaning(Iteration):

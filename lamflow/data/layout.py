@@ -78,6 +78,8 @@ CHECKED, CHECKED_RECORD, VERDICTS, CLEANED, CARD, CARD_ARRAYS, WRITTEN_RECORD, Q
     "checked", "checked.json", "verdicts.npz", "cleaned", "card.json", "card.npz", "written.json", "quarantine.json",
 )  # fmt: skip
 """What is said of every frame, and what comes of it."""
+LEARNING_CURVE, LEARNING_CURVE_RECORD = "curves", "curve.json"
+"""Of the learning curves of cleaned data: a folder a line, and its points."""
 CARDS, QUARANTINED, TRAINING_STUDY, RELABEL_RECORD = "card", "quarantine", "training.yaml", "relabel.json"
 """Folder of the data card with a study on the cleaned data, that of frames in quarantine, and how many of them are
 labeled again."""

@@ -11,8 +11,9 @@ import numpy as np
 
 from lamflow.config import stored
 from lamflow.config.cleaning import CleaningStudy
-from lamflow.data.cleaning import CheckRecord, Quarantine
-from lamflow.data.layout import CHECKED, CHECKED_RECORD, QUARANTINE, READ_RECORD, SHARD, VERDICTS
+from lamflow.data.arrays import read_arrays
+from lamflow.data.cleaning import CheckRecord, CurvePoint, CurveRecord, Quarantine
+from lamflow.data.layout import CHECKED, CHECKED_RECORD, LEARNING_CURVE_RECORD, QUARANTINE, READ_RECORD, SHARD, VERDICTS
 from lamflow.data.opinions import Opinions
 from lamflow.data.provenance import Provenance
 from lamflow.data.shards import About, shards_below
@@ -23,6 +24,9 @@ from lamflow.ops.frames_table import frames_table
 from lamflow.ops.operation import Context, op
 from lamflow.policy.audits import audits, cards_of_heads
 from lamflow.policy.cleaning import decide, elements_of
+from lamflow.policy.curves import LINES, enough, words
+from lamflow.policy.findings import Table
+from lamflow.policy.verdicts import DROP, Verdicts
 
 
 class Checked(NamedTuple):
@@ -35,7 +39,7 @@ class Checked(NamedTuple):
 
 @op
 def check_frames(
-    context: Context, *, input: Path, shards: Path, predictions: Path | None, folds: Path | None
+    context: Context, *, input: Path, shards: Path, predictions: Path | None, folds: Path | None, curves: Path | None
 ) -> Checked:
     """Decide what becomes of every frame that was read."""
     study, started = stored(input, CleaningStudy), time.monotonic()
@@ -48,6 +52,7 @@ def check_frames(
     context.say(f"{len(table)} frames of {len(abouts)} shards")
     decided = decide(study, table, [*_opinions(study, predictions, abouts), *_of_folds(folds)])
     verdicts = decided.verdicts
+    points, notes = _chosen_by_curve(study, table, verdicts, curves) if curves is not None else ([], [])
     if not (verdicts.state == 0).any():
         raise InputError(f"no frame is left: {decided.eaten()}")
     folder = context.out / CHECKED
@@ -66,7 +71,8 @@ def check_frames(
         dropped=int((verdicts.state == 1).sum()), released=len(decided.released),
         counts=[*lost, *counts(table, verdicts)], audits=audits(table, decided.signs),
         heads=cards_of_heads(table, verdicts, methods), elements=elements_of(study, table), leaks=decided.leaks,
-        notes=decided.notes, seconds=time.monotonic() - started, provenance=Provenance.of_this_job(), spent=take(),
+        notes=[*decided.notes, *notes], curve=points, seconds=time.monotonic() - started,
+        provenance=Provenance.of_this_job(), spent=take(),
     ).save(folder / CHECKED_RECORD)  # fmt: skip
     return Checked(folder, int(kept.sum()), int((verdicts.state == 2).sum()))
 
@@ -93,3 +99,23 @@ def _of_folds(folds: Path | None) -> list[Opinions]:
     """What the models of all folds together say."""
     files = sorted(folds.glob("*/*.npz")) if folds is not None else []
     return [Opinions.merged([Opinions.read(file) for file in files])] if files else []
+
+
+def _chosen_by_curve(
+    study: CleaningStudy, table: Table, verdicts: Verdicts, curves: Path
+) -> tuple[list[CurvePoint], list[str]]:
+    """Drop the training frames that the learning curves do not need; their points, and what is to be said of them."""
+    assert study.curve is not None  # noqa: S101  there are no curves then
+    by_line = {line: CurveRecord.read(curves / line / LEARNING_CURVE_RECORD).points for line in LINES}
+    points, notes, dropped = [point for own in by_line.values() for point in own], list[str](), [np.zeros(0, np.int64)]
+    for number, head in enumerate(table.heads):
+        mine = np.flatnonzero((verdicts.state == 0) & (verdicts.heldout == 0) & (table.head == number))
+        chosen = enough(points, head, study.curve)
+        notes.append(words(points, head, study.curve, chosen))
+        if chosen is not None:
+            frames = read_arrays(curves / chosen.line / "frames.npz")
+            dropped.append(np.setdiff1d(mine, frames[f"{head}-{by_line[chosen.line].index(chosen)}"]))
+    gone = np.concatenate(dropped)
+    verdicts.state[gone] = DROP
+    verdicts.reasons.append(("learning_curve", "drop", gone))
+    return points, notes

@@ -15,7 +15,7 @@ from lamflow.data.frames import Ints
 from lamflow.data.mixed import write_mixed
 from lamflow.data.shards import Shard
 from lamflow.engines import registry
-from lamflow.engines.protocol import Model, TrainingJob
+from lamflow.engines.protocol import Evaluator, Model, TrainingJob
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context
 
@@ -60,7 +60,7 @@ class SmallModels:
         return trainer.load(job.output)
 
 
-def asked(model: Model, labeled: Mapping[int, LabeledFrame], batch: int = 200) -> dict[int, Labels]:
+def asked(model: Evaluator, labeled: Mapping[int, LabeledFrame], batch: int = 200) -> dict[int, Labels]:
     """What the model says of each frame, by its number; frames that it cannot evaluate are left out."""
     answers = dict[int, Labels]()
     numbers = list(labeled)

@@ -64,6 +64,7 @@ def write_card(context: Context, *, input: Path, shards: Path, checked: Path, cl
         relabeled=relabeled, heldout=record.heldout,
         quarantined=record.quarantined, dropped=record.dropped,
         digests={key: digest for part in written for key, digest in part.digests.items()}, notes=record.notes,
+        curve=record.curve,
     )  # fmt: skip
     folder = context.out / CARDS
     folder.mkdir(parents=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.data.arrays import read_arrays
-from lamflow.data.cleaning import Card, Quarantine, Quarantined
+from lamflow.data.cleaning import Card, CurvePoint, Quarantine, Quarantined
 from lamflow.data.fields import Floats
 from lamflow.data.graph import Graph
 from lamflow.data.layout import (
@@ -23,7 +23,7 @@ from lamflow.data.layout import (
     ROUNDS,
     TRAINING_STUDY,
 )
-from lamflow.reports.axes import BLUE, ORANGE, subplots
+from lamflow.reports.axes import BLUE, GREY, ORANGE, subplots
 from lamflow.reports.figures import png
 from lamflow.reports.html import embedded as embedded_images
 from lamflow.reports.html import page
@@ -73,6 +73,8 @@ def write_cleaning(run: Path, folder: Path, *, embedded: bool = True) -> Path | 
 def drawn(card: Card, arrays: dict[str, Any], quarantine: Quarantine, cleaned: Path) -> dict[str, bytes]:
     """Every figure that there are data for, as PNG."""
     found = {"histograms": png(histograms(arrays)), "elements": png(periodic_table(card.elements))}
+    if card.curve:
+        found["curve"] = png(learning_curves(card.curve))
     chosen = _spread(quarantine.frames)
     structures = _structures(chosen, cleaned) if chosen else None
     return found if structures is None else {**found, "quarantined": png(structures)}
@@ -93,6 +95,28 @@ def histograms(arrays: dict[str, Floats]) -> Any:
     axes.flat[0].set_ylabel("frames", fontsize=8)
     axes.flat[0].legend(fontsize=7, frameon=False)
     for axis in list(axes.flat)[len(present) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def learning_curves(points: Sequence[CurvePoint]) -> Any:
+    """Force errors on held-out frames against the number of frames, a panel a head, both axes logarithmic."""
+    heads = list(dict.fromkeys(point.head for point in points))[:DRAWN]
+    columns = min(3, len(heads))
+    figure, axes = subplots(columns, -(-len(heads) // columns), height=2.8)
+    for axis, head in zip(axes.flat, heads, strict=False):
+        for line, color, marker in (("worst", BLUE, "o-"), ("random", ORANGE, "s--"), ("all", GREY, "*")):
+            own = [point for point in points if (point.head, point.line) == (head, line)]
+            axis.plot(
+                [p.frames for p in own], [p.force_rmse for p in own], marker, color=color, markersize=4, label=line
+            )
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_title(head, fontsize=8)
+        axis.set_xlabel("frames", fontsize=8)
+    axes.flat[0].set_ylabel("held-out force RMSE (eV/Å)", fontsize=8)
+    axes.flat[0].legend(fontsize=7, frameon=False)
+    for axis in list(axes.flat)[len(heads) :]:
         axis.set_visible(False)
     return figure
 

@@ -13,11 +13,13 @@ from lamflow.data.layout import HELDOUT, INPUT, TRAIN, iteration_key
 from lamflow.errors import REPAIR, StateError
 from lamflow.ops.check_frames import check_frames
 from lamflow.ops.choose_relabel import choose_relabel
+from lamflow.ops.learning_curve import learning_curve
 from lamflow.ops.predict_folds import predict_folds
 from lamflow.ops.predict_frames import predict_frames
 from lamflow.ops.read_sources import read_sources
 from lamflow.ops.write_card import write_card
 from lamflow.ops.write_frames import write_frames
+from lamflow.policy.curves import LINES
 from lamflow.superops.gather import Timing, gather_round
 from lamflow.superops.state import RunState
 from lamflow.superops.steps import TOOLS, add, label_step
@@ -29,7 +31,8 @@ def stage_names(study: CleaningStudy) -> list[str]:
     """Names of the rounds after the start."""
     models = ["models"] if study.models is not None else []
     folds = ["folds"] if study.folds is not None else []
-    return [*models, *folds, *(["relabel"] if study.relabel is not None else []), "clean"]
+    relabel = ["relabel"] if study.relabel is not None else []
+    return [*models, *folds, *relabel, *(["curve"] if study.curve is not None else []), "clean"]
 
 
 def next_graph(study: CleaningStudy, state: RunState) -> Graph | None:
@@ -47,6 +50,8 @@ def round_graph(study: CleaningStudy, state: RunState, number: int, stage: int) 
         steps = [_predict_step(study, state, number)]
     elif name == "folds":
         steps = [_folds_step(study, state, number)]
+    elif name == "curve":
+        steps = [_check_step(study, state, number), _curve_step(study, state, number)]
     elif name == "relabel":
         steps = _relabel_steps(study, state, number)
     else:
@@ -131,12 +136,28 @@ def _check_step(study: CleaningStudy, state: RunState, number: int) -> Step:
         name: Key(key=f"{iteration_key(names.index(name) + 1)}/{layout.PREDICTIONS}") if name in names else None
         for name in ("models", "folds")
     }
+    curves = f"{iteration_key(number - 1)}/{layout.LEARNING_CURVE}"
+    clean = study.curve is not None and names[number - 1] == "clean"
     return add(
         "check", check_frames, writes={"checked": checked}, work=max(1, state.frames),
         records=[f"{checked}/{layout.CHECKED_RECORD}"],
         details=[f"{checked}/{name}" for name in (layout.VERDICTS, layout.QUARANTINE)],
-        predictions=asked["models"], folds=asked["folds"], image=TOOLS, input=Key(key=INPUT),
+        predictions=asked["models"], folds=asked["folds"],
+        curves=Key(key=curves) if clean else None, image=TOOLS, input=Key(key=INPUT),
         shards=Key(key=SHARDS),
+    )  # fmt: skip
+
+
+def _curve_step(study: CleaningStudy, state: RunState, number: int) -> Step:
+    """One job a line: its models follow from each other."""
+    assert study.curve is not None  # noqa: S101  there is no such stage then
+    folder, slots = iteration_key(number), state.capacity.slots("train", study.pods.train)
+    curves, jobs = f"{folder}/{layout.LEARNING_CURVE}", max(1, min(slots, len(LINES)))
+    return add(
+        "curve", learning_curve, writes={"curves": curves}, resources="train", jobs=jobs, most_jobs=jobs,
+        records=[f"{curves}/{line}/{layout.LEARNING_CURVE_RECORD}" for line in LINES], work=len(LINES),
+        engines=[EngineUse(role="train", name=study.curve.train.engine)], input=Key(key=INPUT), shards=Key(key=SHARDS),
+        checked=Key(key=f"{folder}/{layout.CHECKED}"),
     )  # fmt: skip
 
 
@@ -158,14 +179,16 @@ def _clean_steps(study: CleaningStudy, state: RunState, number: int) -> list[Ste
     folder, jobs = iteration_key(number), _jobs(study, state, "small")
     checked, cleaned, cards = (f"{folder}/{name}" for name in (layout.CHECKED, layout.CLEANED, layout.CARDS))
     data = {"input": Key(key=INPUT), "shards": Key(key=SHARDS), "checked": Key(key=checked)}
-    relabeled = study.relabel is not None and state.finished and state.finished[-1].labels
+    names = stage_names(study)
+    relabel = names.index("relabel") + 1 if "relabel" in names else 0
+    relabeled = relabel and len(state.finished) > relabel and state.finished[relabel].labels
     return [
         _check_step(study, state, number),
         add(
             "write", write_frames, writes={"train": TRAIN, "heldout": HELDOUT, "cleaned": cleaned}, jobs=jobs,
             most_jobs=jobs, work=jobs, records=[f"{cleaned}/*/{layout.WRITTEN_RECORD}"],
             details=[f"{cleaned}/*/{layout.QUARANTINED}/*"], image=TOOLS,
-            labeled=Key(key=f"{iteration_key(number - 1)}/{layout.LABELED}") if relabeled else None, **data,
+            labeled=Key(key=f"{iteration_key(relabel)}/{layout.LABELED}") if relabeled else None, **data,
         ),
         add(
             "card", write_card, writes={"card": cards}, records=[f"{cards}/{layout.CARD}"], details=[f"{cards}/*"],

@@ -70,6 +70,22 @@ def test_models_of_other_folds_find_what_is_broken(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_learning_curve_chooses_the_frames_that_stay(tmp_path: Path) -> None:
+    text = (FOLDER / "tiny.yaml").read_text()
+    curve = "curve: {train: {engine: pair, functions: 6}, fractions: [0.2, 0.5], target: 100}"
+    text = text.replace("models: {engines: [{engine: emt}]}", curve).replace("whole: formula", "whole: structure")
+    found = cleaned(parse(text, root=FOLDER, kind=CleaningStudy), tmp_path / "run").checked
+    assert found is not None
+    lines = {line: [p.frames for p in found.curve if p.line == line] for line in ("all", "worst", "random")}
+    [whole] = lines["all"]
+    assert lines["worst"] == lines["random"] == [round(0.2 * whole), round(0.5 * whole)]
+    assert all(point.force_rmse > 0 for point in found.curve)
+    assert found.train == round(0.2 * whole)
+    assert sum(count.frames for count in found.counts if count.rule == "learning_curve") == whole - found.train
+    assert any("frames are enough" in note for note in found.notes)
+
+
+@pytest.mark.slow
 def test_what_is_left_without_frames_is_said(tmp_path: Path) -> None:
     text = (FOLDER / "tiny.yaml").read_text() + "\nelements: [Fe]\n"
     with pytest.raises((InputError, EngineError), match="no frame is left: foreign_elements took 2"):
