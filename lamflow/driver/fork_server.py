@@ -18,12 +18,11 @@ import os
 import pkgutil
 import runpy
 import selectors
-import shutil
 import socket
 import struct
 import sys
-import tempfile
 import traceback
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +31,9 @@ from typing import Any, NoReturn
 from lamflow.engines import process
 
 ADDRESS = "LAMFLOW_FORK_SERVER"
-"""Variable with the path of the server's socket."""
+"""Variable with the name of the server's socket."""
 FORKED = Path(__file__).with_name("forked.py")
-PATIENCE = 10.0
+PATIENCE = 60.0
 """s that a client may take to say what it wants."""
 
 
@@ -45,7 +44,7 @@ class ForkServer:
     threads  of the jobs that it can fork: libraries take theirs when they are imported
     """
 
-    folder: Path
+    name: str
     group: int
     threads: int
 
@@ -56,21 +55,20 @@ class ForkServer:
         """A server for jobs of these engines; None where there can be none. environment: variables that it has."""
         if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
             return None
-        folder = Path(tempfile.mkdtemp(prefix="lamflow-"))  # paths of sockets are short, those of runs are not
-        argv = [sys.executable, "-m", "lamflow.driver.fork_server", str(folder / "socket"), *sorted(set(engines))]
+        name = f"lamflow-{uuid.uuid4().hex}"
+        argv = [sys.executable, "-m", "lamflow.driver.fork_server", name, *sorted(set(engines))]
         variables = ("OMP_NUM_THREADS", "DP_INTRA_OP_PARALLELISM_THREADS")
         own = {**dict.fromkeys(variables, str(threads)), "DP_INTER_OP_PARALLELISM_THREADS": "1", **(environment or {})}
-        return cls(folder, process.start(argv, cwd=folder, log=log, environment=own), threads)
+        return cls(name, process.start(argv, cwd=log.parent, log=log, environment=own), threads)
 
     @property
     def environment(self) -> dict[str, str]:
         """What clients need to find it."""
-        return {ADDRESS: str(self.folder / "socket"), f"{ADDRESS}_THREADS": str(self.threads)}
+        return {ADDRESS: self.name, f"{ADDRESS}_THREADS": str(self.threads)}
 
     def end(self) -> None:
         """End it, and the jobs that it has forked."""
         process.end_group(self.group)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def starters() -> dict[int, tuple[str, ...]]:
@@ -79,7 +77,7 @@ def starters() -> dict[int, tuple[str, ...]]:
     return {int(threads): (sys.executable, "-S", "-E", str(FORKED))} if threads else {}
 
 
-def main(address: str, engines: Iterable[str]) -> int:
+def main(name: str, engines: Iterable[str]) -> int:
     """Import, then fork jobs until the driver ends this process."""
     os.register_at_fork(after_in_child=process.die_with_parent)
     preload(engines)
@@ -90,7 +88,7 @@ def main(address: str, engines: Iterable[str]) -> int:
     gc.collect()
     gc.freeze()  # what is there is shared with the jobs, and collecting it would copy it
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
+        listener.bind(f"\0{name}")
         listener.listen(64)
         _Server(listener).run()
     return 0
@@ -135,6 +133,7 @@ class _Server:
         client, _ = self.listener.accept()
         client.settimeout(PATIENCE)
         try:
+            _refuse_others(client)
             request, streams = _request(client)
         except (OSError, ValueError, struct.error):
             client.close()
@@ -190,6 +189,13 @@ class _Server:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _refuse_others(client: socket.socket) -> None:
+    """Raise OSError for a client of another user: anybody can find the name of a socket that lies in no folder."""
+    _, user, _ = struct.unpack("iII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII")))
+    if user != os.getuid():
+        raise PermissionError(f"user {user} may not start jobs here")
 
 
 def _request(client: socket.socket) -> tuple[dict[str, Any], list[int]]:

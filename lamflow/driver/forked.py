@@ -14,8 +14,8 @@ def main(script: str) -> int:
     """The exit status of `script`; 1 when the server has died and the job with it."""
     connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.connect(os.environ.get("LAMFLOW_FORK_SERVER", ""))
-    except OSError:  # not ready yet, or gone
+        connection.connect("\0" + os.environ["LAMFLOW_FORK_SERVER"])  # in no folder, so that nothing is left behind
+    except (OSError, KeyError):  # not ready yet, or gone
         os.execv(sys.executable, [sys.executable, script])  # noqa: S606
     request = {"script": script, "cwd": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109  pathlib takes longer
     data = json.dumps(request).encode()

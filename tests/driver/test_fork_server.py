@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,14 +30,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     log = tmp_path_factory.mktemp("server") / "log"
     started = ForkServer.start([], 1, log)
     assert started is not None
-    deadline = time.monotonic() + 300
-    while not (started.folder / "socket").exists():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+    wait_until_ready(started)
     yield started
     started.end()
     assert not psutil.pid_exists(started.group)
-    assert not started.folder.exists()
+
+
+def wait_until_ready(server: ForkServer) -> None:
+    """It answers."""
+    deadline = time.monotonic() + 300
+    while True:
+        with socket.socket(socket.AF_UNIX) as client:
+            if client.connect_ex(f"\0{server.name}") == 0:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def start(server: ForkServer | None, folder: Path, script: str) -> subprocess.Popen[str]:
@@ -109,10 +117,7 @@ def test_jobs_die_with_the_server_and_start_by_themselves_without(tmp_path: Path
     client = start(server, tmp_path, SAYS)  # it is not ready yet
     said, _ = client.communicate(timeout=60)
     assert "hello False" in said
-    deadline = time.monotonic() + 300
-    while not (server.folder / "socket").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until_ready(server)
     client = start(server, tmp_path, SLEEPS)
     pid = pid_of(tmp_path)
     server.end()
