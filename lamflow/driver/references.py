@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lamflow.config.engines import EngineSettings
 from lamflow.config.kinds import kind_named
 from lamflow.config.labeled import Heldout, Start
 from lamflow.config.pretrained import PretrainedModel
@@ -33,12 +34,16 @@ def resolved(study: DataStudy, begun: RunDirectory | None = None) -> tuple[DataS
     """
     references: list[Reference] = []
     known = {(item.run, item.wanted): item for item in begun.run().references} if begun is not None else {}
+    engine = ""  # of the section that the model belongs to
 
     def change(value: Any) -> Any:
+        nonlocal engine
+        if isinstance(value, EngineSettings):
+            engine = value.engine
         if isinstance(value, PretrainedModel) and value.run is not None:
             before = known.get((value.run, f"model: {value.model}"))
             kept = _kept(value, before, begun) if begun is not None and before is not None else None
-            model, reference = kept or _model(value, value.run)
+            model, reference = kept or _model(value, value.run, engine)
             references.append(reference)
             return model
         if isinstance(value, Start | Heldout) and any(isinstance(item, RunData) for item in value.data):
@@ -66,8 +71,8 @@ def _kept(model: PretrainedModel, before: Reference, begun: RunDirectory) -> tup
     return PretrainedModel(file=file.absolute(), head=model.head, sha256=before.sha256), before
 
 
-def _model(model: PretrainedModel, run: str) -> tuple[PretrainedModel, Reference]:
-    """The file of a model that a run has trained."""
+def _model(model: PretrainedModel, run: str, engine: str) -> tuple[PretrainedModel, Reference]:
+    """The file of a model that a run has trained, for an engine that must be the one that trained it."""
     directory = _ended(run)
     study = directory.config()
     if not isinstance(study, TrainingStudy):
@@ -75,6 +80,8 @@ def _model(model: PretrainedModel, run: str) -> tuple[PretrainedModel, Reference
     name = study.train.model_file_name
     if name is None:
         raise InputError(f"{run}: its models are of engine {study.train.engine!r}, and nothing can start from them")
+    if study.train.engine != engine:
+        raise InputError(f"{run}: its models are of engine {study.train.engine!r}, and {engine!r} cannot read them")
     number, result = _chosen(run, directory.iterations(), model.model)
     key = f"{iteration_key(number)}/{MODELS}/{result.index}"
     file = _brought(run, directory, f"{key}/") / key / name

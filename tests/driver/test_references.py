@@ -88,7 +88,7 @@ def model_study(run: str, more: str = "") -> DataStudy:
 
 
 def test_the_best_model_of_a_run_is_taken(first: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="its models are of engine 'pair', and nothing can start from them"):
+    with pytest.raises(InputError, match="its models are of engine 'pair', and 'deepmd' cannot read them"):
         resolved(model_study(str(first)))
     folder = pretend_deepmd(first, tmp_path / "run")
     best = min(
