@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lamflow.config.engines import EngineSettings, TrainerSettings
 from lamflow.config.installed import ChosenByEngine
@@ -17,6 +17,10 @@ from lamflow.units import Angstrom, Count, EvPerAngstrom, EvPerAtom, Fraction, P
 EnergyUnit = Literal["eV", "meV", "Hartree", "Ry", "kcal/mol", "kJ/mol"]
 LengthUnit = Literal["Å", "bohr", "nm"]
 StressUnit = Literal["eV/Å³", "GPa", "kbar", "Hartree/bohr³", "Ry/bohr³"]
+
+
+REMOTE = {"hf://": "hf download --repo-type dataset", "s3://": "aws s3 cp --recursive"}
+"""How addresses of sources that are not files begin, and what brings them here."""
 
 
 class SourceUnits(Section):
@@ -62,6 +66,15 @@ class Source(Section):
     licence: str = ""
     doi: str = ""
     software: str = ""
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _are_files(cls, value: Any) -> Any:
+        for item in value if isinstance(value, list) else []:
+            for start, how in REMOTE.items():
+                if isinstance(item, str) and item.startswith(start):
+                    raise ValueError(f"{item} is no file of this machine, and sources are; bring it here with `{how}`")
+        return value
 
 
 Rule = Literal[

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lamflow.config.cleaning import LearningCurve
+from lamflow.config.cleaning import CleaningStudy, LearningCurve
 from lamflow.data.cleaning import CurvePoint
 from lamflow.policy.curves import enough, sizes, words, worst_first
 from tests.policy.test_cleaning import study
@@ -36,6 +36,11 @@ def test_the_fewest_frames_that_come_near_all_of_them_are_enough() -> None:
     assert enough(points[:2], "a", SETTINGS) is None
     assert "all frames stay" in words(points[:2], "a", SETTINGS, None)
     assert enough(points[1:], "a", SETTINGS) is None
+
+
+def test_sources_elsewhere_are_refused_with_what_brings_them_here() -> None:
+    with pytest.raises(ValidationError, match=r"hf://colabfit/x is no file of this machine.*`hf download"):
+        CleaningStudy.model_validate({"name": "x", "sources": [{"name": "a", "data": ["hf://colabfit/x"]}]})
 
 
 def test_settings_that_contradict_each_other() -> None:
