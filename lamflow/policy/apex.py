@@ -50,6 +50,8 @@ Found = Iterator[tuple[str, str, float, str]]
 
 def _relaxation(result: Mapping[str, Any]) -> Found:
     data = result.get("data", result)
+    if "atom_types" not in data:  # it was written by lamflow, which says the same elsewhere
+        return
     natoms = len(_array(data["atom_types"]))
     yield "E", "", float(np.ravel(_array(data["energies"]))[-1]) / natoms, "eV/atom"
     yield "V", "", abs(float(np.linalg.det(np.reshape(_array(data["cells"]), (-1, 3, 3))[-1]))) / natoms, "Å³/atom"

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ase.cell import Cell
+
 from lamflow.data.properties import PropertyResult
+
+NAN = "nan"
+"""What APEX's reporter reads as a number that is none; JSON has no such number."""
+SYSTEMS = ((2, "triclinic"), (15, "monoclinic"), (74, "orthorhombic"), (142, "tetragonal"), (167, "trigonal"),
+           (194, "hexagonal"), (230, "cubic"))  # fmt: skip
+"""Number of the last space group of each crystal system."""
 
 
 def apex_document(results: Sequence[PropertyResult], potential: str) -> dict[str, Any]:
     """Results of one potential as an all_result.json: eos, elastic, surface, vacancy and gamma, in APEX's units.
 
-    Energies per atom of slabs and supercells, which lamflow does not keep, are null.
+    Energies per atom of slabs and supercells, which lamflow does not keep, are NAN.
     """
     document: dict[str, Any] = {"work_path": ".", "archive_key": None}
     for result in results:
@@ -21,8 +30,8 @@ def apex_document(results: Sequence[PropertyResult], potential: str) -> dict[str
         values = {(value.name, value.where): value.value for value in result.values}
         kind, _, number = result.property.partition("-")
         if result.property == "relaxation":
-            entry["relaxation"] = {"parameter": {}, "structure_info": result.notes, "result": None}
-            entry["relaxation"]["energy_per_atom"] = values["E", ""]
+            entry["relaxation"] = {"parameter": {}, "structure_info": _symmetry(result.notes),
+                                   "result": _relaxed(values), "energy_per_atom": values["E", ""]}  # fmt: skip
             continue
         made = _written(kind, result, values, entry.get("relaxation", {}).get("energy_per_atom"))
         if made is not None:
@@ -45,14 +54,32 @@ def _written(
         }  # fmt: skip
     if kind == "surface":
         faces = [(where, value) for (name, where), value in values.items() if name == "gamma"]
-        return {f"[{_face(where)}]_task.{n:06d}": [value, None, bulk] for n, (where, value) in enumerate(faces)}
+        return {f"[{_face(where)}]_task.{n:06d}": [value, NAN, bulk] for n, (where, value) in enumerate(faces)}
     if kind == "vacancy":
         sites = [value for (name, _), value in values.items() if name == "E_f"]
-        return {f"[1, 1, 1]-task.{n:06d}": [value, None, bulk] for n, value in enumerate(sites)}
+        return {f"[1, 1, 1]-task.{n:06d}": [value, NAN, bulk] for n, value in enumerate(sites)}
     if kind == "gamma" and "gamma" in curves:
         curve, length = curves["gamma"], max(curves["gamma"].x) or 1.0
-        return {str(x / length): [x, y, None, bulk] for x, y in zip(curve.x, curve.y, strict=True)}
+        return {str(x / length): [x, y, NAN, bulk] for x, y in zip(curve.x, curve.y, strict=True)}
     return None
+
+
+def _relaxed(values: Mapping[tuple[str, str], float]) -> dict[str, Any] | None:
+    """Energy and conventional cell as dpdata writes them, without its atoms; None for an isolated structure."""
+    if ("a", "") not in values:
+        return None
+    cell = Cell.fromcellpar([values[name, ""] for name in ("a", "b", "c", "alpha", "beta", "gamma")])
+    natoms = round(cell.volume / values["V", ""])
+    return {"data": {"energies": {"data": [values["E", ""] * natoms]}, "cells": {"data": [cell.tolist()]}}}
+
+
+def _symmetry(notes: Sequence[str]) -> dict[str, Any]:
+    """The space group that the first note says, under APEX's names."""
+    found = re.match(r"space group (.+) \((\d+)\)", notes[0] if notes else "")
+    number = int(found[2]) if found else None
+    system = next((name for last, name in SYSTEMS if number is not None and number <= last), "")
+    return {"space_group_symbol": found[1] if found else "", "space_group_number": number, "point_group_symbol": "",
+            "crystal_system": system, "lattice_type": system}  # fmt: skip
 
 
 def _face(where: str) -> str:

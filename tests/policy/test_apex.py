@@ -59,7 +59,22 @@ def test_what_is_written_is_read_again() -> None:
         PropertyResult(**about, property="phonon", values=[], failed="it is none"),
     ]
     document = json.loads(json.dumps(apex_document(results, "emt")))
-    assert document["confs/copper"]["surface_00"]["result"] == {"[1, 1, 1]_task.000000": [1.3, None, -3.5]}
+    assert document["confs/copper"]["surface_00"]["result"] == {"[1, 1, 1]_task.000000": [1.3, "nan", -3.5]}
     found = {(v.property, v.name): v.value for v in apex_values(document)}
     assert found["eos", "V0"] == pytest.approx(11.5, rel=1e-4)
     assert apex_document(results, "other") == {"work_path": ".", "archive_key": None}
+
+
+def test_a_relaxed_crystal_is_written_as_the_reporter_of_apex_reads_it() -> None:
+    values = [Value(name="E", value=-3.5, unit="eV/atom"), Value(name="V", value=11.664, unit="Å³/atom")]
+    values += [Value(name=name, value=3.6, unit="Å") for name in "abc"]
+    values += [Value(name=name, value=90.0, unit="°") for name in ("alpha", "beta", "gamma")]
+    about = {"structure": "copper", "potential": "emt", "property": "relaxation"}
+    result = PropertyResult(**about, values=values, notes=["space group Fm-3m (225)"])
+    document = json.loads(json.dumps(apex_document([result], "emt")))
+    relaxation = document["confs/copper"]["relaxation"]
+    assert relaxation["result"]["data"]["energies"]["data"] == [-14.0]
+    assert relaxation["result"]["data"]["cells"]["data"][-1][0] == pytest.approx([3.6, 0, 0])
+    assert relaxation["structure_info"]["space_group_number"] == 225
+    assert relaxation["structure_info"]["crystal_system"] == "cubic"
+    assert apex_values(document) == []
