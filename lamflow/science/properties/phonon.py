@@ -11,11 +11,14 @@ import numpy as np
 from lamflow.data import Frame
 from lamflow.data.properties import Curve, Reduced, Value
 from lamflow.errors import InputError
+from lamflow.science.neighbors import heights
 from lamflow.science.properties.cells import fractional, primitive, repeats
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 
 IMAGINARY_THZ = 0.05
 """Imaginary frequencies that are smaller are rounding, mostly of the acoustic modes."""
+NARROW = 6.0
+"""Å; in narrower supercells atoms feel the images of the one that is displaced."""
 ACOUSTIC_THZ = 1e-3
 """Modes below have no thermal energy: those at Γ that move the whole crystal."""
 
@@ -77,6 +80,9 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
         Value(name="imaginary_fraction", value=imaginary, unit="1", note=f"of modes below -{IMAGINARY_THZ:g} THz"),
     ]
     notes = [] if imaginary == 0 else [f"{100 * imaginary:.2g} % of the modes are imaginary: it is no minimum"]
+    width = float((np.array(about["supercell"]) * heights(primitive(crystal.frame).cell[None])[0]).min())
+    if width < NARROW:
+        notes.append(f"the supercell is {width:.1f} Å wide: forces reach farther, so only its own q points are right")
     values += _thermal(phonons, about["temperatures"], natoms=primitive(crystal.frame).natoms)
     points, curves = _bands(phonons)
     return Reduced(values=[*values, *points], curves=[*curves, _dos(phonons)], notes=notes)
