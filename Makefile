@@ -56,6 +56,7 @@ golden: install
 OUTPUT ?= benchmarks/results
 bench: install
 	set -e; for file in benchmarks/[!_]*.py; do $(BIN)/python $$file --output $(OUTPUT); done
+	$(BIN)/python benchmarks/_table.py $(OUTPUT) > $(OUTPUT)/README.md
 
 # What only a GPU can show: its tests, then what a real DPA-4 costs there, and exploration in batches beside LAMMPS.
 gpu: install
