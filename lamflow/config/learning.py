@@ -60,6 +60,9 @@ class Converge(Section):
     ground_state_error: EvPerAtom | None = None
     """For structure searches: by their labels, the ground states that the models found an iteration ago must lie at
     most this far above the hull of all labeled structures."""
+    gain: EvPerAngstrom | None = None
+    """Also done when the labels of the next batch are predicted to lower the held-out force RMSE by less than this, by
+    a power law through the errors so far, its uncertainty of two standard errors included."""
     plateau: int | None = Field(None, ge=2, le=10_000)
     """Also done when the held-out force RMSE has not improved by 2 % over this many iterations."""
 

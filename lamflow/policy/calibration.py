@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from lamflow.config.select import CalibratedWindow, Select, Window
+from lamflow.data.calibration import CalibrationPoint, CalibrationState, RiskCheck
 from lamflow.data.frames import Floats, Ints
-from lamflow.data.results import CalibrationPoint, CalibrationState, Iteration, LabelOutcome, RiskCheck
+from lamflow.data.results import Iteration, LabelOutcome
 from lamflow.science.deviation import deviations
 from lamflow.science.error_map import ErrorMap, KnownErrors, needed, rank_correlation
 

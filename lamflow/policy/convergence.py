@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lamflow.config.learning import Config
-from lamflow.data.results import CalibrationState
+from lamflow.data.calibration import CalibrationState, PredictedGain
 
 PLATEAU_IMPROVEMENT = 0.02
 """A held-out error that falls by less than this fraction has not improved."""
@@ -33,6 +33,7 @@ class ConvergenceCriteria:
     hull_shift: float | None = None
     ground_state_error: float | None = None
     heldout_magnetic_force_rmse: float | None = None
+    gain: float | None = None
     error: float = 0.0
     risk: float = 0.0
 
@@ -44,6 +45,7 @@ class ConvergenceCriteria:
             accurate=converge.accurate,
             heldout_force_rmse=converge.heldout_force_rmse,
             plateau=converge.plateau,
+            gain=converge.gain,
             iterations=budget.iterations,
             labels=budget.labels,
             trajectory_force_rmse=converge.trajectory_force_rmse,
@@ -72,6 +74,7 @@ class LoopState:
     ground_state_error  of the models' last labeled ground states by the labels, eV/atom; None before any is labeled
     magnetic_force_rmse  held-out, of the models now, eV/μB; None for models without spins
     ramping          a temperature ramp that has not reached its last temperature, in words; empty if there is none
+    gain             of the labels that would be paid; None while too little is known
     no_labels        why no further label can be paid, or would help; empty if it does
     calibration      what a calibrated window goes by; None for other windows
     levels           lower level of an adaptive window in each iteration of the stage, oldest first; None if it is fixed
@@ -100,6 +103,7 @@ class LoopState:
     failed_starts: int = 0
     calibration: CalibrationState | None = None
     no_labels: str = ""
+    gain: PredictedGain | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,10 @@ def _stage_is_done(state: LoopState, criteria: ConvergenceCriteria) -> tuple[boo
             shown = "not known" if value is None else f"{1000 * value:.1f} meV/atom"
             reasons.append(f"{name} {shown} (wanted {1000 * limit:g} meV/atom)")
             done = done and value is not None and value <= limit
+    if not done and criteria.gain is not None and state.gain is not None:
+        reasons.append(state.gain.words)
+        if state.gain.expected + 2 * state.gain.uncertainty < criteria.gain:
+            return True, f"{', '.join(reasons)}, less than {criteria.gain:g} eV/Å"
     if not done and criteria.plateau is not None and _has_stalled(state.force_rmse, criteria.plateau):
         reasons = [f"{reasons[-1]}; no improvement of the held-out force RMSE over {criteria.plateau} iterations"]
         done = True

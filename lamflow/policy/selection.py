@@ -10,6 +10,7 @@ import numpy as np
 
 from lamflow.config.learning import Config
 from lamflow.config.select import CalibratedWindow
+from lamflow.data.calibration import PredictedGain
 from lamflow.data.comparisons import TrackedValues
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats
@@ -37,6 +38,7 @@ from lamflow.policy.hulls import HullStructures, ground_state_error, hull_shift,
 from lamflow.policy.models import chosen_variant, forgotten_head
 from lamflow.policy.ramps import groups_seen, next_levels, ramp_levels, ramp_status
 from lamflow.policy.windows import Window, window_rule
+from lamflow.science.learning_curve import expected_gain
 
 HISTOGRAM_BINS = 60
 
@@ -92,7 +94,9 @@ def select_frames(study: Config, exploration: Exploration) -> Choice:
     paid = payable(study, exploration.past, purse, chosen, exploration.label_slots)
     no_labels = purse.exhausted() if chosen and not paid else below_noise(study.select.window, exploration.past)
     chosen = chosen[:paid]
-    state = replace(_state(study, exploration, record, window, len(chosen)), no_labels=no_labels)
+    gain = _gain(study, exploration, len(chosen))
+    record = record.model_copy(update={"gain": gain})
+    state = replace(_state(study, exploration, record, window, len(chosen)), no_labels=no_labels, gain=gain)
     decision = next_action(state, ConvergenceCriteria.of(study))
     if decision.action != "label":
         chosen = []
@@ -101,6 +105,17 @@ def select_frames(study: Config, exploration: Exploration) -> Choice:
         "converged": decision.converged,
     }  # fmt: skip
     return Choice(record.model_copy(update=outcome), chosen, state.force_rmse[-1])
+
+
+def _gain(study: Config, exploration: Exploration, labels: int) -> PredictedGain | None:
+    """What so many labels would bring, by the held-out errors of the iterations so far and of the models now."""
+    variant = chosen_variant(exploration.models, study.train.tolerance)
+    now = mean_force_rmse(exploration.models, variant)
+    trained = [(it.models[0].training_frames, it.force_rmse) for it in exploration.past if it.models and it.force_rmse]
+    trained += [(exploration.models[0].training_frames, now)] if exploration.models and now else []
+    frames, error = np.array(trained, dtype=np.float64).reshape(-1, 2).T
+    gain = expected_gain(frames, error, labels)
+    return None if gain is None else PredictedGain(labels=labels, expected=gain.expected, uncertainty=gain.uncertainty)
 
 
 def _choose(study: Config, exploration: Exploration, pool: CandidatePool, window: Window) -> list[ChosenFrame]:

@@ -188,6 +188,11 @@ def _cards(source: Source) -> list[tuple[str, str]]:
         cards.append((last.variant, "chosen architecture"))
     if last.selected is not None:
         cards.append((f"{last.selected.accurate_fraction:.1%}", "of explored frames accurate"))
+        if last.selected.gain is not None:
+            gain = last.selected.gain
+            cards.append(
+                (f"{gain.expected:.2g} ± {gain.uncertainty:.1g} eV/Å", f"that {gain.labels} labels would bring")
+            )
         if last.selected.calibration is not None and last.selected.calibration.above is not None:
             cards.append((f"{last.selected.calibration.above:.1%}", "of explored frames predicted to err too much"))
     searched = search.newest(source.iterations)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lamflow.data.results import Iteration, RiskCheck
+from lamflow.data.calibration import RiskCheck
+from lamflow.data.results import Iteration
 
 RISK_COLUMNS = (
     "iteration", "judged by", "of", "frames", "stated risk", "found", "stated above the error", "found above",

@@ -13,6 +13,7 @@ from lamflow.config.learning import Config
 from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.config.select import CalibratedWindow
 from lamflow.data import layout
+from lamflow.data.calibration import RiskCheck
 from lamflow.data.dataset import Manifest
 from lamflow.data.evaluation import Evaluation, Judgement
 from lamflow.data.files import file_hash
@@ -20,18 +21,7 @@ from lamflow.data.graph import Graph
 from lamflow.data.layout import INDEX, INPUT, iteration_key
 from lamflow.data.properties import PropertiesRound, PropertyValues
 from lamflow.data.provenance import PACKAGES, Provenance, made_with, versions
-from lamflow.data.results import (
-    AUDIT,
-    NEAR_HULL,
-    Explored,
-    Iteration,
-    Labeled,
-    Merged,
-    ModelResult,
-    RiskCheck,
-    Selected,
-    StepTime,
-)
+from lamflow.data.results import AUDIT, NEAR_HULL, Explored, Iteration, Labeled, Merged, ModelResult, Selected, StepTime
 from lamflow.data.spent import Spent, of_round, spent_on
 from lamflow.ops.read import read_heldout
 from lamflow.policy.budgets import costs

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from lamflow.config import load
 from lamflow.config.select import CalibratedWindow, Select
-from lamflow.data.results import CalibrationPoint, Iteration
+from lamflow.data.calibration import CalibrationPoint
+from lamflow.data.results import Iteration
 from lamflow.errors import InputError
 from lamflow.policy.calibration import HeldoutPredictions, calibrated, heldout_points
 from lamflow.policy.convergence import ConvergenceCriteria, next_action

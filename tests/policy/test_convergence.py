@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lamflow.data.calibration import PredictedGain
 from lamflow.policy.convergence import ConvergenceCriteria, LoopState, next_action
 
 CRITERIA = ConvergenceCriteria(accurate=0.9, heldout_force_rmse=0.05, plateau=None, iterations=5, labels=100)
@@ -108,3 +109,14 @@ def test_frames_of_failed_properties_are_explored_before_a_run_gives_up() -> Non
     found = next_action(replace(broken, failed_starts=7), CRITERIA)
     assert (found.action, found.converged) == ("explore", False)
     assert "next, 7 frames of failed properties are explored" in found.reason
+
+
+def test_a_gain_that_is_surely_small_ends_a_stage() -> None:
+    rules, now = replace(CRITERIA, gain=0.004), replace(STATE, accurate_fraction=0.1)
+    small = PredictedGain(labels=30, expected=0.002, uncertainty=0.0005)
+    end = next_action(replace(now, gain=small), rules)
+    assert end.action == "advance"
+    assert "30 labels more would bring 0.002 ± 0.0005 eV/Å, less than 0.004 eV/Å" in end.reason
+    assert next_action(replace(now, gain=small), CRITERIA).action == "label"
+    for gain in (None, small.model_copy(update={"uncertainty": 0.002})):
+        assert next_action(replace(now, gain=gain), rules).action == "label"

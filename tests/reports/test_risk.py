@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lamflow.data.results import RiskCheck
+from lamflow.data.calibration import RiskCheck
 from lamflow.reports.risk import RISK_COLUMNS, likely, risk_rows
 from tests.records import iteration
 
