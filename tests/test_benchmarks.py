@@ -30,6 +30,7 @@ MARKS: dict[str, list[pytest.MarkDecorator]] = {
     "cleaning_scale": [VESIN, pytest.mark.slow],
     "hundred_heads": [VESIN, pytest.mark.deepmd, pytest.mark.slow],
     "explore": [pytest.mark.deepmd, pytest.mark.slow],
+    "label_efficiency": [pytest.mark.slow],
     "loop_efficiency": [pytest.mark.slow],
     "large_models": [pytest.mark.deepmd, pytest.mark.slow],
     "multitask": [pytest.mark.deepmd, pytest.mark.slow],
