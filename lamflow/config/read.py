@@ -36,18 +36,10 @@ MOST_BYTES, MOST_VALUES, MOST_DEPTH = 1_000_000, 100_000, 100
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 """Characters that no text of a study has, and that would reach terminals, files and programs."""
 RENAMED = {
-    "tasks": "heads",
-    "task": "head",
-    "old_data_share": "old_data_fraction",
-    "share": "fraction",
-    "by": "metric",
-    "climb": "ramp",
-    "hull_change": "hull_shift",
-    "hull_regret": "ground_state_error",
-    "safe": "advance_at",
-    "tasks_per_pod": "work_per_job",
-    "choose_within": "speed_tolerance",
-}
+    "tasks": "heads", "task": "head", "old_data_share": "old_data_fraction", "share": "fraction", "by": "metric",
+    "climb": "ramp", "hull_change": "hull_shift", "hull_regret": "ground_state_error", "safe": "advance_at",
+    "tasks_per_pod": "work_per_job", "choose_within": "speed_tolerance",
+}  # fmt: skip
 """Keys of earlier versions and what they are called now."""
 
 SETTINGS = "config.json"

@@ -95,7 +95,7 @@ def spending(kind: Kind) -> Iterator[None]:
         _CLOCK.doing.pop()
 
 
-def each(kind: Kind, items: Iterable[T]) -> Iterator[T]:
+def making(kind: Kind, items: Iterable[T]) -> Iterator[T]:
     """The items; making them is of this kind, what is done between them is not."""
     iterator, end = iter(items), object()
     while True:

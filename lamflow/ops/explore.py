@@ -19,7 +19,7 @@ from lamflow.data import Frame, Trajectory
 from lamflow.data.layout import EXPLORED, EXPLORED_RECORD, FILES, FRAMES, HISTORY_RECORD
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Explored, History, SimulationResult
-from lamflow.data.spent import each, spending, take
+from lamflow.data.spent import making, spending, take
 from lamflow.engines import registry
 from lamflow.engines.protocol import BatchExplorer, Explorer, Model, Simulation
 from lamflow.errors import EngineError
@@ -184,7 +184,9 @@ def _trajectories(
     """The trajectory of each request in turn."""
     explorer = registry.explorer(settings)
     if isinstance(explorer, BatchExplorer):
-        yield from each("physics", explorer.explore_all(requests, committee if score == "committee" else committee[:1]))
+        yield from making(
+            "physics", explorer.explore_all(requests, committee if score == "committee" else committee[:1])
+        )
         return
     for request in requests:
         with spending("physics"):

@@ -212,14 +212,11 @@ def answer(context: Context, *, input: Path, expanded: Path, models: Path | None
     _save_labels(folder / LABELS, found)
     records = [
         AnswerEntry(
-            number=number,
-            converged=one.converged,
-            failure=one.failure,
-            measured=dict(one.measured),
-            series=dict(one.series),
+            number=number, converged=one.converged, failure=one.failure,
+            measured=dict(one.measured), series=dict(one.series),
         )
         for number, one in zip(mine, found, strict=True)
-    ]
+    ]  # fmt: skip
     made_by = registry.provenance(chosen.engine)
     Answers(potential=chosen.name, answers=records, provenance=made_by, spent=take()).save(folder / ANSWERS_RECORD)
     return Answering(context.out / ANSWERS)

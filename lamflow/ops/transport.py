@@ -20,7 +20,7 @@ from lamflow.data.layout import PROPERTIES, PROPERTIES_RECORD, SIMULATED, SIMULA
 from lamflow.data.properties import PropertyValues
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import JobRecord
-from lamflow.data.spent import each, spending, take
+from lamflow.data.spent import making, spending, take
 from lamflow.data.transport import TransportRun
 from lamflow.engines import registry
 from lamflow.engines.protocol import BatchExplorer, Model, Simulation
@@ -174,7 +174,7 @@ def _trajectories(
     for task in tasks:
         task.work.mkdir(parents=True, exist_ok=True)
     if isinstance(explorer, BatchExplorer) and tasks:
-        yield from zip(simulations, each("physics", explorer.explore_all(tasks, [model])), strict=True)
+        yield from zip(simulations, making("physics", explorer.explore_all(tasks, [model])), strict=True)
         return
     for one, task in zip(simulations, tasks, strict=True):
         try:

@@ -9,7 +9,7 @@ import pytest
 
 from lamflow.data import spent
 from lamflow.data.document import Result
-from lamflow.data.spent import Spent, each, move, of_round, spending, spent_on, take
+from lamflow.data.spent import Spent, making, move, of_round, spending, spent_on, take
 
 
 class Clock:
@@ -63,7 +63,7 @@ def test_what_is_done_between_items_is_not_theirs(clock: Clock) -> None:
             yield number
 
     numbers = []
-    for number in each("physics", made()):
+    for number in making("physics", made()):
         clock.work(3)
         numbers.append(number)
     assert numbers == [0, 1]

@@ -34,10 +34,8 @@ from lamflow.errors import EngineError
 
 LOG, DEVIATIONS = "lammps.log", "deviations.out"
 PLUMED = {"plumed.dat", "plumed.out"}
-ISOLATED_BOX = 100.0
-"""Å; an isolated system is put into a box of this length with fixed walls far away."""
-ISOLATED_VACUUM = 40.0
-"""Å; models see no farther."""
+ISOLATED_BOX, ISOLATED_VACUUM = 100.0, 40.0
+"""Å; an isolated system is put into a box of this length with fixed walls so far away: models see no farther."""
 
 
 class LammpsExplorer:
@@ -197,11 +195,9 @@ class LammpsExplorer:
             with spending("startup"):
                 process.run(
                     [*argv, "-in", "in.lammps", "-log", LOG, "-screen", "none", *quiet],
-                    cwd=work,
-                    log=work / "stdout.log",
-                    timeout=simulation.timeout,
+                    cwd=work, log=work / "stdout.log", timeout=simulation.timeout,
                     environment={**environment, "OMP_NUM_THREADS": str(simulation.threads)},
-                )
+                )  # fmt: skip
         except EngineError as error:
             return error
         finally:
@@ -369,8 +365,8 @@ def _last(path: Path) -> Floats | None:
 
 def _seconds_in_steps(work: Path) -> float:
     """What LAMMPS says that its runs took, s: from the first step to the last, set-up left out."""
-    logs = (log.read_text(errors="replace", encoding="utf-8") for log in work.glob(f"{LOG}*"))
-    return sum(float(seconds) for text in logs for seconds in re.findall(r"^Loop time of (\S+) on", text, re.M))
+    text = "\n".join(log.read_text(errors="replace", encoding="utf-8") for log in work.glob(f"{LOG}*"))
+    return sum(map(float, re.findall(r"^Loop time of (\S+) on", text, re.M)))
 
 
 def _reason(work: Path, failure: EngineError | None) -> str:

@@ -37,6 +37,7 @@ class _Kept:
     failure: str | None = None
 
     def add(self, **values: float) -> None:
+        """Another point of every series that is named."""
         for name, value in values.items():
             self.series.setdefault(name, []).append(float(value))
 
