@@ -49,4 +49,4 @@ def test_a_run_ends_before_it_spends_more_than_it_has(tmp_path: Path) -> None:
     assert planned.costs["label"].measured
     assert planned.costs["train"].low < planned.costs["train"].core_hours < planned.costs["train"].high
     write_report(read_source(tmp_path / "run"), tmp_path / "report")
-    assert "<h2>Spent</h2>" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "<h2>What it cost</h2>" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
