@@ -422,7 +422,10 @@ def core_of(kubeconfig: Path) -> client.CoreV1Api:
     return client.CoreV1Api(new_client_from_config(config_file=str(kubeconfig)))
 
 
-ALIKE = {"properties": ("properties.json", ["results"]), "cleaning": ("card.json", ["counts", "audits", "train", "heldout"])}
+ALIKE = {
+    "properties": ("properties.json", ["results"]),
+    "cleaning": ("card.json", ["counts", "audits", "train", "heldout"]),
+}
 """What a kind of study leaves, and what of it is the same everywhere."""
 
 
