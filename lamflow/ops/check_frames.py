@@ -13,7 +13,16 @@ from lamflow.config import stored
 from lamflow.config.cleaning import CleaningStudy
 from lamflow.data.arrays import read_arrays
 from lamflow.data.cleaning import CheckRecord, CurvePoint, CurveRecord, Quarantine
-from lamflow.data.layout import CHECKED, CHECKED_RECORD, LEARNING_CURVE_RECORD, QUARANTINE, READ_RECORD, SHARD, VERDICTS
+from lamflow.data.layout import (
+    CHECKED,
+    CHECKED_RECORD,
+    FRAMES,
+    LEARNING_CURVE_RECORD,
+    QUARANTINE,
+    READ_RECORD,
+    SHARD,
+    VERDICTS,
+)
 from lamflow.data.opinions import Opinions
 from lamflow.data.provenance import Provenance
 from lamflow.data.shards import About, shards_below
@@ -113,7 +122,7 @@ def _chosen_by_curve(
         chosen = enough(points, head, study.curve)
         notes.append(words(points, head, study.curve, chosen))
         if chosen is not None:
-            frames = read_arrays(curves / chosen.line / "frames.npz")
+            frames = read_arrays(curves / chosen.line / FRAMES)
             dropped.append(np.setdiff1d(mine, frames[f"{head}-{by_line[chosen.line].index(chosen)}"]))
     gone = np.concatenate(dropped)
     verdicts.state[gone] = DROP

@@ -12,6 +12,7 @@ from lamflow.config.engines import TrainerSettings
 from lamflow.data import LabeledFrame, Labels
 from lamflow.data.dataset import Item, Origin, systems, write_dataset
 from lamflow.data.frames import Ints
+from lamflow.data.layout import SCRATCH, TRAIN
 from lamflow.data.mixed import write_mixed
 from lamflow.data.shards import Shard
 from lamflow.engines import registry
@@ -45,14 +46,14 @@ class SmallModels:
         """A model of these frames, below the folder `name` of the job's scratch. Raises EngineError when it fails."""
         folder = self.context.scratch / name
         items = [Item(own, Origin(iteration=0, source=f"frame {number}")) for number, own in enumerate(labeled)]
-        shutil.rmtree(folder / "data", ignore_errors=True)
+        shutil.rmtree(folder / TRAIN, ignore_errors=True)
         if self.data_format == "deepmd/npy/mixed":
-            write_mixed(folder / "data", items, self.elements)
+            write_mixed(folder / TRAIN, items, self.elements)
         else:
-            write_dataset(folder / "data", items, list(self.elements), "deepmd/npy")
+            write_dataset(folder / TRAIN, items, list(self.elements), "deepmd/npy")
         job = TrainingJob(
-            systems=tuple(systems(folder / "data")), elements=tuple(self.elements), seed=seed, previous=None,
-            output=folder / "model", scratch=folder / "scratch", threads=self.context.threads, gpus=self.context.gpus,
+            systems=tuple(systems(folder / TRAIN)), elements=tuple(self.elements), seed=seed, previous=None,
+            output=folder / "model", scratch=folder / SCRATCH, threads=self.context.threads, gpus=self.context.gpus,
             timeout=self.context.timeout,
         )  # fmt: skip
         trainer = registry.trainer(self.train)

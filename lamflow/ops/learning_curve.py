@@ -16,7 +16,7 @@ from lamflow.data import LabeledFrame, Labels
 from lamflow.data.arrays import read_arrays
 from lamflow.data.cleaning import CurvePoint, CurveRecord
 from lamflow.data.frames import Floats, Ints
-from lamflow.data.layout import LEARNING_CURVE, LEARNING_CURVE_RECORD, VERDICTS
+from lamflow.data.layout import FRAMES, LEARNING_CURVE, LEARNING_CURVE_RECORD, VERDICTS
 from lamflow.data.shards import shards_below
 from lamflow.engines import registry
 from lamflow.engines.protocol import Evaluator
@@ -59,7 +59,7 @@ def learning_curve(context: Context, *, input: Path, shards: Path, checked: Path
                 context.say(f"{head}, {line}: {point.frames} frames, force RMSE {point.force_rmse:.4f} eV/Å")
         folder = context.out / LEARNING_CURVE / line
         folder.mkdir(parents=True)
-        np.savez(folder / "frames.npz", **frames)  # type: ignore[arg-type]  # only a keyword is typed
+        np.savez(folder / FRAMES, **frames)  # type: ignore[arg-type]  # only a keyword is typed
         CurveRecord(line=line, points=points, provenance=registry.provenance(study.curve.train)).save(
             folder / LEARNING_CURVE_RECORD
         )

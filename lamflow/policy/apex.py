@@ -50,7 +50,7 @@ Found = Iterator[tuple[str, str, float, str]]
 
 def _relaxation(result: Mapping[str, Any]) -> Found:
     data = result.get("data", result)
-    if "atom_types" not in data:  # it was written by lamflow, which says the same elsewhere
+    if "cells" in data and "atom_types" not in data:  # it was written by lamflow, which says the same elsewhere
         return
     natoms = len(_array(data["atom_types"]))
     yield "E", "", float(np.ravel(_array(data["energies"]))[-1]) / natoms, "eV/atom"
