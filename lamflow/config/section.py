@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections import Counter
@@ -114,6 +115,14 @@ def text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}, line {line}: this is not UTF-8 text; write it in UTF-8 or plain ASCII") from error
+
+
+def json_of(text: str, **options: Any) -> Any:
+    """A JSON document of the user's, see `json.loads`. Raises ValueError also for one that is nested without end."""
+    try:
+        return json.loads(text, **options)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def check_names(key: str, files: Sequence[Path], taken: Iterable[str] = ()) -> None:

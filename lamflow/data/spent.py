@@ -61,7 +61,11 @@ class _Clock:
     """What this process has spent since it was last asked. One thread moves it."""
 
     def __init__(self) -> None:
-        self.threads = 1
+        self.begin(1)
+
+    def begin(self, threads: int) -> None:
+        """Forget what was before."""
+        self.threads = threads
         self.doing: list[Kind] = ["lamflow"]
         self.then = time.monotonic()
         self.seconds: dict[Kind, float] = {}
@@ -78,8 +82,7 @@ _CLOCK = _Clock()
 
 def begin(threads: int) -> None:
     """The job begins: what its process has done until now was to start."""
-    _CLOCK.__init__()  # type: ignore[misc]
-    _CLOCK.threads = threads
+    _CLOCK.begin(threads)
     _CLOCK.seconds["startup"] = max(0.0, time.time() - psutil.Process(os.getpid()).create_time())
 
 

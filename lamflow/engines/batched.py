@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from ase.data import atomic_masses
 from pydantic import model_validator
 
 from lamflow.config.engines import DynamicsSettings, Relaxation
@@ -186,7 +185,7 @@ class BatchedExplorer:
             raise EngineError("dynamics needs at least two atoms; give the structure set a supercell")
         session = _session(committee, starts)
         dynamics, moments = self._dynamics(simulations), self._moments(simulations)
-        systems = _begin(starts, dynamics)
+        systems = dynamics.begin(starts)
         kept = [_Kept() for _ in simulations]
         volumes = np.abs(np.linalg.det(systems.cells))
 
@@ -341,16 +340,6 @@ def _session(committee: Sequence[Model], starts: Sequence[Frame]) -> BatchSessio
     first: Any = committee[0]
     made = first.open_session(starts, committee[1:]) if isinstance(first, SessionModel) else None
     return made if made is not None else OneByOne(committee, starts)
-
-
-def _begin(starts: Sequence[Frame], dynamics: Dynamics) -> Systems:
-    masses = np.stack([atomic_masses[start.numbers] for start in starts])
-    count, natoms = masses.shape
-    return Systems(
-        number=np.arange(count), positions=np.stack([start.positions for start in starts]),
-        velocities=dynamics.velocities(masses), cells=np.stack([start.cell for start in starts]), masses=masses,
-        energies=np.zeros(count), forces=np.zeros((count, natoms, 3)), virials=np.zeros((count, 3, 3)),
-    )  # fmt: skip
 
 
 def _keep(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import yaml
 
 from lamflow.config import parse
 from lamflow.config.schema import Study
+from lamflow.config.section import json_of
 from lamflow.errors import InputError
 from lamflow.migrate import autotest, dpclean, dpgen, dpgen2, dpgen_init, former, pfd
 from lamflow.migrate.keys import Keys, Kind, Notes, is_comment
@@ -188,7 +188,7 @@ def _read(file: Path) -> Spec:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read: {error}") from error
     try:
-        raw = json.loads(text, object_pairs_hook=_once)
+        raw = json_of(text, object_pairs_hook=_once)
     except _TwiceError as error:
         raise InputError(f"{file}: the key {error} is given twice; say which one holds") from error
     except ValueError:
@@ -199,8 +199,6 @@ def _read(file: Path) -> Spec:
             raw = yaml.safe_load(re.sub(r",(\s*[}\]])", r"\1", plain))
         except (yaml.YAMLError, RecursionError) as error:
             raise InputError(f"{file}: neither JSON nor YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise InputError(f"{file}: nested too deeply to be a configuration") from error
     if not isinstance(raw, dict) or not raw:
         raise InputError(f"{file}: must be a mapping of keys to values")
     return raw

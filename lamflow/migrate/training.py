@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from lamflow.config.section import json_of
 from lamflow.errors import InputError
 from lamflow.migrate.keys import Keys, Notes, is_comment, without_comments
 from lamflow.migrate.paths import Paths, Spec
@@ -38,8 +38,8 @@ def training(
             notes.add("changed", where, "train.input_file", "the file is not here; give train.steps too")
             return {"input_file": paths.path(raw)}
         try:
-            raw = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            raw = json_of(text)
+        except ValueError as error:
             raise InputError(f"{raw}: not JSON: {error}") from error
     keys = Keys(without_comments(raw), where, notes)
     made: Spec = {"model": _model(keys, elements, fparam, paths.type_map if not follows else None)}

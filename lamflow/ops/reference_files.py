@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lamflow.config.properties import References, ReferenceValue
-from lamflow.config.section import expand, text_of
+from lamflow.config.section import expand, json_of, text_of
 from lamflow.errors import InputError
 from lamflow.policy.apex import apex_values, is_apex
 
@@ -38,8 +37,8 @@ def read_references(file: Path) -> list[ReferenceValue]:
         rows = list(csv.DictReader(io.StringIO(text)))
         return [_value(file, number, row) for number, row in enumerate(rows, 2)]
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = json_of(text)
+    except ValueError as error:
         raise InputError(f"reference.file: {file}: neither a .csv table nor JSON: {error}") from error
     if is_apex(document):
         try:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from ase.data import atomic_masses
 
+from lamflow.data import Frame
 from lamflow.data.frames import Floats, Ints
 from lamflow.units import BOLTZMANN
 
@@ -107,6 +109,16 @@ class Dynamics:
     def temperatures(self, systems: Systems) -> Floats:
         """(B,), K."""
         return np.asarray(2 * systems.kinetic / (self.freedom(systems.positions.shape[1]) * BOLTZMANN))
+
+    def begin(self, starts: Sequence[Frame]) -> Systems:
+        """Systems of the same number of atoms as they start, with velocities and not evaluated yet."""
+        masses = np.stack([atomic_masses[start.numbers] for start in starts])
+        count, natoms = masses.shape
+        return Systems(
+            number=np.arange(count), positions=np.stack([start.positions for start in starts]),
+            velocities=self.velocities(masses), cells=np.stack([start.cell for start in starts]), masses=masses,
+            energies=np.zeros(count), forces=np.zeros((count, natoms, 3)), virials=np.zeros((count, 3, 3)),
+        )  # fmt: skip
 
     def velocities(self, masses: Floats) -> Floats:
         """Random velocities (B, N, 3) in Å/ps of each system's temperature, without motion of the whole."""

@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import ExaminedStudy, LabelerSettings, TrainerSettings
 from lamflow.config.pretrained import RANDOM, PretrainedModel
-from lamflow.config.section import InputFile, expand, text_of
+from lamflow.config.section import InputFile, expand, json_of, text_of
 from lamflow.engines.deepmd.card import is_dpa4
 from lamflow.engines.deepmd.catalogue import same_head
 from lamflow.engines.deepmd.phases import Phase, Variant
@@ -276,8 +276,8 @@ STEPS = ("numb_steps", "stop_batch", "num_step", "num_steps", "numb_step")
 def _read_input(path: Path) -> dict[str, Any]:
     """An input.json. Raises InputError."""
     try:
-        given = json.loads(text_of(path))
-    except (ValueError, RecursionError) as error:
+        given = json_of(text_of(path))
+    except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}") from error
     if not isinstance(given, dict):
         raise InputError(f"{path}: not an input of DeePMD-kit: it must be a mapping of sections")

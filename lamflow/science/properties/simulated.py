@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_masses
 
 from lamflow.data import Frame, Labels
 from lamflow.data.frames import Floats, Ints
@@ -70,7 +69,7 @@ def _run(samples: Sequence[Sample], evaluate: Evaluate, seeds: Sequence[int]) ->
     timestep, steps = float(about["timestep"]), int(about["steps"])
     heat = 2 if about["ensemble"] == "nve" else 1  # half of it becomes potential energy
     dynamics = Dynamics(about["ensemble"], timestep, heat * temperatures, seeds, pressures)
-    systems = _begin([sample.frame for sample in samples], dynamics)
+    systems = dynamics.begin([sample.frame for sample in samples])
     dynamics.temperature = temperatures
     kept, batch = [_Kept() for _ in samples], _Batch(samples, evaluate)
     systems.energies, systems.forces, systems.virials = batch(systems.positions, systems.cells, systems.number)
@@ -119,16 +118,6 @@ class _Batch:
             if len(frames) == 1:
                 return [Labels(np.nan, np.full((frames[0].natoms, 3), np.nan))]
             return [label for frame in frames for label in self._labels([frame])]
-
-
-def _begin(starts: Sequence[Frame], dynamics: Dynamics) -> Systems:
-    masses = np.stack([atomic_masses[start.numbers] for start in starts])
-    count, natoms = masses.shape
-    return Systems(
-        number=np.arange(count), positions=np.stack([start.positions for start in starts]),
-        velocities=dynamics.velocities(masses), cells=np.stack([start.cell for start in starts]), masses=masses,
-        energies=np.zeros(count), forces=np.zeros((count, natoms, 3)), virials=np.zeros((count, 3, 3)),
-    )  # fmt: skip
 
 
 def _drop(systems: Systems, kept: Sequence[_Kept], step: int, timestep: float, volumes: Floats) -> None:
