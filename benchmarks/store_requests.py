@@ -2,16 +2,17 @@
 
     python benchmarks/store_requests.py [--iterations 1 20 200] [--formulas 20]
 
-A data set an iteration, for training and held out, lies in a SeaweedFS on this machine: file by file, as up to 0.1.0,
-and packed, an object each. They are fetched as Argo's executor does it: it asks for the key, lists what lies below, and
-gets one object after the other. Seconds are those of this machine, without a network, and with whatever else it does;
-requests are the same everywhere.
+A data set an iteration, for training and held out, lies in a SeaweedFS on this machine: file by file; packed, an object
+each; and joined, as the driver leaves them before each iteration. They are fetched as Argo's executor does it: it asks
+for the key, lists what lies below, and gets one object after the other. Seconds are those of this machine, without a
+network, and with whatever else it does; requests are the same everywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import tempfile
 import time
@@ -26,6 +27,9 @@ from ase.build import bulk
 from minio import Minio
 from minio.error import S3Error
 
+from lamflow.cluster.packs import compact
+from lamflow.cluster.store import Store
+from lamflow.config.pods import ObjectStore
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, write_dataset
 from lamflow.data.layout import HELDOUT, TRAIN
@@ -56,6 +60,7 @@ def main() -> None:
     options.add_argument("--iterations", type=int, nargs="+", default=[1, 20, 200])
     options.add_argument("--formulas", type=int, default=20)
     settings = parse_arguments(options, iterations=[1, 3], formulas=2)
+    os.environ.update(AWS_ACCESS_KEY_ID=ACCESS, AWS_SECRET_ACCESS_KEY=SECRET)
     rows: list[dict[str, Cell]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -69,15 +74,17 @@ def main() -> None:
                 http_client=http,
             )  # fmt: skip
             files = {str(file.relative_to(dataset)): file for file in dataset.rglob("*") if file.is_file()}
-            stored = 0
+            stored, lamflow = 0, Store(ObjectStore(endpoint=server.endpoint, bucket=BUCKET), "joined/")
             for iterations in sorted(settings.iterations):
                 for role in (TRAIN, HELDOUT):
                     numbers = [f"{number:03d}" for number in range(stored, iterations)]
                     put(client, [(f"files/{role}/{n}/{key}", file) for n in numbers for key, file in files.items()])
                     for n in numbers:
-                        put(client, [(f"packs/{role}/{n}.tar", pack(dataset, n))])
+                        for layout in ("packs", "joined"):
+                            put(client, [(f"{layout}/{role}/{n}.tar", pack(dataset, n))])
+                        compact(lamflow, folder, role)
                 stored = iterations
-                for layout, objects in (("files", 2 * len(files)), ("packs", 2)):
+                for layout, objects in (("files", 2 * len(files)), ("packs", 2), ("joined", 2)):
                     with tempfile.TemporaryDirectory(dir=folder) as pod:
                         http.requests = 0
                         with timed() as fetching:

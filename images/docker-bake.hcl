@@ -6,8 +6,8 @@
 variable "REGISTRY" { default = "lamflow" }
 variable "VERSION" { default = "0.1.0" }
 variable "REVISION" { default = "" }
-// What base and deepmd-cuda begin with; with @sha256:... behind it, one image and no other.
-variable "PYTHON" { default = "python:3.11.14-slim-bookworm" }
+// What base and deepmd-cuda begin with: one image and no other, on whatever processor. A mirror of your own is PYTHON=mirror/python:3.11.
+variable "PYTHON" { default = "python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d" }
 
 group "default" { targets = ["base", "deepmd-cuda", "tools", "label-qe", "label-cp2k", "label-vasp", "label-abacus", "label-gpaw", "label-gaussian"] }
 

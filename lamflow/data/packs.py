@@ -1,12 +1,18 @@
-"""Folders as one file each: how data sets lie in an object store, where a request costs as much as a megabyte."""
+"""Folders in one file, or many: how data sets lie in an object store, where a request costs as much as a megabyte.
+
+003.tar holds the folder 003; 000-015.tar those of rounds 0 to 15. Where a folder lies in two packs, the one that holds
+fewer is newer.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from lamflow.data.layout import PACK
+from lamflow.data.layout import PACK, round_name
 from lamflow.data.walk import files_below
 from lamflow.errors import REPAIR, StateError
 
@@ -18,36 +24,67 @@ def pack(folder: Path, name: str) -> Path:
     """Write `folder` as a tar beside it, in which it is called `name`. The same files give the same bytes."""
     target = folder.with_name(folder.name + PACK)
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
-        for file in files_below(folder):
-            entry = tarfile.TarInfo(f"{name}/{file.relative_to(folder).as_posix()}")
-            entry.size, entry.mode = file.stat().st_size, 0o644
-            with file.open("rb") as stream:
-                archive.addfile(entry, stream)
+        _add(archive, folder, name)
     return target
 
 
-def unpack(file: Path) -> Path:
-    """Put the folder of a pack in its place. Raises StateError, and leaves nothing, when it is cut or damaged."""
-    folder = file.with_name(file.name.removesuffix(PACK))
-    shutil.rmtree(folder, ignore_errors=True)
+def join(folder: Path) -> Path:
+    """Write all folders that lie in `folder`, which are named by numbers, as one tar in it."""
+    folders = sorted(folder.glob("*/"), key=lambda one: int(one.name))
+    target = folder / f"{folders[0].name}-{folders[-1].name}{PACK}"
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
+        for one in folders:
+            _add(archive, one, one.name)
+    return target
+
+
+def _add(archive: tarfile.TarFile, folder: Path, name: str) -> None:
+    for file in files_below(folder):
+        entry = tarfile.TarInfo(f"{name}/{file.relative_to(folder).as_posix()}")
+        entry.size, entry.mode = file.stat().st_size, 0o644
+        with file.open("rb") as stream:
+            archive.addfile(entry, stream)
+
+
+def folders_in(name: str) -> list[str]:
+    """Names of the folders that a pack of this file name may hold."""
+    joined = re.fullmatch(rf"(\d+)-(\d+){re.escape(PACK)}", name)
+    if joined is None:
+        return [name.removesuffix(PACK)]
+    return [round_name(number) for number in range(int(joined[1]), int(joined[2]) + 1)]
+
+
+def age(name: str) -> int:
+    """What packs are sorted by, so that what is newer comes later."""
+    return -len(folders_in(name))
+
+
+def unpack(file: Path) -> None:
+    """Put the folders of a pack in their places. Raises StateError, and leaves none, when it is cut or damaged."""
+    folders = [file.with_name(name) for name in folders_in(file.name)]
+    _remove(folders)
     try:
         _require_end(file)
         with tarfile.open(file, "r:") as archive:
             for entry in archive:
-                _extract(archive, entry, folder)
+                _extract(archive, entry, folders)
     except (tarfile.TarError, EOFError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folders)
         raise StateError(f"{file}: this data set of the run is damaged ({error}); {REPAIR}") from error
     file.unlink()
-    return folder
 
 
-def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
-    """Write a file of an archive, which must lie in `folder`. Python before 3.11.4 has no filter that sees to it."""
+def _remove(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, folders: Sequence[Path]) -> None:
+    """Write a file, which must lie in one of `folders`. Python before 3.11.4 has no filter that sees to it."""
     parts, content = PurePosixPath(entry.name).parts, archive.extractfile(entry) if entry.isfile() else None
-    if content is None or parts[0] != folder.name or ".." in parts:
+    if content is None or parts[0] not in {folder.name for folder in folders} or ".." in parts:
         raise tarfile.ReadError(f"it holds {entry.name}")
-    target = folder.parent.joinpath(*parts)
+    target = folders[0].parent.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     with content, target.open("wb") as stream:
         shutil.copyfileobj(content, stream)
@@ -64,6 +101,6 @@ def _require_end(file: Path) -> None:
 
 
 def unpack_all(folder: Path) -> None:
-    """Put every folder that lies packed in `folder` in the place of its pack."""
-    for file in sorted(folder.glob(f"*{PACK}")):
+    """Put every folder that lies packed in `folder` in its place."""
+    for file in sorted(folder.glob(f"*{PACK}"), key=lambda file: age(file.name)):
         unpack(file)

@@ -24,6 +24,7 @@ from lamflow.data.layout import (
     EXPLORED,
     GRAPH,
     HISTORY,
+    PACKED,
     RECORD,
     REMOTE,
     REPORT,
@@ -265,6 +266,9 @@ class ArgoExecutor:
     def _begin(self, study: DataStudy, graph: Graph) -> Graph:
         from lamflow.flow.workflow import manifest
 
+        if graph.attempt == 1:
+            for key in PACKED:
+                packs.compact(self.store, self.directory.path, key)
         file = self.directory.round(graph.round) / GRAPH
         graph.save(file)
         self.persist([file])
@@ -277,11 +281,13 @@ class ArgoExecutor:
 
     def _delete_outputs(self, graph: Graph, *more: str) -> None:
         """Delete what the steps of a round wrote, and `more` of its folder; what was prepared for it stays."""
-        for key in [*map(object_key, graph.written), *(f"{_folder(graph.round)}{name}" for name in more)]:
+        for key in filter(is_packed, graph.written):
+            packs.remove(self.store, self.directory.path, key)
+            shutil.rmtree(self.directory.path / key, ignore_errors=True)
+        loose = [f"{key}/" for key in graph.written if not is_packed(key)]
+        for key in [*loose, *(f"{_folder(graph.round)}{name}" for name in more)]:
             self.store.delete(key)
             self._read(key)
-        for key in filter(is_packed, graph.written):
-            shutil.rmtree(self.directory.path / key, ignore_errors=True)
         if more:
             prune(self.directory.round(graph.round))
 

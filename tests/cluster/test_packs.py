@@ -88,3 +88,71 @@ def test_a_damaged_data_set_is_refused_or_missing(store: Store, tmp_path: Path) 
         packs.pull(store, tmp_path / "to", "data/train")
     packs.pull(store, tmp_path / "to", "data/train", strict=False)
     assert [path.name for path in (tmp_path / "to" / "data" / "train").iterdir()] == ["000"]
+
+
+def joined(store: Store, root: Path) -> list[str]:
+    packs.push(store, root, run(root, packs.MANY))
+    packs.compact(store, root, "data/train")
+    return [item.key for item in store.objects("data/train/")]
+
+
+def pulled(store: Store, root: Path) -> dict[str, str]:
+    packs.pull(store, root, "data/train")
+    return {path.name: (path / "a").read_text() for path in sorted((root / "data" / "train").iterdir())}
+
+
+def test_many_data_sets_become_one_object_and_are_the_same_folders(store: Store, tmp_path: Path) -> None:
+    before = run(tmp_path / "from", packs.MANY)
+    packs.push(store, tmp_path / "from", before[:-2])
+    packs.compact(store, tmp_path / "from", "data/train")
+    assert len(store.objects("data/train/")) == packs.MANY - 1, "fewer than many"
+    assert joined(store, tmp_path / "from") == ["data/train/000-015.tar"]
+    expected = {f"{number:03d}": f"{number:03d} a" for number in range(packs.MANY)}
+    assert pulled(store, tmp_path / "to") == expected
+    new = tmp_path / "from" / "data" / "train" / "016" / "a"
+    new.parent.mkdir()
+    new.write_text("016 a")
+    packs.push(store, tmp_path / "from", [new])
+    assert pulled(store, tmp_path / "to") == {**expected, "016": "016 a"}
+
+
+def test_a_joined_data_set_may_be_stored_again_alone(store: Store, tmp_path: Path) -> None:
+    joined(store, tmp_path / "from")
+    file = tmp_path / "from" / "data" / "train" / "003" / "a"
+    file.write_text("mended")
+    packs.push(store, tmp_path / "from", [file])
+    assert pulled(store, tmp_path / "to")["003"] == "mended"
+    for number in range(packs.MANY, 2 * packs.MANY):
+        new = file.parent.parent / f"{number:03d}" / "a"
+        new.parent.mkdir()
+        new.write_text(str(number))
+        packs.push(store, tmp_path / "from", [new])
+    packs.compact(store, tmp_path / "from", "data/train")
+    assert [item.key for item in store.objects("data/train/")] == ["data/train/000-031.tar"]
+    assert pulled(store, tmp_path / "again")["003"] == "mended"
+
+
+def test_a_joined_data_set_is_removed_alone(store: Store, tmp_path: Path) -> None:
+    joined(store, tmp_path / "from")
+    pulled(store, tmp_path / "to")
+    packs.remove(store, tmp_path / "from", "data/train/003")
+    packs.remove(store, tmp_path / "from", "data/train/003")
+    kept = [f"{number:03d}" for number in range(packs.MANY) if number != 3]
+    assert [item.key for item in store.objects("data/train/")] == [f"data/train/{name}.tar" for name in kept]
+    assert list(pulled(store, tmp_path / "to")) == kept
+
+
+def test_objects_that_are_joined_while_they_are_brought_are_looked_for_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packs.push(store, tmp_path / "from", run(tmp_path / "from", packs.MANY))
+    get, waiting = Store.get, [True]
+
+    def slow(self: Store, key: str, file: Path) -> None:
+        if waiting and "staged" in str(file):
+            waiting.clear()
+            packs.compact(store, tmp_path / "from", "data/train")
+        get(self, key, file)
+
+    monkeypatch.setattr(Store, "get", slow)
+    assert len(pulled(store, tmp_path / "to")) == packs.MANY

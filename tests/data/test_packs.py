@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lamflow.data.packs import pack, unpack, unpack_all
+from lamflow.data.packs import folders_in, join, pack, unpack, unpack_all
 from lamflow.errors import StateError
 
 
@@ -57,3 +57,29 @@ def test_a_pack_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="damaged"):
         unpack(packed)
     assert not (tmp_path / "004").exists()
+
+
+def test_many_folders_are_one_file_and_a_folder_alone_is_newer(tmp_path: Path) -> None:
+    for name in ("998", "999", "1000"):
+        folder(tmp_path / "runs" / name)
+    joined = join(tmp_path / "runs")
+    assert joined.name == "998-1000.tar"
+    assert folders_in(joined.name) == ["998", "999", "1000"]
+    (tmp_path / "in").mkdir()
+    joined.rename(tmp_path / "in" / joined.name)
+    (tmp_path / "runs" / "1000" / "manifest.json").write_text("newer")
+    pack(tmp_path / "runs" / "1000", "1000").rename(tmp_path / "in" / "1000.tar")
+    unpack_all(tmp_path / "in")
+    assert contents(tmp_path / "in") == {
+        f"{path.name}/{name}": content
+        for path in (tmp_path / "runs").glob("*/")
+        for name, content in contents(path).items()
+    }
+
+
+def test_a_file_of_many_folders_that_holds_another_is_refused(tmp_path: Path) -> None:
+    folder(tmp_path / "003")
+    folder(tmp_path / "007")
+    join(tmp_path).rename(tmp_path / "003-006.tar")
+    with pytest.raises(StateError, match=r"it holds 007/"):
+        unpack(tmp_path / "003-006.tar")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from lamflow.cluster import packs
 from lamflow.config import load, parse
 from lamflow.data.dataset import manifests
 from lamflow.data.graph import Graph
@@ -159,6 +160,18 @@ def test_a_run_ends_as_it_would_on_one_machine(place: Place, undisturbed: list[t
     assert annotation.startswith("Iteration 2 (warm) has finished; held-out force RMSE 0.0")
     assert not place.keys("iterations/001/checkpoints")
     no_secret_is_anywhere(place)
+
+
+def test_data_sets_that_become_one_object_are_the_same_data(
+    place: Place, undisturbed: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs, "MANY", 2)
+    study = load(place.study())
+    location = RunLocation.of(study)
+    executor = ArgoExecutor(RunDirectory(place.folder / "run"), location)
+    run_here(study, place.folder / "run", Quiet(), executor)
+    assert [key.rsplit("/", 1)[1] for key in place.keys("data/train/")] == ["000-001.tar"]
+    assert place.frames() == undisturbed
 
 
 def no_secret_is_anywhere(place: Place) -> None:
