@@ -94,7 +94,8 @@ class Pod(Section):
     memory: Quantity = "4Gi"
     """Memory that is asked for, and the limit."""
     disk: Quantity | None = None
-    """Ephemeral storage that is asked for, such as `20Gi`: all work is done in a folder on the node. No limit."""
+    """Ephemeral storage that is asked for, such as `20Gi`: all work is done in a folder on the node. Pods that explore
+    ask for the size of their trajectories by estimate if absent. No limit."""
     memory_max: Quantity | None = None
     """A pod that was killed because it took more than `memory` is tried again with this much."""
     gpu_resource: str = "nvidia.com/gpu"

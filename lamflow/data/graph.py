@@ -65,6 +65,7 @@ class Step(Entry):
     at_once       how many jobs may run at the same time where the work has jobs of a fixed size; None without a limit
     work          how many units of work (simulations, models, labels) the jobs share, at most
     resources     section of `pods:` that the jobs go by
+    disk          bytes that a job writes, by estimate; None where nobody has one
     engines       codes that the jobs run
     image         name of the image that has what the operation itself needs on a cluster; engines have their own
     when          the step is left out unless this holds
@@ -83,6 +84,7 @@ class Step(Entry):
     most_jobs: int = 1
     at_once: int | None = None
     work: int = 1
+    disk: int | None = None
     resources: Resources = "small"
     engines: list[EngineUse] = Field(default_factory=list)
     image: str = "base"

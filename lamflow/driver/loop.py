@@ -188,10 +188,12 @@ def _next_graph(
 def run_state(directory: RunDirectory, executor: Executor, finished: list[Iteration]) -> RunState:
     """What the next round depends on, read from the run's folder."""
     start, coming = directory.round(0), directory.round(len(finished))
+    sets = {file.stem: PackedFrames.load(file) for file in (directory.path / STRUCTURES).glob("*.npz")}
     return RunState(
         capacity=executor.capacity,
         finished=finished,
-        structures={file.stem: len(PackedFrames.load(file)) for file in (directory.path / STRUCTURES).glob("*.npz")},
+        structures={name: len(frames) for name, frames in sets.items()},
+        natoms={name: int(frames.natoms.max()) for name, frames in sets.items() if len(frames)},
         batches=len(list((start / SELECTED / BATCHES).glob("*"))),
         labeled_data=(start / GIVEN).is_dir(),
         sources=len(list((start / SOURCES).glob(f"*/{SOURCE_LIST}"))),

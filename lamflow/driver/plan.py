@@ -146,6 +146,7 @@ def planned_state(
     return RunState(
         capacity=capacity,
         structures={name: len(frames) for name, frames in structures.items()},
+        natoms={name: max(frame.natoms for frame in frames) for name, frames in structures.items() if frames},
         batches=len(label_jobs(study, structures, capacity.slots("label", study.pods.label))),
         frames=data_frames + sum(len(structures[name]) for names in study.labeled_first.values() for name in names),
         labeled_data=any(part.start.data or part.heldout.data for part in study.all_heads),

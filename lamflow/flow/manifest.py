@@ -26,6 +26,7 @@ LOST_ONLY = TRY_AGAIN.replace(" 1, 64,", "")
 TRIES, PAUSE = "10000", "30s"
 """Losses are no failures, so the driver counts what Argo tries again; see cluster/losses.py. Argo takes no account of
 the backoff where there is no limit."""
+MEBIBYTES_100 = 100 * 2**20
 START_SECONDS = 3600
 """s that Argo gives a pod beyond its own timeout. Argo counts from when the pod has a node, a job from when its work
 begins; between them an image of many GB and the inputs are fetched, and after them outputs are stored."""
@@ -174,7 +175,7 @@ def _complete_pod(template: dict[str, Any], config: DataStudy, graph: Graph | No
     template["script"].update(
         image=image,
         imagePullPolicy=config.cluster.image_pull_policy,
-        resources=_resources(pod),
+        resources=_resources(pod, step.disk),
         volumeMounts=mounts,
         securityContext={
             "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
@@ -257,10 +258,12 @@ def _volumes(pod: Pod, talks: bool) -> tuple[list[dict[str, Any]], list[dict[str
     return volumes, mounts
 
 
-def _resources(pod: Pod) -> dict[str, dict[str, str]]:
+def _resources(pod: Pod, written: int | None) -> dict[str, dict[str, str]]:
+    """What a pod asks for; `written` are bytes that it needs on its node by estimate, where the study says none."""
     cpu = pod.cpu or str(pod.threads)
     gpus = {pod.gpu_resource: str(pod.gpus)} if pod.gpus else {}
-    disk = {"ephemeral-storage": pod.disk} if pod.disk else {}
+    asked = pod.disk or (f"{-(-written // MEBIBYTES_100) * 100}Mi" if written else None)
+    disk = {"ephemeral-storage": asked} if asked else {}
     return {"requests": {"cpu": cpu, "memory": pod.memory, **disk, **gpus}, "limits": {"memory": pod.memory, **gpus}}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lamflow.config.engines import ExplorerSettings, SearcherSettings, WalkerSettings
+from lamflow.config.engines import DynamicsSettings, ExplorerSettings, SearcherSettings, WalkerSettings
 from lamflow.config.learning import Stage
 from lamflow.config.seeds import child_seed
 from lamflow.config.tracked import FAILED_PROPERTIES
@@ -41,6 +41,13 @@ class PlannedSimulation:
     def split(self) -> bool:
         """It is a search whose relaxations are dealt out to jobs of their own."""
         return isinstance(self.settings, SearcherSettings) and self.settings.mode == "split"
+
+
+def frames_written(settings: ExplorerSettings) -> int:
+    """Frames that a simulation or a search leaves, at most."""
+    if isinstance(settings, SearcherSettings):
+        return settings.population * settings.generations
+    return settings.steps // settings.every + 1 if isinstance(settings, DynamicsSettings) else 1
 
 
 def plan_simulations(

@@ -12,10 +12,13 @@ from lamflow.ops.explore import explore
 from lamflow.ops.search import propose, relax
 from lamflow.ops.select import select
 from lamflow.policy.jobs import jobs_needed, seconds_per_unit
-from lamflow.policy.simulations import PlannedSimulation, plan_simulations
+from lamflow.policy.simulations import PlannedSimulation, frames_written, plan_simulations
 from lamflow.superops.state import RunState
 from lamflow.superops.steps import add, committee_engines, label_step, merge_step, start_graph, train_step
 from lamflow.superops.tracked import failed_starts, tracked_steps
+
+BYTES_OF_AN_ATOM = 150
+"""That a frame takes for an atom: LAMMPS's text, and the arrays that are made of it."""
 
 
 def next_graph(study: Config, state: RunState) -> Graph | None:
@@ -81,17 +84,27 @@ def _explore_steps(
     before = f"{iteration_key(number - 1)}/{layout.PROPERTIES}" if failed_starts(study, state) else None
     ramps = any(isinstance(group, WalkerSettings) and group.ramp is not None for group in study.stages[stage].explore)
     looks_back = ramps or isinstance(study.select.window, CalibratedWindow)
+    jobs = jobs_needed(len(whole), slots, pod.work_per_job, seconds_per_unit(state.finished).get("explore"))
     step = add(
         "explore", explore, writes={"explored": f"{folder}/{layout.EXPLORED}"},
         records=[f"{folder}/{layout.EXPLORED}/*/{layout.EXPLORED_RECORD}"],
-        jobs=jobs_needed(len(whole), slots, pod.work_per_job, seconds_per_unit(state.finished).get("explore")),
-        at_once=slots if isinstance(pod.work_per_job, int) else None, work=len(whole), resources="explore",
+        jobs=jobs, at_once=slots if isinstance(pod.work_per_job, int) else None, work=len(whole), resources="explore",
+        disk=_trajectory_bytes(whole, state) // jobs,
         engines=committee_engines(study, stage),
         input=Key(key=INPUT), structures=Key(key=STRUCTURES), models=Key(key=f"{folder}/{layout.MODELS}"),
         failed=Key(key=before) if before is not None else None,
         history=Key(key=f"{folder}/{layout.HISTORY}") if looks_back else None, iteration=number, stage=stage,
     )  # fmt: skip
     return [step]
+
+
+def _trajectory_bytes(simulations: list[PlannedSimulation], state: RunState) -> int:
+    """What simulations and searches write, by estimate."""
+    written = 0
+    for simulation in simulations:
+        settings, natoms = simulation.settings, state.natoms.get(simulation.structure, 0)
+        written += frames_written(settings) * (settings.natoms if isinstance(settings, SearcherSettings) else natoms)
+    return BYTES_OF_AN_ATOM * written
 
 
 def _search_steps(

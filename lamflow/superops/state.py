@@ -16,6 +16,7 @@ class RunState:
     capacity      how many jobs there is room for
     finished      records of the rounds that have ended, oldest first
     structures    how many start structures each set has
+    natoms        atoms of the largest of them
     batches       jobs that label before the first training
     labeled_data  labeled data were brought, and lie in the store
     sources       jobs that read files which the run was given as they are
@@ -27,6 +28,7 @@ class RunState:
     capacity: Capacity
     finished: Sequence[Iteration] = ()
     structures: Mapping[str, int] = field(default_factory=dict)
+    natoms: Mapping[str, int] = field(default_factory=dict)
     batches: int = 0
     labeled_data: bool = False
     sources: int = 0

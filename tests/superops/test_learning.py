@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from lamflow.config import load
+from lamflow.config.engines import DynamicsSettings
 from lamflow.driver.plan import planned_graph
 from lamflow.errors import InputError
 from lamflow.superops.capacity import LocalCapacity
-from lamflow.superops.learning import next_graph
+from lamflow.superops.learning import BYTES_OF_AN_ATOM, next_graph
 from lamflow.superops.state import RunState
 from tests.records import iteration
 
@@ -23,3 +24,16 @@ def test_a_budget_that_was_lowered_to_what_is_done_lets_the_labels_be_trained_on
     assert graph.round == 2
     with pytest.raises(InputError, match="round 2: a run of tiny has the start, round 0, and at most 1 after it"):
         planned_graph(load(study), 2, LocalCapacity(2))
+
+
+def test_explore_jobs_say_how_much_they_write(study: Path) -> None:
+    state = RunState(LocalCapacity(2), [iteration(0)], {"crystal": 3}, {"crystal": 1000})
+    graph = next_graph(load(study), state)
+    assert graph is not None
+    explored = graph.step("explore")
+    walks, jobs = explored.work, explored.jobs
+    [settings] = load(study).stages[0].explore
+    assert isinstance(settings, DynamicsSettings)
+    assert isinstance(jobs, int)
+    assert explored.disk == walks * (settings.steps // settings.every + 1) * 1000 * BYTES_OF_AN_ATOM // jobs
+    assert graph.step("train").disk is None
