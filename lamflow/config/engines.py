@@ -13,6 +13,7 @@ from lamflow.config.labeled import LabeledHead
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.ramp import Ramp
 from lamflow.config.section import Distinct, Section
+from lamflow.config.select import Channel, FixedWindow
 from lamflow.units import (
     Bar,
     Count,
@@ -175,6 +176,10 @@ class ExplorerSettings(EngineSettings):
     head: str | None = None
     """In a study with several heads, the one that explores and whose data get the labels; the first that has a label
     engine if absent."""
+    window: FixedWindow | None = None
+    """Levels of this group's frames instead of those of `select.window`."""
+    channels: list[Channel] | None = None
+    """Levels of this group's further quantities instead of `select.channels`."""
 
     def conditions(self) -> list[dict[str, float]]:
         """Every condition (temperature in K, pressure in bar, …) that is explored."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from lamflow.config.engines import (
     DynamicsSettings,
@@ -20,7 +20,7 @@ from lamflow.config.heads import Head
 from lamflow.config.installed import ChosenByEngine, engine_named
 from lamflow.config.schema import LabelBudget, TrainingStudy, check_unique, no_electronic_temperature
 from lamflow.config.section import Name, Section
-from lamflow.config.select import AdaptiveWindow, CalibratedWindow, EmbeddingScore, Filters, Select
+from lamflow.config.select import AdaptiveWindow, CalibratedWindow, EmbeddingScore, Filters, FixedWindow, Select
 from lamflow.config.tracked import FAILED_PROPERTIES, TrackedProperties
 from lamflow.units import EvPerAngstrom, EvPerAtom, EvPerMagneton, Fraction, Hours
 
@@ -104,6 +104,10 @@ class Config(TrainingStudy):
         """The head that explores in a group, and whose data get the labels; empty in a study without heads."""
         return group.head or next((head.name for head in self.all_heads if head.label is not None), "")
 
+    def select_of(self, group: ExplorerSettings) -> Select:
+        """`select` with the levels of an explore group."""
+        return self.select.with_levels(group.window, group.channels)
+
     @property
     def explored_heads(self) -> list[str]:
         """The heads that any stage explores, in the order of the file."""
@@ -160,9 +164,7 @@ class Config(TrainingStudy):
                     f"stages.{stage.name}: electronic_temperatures mean nothing to models that do not learn one; see "
                     "train.electronic_temperature"
                 )
-        metrics = [self.select.metric, *(channel.metric for channel in self.select.channels)]
-        if not self.train.magnetic_elements and any(metric.startswith("magnetic") for metric in metrics):
-            raise ValueError(f"select: {', '.join(metrics)}: the models have no magnetic forces; see train.spin")
+        self._levels_fit()
         if not self.train.magnetic_elements and self.converge.heldout_magnetic_force_rmse is not None:
             raise ValueError("converge.heldout_magnetic_force_rmse: the models have no magnetic forces; see train.spin")
         if self.budget.forgetting is not None and not any(head.pretrained_head is None for head in self.heads):
@@ -176,6 +178,47 @@ class Config(TrainingStudy):
                 "embedding"
             )
         return self
+
+    def _levels_fit(self) -> None:
+        """Levels can be put on one scale, and are of quantities that labels have."""
+        for structures in self.structures:
+            if structures.generate is not None and self._has_levels(structures.generate):
+                raise ValueError(
+                    f"structures.{structures.name}.generate: nothing is selected from these structures, so window and "
+                    "channels have no meaning here"
+                )
+        for stage in self.stages:
+            for index, group in enumerate(stage.explore):
+                where = f"stages.{stage.name}.explore[{index}]" if self._has_levels(group) else "select"
+                self._group_levels_fit(group, where)
+
+    @staticmethod
+    def _has_levels(group: ExplorerSettings) -> bool:
+        return group.window is not None or group.channels is not None
+
+    def _group_levels_fit(self, group: ExplorerSettings, where: str) -> None:
+        if group.window is not None and self.select.window.rule != "fixed":
+            raise ValueError(
+                f"{where}.window: its levels are put on the scale of a fixed window; select.window.rule is "
+                f"{self.select.window.rule}"
+            )
+        if group.window is not None and isinstance(self.select.window, FixedWindow) and not self.select.window.low:
+            raise ValueError(
+                f"{where}.window: select.window.low must be above 0, so that these can be put on its scale"
+            )
+        try:
+            metrics = self.select_of(group).metrics
+        except ValidationError as error:
+            raise ValueError(f"{where}.{error.errors()[0]['ctx']['error']}") from error
+        label = self.head(self.explored(group) or self.all_heads[0].name).label
+        for metric in metrics:
+            if metric.startswith("magnetic") and not self.train.magnetic_elements:
+                raise ValueError(f"{where}: {metric}: the models have no magnetic forces; see train.spin")
+            if metric.startswith("virial") and label is not None and not label.gives_virial:
+                raise ValueError(
+                    f"{where}: {metric}: labels of {label.engine} have no virial as it is set up here, so no model "
+                    "learns one; leave this channel out"
+                )
 
     def _searches_fit(self) -> None:
         """Searches stay within the elements, and convergence of a hull needs one."""

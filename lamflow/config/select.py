@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -185,10 +186,28 @@ class Select(Section):
     max_failed: Fraction = 0.5
     """Stop with the reasons when more than this fraction of the simulations failed outright."""
 
+    def with_levels(self, window: FixedWindow | None, channels: Sequence[Channel] | None) -> Select:
+        """These settings with the levels of an explore group; those here hold where it has none of its own.
+
+        Raises ValueError for levels that mean nothing.
+        """
+        own = {"window": window, "channels": channels}
+        return Select.model_validate({**dict(self), **{key: value for key, value in own.items() if value is not None}})
+
+    @property
+    def levels(self) -> dict[Deviation, tuple[float, float]]:
+        """Lower and upper level of each quantity that fixed levels are given for."""
+        own = {self.metric: (self.window.low, self.window.high)} if isinstance(self.window, FixedWindow) else {}
+        return {**own, **{channel.metric: (channel.low, channel.high) for channel in self.channels}}
+
+    @property
+    def metrics(self) -> list[Deviation]:
+        """Every quantity that is looked at."""
+        return [self.metric, *(channel.metric for channel in self.channels)]
+
     @model_validator(mode="after")
     def _bounds_are_of_forces(self) -> Self:
-        metrics = (self.metric, *(channel.metric for channel in self.channels))
-        unbounded = [metric for metric in metrics if not metric.startswith("force")]
+        unbounded = [metric for metric in self.metrics if not metric.startswith("force")]
         if self.score == "embedding" and unbounded:
             raise ValueError(f"metric: {unbounded[0]} has no bound; score: embedding bounds forces, so take force_max")
         return self
@@ -202,9 +221,8 @@ class Select(Section):
     def _channels_fit(self) -> Self:
         if self.channels and self.window.rule != "fixed":
             raise ValueError("channels: their levels are put on the scale of a fixed window; set window.rule: fixed")
-        metrics = [self.metric, *(channel.metric for channel in self.channels)]
-        if len(set(metrics)) < len(metrics):
-            raise ValueError(f"channels: every metric once; given are {', '.join(metrics)}")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError(f"channels: every metric once; given are {', '.join(self.metrics)}")
         if self.channels and isinstance(self.window, FixedWindow) and not self.window.low:
             raise ValueError("channels: window.low must be above 0, so that other levels can be put on its scale")
         return self

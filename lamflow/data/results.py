@@ -156,6 +156,8 @@ class GroupSeen(Entry):
     group: int
     temperature: float | None = None
     """Of the level that its temperature ramp was at, K."""
+    levels: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """Lower and upper level of each quantity that its frames were judged by, if they were fixed; each in its unit."""
     frames: int
     accurate: int
     failed: int

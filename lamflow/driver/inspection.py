@@ -49,6 +49,7 @@ def inspected(config: DataStudy, with_models: DataStudy, *, sample: bool = False
         with problems.collect(f"structures.{settings.name}"):
             structures[settings.name] = (sample_of if sample else frames_of)(settings, config)
     _check_explored(config, structures, problems)
+    _check_channels(config, structures, problems)
     before = len(problems.found)
     data = read_sources(config, problems)
     if len(problems.found) == before:
@@ -141,6 +142,16 @@ def _check_explored(config: DataStudy, structures: Mapping[str, list[Frame]], pr
                     reason = group.unsupported_start(frame)
                     if reason is not None:
                         raise InputError(f"{where}: structures.{name}, structure {index}: {reason}")
+
+
+def _check_channels(config: DataStudy, structures: Mapping[str, list[Frame]], problems: Problems) -> None:
+    """Channels of a group that no frame of it has: isolated ones have no virial."""
+    for where, group in [(where, group) for where, group in _engines(config) if isinstance(group, WalkerSettings)]:
+        frames = [frame for name in group.structures for frame in structures.get(name, [])]
+        virial = any(channel.metric.startswith("virial") for channel in group.channels or [])
+        if virial and frames and not any(frame.pbc for frame in frames):
+            named = ", ".join(group.structures)
+            problems.found.append(f"{where}.channels: virial_max: all structures of {named} are isolated and have none")
 
 
 def _check_potentials(config: DataStudy, structures: Mapping[str, list[Frame]], problems: Problems) -> None:

@@ -138,7 +138,7 @@ def _judged(  # noqa: PLR0917  all that a judgement needs
     settled  levels of the last iteration's window, for windows that adapt
     """
     window = window_rule(config.select.window).levels_after(*settled)
-    score_all = partial(models.score, head, 0, work=Path())
+    score_all = partial(models.score, head, 0, work=Path(), group=None)
     scored, ends, _ = score_paths(config.select, paths, PATH_FRAMES, score_all)
     made = []
     for (name, _), path, visited, end in zip(structures, paths, scored, ends, strict=True):

@@ -9,6 +9,7 @@ from lamflow.migrate.dpgen_jobs import stages as stages_of
 from lamflow.migrate.dpgen_labels import label as label_engine
 from lamflow.migrate.dpgen_training import trained
 from lamflow.migrate.keys import Keys, is_comment
+from lamflow.migrate.levels import common_levels, note_levels, note_lost_levels
 from lamflow.migrate.machines import allocation, placed, system
 from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.selection import bad_box, filters
@@ -115,27 +116,13 @@ def _structures(keys: Keys, paths: Paths) -> list[Spec]:
 
 def _select(keys: Keys, stages: Sequence[Spec]) -> Spec:
     notes = keys.notes
-    levels = {}
-    for key, name, guess in (("model_devi_f_trust_lo", "low", 0.05), ("model_devi_f_trust_hi", "high", 0.15)):
-        jobs = [job[key] for job in listed(keys.raw.get("model_devi_jobs")) if isinstance(job, dict) and key in job]
-        found = one_of_several(keys.take(key) or jobs, notes, key, f"select.window.{name}")
-        if found is None:
-            notes.add("changed", key, f"select.window.{name}", f"it says none; {guess} eV/Å was put in")
-        levels[name] = guess if found is None else found
-    low, high = levels["low"], levels["high"]
-    window: Spec = {"rule": "fixed", **levels}
+    groups = [group for stage in stages for group in stage["explore"]]
+    made: Spec = {}
     if keys.take("model_devi_adapt_trust_lo", to="select.window.rule"):
-        window = {"rule": "adaptive", "high": window["high"]}
-        window["candidates"] = int(keys.take("model_devi_numb_candi_f", to="select.window.candidates", default=10))
-        share = float(keys.take("model_devi_perc_candi_f", to="select.window.fraction", default=0.0))
-        window["fraction"] = share / 100
-    elif low >= high:
-        window["high"] = low * 2 or 0.1
-        notes.add("changed", "model_devi_f_trust_hi", "select.window.high", "it was not above the lower level")
-    for level in ("model_devi_v_trust_lo", "model_devi_v_trust_hi"):
-        value = keys.raw.get(level)
-        keys.lose(level, why="" if value in (None, 1e10) else "the window looks at one deviation: see select.metric")
-    made: Spec = {"window": window}
+        made["window"] = _adaptive(keys, groups)
+    else:
+        made |= common_levels(stages, notes)
+        note_levels(keys, several=any("window" in group or "channels" in group for group in groups))
     if keys.take("use_relative", to="select.metric"):
         made["metric"] = "force_max_relative"
         if float(keys.take("epsilon", to="select.metric", default=1.0)) != 1.0:
@@ -143,8 +130,7 @@ def _select(keys: Keys, stages: Sequence[Spec]) -> Spec:
     keys.lose("epsilon", "use_relative_v", "epsilon_v", why="only the force's deviation can be relative")
     keys.lose("model_devi_f_avg_relative", why="force_max_relative divides by each atom's own force")
     most = int(keys.take("fp_task_max", to="select.per_group", default=50))
-    groups = max(len(stage["explore"]) for stage in stages)
-    made |= {"limit": most * groups, "per_group": most, "pick": "random"}
+    made |= {"limit": most * max(len(stage["explore"]) for stage in stages), "per_group": most, "pick": "random"}
     notes.add(
         "changed",
         "fp_task_max",
@@ -154,6 +140,20 @@ def _select(keys: Keys, stages: Sequence[Spec]) -> Spec:
     box = bad_box(str(keys.take("fp_skip_bad_box", default="")), notes)
     made["filters"] = filters(notes, "DP-GEN", box)
     return made
+
+
+def _adaptive(keys: Keys, groups: Sequence[Spec]) -> Spec:
+    """A window whose lower level follows the deviations; there is one for all systems, and it is of forces."""
+    highs = [group.pop("window")["high"] for group in groups]
+    channels = [group.pop("channels") for group in groups]
+    note_lost_levels(keys, any(channels))
+    high = one_of_several(highs, keys.notes, "model_devi_f_trust_hi", "select.window.high") or 0.15
+    return {
+        "rule": "adaptive",
+        "high": high,
+        "candidates": int(keys.take("model_devi_numb_candi_f", to="select.window.candidates", default=10)),
+        "fraction": float(keys.take("model_devi_perc_candi_f", to="select.window.fraction", default=0.0)) / 100,
+    }
 
 
 def _budget(keys: Keys, jobs: int) -> Spec:

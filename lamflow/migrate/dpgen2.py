@@ -11,6 +11,7 @@ from lamflow.migrate.crystals import NORMAL, crystal, lattice_note
 from lamflow.migrate.dpgen2_training import trained
 from lamflow.migrate.fp import fp_engine
 from lamflow.migrate.keys import Keys, Notes
+from lamflow.migrate.levels import SMALL
 from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.selection import dpgen2_filters, filters, pick
 from lamflow.migrate.step_configs import SITE, tolerated, where
@@ -47,6 +48,10 @@ def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
     if distilled:
         made["train"] |= {"models": 1}
         made["select"] |= {"score": "teacher", "window": as_errors(made["select"]["window"], keys.notes)}
+        for channel in made["select"].get("channels", []):
+            channel |= {"low": 2 * channel["low"], "high": 2 * channel["high"]}
+            why = "twice as large, for the error is looked at, of which the deviation of two is half"
+            keys.notes.add("changed", "explore.convergence.level_v", "select.channels: virial_max", why)
     made["converge"] = converge
     count = sum(stage.get("max_iterations", 10) for stage in stages)
     made["budget"] = {"iterations": count + 1}
@@ -206,10 +211,10 @@ def _convergence(own: Keys) -> tuple[Spec, Spec]:
     """The sections `converge` and `select` of dpgen2's convergence."""
     kind = str(own.take("type", to="select.window.rule", default="fixed-levels"))
     high = float(own.take("level_f_hi", to="select.window.high", default=0.5))
-    for key in ("level_v_lo", "level_v_hi", "numb_candi_v", "rate_candi_v"):
-        own.lose(key, why="the window looks at one deviation: see select")
     select: Spec = {"pick": pick(kind, str(own.take("candi_sel_prob", default="uniform")), own.notes)}
     if kind == "adaptive-lower":
+        for key in ("level_v_lo", "level_v_hi", "numb_candi_v", "rate_candi_v"):
+            own.lose(key, why="an adaptive window looks at one deviation")
         checked = int(own.take("n_checked_steps", default=2))
         tolerance = float(own.take("conv_tolerance", default=0.05))
         why = f"a change of {tolerance:g} eV/Å at most there, of {tolerance:g} times the level here"
@@ -226,8 +231,30 @@ def _convergence(own: Keys) -> tuple[Spec, Spec]:
         }
         return {}, select
     low = float(own.take("level_f_lo", to="select.window.low", default=0.05))
+    select |= virial_channel(own)
+    if "channels" in select and not low:
+        low = SMALL
+        why = "0 there; levels of the virial are put on its scale, which takes one above 0"
+        own.notes.add("changed", own.name("level_f_lo"), "select.window.low", why)
     select["window"] = {"rule": "fixed", "low": low, "high": high}
+    own.lose("numb_candi_v", "rate_candi_v", why="they are of an adaptive window")
     return {"accurate": float(own.take("conv_accuracy", to="converge.accurate", default=0.9))}, select
+
+
+def virial_channel(own: Keys) -> Spec:
+    """`select.channels` of dpgen2's levels of the virial, which it divides by the number of atoms as lamflow does."""
+    to = "select.channels: virial_max"
+    low, high = own.take("level_v_lo"), own.take("level_v_hi")
+    if low is None or high is None:
+        for key in ("level_v_lo", "level_v_hi"):
+            if own.raw.get(key) is not None:
+                own.notes.add(
+                    "lost", own.name(key), why="dpgen2 asks for both levels of the virial, and one is missing"
+                )
+        return {}
+    own.notes.add("translated", own.name("level_v_lo"), f"{to}.low")
+    own.notes.add("translated", own.name("level_v_hi"), f"{to}.high")
+    return {"channels": [{"metric": "virial_max", "low": float(low), "high": float(high)}]}
 
 
 def as_errors(window: Spec, notes: Notes) -> Spec:

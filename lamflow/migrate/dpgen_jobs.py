@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lamflow.migrate.commands import lammps_command
 from lamflow.migrate.keys import Keys
+from lamflow.migrate.levels import trust_levels
 from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.searches import search
 from lamflow.migrate.structures import starts
@@ -28,7 +29,7 @@ def stages(keys: Keys, machine: Keys, paths: Paths, structures: list[Spec]) -> l
     for number, job in enumerate(listed(keys.take("model_devi_jobs"))):
         own = keys.enter(job, f"model_devi_jobs[{number}]")
         if engine == "calypso":
-            explore = search(own)
+            explore = [{**group, **trust_levels(keys, own, 0)} for group in search(own)]
         elif engine == "lammps":
             explore = _walks(keys, own, paths, known, number, lmp)
         else:
@@ -110,15 +111,15 @@ def _walks(keys: Keys, own: Keys, paths: Paths, known: dict[str, Spec], number: 
     own.lose("neidelay", why="give a template for it")
     own.lose("s_t", "sk_tr", "skip_train", "skip_training", why="every iteration trains")
     own.lose("task_min", "fp_task_max", "times", "calypso_path")
-    for level in ("model_devi_f_trust_lo", "model_devi_f_trust_hi", "model_devi_v_trust_lo", "model_devi_v_trust_hi"):
-        own.lose(level, why="one window holds for the whole run")
     if keys.raw.get("use_ele_temp") and not base.get("electronic_temperatures"):
         why = "models learn an electronic temperature, and this job's temps name none: give electronic_temperatures"
         keys.notes.add("changed", own.name("temps"), "stages: electronic_temperatures", why)
     groups = []
     for name in _systems(own, known):
         number_of = starts([name], known, paths, keys.notes, f"sys_configs[{name.removeprefix('sys-')}]")
-        groups.append({**base, "structures": [name], **({"starts": number_of} if (number_of or 1) > 1 else {})})
+        own_starts = {"starts": number_of} if (number_of or 1) > 1 else {}
+        levels = trust_levels(keys, own, int(name.removeprefix("sys-")))
+        groups.append({**base, "structures": [name], **own_starts, **levels})
     return groups
 
 

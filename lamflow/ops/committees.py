@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lamflow.config.engines import ExplorerSettings
 from lamflow.config.learning import Config
 from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.layout import MODEL
@@ -53,11 +54,17 @@ class Committees:
             for frame, answer in zip(frames, answers, strict=True)
         ]
 
-    def score(self, head: str, number: int, trajectories: Sequence[Trajectory], work: Path) -> list[ScoredFrames]:
-        """Scores of what simulation `number` has visited with `head`; `work` is a folder that nobody keeps."""
-        bounds = self.study.bounds_errors
+    def score(
+        self, head: str, number: int, trajectories: Sequence[Trajectory], work: Path, *, group: ExplorerSettings | None
+    ) -> list[ScoredFrames]:
+        """Scores of what simulation `number` has visited with `head`; `work` is a folder that nobody keeps.
+
+        group  whose levels hold, if it is one of a stage
+        """
+        bounds, scale = self.study.bounds_errors, self.study.select.window
         teacher = partial(self.teach, head, work)
         if bounds is not None:
             index = number % self.study.train.n_models
             teacher = partial(bounded, self.folder / str(index), head, self.committee(head)[index], bounds)
-        return score(self.study.select, number, trajectories, self.committee(head), teacher)
+        settings = self.study.select if group is None else self.study.select_of(group)
+        return score(settings, number, trajectories, self.committee(head), teacher, scale)

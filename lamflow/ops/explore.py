@@ -160,7 +160,7 @@ class _Exploration:
         try:
             good, dropped = good_frames(self.study.select.filters, trajectory)
             with spending("judging"):
-                [scored] = self.committees.score(head, planned.number, [good], request.work)
+                [scored] = self.committees.score(head, planned.number, [good], request.work, group=planned.settings)
         except EngineError as error:
             scored, dropped = ScoredFrames.none(planned.number, request.start), {}
             failure, log = str(error).splitlines()[0], str(error)

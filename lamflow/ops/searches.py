@@ -71,7 +71,7 @@ class Search:
         committee, pressure = self.committees.committee(head), planned.condition.get("pressure", 0.0)
         with spending("physics"):
             paths = relax_with(committee, [frame for _, frame in proposed], self.settings.relax, pressure)
-        score_all = partial(self.committees.score, head, planned.number, work=self.work)
+        score_all = partial(self.committees.score, head, planned.number, work=self.work, group=self.settings)
         with spending("judging"):
             scored, ends, dropped = score_paths(self.study.select, paths, self.settings.path_frames, score_all)
         numbered = [

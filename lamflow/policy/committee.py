@@ -13,7 +13,7 @@ import numpy as np
 
 from lamflow.config.learning import Config
 from lamflow.config.seeds import child_seed
-from lamflow.config.select import Filters, FixedWindow, Select
+from lamflow.config.select import Filters, FixedWindow, Select, Window
 from lamflow.data import Deviations, Frame, Labels, Trajectory
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats, Ints
@@ -163,49 +163,56 @@ def good_frames(settings: Filters, trajectory: Trajectory) -> tuple[Trajectory, 
 
 
 def score(
-    settings: Select, number: int, trajectories: Sequence[Trajectory], committee: Sequence[Model], teacher: Teacher
-) -> list[ScoredFrames]:
+    settings: Select, number: int, trajectories: Sequence[Trajectory], committee: Sequence[Model], teacher: Teacher,
+    scale: Window | None = None,
+) -> list[ScoredFrames]:  # fmt: skip
     """Score what simulation `number` has visited.
 
     All trajectories are evaluated in one go, unless explorers have done it on their way.
+
+    scale  the window on whose scale deviations are put; that of the settings if absent
     """
-    rule = SCORE_RULES[settings.score]
-    metrics = [settings.metric, *(channel.metric for channel in settings.channels)]
-    if all(rule.takes(trajectory, metrics) for trajectory in trajectories):
-        return [_scored_on_the_way(settings, number, trajectory) for trajectory in trajectories]
+    rule, scale = SCORE_RULES[settings.score], scale or settings.window
+    if all(rule.takes(trajectory, settings.metrics) for trajectory in trajectories):
+        return [_scored_on_the_way(settings, scale, number, trajectory) for trajectory in trajectories]
     frames = [frame for trajectory in trajectories for frame in trajectory]
     predictions = rule.predictions(frames, committee, teacher, number) if frames else []
     scored, end = [], 0
     for trajectory in trajectories:
         begin, end = end, end + len(trajectory)
         visited = [labels[begin:end] for labels in predictions]
-        scored.append(_scored(settings, rule, number, trajectory, visited))
+        scored.append(_scored(settings, scale, rule, number, trajectory, visited))
     return scored
 
 
-def largest(settings: Select, values: Deviations) -> Floats:
-    """What the window looks at (F,): the deviation of its metric, or that of a channel which is larger on its scale."""
+def largest(settings: Select, values: Deviations, scale: Window) -> Floats:
+    """What the window looks at (F,): the deviation of its metric, or that of a channel which is larger on its scale.
+
+    scale  see score
+    """
     deviation: Floats = getattr(values, settings.metric)
-    for channel in settings.channels:
-        assert isinstance(settings.window, FixedWindow)  # noqa: S101  see Select
-        own = rescaled(
-            getattr(values, channel.metric), (channel.low, channel.high), (settings.window.low, settings.window.high)
-        )
-        if not np.isnan(own).all():  # isolated frames have no virial, for example
+    if not isinstance(scale, FixedWindow):
+        return deviation
+    for metric, levels in settings.levels.items():
+        own = rescaled(getattr(values, metric), levels, (scale.low, scale.high))
+        if metric == settings.metric:
+            deviation = own if settings.window != scale else deviation
+        elif not np.isnan(own).all():  # isolated frames have no virial, for example
             deviation = np.maximum(deviation, own)
     return deviation
 
 
-def _scored_on_the_way(settings: Select, number: int, trajectory: Trajectory) -> ScoredFrames:
+def _scored_on_the_way(settings: Select, scale: Window, number: int, trajectory: Trajectory) -> ScoredFrames:
     assert trajectory.forces is not None  # noqa: S101  see ScoreRule.takes
     assert trajectory.deviations is not None  # noqa: S101
-    deviation = largest(settings, trajectory.deviations)
+    deviation = largest(settings, trajectory.deviations, scale)
     return ScoredFrames(number, trajectory, trajectory.forces, deviation, np.full(len(trajectory), np.nan))
 
 
 def _scored(
-    settings: Select, rule: ScoreRule, number: int, trajectory: Trajectory, predictions: list[list[Labels]]
-) -> ScoredFrames:
+    settings: Select, scale: Window, rule: ScoreRule, number: int, trajectory: Trajectory,
+    predictions: list[list[Labels]],
+) -> ScoredFrames:  # fmt: skip
     if not len(trajectory):
         forces = np.zeros((0, len(trajectory.numbers), 3))
         return ScoredFrames(number, trajectory, forces, np.zeros(0), np.zeros(0))
@@ -218,7 +225,7 @@ def _scored(
     if all(labels.force_mag is not None for opinion in predictions for labels in opinion):
         magnetic = np.array([[labels.force_mag for labels in opinion] for opinion in predictions], dtype=np.float64)
     deviation, sent, error = rule.scores(energies, forces, virials, magnetic)
-    return ScoredFrames(number, trajectory, sent, largest(settings, deviation), error)
+    return ScoredFrames(number, trajectory, sent, largest(settings, deviation, scale), error)
 
 
 def pack_candidates(

@@ -143,10 +143,12 @@ def _seen(study: Config, exploration: Exploration, deviation: Floats, window: Wi
         dropped.update(result.dropped)
     histogram, edges = _histogram(deviation, window)
     hulls = [item.hull for item in exploration.hulls]
+    groups = groups_seen(stage, ramp_levels(stage, exploration.past), results, exploration.explored, window)
+    levels = [study.select_of(group).levels for group in stage.explore]
     return Selected(
         frames=len(deviation), accurate=accurate, candidates=candidates, failed=failed, dropped=dict(dropped),
         low=window.low, high=window.high, known=pool.repeated, histogram=histogram, edges=edges,
-        groups=groups_seen(stage, ramp_levels(stage, exploration.past), results, exploration.explored, window),
+        groups=[seen.model_copy(update={"levels": levels[seen.group]}) for seen in groups],
         hulls=hulls, hull_shift=hull_shift(last_hulls(exploration.past), hulls),
         ground_state_error=ground_state_error(exploration.past) if hulls else None,
         trajectory_force_rmse=_trajectory_rmse(study, exploration, window),

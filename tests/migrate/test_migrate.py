@@ -543,3 +543,48 @@ def test_commands_and_templates() -> None:
     assert "pair_coeff" not in text
     tree = cp2k_sections("&FORCE_EVAL\n &DFT\n  &KIND A ! x\n   B 1\n  &END KIND\n  &KIND C\n  &END\n &END DFT\n&END\n")
     assert tree == {"FORCE_EVAL": {"DFT": {"KIND": [{"_": "A", "B": "1"}, {"_": "C"}]}}}
+
+
+def test_levels_of_systems_and_jobs_become_those_of_explore_groups(place: Path) -> None:
+    jobs = [
+        {"sys_idx": [0, 1], "temps": [300], "trj_freq": 10, "nsteps": 500, "ensemble": "nvt"},
+        {
+            "sys_idx": [0, 1],
+            "temps": [300],
+            "trj_freq": 10,
+            "nsteps": 500,
+            "ensemble": "nvt",
+            "model_devi_f_trust_hi": 0.5,
+        },
+    ]
+    raw = {
+        **PARAM, "model_devi_jobs": jobs, "model_devi_f_trust_lo": {"0": 0.05, "1": 0.1}, "model_devi_f_trust_hi": [0.2, 0.3],
+        "model_devi_v_trust_lo": [0.01, 1e10], "model_devi_v_trust_hi": [0.2, 1e10],
+    }  # fmt: skip
+    study = parse(made(place, raw).text, "made.yaml", place, files=False)
+    found = [[study.select_of(group).levels for group in stage.explore] for stage in study.stages]
+    assert found == [
+        [{"force_max": (0.05, 0.2), "virial_max": (0.01, 0.2)}, {"force_max": (0.1, 0.3)}],
+        [{"force_max": (0.05, 0.5), "virial_max": (0.01, 0.2)}, {"force_max": (0.1, 0.5)}],
+    ]
+    assert study.stages[0].explore[0].window is None, "what most have in common is said once"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "note"),
+    [
+        ({"model_devi_f_trust_lo": {"0": 0.05}}, {"force_max": (0.05, 0.2)}, "it has none for system 1"),
+        ({"model_devi_f_trust_lo": 0.3}, {"force_max": (0.3, 0.6)}, "0.2 eV/Å is not above the lower level"),
+        ({"model_devi_v_trust_lo": 0.1}, {"force_max": (0.05, 0.2), "virial_max": (0.1, 1e4)}, "no frame fails by it"),
+        ({"model_devi_e_trust_lo": 0.1, "model_devi_e_trust_hi": 0.2}, {"force_max": (0.05, 0.2), "energy": (0.1, 0.2)}, "an atom's energy"),
+        ({"model_devi_v_trust_lo": 0.1, "model_devi_f_trust_lo": 0}, {"force_max": (1e-4, 0.2), "virial_max": (0.1, 1e4)}, "0 there"),
+    ],
+)  # fmt: skip
+def test_levels_that_say_little_are_spoken_of(
+    place: Path, given: dict[str, Any], expected: dict[str, Any], note: str
+) -> None:
+    jobs = [{"sys_idx": [0, 1], "temps": [300], "trj_freq": 10, "nsteps": 500, "ensemble": "nvt"}]
+    found = made(place, {**PARAM, "model_devi_jobs": jobs, "model_devi_f_trust_lo": 0.05, **given})
+    study = parse(found.text, "made.yaml", place, files=False)
+    assert study.select_of(study.stages[0].explore[0]).levels == expected
+    assert any(note in str(item) for item in found.notes.items)

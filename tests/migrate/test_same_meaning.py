@@ -44,6 +44,9 @@ def without_none(raw: Spec) -> Spec:
 DPGEN_FILES: dict[str, Spec] = {
     "dpgen": PARAM,
     "dpgen-adaptive": {**PARAM, "model_devi_adapt_trust_lo": True, "model_devi_numb_candi_f": 30, "model_devi_perc_candi_f": 5.0},
+    "dpgen-levels": {**PARAM, "model_devi_f_trust_lo": [0.05, 0.07, 0.07], "model_devi_f_trust_hi": {"0": 0.2, "1": 0.3, "2": 0.3},
+                     "model_devi_v_trust_lo": 0.01, "model_devi_v_trust_hi": [0.1, 0.2, 0.2],
+                     "model_devi_jobs": [PARAM["model_devi_jobs"][0], {**PARAM["model_devi_jobs"][1], "model_devi_f_trust_lo": 0.09}]},
     "dpgen-calypso": {**PARAM, "model_devi_engine": "calypso", "model_devi_jobs": [CALYPSO_JOB]},
     "dpgen-old-vasp": without_none({**PARAM, "fp_incar": None, "fp_params": OLD_VASP, "use_ele_temp": 1}),
     "dpgen-old-cp2k": without_none({**PARAM, **MANY, "fp_style": "cp2k", "fp_params": OLD_CP2K}),
@@ -60,6 +63,7 @@ DPGEN2_FILES: dict[str, Spec] = {
     "dpgen2-defaults": {**DPGEN2, "train": {**DPGEN2["train"], "init_models_paths": ["model.pt"] * 3,
                                             "config": {"impl": "pytorch", "init_model_policy": "yes"}}},
     "dpgen2-fixed": {**DPGEN2, "explore": {**DPGEN2["explore"], "convergence": FIXED}},
+    "dpgen2-virial": {**DPGEN2, "explore": {**DPGEN2["explore"], "convergence": {**FIXED, "level_v_lo": 0.02, "level_v_hi": 0.4}}},
     "dpgen2-calypso": {**DPGEN2, "explore": {**DPGEN2["explore"], "type": "calypso", "stages": [[CALYPSO_GROUP]]}},
 }  # fmt: skip
 PFD_FILES: dict[str, Spec] = {
@@ -79,6 +83,8 @@ def varied(raw: Any, draw: random.Random, key: str = "") -> Any:
         "tau_t",
         "fmax",
         "f_trust",
+        "v_trust",
+        "level_v",
         "level_f",
         "start_lr",
         "ediff",
@@ -235,9 +241,22 @@ def in_explore(old: Any, spec: Spec, note: Note) -> bool:
     return all(same(old, group[name]) for stage in spec["stages"] for group in stage["explore"] if name in group)
 
 
+def levels(old: Any, spec: Spec, note: Note) -> bool:
+    """Every level of a system is that of the selection or of a group."""
+    sections = [spec["select"], *(group for stage in spec["stages"] for group in stage["explore"])]
+    end = "low" if note.key.endswith("lo") else "high"
+    if "f_trust" in note.key or "level_f" in note.key:
+        found = [section["window"][end] for section in sections if "window" in section]
+    else:
+        found = [channel[end] for section in sections for channel in section.get("channels", [])]
+    wanted = old.values() if isinstance(old, dict) else old if isinstance(old, list) else [old]
+    return all(any(same(level, other) for other in found) for level in wanted)
+
+
 RULES: list[tuple[str, Callable[[Any, Spec, Note], bool]]] = [
     (r"\((dpgen2|DP-GEN)'s default\)", default),
     (r"(Split|split)$", split),
+    (r"_trust_(lo|hi)$|level_v_(lo|hi)$", levels),
     (r"\.fmt$", formats),
     (r"(ens|ensemble)$", ensemble),
     (r"NameOfAtoms|NumberOfAtoms|NumberOfFormula|name_of_atoms|numb_of_", composition),

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from lamflow.config import parse
 from lamflow.config.learning import Config
-from lamflow.config.select import Select
+from lamflow.config.select import FixedWindow, Select
 from lamflow.data import Deviations, Frame, Labels, Trajectory
 from lamflow.engines.emt import Emt, EmtEvaluator
 from lamflow.policy.committee import SCORE_RULES, ScoredFrames, good_frames, largest, pack_candidates, score
-from lamflow.policy.windows import Window
+from lamflow.policy.windows import Window, rescaled
 from tests.conftest import STUDY
 
 
@@ -133,12 +133,30 @@ def test_a_frame_is_a_candidate_when_any_channel_is_and_failed_when_any_is() -> 
         "magnetic_force_max": [0.1, 0.1, 0.1, 0.3, 0.1, 0.1, np.nan],
     }
     found = Deviations(**{name: np.array(values.get(name, [np.nan] * 7)) for name in Deviations.__dataclass_fields__})
-    deviation = largest(settings, found)
+    deviation = largest(settings, found, settings.window)
     window = Window(0.1, 0.5)
     assert window.candidates(deviation).tolist() == [1, 2, 3]
     assert window.counts(deviation) == (1, 3, 3)
     assert deviation[0] == pytest.approx(0.05)
     assert deviation[2] == pytest.approx(0.2), "a quarter of the way between the levels"
+
+
+def test_levels_of_a_group_are_put_on_the_scale_of_the_window(copper: list[Frame]) -> None:
+    common = Select.model_validate({"window": {"low": 0.1, "high": 0.5}, "channels": CHANNELS[:1]})
+    own = common.with_levels(FixedWindow(low=0.2, high=0.4), [])
+    values = {"force_max": [0.1, 0.15, 0.3, 0.39, 0.41, np.nan], "energy": [0.02] * 6}
+    found = Deviations(**{name: np.array(values.get(name, [np.nan] * 6)) for name in Deviations.__dataclass_fields__})
+    deviation = largest(own, found, common.window)
+    window = Window(0.1, 0.5)
+    assert window.candidates(deviation).tolist() == [2, 3]
+    assert window.counts(deviation) == (2, 2, 2)
+    assert deviation[2] == pytest.approx(0.3), "half way between the levels"
+    assert (own.levels, common.with_levels(None, None)) == ({"force_max": (0.2, 0.4)}, common)
+    models = [Scaled(0.9), Scaled(1.1)]
+    [theirs] = score(common, 0, [Trajectory.of(copper[:1], [0])], models, never)  # type: ignore[arg-type]
+    [ours] = score(own, 0, [Trajectory.of(copper[:1], [0])], models, never, common.window)  # type: ignore[arg-type]
+    expected = rescaled(theirs.deviation, (0.2, 0.4), (0.1, 0.5))
+    np.testing.assert_allclose(ours.deviation, expected)
 
 
 @pytest.mark.parametrize(
