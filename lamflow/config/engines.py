@@ -174,12 +174,10 @@ class ExplorerSettings(EngineSettings):
     """Abilities of models that the engine cannot do without; see `TrainerSettings.offers`."""
 
     head: str | None = None
-    """In a study with several heads, the one that explores and whose data get the labels; the first that has a label
-    engine if absent."""
+    """Of several heads the one that explores and gets the labels; the first that has a label engine if absent."""
     window: FixedWindow | None = None
-    """Levels of this group's frames instead of those of `select.window`."""
     channels: list[Channel] | None = None
-    """Levels of this group's further quantities instead of `select.channels`."""
+    """Levels of this group's frames instead of those of `select`."""
 
     def conditions(self) -> list[dict[str, float]]:
         """Every condition (temperature in K, pressure in bar, …) that is explored."""

@@ -241,19 +241,19 @@ def _convergence(own: Keys) -> tuple[Spec, Spec]:
     return {"accurate": float(own.take("conv_accuracy", to="converge.accurate", default=0.9))}, select
 
 
-def virial_channel(own: Keys) -> Spec:
+def virial_channel(keys: Keys) -> Spec:
     """`select.channels` of dpgen2's levels of the virial, which it divides by the number of atoms as lamflow does."""
     to = "select.channels: virial_max"
-    low, high = own.take("level_v_lo"), own.take("level_v_hi")
+    low, high = keys.take("level_v_lo"), keys.take("level_v_hi")
     if low is None or high is None:
         for key in ("level_v_lo", "level_v_hi"):
-            if own.raw.get(key) is not None:
-                own.notes.add(
-                    "lost", own.name(key), why="dpgen2 asks for both levels of the virial, and one is missing"
+            if keys.raw.get(key) is not None:
+                keys.notes.add(
+                    "lost", keys.name(key), why="dpgen2 asks for both levels of the virial, and one is missing"
                 )
         return {}
-    own.notes.add("translated", own.name("level_v_lo"), f"{to}.low")
-    own.notes.add("translated", own.name("level_v_hi"), f"{to}.high")
+    keys.notes.add("translated", keys.name("level_v_lo"), f"{to}.low")
+    keys.notes.add("translated", keys.name("level_v_hi"), f"{to}.high")
     return {"channels": [{"metric": "virial_max", "low": float(low), "high": float(high)}]}
 
 

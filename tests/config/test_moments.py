@@ -56,5 +56,5 @@ def test_parts_that_do_not_agree_are_named(old: str, new: str, expected: str) ->
 
 def test_magnetic_forces_of_models_without_spins_cannot_be_looked_at() -> None:
     text = STUDY.replace(", spin: {elements: [Fe]}", "").replace(", spins: {moments: {Fe: 2.2}}", "")
-    with pytest.raises(InputError, match=r"select: force_max, magnetic_force_max: the models have no magnetic forces"):
+    with pytest.raises(InputError, match=r"select: magnetic_force_max: the models have no magnetic forces"):
         parse(text)
