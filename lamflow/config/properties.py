@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 from lamflow.config.engines import EngineSettings, LabelerSettings
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.magnets import CuriePoint, ExchangeConstants, MagneticOrders, SpinSpiral
+from lamflow.config.moving import Dynamics, Melting, Moving, ThermalElastic
 from lamflow.config.schema import DataStudy, check_unique
 from lamflow.config.section import Element, InputFile, Name, Section
-from lamflow.units import Angstrom, Bar, Count, EvPerAngstrom, Kelvin, Length, Picosecond, Timestep, Unit
+from lamflow.units import Angstrom, Bar, Count, EvPerAngstrom, Kelvin, Length, Unit
 
 Strain = Annotated[float, Field(gt=0, le=0.3)]
 """A fraction."""
@@ -52,7 +53,10 @@ class Potential(Section):
 class Relaxing(Section):
     """How structures are relaxed before their properties are asked for, and frames of properties later."""
 
-    method: Literal["lbfgs", "fire"] = "lbfgs"
+    method: Literal["lbfgs", "fire", "native"] = "lbfgs"
+    """`native` lets first-principles codes relax by themselves, in fewer cycles than an optimiser that asks for one
+    label after the other; they go on until `fmax` holds for a label of where they have come to. Models, and frames that
+    may only move in some directions, are relaxed by `lbfgs` then."""
     steps: Count = 500
     """Most steps of a relaxation; one that has not ended then is no result."""
     fmax: EvPerAngstrom = 1e-4
@@ -235,36 +239,9 @@ class Dimer(Section):
     points: int = Field(60, ge=10, le=10_000)
 
 
-class Dynamics(Section):
-    """Atoms that move: is the potential stable at a temperature, does it conserve energy, how large is the crystal?
-
-    `nve` says how the total energy drifts, `npt` the mean volume and lattice constants (all axes are scaled alike).
-    """
-
-    property: Literal["dynamics"]
-    ensemble: Literal["nve", "nvt", "langevin", "npt"] = "npt"
-    temperatures: list[Annotated[float, Field(gt=0, le=20_000), Unit("K")]] = Field([300.0], min_length=1)
-    pressure: Bar = 0.0
-    """Of `npt`."""
-    time: Picosecond = 5.0
-    timestep: Timestep = 0.002
-    equilibration: Annotated[float, Field(ge=0, le=0.9)] = 0.2
-    """Fraction of each run that is left out of its means."""
-    repeats: int = Field(1, ge=1, le=1000)
-    """Independent runs at each temperature."""
-    size: Length = 10.0
-    """Least distance between opposite faces of the supercell."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.timestep > self.time / 100:
-            raise ValueError(f"time: {self.time:g} ps are fewer than a hundred steps of {self.timestep:g} ps")
-        return self
-
-
 PropertySettings = Annotated[
     Eos | Elastic | Cohesive | Decohesive | Surface | Vacancy | Interstitial | Substitution | Gamma | GammaSurface
-    | Phonon | Quasiharmonic | Formation | Dynamics | Dimer
+    | Phonon | Quasiharmonic | Formation | Dynamics | ThermalElastic | Melting | Dimer
     | MagneticOrders | ExchangeConstants | SpinSpiral | CuriePoint,
     Field(discriminator="property"),
 ]  # fmt: skip
@@ -346,10 +323,10 @@ class PropertiesStudy(DataStudy):
         if not self.structures:
             raise ValueError("structures: give the crystals whose properties are asked for")
         check_unique("potentials", self.potential_names)
-        moved = any(settings.property == "dynamics" for settings in self.properties)
+        moved = next((settings.property for settings in self.properties if isinstance(settings, Moving)), None)
         for potential in self.potentials if moved else ():
             if potential.evaluate is None:
-                raise ValueError(f"potentials.{potential.name}: dynamics needs an engine that plays `evaluate`")
+                raise ValueError(f"potentials.{potential.name}: {moved} needs an engine that plays `evaluate`")
         if self.reference is not None and self.reference.potential is not None:
             known = self.potential_names
             if self.reference.potential not in known:

@@ -76,6 +76,8 @@ class TrackedProperties(Section):
 
     @model_validator(mode="after")
     def _references_are_given(self) -> TrackedProperties:
+        if self.relax.method == "native":
+            raise ValueError("relax.method: native is for first-principles codes; models are relaxed by lbfgs or fire")
         if self.reference is not None and self.reference.potential is not None:
             raise ValueError("reference.potential: models of a run have no other potential beside them; give a `file`")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,8 +23,8 @@ from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.process import on_path
-from lamflow.engines.program.labeler import ProgramLabeler
-from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.program.relaxing import RelaxingLabeler, in_order
+from lamflow.engines.protocol import LabelFailure, OwnRelaxation
 from lamflow.engines.pseudopotentials import check_orbitals, check_pseudopotentials
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element, linked
 from lamflow.errors import InputError
@@ -59,6 +60,7 @@ class Abacus(PeriodicSettings):
 
     forbidden = FORBIDDEN
     spacing = 0.2
+    relaxed_cells = frozenset({"all", "volume", "shape", "none"})
     obtained = "install ABACUS (conda install -c conda-forge abacus)"
 
     engine: Literal["abacus"]
@@ -114,7 +116,7 @@ class Abacus(PeriodicSettings):
         return 5.0 + 0.05 * natoms**2
 
 
-class AbacusLabeler(ProgramLabeler[Abacus]):
+class AbacusLabeler(RelaxingLabeler[Abacus]):
     """Labeler by ABACUS."""
 
     output = "abacus.out"
@@ -124,6 +126,24 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
 
     def files(self, settings: Abacus, frame: Frame) -> dict[str, str | Path]:
         """INPUT, STRU, KPT, and the files of pseudopotentials and orbitals."""
+        return self._files(settings, frame, {})
+
+    def relaxing_files(self, settings: Abacus, frame: Frame, how: OwnRelaxation) -> dict[str, str | Path]:
+        """See RelaxingLabeler; by ABACUS's conjugate gradients. Raises ValueError where moments are held."""
+        if settings.deltaspin is not None:
+            raise ValueError("ABACUS relaxes no structure while moments are held (deltaspin)")
+        return self._files(settings, frame, _relaxing(how))
+
+    def read_relaxed(self, frame: Frame, folder: Path) -> Frame | LabelFailure:
+        """The last structure in OUT.ABACUS."""
+        try:
+            steps = read_labeled(folder, "abacus/relax")
+        except (InputError, ValueError, IndexError, AssertionError) as error:
+            return LabelFailure(f"ABACUS's output has no structure: {error}", kind="incomplete")
+        return in_order(steps[-1].frame, frame, by_species(frame))
+
+    def _files(self, settings: Abacus, frame: Frame, more: Mapping[str, Any]) -> dict[str, str | Path]:
+        """The input with further keywords."""
         box, order = boxed(frame), by_species(frame)
         keys: dict[str, Any] = {
             "suffix": "ABACUS", "calculation": "scf", "basis_type": "lcao" if settings.orbitals else "pw",
@@ -138,6 +158,7 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
             keys = {**keys, **abacus_keys(settings.deltaspin), **{k.lower(): v for k, v in settings.input.items()}}
         elif settings.magnetic_moments and str(keys.get("nspin")) != "4":
             keys["nspin"] = 2
+        keys |= more
         if frame.electronic_temperature is not None:
             width = frame.electronic_temperature * BOLTZMANN / RYDBERG
             keys.update(smearing_method="fd", smearing_sigma=width)
@@ -159,6 +180,17 @@ class AbacusLabeler(ProgramLabeler[Abacus]):
     def read(self, settings: Abacus, frame: Frame, folder: Path) -> Labels | LabelFailure:
         """The labels in OUT.ABACUS."""
         return read_output(folder, frame, settings.deltaspin)
+
+
+def _relaxing(how: OwnRelaxation) -> dict[str, Any]:
+    """Keywords for a relaxation."""
+    keys = {"calculation": "relax" if how.cell == "none" else "cell-relax", "relax_nmax": how.steps,
+            "force_thr_ev": how.fmax}  # fmt: skip
+    if how.cell == "none":
+        return keys
+    fixed = {"all": "None", "volume": "shape", "shape": "volume"}[how.cell]
+    pressures = {f"press{axis}": how.pressure * 1e-3 for axis in (1, 2, 3)}
+    return {**keys, "stress_thr": how.stress * 1e-3, "fixed_axes": fixed, **pressures}
 
 
 def _stru(

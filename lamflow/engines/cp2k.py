@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,9 +23,9 @@ from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, hydrogen_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.process import on_path
-from lamflow.engines.program.labeler import ProgramLabeler
+from lamflow.engines.program.relaxing import RelaxingLabeler, in_order
 from lamflow.engines.program.settings import merged
-from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.protocol import LabelFailure, OwnRelaxation
 from lamflow.errors import InputError
 from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE, Rydberg
 
@@ -54,6 +55,7 @@ class Cp2k(PeriodicSettings):
     """
 
     forbidden = FORBIDDEN
+    relaxed_cells = frozenset({"all", "none"})
     obtained = "install CP2K (Debian: apt-get install cp2k cp2k-data)"
 
     engine: Literal["cp2k"]
@@ -121,7 +123,7 @@ class Cp2k(PeriodicSettings):
         return 5.0 + 3.0 * natoms
 
 
-class Cp2kLabeler(ProgramLabeler[Cp2k]):
+class Cp2kLabeler(RelaxingLabeler[Cp2k]):
     """Labeler by CP2K."""
 
     output = "cp2k.out"
@@ -134,7 +136,29 @@ class Cp2kLabeler(ProgramLabeler[Cp2k]):
 
     def files(self, settings: Cp2k, frame: Frame) -> dict[str, str | Path]:
         """cp2k.inp, and the user's own files of basis sets and potentials."""
-        sections = _sections(settings, frame)
+        return self._files(settings, frame, {})
+
+    def relaxing_files(self, settings: Cp2k, frame: Frame, how: OwnRelaxation) -> dict[str, str | Path]:
+        """See RelaxingLabeler; by CP2K's BFGS."""
+        return self._files(settings, frame, _relaxing(how))
+
+    def read_relaxed(self, frame: Frame, folder: Path) -> Frame | LabelFailure:
+        """The last structure of CP2K's trajectory of the relaxation."""
+        from ase.io import read
+
+        path, cells = folder / "lamflow-pos-1.xyz", folder / "lamflow-1.cell"
+        if not path.is_file():
+            failed = read_output(folder / self.output, frame)
+            return (
+                failed if isinstance(failed, LabelFailure) else LabelFailure("there is no trajectory", kind="stopped")
+            )
+        atoms = read(path, format="xyz", index=-1)
+        cell = np.loadtxt(cells, ndmin=2)[-1, 2:11].reshape(3, 3) if cells.is_file() else boxed(frame).cell
+        return in_order(replace(frame, numbers=atoms.numbers, positions=atoms.positions, cell=cell), frame)
+
+    def _files(self, settings: Cp2k, frame: Frame, more: Mapping[str, Any]) -> dict[str, str | Path]:
+        """The input with further sections."""
+        sections = merged(_sections(settings, frame), more)
         if _inner(settings.input, "FORCE_EVAL", "DFT", "XC", "XC_FUNCTIONAL") is not None:
             del sections["FORCE_EVAL"]["DFT"]["XC"]  # functionals that stand side by side would add up
         made: dict[str, str | Path] = {"cp2k.inp": "\n".join(_lines(merged(sections, settings.input))) + "\n"}
@@ -144,6 +168,15 @@ class Cp2kLabeler(ProgramLabeler[Cp2k]):
         """The labels in cp2k.out."""
         del settings
         return read_output(folder / self.output, frame)
+
+
+def _relaxing(how: OwnRelaxation) -> dict[str, Any]:
+    """Sections for a relaxation."""
+    limits = {"OPTIMIZER": "BFGS", "MAX_ITER": how.steps, "MAX_FORCE": how.fmax * BOHR / HARTREE}
+    if how.cell == "none":
+        return {"GLOBAL": {"RUN_TYPE": "GEO_OPT"}, "MOTION": {"GEO_OPT": limits}}
+    cell = {**limits, "EXTERNAL_PRESSURE": how.pressure, "PRESSURE_TOLERANCE": how.stress}
+    return {"GLOBAL": {"RUN_TYPE": "CELL_OPT"}, "MOTION": {"CELL_OPT": cell, "PRINT": {"CELL": {"_": "ON"}}}}
 
 
 def _sections(settings: Cp2k, frame: Frame) -> dict[str, Any]:

@@ -22,13 +22,13 @@ from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.process import on_path
-from lamflow.engines.program.labeler import ProgramLabeler
-from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.program.relaxing import RelaxingLabeler, in_order
+from lamflow.engines.protocol import LabelFailure, OwnRelaxation
 from lamflow.engines.pseudopotentials import check_pseudopotentials
 from lamflow.engines.qe_namelists import check_key
 from lamflow.engines.species import aligned, linked
 from lamflow.errors import InputError
-from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
+from lamflow.units import BOHR, BOLTZMANN, RYDBERG, Rydberg
 
 FORBIDDEN = {
     "calculation": "labels are single points",
@@ -46,6 +46,8 @@ INDEXED = re.compile(r"(?P<key>\w+)\((?P<of>\w+)\)")
 """A key of one species, like hubbard_u(Fe)."""
 POLARISED = "starting_magnetization"
 """Fraction of its valence electrons by which a species is polarised where the cycle begins; ASE writes it by atom."""
+KBAR = 1e-3
+"""1 bar."""
 REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
     "unconverged": [
         {"electrons": {"electron_maxstep": 200, "mixing_beta": 0.3}},
@@ -62,6 +64,7 @@ class QuantumEspresso(PeriodicSettings):
 
     forbidden = FORBIDDEN
     spacing = 0.2
+    relaxed_cells = frozenset({"all", "volume", "shape", "none"})
     obtained = "install Quantum ESPRESSO (Debian: apt-get install quantum-espresso)"
 
     engine: Literal["qe"]
@@ -109,7 +112,7 @@ class QuantumEspresso(PeriodicSettings):
         return 2.0 + 0.05 * natoms**2
 
 
-class QeLabeler(ProgramLabeler[QuantumEspresso]):
+class QeLabeler(RelaxingLabeler[QuantumEspresso]):
     """Labeler by pw.x."""
 
     output = "pw.out"
@@ -122,6 +125,20 @@ class QeLabeler(ProgramLabeler[QuantumEspresso]):
 
     def files(self, settings: QuantumEspresso, frame: Frame) -> dict[str, str | Path]:
         """pw.in and the pseudopotentials."""
+        return self._files(settings, frame, {})
+
+    def relaxing_files(self, settings: QuantumEspresso, frame: Frame, how: OwnRelaxation) -> dict[str, str | Path]:
+        """See RelaxingLabeler; by pw.x's BFGS."""
+        return self._files(settings, frame, _relaxing(how))
+
+    def read_relaxed(self, frame: Frame, folder: Path) -> Frame | LabelFailure:
+        """The last structure in pw.out."""
+        return read_relaxed(folder / self.output, frame)
+
+    def _files(
+        self, settings: QuantumEspresso, frame: Frame, more: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, str | Path]:
+        """The input with further keys of namelists."""
         from ase.io.espresso import write_espresso_in
 
         sources = linked("pseudopotentials", settings.pseudopotentials, frame.symbols)
@@ -137,10 +154,11 @@ class QeLabeler(ProgramLabeler[QuantumEspresso]):
         namelists = {
             "control": {
                 "calculation": "scf", "tprnfor": True, "tstress": True, "prefix": "lamflow", "outdir": "./out",
-                "pseudo_dir": "./", "disk_io": "none", **settings.input.get("control", {}),
+                "pseudo_dir": "./", "disk_io": "none", **settings.input.get("control", {}), **more.get("control", {}),
             },
             "system": system,
             "electrons": _electrons(settings),
+            **{name: dict(keys) for name, keys in more.items() if name != "control"},
         }  # fmt: skip
         box = boxed(frame)
         atoms = box.to_ase()
@@ -161,6 +179,31 @@ class QeLabeler(ProgramLabeler[QuantumEspresso]):
     def read(self, settings: QuantumEspresso, frame: Frame, folder: Path) -> Labels | LabelFailure:
         """The labels in pw.out."""
         return read_output(folder / self.output, frame, float(_electrons(settings)["conv_thr"]))
+
+
+def _relaxing(how: OwnRelaxation) -> dict[str, dict[str, Any]]:
+    """Keys of namelists for a relaxation. Energies end nothing: forces and stress do."""
+    control = {
+        "calculation": "relax" if how.cell == "none" else "vc-relax", "nstep": how.steps,
+        "forc_conv_thr": how.fmax * BOHR / RYDBERG, "etot_conv_thr": 1e-3,
+    }  # fmt: skip
+    cell = {"press": how.pressure * KBAR, "press_conv_thr": how.stress * KBAR, "cell_dofree": how.cell}
+    made: dict[str, dict[str, Any]] = {"control": control, "ions": {"ion_dynamics": "bfgs"}}
+    return made if how.cell == "none" else {**made, "cell": cell}
+
+
+def read_relaxed(output: Path, frame: Frame) -> Frame | LabelFailure:
+    """The last structure in pw.x's output whose cycle converged, or why there is none."""
+    from ase.io import read
+
+    text = output.read_text(errors="replace", encoding="utf-8") if output.is_file() else ""
+    if "Forces acting on atoms" not in text:
+        error = re.search(r"Error in routine\s+(.*?)\n\s*(.*)", text)
+        said = f": {error.group(1).strip()}: {error.group(2).strip()}" if error else " early"
+        if "convergence NOT achieved" in text:
+            return LabelFailure("the SCF cycle did not converge", kind="unconverged")
+        return LabelFailure(f"pw.x stopped{said}", kind="stopped" if error else "incomplete")
+    return in_order(Frame.from_ase(read(output, format="espresso-out", index=-1)), frame)
 
 
 def _indexed(keys: Mapping[str, Any], species: list[str]) -> dict[str, Any]:

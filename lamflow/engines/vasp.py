@@ -22,9 +22,9 @@ from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.process import on_path
-from lamflow.engines.program.labeler import ProgramLabeler
+from lamflow.engines.program.relaxing import RelaxingLabeler, in_order
 from lamflow.engines.program.settings import ProgramSettings
-from lamflow.engines.protocol import LabelFailure
+from lamflow.engines.protocol import LabelFailure, OwnRelaxation
 from lamflow.engines.pseudopotentials import check_potcar
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element
 from lamflow.errors import InputError
@@ -33,6 +33,8 @@ from lamflow.units import BOLTZMANN
 FIXED: dict[str, tuple[int, ...]] = {"NSW": (0,), "IBRION": (-1, 0, 1, 2, 3), "ISIF": (2, 3)}
 """Tags that must have one of these values, for a label is one single point with its stress. Without ionic steps these
 values of IBRION all mean a single point; the others compute force constants whatever NSW is."""
+CELLS = {"none": 2, "all": 3, "volume": 8}
+"""ISIF of what of a cell changes beside the positions; 8 since VASP 6.4.1."""
 DEFAULTS: dict[str, Any] = {"NSW": 0, "IBRION": -1, "ISIF": 2, "LWAVE": False, "LCHARG": False}
 REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
     "unconverged": [
@@ -61,6 +63,7 @@ class Vasp(PeriodicSettings):
         "potcar_names",
         "potcar_sha256",
     }  # read: see input_hash
+    relaxed_cells = frozenset(CELLS)
     obtained = "VASP is licensed, see vasp.at; load its module or put it on PATH"
 
     engine: Literal["vasp"]
@@ -163,7 +166,7 @@ class Vasp(PeriodicSettings):
         return 20.0 + 0.05 * natoms**2
 
 
-class VaspLabeler(ProgramLabeler[Vasp]):
+class VaspLabeler(RelaxingLabeler[Vasp]):
     """Labeler by VASP."""
 
     output = "vasp.out"
@@ -192,10 +195,30 @@ class VaspLabeler(ProgramLabeler[Vasp]):
 
     def files(self, settings: Vasp, frame: Frame) -> dict[str, str | Path]:
         """INCAR, POSCAR, POTCAR, and KPOINTS unless the INCAR has KSPACING."""
+        return self._files(settings, frame, {})
+
+    def relaxing_files(self, settings: Vasp, frame: Frame, how: OwnRelaxation) -> dict[str, str | Path]:
+        """See RelaxingLabeler; by conjugate gradients. EDIFFG knows forces alone; the stress ends nothing."""
+        tags = {"IBRION": 2, "NSW": how.steps, "ISIF": CELLS[how.cell], "EDIFFG": -how.fmax,
+                "PSTRESS": how.pressure * 1e-3}  # fmt: skip
+        return self._files(settings, frame, tags)
+
+    def read_relaxed(self, frame: Frame, folder: Path) -> Frame | LabelFailure:
+        """The last structure in OUTCAR."""
+        from ase.io import read
+
+        path = folder / "OUTCAR"
+        text = path.read_text(errors="replace", encoding="utf-8") if path.is_file() else ""
+        if "TOTAL-FORCE" not in text:
+            return LabelFailure("OUTCAR has no forces" if text else "there is no OUTCAR", kind="incomplete")
+        return in_order(Frame.from_ase(read(path, format="vasp-out", index=-1)), frame, by_species(frame))
+
+    def _files(self, settings: Vasp, frame: Frame, more: Mapping[str, Any]) -> dict[str, str | Path]:
+        """The input with further tags."""
         from ase.io.vasp import write_vasp
 
         box, order = boxed(frame), by_species(frame)
-        tags = {**DEFAULTS, **settings.tags()}
+        tags = {**DEFAULTS, **settings.tags(), **more}
         ordered = [frame.symbols[place] for place in order]
         tags = by_element(tags, BY_ELEMENT, ordered)
         moments = settings.moments(ordered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lamflow.config.engines import EngineSettings, LabelerSettings
@@ -13,35 +14,66 @@ from lamflow.config.schema import DataStudy
 from lamflow.config.tracked import asked_of
 from lamflow.data import Frame, Labels
 from lamflow.data.cache import LabelCache
+from lamflow.data.frames import Floats, Ints
 from lamflow.data.layout import MODEL
 from lamflow.data.results import ModelResult
 from lamflow.data.trained import verify_model
 from lamflow.engines import registry
-from lamflow.engines.protocol import LabelFailure, Model
+from lamflow.engines.protocol import Evaluator, LabelFailure, Model, RelaxesItself, SessionModel
 from lamflow.errors import EngineError
+from lamflow.ops.native import NativeRelaxer
 from lamflow.ops.operation import Context
 from lamflow.ops.read import label_key, settings_hash
 from lamflow.policy.models import chosen_variant
-from lamflow.science.relaxation import Evaluate
+from lamflow.science.dynamics import Evaluate as EvaluateArrays
+from lamflow.science.properties.simulated import Moving, by_frames
+from lamflow.science.properties.table import Relax
+from lamflow.science.relaxation import Evaluate, relax
 
 
 @dataclass(frozen=True, eq=False)
 class AskedPotential:
-    """A potential that jobs ask. evaluate: labels of frames; it raises EngineError for a frame that has none."""
+    """A potential that jobs ask.
+
+    evaluate  labels of frames; it raises EngineError for a frame that has none
+    moving    the same for systems that move
+    relax     how frames relax; see `relax` of lamflow.science
+    """
 
     name: str
     engine: EngineSettings
     evaluate: Evaluate
+    moving: Moving
+    relax: Relax
 
 
 def asked_potential(study: DataStudy, index: int, models: Path | None, context: Context) -> AskedPotential:
     """Potential number `index` of a study; one of learning asks what its iteration has trained into `models`."""
     if isinstance(study, PropertiesStudy):
         own = study.potentials[index]
-        return AskedPotential(own.name, own.engine, evaluate_of(own, study, context))
+        if own.evaluate is not None:
+            return _evaluator(own.name, own.engine, registry.evaluator(own.evaluate))
+        return _labeler(own, study, context)
     assert isinstance(study, Config) and models is not None  # noqa: S101, PT018  the graph wires them
     name = asked_of(study).potential_names[index]
-    return AskedPotential(name, study.train, _trained(study, index, models).evaluate)
+    return _evaluator(name, study.train, _trained(study, index, models))
+
+
+def _evaluator(name: str, engine: EngineSettings, model: Evaluator) -> AskedPotential:
+    """A potential that is asked by an evaluator, which may know a faster way for systems that move."""
+
+    def moving(starts: Sequence[Frame]) -> EvaluateArrays:
+        session = model.open_session(starts, []) if isinstance(model, SessionModel) else None
+        if session is None:
+            return by_frames(model.evaluate)(starts)
+
+        def evaluate(positions: Floats, cells: Floats, numbers: Ints) -> tuple[Floats, Floats, Floats]:
+            energies, forces, virials = session.evaluate(positions, cells, numbers)
+            return energies[0], forces[0], virials[0]
+
+        return evaluate
+
+    return AskedPotential(name, engine, model.evaluate, moving, partial(relax, evaluate=model.evaluate))
 
 
 def _trained(study: Config, index: int, folder: Path) -> Model:
@@ -57,13 +89,15 @@ def _trained(study: Config, index: int, folder: Path) -> Model:
     return registry.trainer(study.train).load(chosen, head)
 
 
-def evaluate_of(potential: Potential, study: PropertiesStudy, context: Context) -> Evaluate:
-    """Labels of frames by a potential of a study; it raises EngineError for a frame that has none."""
-    if potential.evaluate is not None:
-        return registry.evaluator(potential.evaluate).evaluate
+def _labeler(potential: Potential, study: PropertiesStudy, context: Context) -> AskedPotential:
+    """A potential that is asked by a first-principles code."""
     assert potential.label is not None  # noqa: S101  a potential has one or the other
     settings = potential.label.pinned(study)
-    return _CachedLabels(settings, study, context).evaluate
+    known = _CachedLabels(settings, study, context)
+    relaxing: Relax = partial(relax, evaluate=known.evaluate)
+    if study.relax.method == "native" and isinstance(known.labeler, RelaxesItself):
+        relaxing = NativeRelaxer(known.labeler, known.evaluate, settings.relaxed_cells, context.scratch)
+    return AskedPotential(potential.name, potential.engine, known.evaluate, by_frames(known.evaluate), relaxing)
 
 
 class _CachedLabels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from lamflow.data.layout import (
     SAMPLES_RECORD,
 )
 from lamflow.data.packed import PackedFrames
-from lamflow.data.properties import PropertyResult, PropertyValues, Reduced, Value
+from lamflow.data.properties import PropertyResult, PropertyValues, Reduced
 from lamflow.data.provenance import Provenance
 from lamflow.data.results import JobRecord
 from lamflow.data.spent import spending, take
@@ -40,36 +40,24 @@ from lamflow.errors import EngineError, LamflowError
 from lamflow.ops.operation import Context, op
 from lamflow.ops.potentials import asked_potential
 from lamflow.ops.reference_files import references_of
+from lamflow.ops.relaxed import (
+    RelaxedEntry,
+    RelaxedStructures,
+    crystals,
+    named_structures,
+    relaxation_results,
+    relaxed_structures,
+)
 from lamflow.policy.gates import checked, failed_properties, start_frames
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.references import compared
-from lamflow.science.properties.cells import conventional, space_group
-from lamflow.science.properties.sample import Answer, Crystal, Phase, Relax, Sample, composition
+from lamflow.science.properties.cells import space_group
+from lamflow.science.properties.sample import Answer, Crystal, Relax, Sample
 from lamflow.science.properties.table import PROPERTIES as TABLE
 from lamflow.science.properties.table import RELAXATION, answered
-from lamflow.science.relaxation import Freedom, relax
+from lamflow.science.relaxation import Freedom
 from lamflow.science.symmetry import SpaceGroup
 from lamflow.units import BAR_IN_EV_PER_A3, EV_PER_A3_IN_GPA
-
-
-class RelaxedEntry(Entry):
-    """One structure that a potential has relaxed. energy: eV; before, after: space groups; pressure: left, GPa"""
-
-    structure: str
-    energy: float | None
-    converged: bool
-    steps: int
-    before: str
-    after: str
-    pressure: float | None = None
-    failed: str | None = None
-
-
-class RelaxedStructures(JobRecord):
-    """What one job has relaxed; the frames lie beside it in the same order."""
-
-    potential: str
-    structures: list[RelaxedEntry]
 
 
 class SampleEntry(Entry):
@@ -142,9 +130,9 @@ def relax_structures(
     mine = [named[index] for index in indices_of_job(len(named), context.jobs, context.job)]
     folder = context.out / RELAXED / str(context.job)
     folder.mkdir(parents=True)
-    paths = relax(
-        [frame for _, frame in mine], chosen.evaluate, asked.relax, asked.relax.pressure * BAR_IN_EV_PER_A3,
-        [_freedom(asked.relax, frame) for _, frame in mine],
+    paths = chosen.relax(
+        [frame for _, frame in mine], settings=asked.relax, pressure=asked.relax.pressure * BAR_IN_EV_PER_A3,
+        free=[_freedom(asked.relax, frame) for _, frame in mine],
     ) if mine else []  # fmt: skip
     entries = []
     for (name, start), path in zip(mine, paths, strict=True):
@@ -205,7 +193,8 @@ def answer(context: Context, *, input: Path, expanded: Path, models: Path | None
     mine = list(indices_of_job(len(samples), context.jobs, context.job))
     context.say(f"{len(mine)} of {len(samples)} frames by {chosen.engine.engine}")
     with spending("physics"):
-        found = answered([samples[number] for number in mine], chosen.evaluate, asked_of(study).relax, seed)
+        own = [samples[number] for number in mine]
+        found = answered(own, chosen.evaluate, asked_of(study).relax, seed, chosen.moving, chosen.relax)
     folder = context.out / ANSWERS / str(context.job)
     folder.mkdir(parents=True)
     PackedFrames.of([one.frame for one in found]).save(folder / FRAMES)
@@ -302,61 +291,6 @@ def _finite(found: Reduced) -> None:
     for value in found.values:
         if not np.isfinite(value.value):
             raise ValueError(f"{value.name} {value.where}: no finite number came of it")
-
-
-def named_structures(asked: AskedProperties, folder: Path) -> list[tuple[str, Frame]]:
-    """Every structure that is asked about with its name: that of its set, numbered where the set has several."""
-    named = []
-    for name in asked.set_names:
-        frames = list(PackedFrames.load(folder / f"{name}.npz"))
-        for index, frame in enumerate(frames):
-            named.append((f"{name}-{index + 1}" if len(frames) > 1 else name, frame))
-    return named
-
-
-def relaxed_structures(folder: Path, potential: str) -> list[tuple[RelaxedEntry, Frame]]:
-    """What a potential has relaxed, in the order of the names."""
-    found = []
-    for job in sorted((folder / potential).iterdir()):
-        record = RelaxedStructures.read(job / SAMPLES_RECORD)
-        found += list(zip(record.structures, PackedFrames.load(job / FRAMES), strict=True))
-    return sorted(found, key=lambda item: item[0].structure)
-
-
-def crystals(folder: Path, potential: str) -> list[Crystal]:
-    """The structures that a potential could relax, each among all of them."""
-    good = [(entry, frame) for entry, frame in relaxed_structures(folder, potential) if entry.energy is not None]
-    phases = [Phase(entry.structure, composition(frame), entry.energy or 0.0) for entry, frame in good]
-    return [Crystal(entry.structure, frame, entry.energy or 0.0, phases) for entry, frame in good]
-
-
-def relaxation_results(folder: Path, potential: str) -> Iterator[PropertyResult]:
-    """The relaxed structures themselves: energy, volume and lattice constants of the conventional cell."""
-    for entry, frame in relaxed_structures(folder, potential):
-        about: dict[str, Any] = {
-            "structure": entry.structure,
-            "potential": potential,
-            "property": RELAXATION,
-            "frames": 1,
-        }
-        if entry.energy is None:
-            yield PropertyResult(**about, values=[], failed=entry.failed)
-            continue
-        values = [Value(name="E", value=entry.energy / frame.natoms, unit="eV/atom")]
-        notes = [f"space group {entry.after}"]
-        if entry.before != entry.after:
-            notes.append(f"the space group was {entry.before} before: the structure has changed")
-        if frame.pbc:
-            values += _lattice_values(frame)
-        yield PropertyResult(**about, values=values, notes=notes)
-
-
-def _lattice_values(frame: Frame) -> Iterator[Value]:
-    yield Value(name="V", value=frame.volume / frame.natoms, unit="Å³/atom")
-    cell = conventional(frame).to_ase().cell.cellpar()
-    units = ("Å", "Å", "Å", "°", "°", "°")
-    for name, value, unit in zip(("a", "b", "c", "alpha", "beta", "gamma"), cell, units, strict=True):
-        yield Value(name=name, value=float(value), unit=unit)
 
 
 def _entry(structure: str, title: str, sample: Sample) -> SampleEntry:

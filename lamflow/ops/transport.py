@@ -26,8 +26,8 @@ from lamflow.engines import registry
 from lamflow.engines.protocol import BatchExplorer, Model, Simulation
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
-from lamflow.ops.properties import crystals, relaxation_results
 from lamflow.ops.reference_files import references_of
+from lamflow.ops.relaxed import crystals, relaxation_results
 from lamflow.policy.gates import checked
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.references import compared

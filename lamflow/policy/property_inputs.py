@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lamflow.config.engines import LabelerSettings
+from lamflow.config.moving import Moving
 from lamflow.config.properties import Gate, PropertiesStudy, PropertySettings, ReferenceValue
 from lamflow.config.tracked import AskedProperties
 from lamflow.data.frames import Frame
@@ -44,7 +45,9 @@ def examined(
         _fit(f"properties[{index}] ({settings.property})", settings, crystals, found)
     known = {title: settings.property for title, settings in asked.named_properties()} | {RELAXATION: RELAXATION}
     if isinstance(asked, PropertiesStudy):
-        found.problems += _without_stress(asked, [frame for frames in structures.values() for frame in frames])
+        frames = [frame for frames in structures.values() for frame in frames]
+        found.problems += _without_stress(asked, frames)
+        _native(asked, any(frame.pbc for frame in frames), found)
     given = asked.reference.values if asked.reference is not None else []
     for index, value in enumerate(given):
         reason = _unfit(value, known)
@@ -61,13 +64,41 @@ def examined(
 
 def _without_stress(study: PropertiesStudy, frames: Sequence[Frame]) -> Iterator[str]:
     """Engines that give no virial where one is needed."""
-    needs = ["elastic needs it"] if any(settings.property == "elastic" for settings in study.properties) else []
+    needy = [
+        s.property for s in study.properties if (isinstance(s, Moving) and s.needs_stress()) or s.property == "elastic"
+    ]
+    needs = [f"{name} needs it" for name in dict.fromkeys(needy)]
     if study.relax.cell and any(frame.pbc for frame in frames):
         needs.append("cells cannot be relaxed without it; set relax.cell to false")
     for index, potential in enumerate(study.potentials):
         engine = potential.engine
         if needs and isinstance(engine, LabelerSettings) and not engine.gives_virial:
             yield f"potentials[{index}]: {engine.engine} gives no virial as it is set up here: {'; '.join(needs)}"
+
+
+def _native(study: PropertiesStudy, periodic: bool, found: Findings) -> None:
+    """Engines that cannot relax structures by themselves where they are asked to."""
+    if study.relax.method != "native":
+        return
+    cell = study.relax.cell_changes if study.relax.cell and periodic else "none"
+    if all(potential.label is None for potential in study.potentials):
+        found.problems.append("relax.method: native is for first-principles codes, and there is none in potentials")
+        return
+    for index, potential in enumerate(study.potentials):
+        where, name = f"potentials[{index}]", potential.engine.engine
+        if potential.label is None:
+            found.warnings.append(
+                f"{where}: {name} is relaxed by lbfgs: relax.method native is for codes with optimisers"
+            )
+        elif not potential.label.relaxed_cells:
+            found.problems.append(f"{where}: {name} relaxes no structures by itself; set relax.method to lbfgs")
+        elif cell not in potential.label.relaxed_cells:
+            found.problems.append(
+                f"{where}: {name} cannot relax cells with cell_changes {cell} by itself; set relax.method to lbfgs, or "
+                "cell_changes to all"
+            )
+    if study.relax.symmetry:
+        found.problems.append("relax.symmetry: with relax.method native codes keep symmetry as they do; take it out")
 
 
 def _crystals(structures: Mapping[str, Sequence[Frame]]) -> list[Crystal]:

@@ -195,6 +195,15 @@ class _State:
         return np.vstack([forces, np.linalg.solve(self.deformation, virial.T).T / natoms])
 
 
+def largest_force(frame: Frame, labels: Labels, free: Freedom, pressure: float = 0.0) -> float:
+    """On what may move, divided by the number of atoms on the cell, under `pressure` in eV/Å³: eV/Å.
+
+    Raises EngineError where the cell may change and labels have no virial.
+    """
+    state = _State(frame, free, frames=[frame], labels=labels)
+    return float(np.linalg.norm(state.gradient(pressure), axis=1).max())
+
+
 def relax(
     starts: Sequence[Frame],
     evaluate: Evaluate,

@@ -134,11 +134,11 @@ class ProgramLabeler(ABC, Generic[S]):
             if _is_final(finished):
                 return finished
         shutil.rmtree(folder, ignore_errors=True)
-        _write(folder, files)
+        write(folder, files)
         try:
             trouble = self._run(settings, frame, folder)
         finally:
-            _remove(folder, self.temporary_files)
+            remove(folder, self.temporary_files)
         result = self._read(settings, frame, folder)
         if trouble is not None and self.require_exit_zero and isinstance(result, Labels):
             result = LabelFailure("labels are there, but it failed", process.tail(folder / self.output))
@@ -163,7 +163,7 @@ class ProgramLabeler(ABC, Generic[S]):
         command, environment = self.command(settings), self.environment(settings, frame)
         killed: KilledError | None = None
         for _ in range(2):
-            _remove(folder, (self.output, *self.results))
+            remove(folder, (self.output, *self.results))
             try:
                 process.run(
                     command, cwd=folder, log=folder / self.output, timeout=settings.label_timeout,
@@ -203,12 +203,13 @@ def _beginning(file: Path) -> str:
         return stream.read(BANNER)
 
 
-def _remove(folder: Path, patterns: Sequence[str]) -> None:
+def remove(folder: Path, patterns: Sequence[str]) -> None:
+    """Remove files and folders, given as patterns, from a folder."""
     for path in [path for pattern in patterns for path in folder.glob(pattern)]:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _write(folder: Path, files: Mapping[str, str | Path]) -> None:
+def write(folder: Path, files: Mapping[str, str | Path]) -> None:
     """Write or link the input files into a folder."""
     folder.mkdir(parents=True)
     for name, content in files.items():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from lamflow.data import Frame
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Reduced, Value
 from lamflow.science.properties.cells import symmetry
@@ -23,7 +24,7 @@ RESIDUAL_GPA = 0.5
 def frames(crystal: Crystal, *, strain: float) -> list[Sample]:
     """Crystals under positive and negative strains in as few of the six directions as symmetry asks for; ions relax."""
     made = [Sample(crystal.frame, "none", {"direction": -1, "strain": 0.0})]
-    for direction in strain_directions(invariant_tensors(rotations(crystal))):
+    for direction in strain_directions(invariant_tensors(point_group(crystal.frame))):
         for step in STEPS:
             tensor = unit_strain(direction) * strain * step
             deformation = np.eye(3) + tensor
@@ -46,17 +47,18 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
             raise ValueError("the engine gives no stress (virial)")
         key = int(answer.about["direction"]), float(answer.about["strain"])
         stress[key] = np.array([found[place] for place in VOIGT]) * EV_PER_A3_IN_GPA
-    basis = invariant_tensors(rotations(crystal))
+    basis = invariant_tensors(point_group(crystal.frame))
     largest = max(strain for _, strain in stress)
     directions = sorted({direction for direction, _ in stress if direction >= 0})
     slopes = {d: _slope(stress, d, largest) for d in directions}
     found_half = {d: (stress[d, largest / 2] - stress[d, -largest / 2]) / largest for d in directions}
-    tensor, coarse = (_fitted(basis, each) for each in (slopes, found_half))
+    tensor, coarse = (fitted_tensor(basis, each) for each in (slopes, found_half))
     turn = np.array(symmetry(crystal.frame).std_rotation_matrix)
     stiffness, other = (voigt(rotated(each, turn)) for each in (tensor, coarse))
     residual = float(np.abs(stress[-1, 0.0]).max())
     notes = [] if residual < RESIDUAL_GPA else [f"the unstrained crystal has a stress of {residual:.2f} GPa"]
-    return _described(stiffness, np.abs(stiffness - other), notes)
+    made = described(stiffness, np.abs(stiffness - other))
+    return made.model_copy(update={"notes": [*notes, *made.notes]})
 
 
 def _slope(stress: dict[tuple[int, float], Floats], direction: int, largest: float) -> Floats:
@@ -65,20 +67,20 @@ def _slope(stress: dict[tuple[int, float], Floats], direction: int, largest: flo
     return np.asarray(np.polyfit(strains, np.array([stress[direction, strain] for strain in strains]), 3)[2])
 
 
-def _described(stiffness: Floats, error: Floats, notes: list[str]) -> Reduced:
-    """Values of a 6 × 6 stiffness in GPa."""
+def described(stiffness: Floats, error: Floats | None = None) -> Reduced:
+    """Values of a 6 × 6 stiffness in GPa with its error, moduli, and whether it is stable."""
     values: list[Value] = []
     for row in range(6):
         for column in range(row, 6):
             value = float(stiffness[row, column])
             alike = any((v.name[1] == v.name[2]) == (row == column) and abs(v.value - value) < 1e-6 for v in values)
             if abs(value) > 1e-6 and not alike:
-                spread = float(error[row, column])
+                spread = None if error is None else float(error[row, column])
                 values.append(Value(name=f"C{row + 1}{column + 1}", value=value, unit="GPa", uncertainty=spread))
     eigenvalues = np.linalg.eigvalsh(stiffness)
     stable = bool(eigenvalues.min() > 0)
     values.append(Value(name="smallest_eigenvalue", value=float(eigenvalues.min()), unit="GPa"))
-    notes.append("Born-stable" if stable else "not Born-stable: the stiffness has an eigenvalue that is not positive")
+    notes = ["Born-stable" if stable else "not Born-stable: the stiffness has an eigenvalue that is not positive"]
     tables = {"stiffness (GPa)": stiffness.tolist()}
     if stable:
         compliance = np.asarray(np.linalg.inv(stiffness), dtype=np.float64)
@@ -114,11 +116,11 @@ def unit_strain(direction: int) -> Floats:
     return tensor
 
 
-def rotations(crystal: Crystal) -> Floats:
-    """The crystal's point group as Cartesian matrices (R, 3, 3)."""
-    cell = crystal.frame.cell.T
+def point_group(frame: Frame) -> Floats:
+    """A crystal's point group as Cartesian matrices (R, 3, 3)."""
+    cell = frame.cell.T
     inverse = np.linalg.inv(cell)
-    return np.unique(np.round([cell @ one @ inverse for one in symmetry(crystal.frame).rotations], 9), axis=0)
+    return np.unique(np.round([cell @ one @ inverse for one in symmetry(frame).rotations], 9), axis=0)
 
 
 def rotated(tensor: Floats, rotation: Floats) -> Floats:
@@ -137,7 +139,7 @@ def voigt(tensor: Floats) -> Floats:
     return np.array([[tensor[i, j, k, m] for k, m in VOIGT] for i, j in VOIGT])
 
 
-def invariant_tensors(point_group: Floats) -> Floats:
+def invariant_tensors(group: Floats) -> Floats:
     """Tensors (K, 3, 3, 3, 3) that span all stiffnesses that a point group allows."""
     averaged = []
     for row in range(6):
@@ -145,7 +147,7 @@ def invariant_tensors(point_group: Floats) -> Floats:
             matrix = np.zeros((6, 6))
             matrix[row, column] = matrix[column, row] = 1
             tensor = full(matrix)
-            averaged.append(np.mean([rotated(tensor, one) for one in point_group], axis=0).ravel())
+            averaged.append(np.mean([rotated(tensor, one) for one in group], axis=0).ravel())
     _, sizes, vectors = np.linalg.svd(np.array(averaged), full_matrices=False)
     return np.asarray(vectors[sizes > 1e-6].reshape(-1, 3, 3, 3, 3))
 
@@ -169,7 +171,7 @@ def _rank(basis: Floats, directions: Sequence[int]) -> int:
     return int(np.linalg.matrix_rank(_responses(basis, directions), tol=1e-6)) if directions else 0
 
 
-def _fitted(basis: Floats, slopes: dict[int, Floats]) -> Floats:
+def fitted_tensor(basis: Floats, slopes: Mapping[int, Floats]) -> Floats:
     """The allowed tensor whose responses are nearest to the slopes."""
     response = _responses(basis, list(slopes))
     weights, *_ = np.linalg.lstsq(response.T, np.concatenate(list(slopes.values())), rcond=None)

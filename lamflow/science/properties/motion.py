@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lamflow.data import Frame
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Curve, Reduced, Value
 from lamflow.science.properties.cells import conventional, primitive, repeated, repeats
@@ -26,7 +27,7 @@ def frames(
     """
     if about["ensemble"] == "npt" and not crystal.frame.pbc:
         raise ValueError("it is isolated, and ensemble npt needs a volume")
-    start = _supercell(crystal, size)
+    start = supercell(crystal, size)
     if start.natoms < 2:
         raise ValueError("dynamics needs at least two atoms")
     about |= {"timestep": timestep, "steps": max(1, round(time / timestep))}
@@ -37,7 +38,8 @@ def frames(
     ]
 
 
-def _supercell(crystal: Crystal, size: float) -> Any:
+def supercell(crystal: Crystal, size: float) -> Frame:
+    """The primitive cell repeated until opposite faces are `size` Å apart; an isolated structure as it is."""
     if not crystal.frame.pbc:
         return crystal.frame
     bulk = primitive(crystal.frame)

@@ -13,6 +13,7 @@ from lamflow.data import Frame, Labels
 from lamflow.data.frames import Floats, Ints
 from lamflow.errors import EngineError
 from lamflow.science.dynamics import Dynamics, Systems
+from lamflow.science.dynamics import Evaluate as EvaluateArrays
 from lamflow.science.neighbors import pair_distances
 from lamflow.science.properties.sample import Answer, Sample
 from lamflow.science.relaxation import Evaluate
@@ -26,10 +27,15 @@ RDF_BLOCKS, RDF_BINS, RDF_RANGE = 5, 120, 6.0
 """Å, the last one."""
 EXPLODED, RATIO = 100.0, 4.0
 """eV/Å; an atom that feels more, or a volume that is so many times larger or smaller, is no physics any more."""
+Moving = Callable[[Sequence[Frame]], EvaluateArrays]
+"""Takes the starts of systems with the same number of atoms; gives what evaluates them again and again on their way.
+Virials are no numbers where the potential has none."""
 
 
 @dataclass(eq=False)
-class _Kept:
+class Kept:
+    """What remains of a run. failure: why it ended early"""
+
     series: dict[str, list[float]] = field(default_factory=dict)
     positions: list[Floats] = field(default_factory=list)
     cells: list[Floats] = field(default_factory=list)
@@ -41,46 +47,74 @@ class _Kept:
             self.series.setdefault(name, []).append(float(value))
 
 
-def simulated(samples: Sequence[Sample], evaluate: Evaluate, seed: Callable[[str], int]) -> list[Answer]:
+def by_frames(evaluate: Evaluate) -> Moving:
+    """Systems on their way as frames that a potential sees for the first time at every step."""
+    return lambda starts: _Batch(starts, evaluate)
+
+
+def simulated(samples: Sequence[Sample], moving: Moving, seed: Callable[[str], int]) -> list[Answer]:
     """Every sample moved as `about` says; those that are alike but for temperature, pressure and repeat together.
 
-    A run that explodes has its series until then, and a failure that says when and why. seed: of a run, by its name
+    A run that explodes has its series until then, and a failure that says when and why; so does one whose potential has
+    no stress and that needs it. Where `about` has a `peak`, the temperature rises to it in even steps and falls again.
+    seed: of a run, by its name
     """
+    return in_groups(
+        samples, ("ensemble", "timestep", "steps"),
+        lambda group: run_together(group, moving, [seed(run_name(sample)) for sample in group]),
+    )  # fmt: skip
+
+
+def in_groups(
+    samples: Sequence[Sample], keys: Sequence[str], move: Callable[[Sequence[Sample]], list[Answer]]
+) -> list[Answer]:
+    """Answers of samples that move together where `keys` of what they are and the number of atoms are the same."""
     alike: dict[str, list[int]] = {}
     for number, sample in enumerate(samples):
-        shared = {key: sample.about[key] for key in ("ensemble", "timestep", "steps")}
+        shared = {key: sample.about[key] for key in keys}
         alike.setdefault(f"{sample.frame.natoms} {sample.frame.pbc} {json.dumps(shared)}", []).append(number)
     found: dict[int, Answer] = {}
     for numbers in alike.values():
         group = [samples[number] for number in numbers]
-        found |= zip(numbers, _run(group, evaluate, [seed(_name(sample)) for sample in group]), strict=True)
+        try:
+            answers = move(group)
+        except EngineError as error:
+            answers = [Answer(one, one.frame, None, False, str(error).splitlines()[0]) for one in group]
+        found |= zip(numbers, answers, strict=True)
     return [found[number] for number in range(len(samples))]
 
 
-def _name(sample: Sample) -> str:
+def run_name(sample: Sample) -> str:
     """What a run is, whatever job does it."""
     return f"{json.dumps(dict(sample.about), sort_keys=True)} {sample.frame.content_hash()}"
 
 
-def _run(samples: Sequence[Sample], evaluate: Evaluate, seeds: Sequence[int]) -> list[Answer]:
-    about = samples[0].about
+def run_together(samples: Sequence[Sample], moving: Moving, seeds: Sequence[int]) -> list[Answer]:
+    """The runs of samples with the same ensemble, time step, number of steps and number of atoms.
+
+    Raises EngineError where the ensemble needs a stress and the potential has none.
+    """
+    about, frames = samples[0].about, [sample.frame for sample in samples]
     temperatures = np.array([float(sample.about["temperature"]) for sample in samples])
+    peaks = np.array([float(sample.about.get("peak", sample.about["temperature"])) for sample in samples])
     pressures = np.array([float(sample.about["pressure"]) * BAR_IN_EV_PER_A3 for sample in samples])
     timestep, steps = float(about["timestep"]), int(about["steps"])
     heat = 2 if about["ensemble"] == "nve" else 1  # half of it becomes potential energy
     dynamics = Dynamics(about["ensemble"], timestep, heat * temperatures, seeds, pressures)
-    systems = dynamics.begin([sample.frame for sample in samples])
-    dynamics.temperature = temperatures
-    kept, batch = [_Kept() for _ in samples], _Batch(samples, evaluate)
-    systems.energies, systems.forces, systems.virials = batch(systems.positions, systems.cells, systems.number)
+    systems, evaluate = begun(dynamics, frames, moving)
+    if about["ensemble"] == "npt" and not np.isfinite(systems.virials).any():
+        raise EngineError("the engine gives no stress (virial), which ensemble npt needs")
+    kept = [Kept() for _ in samples]
     start, every = np.abs(np.linalg.det(systems.cells)), max(1, steps // SERIES)
     snapshot = max(1, steps * (1 - float(about["equilibration"])) // SNAPSHOTS)
-    _drop(systems, kept, 0, timestep, start)
+    drop_exploded(systems, kept, 0, timestep, start)
     for step in range(1, steps + 1):
         if not len(systems.number):
             break
-        dynamics.step(systems, batch)
-        _drop(systems, kept, step, timestep, start)
+        risen = 1 - abs(1 - 2 * step / steps)
+        dynamics.temperature = temperatures + (peaks - temperatures) * risen
+        dynamics.step(systems, evaluate)
+        drop_exploded(systems, kept, step, timestep, start)
         if step % every == 0:
             _record(systems, dynamics, samples, kept, step * timestep)
         if (steps - step) % snapshot == 0 and step > float(about["equilibration"]) * steps:
@@ -90,22 +124,26 @@ def _run(samples: Sequence[Sample], evaluate: Evaluate, seeds: Sequence[int]) ->
     return [_answer(sample, own) for sample, own in zip(samples, kept, strict=True)]
 
 
+def begun(dynamics: Dynamics, starts: Sequence[Frame], moving: Moving) -> tuple[Systems, EvaluateArrays]:
+    """Systems at their starts with random velocities and evaluated, and what evaluates them further."""
+    systems, evaluate = dynamics.begin(starts), moving(starts)
+    systems.energies, systems.forces, systems.virials = evaluate(systems.positions, systems.cells, systems.number)
+    return systems, evaluate
+
+
 @dataclass(eq=False)
 class _Batch:
     """A potential as the dynamics asks it; what it cannot evaluate is no number."""
 
-    samples: Sequence[Sample]
+    starts: Sequence[Frame]
     evaluate: Evaluate
 
     def __call__(self, positions: Floats, cells: Floats, numbers: Ints) -> tuple[Floats, Floats, Floats]:
         frames = [
-            replace(self.samples[number].frame, positions=own, cell=cell)
+            replace(self.starts[number], positions=own, cell=cell)
             for number, own, cell in zip(numbers, positions, cells, strict=True)
         ]
-        labels = self._labels(frames)
-        if self.samples[0].about["ensemble"] == "npt" and any(one.virial is None for one in labels):
-            raise EngineError("the engine gives no stress (virial), which ensemble npt needs")
-        nothing = np.zeros((3, 3))
+        labels, nothing = self._labels(frames), np.full((3, 3), np.nan)
         return (
             np.array([one.energy for one in labels]), np.array([one.forces for one in labels]),
             np.array([nothing if one.virial is None else one.virial for one in labels]),
@@ -120,7 +158,7 @@ class _Batch:
             return [label for frame in frames for label in self._labels([frame])]
 
 
-def _drop(systems: Systems, kept: Sequence[_Kept], step: int, timestep: float, volumes: Floats) -> None:
+def drop_exploded(systems: Systems, kept: Sequence[Kept], step: int, timestep: float, volumes: Floats) -> None:
     """End the systems that have exploded or collapsed; volumes (B,) of all at the start, Å³."""
     largest = np.linalg.norm(systems.forces, axis=-1).max(axis=1)
     before = np.maximum(volumes[systems.number], 1e-30)
@@ -138,9 +176,7 @@ def _drop(systems: Systems, kept: Sequence[_Kept], step: int, timestep: float, v
         systems.keep(np.flatnonzero(good))
 
 
-def _record(
-    systems: Systems, dynamics: Dynamics, samples: Sequence[Sample], kept: Sequence[_Kept], time: float
-) -> None:
+def _record(systems: Systems, dynamics: Dynamics, samples: Sequence[Sample], kept: Sequence[Kept], time: float) -> None:
     """A point of every series: ps, eV/atom, K, Å³/atom and Å²."""
     natoms = systems.positions.shape[1]
     temperatures, kinetic, volumes = dynamics.temperatures(systems), systems.kinetic, systems.volumes
@@ -148,12 +184,12 @@ def _record(
         moved = systems.positions[row] - samples[number].frame.positions
         kept[number].add(
             time=time, energy=systems.energies[row] / natoms, total=(systems.energies[row] + kinetic[row]) / natoms,
-            temperature=temperatures[row], volume=volumes[row] / natoms,
+            temperature=temperatures[row], target=dynamics.temperature[number], volume=volumes[row] / natoms,
             msd=np.mean(np.sum((moved - moved.mean(axis=0)) ** 2, axis=1)),
         )  # fmt: skip
 
 
-def _answer(sample: Sample, kept: _Kept) -> Answer:
+def _answer(sample: Sample, kept: Kept) -> Answer:
     frame, series = sample.frame, dict[str, Any](kept.series)
     if kept.positions:
         frame = replace(frame, positions=kept.positions[-1], cell=kept.cells[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lamflow.data.properties import Reduced
 from lamflow.errors import EngineError
@@ -17,14 +18,17 @@ from lamflow.science.properties import (
     formation,
     gamma,
     magnets,
+    melting,
     motion,
     phonon,
     quasiharmonic,
     surface,
+    thermal,
 )
 from lamflow.science.properties.sample import Answer, Crystal, Sample
-from lamflow.science.properties.simulated import simulated
-from lamflow.science.relaxation import Evaluate, RelaxationSettings, relax
+from lamflow.science.properties.simulated import Moving, by_frames, simulated
+from lamflow.science.properties.strained import strained
+from lamflow.science.relaxation import Evaluate, RelaxationPath, RelaxationSettings, relax
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ PROPERTIES: Mapping[str, Property] = {
     "quasiharmonic": Property(quasiharmonic.frames, quasiharmonic.reduce),
     "formation": Property(formation.frames, formation.reduce),
     "dynamics": Property(motion.frames, motion.reduce),
+    "thermal-elastic": Property(thermal.frames, thermal.reduce),
+    "melting": Property(melting.frames, melting.reduce),
     "dimer": Property(dimer.frames, dimer.reduce),
     "magnetic-order": Property(magnets.order_frames, magnets.reduce_orders),
     "exchange": Property(magnets.exchange_frames, magnets.reduce_exchange),
@@ -62,15 +68,20 @@ PROPERTIES: Mapping[str, Property] = {
 }
 
 
+Relax = Callable[..., list[RelaxationPath]]
+"""Takes what `relax` does, without what evaluates."""
 RELAXATION = "relaxation"
 """Name of the results of the relaxed structures themselves."""
+ELASTIC: Mapping[str, str] = {
+    "C[1-6][1-6]": "GPa", "B": "GPa", "G": "GPa", "E": "GPa", "poisson": "1", "universal_anisotropy": "1",
+    "smallest_eigenvalue": "GPa",
+}  # fmt: skip
 UNITS: Mapping[str, Mapping[str, str]] = {
     RELAXATION: {"E": "eV/atom", "V": "Å³/atom", "a": "Å", "b": "Å", "c": "Å", "alpha": "°", "beta": "°", "gamma": "°"},
     "eos": {name: unit for name, unit, _ in eos.PARAMETERS},
-    "elastic": {
-        "C[1-6][1-6]": "GPa", "B": "GPa", "G": "GPa", "E": "GPa", "poisson": "1", "universal_anisotropy": "1",
-        "smallest_eigenvalue": "GPa",
-    },
+    "elastic": ELASTIC,
+    "thermal-elastic": {**ELASTIC, "V": "Å³/atom", "residual_stress": "GPa"},
+    "melting": {"T_heating": "K", "T_cooling": "K", "T_m": "K", "latent_heat": "eV/atom"},
     "cohesive": {"E_coh": "eV/atom", "E_atom": "eV"},
     "decohesive": {"work_of_separation": "J/m²", "gamma_unrelaxed": "J/m²", "largest_stress": "GPa"},
     "surface": {"gamma(_unrelaxed)?": "J/m²"},
@@ -100,18 +111,25 @@ UNITS: Mapping[str, Mapping[str, str]] = {
 
 
 def answered(
-    samples: Sequence[Sample], evaluate: Evaluate, settings: RelaxationSettings, seed: Callable[[str], int]
-) -> list[Answer]:
+    samples: Sequence[Sample], evaluate: Evaluate, settings: RelaxationSettings, seed: Callable[[str], int],
+    moving: Moving | None = None, relaxing: Relax | None = None,
+) -> list[Answer]:  # fmt: skip
     """Every sample relaxed, sampled or moved as it asks for and labeled, all in one batch a step. One that fails says
     why.
 
-    seed  of the random numbers of what moves by molecular dynamics, by its name
+    seed      of the random numbers of what moves by molecular dynamics, by its name
+    moving    the same potential for what moves by molecular dynamics, where it is faster so
+    relaxing  how frames relax, where the potential does it by itself
     """
-    places: dict[str, list[int]] = {"sampled": [], "motion": [], "": []}
+    moving, relaxing = moving or by_frames(evaluate), relaxing or partial(relax, evaluate=evaluate)
+    places: dict[str, list[int]] = {"sampled": [], "motion": [], "strained": [], "": []}
     for place, sample in enumerate(samples):
         places[sample.relax if sample.relax in places else ""].append(place)
-    sampled, moved, still = ([samples[place] for place in group] for group in places.values())
-    answers = [*_sampled(sampled, evaluate), *simulated(moved, evaluate, seed), *_relaxed(still, evaluate, settings)]
+    sampled, moved, pulled, still = ([samples[place] for place in group] for group in places.values())
+    answers = [
+        *_sampled(sampled, evaluate), *simulated(moved, moving, seed), *strained(pulled, moving, seed),
+        *_relaxed(still, relaxing, settings),
+    ]  # fmt: skip
     found = dict(zip([place for group in places.values() for place in group], answers, strict=True))
     return [found[place] for place in range(len(samples))]
 
@@ -125,11 +143,11 @@ def _sampled(samples: Sequence[Sample], evaluate: Evaluate) -> list[Answer]:
     return [Answer(sample, sample.frame, None, measured=own) for sample, own in zip(samples, measured, strict=True)]
 
 
-def _relaxed(samples: Sequence[Sample], evaluate: Evaluate, settings: RelaxationSettings) -> list[Answer]:
+def _relaxed(samples: Sequence[Sample], relaxing: Relax, settings: RelaxationSettings) -> list[Answer]:
     if not samples:
         return []
     try:
-        paths = relax([sample.frame for sample in samples], evaluate, settings, free=[s.freedom for s in samples])
+        paths = relaxing([one.frame for one in samples], settings=settings, free=[one.freedom for one in samples])
     except EngineError as error:
         reason = str(error).splitlines()[0]
         return [Answer(sample, sample.frame, None, False, reason) for sample in samples]

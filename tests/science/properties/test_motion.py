@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lamflow.data import Frame
+from lamflow.data import Frame, Labels
 from lamflow.science.properties.motion import block_mean, frames
 from lamflow.science.properties.sample import Crystal
-from lamflow.science.properties.simulated import radial_distribution, simulated
+from lamflow.science.properties.simulated import by_frames, radial_distribution, simulated
 from tests.science.properties.emt import crystal, evaluate, found, value
 
 SETTINGS: dict[str, Any] = {
@@ -51,8 +53,8 @@ def test_a_run_that_explodes_says_when() -> None:
 def test_a_run_is_the_same_alone_and_among_others() -> None:
     settings = {**SETTINGS, "time": 0.03, "timestep": 0.001, "temperatures": [300.0, 600.0], "ensemble": "langevin"}
     samples = frames(crystal("Cu"), **settings)
-    together = simulated(samples, evaluate, len)
-    [alone] = simulated(samples[1:], evaluate, len)
+    together = simulated(samples, by_frames(evaluate), len)
+    [alone] = simulated(samples[1:], by_frames(evaluate), len)
     assert alone.series["total"] == pytest.approx(together[1].series["total"], rel=1e-9)
 
 
@@ -74,3 +76,12 @@ def test_means_of_blocks_have_the_error_of_their_scatter() -> None:
     rng = np.random.default_rng(1)
     errors = np.array([block_mean([rng.normal(size=500)]) for _ in range(200)])
     assert errors[:, 1].mean() == pytest.approx(errors[:, 0].std(), rel=0.15)
+
+
+def test_an_engine_without_stress_is_a_reason() -> None:
+    def blind(of: Sequence[Frame]) -> list[Labels]:
+        return [replace(labels, virial=None) for labels in evaluate(of)]
+
+    samples = frames(crystal("Cu"), **{**SETTINGS, "ensemble": "npt"})
+    [answer] = simulated(samples, by_frames(blind), len)
+    assert answer.failure == "the engine gives no stress (virial), which ensemble npt needs"

@@ -1,0 +1,109 @@
+"""Properties of atoms that move by molecular dynamics: lattices, elastic constants and melting at temperatures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lamflow.config.section import Section
+from lamflow.units import Bar, Length, Picosecond, Timestep, Unit
+
+Warm = Annotated[float, Field(gt=0, le=20_000), Unit("K")]
+"""A temperature at which atoms move."""
+Repeats = Annotated[int, Field(ge=1, le=1000)]
+
+
+class Moving(Section):
+    """What properties say whose atoms move by molecular dynamics."""
+
+    timestep: Timestep = 0.002
+    size: Length = 10.0
+    """Least distance between opposite faces of the supercell."""
+    pressure: Bar = 0.0
+
+    def needs_stress(self) -> bool:
+        """It cannot be had of a potential without virial."""
+        return True
+
+
+class Dynamics(Moving):
+    """Atoms that move: is the potential stable at a temperature, does it conserve energy, how large is the crystal?
+
+    `nve` says how the total energy drifts, `npt` the mean volume and lattice constants (all axes are scaled alike).
+    """
+
+    property: Literal["dynamics"]
+    ensemble: Literal["nve", "nvt", "langevin", "npt"] = "npt"
+    temperatures: list[Warm] = Field([300.0], min_length=1)
+    pressure: Bar = 0.0
+    """Of `npt`."""
+    time: Picosecond = 5.0
+    equilibration: Annotated[float, Field(ge=0, le=0.9)] = 0.2
+    """Fraction of each run that is left out of its means."""
+    repeats: Repeats = 1
+    """Independent runs at each temperature."""
+
+    def needs_stress(self) -> bool:
+        """See Moving."""
+        return self.ensemble == "npt"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_length(self.time, self.timestep)
+        return self
+
+
+class ThermalElastic(Moving):
+    """Isothermal elastic constants at temperatures, from mean stresses of supercells that move under small strains.
+
+    Each supercell first moves for as long at its temperature and pressure (all axes are scaled alike); then it moves at
+    the mean volume under positive and negative strains, all with the same random forces.
+    """
+
+    property: Literal["thermal-elastic"]
+    temperatures: list[Warm] = Field([300.0], min_length=1)
+    strain: Annotated[float, Field(gt=0, le=0.05)] = 0.005
+    """Largest strain in each direction that symmetry asks for, as a fraction."""
+    time: Picosecond = 5.0
+    """Of each run under a strain, and of the one before."""
+    equilibration: Annotated[float, Field(ge=0, le=0.9)] = 0.2
+    """Fraction of each run under strain that is left out of its means."""
+    repeats: Repeats = 2
+    """Independent sets of runs at each temperature."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_length(self.time, self.timestep)
+        return self
+
+
+class Melting(Moving):
+    """Where a crystal melts as it is heated, and freezes as it is cooled again.
+
+    A crystal without a surface melts too late and a melt without a nucleus freezes too late, the more so the faster it
+    goes. `T_m` is estimated from both, and its error is half of what lies between them.
+    """
+
+    property: Literal["melting"]
+    coldest: Warm = 300.0
+    """Where heating begins and cooling ends."""
+    hottest: Warm = 3000.0
+    """Well above the melting point, and below where the melt boils away."""
+    rate: Annotated[float, Field(gt=0, le=1e5), Unit("K/ps")] = 50.0
+    """Of heating and cooling."""
+    repeats: Repeats = 2
+    """Independent runs."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.hottest <= self.coldest:
+            raise ValueError(f"hottest: {self.hottest:g} K must be above coldest, {self.coldest:g} K")
+        _check_length(2 * (self.hottest - self.coldest) / self.rate, self.timestep)
+        return self
+
+
+def _check_length(time: float, timestep: float) -> None:
+    """Raise ValueError for a run of fewer than a hundred steps, both in ps."""
+    if timestep > time / 100:
+        raise ValueError(f"time: {time:g} ps are fewer than a hundred steps of {timestep:g} ps")

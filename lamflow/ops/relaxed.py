@@ -1,0 +1,93 @@
+"""Structures that potentials have relaxed: what jobs leave of them, and what the values of the crystals are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lamflow.config.tracked import AskedProperties
+from lamflow.data import Frame
+from lamflow.data.document import Entry
+from lamflow.data.layout import FRAMES, SAMPLES_RECORD
+from lamflow.data.packed import PackedFrames
+from lamflow.data.properties import PropertyResult, Value
+from lamflow.data.results import JobRecord
+from lamflow.science.properties.cells import conventional
+from lamflow.science.properties.sample import Crystal, Phase, composition
+from lamflow.science.properties.table import RELAXATION
+
+
+class RelaxedEntry(Entry):
+    """One structure that a potential has relaxed. energy: eV; before, after: space groups; pressure: left, GPa"""
+
+    structure: str
+    energy: float | None
+    converged: bool
+    steps: int
+    before: str
+    after: str
+    pressure: float | None = None
+    failed: str | None = None
+
+
+class RelaxedStructures(JobRecord):
+    """What one job has relaxed; the frames lie beside it in the same order."""
+
+    potential: str
+    structures: list[RelaxedEntry]
+
+
+def named_structures(asked: AskedProperties, folder: Path) -> list[tuple[str, Frame]]:
+    """Every structure that is asked about with its name: that of its set, numbered where the set has several."""
+    named = []
+    for name in asked.set_names:
+        frames = list(PackedFrames.load(folder / f"{name}.npz"))
+        for index, frame in enumerate(frames):
+            named.append((f"{name}-{index + 1}" if len(frames) > 1 else name, frame))
+    return named
+
+
+def relaxed_structures(folder: Path, potential: str) -> list[tuple[RelaxedEntry, Frame]]:
+    """What a potential has relaxed, in the order of the names."""
+    found = []
+    for job in sorted((folder / potential).iterdir()):
+        record = RelaxedStructures.read(job / SAMPLES_RECORD)
+        found += list(zip(record.structures, PackedFrames.load(job / FRAMES), strict=True))
+    return sorted(found, key=lambda item: item[0].structure)
+
+
+def crystals(folder: Path, potential: str) -> list[Crystal]:
+    """The structures that a potential could relax, each among all of them."""
+    good = [(entry, frame) for entry, frame in relaxed_structures(folder, potential) if entry.energy is not None]
+    phases = [Phase(entry.structure, composition(frame), entry.energy or 0.0) for entry, frame in good]
+    return [Crystal(entry.structure, frame, entry.energy or 0.0, phases) for entry, frame in good]
+
+
+def relaxation_results(folder: Path, potential: str) -> Iterator[PropertyResult]:
+    """The relaxed structures themselves: energy, volume and lattice constants of the conventional cell."""
+    for entry, frame in relaxed_structures(folder, potential):
+        about: dict[str, Any] = {
+            "structure": entry.structure,
+            "potential": potential,
+            "property": RELAXATION,
+            "frames": 1,
+        }
+        if entry.energy is None:
+            yield PropertyResult(**about, values=[], failed=entry.failed)
+            continue
+        values = [Value(name="E", value=entry.energy / frame.natoms, unit="eV/atom")]
+        notes = [f"space group {entry.after}"]
+        if entry.before != entry.after:
+            notes.append(f"the space group was {entry.before} before: the structure has changed")
+        if frame.pbc:
+            values += _lattice_values(frame)
+        yield PropertyResult(**about, values=values, notes=notes)
+
+
+def _lattice_values(frame: Frame) -> Iterator[Value]:
+    yield Value(name="V", value=frame.volume / frame.natoms, unit="Å³/atom")
+    cell = conventional(frame).to_ase().cell.cellpar()
+    units = ("Å", "Å", "Å", "°", "°", "°")
+    for name, value, unit in zip(("a", "b", "c", "alpha", "beta", "gamma"), cell, units, strict=True):
+        yield Value(name=name, value=float(value), unit=unit)
