@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -101,6 +101,38 @@ class Melting(Moving):
             raise ValueError(f"hottest: {self.hottest:g} K must be above coldest, {self.coldest:g} K")
         _check_length(2 * (self.hottest - self.coldest) / self.rate, self.timestep)
         return self
+
+
+class Viscosity(Moving):
+    """The shear viscosity of a liquid by Green and Kubo, from how its stress correlates with itself.
+
+    A supercell of a structure that is liquid, or becomes so at once, finds its volume at temperature and pressure, and
+    then moves at this volume. What is solid gives a reason and no number.
+    """
+
+    property: Literal["viscosity"]
+    temperatures: list[Warm] = Field(min_length=1)
+    time: Picosecond = 50.0
+    """Of each run, hundreds of times as long as the stress remembers itself."""
+    equilibration: Annotated[float, Field(ge=0, le=0.9)] = 0.2
+    """Fraction of each run that is left out; the run that finds the volume is as long."""
+    repeats: Repeats = 4
+    """Independent runs at each temperature."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_length(self.time, self.timestep)
+        return self
+
+
+def refuse_heat_flux(given: Any) -> Any:
+    """Raise ValueError for a property that no engine gives what it needs."""
+    if isinstance(given, dict) and given.get("property") == "thermal-conductivity":
+        raise ValueError(
+            "property: thermal-conductivity needs the heat flux, that is energies and virials of single atoms, and no "
+            "engine gives them; viscosity needs the stress alone"
+        )
+    return given
 
 
 def _check_length(time: float, timestep: float) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lamflow.config.engines import EngineSettings, LabelerSettings
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.magnets import CuriePoint, ExchangeConstants, MagneticOrders, SpinSpiral
-from lamflow.config.moving import Dynamics, Melting, Moving, ThermalElastic
+from lamflow.config.moving import Dynamics, Melting, Moving, ThermalElastic, Viscosity, refuse_heat_flux
 from lamflow.config.schema import DataStudy, check_unique
 from lamflow.config.section import Element, InputFile, Name, Section
 from lamflow.units import Angstrom, Bar, Count, EvPerAngstrom, Kelvin, Length, Unit
@@ -241,9 +241,9 @@ class Dimer(Section):
 
 PropertySettings = Annotated[
     Eos | Elastic | Cohesive | Decohesive | Surface | Vacancy | Interstitial | Substitution | Gamma | GammaSurface
-    | Phonon | Quasiharmonic | Formation | Dynamics | ThermalElastic | Melting | Dimer
+    | Phonon | Quasiharmonic | Formation | Dynamics | ThermalElastic | Melting | Viscosity | Dimer
     | MagneticOrders | ExchangeConstants | SpinSpiral | CuriePoint,
-    Field(discriminator="property"),
+    Field(discriminator="property"), BeforeValidator(refuse_heat_flux),
 ]  # fmt: skip
 
 
@@ -269,6 +269,9 @@ class References(Section):
     file: InputFile | None = None
     """`properties.json` or `properties.csv` of another run, a table with the same columns as `values`, or APEX's
     `all_result.json`."""
+    table: Literal["pymatgen"] | None = None
+    """`pymatgen`: its table of the elements, for structures of one element: bulk, Young's and shear modulus, Poisson's
+    ratio, volume, expansion and melting point as measured, of the phase that is stable at room temperature."""
     potential: Name | None = None
     """One of the study's own potentials."""
 

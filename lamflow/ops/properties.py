@@ -48,6 +48,7 @@ from lamflow.ops.relaxed import (
     relaxation_results,
     relaxed_structures,
 )
+from lamflow.policy.element_tables import single_elements, tabulated
 from lamflow.policy.gates import checked, failed_properties, start_frames
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.references import compared
@@ -233,7 +234,9 @@ def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answ
                 results.append(_reduced(settings.property, crystal, own, about, reason))
     folder = context.out / PROPERTIES
     folder.mkdir(parents=True)
-    comparisons = compared(results, asked.reference, references_of(asked.reference))
+    known = {entry.structure: frame for n in asked.potential_names for entry, frame in relaxed_structures(relaxed, n)}
+    references = [*references_of(asked.reference), *tabulated(asked, single_elements(known))]
+    comparisons = compared(results, asked.reference, references)
     gates = checked(asked.gates, comparisons, results)
     starts = _starts(asked, relaxed, expanded, failed_properties(gates, results))
     if starts:

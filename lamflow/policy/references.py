@@ -16,7 +16,7 @@ FACTORS: Mapping[tuple[str, str], float] = {
     ("cm⁻¹", "THz"): 0.0299792458, ("meV", "THz"): 0.241798924, ("nm", "Å"): 10.0, ("bohr", "Å"): 0.529177210903,
     ("kB/atom", "J/K/mol"): BOLTZMANN * 96485.33212, ("S/m", "S/cm"): 0.01, ("mS/cm", "S/cm"): 1e-3,
     ("Å²/ps", "cm²/s"): 1e-4, ("m²/s", "cm²/s"): 1e4, ("meV", "eV/atom"): 1e-3,
-    ("10⁻⁶/K", "1/K"): 1e-6,
+    ("10⁻⁶/K", "1/K"): 1e-6, ("Pa s", "mPa s"): 1e3, ("cP", "mPa s"): 1.0,
 }  # fmt: skip
 """How many of the second unit the first one is."""
 SPELLINGS = {"A": "Å", "A^3": "Å³", "A3": "Å³", "J/m^2": "J/m²", "mJ/m^2": "mJ/m²", "J/m2": "J/m²", "mJ/m2": "mJ/m²",

@@ -17,6 +17,7 @@ from lamflow.errors import Problems
 from lamflow.ops.operation import Operation
 from lamflow.ops.properties import answer, expand, reduce, relax_structures
 from lamflow.ops.reference_files import references_of
+from lamflow.policy.element_tables import tabulated
 from lamflow.policy.jobs import jobs_needed
 from lamflow.policy.property_inputs import examined
 from lamflow.superops.state import RunState
@@ -46,6 +47,7 @@ def inspect(asked: AskedProperties, structures: Mapping[str, Sequence[Frame]]) -
     Raises InputError for a file of references that cannot be used, properties that no structure has, and references
     and gates that fit no value.
     """
+    tabulated(asked, {})
     from_file, asks = references_of(asked.reference), [settings for _, settings in asked.named_properties()]
     found = examined(asked, structures, from_file)
     problems = Problems()

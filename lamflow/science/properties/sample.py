@@ -13,10 +13,10 @@ from lamflow.data import Frame, Labels
 from lamflow.data.properties import Value
 from lamflow.science.relaxation import Freedom
 
-Relax = Literal["none", "positions", "normal", "cell", "moments", "sampled", "motion", "strained"]
+Relax = Literal["none", "positions", "normal", "cell", "moments", "sampled", "motion", "stressed"]
 """What of a frame moves before it is labeled: nothing, all atoms, all atoms along z only, atoms and cell, or magnetic
 moments; `sampled` moments move with a temperature, and what they do is measured; in `motion` atoms move by molecular
-dynamics, as `about` says, and series of numbers are the answer; `strained` ones do so under several strains."""
+dynamics, as `about` says, and series of numbers are the answer; the stress is measured of `stressed` ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Sample:
         masks = {
             "none": np.zeros(shape),
             "motion": np.zeros(shape),
-            "strained": np.zeros(shape),
+            "stressed": np.zeros(shape),
             "normal": np.tile([0.0, 0.0, 1.0], (shape[0], 1)),
             "positions": None,
         }

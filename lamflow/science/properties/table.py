@@ -24,10 +24,11 @@ from lamflow.science.properties import (
     quasiharmonic,
     surface,
     thermal,
+    viscosity,
 )
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 from lamflow.science.properties.simulated import Moving, by_frames, simulated
-from lamflow.science.properties.strained import strained
+from lamflow.science.properties.stressed import stressed
 from lamflow.science.relaxation import Evaluate, RelaxationPath, RelaxationSettings, relax
 
 
@@ -60,6 +61,7 @@ PROPERTIES: Mapping[str, Property] = {
     "dynamics": Property(motion.frames, motion.reduce),
     "thermal-elastic": Property(thermal.frames, thermal.reduce),
     "melting": Property(melting.frames, melting.reduce),
+    "viscosity": Property(viscosity.frames, viscosity.reduce),
     "dimer": Property(dimer.frames, dimer.reduce),
     "magnetic-order": Property(magnets.order_frames, magnets.reduce_orders),
     "exchange": Property(magnets.exchange_frames, magnets.reduce_exchange),
@@ -82,6 +84,7 @@ UNITS: Mapping[str, Mapping[str, str]] = {
     "elastic": ELASTIC,
     "thermal-elastic": {**ELASTIC, "V": "Å³/atom", "residual_stress": "GPa"},
     "melting": {"T_heating": "K", "T_cooling": "K", "T_m": "K", "latent_heat": "eV/atom"},
+    "viscosity": {"viscosity": "mPa s", "V": "Å³/atom"},
     "cohesive": {"E_coh": "eV/atom", "E_atom": "eV"},
     "decohesive": {"work_of_separation": "J/m²", "gamma_unrelaxed": "J/m²", "largest_stress": "GPa"},
     "surface": {"gamma(_unrelaxed)?": "J/m²"},
@@ -122,12 +125,12 @@ def answered(
     relaxing  how frames relax, where the potential does it by itself
     """
     moving, relaxing = moving or by_frames(evaluate), relaxing or partial(relax, evaluate=evaluate)
-    places: dict[str, list[int]] = {"sampled": [], "motion": [], "strained": [], "": []}
+    places: dict[str, list[int]] = {"sampled": [], "motion": [], "stressed": [], "": []}
     for place, sample in enumerate(samples):
         places[sample.relax if sample.relax in places else ""].append(place)
     sampled, moved, pulled, still = ([samples[place] for place in group] for group in places.values())
     answers = [
-        *_sampled(sampled, evaluate), *simulated(moved, moving, seed), *strained(pulled, moving, seed),
+        *_sampled(sampled, evaluate), *simulated(moved, moving, seed), *stressed(pulled, moving, seed),
         *_relaxed(still, relaxing, settings),
     ]  # fmt: skip
     found = dict(zip([place for group in places.values() for place in group], answers, strict=True))

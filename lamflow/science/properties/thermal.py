@@ -21,7 +21,7 @@ from lamflow.science.properties.elastic import (
 )
 from lamflow.science.properties.motion import supercell
 from lamflow.science.properties.sample import Answer, Crystal, Sample
-from lamflow.science.properties.strained import series_name
+from lamflow.science.properties.stressed import series_name
 
 RESIDUAL = 0.5
 """GPa of anisotropic stress that is left in the unstrained crystal, beyond which it is worth a note."""
@@ -41,9 +41,9 @@ def frames(
     if start.natoms < 2:
         raise ValueError("dynamics needs at least two atoms; raise size")
     directions = strain_directions(invariant_tensors(point_group(primitive(crystal.frame))))
-    about |= {"timestep": timestep, "steps": steps, "warming": steps, "directions": directions}
+    about |= {"ensemble": "langevin", "timestep": timestep, "steps": steps, "warming": steps, "directions": directions}
     return [
-        Sample(start, "strained", {**about, "temperature": temperature, "repeat": repeat})
+        Sample(start, "stressed", {**about, "temperature": temperature, "repeat": repeat})
         for temperature in temperatures
         for repeat in range(repeats)
     ]

@@ -19,7 +19,7 @@ def metals() -> list[object]:
 
 
 def test_settings_and_science_know_the_same_properties() -> None:
-    union, _ = get_args(PropertySettings)
+    union, *_ = get_args(PropertySettings)
     names = {get_args(settings.model_fields["property"].annotation)[0] for settings in get_args(union)}
     assert names == set(PROPERTIES) == set(UNITS) - {RELAXATION}
 
