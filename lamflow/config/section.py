@@ -117,10 +117,21 @@ def text_of(path: Path) -> str:
         raise ValueError(f"{path}, line {line}: this is not UTF-8 text; write it in UTF-8 or plain ASCII") from error
 
 
+MOST_DIGITS = 300
+"""Of a whole number: it is one of floating point, too."""
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"{text[:20]}… has {len(text)} characters; a whole number has at most {MOST_DIGITS}")
+    return int(text)
+
+
 def json_of(text: str, **options: Any) -> Any:
-    """A JSON document of the user's, see `json.loads`. Raises ValueError also for one that is nested without end."""
+    """A JSON document of the user's, see `json.loads`. Raises ValueError also for one that is nested without end, and
+    for a whole number that no number of a machine can hold."""
     try:
-        return json.loads(text, **options)
+        return json.loads(text, parse_int=_whole_number, **options)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

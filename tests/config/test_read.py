@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lamflow.config import load, parse
 from lamflow.config.references import files_of
+from lamflow.config.section import json_of
 from lamflow.errors import InputError, printable
 from tests.conftest import STUDY
 
@@ -227,6 +228,14 @@ def test_words_are_no_numbers(word: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 50_000, "a: " + "[" * 101 + "]" * 101])
 def test_what_is_nested_without_end_is_refused(text: str) -> None:
     assert "nested more than 100 levels deep" in problems(text)
+
+
+@pytest.mark.parametrize("digits", [301, 5000])
+def test_a_whole_number_beyond_all_bounds_is_refused(digits: int) -> None:
+    said = f"{'1' * 20}… has {digits} characters; a whole number has at most 300"
+    assert f"line 2    not valid YAML: {said}" in problems(STUDY.replace("seed: 3", f"seed: {'1' * digits}"))
+    with pytest.raises(ValueError, match=said):
+        json_of(f'{{"stop_lr": {"1" * digits}}}')
 
 
 def test_a_number_that_programs_read_differently_is_refused_with_the_one_to_write(tmp_path: Path) -> None:
