@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +35,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
         take()
         yield clock
     spent.begin(threads=1)
+
+
+def test_a_job_has_begun_when_its_process_has() -> None:
+    program = "from lamflow.data.spent import begin, take; begin(threads=1); print(take().startup)"
+    started = time.monotonic()
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    there = time.monotonic() - started
+    assert 0 < float(said) <= there + 0.01, "no longer than somebody waited for it; the kernel counts hundredths"
 
 
 def test_what_is_done_inside_counts_once_and_for_the_innermost(clock: Clock) -> None:
