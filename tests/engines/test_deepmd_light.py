@@ -27,10 +27,12 @@ from deepmd.utils import econf_embd
 from deepmd.utils.data import DeepmdData
 
 assert env.NUM_WORKERS == int(sys.argv[2]), env.NUM_WORKERS
-assert "mendeleev.models" not in sys.modules, "imported though nobody has asked"
 assert econf_embd.element("Cu").atomic_number == 29
-assert econf_embd.element("Cu") is econf_embd.element("Cu"), "asked once"
+assert "mendeleev.models" not in sys.modules, "imported for a number"
+assert econf_embd.element("Cu").name == "Copper"
 assert "mendeleev.models" in sys.modules
+assert econf_embd.sort_element_type(["Cu", "Xx", "Al"]) == ["Al", "Cu", "Xx"]
+assert econf_embd.element("Cu") is econf_embd.element("Cu"), "asked once"
 
 light.prepare_training()
 light.prepare_training()
