@@ -1,4 +1,4 @@
-"""A process that has imported what jobs import and forks each job: importing torch and DeePMD-kit takes 5 to 7 s.
+"""A process that has imported what jobs and rounds import and forks them: torch and DeePMD-kit alone take 5 to 7 s.
 
 A job is a process of its own as before: its kill loses that job alone, and its time limit, its memory and its exit
 status are its own. It dies with the server, which dies with the driver, and when the one that waits for it
@@ -33,6 +33,8 @@ from lamflow.engines import process
 ADDRESS = "LAMFLOW_FORK_SERVER"
 """Variable with the name of the server's socket."""
 FORKED = Path(__file__).with_name("forked.py")
+STARTER = (sys.executable, "-S", "-E", str(FORKED))
+"""What is called in the place of Python to have something forked."""
 PATIENCE = 60.0
 """s that a client may take to say what it wants."""
 
@@ -74,7 +76,7 @@ class ForkServer:
 def starters() -> dict[int, tuple[str, ...]]:
     """How a round's jobs are started, by the number of their threads; empty where there is no server."""
     threads = os.environ.get(f"{ADDRESS}_THREADS")
-    return {int(threads): (sys.executable, "-S", "-E", str(FORKED))} if threads else {}
+    return {int(threads): STARTER} if threads else {}
 
 
 def main(name: str, engines: Iterable[str]) -> int:
@@ -95,10 +97,11 @@ def main(name: str, engines: Iterable[str]) -> int:
 
 
 def preload(engines: Iterable[str]) -> None:
-    """Import lamflow's operations and what the engines say that their jobs import."""
+    """Import lamflow's operations, dflow, and what the engines say that their jobs import."""
     import lamflow.ops
     from lamflow.config.installed import engine_named
 
+    importlib.import_module("lamflow.flow.workflow")
     for module in pkgutil.iter_modules(lamflow.ops.__path__):
         importlib.import_module(f"lamflow.ops.{module.name}")
     for name in engines:
@@ -176,19 +179,30 @@ class _Server:
             os.chdir(request["cwd"])
             os.environ.clear()
             os.environ.update(request["environment"])
-            sys.argv = [request["script"]]
             if "numpy" in sys.modules:
                 sys.modules["numpy"].random.seed()  # all would draw the same numbers
-            runpy.run_path(request["script"], run_name="__main__")
+            _run_main(request["words"])
             status = 0
-        except SystemExit as error:
-            status = error.code if isinstance(error.code, int) else 1
-        except BaseException:  # noqa: BLE001  as Python does it
+        except SystemExit as error:  # as Python does it
+            status = error.code if isinstance(error.code, int) else int(error.code is not None)
+            if error.code is not None and not isinstance(error.code, int):
+                print(error.code, file=sys.stderr)
+        except BaseException:  # noqa: BLE001  so does this
             traceback.print_exc()
             status = 1
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _run_main(words: list[str]) -> None:
+    """What `python WORDS` runs: a script, or a module after -m."""
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
 
 
 def _refuse_others(client: socket.socket) -> None:

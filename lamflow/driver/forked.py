@@ -1,4 +1,4 @@
-"""Has the fork server run a job's script and ends as it ends; without a server it becomes Python with that script.
+"""Has the fork server run what Python is asked to run here, and ends as it ends; without a server it becomes Python.
 
 Runs as a file of its own in a Python that imports nothing else: see driver/fork_server.py.
 """
@@ -10,14 +10,14 @@ import struct
 import sys
 
 
-def main(script: str) -> int:
-    """The exit status of `script`; 1 when the server has died and the job with it."""
+def main(words: "list[str]") -> int:
+    """The exit status of `python WORDS`, a script or a module; 1 when the server has died and the job with it."""
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect("\0" + os.environ["LAMFLOW_FORK_SERVER"])  # in no folder, so that nothing is left behind
     except (OSError, KeyError):  # not ready yet, or gone
-        os.execv(sys.executable, [sys.executable, script])  # noqa: S606
-    request = {"script": script, "cwd": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109  pathlib takes longer
+        os.execv(sys.executable, [sys.executable, *words])  # noqa: S606
+    request = {"words": words, "cwd": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109  pathlib takes longer
     data = json.dumps(request).encode()
     socket.send_fds(connection, [struct.pack("!I", len(data))], [1, 2])
     connection.sendall(data)
@@ -26,4 +26,4 @@ def main(script: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

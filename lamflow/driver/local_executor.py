@@ -17,7 +17,7 @@ from lamflow.data.cache import default_folder
 from lamflow.data.graph import Graph
 from lamflow.data.layout import GRAPH, HISTORY, RECORD
 from lamflow.driver.executor import Span
-from lamflow.driver.fork_server import ForkServer
+from lamflow.driver.fork_server import STARTER, ForkServer
 from lamflow.driver.inspection import labelers
 from lamflow.driver.listener import Listener
 from lamflow.driver.prepare import require_engines
@@ -156,11 +156,13 @@ class LocalExecutor:
             "OMP_NUM_THREADS": "1",
         }
         self._start_server(study, work / "fork-server.log")
+        python: tuple[str, ...] = (sys.executable,)
         if self.server is not None:
             environment |= self.server.environment
+            python = STARTER
         limits = [step.at_once for step in graph.steps if step.at_once is not None]
         workers = min(limits, default=self.capacity.cores)
-        argv = [sys.executable, "-m", "lamflow.driver.local_round", str(path), str(graph.round), str(workers)]
+        argv = [*python, "-m", "lamflow.driver.local_round", str(path), str(graph.round), str(workers)]
         try:
             process.run(
                 argv, cwd=path, log=log, environment=environment,

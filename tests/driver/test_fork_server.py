@@ -17,7 +17,7 @@ import pytest
 import lamflow
 from lamflow.data.layout import SELECTED, SELECTED_RECORD, iteration_key
 from lamflow.data.results import Selected
-from lamflow.driver.fork_server import FORKED, ForkServer
+from lamflow.driver.fork_server import STARTER, ForkServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
 SAYS = "import os, sys; print(os.getcwd(), os.environ['WORD'], 'lamflow.ops.train' in sys.modules, sys.argv)"
@@ -47,12 +47,12 @@ def wait_until_ready(server: ForkServer) -> None:
         time.sleep(0.1)
 
 
-def start(server: ForkServer | None, folder: Path, script: str) -> subprocess.Popen[str]:
-    """A client as dflow starts it."""
+def start(server: ForkServer | None, folder: Path, script: str, *words: str) -> subprocess.Popen[str]:
+    """A client as dflow starts it, with a script or with `words` instead."""
     file = folder / "script"
     file.write_text(script, encoding="utf-8")
     environment = {**os.environ, "WORD": "hello", **(server.environment if server else {})}
-    argv = [sys.executable, "-S", "-E", str(FORKED), str(file)]
+    argv = [*STARTER, *(words or (str(file),))]
     return subprocess.Popen(
         argv, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -78,6 +78,14 @@ def gone(pid: int) -> bool:
 def test_a_job_finds_everything_imported_and_its_own_folder_and_variables(server: ForkServer, tmp_path: Path) -> None:
     said, _ = start(server, tmp_path, SAYS).communicate(timeout=60)
     assert said.strip() == f"{tmp_path} hello True {[str(tmp_path / 'script')]}"
+
+
+def test_a_module_is_run_with_its_arguments(server: ForkServer, tmp_path: Path) -> None:
+    for waiting in (server, None):
+        client = start(waiting, tmp_path, "", "-m", "json.tool", "script")
+        said, _ = client.communicate(timeout=60)
+        assert "Expecting value" in said
+        assert client.returncode == 1
 
 
 @pytest.mark.parametrize(
