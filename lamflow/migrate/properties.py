@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lamflow.migrate.keys import Keys, is_comment
+from lamflow.migrate.moving import SIZE, annealing, gruneisen, thermal_elastic, thermal_lattice
 from lamflow.migrate.paths import Spec
 from lamflow.migrate.translate import listed
 
 NO_PROPERTY = "there is no such property"
 RELAXES = "what of a frame relaxes is the property's own affair"
-SIZE = "supercells are given by their width: 10 Å unless `size` says otherwise"
 STATIC = ("cal_type", "cal_setting", "req_calc", "reproduce", "init_from_suffix", "output_suffix", "init_data_path",
           "reprod_last_frame", "start_confs_path", "suffix")  # fmt: skip
 """Keys that every property has."""
@@ -120,7 +120,8 @@ def _decohesive(own: Keys) -> Spec | None:
 KINDS: Mapping[str, Callable[[Keys], Spec | None]] = {
     "eos": _eos, "elastic": _elastic, "surface": _surface, "vacancy": _vacancy, "interstitial": _interstitial,
     "gamma": _gamma, "gamma_surface": _gamma_surface, "phonon": _phonon, "cohesive": _cohesive,
-    "decohesive": _decohesive,
+    "decohesive": _decohesive, "finite_t_latt": thermal_lattice, "finite_t_elastic": thermal_elastic,
+    "annealing": annealing, "gruneisen": gruneisen,
 }  # fmt: skip
 """Properties that have a counterpart, by their `type`."""
 

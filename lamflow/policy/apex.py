@@ -13,6 +13,8 @@ from lamflow.config.properties import ReferenceValue
 from lamflow.science.properties.eos import fitted
 
 SOURCE = "APEX"
+NAMES = {"finite_t_latt": "dynamics", "finite_t_elastic": "thermal-elastic"}
+"""What lamflow calls properties that it calls otherwise."""
 
 
 def is_apex(document: Any) -> bool:
@@ -40,7 +42,7 @@ def apex_values(document: Mapping[str, Any]) -> list[ReferenceValue]:
             if not isinstance(result, dict):
                 continue
             for name, where, value, unit in _READERS.get(kind, lambda _: iter(()))(result):
-                about = {"structure": structure, "property": kind, "source": SOURCE}
+                about = {"structure": structure, "property": NAMES.get(kind, kind), "source": SOURCE}
                 values.append(ReferenceValue(**about, name=name, where=where, value=value, unit=unit))
     return values
 
@@ -90,7 +92,29 @@ def _gamma(result: Mapping[str, Any]) -> Found:
     yield "gamma_end", "", energies[-1], "J/m²"
 
 
-_READERS = {"relaxation": _relaxation, "eos": _eos, "elastic": _elastic, "surface": _surface, "gamma": _gamma}
+def _warm_lattice(result: Mapping[str, Any]) -> Found:
+    for numbers in result.values():
+        *lengths, temperature = (float(number) for number in numbers[:4])
+        for name, length in zip("abc", lengths, strict=True):
+            yield name, f"{temperature:g} K", length, "Å"
+
+
+def _warm_elastic(result: Mapping[str, Any]) -> Found:
+    for temperature, content in result["temperatures"].items():
+        where = f"{float(temperature):g} K"
+        for name, place, value, unit in _elastic(content):
+            yield name, f"{where}, {place}" if place else where, value, unit
+
+
+_READERS = {
+    "finite_t_latt": _warm_lattice,
+    "finite_t_elastic": _warm_elastic,
+    "relaxation": _relaxation,
+    "eos": _eos,
+    "elastic": _elastic,
+    "surface": _surface,
+    "gamma": _gamma,
+}
 
 
 def _array(value: Any) -> Any:

@@ -12,13 +12,17 @@ from lamflow.data.properties import PropertyResult
 
 NAN = "nan"
 """What APEX's reporter reads as a number that is none; JSON has no such number."""
+NAMES = {"dynamics": "finite_t_latt", "thermal-elastic": "finite_t_elastic"}
+"""What APEX calls properties that it calls otherwise."""
 SYSTEMS = ((2, "triclinic"), (15, "monoclinic"), (74, "orthorhombic"), (142, "tetragonal"), (167, "trigonal"),
            (194, "hexagonal"), (230, "cubic"))  # fmt: skip
 """Number of the last space group of each crystal system."""
 
 
 def apex_document(results: Sequence[PropertyResult], potential: str) -> dict[str, Any]:
-    """Results of one potential as an all_result.json: eos, elastic, surface, vacancy and gamma, in APEX's units.
+    """Results of one potential as an all_result.json, in APEX's units.
+
+    These are eos, elastic, surface, vacancy, gamma, and lattices and elastic constants at temperatures.
 
     Energies per atom of slabs and supercells, which lamflow does not keep, are NAN.
     """
@@ -28,7 +32,8 @@ def apex_document(results: Sequence[PropertyResult], potential: str) -> dict[str
             continue
         entry = document.setdefault(f"confs/{result.structure}", {})
         values = {(value.name, value.where): value.value for value in result.values}
-        kind, _, number = result.property.partition("-")
+        found = re.fullmatch(r"(.+?)(?:-(\d+))?", result.property)
+        kind, number = (found[1], found[2]) if found else (result.property, None)
         if result.property == "relaxation":
             entry["relaxation"] = {"parameter": {}, "structure_info": _symmetry(result.notes),
                                    "result": _relaxed(values), "energy_per_atom": values["E", ""]}  # fmt: skip
@@ -36,7 +41,8 @@ def apex_document(results: Sequence[PropertyResult], potential: str) -> dict[str
         made = _written(kind, result, values, entry.get("relaxation", {}).get("energy_per_atom"))
         if made is not None:
             suffix = int(number or 1) - 1
-            entry[f"{kind}_{suffix:02d}"] = {"parameter": {"type": kind}, "result": made}
+            name = NAMES.get(kind, kind)
+            entry[f"{name}_{suffix:02d}"] = {"parameter": {"type": name}, "result": made}
     return document
 
 
@@ -52,6 +58,11 @@ def _written(
             "elastic_tensor": result.tables["stiffness (GPa)"], "B": values.get(("B", "voigt")),
             "G": values.get(("G", "voigt")), "E": values.get(("E", "hill")), "u": values.get(("poisson", "hill")),
         }  # fmt: skip
+    if kind == "thermal-elastic":
+        return {"temperatures": {t: _warm_elastic(result, values, where) for t, where in _temperatures(values)}}
+    if kind == "dynamics":
+        found = {t: [*(values.get((n, w)) for n in "abc"), float(t)] for t, w in _temperatures(values)}
+        return {t: own for t, own in found.items() if None not in own} or None
     if kind == "surface":
         faces = [(where, value) for (name, where), value in values.items() if name == "gamma"]
         return {f"[{_face(where)}]_task.{n:06d}": [value, NAN, bulk] for n, (where, value) in enumerate(faces)}
@@ -62,6 +73,21 @@ def _written(
         curve, length = curves["gamma"], max(curves["gamma"].x) or 1.0
         return {str(x / length): [x, y, NAN, bulk] for x, y in zip(curve.x, curve.y, strict=True)}
     return None
+
+
+def _temperatures(values: Mapping[tuple[str, str], float]) -> list[tuple[str, str]]:
+    """Each temperature in K as APEX writes it, and as places of values have it."""
+    wheres = dict.fromkeys(where for _, where in values if where.endswith(" K"))
+    return [(where.removesuffix(" K"), where) for where in wheres]
+
+
+def _warm_elastic(result: PropertyResult, values: Mapping[tuple[str, str], float], where: str) -> dict[str, Any]:
+    """Elastic constants at one temperature."""
+    return {
+        "elastic_tensor": result.tables[f"{where}: stiffness (GPa)"], "B": values.get(("B", f"{where}, voigt")),
+        "G": values.get(("G", f"{where}, voigt")), "E": values.get(("E", f"{where}, hill")),
+        "u": values.get(("poisson", f"{where}, hill")),
+    }  # fmt: skip
 
 
 def _relaxed(values: Mapping[tuple[str, str], float]) -> dict[str, Any] | None:

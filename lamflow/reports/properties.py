@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ FIELDS = (
 """Columns of properties.csv; error is value minus reference, relative_error a fraction of the reference."""
 UNSCORED = ("E", "E0", "E_atom", "frequency_min", "imaginary_fraction")
 """Values whose relative error means nothing."""
+ARRHENIUS = "arrhenius "
+"""Names of curves over inverse temperatures begin so, and end with the name of their values."""
 MOST_PANELS = 12
 """Panels of one figure; more structures are in the tables."""
 
@@ -137,7 +141,7 @@ def figures(properties: PropertyValues) -> dict[str, Any]:
     kinds = dict.fromkeys((result.property, curve.name) for result in properties.results for curve in result.curves)
     for title, name in kinds:
         results = [r for r in properties.results if r.property == title and any(c.name == name for c in r.curves)]
-        drawn[f"{title}-{name}"] = _curves(results, name)
+        drawn[f"{title}-{name}"] = _curves(results, name, properties.comparisons)
     errors = scores(properties.comparisons)
     if errors:
         drawn["errors"] = _heat_map(errors)
@@ -145,8 +149,8 @@ def figures(properties: PropertyValues) -> dict[str, Any]:
     return drawn
 
 
-def _curves(results: Sequence[PropertyResult], name: str) -> Any:
-    """A panel for each structure, potentials over each other."""
+def _curves(results: Sequence[PropertyResult], name: str, comparisons: Sequence[Comparison]) -> Any:
+    """A panel for each structure, potentials over each other; over an Arrhenius line what it is compared with."""
     structures = list(dict.fromkeys(result.structure for result in results))[:MOST_PANELS]
     potentials = list(dict.fromkeys(result.potential for result in results))
     columns = min(3, len(structures))
@@ -158,9 +162,23 @@ def _curves(results: Sequence[PropertyResult], name: str) -> Any:
             if result.structure == structure:
                 color = PALETTE[potentials.index(result.potential) % len(PALETTE)]
                 _draw(axis, [curve for curve in result.curves if curve.name == name], color, result.potential)
+        if name.startswith(ARRHENIUS):
+            _references(axis, [c for c in comparisons if (c.structure, c.name) == (structure, name[len(ARRHENIUS) :])])
         axis.set_title(structure, fontsize=9)
     axes.flat[0].legend(fontsize=8, frameon=False)
     return figure
+
+
+def _references(axis: Any, comparisons: Sequence[Comparison]) -> None:
+    """What values at temperatures are compared with, over inverse temperatures; its source once in the legend."""
+    points: dict[str, set[tuple[float, float]]] = {}
+    for item in comparisons:
+        warm = re.fullmatch(r"([\d.]+) K", item.where)
+        if warm and item.reference is not None and item.reference > 0:
+            points.setdefault(item.source, set()).add((1000 / float(warm[1]), float(np.log10(item.reference))))
+    for marker, (source, own) in zip(itertools.cycle("*DsP"), points.items(), strict=False):
+        x, y = zip(*sorted(own), strict=True)
+        axis.plot(x, y, marker, color=GREY, markersize=8, label=source)
 
 
 def _draw(axis: Any, curves: Sequence[Curve], color: str, label: str) -> None:

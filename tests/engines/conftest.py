@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lamflow.data import Labels
+from lamflow.data import Frame, Labels
 from lamflow.engines.protocol import LabelFailure
 
 OUTPUTS = Path(__file__).parent / "outputs"
@@ -29,7 +29,7 @@ def put(tmp_path: Path) -> Put:
     return unpack
 
 
-def failed(answer: Labels | LabelFailure, kind: str) -> str:
+def failed(answer: Labels | Frame | LabelFailure, kind: str) -> str:
     assert isinstance(answer, LabelFailure), answer
     assert answer.kind == kind, answer
     return answer.reason

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from lamflow.data import Frame, Labels
 from lamflow.engines import abacus
+from lamflow.engines.protocol import OwnRelaxation
 from tests.engines.conftest import Put, failed
 from tests.engines.test_qe import silicon
 
@@ -84,3 +85,14 @@ class TestAbacus:
         given = {**settings.model_dump(), "pseudopotentials": both, "orbitals": {"Si": tmp_path / "Si.orb"}}
         with pytest.raises(ValidationError, match="orbitals: there is none for Ge"):
             abacus.Abacus.model_validate(given)
+
+    def test_abacus_relaxes_by_itself(self, settings: abacus.Abacus, tmp_path: Path) -> None:
+        code = abacus.AbacusLabeler(settings)
+        whole = code.relaxing_files(settings, silicon(1), OwnRelaxation("all", 60, 0.01, 50.0, pressure=2000.0))
+        for line in ("calculation cell-relax", "relax_nmax 60", "force_thr_ev 0.01", "stress_thr 0.05", "press1 2.0",
+                     "fixed_axes None"):  # fmt: skip
+            assert f"{line}\n" in str(whole["INPUT"])
+        atoms = code.relaxing_files(settings, silicon(1), OwnRelaxation("none", 60, 0.01, 1.0))
+        assert "calculation relax\n" in str(atoms["INPUT"])
+        assert "stress_thr" not in str(atoms["INPUT"])
+        failed(code.read_relaxed(silicon(1), tmp_path), "incomplete")

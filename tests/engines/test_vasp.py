@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from lamflow.config import parse
 from lamflow.config.schema import TrainingStudy
 from lamflow.data import Frame, Labels
 from lamflow.engines import vasp
+from lamflow.engines.protocol import OwnRelaxation
 from lamflow.errors import InputError
 from lamflow.ops.read import settings_hash
 from tests.engines.conftest import Put, failed
@@ -192,3 +194,20 @@ class TestVasp:
         config = parse(text, kind=TrainingStudy)
         with pytest.raises(InputError, match="no POTCAR for O"):
             config.labeler().examine(config)
+
+    def test_vasp_relaxes_by_itself(self, potcars: Path, put: Put) -> None:
+        code = vasp.VaspLabeler(self.settings(potcars, potcar_names={"Ge": "Ge_d"}, input={"EDIFF": 1e-6}))
+        frame = replace(silicon(1), numbers=np.array([32, 14]))
+        files = code.relaxing_files(code.settings, frame, OwnRelaxation("all", 60, 0.01, 50.0, pressure=2000.0))
+        tags = vasp.read_incar(str(files["INCAR"]))
+        wanted = {"IBRION": "2", "NSW": "60", "ISIF": "3", "EDIFFG": "-0.01", "PSTRESS": "2.0", "EDIFF": "1e-06"}
+        assert {name: tags[name] for name in wanted} == wanted
+        fixed = code.relaxing_files(code.settings, frame, OwnRelaxation("none", 60, 0.01, 1.0))
+        assert vasp.read_incar(str(fixed["INCAR"]))["ISIF"] == "2"
+        path = put("vasp-5.4.4-converged.OUTCAR", "OUTCAR")
+        stated = self.frame_of(path)
+        moved = replace(stated, positions=stated.positions + 0.3)
+        found = code.read_relaxed(moved, path.parent)
+        assert isinstance(found, Frame)
+        assert found.positions == pytest.approx(stated.positions)
+        failed(code.read_relaxed(frame, path.parent), "invalid")

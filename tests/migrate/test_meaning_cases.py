@@ -536,7 +536,7 @@ def test_autotest_and_apex_become_studies_of_properties(place: Path) -> None:
         {"type": "gamma", "plane_miller": [1, 1, 1], "slip_direction": [-1, 1, 0], "n_steps": 10},
         {"type": "phonon", "supercell_size": [3, 3, 3], "MESH": "20 20 20"},
         {"type": "surface", "skip": True, "max_miller": 2},
-        {"type": "annealing", "start_temp": 4},
+        {"type": "rss", "n": 4},
     ]
     raw = {"structures": ["start/*"], "interaction": {"type": "deepmd", "model": "model.pt", "type_map": {"Al": 0, "Cu": 1}},
            "properties": properties, "relaxation": {"cal_setting": {"etol": 0}}}  # fmt: skip
@@ -554,8 +554,32 @@ def test_autotest_and_apex_become_studies_of_properties(place: Path) -> None:
     ]
     assert "shear_deform" in notes(migration, "changed")
     lost = notes(migration, "lost")
-    for key in ("start_temp = 4: there is no such property", "max_miller = 2: `skip` leaves it out", "cal_setting"):
+    for key in ("n = 4: there is no such property", "max_miller = 2: `skip` leaves it out", "cal_setting"):
         assert key in lost
+
+
+def test_apex_at_temperatures(place: Path) -> None:
+    moving = {"temperature": [300, 600], "equi_step": 30000, "ave_step": 10000, "N_every": 100, "tdamp": 0.1}
+    raw = {
+        "structures": ["start/0"], "interaction": {"type": "deepmd", "model": "model.pt", "type_map": {"Al": 0}},
+        "properties": [
+            {"type": "finite_t_latt", "supercell_size": [4, 4, 4], "cal_setting": moving},
+            {"type": "finite_t_elastic", "temperature": [300], "strain": 0.002, "response_step": 8000, "n_blocks": 10},
+            {"type": "annealing", "start_temp": 300, "target_temp": 1500, "temp_ramp_rate": 100, "hold_step": 100},
+            {"type": "annealing", "start_temp": 300, "target_temp": 300},
+            {"type": "gruneisen", "volume_strains": [-0.02, 0, 0.02], "temperatures": [100, 300]},
+        ],
+    }  # fmt: skip
+    migration, spec = study(place, raw)
+    assert spec["properties"] == [
+        {"property": "dynamics", "ensemble": "npt", "timestep": 0.001, "temperatures": [300, 600], "time": 40.0,
+         "equilibration": 0.75},
+        {"property": "thermal-elastic", "temperatures": [300], "strain": 0.002, "timestep": 0.001, "time": 8.0},
+        {"property": "melting", "coldest": 300, "hottest": 1500, "rate": 100, "timestep": 0.001},
+        {"property": "quasiharmonic", "strain": 0.02, "points": 5, "temperatures": [100, 300]},
+    ]  # fmt: skip
+    assert "N_every = 100: every step counts, and errors come from blocks" in notes(migration, "lost")
+    assert "nothing is heated from 300 to 300 K" in notes(migration, "lost")
 
 
 def test_interactions_of_lammps_are_potentials(place: Path) -> None:

@@ -78,3 +78,29 @@ def test_a_relaxed_crystal_is_written_as_the_reporter_of_apex_reads_it() -> None
     assert relaxation["structure_info"]["space_group_number"] == 225
     assert relaxation["structure_info"]["crystal_system"] == "cubic"
     assert apex_values(document) == []
+
+
+def test_values_at_temperatures_are_written_and_read_again() -> None:
+    about = {"structure": "copper", "potential": "emt"}
+    where, tensor = "300 K", np.diag([170.0, 170, 170, 75, 75, 75]).tolist()
+    results = [
+        PropertyResult(
+            **about, property="dynamics-2",
+            values=[Value(name=n, value=3.62, unit="Å", where=where) for n in "abc"],
+        ),
+        PropertyResult(
+            **about, property="thermal-elastic", tables={"300 K: stiffness (GPa)": tensor},
+            values=[Value(name="V", value=11.8, unit="Å³/atom", where=where),
+                    Value(name="B", value=140.0, unit="GPa", where="300 K, voigt"),
+                    Value(name="G", value=50.0, unit="GPa", where="300 K, voigt")],
+        ),
+    ]  # fmt: skip
+    document = json.loads(json.dumps(apex_document(results, "emt")))["confs/copper"]
+    assert document["finite_t_latt_01"]["result"] == {"300": [3.62, 3.62, 3.62, 300.0]}
+    assert document["finite_t_elastic_00"]["result"]["temperatures"]["300"]["B"] == 140.0
+    found = {
+        (v.property, v.name, v.where): v.value for v in apex_values({"confs/copper": {**document, "relaxation": {}}})
+    }
+    assert found["dynamics", "a", "300 K"] == 3.62
+    assert found["thermal-elastic", "C44", "300 K"] == 75.0
+    assert found["thermal-elastic", "B", "300 K, voigt"] == 140.0

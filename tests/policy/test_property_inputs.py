@@ -10,8 +10,10 @@ import pytest
 from lamflow.config import parse
 from lamflow.config.properties import PropertiesStudy
 from lamflow.driver.inspection import check_inputs
+from lamflow.driver.structures import frames_of
 from lamflow.engines.emt import Emt
 from lamflow.errors import InputError
+from lamflow.policy.property_inputs import examined
 from tests.conftest import STUDY as LEARNING
 
 STUDY = """
@@ -51,6 +53,10 @@ def checked(more: str, folder: Path, study: str = STUDY) -> list[str]:
          "reference.values[0]: B0 of eos is in GPa: the unit 'Å' cannot be converted into 'GPa'"),
         ("reference: {values: [{structure: copper, property: elastic, name: K, value: 1, unit: GPa}]}",
          "reference.values[0]: elastic has no value 'K'; it has C11 … C66, B, G, E, poisson"),
+        ("relax: {method: native}",
+         "relax.method: native is for first-principles codes, and there is none in potentials"),
+        ("properties: [{property: melting, hottest: 200}]", "hottest: 200 K must be above coldest, 300 K"),
+        ("properties: [{property: thermal-elastic, time: 0.1}]", "0.1 ps are fewer than a hundred steps of 0.002 ps"),
         ("gates: [{property: phonon, name: imaginary_fraction, most: 0}]",
          "gates[0]: property phonon is not asked for; there are relaxation"),
         ("gates: [{property: relaxation, name: a0, most: 4}]", "gates[0]: relaxation has no value 'a0'; it has E, V, a,"),
@@ -99,3 +105,23 @@ def test_a_study_of_learning_is_looked_at_too(tmp_path: Path) -> None:
     section = "properties: {structures: [crystal], measure: [{property: vacancy, sizes: [3]}]}"
     with pytest.raises(InputError, match=r"properties\[0\] \(vacancy\): .* too small for a defect"):
         check_inputs(parse(LEARNING + section, root=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("label", "relax", "problem"),
+    [
+        ("{engine: ase, calculator: ase.calculators.emt.EMT}", "{method: native}",
+         "potentials[1]: ase relaxes no structures by itself; set relax.method to lbfgs"),
+        ("{engine: cp2k, basis: {Cu: B, Au: B}, potentials: {Cu: P, Au: P}, cutoff: 100}",
+         "{method: native, cell_changes: volume}",
+         "potentials[1]: cp2k cannot relax cells with cell_changes volume by itself; set relax.method to lbfgs, or "
+         "cell_changes to all"),
+    ],
+)  # fmt: skip
+def test_codes_that_cannot_relax_by_themselves_are_told(label: str, relax: str, problem: str, tmp_path: Path) -> None:
+    text = STUDY.replace("evaluate: {engine: emt}}]", f"evaluate: {{engine: emt}}}}, {{name: code, label: {label}}}]")
+    study = parse(f"{text}relax: {relax}\n", root=tmp_path, kind=PropertiesStudy)
+    frames = {settings.name: frames_of(settings, study) for settings in study.structures}
+    found = examined(study, frames, [])
+    assert [one for one in found.problems if "relax" in one] == [problem]
+    assert "potentials[0]: emt is relaxed by lbfgs: relax.method native is for codes with optimisers" in found.warnings
