@@ -19,6 +19,8 @@ LEAST_FREEZING = 0.4
 """Of the jump on heating, that where the melt freezes; crystals that grow so fast have faults."""
 SIGNIFICANT = 3.0
 """A jump is that many times the scatter of the energies about the lines beside it."""
+FEW = 100
+"""Atoms; fewer melt and freeze too late even more."""
 SHORTEST = 8
 """Points that a line needs on each side of a jump."""
 
@@ -64,6 +66,8 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
         raise ValueError(f"nothing has melted up to {hottest:g} K at {rate:g} K/ps; raise hottest")
     if len(melted) < len(good):
         notes.append(f"{len(good) - len(melted)} of {len(good)} runs have not melted")
+    if good[0].frame.natoms < FEW:
+        notes.append(f"{good[0].frame.natoms} atoms are few, and melt and freeze too late; raise size")
     latent = float(np.mean([jump.energy for jump in melted]))
     frozen = [
         jump for (_, cooling) in branches if (jump := jump_of(*cooling)) and jump.energy > LEAST_FREEZING * latent

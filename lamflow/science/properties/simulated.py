@@ -60,7 +60,7 @@ def simulated(samples: Sequence[Sample], moving: Moving, seed: Callable[[str], i
     seed: of a run, by its name
     """
     return in_groups(
-        samples, ("ensemble", "timestep", "steps"),
+        samples, ("ensemble", "timestep", "steps", "equilibration"),
         lambda group: run_together(group, moving, [seed(run_name(sample)) for sample in group]),
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ BLOCKS = 5
 """Parts of a run whose mean stresses are kept."""
 LAGS = 120
 """Points of a correlation function."""
-KEYS = ("ensemble", "timestep", "steps", "warming", "directions")
+KEYS = ("ensemble", "timestep", "steps", "equilibration", "warming", "directions")
 """What samples share that move together."""
 Run = tuple[int, str, Frame]
 """Number of its sample, name of its series, start."""

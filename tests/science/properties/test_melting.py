@@ -59,6 +59,7 @@ def test_the_melting_point_lies_between_and_its_error_says_so() -> None:
 def test_what_does_not_melt_or_freeze_is_said() -> None:
     glass = REDUCE(crystal("Cu"), [run(0, 1600, 0), run(1, 1640, 0)])
     assert {one.name for one in glass.values} == {"T_heating", "latent_heat"}
-    assert "the melt has not frozen at 50 K/ps, so there is no T_m" in glass.notes[0]
+    assert "the melt has not frozen at 50 K/ps, so there is no T_m" in glass.notes[-1]
+    assert glass.notes[0] == "27 atoms are few, and melt and freeze too late; raise size"
     with pytest.raises(ValueError, match="nothing has melted up to 2300 K at 50 K/ps; raise hottest"):
         REDUCE(crystal("Cu"), [run(0, 9999, 0), run(1, 9999, 0)])
