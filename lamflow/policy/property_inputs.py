@@ -11,6 +11,7 @@ from lamflow.config.moving import Moving
 from lamflow.config.properties import Gate, PropertiesStudy, PropertySettings, ReferenceValue
 from lamflow.config.tracked import AskedProperties
 from lamflow.data.frames import Frame
+from lamflow.engines.periodic import PeriodicSettings
 from lamflow.errors import InputError
 from lamflow.policy.references import factor
 from lamflow.science.properties import defects
@@ -21,6 +22,8 @@ LOOKED_AT, MOST_ATOMS = 3, 64
 """Structures of a set whose frames are made to see whether they can be, and atoms of the largest such structure."""
 SHOWN = 3
 """Names in a message."""
+SMOOTH = ("eos", "elastic", "quasiharmonic")
+"""Properties that are slopes of what frames of a few other cells say."""
 
 
 @dataclass(eq=False)
@@ -48,6 +51,7 @@ def examined(
         frames = [frame for frames in structures.values() for frame in frames]
         found.problems += _without_stress(asked, frames)
         _native(asked, any(frame.pbc for frame in frames), found)
+        found.warnings += _changing_meshes(asked, crystals)
     given = asked.reference.values if asked.reference is not None else []
     for index, value in enumerate(given):
         reason = _unfit(value, known)
@@ -74,6 +78,29 @@ def _without_stress(study: PropertiesStudy, frames: Sequence[Frame]) -> Iterator
         engine = potential.engine
         if needs and isinstance(engine, LabelerSettings) and not engine.gives_virial:
             yield f"potentials[{index}]: {engine.engine} gives no virial as it is set up here: {'; '.join(needs)}"
+
+
+def _changing_meshes(study: PropertiesStudy, crystals: Sequence[Crystal]) -> Iterator[str]:
+    """Properties whose frames have several meshes of k points, so that energies and stresses jump between them."""
+    for index, potential in enumerate(study.potentials):
+        settings = potential.label
+        if not isinstance(settings, PeriodicSettings):
+            continue
+        for place, (_, asked) in enumerate(study.named_properties()):
+            for crystal in crystals if asked.property in SMOOTH else ():
+                try:
+                    samples = PROPERTIES[asked.property].frames(crystal, **asked.model_dump(exclude={"property"}))
+                except (InputError, ValueError):  # said elsewhere
+                    continue
+                meshes = sorted({mesh for one in samples if (mesh := settings.mesh(one.frame)) and one.frame.pbc})
+                if len(meshes) > 1:
+                    first, last = ("x".join(map(str, mesh)) for mesh in (meshes[0], meshes[-1]))
+                    yield (
+                        f"potentials[{index}]: k points of {crystal.name} go from {first} to {last} within "
+                        f"properties[{place}] ({asked.property}), and energies jump where they change; give "
+                        f"{settings.engine} kpoints, or a smaller kspacing"
+                    )
+                    break
 
 
 def _native(study: PropertiesStudy, periodic: bool, found: Findings) -> None:

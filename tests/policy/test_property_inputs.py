@@ -125,3 +125,15 @@ def test_codes_that_cannot_relax_by_themselves_are_told(label: str, relax: str, 
     found = examined(study, frames, [])
     assert [one for one in found.problems if "relax" in one] == [problem]
     assert "potentials[0]: emt is relaxed by lbfgs: relax.method native is for codes with optimisers" in found.warnings
+
+
+def test_k_points_that_change_between_frames_are_told(tmp_path: Path) -> None:
+    label = "{engine: cp2k, basis: {Cu: B, Au: B}, potentials: {Cu: P, Au: P}, cutoff: 100, kspacing: 0.33}"
+    text = STUDY.replace("evaluate: {engine: emt}}]", f"label: {label}}}]") + "properties: [{property: eos}]\n"
+    for given, warned in ((text, True), (text.replace("kspacing: 0.33", "kpoints: [9, 9, 9]"), False)):
+        study = parse(given, root=tmp_path, kind=PropertiesStudy)
+        frames = {settings.name: frames_of(settings, study) for settings in study.structures}
+        told = [one for one in examined(study, frames, []).warnings if "k points" in one]
+        assert bool(told) == warned
+        if warned:
+            assert "within properties[0] (eos), and energies jump where they change; give cp2k kpoints" in told[0]

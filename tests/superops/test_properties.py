@@ -15,12 +15,13 @@ MOST_JOBS = 40
 NEEDS = {
     "decohesive": ", miller: [1, 1, 1]", "gamma": ", miller: [1, 1, 1], direction: [1, 1, -2]",
     "gamma-surface": ", miller: [1, 1, 1]", "exchange": ", cutoff: 3", "curie": ", temperatures: [300, 600, 900]",
+    "viscosity": ", temperatures: [1500]",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("potentials", ["evaluate: {engine: emt}", "evaluate: {engine: ase, calculator: a.b.C}"])
 def test_a_hundred_structures_with_all_properties_are_a_few_jobs(potentials: str) -> None:
-    union, _ = get_args(PropertySettings)
+    union, *_ = get_args(PropertySettings)
     names = [get_args(one.model_fields["property"].annotation)[0] for one in get_args(union)]
     measured = "\n".join(f"  - {{property: {name}{NEEDS.get(name, '')}}}" for name in names)
     text = f"""

@@ -129,4 +129,4 @@ def _stressed(runs: Sequence[Answer]) -> list[str]:
     pressure = float(runs[0].about["pressure"]) * 1e-4  # GPa
     if abs(residual - abs(pressure)) < RESIDUAL:
         return []
-    return [f"a stress of {residual:.2f} GPa is left: axes are scaled alike on the way to the temperature"]
+    return [f"a stress of {residual:.2f} GPa is left: runs are too short, or axes differ that were scaled alike"]
