@@ -352,9 +352,6 @@ class LabelerSettings(EngineSettings):
     """Settings that change how a label is computed and not what it is."""
     cached: ClassVar[bool] = True
     """Labels are worth keeping for other runs; engines that are as fast as a disk say no."""
-    relaxed_cells: ClassVar[frozenset[str]] = frozenset()
-    """What of a cell (`all`, `volume`, `shape`, `none`) may change where the code relaxes structures by itself; nothing
-    for one that does not."""
 
     @property
     def gives_virial(self) -> bool:

@@ -21,10 +21,11 @@ from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.deltaspin import DeltaSpin, abacus_keys, held_moments, with_magnetic_forces
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
+from lamflow.engines.own_relaxation import OwnRelaxation
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.process import on_path
 from lamflow.engines.program.relaxing import RelaxingLabeler, in_order
-from lamflow.engines.protocol import LabelFailure, OwnRelaxation
+from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.pseudopotentials import check_orbitals, check_pseudopotentials
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element, linked
 from lamflow.errors import InputError

@@ -90,6 +90,11 @@ class AseLabels(LabelerSettings):
     virial: bool = True
     """Periodic frames get a virial; say `false` for a calculator that has no stress."""
 
+    @property
+    def gives_virial(self) -> bool:
+        """See LabelerSettings."""
+        return self.virial
+
     def missing(self) -> str | None:
         """The package that the calculator comes from."""
         package = self.calculator.split(".")[0]
@@ -106,8 +111,8 @@ class AseLabels(LabelerSettings):
                 raise InputError(f"label: {self.calculator}: {type(error).__name__}: {error}") from error
             if self.virial and "stress" not in made.implemented_properties:
                 raise InputError(
-                    f"label: {self.calculator} cannot do stress, so frames would have no virial; set label.virial: "
-                    "false to learn without (then let no explorer change the cell)"
+                    f"label: {self.calculator} cannot do stress, so frames would have no virial; set virial: false "
+                    "to do without (then no cell can change)"
                 )
         return []
 

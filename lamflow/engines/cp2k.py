@@ -21,11 +21,12 @@ from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.cp2k_data import check_data_files, check_kinds
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, hydrogen_frames
+from lamflow.engines.own_relaxation import OwnRelaxation
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.process import on_path
 from lamflow.engines.program.relaxing import RelaxingLabeler, in_order
 from lamflow.engines.program.settings import merged
-from lamflow.engines.protocol import LabelFailure, OwnRelaxation
+from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import InputError
 from lamflow.units import BAR_IN_EV_PER_A3, BOHR, HARTREE, Rydberg
 

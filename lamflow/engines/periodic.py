@@ -39,6 +39,9 @@ class PeriodicSettings(ProgramSettings):
 
     spacing: ClassVar[float | None] = None
     """`kspacing` where neither it nor `kpoints` is given, Å⁻¹; None leaves it to the code."""
+    relaxed_cells: ClassVar[frozenset[str]] = frozenset()
+    """What of a cell (`all`, `volume`, `shape`, `none`) may change where the code relaxes structures by itself; nothing
+    for one that does not."""
 
     kspacing: Spacing | None = None
     """Largest distance between k points in Å⁻¹, 2π included; three numbers for one along each reciprocal vector."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from lamflow.data import Attempt, FailureKind, Frame, Labels, Relaxed, Trajectory
 from lamflow.data.frames import Floats, Ints
@@ -71,36 +71,6 @@ class ChecksFrames(Protocol):
 
     def unsupported_reason(self, frame: Frame) -> str | None:
         """Why the code, as it is set up, cannot treat such a frame; None if it can, or if only pods can tell."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class OwnRelaxation:
-    """How a code relaxes a structure by itself.
-
-    cell      what of the cell may change
-    steps     at most
-    fmax      largest force that may be left on an atom, eV/Å
-    stress    largest component of the stress that may be left beside `pressure`, bar
-    pressure  bar
-    """
-
-    cell: Literal["all", "volume", "shape", "none"]
-    steps: int
-    fmax: float
-    stress: float
-    pressure: float = 0.0
-
-
-@runtime_checkable
-class RelaxesItself(Protocol):
-    """A Labeler whose code has optimisers of its own."""
-
-    def relax(self, frame: Frame, work: Path, how: OwnRelaxation) -> Frame | LabelFailure:
-        """Where the code's own relaxation of `frame` has come to, its atoms in their order, with files below `work`.
-
-        Raises NodeError when the machine is at fault.
-        """
         ...
 
 

@@ -20,10 +20,11 @@ from lamflow.engines import process
 from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
+from lamflow.engines.own_relaxation import OwnRelaxation
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.process import on_path
 from lamflow.engines.program.relaxing import RelaxingLabeler, in_order
-from lamflow.engines.protocol import LabelFailure, OwnRelaxation
+from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.pseudopotentials import check_pseudopotentials
 from lamflow.engines.qe_namelists import check_key
 from lamflow.engines.species import aligned, linked

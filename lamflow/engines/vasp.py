@@ -20,11 +20,12 @@ from lamflow.data.io import labels_from_ase
 from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
+from lamflow.engines.own_relaxation import OwnRelaxation
 from lamflow.engines.periodic import PeriodicSettings, boxed
 from lamflow.engines.process import on_path
 from lamflow.engines.program.relaxing import RelaxingLabeler, in_order
 from lamflow.engines.program.settings import ProgramSettings
-from lamflow.engines.protocol import LabelFailure, OwnRelaxation
+from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.pseudopotentials import check_potcar
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element
 from lamflow.errors import InputError

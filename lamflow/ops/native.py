@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from lamflow.data import Frame, Labels, Trajectory
-from lamflow.engines.protocol import LabelFailure, OwnRelaxation, RelaxesItself
+from lamflow.engines.own_relaxation import OwnRelaxation, RelaxesItself
+from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import EngineError
 from lamflow.science.relaxation import (
     Evaluate,

@@ -19,7 +19,9 @@ from lamflow.data.layout import MODEL
 from lamflow.data.results import ModelResult
 from lamflow.data.trained import verify_model
 from lamflow.engines import registry
-from lamflow.engines.protocol import Evaluator, LabelFailure, Model, RelaxesItself, SessionModel
+from lamflow.engines.own_relaxation import RelaxesItself
+from lamflow.engines.periodic import PeriodicSettings
+from lamflow.engines.protocol import Evaluator, LabelFailure, Model, SessionModel
 from lamflow.errors import EngineError
 from lamflow.ops.native import NativeRelaxer
 from lamflow.ops.operation import Context
@@ -95,7 +97,8 @@ def _labeler(potential: Potential, study: PropertiesStudy, context: Context) -> 
     settings = potential.label.pinned(study)
     known = _CachedLabels(settings, study, context)
     relaxing: Relax = partial(relax, evaluate=known.evaluate)
-    if study.relax.method == "native" and isinstance(known.labeler, RelaxesItself):
+    native = study.relax.method == "native"
+    if native and isinstance(known.labeler, RelaxesItself) and isinstance(settings, PeriodicSettings):
         relaxing = NativeRelaxer(known.labeler, known.evaluate, settings.relaxed_cells, context.scratch)
     return AskedPotential(potential.name, potential.engine, known.evaluate, by_frames(known.evaluate), relaxing)
 

@@ -117,9 +117,9 @@ def _native(study: PropertiesStudy, periodic: bool, found: Findings) -> None:
             found.warnings.append(
                 f"{where}: {name} is relaxed by lbfgs: relax.method native is for codes with optimisers"
             )
-        elif not potential.label.relaxed_cells:
+        elif not (cells := potential.label.relaxed_cells if isinstance(potential.label, PeriodicSettings) else None):
             found.problems.append(f"{where}: {name} relaxes no structures by itself; set relax.method to lbfgs")
-        elif cell not in potential.label.relaxed_cells:
+        elif cell not in cells:
             found.problems.append(
                 f"{where}: {name} cannot relax cells with cell_changes {cell} by itself; set relax.method to lbfgs, or "
                 "cell_changes to all"

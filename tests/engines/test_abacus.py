@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from lamflow.data import Frame, Labels
 from lamflow.engines import abacus
-from lamflow.engines.protocol import OwnRelaxation
+from lamflow.engines.own_relaxation import OwnRelaxation
 from tests.engines.conftest import Put, failed
 from tests.engines.test_qe import silicon
 

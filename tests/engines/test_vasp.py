@@ -14,7 +14,7 @@ from lamflow.config import parse
 from lamflow.config.schema import TrainingStudy
 from lamflow.data import Frame, Labels
 from lamflow.engines import vasp
-from lamflow.engines.protocol import OwnRelaxation
+from lamflow.engines.own_relaxation import OwnRelaxation
 from lamflow.errors import InputError
 from lamflow.ops.read import settings_hash
 from tests.engines.conftest import Put, failed

@@ -16,7 +16,8 @@ from lamflow.data import Frame, Labels
 from lamflow.engines.cp2k import Cp2k
 from lamflow.engines.emt import Emt, EmtEvaluator
 from lamflow.engines.example import hydrogen_frames
-from lamflow.engines.protocol import LabelFailure, OwnRelaxation, RelaxesItself
+from lamflow.engines.own_relaxation import OwnRelaxation, RelaxesItself
+from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.qe import QuantumEspresso
 from lamflow.engines.registry import labeler
 from lamflow.ops.native import NativeRelaxer

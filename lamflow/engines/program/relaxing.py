@@ -13,10 +13,11 @@ import numpy as np
 from lamflow.data import Frame
 from lamflow.data.frames import Ints
 from lamflow.engines import process
+from lamflow.engines.own_relaxation import OwnRelaxation
 from lamflow.engines.periodic import PeriodicSettings
 from lamflow.engines.program.labeler import ProgramLabeler, remove, write
 from lamflow.engines.program.matching import belongs, record_input
-from lamflow.engines.protocol import LabelFailure, OwnRelaxation
+from lamflow.engines.protocol import LabelFailure
 from lamflow.errors import EngineError, LateError
 
 S = TypeVar("S", bound=PeriodicSettings)
