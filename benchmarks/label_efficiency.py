@@ -68,7 +68,9 @@ class Explored:
     def pick(self, rule: str, frames: Ints, count: int, seed: int, worth: Floats | None = None) -> Ints:
         """By one of lamflow's rules, among some of the frames."""
         error = self.deviation if worth is None else worth
-        candidates = Candidates(self.deviation[frames], self.descriptor[frames], self.known, error[frames])
+        candidates = Candidates(
+            self.deviation[frames], self.descriptor[frames], self.known, error[frames], np.ones(len(frames))
+        )
         return frames[PICK_RULES[rule](candidates, count, seed)]
 
 

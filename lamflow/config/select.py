@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lamflow.config.section import Section
-from lamflow.units import Count, Degree, EvPerAngstrom, Fraction, Unit
+from lamflow.units import Count, Degree, EvPerAngstrom, Fraction, Length, Unit
 
 Volume = Annotated[float, Field(ge=0, le=1e9), Unit("Å³")]
 Deviation = Literal[
@@ -154,6 +154,21 @@ class EmbeddingScore(Section):
     what is explored."""
 
 
+class CutOut(Section):
+    """What is labeled of a chosen frame that is too large: the surroundings of the atom whose force is least certain.
+
+    Of a periodic frame a smaller periodic box along the same lattice vectors, of an isolated one a cluster. Molecules
+    of at most 50 atoms stay whole. Atoms keep their positions: nothing is relaxed and no bond is saturated, so networks
+    of covalent bonds have dangling ones at the sides, and models learn these, too. Atoms that stand too close across a
+    side are left out.
+    """
+
+    above: int = Field(200, ge=2, le=1_000_000)
+    """Frames of more atoms are cut; others are labeled whole."""
+    radius: Length = 6.0
+    """Everything at most this far from the atom is kept; not less than the models' cutoff, or its force is another."""
+
+
 class Select(Section):
     """Which explored frames are sent to be labeled: filters, then window, then diversity, then limits."""
 
@@ -174,12 +189,19 @@ class Select(Section):
     has failed when any is above: each is put on the scale of the window, and the largest counts."""
     limit: Count = 50
     """Most frames labeled in one iteration."""
+    enough: float = Field(1.0, gt=0, le=1)
+    """On a batch system an iteration goes on when this fraction of its label jobs has ended. The others run on, and
+    their labels join the data at the end of the next iteration. The last iteration of `budget.iterations` that labels
+    waits for all. This machine and Argo wait for all labels of an iteration anyway."""
     per_group: Count | None = None
     """Most frames from one explore group of the stage."""
-    pick: Literal["diverse", "uncertain", "informative", "random"] = "diverse"
+    pick: Literal["diverse", "uncertain", "informative", "economical", "random"] = "diverse"
     """`diverse`: farthest from the training set and from each other; `uncertain`: largest deviation first;
     `informative`: both, by the product of that distance and the error that a calibrated window expects, or the
-    deviation with other windows."""
+    deviation with other windows; `economical`: the same by the seconds that a label is expected to take, as finished
+    labels tell by atoms, volume, elements and magnetism, so small frames come first where they bring as much."""
+    cut_out: CutOut | None = None
+    """Label parts of large frames; the committee must be one that scores forces. Whole frames are labeled if absent."""
     pool: Count = 1000
     """Most candidates that one pod sends on, drawn at random from all of its candidates."""
     filters: Filters = Filters()
@@ -210,6 +232,12 @@ class Select(Section):
         unbounded = [metric for metric in self.metrics if not metric.startswith("force")]
         if self.score == "embedding" and unbounded:
             raise ValueError(f"metric: {unbounded[0]} has no bound; score: embedding bounds forces, so take force_max")
+        return self
+
+    @model_validator(mode="after")
+    def _worst_atoms_are_known(self) -> Self:
+        if self.cut_out is not None and self.score != "committee":
+            raise ValueError(f"cut_out: a committee tells which atom is least certain, and score is {self.score}")
         return self
 
     @property

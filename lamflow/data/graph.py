@@ -62,6 +62,8 @@ class Step(Entry):
                   the fields of the first are the step's output parameters
     details       keys of other files that drivers and reports read where they are there; `*` may be any text
     jobs          how many share the work, or the output that says so; then `most_jobs` is their largest number
+    enough        share of the jobs with which a batch system goes on; the others run on, and a step of the next round
+                  that reads what they write waits for them
     at_once       how many jobs may run at the same time where the work has jobs of a fixed size; None without a limit
     work          how many units of work (simulations, models, labels) the jobs share, at most
     resources     section of `pods:` that the jobs go by
@@ -82,6 +84,7 @@ class Step(Entry):
     details: list[str] = Field(default_factory=list)
     jobs: int | Output = 1
     most_jobs: int = 1
+    enough: float = 1.0
     at_once: int | None = None
     work: int = 1
     disk: int | None = None

@@ -59,6 +59,8 @@ HISTORY_RECORD, SELECTED_RECORD, LABELED_RECORD, MERGED_RECORD = (
 )  # fmt: skip
 BATCHES, BATCH, BATCH_FORCES, HULLS = "batches", "batch.json", "forces.npy", "hulls"
 """In `selected`: frames to be labeled, a folder for each job, and the convex hulls of searches."""
+LATE = "late"
+"""In a round's folder: what labels added that were late in the round before; and how data sets of these end."""
 GIVEN_SUMMARY = "summary.json"
 PREDICTIONS_RECORD, PREDICTIONS_ARRAYS, JUDGEMENT, PARITY = (
     "predictions.json", "predictions.npz", "evaluation.json", "parity.npz",
@@ -97,6 +99,11 @@ JOB_INPUTS, JOB_OUTPUTS = "inputs", "outputs"
 def round_name(number: int) -> str:
     """Name of a round's folder, and of the data sets that it adds."""
     return f"{number:03d}"
+
+
+def late_name(number: int) -> str:
+    """Name of the data sets of labels that were late in a round."""
+    return f"{round_name(number)}.{LATE}"
 
 
 def iteration_key(number: int) -> str:

@@ -14,6 +14,7 @@ from lamflow.data.dataset import Origin
 from lamflow.data.document import Entry, Result
 from lamflow.data.frames import Attempt, FailureKind
 from lamflow.data.hulls import FoundStructure, Hull
+from lamflow.data.label_work import LabelCost, LabelWork
 from lamflow.data.provenance import Provenance
 from lamflow.data.spent import Spent
 
@@ -221,7 +222,7 @@ class Selected(JobRecord):
         return self.accurate / self.frames if self.frames else 0.0
 
 
-class LabelOutcome(Entry):
+class LabelOutcome(LabelWork):
     """One label: paid for, and good or not."""
 
     hash: str
@@ -231,7 +232,6 @@ class LabelOutcome(Entry):
     error: float | None = None
     """Largest error of the force on an atom that the models predicted before they knew this label, eV/Å."""
     seconds: float = 0.0
-    natoms: int = 0
     net_force: float | None = None
     """Length of the sum of all forces over the root of the number of atoms, eV/Å: at least so noisy are they."""
     cached: bool = False
@@ -262,6 +262,8 @@ class Merged(JobRecord):
     """Good labels."""
     cached: int = 0
     """Those of them that came from the label cache."""
+    jobs: list[int] = Field(default_factory=list)
+    """The label jobs whose outcomes these are."""
     remedied: list[LabelOutcome] = Field(default_factory=list)
     """Good labels that took more than one try."""
     seconds: float
@@ -315,6 +317,10 @@ class Iteration(Round):
     simulations: list[SimulationResult] = Field(default_factory=list)
     selected: Selected | None = None
     merged: Merged | None = None
+    merged_late: Merged | None = None
+    """What labels added that were late in the iteration before."""
+    late: int = 0
+    """Frames whose labels were still being computed when it ended; see `select.enough`."""
     variant: str = ""
     """The architecture that is chosen, where several are tried."""
     calibration: list[CalibrationPoint] = Field(default_factory=list)
@@ -324,8 +330,8 @@ class Iteration(Round):
     held-out data."""
     costs: dict[Literal["train", "explore", "label"], Cost] = Field(default_factory=dict)
     """By kind of step."""
-    label_costs: list[tuple[int, float]] = Field(default_factory=list)
-    """Atoms of each frame whose label was computed, and the seconds that it took."""
+    label_costs: list[LabelCost] = Field(default_factory=list)
+    """Of each frame whose label was computed."""
     label_noise: float | None = None
     """Median over the labels of what their forces' noise is at least, eV/Å."""
     hull_labels: dict[str, float] = Field(default_factory=dict)

@@ -112,9 +112,20 @@ class BatchExecutor(LocalExecutor):
                 shares[name] = share
                 listener.progress(dict(shares))
 
-            self._carried(study, graph, step, listener.says, shows).run()
+            for before, late in self._left_running(graph, step):
+                self._carried(study, before, late, listener.says, lambda _: None).run()
+            self._carried(study, graph, step, listener.says, shows).run(step.enough)
         spans = self.spans().values()
         return max((end for _, end in spans), default=0.0) - min((start for start, _ in spans), default=0.0)
+
+    def _left_running(self, graph: Graph, step: Step) -> Iterator[tuple[Graph, Step]]:
+        """Steps of the round before, with its graph, that a step reads and that were left while jobs ran."""
+        if step.name != layout.LATE:
+            return
+        before, read = self.directory.graph(graph.round - 1), {key.key for key in step.reads.values()}
+        for each in before.settled(self.directory.path):
+            if each.enough < 1 and read & set(each.writes.values()):
+                yield before, each
 
     def spans(self) -> dict[str, Span]:
         """See Executor."""

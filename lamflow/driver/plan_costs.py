@@ -66,7 +66,9 @@ def planned_costs(
     told, pod = label_costs(done), study.pods.label
     alike = [step for step in steps if step.resources == "label" and step.work]
     if told is not None and labels:
-        sizes = np.full(labels, natoms)
+        finished = [label for item in done for label in item.label_costs]
+        like = min(finished, key=lambda label: abs(label.natoms - natoms))
+        sizes = [like.of_size(natoms)] * labels
         mean, high = float(told.seconds(sizes).sum()) / 3600, float(told.at_most(sizes)[-1]) / 3600
         costs["label"] = PlannedCost.of(pod, (mean, max(0.0, 2 * mean - high), high), measured=True)
     elif alike and labels:

@@ -20,6 +20,7 @@ from lamflow.data.cache import LabelCache
 from lamflow.data.dataset import Item, write_dataset
 from lamflow.data.frames import Floats
 from lamflow.data.gate import SeenLabels
+from lamflow.data.label_work import LabelWork
 from lamflow.data.layout import DATA, LABELED, LABELED_RECORD
 from lamflow.data.results import Labeled, LabelOutcome
 from lamflow.data.spent import spending, take
@@ -131,7 +132,8 @@ def _outcome(batch: Batch, index: int, settings: str, answer: _Answer) -> LabelO
     origin = batch.origins[index].model_copy(update={"settings": settings})
     labels = answer.labels
     natoms = batch.frames[index].natoms
-    about: dict[str, Any] = {"seconds": answer.seconds, "cached": answer.cached, "natoms": natoms}
+    about: dict[str, Any] = {**dict(LabelWork.of(batch.frames[index])), "seconds": answer.seconds}
+    about["cached"] = answer.cached
     if len(labels.attempts) > 1:
         about["attempts"] = list(labels.attempts)
     if isinstance(labels, LabelFailure):

@@ -48,13 +48,19 @@ def merge(
     *,
     input: Path,
     labeled: Path | None,
+    before: Path | None = None,
     start_data: Path | None,
     index: Path | None,
     iteration: int,
 ) -> Merging:
-    """Check, deduplicate, split and write what this iteration labeled, and the data that were given at the start."""
+    """Check, deduplicate, split and write what this iteration labeled, and the data that were given at the start.
+
+    before  what was merged of `labeled` already, when other jobs were still running
+    """
     study = stored(input, DataStudy)
-    folders = sorted(path for path in labeled.iterdir() if path.is_dir()) if labeled is not None else []
+    known_jobs = set(Merged.read(before / MERGED_RECORD).jobs) if before is not None else set()
+    records = sorted(labeled.glob(f"*/{LABELED_RECORD}")) if labeled is not None else []
+    folders = [file.parent for file in records if int(file.parent.name) not in known_jobs]
     outcomes = [outcome for folder in folders for outcome in Labeled.read(folder / LABELED_RECORD).outcomes]
     failed = failed_labels(study, outcomes)
     train, heldout = _read(folders, start_data)
@@ -74,6 +80,7 @@ def merge(
         added=added, heldout=held, duplicates=heldout_twice + train_twice + repeated, failed=failed,
         seconds=sum(outcome.seconds for outcome in outcomes), labels=len(outcomes) - len(failed),
         cached=sum(outcome.cached for outcome in outcomes),
+        jobs=sorted(int(folder.name) for folder in folders),
         remedied=[outcome for outcome in outcomes if outcome.failed is None and len(outcome.attempts) > 1],
     )  # fmt: skip
     result.save(output / MERGED / MERGED_RECORD)

@@ -40,7 +40,7 @@ def read_index(folder: Path | None, before: int, heads: Sequence[str] = ()) -> K
     hashes: set[str] = set()
     parts: list[Floats] = []
     entries = sorted(folder.iterdir()) if folder is not None else []
-    for entry in (entry for entry in entries if int(entry.name) < before):
+    for entry in (entry for entry in entries if int(entry.name.split(".")[0]) < before):
         for manifest in entry.glob(f"*{MANIFEST}"):
             hashes |= {record.key for record in Manifest.read(manifest).frames}
         for file in sorted(entry.glob(f"*{DESCRIPTORS}")):

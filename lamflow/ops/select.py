@@ -14,6 +14,7 @@ from lamflow.config import stored
 from lamflow.config.engines import SearcherSettings
 from lamflow.config.learning import Config
 from lamflow.data.batch import Batch
+from lamflow.data.dataset import frame_key
 from lamflow.data.explored import ExploredFrames, FoundFrames
 from lamflow.data.layout import (
     BATCHES,
@@ -33,6 +34,8 @@ from lamflow.data.provenance import Provenance
 from lamflow.data.results import Explored, History, ModelResult, Selected, SimulationResult
 from lamflow.data.spent import take
 from lamflow.errors import EngineError
+from lamflow.ops.committees import Committees
+from lamflow.ops.cut_frames import cut_frames
 from lamflow.ops.operation import Context, op
 from lamflow.ops.read import read_calibration, read_index
 from lamflow.policy.candidates import ChosenFrame
@@ -79,11 +82,26 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     frames += _read_queue(queued, results, len(study.stages[stage].explore))
     hulls = _read_hulls(study, folders, results, stage)
     known = read_index(index, iteration, study.explored_heads)
+    late = past[-1].selected.chosen if past and past[-1].selected is not None and past[-1].late else []
+    known.hashes.update(frame_key(item.hash, item.origin.head) for item in late)
     judged = [ModelResult.read(path) for path in sorted(models.glob(f"*/{MODEL}"))]
     tracked = PropertyValues.read(properties / PROPERTIES_RECORD).tracked() if properties is not None else None
     calibration = read_calibration(study, past, models)
+    committees = Committees(study, models) if study.select.cut_out is not None else None
     exploration = Exploration(
-        iteration, stage, past, results, frames, hulls, known, judged, tracked, calibration, hours, jobs_at_once
+        iteration,
+        stage,
+        past,
+        results,
+        frames,
+        hulls,
+        known,
+        judged,
+        tracked,
+        calibration,
+        hours,
+        jobs_at_once,
+        (lambda chosen: cut_frames(study, committees, stage, known.hashes, chosen)) if committees is not None else None,
     )
     choice = select_frames(study, exploration)
     batches = label_batches(study, choice.frames, jobs_at_once, seconds_per_unit(past).get("label"))

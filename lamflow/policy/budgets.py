@@ -12,6 +12,7 @@ from lamflow.config.learning import Config
 from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.frames import Floats
+from lamflow.data.label_work import LabelWork
 from lamflow.data.results import Cost, Iteration, LabelOutcome, ModelResult, SimulationResult
 from lamflow.policy.candidates import ChosenFrame
 from lamflow.science.costs import LabelCosts
@@ -40,8 +41,7 @@ def _cost(pod: Pod, seconds: float) -> Cost:
 
 def label_costs(past: Sequence[Iteration]) -> LabelCosts | None:
     """What labels cost, by those that the run has paid for; None while these are too few."""
-    table = np.array([cost for item in past for cost in item.label_costs], dtype=np.float64).reshape(-1, 2)
-    return LabelCosts.fitted(table[:, 0].astype(np.int64), table[:, 1])
+    return LabelCosts.fitted([cost for item in past for cost in item.label_costs])
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +101,9 @@ def payable(study: Config, past: Sequence[Iteration], purse: Purse, frames: Sequ
     """How many of the first of these frames the purse pays, by the costs of finished labels or the engine's guess."""
     if not purse.limits or not frames:
         return len(frames)
-    natoms, costs = np.array([item.frame.natoms for item in frames], dtype=np.int64), label_costs(past)
+    costs = label_costs(past)
     if costs is not None:
-        return purse.labels(study.pods.label, costs.at_most(natoms), slots)
+        bounds = costs.at_most([LabelWork.of(item.frame) for item in frames])
+        return purse.labels(study.pods.label, bounds, slots)
     guesses = [study.labeler(item.why.origin.head).seconds(item.frame.natoms) for item in frames]
     return purse.labels(study.pods.label, np.cumsum(guesses), slots)

@@ -15,12 +15,14 @@ from lamflow.data.dataset import Origin, frame_key
 from lamflow.data.explored import GENERATION, ExploredFrames
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.hulls import HullEntry
+from lamflow.data.label_work import LabelWork
 from lamflow.data.results import AUDIT, NEAR_HULL, Chosen, SimulationResult
 from lamflow.policy.calibration import Calibration
 from lamflow.policy.committee import good_frames
 from lamflow.policy.hulls import HullStructures
 from lamflow.policy.pick import PICK_RULES, Candidates, limited
 from lamflow.policy.windows import Window
+from lamflow.science.costs import LabelCosts
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,17 +115,19 @@ def frames_allowed(study: Config, labels: int) -> int:
 
 def choose_frames(
     study: Config, pool: CandidatePool, results: Mapping[int, SimulationResult], limit: int, iteration: int,
-    taken: set[str], *, calibration: Calibration | None = None,
+    taken: set[str], *, calibration: Calibration | None = None, costs: LabelCosts | None = None,
 ) -> list[ChosenFrame]:  # fmt: skip
     """The frames of the pool to label, first choice first; none whose hash is among those that are `taken`.
 
+    costs        of finished labels
     calibration  of a calibrated window's score; one that says nothing, or nothing yet, picks no frame
     """
     settings = study.select
     count = limit + len(taken) if settings.per_group is None else len(pool)
     told = calibration.map if calibration is not None else None
     error = pool.deviation if told is None else told.expected(pool.deviation)
-    candidates = Candidates(pool.deviation, pool.descriptor, pool.known, error)
+    seconds = np.ones(len(pool)) if costs is None else costs.seconds([LabelWork.of(frame) for frame in pool.frames])
+    candidates = Candidates(pool.deviation, pool.descriptor, pool.known, error, seconds)
     blind = calibration is not None and (told is None or calibration.worthless) and settings.pick != "random"
     pick = "diverse" if blind else settings.pick
     order = PICK_RULES[pick](candidates, count, child_seed(study.seed, "pick", iteration))

@@ -19,12 +19,14 @@ class Candidates:
     descriptor  (C, D)  of the candidates
     known       (K, D)  descriptors of the training set
     error       (C,)    that the deviation stands for where that is known, eV/Å; the deviation elsewhere
+    seconds     (C,)    that the label of each is expected to take; 1 where nothing is known
     """
 
     deviation: Floats
     descriptor: Floats
     known: Floats
     error: Floats
+    seconds: Floats
 
 
 def most_diverse(candidates: Candidates, limit: int, seed: int) -> Ints:
@@ -45,6 +47,13 @@ def most_informative(candidates: Candidates, limit: int, seed: int) -> Ints:
     return uncertain_and_far(candidates.descriptor, candidates.known, candidates.error, limit)
 
 
+def most_economical(candidates: Candidates, limit: int, seed: int) -> Ints:
+    """As the most informative ones, by what a second of labeling brings."""
+    del seed
+    worth = candidates.error / candidates.seconds
+    return uncertain_and_far(candidates.descriptor, candidates.known, worth, limit)
+
+
 def at_random(candidates: Candidates, limit: int, seed: int) -> Ints:
     """Candidates in a random order."""
     return np.random.default_rng(seed).permutation(len(candidates.deviation))[:limit]
@@ -54,6 +63,7 @@ PICK_RULES: Mapping[str, Callable[[Candidates, int, int], Ints]] = {
     "diverse": most_diverse,
     "uncertain": most_uncertain,
     "informative": most_informative,
+    "economical": most_economical,
     "random": at_random,
 }
 """By `select.pick`: indices of at most `limit` of the candidates; random numbers descend from a seed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from lamflow.data.results import (
     mean_force_rmse,
     mean_magnetic_force_rmse,
 )
-from lamflow.policy.budgets import Purse, costs, payable
+from lamflow.policy.budgets import Purse, costs, label_costs, payable
 from lamflow.policy.calibration import Calibration, below_noise
 from lamflow.policy.candidates import (
     CandidatePool,
@@ -54,6 +54,7 @@ class Exploration:
     models    results of the models that explored
     tracked   what they say of crystals, where the study asks
     calibration  of the score, where the window is calibrated
+    cut       what is labeled of frames that were chosen, and how many were left out by reason
     hours     since the iteration began
     label_slots  labels that are computed at the same time
     """
@@ -70,6 +71,7 @@ class Exploration:
     calibration: Calibration | None = None
     hours: float = 0.0
     label_slots: int = 1
+    cut: Callable[[list[ChosenFrame]], tuple[list[ChosenFrame], Mapping[str, int]]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +90,9 @@ def select_frames(study: Config, exploration: Exploration) -> Choice:
     pool = CandidatePool.of(exploration.explored, window, exploration.known, exploration.results)
     record = _seen(study, exploration, deviation, window, pool)
     chosen = _choose(study, exploration, pool, window)
+    if exploration.cut is not None:
+        chosen, dropped = exploration.cut(chosen)
+        record = record.model_copy(update={"dropped": dict(Counter(record.dropped) + Counter(dropped))})
     purse = Purse.of(
         study, exploration.past, costs(study, exploration.models, exploration.results.values()), exploration.hours
     )
@@ -121,7 +126,7 @@ def _gain(study: Config, exploration: Exploration, labels: int) -> PredictedGain
 def _choose(study: Config, exploration: Exploration, pool: CandidatePool, window: Window) -> list[ChosenFrame]:
     """Structures near a hull first, then accurate frames to audit, then the window's candidates."""
     past, results, settings = exploration.past, exploration.results, study.select.window
-    limit = frames_allowed(study, past[-1].labels if past else 0)
+    limit = frames_allowed(study, past[-1].labels + past[-1].late if past else 0)
     near = choose_near_hull(study, exploration.hulls, exploration.known, results, limit, exploration.iteration)
     taken = {item.why.hash for item in near}
     if isinstance(settings, CalibratedWindow) and exploration.calibration is not None and window.low > 0:
@@ -130,7 +135,10 @@ def _choose(study: Config, exploration: Exploration, pool: CandidatePool, window
         near += choose_audits(study, accurate, results, count, exploration.iteration, taken)
         taken |= {item.why.hash for item in near}
     left = limit - len(near)
-    rest = choose_frames(study, pool, results, left, exploration.iteration, taken, calibration=exploration.calibration)
+    rest = choose_frames(
+        study, pool, results, left, exploration.iteration, taken, calibration=exploration.calibration,
+        costs=label_costs(past),
+    )  # fmt: skip
     return [*near, *rest]
 
 
@@ -185,7 +193,7 @@ def _state(study: Config, exploration: Exploration, seen: Selected, window: Wind
         accurate_fraction=seen.accurate_fraction,
         candidates=chosen,
         force_rmse=[*(item.force_rmse for item in earlier if item.force_rmse is not None), rmse],
-        labels=past[-1].labels if past else 0,
+        labels=past[-1].labels + past[-1].late if past else 0,
         levels=lower if window_rule(study.select.window).adapts else None,
         trajectory_rmse=seen.trajectory_force_rmse,
         forgotten=forgotten_head(study, past, exploration.models),

@@ -18,10 +18,22 @@ from lamflow.data.dataset import Manifest
 from lamflow.data.evaluation import Evaluation, Judgement
 from lamflow.data.files import file_hash
 from lamflow.data.graph import Graph
+from lamflow.data.label_work import LabelCost
 from lamflow.data.layout import INDEX, INPUT, iteration_key
 from lamflow.data.properties import PropertiesRound, PropertyValues
 from lamflow.data.provenance import PACKAGES, Provenance, made_with, versions
-from lamflow.data.results import AUDIT, NEAR_HULL, Explored, Iteration, Labeled, Merged, ModelResult, Selected, StepTime
+from lamflow.data.results import (
+    AUDIT,
+    NEAR_HULL,
+    Explored,
+    Iteration,
+    Labeled,
+    LabelOutcome,
+    Merged,
+    ModelResult,
+    Selected,
+    StepTime,
+)
 from lamflow.data.spent import Spent, of_round, spent_on
 from lamflow.ops.read import read_heldout
 from lamflow.policy.budgets import costs
@@ -50,15 +62,18 @@ def gather(study: TrainingStudy, graph: Graph, folder: Path, past: Sequence[Iter
     values = _property_values(graph, folder)
     models = without_absurd(iteration.models)
     variant = chosen_variant(models, study.train.tolerance)
-    files = folder / iteration_key(graph.round) / layout.LABELED
-    outcomes = [outcome for path in _records(files, layout.LABELED_RECORD) for outcome in Labeled.read(path).outcomes]
+    outcomes = _outcomes(graph, folder)
     noise = [one.net_force for one in outcomes if one.net_force is not None]
     update = {
         "models": models, "variant": variant, "tracked": values.tracked() if values is not None else None,
         "risk_checks": _risk_checks(study, iteration, past, folder),
         "costs": costs(study, iteration.models, iteration.simulations, outcomes),
         "label_noise": median(noise) if noise else None,
-        "label_costs": [(one.natoms, one.seconds) for one in outcomes if not one.cached],
+        "label_costs": [
+            LabelCost(**{name: getattr(one, name) for name in LabelCost.model_fields})
+            for one in outcomes
+            if not one.cached
+        ],
     }  # fmt: skip
     return iteration.model_copy(update=update)
 
@@ -113,11 +128,11 @@ def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: 
     files = folder / iteration_key(graph.round)
     models = [ModelResult.read(path) for path in _records(files / layout.MODELS, layout.MODEL)]
     explored = [Explored.read(path) for path in sorted((files / layout.EXPLORED).glob(f"*/{layout.EXPLORED_RECORD}"))]
-    labeled = [Labeled.read(path) for path in _records(files / layout.LABELED, layout.LABELED_RECORD)]
+    outcomes = _outcomes(graph, folder)
     selected_file = files / layout.SELECTED / layout.SELECTED_RECORD
-    merged_file = files / layout.MERGED / layout.MERGED_RECORD
     selected = Selected.read(selected_file) if selected_file.is_file() else None
-    merged = Merged.read(merged_file) if merged_file.is_file() else None
+    merged, merged_late = (_merged(files / name) for name in (layout.MERGED, layout.LATE))
+    now = _labeled(files, merged)
     trained, held = _frames(folder)
     spent = _spent(graph, folder)
     spans = sorted(timing.spans.items(), key=lambda span: span[1])
@@ -128,17 +143,38 @@ def gather_round(graph: Graph, folder: Path, past: Sequence[Iteration], timing: 
         simulations=merge_partial(result for shard in explored for result in shard.simulations),
         selected=selected,
         merged=merged,
-        calibration=calibration_points((outcome for part in labeled for outcome in part.outcomes), _audits(selected)),
-        hull_labels=_hull_labels(selected, labeled),
+        merged_late=merged_late,
+        late=len(selected.chosen) - len(now) if selected is not None and now else 0,
+        calibration=calibration_points(outcomes, _audits(selected, *(item.selected for item in past[-1:]))),
+        hull_labels=_hull_labels([selected, *(item.selected for item in past[-1:])], outcomes),
         training_frames=trained,
         heldout_frames=held,
-        labels=(past[-1].labels if past else 0) + sum(len(part.outcomes) for part in labeled),
+        labels=(past[-1].labels if past else 0) + len(outcomes),
         steps=[StepTime(name=name, wall=end - start, spent=spent.get(name, Spent())) for name, (start, end) in spans],
         seconds=timing.seconds,
         spent=of_round(sum(spent.values(), Spent()), timing.spans.values(), timing.seconds, timing.cores),
         versions=versions((*PACKAGES, *engine_packages())),
         provenance=_provenance(graph, folder),
     )
+
+
+def _outcomes(graph: Graph, folder: Path) -> list[LabelOutcome]:
+    """The labels that a round has brought: its own, and those that were late in the one before."""
+    files, before = folder / iteration_key(graph.round), folder / iteration_key(graph.round - 1)
+    late = _merged(files / layout.LATE)
+    return [*_labeled(files, _merged(files / layout.MERGED)), *(_labeled(before, late) if late is not None else [])]
+
+
+def _merged(folder: Path) -> Merged | None:
+    file = folder / layout.MERGED_RECORD
+    return Merged.read(file) if file.is_file() else None
+
+
+def _labeled(files: Path, merged: Merged | None) -> list[LabelOutcome]:
+    """Outcomes of a round's label jobs that were merged; of all of them where nothing was."""
+    records = _records(files / layout.LABELED, layout.LABELED_RECORD)
+    kept = [file for file in records if merged is None or int(file.parent.name) in merged.jobs]
+    return [outcome for file in kept for outcome in Labeled.read(file).outcomes]
 
 
 def _provenance(graph: Graph, folder: Path) -> dict[str, list[Provenance]]:
@@ -169,15 +205,14 @@ def _spent(graph: Graph, folder: Path) -> dict[str, Spent]:
     return found
 
 
-def _audits(selected: Selected | None) -> frozenset[str]:
+def _audits(*selected: Selected | None) -> frozenset[str]:
     """Hashes of the frames that were labeled to see whether accurate frames are accurate."""
-    return frozenset(item.hash for item in selected.chosen if item.rule == AUDIT) if selected else frozenset()
+    return frozenset(item.hash for each in selected if each for item in each.chosen if item.rule == AUDIT)
 
 
-def _hull_labels(selected: Selected | None, labeled: list[Labeled]) -> dict[str, float]:
+def _hull_labels(selected: Sequence[Selected | None], outcomes: Sequence[LabelOutcome]) -> dict[str, float]:
     """Energies of the structures that were labeled because they lie near the convex hull."""
-    near = {chosen.hash for chosen in selected.chosen if chosen.rule.startswith(NEAR_HULL)} if selected else set()
-    outcomes = [outcome for part in labeled for outcome in part.outcomes]
+    near = {item.hash for each in selected if each for item in each.chosen if item.rule.startswith(NEAR_HULL)}
     return {each.hash: each.energy for each in outcomes if each.hash in near and each.energy is not None}
 
 

@@ -14,7 +14,7 @@ from lamflow.ops.select import select
 from lamflow.policy.jobs import jobs_needed, seconds_per_unit
 from lamflow.policy.simulations import PlannedSimulation, frames_written, plan_simulations
 from lamflow.superops.state import RunState
-from lamflow.superops.steps import add, committee_engines, label_step, merge_step, start_graph, train_step
+from lamflow.superops.steps import add, committee_engines, label_step, late_step, merge_step, start_graph, train_step
 from lamflow.superops.tracked import failed_starts, tracked_steps
 
 BYTES_OF_AN_ATOM = 150
@@ -63,8 +63,10 @@ def iteration_graph(study: Config, number: int, stage: int, state: RunState) -> 
     ]
     chosen = Condition(output=Output(step="select", name="decision"), equals="label")
     batches = Output(step="select", name="batches")
+    enough = study.select.enough if number < study.budget.iterations - 1 else 1.0
     steps += [
-        label_step(study, number, batches, work=study.select.limit, slots=label_slots, when=chosen),
+        label_step(study, number, batches, work=study.select.limit, slots=label_slots, when=chosen, enough=enough),
+        *([late_step(number)] if state.finished and state.finished[-1].late else []),
         merge_step(number, labeled=True, start_data=False, when=chosen),
     ]
     return Graph(
@@ -149,6 +151,7 @@ def _select_step(study: Config, number: int, stage: int, label_slots: int, *, qu
     return add(
         "select", select, writes={"selected": f"{folder}/{layout.SELECTED}"},
         records=[f"{folder}/{layout.SELECTED}/{layout.SELECTED_RECORD}"], details=[f"{folder}/{layout.SELECTED}/*"],
+        engines=[EngineUse(role="train", name=study.train.engine)] if study.select.cut_out is not None else [],
         input=Key(key=INPUT), explored=Key(key=f"{folder}/{layout.EXPLORED}"),
         queued=Key(key=f"{folder}/{layout.QUEUED}") if queued else None,
         models=Key(key=f"{folder}/{layout.MODELS}"), index=Key(key=INDEX),

@@ -79,12 +79,14 @@ def train_step(study: TrainingStudy, number: int, state: RunState) -> Step:
 
 
 def label_step(
-    study: DataStudy, number: int, jobs: int | Output, *, work: int, slots: int, when: Condition | None = None
-) -> Step:
+    study: DataStudy, number: int, jobs: int | Output, *, work: int, slots: int, when: Condition | None = None,
+    enough: float = 1.0,
+) -> Step:  # fmt: skip
     """One job a batch; how many batches there are select says, or the graph where that is known.
 
-    work   structures to label, at most
-    slots  label jobs that run at once
+    work    structures to label, at most
+    slots   label jobs that run at once
+    enough  see Step
     """
     folder, pod = iteration_key(number), study.pods.label
     batches = f"{folder}/{layout.SELECTED}/{layout.BATCHES}"
@@ -94,7 +96,7 @@ def label_step(
         "label", label, writes={"labeled": f"{folder}/{layout.LABELED}"},
         records=[f"{folder}/{layout.LABELED}/*/{layout.LABELED_RECORD}"],
         jobs=jobs, most_jobs=jobs_needed(work, slots, pod.work_per_job) if isinstance(jobs, Output) else jobs,
-        at_once=slots if isinstance(pod.work_per_job, int) else None, work=work,
+        at_once=slots if isinstance(pod.work_per_job, int) else None, work=work, enough=enough,
         resources="label", engines=[EngineUse(role="label", name=engine) for engine in engines], when=when,
         label_cache=label_cache(study),
         input=Key(key=INPUT), batch=Key(key=f"{batches}/0") if alone else Key(key=batches, per_job=True),
@@ -114,6 +116,21 @@ def merge_step(number: int, *, labeled: bool, start_data: bool, when: Condition 
         input=Key(key=INPUT), labeled=Key(key=f"{folder}/{layout.LABELED}") if labeled else None,
         start_data=Key(key=f"{folder}/{layout.GIVEN}") if start_data else None,
         index=Key(key=INDEX) if number else None, iteration=number,
+    )  # fmt: skip
+
+
+def late_step(number: int) -> Step:
+    """Add the labels that were late in the round before to the data."""
+    folder, before, part = iteration_key(number), iteration_key(number - 1), layout.late_name(number - 1)
+    return add(
+        "late", merge,
+        writes={
+            "train": f"{TRAIN}/{part}", "heldout": f"{HELDOUT}/{part}", "known": f"{INDEX}/{part}",
+            "merged": f"{folder}/{layout.LATE}",
+        },
+        records=[f"{folder}/{layout.LATE}/{layout.MERGED_RECORD}"],
+        input=Key(key=INPUT), labeled=Key(key=f"{before}/{layout.LABELED}"),
+        before=Key(key=f"{before}/{layout.MERGED}"), index=Key(key=INDEX), iteration=number,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ class Worked(NamedTuple):
 def work(context: Context, *, orders: Path | None) -> Worked:
     """Note that the job has run, follow its orders, and write what it is.
 
-    Orders are words: `sleep SECONDS`, `keep` a checkpoint, `fail`, `node` (a failure of the machine), `kill` (as for
+    Orders are words: `sleep SECONDS`, `wait FILE` (until it is there), `keep` a checkpoint, `fail`, `node` (a failure of the machine), `kill` (as for
     memory); `once` before them: only the first time. The file `ran` in the scratch folder counts the times.
     """
     ran = context.scratch / "ran.txt"
@@ -39,6 +39,9 @@ def work(context: Context, *, orders: Path | None) -> Worked:
     match words:
         case ["sleep", seconds]:
             time.sleep(float(seconds))
+        case ["wait", name]:
+            while not Path(name).exists():
+                time.sleep(0.1)
         case ["fail"]:
             raise EngineError("SCF did not converge")
         case ["node"]:

@@ -46,7 +46,7 @@ DPGEN_FILES: dict[str, Spec] = {
     "dpgen-adaptive": {**PARAM, "model_devi_adapt_trust_lo": True, "model_devi_numb_candi_f": 30, "model_devi_perc_candi_f": 5.0},
     "dpgen-levels": {**PARAM, "model_devi_f_trust_lo": [0.05, 0.07, 0.07], "model_devi_f_trust_hi": {"0": 0.2, "1": 0.3, "2": 0.3},
                      "model_devi_v_trust_lo": 0.01, "model_devi_v_trust_hi": [0.1, 0.2, 0.2],
-                     "model_devi_jobs": [PARAM["model_devi_jobs"][0], {**PARAM["model_devi_jobs"][1], "model_devi_f_trust_lo": 0.09}]},
+                     "model_devi_jobs": [PARAM["model_devi_jobs"][0], {**PARAM["model_devi_jobs"][1], "model_devi_v_trust_lo": 0.02}]},
     "dpgen-calypso": {**PARAM, "model_devi_engine": "calypso", "model_devi_jobs": [CALYPSO_JOB]},
     "dpgen-old-vasp": without_none({**PARAM, "fp_incar": None, "fp_params": OLD_VASP, "use_ele_temp": 1}),
     "dpgen-old-cp2k": without_none({**PARAM, **MANY, "fp_style": "cp2k", "fp_params": OLD_CP2K}),
@@ -256,7 +256,7 @@ def levels(old: Any, spec: Spec, note: Note) -> bool:
 RULES: list[tuple[str, Callable[[Any, Spec, Note], bool]]] = [
     (r"\((dpgen2|DP-GEN)'s default\)", default),
     (r"(Split|split)$", split),
-    (r"_trust_(lo|hi)$|level_v_(lo|hi)$", levels),
+    (r"_[fv]_trust_(lo|hi)$|level_v_(lo|hi)$", levels),
     (r"\.fmt$", formats),
     (r"(ens|ensemble)$", ensemble),
     (r"NameOfAtoms|NumberOfAtoms|NumberOfFormula|name_of_atoms|numb_of_", composition),

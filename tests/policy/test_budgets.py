@@ -12,6 +12,7 @@ from lamflow.config import load
 from lamflow.config.learning import Budget, Config
 from lamflow.config.pods import Pod
 from lamflow.data.dataset import Origin
+from lamflow.data.label_work import LabelCost
 from lamflow.data.results import Cost, LabelOutcome, SimulationResult
 from lamflow.policy.budgets import Purse, costs, label_costs
 from lamflow.policy.calibration import below_noise
@@ -62,10 +63,13 @@ def test_labels_are_bought_as_far_as_the_next_iteration_can_be_paid_too(bounded:
 
 
 def test_costs_are_learnt_from_all_iterations() -> None:
-    past = [iteration(0, label_costs=[(4, 1.0), (8, 4.0)]), iteration(1, "label", label_costs=[(16, 16.0)])]
+    past = [
+        iteration(0, label_costs=[LabelCost(natoms=4, seconds=1.0), LabelCost(natoms=8, seconds=4.0)]),
+        iteration(1, "label", label_costs=[LabelCost(natoms=16, seconds=16.0)]),
+    ]
     costs = label_costs(past)
     assert costs is not None
-    assert costs.exponent == pytest.approx(2.0, abs=0.1)
+    assert costs.exponent == pytest.approx(2.0, abs=0.15)
     assert label_costs(past[:1]) is None
 
 

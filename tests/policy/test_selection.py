@@ -42,7 +42,7 @@ def test_an_adaptive_window_holds_as_many_as_wanted(
 def test_the_same_seed_picks_the_same(name: str) -> None:
     rng = np.random.default_rng(0)
     deviation, points = rng.uniform(size=50), rng.normal(size=(50, 4))
-    candidates = Candidates(deviation, points, points[:3], deviation)
+    candidates = Candidates(deviation, points, points[:3], deviation, np.ones(len(points)))
     first, again = (PICK_RULES[name](candidates, 10, 5) for _ in range(2))
     assert first.tolist() == again.tolist()
     assert len(set(first.tolist())) == 10
