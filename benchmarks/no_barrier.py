@@ -70,7 +70,7 @@ def record(count: int) -> None:
     rng, known = np.random.default_rng(1), json.loads(TIMES.read_text(encoding="utf-8"))
     engine = labeler(
         QuantumEspresso.model_validate(
-            {"engine": "qe", "pseudopotentials": {"Si": PSEUDO}, "ecutwfc": 12, "kspacing": 1.2}
+            {"engine": "qe", "pseudopotentials": {"Si": PSEUDO}, "ecutwfc": 12, "kspacing": 0.9}
         )
     )
     about = {"machine": machine(), "versions": versions(), "what": "pw.x, 7 or 8 atoms of silicon, ecutwfc 12 Ry"}

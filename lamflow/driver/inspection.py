@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lamflow.config.engines import EngineSettings, LabelerSettings, TrainerSettings, WalkerSettings
+from lamflow.config.learning import Config
 from lamflow.config.schema import DataStudy
 from lamflow.data import Frame
 from lamflow.driver.pretrained import fetched
@@ -64,7 +65,9 @@ def inspected(config: DataStudy, with_models: DataStudy, *, sample: bool = False
         inspected_sources = kind_of(config).inspect(config, structures)
     problems.report()
     given = data.summary()
-    return Inspection(data, structures, given, [*given.warnings, *warnings, *inspected_sources])
+    waits = isinstance(config, Config) and config.select.enough < 1 and config.batch is None
+    said = ["select.enough: without `batch` all labels of an iteration are waited for"] if waits else []
+    return Inspection(data, structures, given, [*given.warnings, *warnings, *said, *inspected_sources])
 
 
 def check_inputs(config: DataStudy) -> list[str]:

@@ -23,12 +23,12 @@ from lamflow.data.layout import (
     HISTORY,
     INDEX,
     INPUT,
+    LATE,
     MANIFEST,
     MODEL,
     RECORD,
     TRAIN,
     WORK,
-    round_name,
 )
 from lamflow.data.manifest import WAY_BACK
 from lamflow.data.packed import PackedFrames
@@ -195,22 +195,25 @@ class _Mending:
         return [kind.record.read(self.directory.round(before) / RECORD) for before in range(number)]
 
     def _data(self, damage: Damage) -> Path | None:
-        """The data sets of a round, from its labels."""
-        graph = self.directory.graph(damage.round)
-        step = next((step for step in graph.steps if step.op == merge.reference), None)
+        """The data sets of a round, or of labels that were late in the one before, from these labels."""
+        graph, root = self.directory.graph(damage.round), self.directory.path
+        merges = [step for step in graph.steps if step.op == merge.reference]
+        step = next((step for step in merges if root / step.writes["known"] == damage.path), None)
         if step is None:
             return None
-        root = self.directory.path
         reads = {port: root / key.key for port, key in step.reads.items()}
         gone = [path for port, path in reads.items() if port in ("labeled", "start_data") and not path.is_dir()]
         if gone:
             raise StateError(f"{gone[0]} is gone, too")
         inputs = {port: reads[port] if port in reads and reads[port].is_dir() else None for port in merge.inputs}
+        late = self.directory.round(damage.round + 1) / LATE
+        if inputs["before"] is None and late.is_dir():
+            inputs["before"] = late  # what was late in this round came with the next one
         with TemporaryDirectory(dir=root / WORK if (root / WORK).is_dir() else None) as folder:
             out = Path(folder) / "out"
             context = Context(0, 1, "merge-0", Path(folder), Path(folder), out)
             done = merge(context, **{**inputs, "iteration": damage.round})
-            self._refuse_others(damage.round, done.known)
+            self._refuse_others(damage.path.name, done.known)
             for port in ("train", "heldout", "known"):
                 target = root / step.writes[port]
                 shutil.rmtree(target, ignore_errors=True)
@@ -218,9 +221,8 @@ class _Mending:
                 self._keep(target)
         return None
 
-    def _refuse_others(self, number: int, known: Path) -> None:
+    def _refuse_others(self, part: str, known: Path) -> None:
         """Raise StateError when data that were made again are not those that a manifest or a data set still knows."""
-        part = round_name(number)
         for key, name in ((TRAIN, MANIFEST), (HELDOUT, HELDOUT_MANIFEST)):
             now = Manifest.read(known / name)
             for file in (self.directory.path / INDEX / part / name, self.directory.path / key / part / MANIFEST):

@@ -39,6 +39,7 @@ from lamflow.data.layout import (
     SELECTED,
     STRUCTURES,
     TRAIN,
+    late_name,
     round_name,
 )
 from lamflow.data.manifest import Manifest
@@ -111,7 +112,9 @@ def _of_round(directory: RunDirectory, study: DataStudy, number: int, *, newest:
     record: Iteration | None = None if lost else kind.record.read(file)
     if _adds_data(directory, number) and (number == 0 or record is None or record.merged is not None):
         needed = record is not None or (folder / MERGED / MERGED_RECORD).is_file()
-        yield from _lost_data(directory, study, number, needed=needed)
+        yield from _lost_data(directory, study, number, round_name(number), needed=needed)
+    if record is not None and record.merged_late is not None:
+        yield from _lost_data(directory, study, number, late_name(number - 1), needed=True)
     for model in record.models if record is not None else []:
         place = folder / MODELS / str(model.index)
         yield from _asked("model", place, partial(ModelResult.read, place / MODEL), number)
@@ -130,9 +133,8 @@ def _adds_data(directory: RunDirectory, number: int) -> bool:
         return True
 
 
-def _lost_data(directory: RunDirectory, study: DataStudy, number: int, *, needed: bool) -> Iterator[Damage]:
-    """Of the data that a round has added; where its record is lost too, only what is there can be looked at."""
-    part = round_name(number)
+def _lost_data(directory: RunDirectory, study: DataStudy, number: int, part: str, *, needed: bool) -> Iterator[Damage]:
+    """Of a part of the data that a round has added; where its record is lost too, only what is there can be seen."""
     entry = directory.path / INDEX / part
     if not needed and not entry.is_dir():
         return

@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from lamflow.config.heads import Head
 from lamflow.config.structures import StructureSet
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Cost, Errors, Iteration, ModelResult, mean_force_rmse
+from lamflow.data.results import Cost, Errors, Iteration, Merged, ModelResult, mean_force_rmse
 from lamflow.data.spent import Spent
 
 COLUMNS = (
@@ -32,7 +32,7 @@ def iteration_row(iteration: Iteration) -> list[str]:
     """The cells of one iteration, in the order of COLUMNS; empty where there is nothing to say."""
     selected, merged = iteration.selected, iteration.merged
     errors = [model.errors for model in iteration.models if model.errors]
-    added = merged.added if merged else 0
+    added = sum(each.added for each in (merged, iteration.merged_late) if each is not None)
     trained = str(iteration.models[0].training_frames) if iteration.models else ""
     energy = f"{1000 * sum(e.energy_rmse for e in errors) / len(errors):.2f}" if errors else ""
     force = f"{iteration.force_rmse:.4f}" if iteration.force_rmse is not None else ""
@@ -47,6 +47,7 @@ def iteration_row(iteration: Iteration) -> list[str]:
         failed, models = len(iteration.failed_models), len(iteration.models)
         then = "done" if not failed else "failed" if failed == models else f"{failed} of {models} failed"
     labels = f"{iteration.labels} (+{added})" if added else str(iteration.labels)
+    labels += f", {iteration.late} late" if iteration.late else ""
     return [
         str(iteration.number), iteration.stage, trained, force, energy, *found, labels, f"{iteration.seconds:.0f}", then
     ]  # fmt: skip
@@ -209,19 +210,23 @@ def label_rows(iterations: Sequence[Iteration]) -> list[tuple[str, ...]]:
     """What labels cost and how they failed: a row for each iteration that labeled."""
     rows: list[tuple[str, ...]] = []
     for iteration in iterations:
-        merged = iteration.merged
-        if merged is None or not merged.labels + len(merged.failed):
-            continue
-        classes = Counter(outcome.kind or "stopped" for outcome in merged.failed)
-        paid = merged.labels + len(merged.failed) - merged.cached
-        rows.append(
-            (
-                str(iteration.number), str(merged.labels), str(merged.cached), str(len(merged.remedied)),
-                ", ".join(f"{count} {kind}" for kind, count in sorted(classes.items())) or "0",
-                f"{merged.seconds / paid:.1f}" if paid > 0 and merged.seconds else "",
-            )
-        )  # fmt: skip
+        pairs = [(str(iteration.number), iteration.merged), (f"{iteration.number}, late", iteration.merged_late)]
+        rows += [_label_row(name, merged) for name, merged in pairs if merged is not None and _labels(merged)]
     return rows
+
+
+def _labels(merged: Merged) -> int:
+    return merged.labels + len(merged.failed)
+
+
+def _label_row(name: str, merged: Merged) -> tuple[str, ...]:
+    classes = Counter(outcome.kind or "stopped" for outcome in merged.failed)
+    paid = _labels(merged) - merged.cached
+    return (
+        name, str(merged.labels), str(merged.cached), str(len(merged.remedied)),
+        ", ".join(f"{count} {kind}" for kind, count in sorted(classes.items())) or "0",
+        f"{merged.seconds / paid:.1f}" if paid > 0 and merged.seconds else "",
+    )  # fmt: skip
 
 
 COST_COLUMNS = ("kind", "core-hours", "GPU-hours")

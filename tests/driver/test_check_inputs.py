@@ -126,3 +126,15 @@ evaluate: {engine: emt}
     write(tmp_path / "x.extxyz", labeled())
     with pytest.raises(InputError, match=r"structures\.x: 5 vacancies"):
         check_inputs(parse(text, root=tmp_path, kind=DataStudy))
+
+
+def test_channels_that_isolated_structures_lack_and_shares_that_nobody_goes_on_with_are_said(tmp_path: Path) -> None:
+    write(tmp_path / "dimer.xyz", Atoms("Cu2", positions=[[0, 0, 0], [2.4, 0, 0]]))
+    isolated = "  - {name: crystal, files: [dimer.xyz]}\nstart"
+    text = re.sub(r"  - \{name: crystal.*\nstart", isolated, STUDY)
+    assert text != STUDY
+    group = "every: 4, channels: [{metric: virial_max, low: 0.1, high: 1}]"
+    with pytest.raises(InputError, match=r"explore\[0\]\.channels: virial_max: all structures of crystal are isolated"):
+        check_inputs(parse(text.replace("every: 4", group), root=tmp_path))
+    early = parse(STUDY.replace("limit: 6", "limit: 6\n  enough: 0.9"), root=tmp_path)
+    assert check_inputs(early) == ["select.enough: without `batch` all labels of an iteration are waited for"]
