@@ -14,6 +14,7 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,15 @@ class Item:
     labeled: LabeledFrame
     origin: Origin
 
+    @cached_property
+    def hash(self) -> str:
+        """The frame's content hash."""
+        return self.labeled.frame.content_hash()
+
     @property
     def key(self) -> str:
         """See `frame_key`."""
-        return frame_key(self.labeled.frame.content_hash(), self.origin.head)
+        return frame_key(self.hash, self.origin.head)
 
 
 @spending("data")
@@ -98,7 +104,7 @@ def write_dataset(path: Path, items: Sequence[Item], elements: Sequence[str], fo
         system = _write_system(path, name, members, elements, format)
         records += [
             FrameRecord(
-                hash=item.labeled.frame.content_hash(),
+                hash=item.hash,
                 natoms=item.labeled.frame.natoms,
                 system=system,
                 index=index,

@@ -6,6 +6,7 @@ dpdata go over the table, so a new field is a new row and nothing else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -57,7 +58,7 @@ class Field:
 
     def size(self, natoms: int) -> int:
         """Numbers that a frame of `natoms` atoms has of it."""
-        return int(np.prod((natoms if self.per == "atom" else 1, *self.shape)))
+        return math.prod((natoms if self.per == "atom" else 1, *self.shape))
 
     def full_shape(self, natoms: int) -> tuple[int, ...]:
         """Shape of its values for one frame."""

@@ -93,7 +93,7 @@ def _read(folders: Sequence[Path], given: Path | None) -> tuple[list[Item], list
     for folder in folders:
         items[Labeled.read(folder / LABELED_RECORD).role] += read_dataset(folder / DATA)
     for role, labeled in items.items():
-        labeled.sort(key=lambda item: item.labeled.frame.content_hash())
+        labeled.sort(key=lambda item: item.hash)
         if given is not None and (given / role).is_dir():
             labeled.extend(read_dataset(given / role))
     return items["train"], items["heldout"]

@@ -16,6 +16,8 @@ CUTOFF = 5.0
 BINS = 24
 WIDTH = 0.25
 """Å, of the Gaussian that smears a distance over the bins."""
+MOST, COUNTS = 128, 4_000_000
+"""Frames, and numbers of their distributions, that are made at once at most."""
 MOMENT = 2.0
 """μB; moments in these units weigh in descriptors as neighbours do."""
 
@@ -34,27 +36,7 @@ def descriptor(frame: Frame, elements: Sequence[int]) -> Floats:
               Of a frame with moments (D + BINS + 2,): the products sᵢ·sⱼ of neighbours in the same bins, mean and
               spread of the moments' squares; they stay the same when all moments turn together
     """
-    centers = np.linspace(1.0, CUTOFF, BINS)
-    index_of = {number: index for index, number in enumerate(elements)}
-    types = np.array([index_of[number] for number in frame.numbers])
-    size = len(elements)
-    counts, products = np.zeros((size, size, BINS)), np.zeros(BINS)
-    spins = None if frame.spins is None else frame.spins / MOMENT
-    for _, distances in pair_distances(frame.positions[None], frame.cell[None], frame.pbc, CUTOFF):
-        first, second, image = np.nonzero(distances[0] < CUTOFF)
-        distance = distances[0][first, second, image]
-        weight = 0.5 * (np.cos(np.pi * distance / CUTOFF) + 1)
-        smeared = weight[:, None] * np.exp(-0.5 * ((distance[:, None] - centers) / WIDTH) ** 2)
-        np.add.at(counts, (types[first], types[second]), smeared)
-        if spins is not None:
-            products += np.einsum("kx,kx->k", spins[first], spins[second]) @ smeared
-    pairs = [counts[i, j] + (counts[j, i] if i != j else 0) for i in range(size) for j in range(i, size)]
-    volume = abs(np.linalg.det(frame.cell)) / frame.natoms if frame.pbc else 0.0
-    magnetic: list[Floats] = []
-    if spins is not None:
-        squares = (spins**2).sum(axis=1)
-        magnetic = [products / frame.natoms, np.array([squares.mean(), squares.std()])]
-    return np.concatenate([np.concatenate(pairs) / frame.natoms, [volume / 10.0], *magnetic])
+    return np.asarray(_of_alike([frame], elements)[0])
 
 
 def descriptors(frames: Sequence[Frame], elements: Sequence[str]) -> Floats:
@@ -64,7 +46,59 @@ def descriptors(frames: Sequence[Frame], elements: Sequence[str]) -> Floats:
         return np.zeros((0, descriptor_length(len(numbers))))
     if any(frame.spins is not None for frame in frames):
         frames = [f if f.spins is not None else f.with_fields(spin=np.zeros((f.natoms, 3))) for f in frames]
-    return np.array([descriptor(frame, numbers) for frame in frames])
+    alike: dict[tuple[int, bool], list[int]] = {}
+    for index, frame in enumerate(frames):
+        alike.setdefault((frame.natoms, frame.pbc), []).append(index)
+    block = max(1, min(MOST, COUNTS // (len(numbers) ** 2 * BINS)))
+    found = np.empty((len(frames), len(descriptor(frames[0], numbers))))
+    for members in alike.values():
+        for start in range(0, len(members), block):
+            part = members[start : start + block]
+            found[part] = _of_alike([frames[index] for index in part], numbers)
+    return found
+
+
+def _of_alike(frames: Sequence[Frame], elements: Sequence[int]) -> Floats:
+    """Descriptors (F, D) of frames that have as many atoms and the same boundaries, all with moments or none."""
+    centers, size, natoms = np.linspace(1.0, CUTOFF, BINS), len(elements), frames[0].natoms
+    types = _places(np.stack([frame.numbers for frame in frames]), elements)
+    cells, spins = np.stack([frame.cell for frame in frames]), None
+    if frames[0].spins is not None:
+        spins = np.stack([np.zeros((natoms, 3)) if frame.spins is None else frame.spins for frame in frames]) / MOMENT
+    counts, products = np.zeros((len(frames) * size**2, BINS)), np.zeros((len(frames), BINS))
+    positions = np.stack([frame.positions for frame in frames])
+    for part, distances in pair_distances(positions, cells, frames[0].pbc, CUTOFF):
+        frame, first, second, image = np.nonzero(distances < CUTOFF)
+        distance = distances[frame, first, second, image]
+        frame += part.start
+        weight = 0.5 * (np.cos(np.pi * distance / CUTOFF) + 1)
+        smeared = weight[:, None] * np.exp(-0.5 * ((distance[:, None] - centers) / WIDTH) ** 2)
+        counts += _summed(smeared, (frame * size + types[frame, first]) * size + types[frame, second], len(counts))
+        if spins is not None:
+            dots = np.einsum("kx,kx->k", spins[frame, first], spins[frame, second])
+            products += _summed(dots[:, None] * smeared, frame, len(frames))
+    counts = counts.reshape(len(frames), size, size, BINS)
+    one, other = np.triu_indices(size)
+    pairs = counts[:, one, other] + np.where((one != other)[:, None], counts[:, other, one], 0.0)
+    volumes = np.abs(np.linalg.det(cells)) / natoms if frames[0].pbc else np.zeros(len(frames))
+    columns = [pairs.reshape(len(frames), -1) / natoms, volumes[:, None] / 10.0]
+    if spins is not None:
+        squares = (spins**2).sum(axis=2)
+        columns += [products / natoms, np.stack([squares.mean(axis=1), squares.std(axis=1)], axis=1)]
+    return np.concatenate(columns, axis=1)
+
+
+def _places(numbers: Ints, elements: Sequence[int]) -> Ints:
+    """Places (F, N) of atomic numbers (F, N) in the type map."""
+    there, inverse = np.unique(numbers, return_inverse=True)
+    place = {number: index for index, number in enumerate(elements)}
+    found: Ints = np.array([place[int(number)] for number in there])[inverse].reshape(numbers.shape)
+    return found
+
+
+def _summed(values: Floats, groups: Ints, count: int) -> Floats:
+    """Sums (G, BINS) of values (K, BINS) that belong to the same of `count` groups (K,)."""
+    return np.stack([np.bincount(groups, column, count) for column in values.T], axis=1)
 
 
 def farthest_points(candidates: Floats, known: Floats, limit: int) -> Ints:

@@ -61,7 +61,10 @@ def _squared(differences: list[Floats], offset: Floats, metric: Floats) -> Float
 
 
 def _offsets(cells: Floats, cutoff: float) -> Floats:
-    """Lattice translations that a wrapped difference may need to reach every image within `cutoff`."""
+    """Lattice translations that a wrapped difference may need to reach every image within `cutoff`.
+
+    An image n cells away is at least (n - ½) heights away, for wrapping leaves ±½.
+    """
     smallest = heights(cells).min(axis=0)
-    reach = [0 if 2 * cutoff < height else int(np.ceil(cutoff / height + 0.5 - 1e-9)) for height in smallest]
+    reach = [int(np.ceil(cutoff / height + 0.5 + 1e-9)) - 1 for height in smallest]
     return np.array(list(itertools.product(*(range(-n, n + 1) for n in reach))), dtype=np.float64)

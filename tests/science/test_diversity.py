@@ -53,6 +53,17 @@ def test_informative_frames_end_where_nothing_is_left() -> None:
     assert uncertain_and_far(np.zeros((0, 2)), points, np.zeros(0), 4).tolist() == []
 
 
+def test_descriptors_of_many_frames_are_those_of_each(copper: list[Frame]) -> None:
+    atoms = bulk("Cu", "fcc", a=3.6)
+    others = [Frame.from_ase(atoms.repeat((1, 1, n))) for n in (1, 2, 1)]
+    isolated = bulk("Al", "fcc", a=4.0).repeat(2)
+    isolated.pbc = False
+    frames = [*others, *copper, Frame.from_ase(isolated)]
+    together = descriptors(frames, ["Al", "Cu"])
+    for frame, found in zip(frames, together, strict=True):
+        assert np.array_equal(found, descriptor(frame, [13, 29]))
+
+
 def test_the_descriptor_ignores_order_translation_and_rotation(copper: list[Frame]) -> None:
     frame = copper[0]
     rng = np.random.default_rng(0)
