@@ -21,14 +21,16 @@ from lamflow.science.neighbors import heights
 
 GAP = 2.0
 """Å, at least, between the sphere that is kept and its image in the smaller box."""
-LONGER = 1.3
-"""Times its smallest length a side of the box may be, where the cut fits better there."""
-TRIED = 14
+LONGER = 5.0
+"""Å that a side of the box may be longer than it must, where the cut fits better there: a period of most crystals."""
+TRIED = 34
 """Lengths of a side that are tried."""
+PRICE = 0.1
+"""Of a box that is longer by all of its smallest length, as a misfit of the density."""
 BOND = 1.2
 """Times the sum of the covalent radii, at most, a bond is long."""
-CLOSE = 0.8
-"""Times that sum, at least, atoms of both sides of the box are apart; others are left out."""
+CLOSE, CLOSE_MOLECULES = 0.8, 1.4
+"""Times that sum, at least, atoms across a side of the box are apart, and those of molecules; others are left out."""
 MOLECULE = 50
 """Atoms, at most, of what is kept or left out as a whole because it is bonded."""
 
@@ -49,9 +51,11 @@ def cut_out(frame: Frame, center: int, radius: float) -> Frame:
     needed = np.minimum((2 * radius + GAP) / heights(frame.cell[None])[0], 1.0)
     sides = needed.copy()
     for axis in np.flatnonzero(needed < 1):
-        lengths = np.linspace(needed[axis], min(1.0, LONGER * needed[axis]), TRIED)
+        longest = needed[axis] * (1 + LONGER / (2 * radius + GAP))
+        lengths = np.linspace(needed[axis], min(1.0, longest), TRIED)
         tried = [np.where(np.arange(3) == axis, length, sides) for length in lengths]
-        sides = tried[int(np.argmin([_misfit(frame, scaled, groups, each) for each in tried]))]
+        price = PRICE * (lengths / needed[axis] - 1)
+        sides = tried[int(np.argmin([_misfit(frame, scaled, groups, each) for each in tried] + price))]
     kept = _kept(frame, scaled, groups, sides)
     cell = sides[:, None] * frame.cell
     return replace(frame.reordered(kept), positions=(scaled[kept] + sides / 2) @ frame.cell, cell=cell)
@@ -59,21 +63,23 @@ def cut_out(frame: Frame, center: int, radius: float) -> Frame:
 
 def _molecules(frame: Frame) -> Ints:
     """Number (N,) of the molecule of each atom; an atom of a larger network is alone."""
-    first, second = _pairs(frame, BOND)[:2]
+    first, second, *_ = _pairs(frame, BOND)
     bonds = coo_array((np.ones(len(first)), (first, second)), shape=(frame.natoms, frame.natoms))
     count, molecule = connected_components(bonds, directed=False)
     large = np.bincount(molecule)[molecule] > MOLECULE
     return np.asarray(np.where(large, count + np.arange(frame.natoms), molecule), dtype=np.int64)
 
 
-def _pairs(frame: Frame, factor: float) -> tuple[Ints, Ints, Ints]:
-    """Atoms (P,) and (P,) nearer than so many times the sum of their radii, and the image (P, 3) of the second."""
+def _pairs(frame: Frame, factor: float) -> tuple[Ints, Ints, Ints, Floats]:
+    """Atoms (P,) and (P,) nearer than a factor times the sum of their radii, the image (P, 3) of the second, and the
+    factor (P,) of each pair."""
     radii = covalent_radii[frame.numbers]
     first, second, distance, image = primitive_neighbor_list(
         "ijdS", [frame.pbc] * 3, frame.cell if frame.pbc else np.eye(3), frame.positions, 2 * factor * radii.max()
     )
-    near = distance < factor * (radii[first] + radii[second])
-    return first[near], second[near], image[near]
+    ratio = distance / (radii[first] + radii[second])
+    near = ratio < factor
+    return first[near], second[near], image[near], ratio[near]
 
 
 def _around(frame: Frame, center: int, groups: Ints) -> Floats:
@@ -96,8 +102,10 @@ def _kept(frame: Frame, scaled: Floats, groups: Ints, sides: Floats) -> Ints:
     """Indices of the atoms in a box with these fractions of the cell's sides, without those that are too close."""
     inside = np.flatnonzero((np.abs(_middles(scaled, groups)) <= sides / 2).all(axis=1))
     box = replace(frame.reordered(inside), positions=scaled[inside] @ frame.cell, cell=sides[:, None] * frame.cell)
-    first, second, image = _pairs(box, CLOSE)
-    new = (image[:, sides < 1] != 0).any(axis=1)
+    molecular = np.bincount(groups)[groups[inside]] > 1
+    first, second, image, ratio = _pairs(box, CLOSE_MOLECULES)
+    near = np.where(molecular[first] | molecular[second], CLOSE_MOLECULES, CLOSE)
+    new = (image[:, sides < 1] != 0).any(axis=1) & (ratio < near)
     far = np.linalg.norm(_middles(scaled, groups)[inside] @ frame.cell, axis=1)
     removed: set[int] = set()
     for one, other in zip(first[new], second[new], strict=True):
@@ -108,5 +116,6 @@ def _kept(frame: Frame, scaled: Floats, groups: Ints, sides: Floats) -> Ints:
 
 
 def _misfit(frame: Frame, scaled: Floats, groups: Ints, sides: Floats) -> float:
-    """How far the number of atoms in a box is from what the frame's density wants, with those that are left out."""
-    return abs(len(_kept(frame, scaled, groups, sides)) - frame.natoms * float(np.prod(sides)))
+    """How far the density of a box is from the frame's, as a fraction of it, without the atoms that are left out."""
+    wanted = frame.natoms * float(np.prod(sides))
+    return abs(len(_kept(frame, scaled, groups, sides)) - wanted) / wanted
