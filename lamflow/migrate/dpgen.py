@@ -9,7 +9,7 @@ from lamflow.migrate.dpgen_jobs import stages as stages_of
 from lamflow.migrate.dpgen_labels import label as label_engine
 from lamflow.migrate.dpgen_training import trained
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.levels import common_levels, note_levels, note_lost_levels
+from lamflow.migrate.levels import common_levels, levels_in, note_levels, note_lost_levels
 from lamflow.migrate.machines import allocation, placed, system
 from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.selection import bad_box, filters
@@ -121,8 +121,9 @@ def _select(keys: Keys, stages: Sequence[Spec]) -> Spec:
     if keys.take("model_devi_adapt_trust_lo", to="select.window.rule"):
         made["window"] = _adaptive(keys, groups)
     else:
+        used = levels_in(groups)
         made |= common_levels(stages, notes)
-        note_levels(keys, several=any("window" in group or "channels" in group for group in groups))
+        note_levels(keys, used, several=any("window" in group or "channels" in group for group in groups))
     if keys.take("use_relative", to="select.metric"):
         made["metric"] = "force_max_relative"
         if float(keys.take("epsilon", to="select.metric", default=1.0)) != 1.0:

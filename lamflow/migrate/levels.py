@@ -74,12 +74,7 @@ def _level(keys: Keys, job: Keys, key: str, system: int) -> float | None:
         value = section.take(key)
         if value is None:
             continue
-        several: dict[str, Any] | None = None
-        if isinstance(value, list):
-            several = {str(index): item for index, item in enumerate(value)}
-        elif isinstance(value, dict):
-            several = {str(index): item for index, item in value.items()}
-        found = value if several is None else several.get(str(system))
+        found = _by_system(value).get(str(system)) if isinstance(value, list | dict) else value
         if found is None:
             why = f"it has none for system {system}, where DP-GEN ends with an error"
             section.notes.add("changed", section.name(key), "stages: window", why)
@@ -110,8 +105,14 @@ def common_levels(stages: Sequence[Spec], notes: Notes) -> Spec:
     return {"window": {"rule": "fixed", **window}, **({"channels": channels} if channels else {})}
 
 
-def note_levels(keys: Keys, several: bool) -> None:
-    """Say where each level went. several: groups have levels of their own"""
+def levels_in(groups: Sequence[Spec]) -> set[float]:
+    """Every level that a group has."""
+    bounds = [bounds for group in groups if "window" in group for bounds in (group["window"], *group["channels"])]
+    return {one[end] for one in bounds for end in ("low", "high")}
+
+
+def note_levels(keys: Keys, used: set[float], several: bool) -> None:
+    """Say where each level went. used: levels of groups; several: groups have levels of their own"""
     for section, key, value in _given(keys):
         kind, end = key.split("_")[2], "low" if key.endswith("lo") else "high"
         target = _to(kind, end) + ("; stages: the same of groups that differ" if several else "")
@@ -120,8 +121,18 @@ def note_levels(keys: Keys, several: bool) -> None:
         elif kind == "e":
             why = "the largest deviation of an atom's energy there, that of the frame's energy per atom here"
             section.notes.add("changed", section.name(key), target, why)
+        elif unused := [system for system, level in _by_system(value).items() if float(level) not in used]:
+            why = f"no job explores system {', '.join(unused)}, whose level is not taken"
+            section.notes.add("changed", section.name(key), target, why)
         else:
             section.notes.add("translated", section.name(key), target)
+
+
+def _by_system(value: Any) -> dict[str, Any]:
+    """Levels by the system's index; none where there is one for all."""
+    if isinstance(value, list):
+        return {str(index): item for index, item in enumerate(value)}
+    return {str(index): item for index, item in value.items()} if isinstance(value, dict) else {}
 
 
 def note_lost_levels(keys: Keys, channels: bool) -> None:
