@@ -7,10 +7,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from lamflow.config.dynamics import (
+    DynamicProperty,
+    Dynamics,
+    Melting,
+    MeltingPoint,
+    ThermalElastic,
+    Viscosity,
+    refuse_thermal_conductivity,
+)
 from lamflow.config.engines import EngineSettings, LabelerSettings
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.magnets import CuriePoint, ExchangeConstants, MagneticOrders, SpinSpiral
-from lamflow.config.moving import Dynamics, Melting, Moving, ThermalElastic, Viscosity, refuse_heat_flux
 from lamflow.config.schema import DataStudy, check_unique
 from lamflow.config.section import Element, InputFile, Name, Section
 from lamflow.units import Angstrom, Bar, Count, EvPerAngstrom, Kelvin, Length, Unit
@@ -241,9 +249,9 @@ class Dimer(Section):
 
 PropertySettings = Annotated[
     Eos | Elastic | Cohesive | Decohesive | Surface | Vacancy | Interstitial | Substitution | Gamma | GammaSurface
-    | Phonon | Quasiharmonic | Formation | Dynamics | ThermalElastic | Melting | Viscosity | Dimer
+    | Phonon | Quasiharmonic | Formation | Dynamics | ThermalElastic | Melting | MeltingPoint | Viscosity | Dimer
     | MagneticOrders | ExchangeConstants | SpinSpiral | CuriePoint,
-    Field(discriminator="property"), BeforeValidator(refuse_heat_flux),
+    Field(discriminator="property"), BeforeValidator(refuse_thermal_conductivity),
 ]  # fmt: skip
 
 
@@ -326,7 +334,7 @@ class PropertiesStudy(DataStudy):
         if not self.structures:
             raise ValueError("structures: give the crystals whose properties are asked for")
         check_unique("potentials", self.potential_names)
-        moved = next((settings.property for settings in self.properties if isinstance(settings, Moving)), None)
+        moved = next((settings.property for settings in self.properties if isinstance(settings, DynamicProperty)), None)
         for potential in self.potentials if moved else ():
             if potential.evaluate is None:
                 raise ValueError(f"potentials.{potential.name}: {moved} needs an engine that plays `evaluate`")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lamflow.migrate.dynamics import SIZE, annealing, gruneisen, thermal_elastic, thermal_lattice
 from lamflow.migrate.keys import Keys, is_comment
-from lamflow.migrate.moving import SIZE, annealing, gruneisen, thermal_elastic, thermal_lattice
 from lamflow.migrate.paths import Spec
 from lamflow.migrate.translate import listed
 

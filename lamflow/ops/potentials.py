@@ -28,7 +28,7 @@ from lamflow.ops.operation import Context
 from lamflow.ops.read import label_key, settings_hash
 from lamflow.policy.models import chosen_variant
 from lamflow.science.dynamics import Evaluate as EvaluateArrays
-from lamflow.science.properties.simulated import Moving, by_frames
+from lamflow.science.properties.simulated import OpenSession, by_frames
 from lamflow.science.properties.table import Relax
 from lamflow.science.relaxation import Evaluate, relax
 
@@ -37,15 +37,15 @@ from lamflow.science.relaxation import Evaluate, relax
 class AskedPotential:
     """A potential that jobs ask.
 
-    evaluate  labels of frames; it raises EngineError for a frame that has none
-    moving    the same for systems that move
-    relax     how frames relax; see `relax` of lamflow.science
+    evaluate      labels of frames; it raises EngineError for a frame that has none
+    open_session  the same for systems that move
+    relax         how frames relax; see `relax` of lamflow.science
     """
 
     name: str
     engine: EngineSettings
     evaluate: Evaluate
-    moving: Moving
+    open_session: OpenSession
     relax: Relax
 
 
@@ -64,7 +64,7 @@ def asked_potential(study: DataStudy, index: int, models: Path | None, context: 
 def _evaluator(name: str, engine: EngineSettings, model: Evaluator) -> AskedPotential:
     """A potential that is asked by an evaluator, which may know a faster way for systems that move."""
 
-    def moving(starts: Sequence[Frame]) -> EvaluateArrays:
+    def open_session(starts: Sequence[Frame]) -> EvaluateArrays:
         session = model.open_session(starts, []) if isinstance(model, SessionModel) else None
         if session is None:
             return by_frames(model.evaluate)(starts)
@@ -75,7 +75,7 @@ def _evaluator(name: str, engine: EngineSettings, model: Evaluator) -> AskedPote
 
         return evaluate
 
-    return AskedPotential(name, engine, model.evaluate, moving, partial(relax, evaluate=model.evaluate))
+    return AskedPotential(name, engine, model.evaluate, open_session, partial(relax, evaluate=model.evaluate))
 
 
 def _trained(study: Config, index: int, folder: Path) -> Model:

@@ -195,7 +195,7 @@ def answer(context: Context, *, input: Path, expanded: Path, models: Path | None
     context.say(f"{len(mine)} of {len(samples)} frames by {chosen.engine.engine}")
     with spending("physics"):
         own = [samples[number] for number in mine]
-        found = answered(own, chosen.evaluate, asked_of(study).relax, seed, chosen.moving, chosen.relax)
+        found = answered(own, chosen.evaluate, asked_of(study).relax, seed, chosen.open_session, chosen.relax)
     folder = context.out / ANSWERS / str(context.job)
     folder.mkdir(parents=True)
     PackedFrames.of([one.frame for one in found]).save(folder / FRAMES)

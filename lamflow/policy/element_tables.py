@@ -64,7 +64,7 @@ def _entries(settings: PropertySettings) -> Iterator[Entry]:
         yield from (("alpha_L", f"{t:g} K", "coefficient_of_linear_thermal_expansion", "1/K", 1.0) for t in warm)
     elif kind == "dynamics":
         yield from (("V", f"{t:g} K", "molar_volume", "Å³/atom", CM3_PER_MOL) for t in warm)
-    elif kind == "melting":
+    elif kind in ("melting", "melting-point"):
         yield "T_m", "", "melting_point", "K", 1.0
 
 

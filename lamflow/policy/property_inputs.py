@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lamflow.config.dynamics import DynamicProperty
 from lamflow.config.engines import LabelerSettings
-from lamflow.config.moving import Moving
 from lamflow.config.properties import Gate, PropertiesStudy, PropertySettings, ReferenceValue
 from lamflow.config.tracked import AskedProperties
 from lamflow.data.frames import Frame
@@ -69,7 +69,9 @@ def examined(
 def _without_stress(study: PropertiesStudy, frames: Sequence[Frame]) -> Iterator[str]:
     """Engines that give no virial where one is needed."""
     needy = [
-        s.property for s in study.properties if (isinstance(s, Moving) and s.needs_stress()) or s.property == "elastic"
+        s.property
+        for s in study.properties
+        if (isinstance(s, DynamicProperty) and s.needs_stress()) or s.property == "elastic"
     ]
     needs = [f"{name} needs it" for name in dict.fromkeys(needy)]
     if study.relax.cell and any(frame.pbc for frame in frames):

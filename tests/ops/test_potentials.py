@@ -67,6 +67,8 @@ def test_a_session_says_what_frames_say(pbc: bool, tmp_path: Path, monkeypatch: 
     positions = np.stack([frame.positions for frame in frames])
     positions[1] += np.random.default_rng(1).normal(0, 0.05, (4, 3))
     arrays = positions, np.stack([frame.cell for frame in frames]), np.array([0, 1])
-    for own, plain in zip(potential.moving(frames)(*arrays), by_frames(model.evaluate)(frames)(*arrays), strict=True):
+    for own, plain in zip(
+        potential.open_session(frames)(*arrays), by_frames(model.evaluate)(frames)(*arrays), strict=True
+    ):
         assert own == pytest.approx(plain, nan_ok=True)
     assert model.steps == ([2] if pbc else [])

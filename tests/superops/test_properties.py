@@ -15,7 +15,7 @@ MOST_JOBS = 40
 NEEDS = {
     "decohesive": ", miller: [1, 1, 1]", "gamma": ", miller: [1, 1, 1], direction: [1, 1, -2]",
     "gamma-surface": ", miller: [1, 1, 1]", "exchange": ", cutoff: 3", "curie": ", temperatures: [300, 600, 900]",
-    "viscosity": ", temperatures: [1500]",
+    "viscosity": ", temperatures: [1500]", "melting-point": ", guess: 1300",
 }  # fmt: skip
 
 

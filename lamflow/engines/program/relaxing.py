@@ -73,12 +73,12 @@ class RelaxingLabeler(ProgramLabeler[S]):
         return found if frame.pbc else replace(found, cell=frame.cell, pbc=False)
 
 
-def in_order(found: Frame, frame: Frame, order: Ints | None = None) -> Frame | LabelFailure:
-    """`frame` with the cell and the positions of `found`, whose atoms are those of `frame` in `order` (N,).
+def in_order(relaxed: Frame, frame: Frame, order: Ints | None = None) -> Frame | LabelFailure:
+    """`frame` with the cell and the positions of `relaxed`, whose atoms are those of `frame` in `order` (N,).
 
     A failure where they are others.
     """
     back = np.argsort(order) if order is not None else np.arange(frame.natoms)
-    if found.natoms != frame.natoms or not np.array_equal(found.numbers[back], frame.numbers):
+    if relaxed.natoms != frame.natoms or not np.array_equal(relaxed.numbers[back], frame.numbers):
         return LabelFailure("the output is of another structure: its atoms are others", kind="invalid")
-    return replace(frame, positions=found.positions[back], cell=found.cell if frame.pbc else frame.cell)
+    return replace(frame, positions=relaxed.positions[back], cell=relaxed.cell if frame.pbc else frame.cell)

@@ -13,10 +13,11 @@ from lamflow.data import Frame, Labels
 from lamflow.data.properties import Value
 from lamflow.science.relaxation import Freedom
 
-Relax = Literal["none", "positions", "normal", "cell", "moments", "sampled", "motion", "stressed"]
+Relax = Literal["none", "positions", "normal", "cell", "moments", "sampled", "motion", "stressed", "coexisting"]
 """What of a frame moves before it is labeled: nothing, all atoms, all atoms along z only, atoms and cell, or magnetic
 moments; `sampled` moments move with a temperature, and what they do is measured; in `motion` atoms move by molecular
-dynamics, as `about` says, and series of numbers are the answer; the stress is measured of `stressed` ones."""
+dynamics, as `about` says, and series of numbers are the answer; the stress is measured of `stressed` ones,
+and half of `coexisting` ones is molten first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,7 @@ class Sample:
             "none": np.zeros(shape),
             "motion": np.zeros(shape),
             "stressed": np.zeros(shape),
+            "coexisting": np.zeros(shape),
             "normal": np.tile([0.0, 0.0, 1.0], (shape[0], 1)),
             "positions": None,
         }

@@ -27,7 +27,7 @@ RDF_BLOCKS, RDF_BINS, RDF_RANGE = 5, 120, 6.0
 """Å, the last one."""
 EXPLODED, RATIO = 100.0, 4.0
 """eV/Å; an atom that feels more, or a volume that is so many times larger or smaller, is no physics any more."""
-Moving = Callable[[Sequence[Frame]], EvaluateArrays]
+OpenSession = Callable[[Sequence[Frame]], EvaluateArrays]
 """Takes the starts of systems with the same number of atoms; gives what evaluates them again and again on their way.
 Virials are no numbers where the potential has none."""
 
@@ -47,12 +47,12 @@ class Kept:
             self.series.setdefault(name, []).append(float(value))
 
 
-def by_frames(evaluate: Evaluate) -> Moving:
+def by_frames(evaluate: Evaluate) -> OpenSession:
     """Systems on their way as frames that a potential sees for the first time at every step."""
     return lambda starts: _Batch(starts, evaluate)
 
 
-def simulated(samples: Sequence[Sample], moving: Moving, seed: Callable[[str], int]) -> list[Answer]:
+def simulated(samples: Sequence[Sample], open_session: OpenSession, seed: Callable[[str], int]) -> list[Answer]:
     """Every sample moved as `about` says; those that are alike but for temperature, pressure and repeat together.
 
     A run that explodes has its series until then, and a failure that says when and why; so does one whose potential has
@@ -61,7 +61,7 @@ def simulated(samples: Sequence[Sample], moving: Moving, seed: Callable[[str], i
     """
     return in_groups(
         samples, ("ensemble", "timestep", "steps", "equilibration"),
-        lambda group: run_together(group, moving, [seed(run_name(sample)) for sample in group]),
+        lambda group: run_together(group, open_session, [seed(run_name(sample)) for sample in group]),
     )  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def run_name(sample: Sample) -> str:
     return f"{json.dumps(dict(sample.about), sort_keys=True)} {sample.frame.content_hash()}"
 
 
-def run_together(samples: Sequence[Sample], moving: Moving, seeds: Sequence[int]) -> list[Answer]:
+def run_together(samples: Sequence[Sample], open_session: OpenSession, seeds: Sequence[int]) -> list[Answer]:
     """The runs of samples with the same ensemble, time step, number of steps and number of atoms.
 
     Raises EngineError where the ensemble needs a stress and the potential has none.
@@ -101,7 +101,7 @@ def run_together(samples: Sequence[Sample], moving: Moving, seeds: Sequence[int]
     timestep, steps = float(about["timestep"]), int(about["steps"])
     heat = 2 if about["ensemble"] == "nve" else 1  # half of it becomes potential energy
     dynamics = Dynamics(about["ensemble"], timestep, heat * temperatures, seeds, pressures)
-    systems, evaluate = begun(dynamics, frames, moving)
+    systems, evaluate = begun(dynamics, frames, open_session)
     if about["ensemble"] == "npt" and not np.isfinite(systems.virials).any():
         raise EngineError("the engine gives no stress (virial), which ensemble npt needs")
     kept = [Kept() for _ in samples]
@@ -124,9 +124,9 @@ def run_together(samples: Sequence[Sample], moving: Moving, seeds: Sequence[int]
     return [_answer(sample, own) for sample, own in zip(samples, kept, strict=True)]
 
 
-def begun(dynamics: Dynamics, starts: Sequence[Frame], moving: Moving) -> tuple[Systems, EvaluateArrays]:
+def begun(dynamics: Dynamics, starts: Sequence[Frame], open_session: OpenSession) -> tuple[Systems, EvaluateArrays]:
     """Systems at their starts with random velocities and evaluated, and what evaluates them further."""
-    systems, evaluate = dynamics.begin(starts), moving(starts)
+    systems, evaluate = dynamics.begin(starts), open_session(starts)
     systems.energies, systems.forces, systems.virials = evaluate(systems.positions, systems.cells, systems.number)
     return systems, evaluate
 

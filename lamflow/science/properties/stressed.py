@@ -15,7 +15,7 @@ from lamflow.science.properties.elastic import VOIGT, unit_strain
 from lamflow.science.properties.sample import Answer, Sample
 from lamflow.science.properties.simulated import (
     Kept,
-    Moving,
+    OpenSession,
     begun,
     drop_exploded,
     in_groups,
@@ -34,7 +34,7 @@ Run = tuple[int, str, Frame]
 """Number of its sample, name of its series, start."""
 
 
-def stressed(samples: Sequence[Sample], moving: Moving, seed: Callable[[str], int]) -> list[Answer]:
+def stressed(samples: Sequence[Sample], open_session: OpenSession, seed: Callable[[str], int]) -> list[Answer]:
     """Every sample brought to its temperature and pressure, then moved at constant volume while its stress is measured.
 
     The series of an answer are `volume` in Å³/atom, `msd` at the end in Å², and `none` and `0 +`, `0 -`, … of each
@@ -43,13 +43,15 @@ def stressed(samples: Sequence[Sample], moving: Moving, seed: Callable[[str], in
     of their differences. Where `about` says `correlate`, `lags` in ps and `correlation` and `integral`, BLOCKS times as
     many numbers, see `correlations`.
     """
-    return in_groups(samples, KEYS, lambda group: _stressed(group, moving, [seed(run_name(one)) for one in group]))
+    return in_groups(
+        samples, KEYS, lambda group: _stressed(group, open_session, [seed(run_name(one)) for one in group])
+    )
 
 
-def _stressed(samples: Sequence[Sample], moving: Moving, seeds: Sequence[int]) -> list[Answer]:
-    warm = run_together([_warming(sample) for sample in samples], moving, seeds)
+def _stressed(samples: Sequence[Sample], open_session: OpenSession, seeds: Sequence[int]) -> list[Answer]:
+    warm = run_together([_warming(sample) for sample in samples], open_session, seeds)
     runs = [run for number, answer in enumerate(warm) if not answer.failure for run in _strains(number, answer)]
-    kept = _stresses(samples, runs, moving, seeds) if runs else []
+    kept = _stresses(samples, runs, open_session, seeds) if runs else []
     return [
         _answer(sample, first, {k: own for (owner, k, _), own in zip(runs, kept, strict=True) if owner == number})
         for number, (sample, first) in enumerate(zip(samples, warm, strict=True))
@@ -97,14 +99,16 @@ def _deformed(frame: Frame, tensor: Floats) -> Frame:
     return replace(frame, cell=frame.cell @ tensor, positions=frame.positions @ tensor)
 
 
-def _stresses(samples: Sequence[Sample], runs: Sequence[Run], moving: Moving, seeds: Sequence[int]) -> list[Kept]:
+def _stresses(
+    samples: Sequence[Sample], runs: Sequence[Run], open_session: OpenSession, seeds: Sequence[int]
+) -> list[Kept]:
     """Every run, all together, with its series; see `stressed`."""
     about: Mapping[str, Any] = samples[0].about
     steps, first, ensemble = int(about["steps"]), int(about["steps"] * about["equilibration"]), about["ensemble"]
     temperatures = np.array([float(samples[number].about["temperature"]) for number, _, _ in runs])
     own = [seeds[number] + 1 for number, _, _ in runs]  # others than those that have warmed it
     dynamics = Dynamics(ensemble, float(about["timestep"]), temperatures, own)
-    systems, evaluate = begun(dynamics, [frame for _, _, frame in runs], moving)
+    systems, evaluate = begun(dynamics, [frame for _, _, frame in runs], open_session)
     kept, volumes, start = [Kept() for _ in runs], systems.volumes.copy(), systems.positions.copy()
     found = np.full((steps - first, len(runs), 6), np.nan)
     for step in range(steps):

@@ -9,6 +9,7 @@ from functools import partial
 from lamflow.data.properties import Reduced
 from lamflow.errors import EngineError
 from lamflow.science.properties import (
+    coexistence,
     cohesive,
     curie,
     defects,
@@ -27,7 +28,7 @@ from lamflow.science.properties import (
     viscosity,
 )
 from lamflow.science.properties.sample import Answer, Crystal, Sample
-from lamflow.science.properties.simulated import Moving, by_frames, simulated
+from lamflow.science.properties.simulated import OpenSession, by_frames, simulated
 from lamflow.science.properties.stressed import stressed
 from lamflow.science.relaxation import Evaluate, RelaxationPath, RelaxationSettings, relax
 
@@ -61,6 +62,7 @@ PROPERTIES: Mapping[str, Property] = {
     "dynamics": Property(motion.frames, motion.reduce),
     "thermal-elastic": Property(thermal.frames, thermal.reduce),
     "melting": Property(melting.frames, melting.reduce),
+    "melting-point": Property(coexistence.frames, coexistence.reduce),
     "viscosity": Property(viscosity.frames, viscosity.reduce),
     "dimer": Property(dimer.frames, dimer.reduce),
     "magnetic-order": Property(magnets.order_frames, magnets.reduce_orders),
@@ -84,6 +86,7 @@ UNITS: Mapping[str, Mapping[str, str]] = {
     "elastic": ELASTIC,
     "thermal-elastic": {**ELASTIC, "V": "Å³/atom", "residual_stress": "GPa"},
     "melting": {"T_heating": "K", "T_cooling": "K", "T_m": "K", "latent_heat": "eV/atom"},
+    "melting-point": {"T_m": "K", "pressure": "GPa", "melt_fraction": "1"},
     "viscosity": {"viscosity": "mPa s", "V": "Å³/atom"},
     "cohesive": {"E_coh": "eV/atom", "E_atom": "eV"},
     "decohesive": {"work_of_separation": "J/m²", "gamma_unrelaxed": "J/m²", "largest_stress": "GPa"},
@@ -115,22 +118,23 @@ UNITS: Mapping[str, Mapping[str, str]] = {
 
 def answered(
     samples: Sequence[Sample], evaluate: Evaluate, settings: RelaxationSettings, seed: Callable[[str], int],
-    moving: Moving | None = None, relaxing: Relax | None = None,
+    open_session: OpenSession | None = None, relaxing: Relax | None = None,
 ) -> list[Answer]:  # fmt: skip
     """Every sample relaxed, sampled or moved as it asks for and labeled, all in one batch a step. One that fails says
     why.
 
-    seed      of the random numbers of what moves by molecular dynamics, by its name
-    moving    the same potential for what moves by molecular dynamics, where it is faster so
-    relaxing  how frames relax, where the potential does it by itself
+    seed          of the random numbers of what moves by molecular dynamics, by its name
+    open_session  the same potential for what moves by molecular dynamics, where it is faster so
+    relaxing      how frames relax, where the potential does it by itself
     """
-    moving, relaxing = moving or by_frames(evaluate), relaxing or partial(relax, evaluate=evaluate)
-    places: dict[str, list[int]] = {"sampled": [], "motion": [], "stressed": [], "": []}
+    open_session, relaxing = open_session or by_frames(evaluate), relaxing or partial(relax, evaluate=evaluate)
+    places: dict[str, list[int]] = {"sampled": [], "motion": [], "stressed": [], "coexisting": [], "": []}
     for place, sample in enumerate(samples):
         places[sample.relax if sample.relax in places else ""].append(place)
-    sampled, moved, pulled, still = ([samples[place] for place in group] for group in places.values())
+    sampled, moved, pulled, beside, still = ([samples[place] for place in group] for group in places.values())
     answers = [
-        *_sampled(sampled, evaluate), *simulated(moved, moving, seed), *stressed(pulled, moving, seed),
+        *_sampled(sampled, evaluate), *simulated(moved, open_session, seed), *stressed(pulled, open_session, seed),
+        *coexistence.coexisting(beside, open_session, seed),
         *_relaxed(still, relaxing, settings),
     ]  # fmt: skip
     found = dict(zip([place for group in places.values() for place in group], answers, strict=True))

@@ -14,7 +14,7 @@ Warm = Annotated[float, Field(gt=0, le=20_000), Unit("K")]
 Repeats = Annotated[int, Field(ge=1, le=1000)]
 
 
-class Moving(Section):
+class DynamicProperty(Section):
     """What properties say whose atoms move by molecular dynamics."""
 
     timestep: Timestep = 0.002
@@ -27,7 +27,7 @@ class Moving(Section):
         return True
 
 
-class Dynamics(Moving):
+class Dynamics(DynamicProperty):
     """Atoms that move: is the potential stable at a temperature, does it conserve energy, how large is the crystal?
 
     `nve` says how the total energy drifts, `npt` the mean volume and lattice constants (all axes are scaled alike).
@@ -45,7 +45,7 @@ class Dynamics(Moving):
     """Independent runs at each temperature."""
 
     def needs_stress(self) -> bool:
-        """See Moving."""
+        """See DynamicProperty."""
         return self.ensemble == "npt"
 
     @model_validator(mode="after")
@@ -54,7 +54,7 @@ class Dynamics(Moving):
         return self
 
 
-class ThermalElastic(Moving):
+class ThermalElastic(DynamicProperty):
     """Isothermal elastic constants at temperatures, from mean stresses of supercells that move under small strains.
 
     Each supercell first moves for as long at its temperature and pressure (all axes are scaled alike); then it moves at
@@ -78,7 +78,7 @@ class ThermalElastic(Moving):
         return self
 
 
-class Melting(Moving):
+class Melting(DynamicProperty):
     """Where a crystal melts as it is heated, and freezes as it is cooled again.
 
     A crystal without a surface melts too late and a melt without a nucleus freezes too late, the more so the faster it
@@ -103,7 +103,30 @@ class Melting(Moving):
         return self
 
 
-class Viscosity(Moving):
+class MeltingPoint(DynamicProperty):
+    """The melting point by coexistence: half of a long supercell is molten at a guess, and both halves are left to
+    themselves at constant energy, where freezing heats and melting cools until neither goes on.
+
+    Where one half alone is left, the guess was too far off, and there is no value.
+    """
+
+    property: Literal["melting-point"]
+    guess: Warm
+    """Within some hundred K of the melting point; `melting` brackets it."""
+    time: Picosecond = 20.0
+    """At constant energy; the second half counts. Before, it is warmed, molten and settled for as long."""
+    size: Length = 12.0
+    """Least width of the supercell, which is twice as long."""
+    repeats: Repeats = 2
+    """Independent runs."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_length(self.time, self.timestep)
+        return self
+
+
+class Viscosity(DynamicProperty):
     """The shear viscosity of a liquid by Green and Kubo, from how its stress correlates with itself.
 
     A supercell of a structure that is liquid, or becomes so at once, finds its volume at temperature and pressure, and
@@ -125,14 +148,14 @@ class Viscosity(Moving):
         return self
 
 
-def refuse_heat_flux(given: Any) -> Any:
+def refuse_thermal_conductivity(value: Any) -> Any:
     """Raise ValueError for a property that no engine gives what it needs."""
-    if isinstance(given, dict) and given.get("property") == "thermal-conductivity":
+    if isinstance(value, dict) and value.get("property") == "thermal-conductivity":
         raise ValueError(
             "property: thermal-conductivity needs the heat flux, that is energies and virials of single atoms, and no "
             "engine gives them; viscosity needs the stress alone"
         )
-    return given
+    return value
 
 
 def _check_length(time: float, timestep: float) -> None:
