@@ -58,7 +58,7 @@ def simulate(settings: argparse.Namespace, enough: float, labels: Floats, traini
 
 
 def record(count: int) -> None:
-    """Processor seconds of labels of strained, rattled and damaged silicon, into TIMES beside its trainings."""
+    """Processor seconds of labels of silicon (strained, rattled, vacancies, slabs, two sizes), into TIMES."""
     from ase.build import bulk
 
     from lamflow.data import Frame, Labels
@@ -70,10 +70,20 @@ def record(count: int) -> None:
     rng, known = np.random.default_rng(1), json.loads(TIMES.read_text(encoding="utf-8"))
     engine = labeler(
         QuantumEspresso.model_validate(
-            {"engine": "qe", "pseudopotentials": {"Si": PSEUDO}, "ecutwfc": 12, "kspacing": 0.9}
+            {
+                "engine": "qe",
+                "pseudopotentials": {"Si": PSEUDO},
+                "ecutwfc": 12,
+                "kspacing": 0.9,
+                "input": {"system": {"occupations": "smearing", "smearing": "mv", "degauss": 0.01}},
+            }
         )
     )
-    about = {"machine": machine(), "versions": versions(), "what": "pw.x, 7 or 8 atoms of silicon, ecutwfc 12 Ry"}
+    about = {
+        "machine": machine(),
+        "versions": versions(),
+        "what": "pw.x, 7 to 16 atoms of silicon, some as slabs, 12 Ry",
+    }
     seconds = []
     for number in range(count):
         atoms = bulk("Si", "diamond", a=5.43, cubic=True)
@@ -81,6 +91,10 @@ def record(count: int) -> None:
         atoms.rattle(rng.uniform(0.03, 0.3), seed=number)
         if number % 4 == 0:
             del atoms[0]
+        if number % 4 == 1:
+            atoms *= (1, 1, 2)
+        if number % 5 == 2:
+            atoms.center(vacuum=4.0, axis=2)
         with tempfile.TemporaryDirectory() as folder, spent_by() as seen:
             [answer] = engine.label([Frame.from_ase(atoms)], Path(folder))
         if isinstance(answer, Labels):

@@ -153,5 +153,6 @@ def _checked(frame: Frame, labels: Labels | LabelFailure, seen: SeenLabels) -> L
 
 
 def _largest_error(predicted: Floats, labels: Labels) -> float:
-    """Largest error of the force on an atom, eV/Å."""
-    return float(np.linalg.norm(predicted - labels.forces, axis=1).max())
+    """Largest error of the force on an atom, eV/Å, among those for which something was predicted."""
+    error = np.linalg.norm(predicted - labels.forces, axis=1)
+    return float(error[~np.isnan(error)].max(initial=-np.inf)) if not np.isnan(error).all() else float("nan")

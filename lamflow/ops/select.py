@@ -101,7 +101,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
         calibration,
         hours,
         jobs_at_once,
-        (lambda chosen: cut_frames(study, committees, stage, known.hashes, chosen)) if committees is not None else None,
+        (lambda chosen: cut_frames(study, committees, known.hashes, chosen)) if committees is not None else None,
     )
     choice = select_frames(study, exploration)
     batches = label_batches(study, choice.frames, jobs_at_once, seconds_per_unit(past).get("label"))

@@ -35,8 +35,8 @@ MOLECULE = 50
 """Atoms, at most, of what is kept or left out as a whole because it is bonded."""
 
 
-def cut_out(frame: Frame, center: int, radius: float) -> Frame:
-    """The atoms around atom `center`; all that are at most `radius` Å from it are there, as they were.
+def cut_out(frame: Frame, center: int, radius: float) -> tuple[Frame, Ints]:
+    """The atoms around atom `center`, and their indices (K,) in the frame; those at most `radius` Å from it are there.
 
     Of an isolated frame these, with the molecules that they belong to. Of a periodic frame a box along the same lattice
     vectors, each as long as it was or shortened to about twice the radius: to where the density fits best, in a crystal
@@ -46,7 +46,8 @@ def cut_out(frame: Frame, center: int, radius: float) -> Frame:
     groups = _molecules(frame)
     if not frame.pbc:
         near = np.linalg.norm(frame.positions - frame.positions[center], axis=1) <= radius
-        return frame.reordered(np.flatnonzero(np.isin(groups, groups[near])))
+        kept = np.flatnonzero(np.isin(groups, groups[near]))
+        return frame.reordered(kept), kept
     scaled = _around(frame, center, groups)
     needed = np.minimum((2 * radius + GAP) / heights(frame.cell[None])[0], 1.0)
     sides = needed.copy()
@@ -58,7 +59,7 @@ def cut_out(frame: Frame, center: int, radius: float) -> Frame:
         sides = tried[int(np.argmin([_misfit(frame, scaled, groups, each) for each in tried] + price))]
     kept = _kept(frame, scaled, groups, sides)
     cell = sides[:, None] * frame.cell
-    return replace(frame.reordered(kept), positions=(scaled[kept] + sides / 2) @ frame.cell, cell=cell)
+    return replace(frame.reordered(kept), positions=(scaled[kept] + sides / 2) @ frame.cell, cell=cell), kept
 
 
 def _molecules(frame: Frame) -> Ints:

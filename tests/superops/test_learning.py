@@ -37,3 +37,23 @@ def test_explore_jobs_say_how_much_they_write(study: Path) -> None:
     assert isinstance(jobs, int)
     assert explored.disk == walks * (settings.steps // settings.every + 1) * 1000 * BYTES_OF_AN_ATOM // jobs
     assert graph.step("train").disk is None
+
+
+def test_labels_that_are_late_are_merged_after_the_next_ones_and_the_last_labels_are_waited_for(study: Path) -> None:
+    text = study.read_text(encoding="utf-8")
+    text = text.replace("iterations: 2", "iterations: 4").replace("limit: 6", "limit: 6\n  enough: 0.8")
+    study.write_text(text, encoding="utf-8")
+    config, sizes = load(study), {"crystal": 3}
+    done = [iteration(0), iteration(1, "label", late=2)]
+    graph = next_graph(config, RunState(LocalCapacity(2), done, sizes, {"crystal": 1000}))
+    assert graph is not None
+    assert [step.name for step in graph.steps] == ["train", "explore", "select", "label", "late", "merge"]
+    late = graph.step("late")
+    assert (graph.step("label").enough, late.when) == (0.8, None)
+    assert (late.reads["labeled"].key, late.reads["before"].key) == ("iterations/001/labeled", "iterations/001/merged")
+    assert set(late.writes.values()).isdisjoint(graph.step("merge").writes.values())
+    done.append(iteration(2, "label"))
+    graph = next_graph(config, RunState(LocalCapacity(2), done, sizes, {"crystal": 1000}))
+    assert graph is not None
+    assert graph.step("label").enough == 1.0, "the iteration after this one is the last, and trains on all labels"
+    assert "late" not in [step.name for step in graph.steps]
