@@ -77,9 +77,9 @@ def _of_alike(frames: Sequence[Frame], elements: Sequence[int]) -> Floats:
         if spins is not None:
             dots = np.einsum("kx,kx->k", spins[frame, first], spins[frame, second])
             products += _summed(dots[:, None] * smeared, frame, len(frames))
-    tables = counts.reshape(len(frames), size, size, BINS)
+    by_pair = counts.reshape(len(frames), size, size, BINS)
     one, other = np.triu_indices(size)
-    pairs = tables[:, one, other] + np.where((one != other)[:, None], tables[:, other, one], 0.0)
+    pairs = by_pair[:, one, other] + np.where((one != other)[:, None], by_pair[:, other, one], 0.0)
     volumes = np.abs(np.linalg.det(cells)) / natoms if frames[0].pbc else np.zeros(len(frames))
     columns = [pairs.reshape(len(frames), -1) / natoms, volumes[:, None] / 10.0]
     if spins is not None:

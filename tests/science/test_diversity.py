@@ -12,6 +12,7 @@ from lamflow.science.diversity import descriptor, descriptors, farthest_points, 
 
 
 @given(st.integers(0, 30), st.integers(0, 10), st.integers(0, 12), st.integers(0, 1000))
+@settings(deadline=None)
 def test_farthest_points_are_distinct_and_each_is_the_farthest(count: int, known: int, limit: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     candidates, old = rng.normal(size=(count, 3)), rng.normal(size=(known, 3))
