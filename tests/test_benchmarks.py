@@ -26,6 +26,7 @@ VESIN = pytest.mark.skipif(
 )
 MARKS: dict[str, list[pytest.MarkDecorator]] = {
     "batch_system": [pytest.mark.slow],
+    "beside_dpgen2": [pytest.mark.deepmd, pytest.mark.slow],
     "cleaning": [VESIN, pytest.mark.slow],
     "cleaning_scale": [VESIN, pytest.mark.slow],
     "hundred_heads": [VESIN, pytest.mark.deepmd, pytest.mark.slow],
