@@ -46,7 +46,8 @@ def compact(store: Store, root: Path, key: str) -> None:
     Those of less than a part of an upload are joined when there are many: what is stored anew is bounded, and so is
     the number of objects, but for the data of long runs themselves.
     """
-    small = [item for item in _stored(store, key) if item.size < PART]
+    rounds = [item for item in _stored(store, key) if folders_in(_name(item))[0].isdigit()]
+    small = [item for item in rounds if item.size < PART]
     if len(small) >= MANY:
         _repack(store, root, key, small, lambda place: [join(place)])
 

@@ -106,8 +106,12 @@ def test_many_data_sets_become_one_object_and_are_the_same_folders(store: Store,
     packs.push(store, tmp_path / "from", before[:-2])
     packs.compact(store, tmp_path / "from", "data/train")
     assert len(store.objects("data/train/")) == packs.MANY - 1, "fewer than many"
-    assert joined(store, tmp_path / "from") == ["data/train/000-015.tar"]
-    expected = {f"{number:03d}": f"{number:03d} a" for number in range(packs.MANY)}
+    late = tmp_path / "from" / "data" / "train" / "003.late" / "a"
+    late.parent.mkdir(parents=True)
+    late.write_text("003.late a")
+    packs.push(store, tmp_path / "from", [late])
+    assert joined(store, tmp_path / "from") == ["data/train/000-015.tar", "data/train/003.late.tar"]
+    expected = {name: f"{name} a" for name in ("003.late", *(f"{number:03d}" for number in range(packs.MANY)))}
     assert pulled(store, tmp_path / "to") == expected
     new = tmp_path / "from" / "data" / "train" / "016" / "a"
     new.parent.mkdir()
