@@ -234,13 +234,16 @@ def draw(studies: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None
     """Median learning curves of all policies on all systems."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.4 * len(studies), 3.2), layout="constrained")
+    figure = Figure(figsize=(2.6 * len(studies), 3.0), layout="constrained")
     for axis, (name, results) in zip(figure.subplots(1, len(studies), squeeze=False)[0], studies.items(), strict=True):
         for policy in POLICIES:
             curves = np.array([one["runs"][policy]["curve"] for one in results])
             axis.plot(curves[0, :, 0], np.median(curves[:, :, 1], axis=0), label=policy, linewidth=1.2)
         axis.axhline(TOLERANCE * np.median([one["best"] for one in results]), color="black", linestyle=":")
         axis.set(title=name, xlabel="labels", yscale="log", ylabel="held-out force RMSE (eV/Å)")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:.2g}")
+        axis.tick_params(labelsize=7, which="both")
     figure.axes[0].legend(fontsize=7)
     figure.savefig(file)
 
