@@ -163,11 +163,13 @@ class LocalExecutor:
         limits = [step.at_once for step in graph.steps if step.at_once is not None]
         workers = min(limits, default=self.capacity.cores)
         argv = [*python, "-m", "lamflow.driver.local_round", str(path), str(graph.round), str(workers)]
+
+        def tell() -> None:
+            listener.progress(steps_done(workflow, progress))
+
         try:
-            process.run(
-                argv, cwd=path, log=log, environment=environment,
-                watch=lambda: listener.progress(steps_done(workflow, progress)),
-            )  # fmt: skip
+            process.run(argv, cwd=path, log=log, environment=environment, watch=tell)
+            tell()  # of what has ended since it last looked
         except (EngineError, NodeError) as error:
             raise _explanation(errors, graph, log) from error
 
