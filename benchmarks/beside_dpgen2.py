@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from _bench import Cell, cores, parse_arguments, parser, publish, spent_by
+from _bench import MODEL, Cell, cores, parse_arguments, parser, publish, spent_by
 
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, systems, write_dataset
@@ -42,13 +42,6 @@ from lamflow.engines.registry import evaluator, trainer
 
 VERSION = "0.1.0"
 TEMPERATURES = (300, 600)
-MODEL = {
-    "descriptor": {
-        "type": "se_e2_a", "sel": [60], "rcut": 4.8, "rcut_smth": 0.5, "neuron": [8, 16], "axis_neuron": 4,
-        "precision": "float32",
-    },
-    "fitting_net": {"neuron": [32, 32], "resnet_dt": True, "precision": "float32"},
-}  # fmt: skip
 RATE = {"type": "exp", "start_lr": 0.005, "stop_lr": 0.0001}
 STUDY = """\
 name: beside

@@ -27,18 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _bench import Cell, cores, parse_arguments, parser, publish
+from _bench import MODEL, Cell, cores, parse_arguments, parser, publish
 
 from lamflow.data import Frame, Trajectory
 from lamflow.data.frames import Floats
 
-MODEL = {
-    "descriptor": {
-        "type": "se_e2_a", "sel": [60], "rcut": 4.8, "rcut_smth": 0.5, "neuron": [8, 16], "axis_neuron": 4,
-        "precision": "float32",
-    },
-    "fitting_net": {"neuron": [32, 32], "resnet_dt": True, "precision": "float32"},
-}  # fmt: skip
 TRAINING = {
     "engine": "deepmd",
     "input": {

@@ -49,5 +49,7 @@ RYDBERG, HARTREE, BOHR = 13.605693123, 27.211386246, 0.529177210903
 """eV, eV and Å (CODATA 2018)."""
 BAR_IN_EV_PER_A3 = 6.241509074e-7
 """1 bar in eV/Å³ (CODATA 2018)."""
+BAR_IN_KBAR, BAR_IN_GPA = 1e-3, 1e-4
+"""1 bar in kbar and GPa (exact)."""
 EV_PER_A3_IN_GPA = 160.2176634
 """1 eV/Å³ in GPa (exact, SI 2019)."""

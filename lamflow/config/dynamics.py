@@ -27,7 +27,18 @@ class DynamicProperty(Section):
         return True
 
 
-class Dynamics(DynamicProperty):
+class TimedProperty(DynamicProperty):
+    """What those say whose runs take a given time."""
+
+    time: Picosecond = 5.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_length(self.time, self.timestep)
+        return self
+
+
+class Dynamics(TimedProperty):
     """Atoms that move: is the potential stable at a temperature, does it conserve energy, how large is the crystal?
 
     `nve` says how the total energy drifts, `npt` the mean volume and lattice constants (all axes are scaled alike).
@@ -38,7 +49,6 @@ class Dynamics(DynamicProperty):
     temperatures: list[Warm] = Field([300.0], min_length=1)
     pressure: Bar = 0.0
     """Of `npt`."""
-    time: Picosecond = 5.0
     equilibration: Annotated[float, Field(ge=0, le=0.9)] = 0.2
     """Fraction of each run that is left out of its means."""
     repeats: Repeats = 1
@@ -48,13 +58,8 @@ class Dynamics(DynamicProperty):
         """See DynamicProperty."""
         return self.ensemble == "npt"
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        _check_length(self.time, self.timestep)
-        return self
 
-
-class ThermalElastic(DynamicProperty):
+class ThermalElastic(TimedProperty):
     """Isothermal elastic constants at temperatures, from mean stresses of supercells that move under small strains.
 
     Each supercell first moves for as long at its temperature and pressure (all axes are scaled alike); then it moves at
@@ -71,11 +76,6 @@ class ThermalElastic(DynamicProperty):
     """Fraction of each run under strain that is left out of its means."""
     repeats: Repeats = 2
     """Independent sets of runs at each temperature."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        _check_length(self.time, self.timestep)
-        return self
 
 
 class Melting(DynamicProperty):
@@ -103,7 +103,7 @@ class Melting(DynamicProperty):
         return self
 
 
-class MeltingPoint(DynamicProperty):
+class MeltingPoint(TimedProperty):
     """The melting point by coexistence: half of a long supercell is molten at a guess, and both halves are left to
     themselves at constant energy, where freezing heats and melting cools until neither goes on.
 
@@ -120,13 +120,8 @@ class MeltingPoint(DynamicProperty):
     repeats: Repeats = 2
     """Independent runs."""
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        _check_length(self.time, self.timestep)
-        return self
 
-
-class Viscosity(DynamicProperty):
+class Viscosity(TimedProperty):
     """The shear viscosity of a liquid by Green and Kubo, from how its stress correlates with itself.
 
     A supercell of a structure that is liquid, or becomes so at once, finds its volume at temperature and pressure, and
@@ -141,11 +136,6 @@ class Viscosity(DynamicProperty):
     """Fraction of each run that is left out; the run that finds the volume is as long."""
     repeats: Repeats = 4
     """Independent runs at each temperature."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        _check_length(self.time, self.timestep)
-        return self
 
 
 def refuse_thermal_conductivity(value: Any) -> Any:

@@ -20,7 +20,7 @@ from lamflow.config.installed import ChosenByEngine
 from lamflow.config.kinds import DEFAULT, kind_named
 from lamflow.config.learning import Config
 from lamflow.config.schema import Study
-from lamflow.config.section import MOST_DIGITS, Section
+from lamflow.config.section import Section, too_long
 from lamflow.errors import REPAIR, InputError, StateError
 from lamflow.units import Unit
 
@@ -68,10 +68,9 @@ for _tag, (_pattern, _begins) in CORE_SCHEMA.items():
 
 def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     """An integer of YAML 1.2: decimal, 0o octal, 0x hexadecimal; one that YAML 1.1 reads otherwise is refused."""
-    text, problem = str(loader.construct_scalar(node)), ""
-    if len(text) > MOST_DIGITS:
-        problem = f"{text[:20]}… has {len(text)} characters; a whole number has at most {MOST_DIGITS}"
-    elif re.fullmatch(r"[-+]?0[0-9]+", text):
+    text = str(loader.construct_scalar(node))
+    problem = too_long(text)
+    if not problem and re.fullmatch(r"[-+]?0[0-9]+", text):
         problem = (
             f"{text} is octal for some programs and decimal for others; write {int(text)}, or 0o… for an octal number"
         )

@@ -121,9 +121,16 @@ MOST_DIGITS = 300
 """Of a whole number: it is one of floating point, too."""
 
 
+def too_long(text: str) -> str | None:
+    """Why a whole number is refused; None for one that floating point can hold."""
+    if len(text) <= MOST_DIGITS:
+        return None
+    return f"{text[:20]}… has {len(text)} characters; a whole number has at most {MOST_DIGITS}"
+
+
 def _whole_number(text: str) -> int:
-    if len(text) > MOST_DIGITS:
-        raise ValueError(f"{text[:20]}… has {len(text)} characters; a whole number has at most {MOST_DIGITS}")
+    if problem := too_long(text):
+        raise ValueError(problem)
     return int(text)
 
 

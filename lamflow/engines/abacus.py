@@ -29,7 +29,7 @@ from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.pseudopotentials import check_orbitals, check_pseudopotentials
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element, linked
 from lamflow.errors import InputError
-from lamflow.units import BOLTZMANN, RYDBERG, Rydberg
+from lamflow.units import BAR_IN_KBAR, BOLTZMANN, RYDBERG, Rydberg
 
 FORBIDDEN = {
     "calculation": "labels are single points",
@@ -190,8 +190,8 @@ def _relaxing(how: OwnRelaxation) -> dict[str, Any]:
     if how.cell == "none":
         return keys
     fixed = {"all": "None", "volume": "shape", "shape": "volume"}[how.cell]
-    pressures = {f"press{axis}": how.pressure * 1e-3 for axis in (1, 2, 3)}
-    return {**keys, "stress_thr": how.stress * 1e-3, "fixed_axes": fixed, **pressures}
+    pressures = {f"press{axis}": how.pressure * BAR_IN_KBAR for axis in (1, 2, 3)}
+    return {**keys, "stress_thr": how.stress * BAR_IN_KBAR, "fixed_axes": fixed, **pressures}
 
 
 def _stru(

@@ -29,7 +29,7 @@ from lamflow.engines.pseudopotentials import check_pseudopotentials
 from lamflow.engines.qe_namelists import check_key
 from lamflow.engines.species import aligned, linked
 from lamflow.errors import InputError
-from lamflow.units import BOHR, BOLTZMANN, RYDBERG, Rydberg
+from lamflow.units import BAR_IN_KBAR, BOHR, BOLTZMANN, RYDBERG, Rydberg
 
 FORBIDDEN = {
     "calculation": "labels are single points",
@@ -47,8 +47,6 @@ INDEXED = re.compile(r"(?P<key>\w+)\((?P<of>\w+)\)")
 """A key of one species, like hubbard_u(Fe)."""
 POLARISED = "starting_magnetization"
 """Fraction of its valence electrons by which a species is polarised where the cycle begins; ASE writes it by atom."""
-KBAR = 1e-3
-"""1 bar."""
 REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
     "unconverged": [
         {"electrons": {"electron_maxstep": 200, "mixing_beta": 0.3}},
@@ -188,7 +186,7 @@ def _relaxing(how: OwnRelaxation) -> dict[str, dict[str, Any]]:
         "calculation": "relax" if how.cell == "none" else "vc-relax", "nstep": how.steps,
         "forc_conv_thr": how.fmax * BOHR / RYDBERG, "etot_conv_thr": 1e-3,
     }  # fmt: skip
-    cell = {"press": how.pressure * KBAR, "press_conv_thr": how.stress * KBAR, "cell_dofree": how.cell}
+    cell = {"press": how.pressure * BAR_IN_KBAR, "press_conv_thr": how.stress * BAR_IN_KBAR, "cell_dofree": how.cell}
     made: dict[str, dict[str, Any]] = {"control": control, "ions": {"ion_dynamics": "bfgs"}}
     return made if how.cell == "none" else {**made, "cell": cell}
 

@@ -29,7 +29,7 @@ from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.pseudopotentials import check_potcar
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element
 from lamflow.errors import InputError
-from lamflow.units import BOLTZMANN
+from lamflow.units import BAR_IN_KBAR, BOLTZMANN
 
 FIXED: dict[str, tuple[int, ...]] = {"NSW": (0,), "IBRION": (-1, 0, 1, 2, 3), "ISIF": (2, 3)}
 """Tags that must have one of these values, for a label is one single point with its stress. Without ionic steps these
@@ -201,7 +201,7 @@ class VaspLabeler(RelaxingLabeler[Vasp]):
     def relaxing_files(self, settings: Vasp, frame: Frame, how: OwnRelaxation) -> dict[str, str | Path]:
         """See RelaxingLabeler; by conjugate gradients. EDIFFG knows forces alone; the stress ends nothing."""
         tags = {"IBRION": 2, "NSW": how.steps, "ISIF": CELLS[how.cell], "EDIFFG": -how.fmax,
-                "PSTRESS": how.pressure * 1e-3}  # fmt: skip
+                "PSTRESS": how.pressure * BAR_IN_KBAR}  # fmt: skip
         return self._files(settings, frame, tags)
 
     def read_relaxed(self, frame: Frame, folder: Path) -> Frame | LabelFailure:

@@ -155,4 +155,5 @@ def _checked(frame: Frame, labels: Labels | LabelFailure, seen: SeenLabels) -> L
 def _largest_error(predicted: Floats, labels: Labels) -> float:
     """Largest error of the force on an atom, eV/Å, among those for which something was predicted."""
     error = np.linalg.norm(predicted - labels.forces, axis=1)
-    return float(error[~np.isnan(error)].max(initial=-np.inf)) if not np.isnan(error).all() else float("nan")
+    known = error[~np.isnan(error)]
+    return float(known.max()) if len(known) else float("nan")

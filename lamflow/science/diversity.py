@@ -8,6 +8,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from lamflow.data import Frame
+from lamflow.data.fields import SPIN
 from lamflow.data.frames import Floats, Ints
 from lamflow.science.neighbors import pair_distances
 
@@ -50,11 +51,10 @@ def descriptors(frames: Sequence[Frame], elements: Sequence[str]) -> Floats:
     for index, frame in enumerate(frames):
         alike.setdefault((frame.natoms, frame.pbc), []).append(index)
     block = max(1, min(MOST, COUNTS // (len(numbers) ** 2 * BINS)))
-    found = np.empty((len(frames), len(descriptor(frames[0], numbers))))
-    for members in alike.values():
-        for start in range(0, len(members), block):
-            part = members[start : start + block]
-            found[part] = _of_alike([frames[index] for index in part], numbers)
+    parts = [members[start : start + block] for members in alike.values() for start in range(0, len(members), block)]
+    made = np.concatenate([_of_alike([frames[index] for index in part], numbers) for part in parts])
+    found = np.empty_like(made)
+    found[np.concatenate(parts)] = made
     return found
 
 
@@ -64,7 +64,7 @@ def _of_alike(frames: Sequence[Frame], elements: Sequence[int]) -> Floats:
     types = _places(np.stack([frame.numbers for frame in frames]), elements)
     cells, spins = np.stack([frame.cell for frame in frames]), None
     if frames[0].spins is not None:
-        spins = np.stack([np.zeros((natoms, 3)) if frame.spins is None else frame.spins for frame in frames]) / MOMENT
+        spins = np.stack([frame.fields[SPIN] for frame in frames]) / MOMENT
     counts, products = np.zeros((len(frames) * size**2, BINS)), np.zeros((len(frames), BINS))
     positions = np.stack([frame.positions for frame in frames])
     for part, distances in pair_distances(positions, cells, frames[0].pbc, CUTOFF):

@@ -18,12 +18,17 @@ REACH = 6
 """How many lattice vectors in each direction are looked at for those in a plane."""
 
 
+def require_crystal(frame: Frame) -> None:
+    """Raise ValueError for an isolated structure."""
+    if not frame.pbc:
+        raise ValueError("it is isolated, and this is a property of crystals")
+
+
 def symmetry(frame: Frame) -> Any:
     """spglib's data set of a crystal. Raises ValueError where it finds none, and for an isolated structure."""
     import spglib
 
-    if not frame.pbc:
-        raise ValueError("it is isolated, and this is a property of crystals")
+    require_crystal(frame)
     found = spglib.get_symmetry_dataset((frame.cell, fractional(frame), frame.numbers), symprec=SYMPREC)
     if found is None:
         raise ValueError("spglib finds no symmetry; atoms may lie on each other")

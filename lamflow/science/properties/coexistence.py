@@ -15,7 +15,7 @@ from lamflow.data import Frame
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Curve, Reduced, Value
 from lamflow.science.dynamics import Dynamics, Systems
-from lamflow.science.properties.cells import conventional, fractional, repeated, repeats
+from lamflow.science.properties.cells import conventional, fractional, repeated, repeats, require_crystal
 from lamflow.science.properties.motion import block_mean
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 from lamflow.science.properties.simulated import (
@@ -28,7 +28,7 @@ from lamflow.science.properties.simulated import (
     run_name,
     run_together,
 )
-from lamflow.units import EV_PER_A3_IN_GPA
+from lamflow.units import BAR_IN_GPA, EV_PER_A3_IN_GPA
 
 LONG = 2
 """Times that a supercell is as long as it is wide, so that both halves are thick."""
@@ -38,7 +38,6 @@ HEAVY = 1e8
 """Times the mass of atoms that are held."""
 FLOWED = 0.5
 """Of the distance between neighbours; an atom that has gone farther is in the melt."""
-GPA_PER_BAR = 1e-4
 FAR = 0.5
 """GPa from the pressure that is asked for, beyond which it is said; metals melt 30 to 60 K higher at 1 GPa more."""
 BOTH = (0.15, 0.85)
@@ -49,8 +48,7 @@ def frames(
     crystal: Crystal, *, guess: float, time: float, timestep: float, repeats: int, size: float, pressure: float
 ) -> list[Sample]:
     """A long supercell for each repeat, for `time` ps of coexistence. Raises ValueError for what is no crystal."""
-    if not crystal.frame.pbc:
-        raise ValueError("it is isolated, and this is a property of crystals")
+    require_crystal(crystal.frame)
     start, steps = _long(crystal.frame, size), max(1, round(time / timestep))
     about = {"guess": guess, "pressure": pressure, "timestep": timestep, "steps": steps}
     return [Sample(start, "coexisting", {**about, "repeat": repeat}) for repeat in range(repeats)]
@@ -177,7 +175,7 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
         mean, error = block_mean(own)
         scatter = float(np.std([one.mean() for one in own], ddof=1) / np.sqrt(len(own))) if len(own) > 1 else 0.0
         values.append(Value(name=name, value=mean, uncertainty=max(error, scatter), unit=unit))
-    wanted = float(good[0].about["pressure"]) * GPA_PER_BAR
+    wanted = float(good[0].about["pressure"]) * BAR_IN_GPA
     if abs(values[1].value - wanted) > FAR:
         notes.append(f"T_m is that at {values[1].value:.1f} GPa, not at {wanted:g} GPa; a better guess comes nearer")
     melt = float(np.mean([_melt(answer) for answer in good]))

@@ -9,7 +9,8 @@ import numpy as np
 
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Curve, Reduced, Value
-from lamflow.science.properties.motion import supercell
+from lamflow.science.properties.cells import require_crystal
+from lamflow.science.properties.motion import moving_supercell
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 from lamflow.units import BOLTZMANN
 
@@ -37,11 +38,8 @@ def frames(
     pressure: float,
 ) -> list[Sample]:  # fmt: skip
     """A supercell for each repeat, to be heated and cooled. Raises ValueError for what is no crystal."""
-    if not crystal.frame.pbc:
-        raise ValueError("it is isolated, and this is a property of crystals")
-    start = supercell(crystal, size)
-    if start.natoms < 2:
-        raise ValueError("dynamics needs at least two atoms; raise size")
+    require_crystal(crystal.frame)
+    start = moving_supercell(crystal, size)
     steps = round(2 * (hottest - coldest) / rate / timestep)
     about = {"ensemble": "npt", "pressure": pressure, "timestep": timestep, "equilibration": 1.0, "rate": rate}
     about |= {"steps": steps, "temperature": coldest, "peak": hottest}

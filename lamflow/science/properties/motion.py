@@ -46,6 +46,14 @@ def supercell(crystal: Crystal, size: float) -> Frame:
     return repeated(bulk, repeats(bulk.cell, size))
 
 
+def moving_supercell(crystal: Crystal, size: float) -> Frame:
+    """The same. Raises ValueError for a single atom: without the motion of its centre of mass it has no temperature."""
+    start = supercell(crystal, size)
+    if start.natoms < 2:
+        raise ValueError("dynamics needs at least two atoms; raise size")
+    return start
+
+
 def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     """Means of every temperature with the standard error of their blocks; a run that exploded says when.
 

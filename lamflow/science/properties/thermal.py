@@ -9,7 +9,7 @@ import numpy as np
 
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Reduced, Value
-from lamflow.science.properties.cells import primitive, symmetry
+from lamflow.science.properties.cells import primitive, require_crystal, symmetry
 from lamflow.science.properties.elastic import (
     described,
     fitted_tensor,
@@ -19,9 +19,10 @@ from lamflow.science.properties.elastic import (
     strain_directions,
     voigt,
 )
-from lamflow.science.properties.motion import supercell
+from lamflow.science.properties.motion import moving_supercell
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 from lamflow.science.properties.stressed import series_name
+from lamflow.units import BAR_IN_GPA
 
 RESIDUAL = 0.5
 """GPa of anisotropic stress that is left in the unstrained crystal, beyond which it is worth a note."""
@@ -35,11 +36,8 @@ def frames(
 
     about  strain, pressure in bar, and equilibration, a fraction of a run; raises ValueError for what is no crystal
     """
-    if not crystal.frame.pbc:
-        raise ValueError("it is isolated, and this is a property of crystals")
-    start, steps = supercell(crystal, size), max(1, round(time / timestep))
-    if start.natoms < 2:
-        raise ValueError("dynamics needs at least two atoms; raise size")
+    require_crystal(crystal.frame)
+    start, steps = moving_supercell(crystal, size), max(1, round(time / timestep))
     directions = strain_directions(invariant_tensors(point_group(primitive(crystal.frame))))
     about |= {"ensemble": "langevin", "timestep": timestep, "steps": steps, "warming": steps, "directions": directions}
     return [
@@ -126,7 +124,7 @@ def _residual(runs: Sequence[Answer]) -> float:
 
 def _stressed(runs: Sequence[Answer]) -> list[str]:
     residual = _residual(runs)
-    pressure = float(runs[0].about["pressure"]) * 1e-4  # GPa
+    pressure = float(runs[0].about["pressure"]) * BAR_IN_GPA
     if abs(residual - abs(pressure)) < RESIDUAL:
         return []
     return [f"a stress of {residual:.2f} GPa is left: runs are too short, or axes differ that were scaled alike"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Curve, Reduced, Value
-from lamflow.science.properties.motion import supercell
+from lamflow.science.properties.motion import moving_supercell
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 from lamflow.units import BOLTZMANN, EV_PER_A3_IN_GPA
 
@@ -29,9 +29,7 @@ def frames(
     """
     if not crystal.frame.pbc:
         raise ValueError("it is isolated, and a viscosity needs a volume")
-    start, steps = supercell(crystal, size), max(1, round(time / timestep))
-    if start.natoms < 2:
-        raise ValueError("dynamics needs at least two atoms; raise size")
+    start, steps = moving_supercell(crystal, size), max(1, round(time / timestep))
     warming = max(100, int(steps * float(about["equilibration"])))
     about |= {"ensemble": "nvt", "timestep": timestep, "steps": steps, "warming": warming, "directions": [],
               "correlate": True}  # fmt: skip
