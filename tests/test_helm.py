@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import re
 import subprocess
@@ -10,16 +11,21 @@ import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from minio import Minio
+from minio.error import S3Error
 
 from lamflow.cluster.workflows import REPORT_LINK
 from lamflow.config.pods import Cluster, ObjectStore
+from lamflow.data.cache import CACHE
 from lamflow.flow.manifest import ITERATION, RUN, STAGE
 from tests.conftest import ROOT
+from tests.stand_ins.s3 import s3_server
 
 CHART = ROOT / "helm" / "lamflow"
 KEYS = {"accessKey": "access", "secretKey": 'se"cret'}
@@ -211,11 +217,47 @@ def test_keys_are_never_random_where_nobody_can_look_for_those_before() -> None:
 
 def test_the_identity_of_the_object_store_is_no_administrator() -> None:
     secret = named(objects({"s3": {"bucket": "mine"}}), "Secret", "lamflow-s3")["stringData"]
-    (identity,) = json.loads(secret["identities.json"])["identities"]
+    identity, _ = json.loads(secret["identities.json"])["identities"]
     assert identity["credentials"] == [{"accessKey": "access", "secretKey": 'se"cret'}]
     assert identity["actions"] == ["Read:mine", "Write:mine", "List:mine", "Tagging:mine"]
     store = named(objects({"s3": {"bucket": "mine"}}), "StatefulSet", "lamflow-s3")
     assert "-bucket=mine" in store["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
+def test_keys_of_pods_that_label_open_the_label_cache_alone(tmp_path: Path) -> None:
+    found = objects({"s3": {"bucket": "mine"}})
+    identities = json.loads(named(found, "Secret", "lamflow-s3")["stringData"]["identities.json"])["identities"]
+    keys = named(found, "Secret", ObjectStore().label_secret)["stringData"]
+    cache = f"{Cluster().prefix}{CACHE}/frame"
+    with s3_server(tmp_path, identities) as server:
+        server.client.make_bucket("mine")
+        for key in (cache, "lamflow/run/record"):
+            server.client.put_object("mine", key, io.BytesIO(b"1"), 1)
+        client = Minio(
+            server.endpoint.removeprefix("http://"),
+            keys["access_key"],
+            keys["secret_key"],
+            secure=False,
+            region="us-east-1",
+        )
+        assert client.get_object("mine", cache).read() == b"1"
+        client.put_object("mine", f"{cache}-2", io.BytesIO(b"2"), 1)
+        for refused in (
+            lambda: client.get_object("mine", "lamflow/run/record"),
+            lambda: client.put_object("mine", "lamflow/run/record", io.BytesIO(b"2"), 1),
+            lambda: client.remove_object("mine", "lamflow/run/record"),
+            lambda: client.put_object("other", cache, io.BytesIO(b"2"), 1),
+            lambda: list(client.list_objects("mine")),
+        ):
+            with pytest.raises(S3Error, match="AccessDenied"):
+                refused()
+
+
+def test_keys_of_a_store_of_your_own_label_too() -> None:
+    found = objects({"seaweedfs": {"enabled": False}, "s3": {"endpoint": "https://s3.example.org", **KEYS}})
+    assert named(found, "Secret", ObjectStore().label_secret)["stringData"] == {
+        "access_key": KEYS["accessKey"], "secret_key": KEYS["secretKey"],
+    }  # fmt: skip
 
 
 def test_new_keys_reach_the_object_store() -> None:
@@ -332,7 +374,12 @@ def test_the_keys_are_handed_out_by_a_role_for_one_secret() -> None:
     users = [{"kind": "User", "name": "ada"}]
     found = objects({"users": users})
     assert named(found, "Role", "lamflow-keys")["rules"] == [
-        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["lamflow-s3"], "verbs": ["get"]}
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": ["lamflow-s3", "lamflow-s3-labels"],
+            "verbs": ["get"],
+        }
     ]
     assert named(found, "RoleBinding", "lamflow-users-keys")["subjects"][0]["name"] == "ada"
     found = objects({"users": users, "s3": {"usersReadSecret": False}})

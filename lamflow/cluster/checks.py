@@ -55,8 +55,8 @@ def examine(api: Api, argo: bool, cluster: Cluster, store: Callable[[], Store], 
             if found.name.startswith("namespace") and found.state == "bad":
                 return
         checks += [
-            _definitions(api, cluster), _controller(api, cluster), _rights(api, cluster), _secrets(api, cluster),
-            _repository(api, cluster), _gpus(api, pods),
+            _definitions(api, cluster), _controller(api, cluster), _rights(api, cluster), _repository(api, cluster),
+            _gpus(api, pods),
         ]  # fmt: skip
     for check in [*checks, _object_store(store)]:
         try:
@@ -142,27 +142,6 @@ def _rights(api: Api, cluster: Cluster) -> Iterator[Check]:
     says = f"missing in {cluster.namespace}: {', '.join(refused)}" if refused else "enough to submit, watch and stop"
     fix = "have the chart's Role lamflow-user bound to you (its value `users`)"
     yield Check("your rights", "bad" if refused else "good", says, fix)
-
-
-def _secrets(api: Api, cluster: Cluster) -> Iterator[Check]:
-    if cluster.executor_service_account:
-        token = f"{cluster.executor_service_account}.service-account-token"
-        path = f"/api/v1/namespaces/{cluster.namespace}/secrets/{token}"
-        yield _exists(
-            api, path, f"Secret {token}", "the chart makes it, or set cluster.executor_service_account to null"
-        )
-    path = f"/api/v1/namespaces/{cluster.namespace}/secrets/{cluster.s3.secret}"
-    yield _exists(api, path, f"Secret {cluster.s3.secret}", "the chart makes it, or name yours in cluster.s3.secret")
-
-
-def _exists(api: Api, path: str, name: str, fix: str) -> Check:
-    try:
-        api.request("GET", path)
-    except NotFoundError:
-        return Check(name, "bad", "missing", fix)
-    except ClusterError:
-        return Check(name, "unknown", "you may not look", fix)
-    return Check(name, "good", "there")
 
 
 def _repository(api: Api, cluster: Cluster) -> Iterator[Check]:

@@ -17,7 +17,7 @@ from lamflow.errors import ClusterError
 def preflight(api: Api, cluster: Cluster, pods: Pods) -> Iterator[Check]:
     """The namespace has what the chart makes, its quotas have room for each kind of pod, and there are nodes for each.
 
-    A namespace without the chart is the last that is looked at.
+    A namespace without the chart is the last that is looked at. Secrets are looked for by name alone.
     """
     for name, look in ((f"namespace {cluster.namespace}", _namespace), ("quotas", _quotas), ("nodes", _nodes)):
         try:
@@ -27,6 +27,8 @@ def preflight(api: Api, cluster: Cluster, pods: Pods) -> Iterator[Check]:
         yield found
         if look is _namespace and found.state == "bad":
             return
+    for secret, fix in _secrets(cluster).items():
+        yield _exists(api, cluster.namespace, secret, fix)
 
 
 def refuse_unfit(api: Api, cluster: Cluster, pods: Pods) -> None:
@@ -60,6 +62,31 @@ def _has_account(api: Api, namespace: str, name: str) -> bool:
     except NotFoundError:
         return False
     return True
+
+
+def _secrets(cluster: Cluster) -> dict[str, str]:
+    """The Secrets that pods of a run need, and what to do where one is missing."""
+    wanted = {
+        cluster.s3.secret: "the chart makes it, or name yours in cluster.s3.secret",
+        cluster.s3.label_secret: "helm upgrade makes it unless the chart has s3.existingSecret; else name yours, or "
+        f"{cluster.s3.secret} again, in cluster.s3.label_secret",
+    }  # fmt: skip
+    if cluster.executor_service_account:
+        token = f"{cluster.executor_service_account}.service-account-token"
+        wanted[token] = "the chart makes it, or set cluster.executor_service_account to null"
+    pull = "make it (kubectl create secret docker-registry), or take it out of cluster.image_pull_secrets"
+    return {**wanted, **dict.fromkeys(cluster.image_pull_secrets, pull)}
+
+
+def _exists(api: Api, namespace: str, secret: str, fix: str) -> Check:
+    name = f"Secret {secret}"
+    try:
+        api.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{secret}")
+    except NotFoundError:
+        return Check(name, "bad", f"missing in {namespace}", fix)
+    except ClusterError:
+        return Check(name, "unknown", "you may not look", fix)
+    return Check(name, "good", "there")
 
 
 def _quotas(api: Api, cluster: Cluster, pods: Pods) -> Check:

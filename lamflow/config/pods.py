@@ -175,6 +175,9 @@ class ObjectStore(Section):
     region: str = "us-east-1"
     secret: str = "lamflow-s3"  # noqa: S105  a name
     """Secret with the keys `access_key` and `secret_key`; mounted where lamflow talks to the store itself."""
+    label_secret: str = "lamflow-s3-labels"  # noqa: S105  a name
+    """The same for pods that label, whose programs write to the label cache and nothing else: the chart makes it with
+    keys that may not do more. Name `secret` again where your store has one pair of keys for all."""
     verify_tls: bool = True
 
 

@@ -12,7 +12,7 @@ import dflow
 from dflow import Workflow
 
 from lamflow.config.installed import engine_named
-from lamflow.config.pods import Pod
+from lamflow.config.pods import ObjectStore, Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Step
 from lamflow.data.provenance import IMAGE
@@ -84,10 +84,7 @@ def complete(raw: dict[str, Any], config: DataStudy, graph: Graph | None) -> dic
             "runAsNonRoot": True, "runAsUser": cluster.user_id, "fsGroup": cluster.user_id,
             "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"},
         },
-        volumes=[
-            {"name": "tmp", "emptyDir": {}},
-            {"name": "s3", "secret": {"secretName": cluster.s3.secret, "defaultMode": 0o440}},
-        ],
+        volumes=[{"name": "tmp", "emptyDir": {}}],
         metrics={"prometheus": _metrics(config, "run" if graph is None else "iteration")},
     )  # fmt: skip
     if graph is not None and cluster.executor_service_account:
@@ -171,7 +168,7 @@ def _complete_pod(template: dict[str, Any], config: DataStudy, graph: Graph | No
     pod: Pod = getattr(config.pods, step.resources)
     image = image_of(config, step)
     environment = _environment(config, pod, image, driver=graph is None)
-    volumes, mounts = _volumes(pod, talks=graph is None or step.talks_to_store)
+    volumes, mounts = _volumes(pod, _secret(config.cluster.s3, step))
     template["script"].update(
         image=image,
         imagePullPolicy=config.cluster.image_pull_policy,
@@ -242,11 +239,19 @@ def _environment(config: DataStudy, pod: Pod, image: str, *, driver: bool) -> di
     return {**plain, **hidden, **address, **pod.environment}
 
 
-def _volumes(pod: Pod, talks: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The volumes of a pod, and where it sees them."""
+def _secret(store: ObjectStore, step: Step) -> str | None:
+    """The Secret with a pod's keys of the object store; None for one that leaves the store to Argo."""
+    if step is DRIVER or step.checkpoints is not None:
+        return store.secret
+    return store.label_secret if step.label_cache is not None else None
+
+
+def _volumes(pod: Pod, secret: str | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The volumes of a pod beside `tmp`, and where it sees them all."""
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108  a volume of the pod's own
-    if talks:
+    if secret is not None:
+        volumes.append({"name": "s3", "secret": {"secretName": secret, "defaultMode": 0o440}})
         mounts.append({"name": "s3", "mountPath": SECRET, "readOnly": True})
     for index, volume in enumerate(pod.volumes):
         name, claim = f"volume-{index}", {"claimName": volume.claim, "readOnly": volume.read_only}

@@ -42,6 +42,8 @@ WRONG = [
     (quota(hard={"pods": "0"}), "lab allows 0 pods", "have lab raised"),
     (quota(hard={"requests.nvidia.com/gpu": "1"}), "a pod of pods.train is 2", "pods.train"),
     (quota(hard={"limits.memory": "16Gi"}), "lab allows 16Gi limits.memory", "pods.train"),
+    ({f"{HERE}/secrets/lamflow-s3": (404, status(404, "no"))}, "Secret lamflow-s3: missing", "cluster.s3.secret"),
+    ({f"{HERE}/secrets/lamflow-s3-labels": (404, status(404, "no"))}, "lamflow-s3-labels: missing", "label_secret"),
     (nodes({"gpu": "h100"}, {}), "none of 2 has gpu=a100", "they have gpu: h100"),
 ]
 
@@ -52,6 +54,14 @@ def test_what_would_wait_in_vain_is_refused(kubernetes: Kubernetes, answers: Ans
     with pytest.raises(ClusterError, match=says) as error:
         refuse_unfit(connect(Cluster())[0], Cluster(), PODS)
     assert fix in str(error.value)
+
+
+def test_a_secret_of_a_registry_must_be_there(kubernetes: Kubernetes) -> None:
+    cluster = Cluster(image_pull_secrets=["harbor"])
+    with pytest.raises(ClusterError, match="Secret harbor: missing in lamflow; make it"):
+        refuse_unfit(connect(cluster)[0], cluster, PODS)
+    kubernetes.answers[f"{HERE}/secrets/harbor"] = (403, status(403, "secrets is forbidden"))
+    refuse_unfit(connect(cluster)[0], cluster, PODS)
 
 
 @pytest.mark.parametrize(

@@ -212,8 +212,25 @@ def test_pods_have_no_more_rights_than_they_need() -> None:
         assert not context["allowPrivilegeEscalation"]
         assert context["readOnlyRootFilesystem"]
         assert context["capabilities"] == {"drop": ["ALL"]}
-        mounted = any(mount["name"] == "s3" for mount in pod["script"]["volumeMounts"])
-        assert mounted is (pod["name"] == "train"), "only a pod that keeps checkpoints sees the store's credentials"
+        assert secrets(pod) == (["lamflow-s3"] if pod["name"] == "train" else []), (
+            "only checkpoints need the store's keys"
+        )
+
+
+def test_codes_that_label_see_keys_of_the_label_cache_alone(study: Path) -> None:
+    settings = "engine: qe, pseudopotentials: {Cu: tiny.yaml}, ecutwfc: 30"
+    study.write_text(STUDY.replace("engine: emt", settings), encoding="utf-8")
+    made = render(load(study), 1)
+    (label,) = [pod for pod in pods(made) if pod["name"] == "label"]
+    assert secrets(label) == ["lamflow-s3-labels"]
+
+
+def secrets(pod: dict[str, Any]) -> list[str]:
+    """The Secrets that a pod mounts, each of which its program sees."""
+    names = [mount["name"] for mount in pod["script"]["volumeMounts"]]
+    return [
+        item["secret"]["secretName"] for item in pod.get("volumes", []) if "secret" in item and item["name"] in names
+    ]
 
 
 def test_more_pods_than_may_run_at_once_are_throttled() -> None:

@@ -25,9 +25,12 @@ REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Already
 
 
 CHART: dict[str, Any] = {
-    f"/api/v1/namespaces/lamflow/serviceaccounts/{name}": (200, {})
-    for name in ("lamflow", "lamflow-driver", "lamflow-executor")
-}
+    f"/api/v1/namespaces/lamflow/{name}": (200, {})
+    for name in (
+        "serviceaccounts/lamflow", "serviceaccounts/lamflow-driver", "serviceaccounts/lamflow-executor",
+        "secrets/lamflow-s3", "secrets/lamflow-s3-labels", "secrets/lamflow-executor.service-account-token",
+    )
+}  # fmt: skip
 """Answers of a namespace that has the chart."""
 
 

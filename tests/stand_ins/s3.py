@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minio import Minio
 from minio.error import S3Error
@@ -35,12 +36,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[S3Server]:
-    """SeaweedFS with its data in `folder` and one identity besides a reader's."""
+def s3_server(folder: Path, others: Sequence[dict[str, Any]] = ()) -> Iterator[S3Server]:
+    """SeaweedFS with its data in `folder`, an identity that may do everything, a reader's, and others."""
     full = {"name": "lamflow", "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"]}  # fmt: skip
     reader = {"name": "reader", "credentials": [{"accessKey": READER, "secretKey": READER_SECRET}], "actions": ["Read"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [full, reader]}))
+    (folder / "s3.json").write_text(json.dumps({"identities": [full, reader, *others]}))
     kinds = ("master", "volume", "filer", "s3")
     ports = [f"-{kind}.port{grpc}={free_port()}" for kind in kinds for grpc in ("", ".grpc")]
     port = next(word.split("=")[1] for word in ports if word.startswith("-s3.port="))

@@ -36,6 +36,16 @@ ones are other ones at each look, so that they are kept for the other templates.
 {{- toJson .Values.s3.made }}
 {{- end }}
 
+{{- /* Keys of the pods that label, as JSON. Those for SeaweedFS follow from the others, so that they are the same at each look. */ -}}
+{{- define "lamflow.labelKeys" -}}
+{{- $keys := include "lamflow.keys" . | fromJson }}
+{{- if .Values.seaweedfs.enabled }}
+{{- dict "access" (printf "%s-labels" $keys.access) "secret" (printf "labels %s" $keys.secret | sha256sum) | toJson }}
+{{- else }}
+{{- toJson $keys }}
+{{- end }}
+{{- end }}
+
 {{- /* Changes with the keys, so that SeaweedFS begins anew with new ones. */ -}}
 {{- define "lamflow.checksum" -}}
 {{- if .Values.s3.existingSecret }}
@@ -46,6 +56,6 @@ ones are other ones at each look, so that they are kept for the other templates.
 {{- end }}
 {{- toJson $data | sha256sum }}
 {{- else }}
-{{- include "lamflow.keys" . | sha256sum }}
+{{- printf "%s %s %s" (include "lamflow.keys" .) (include "lamflow.labelKeys" .) .Values.s3.labels | sha256sum }}
 {{- end }}
 {{- end }}
