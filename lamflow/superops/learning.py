@@ -59,7 +59,7 @@ def iteration_graph(study: Config, number: int, stage: int, state: RunState) -> 
         *tracked_steps(study, number, state),
         *_explore_steps(study, number, stage, state, planned),
         *_search_steps(study, number, stage, state, planned),
-        _select_step(study, number, stage, label_slots, queued=state.queued),
+        _select_step(study, number, stage, label_slots, queued=state.queued, disk=_trajectory_bytes(planned, state)),
     ]
     chosen = Condition(output=Output(step="select", name="decision"), equals="label")
     batches = Output(step="select", name="batches")
@@ -146,10 +146,11 @@ def _search_steps(
     return steps
 
 
-def _select_step(study: Config, number: int, stage: int, label_slots: int, *, queued: bool) -> Step:
+def _select_step(study: Config, number: int, stage: int, label_slots: int, *, queued: bool, disk: int) -> Step:
+    """`disk` is what it is given at most: every frame that was explored."""
     folder = iteration_key(number)
     return add(
-        "select", select, writes={"selected": f"{folder}/{layout.SELECTED}"},
+        "select", select, disk=disk, writes={"selected": f"{folder}/{layout.SELECTED}"},
         records=[f"{folder}/{layout.SELECTED}/{layout.SELECTED_RECORD}"], details=[f"{folder}/{layout.SELECTED}/*"],
         engines=[EngineUse(role="train", name=study.train.engine)] if study.select.cut_out is not None else [],
         input=Key(key=INPUT), explored=Key(key=f"{folder}/{layout.EXPLORED}"),

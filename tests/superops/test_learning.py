@@ -36,6 +36,7 @@ def test_explore_jobs_say_how_much_they_write(study: Path) -> None:
     assert isinstance(settings, DynamicsSettings)
     assert isinstance(jobs, int)
     assert explored.disk == walks * (settings.steps // settings.every + 1) * 1000 * BYTES_OF_AN_ATOM // jobs
+    assert graph.step("select").disk == walks * (settings.steps // settings.every + 1) * 1000 * BYTES_OF_AN_ATOM
     assert graph.step("train").disk is None
 
 
