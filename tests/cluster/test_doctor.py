@@ -202,7 +202,7 @@ def test_a_refused_image_is_said_after_three_refusals_and_not_at_the_end(
         }
         kubernetes.update(name, lambda found: found.update(status={"phase": "Running", "nodes": nodes}))
 
-    threading.Thread(target=carry_out).start()
+    threading.Thread(target=carry_out, daemon=True).start()
     checks = found(file, 3600.0)
     assert checks["train pod"].state == "good"
     assert checks["label pod"].state == "bad"
