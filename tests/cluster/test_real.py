@@ -78,6 +78,7 @@ class Real:
         done = subprocess.run(argv, cwd=folder, env=self.environment, capture_output=True, text=True, check=False)
         print(done.stdout, done.stderr, flush=True)
         assert not good or done.returncode == 0, done.stderr
+        assert "the report was not published" not in done.stdout
         return done.stdout
 
     def study(self, folder: Path, text: str) -> Path:
@@ -202,6 +203,29 @@ def test_a_small_run_whose_driver_is_deleted(real: Real, tmp_path: Path) -> None
     assert "iteration 2" in real.lamflow(tmp_path, "logs", "runs/tiny")
 
 
+LABEL = """
+from ase.calculators.emt import EMT
+from ase.io import read, write
+atoms = read("POSCAR")
+atoms.calc = EMT()
+atoms.get_stress()
+write("labeled.extxyz", atoms)
+"""
+
+
+def test_labels_of_one_run_are_there_for_another(real: Real, tmp_path: Path) -> None:
+    """Pods that label have keys of the label cache alone."""
+    plain = yaml.safe_load(STUDY.split("pods:")[0] + SMALL_PODS)
+    plain |= {"label": {"engine": "custom", "command": ["python", "-c", LABEL]}, "budget": {"iterations": 1}}
+    cached = []
+    for name in ("paid", "again"):
+        real.lamflow(tmp_path, "submit", real.study(tmp_path, yaml.safe_dump({**plain, "name": name})))
+        real.lamflow(tmp_path, "watch", f"runs/{name}")
+        start = json.loads((tmp_path / "runs" / name / "iterations" / "000" / "result.json").read_text())
+        cached.append(start["merged"]["cached"])
+    assert cached == [0, 10]
+
+
 def deletes(real: Real, run: str, step: str, times: int) -> threading.Thread:
     """Delete a running pod of a step so many times, one after the other."""
     core, selector = client.CoreV1Api(real.api), f"lamflow/run={run},lamflow/step={step}"
@@ -307,7 +331,7 @@ def test_a_deepmd_training_that_is_deleted_goes_on_from_its_checkpoint(real: Rea
     plain = yaml.safe_load((ROOT / "workflows" / "dpgen" / "quickstart.yaml").read_text())
     plain |= {"name": "kept-training", "budget": {"iterations": 1}, "pods": yaml.safe_load(SMALL_PODS)["pods"]}
     plain["heldout"]["data"] = [str(ROOT / "workflows" / "dpgen" / name) for name in plain["heldout"]["data"]]
-    plain["train"] |= {"models": 2, "steps": 3000, "checkpoint_every": 100}
+    plain["train"] |= {"models": 2, "steps": 30000, "checkpoint_every": 100}
     real.lamflow(tmp_path, "submit", real.study(tmp_path, yaml.safe_dump(plain)))
     core, told = client.CoreV1Api(real.api), dict[str, list[int]]()
     deadline, deleted = time.monotonic() + 1200, ""
