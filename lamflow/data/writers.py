@@ -13,7 +13,7 @@ from ase.io import write
 from lamflow.data import fields as table
 from lamflow.data.ase_labels import ase_with_labels
 from lamflow.data.dataset import Item
-from lamflow.data.sources.databases import METADATA
+from lamflow.data.sources.databases import LMDB_NAMES, METADATA
 from lamflow.data.sources.packages import needed
 
 MAP_SIZE = 1 << 40
@@ -85,7 +85,7 @@ def write_lmdb(path: Path, items: Sequence[Item], elements: Sequence[str]) -> Pa
             arrays = {
                 "atom_types": types, "coords": frame.positions,
                 **({"cells": frame.cell} if frame.pbc else {}),
-                **{row.dpdata: np.asarray(values[row.name]) for row in table.TABLE if row.name in values},
+                **{LMDB_NAMES[row.name]: np.asarray(values[row.name]) for row in table.TABLE if row.name in values},
             }  # fmt: skip
             packed = {name: _packed(array) for name, array in arrays.items()}
             packed["atom_numbs"] = np.bincount(types, minlength=len(elements)).tolist()

@@ -21,6 +21,8 @@ from lamflow.data.shards import Shard, SourceFrame
 from lamflow.data.sources import Dialect, Scale, source_frames
 from lamflow.data.sources.dialect import force_units, unit_factor
 from lamflow.data.writers import write_lmdb, write_parquet, write_xyz
+from lamflow.engines.registry import evaluator
+from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
 from lamflow.errors import InputError
 
 
@@ -98,6 +100,28 @@ def test_deepmd_reads_the_lmdb(tmp_path: Path) -> None:
     reader = lmdb_data.LmdbDataReader(str(tmp_path / "set.lmdb"), ["Cu", "Au"])
     assert len(reader) == 4
     assert np.allclose(reader[1]["energy"], items()[1].labeled.labels.energy)
+
+
+@pytest.mark.deepmd
+def test_moments_travel_through_the_lmdb(tmp_path: Path) -> None:
+    """Under the names that DeePMD-kit's trainings look for, and back from these and from dpdata's."""
+    lmdb_data = pytest.importorskip("deepmd.dpmodel.utils.lmdb_data", reason="needs DeePMD-kit")
+    given = iron_frames()
+    labels = evaluator(SpinLatticeLabels(engine="spin-lattice")).evaluate(given)
+    magnets = [LabeledFrame(frame, label) for frame, label in zip(given, labels, strict=True)]
+    write_lmdb(
+        tmp_path / "set.lmdb",
+        [Item(item, Origin(iteration=0, source=f"a#{n}")) for n, item in enumerate(magnets)], ["Fe"],
+    )  # fmt: skip
+    found = read(tmp_path / "set.lmdb")
+    reader = lmdb_data.LmdbDataReader(str(tmp_path / "set.lmdb"), ["Fe"])
+    for number, (item, back) in enumerate(zip(magnets, found, strict=True)):
+        assert back.labeled is not None
+        for name, value in {**item.frame.fields, **item.labels.fields}.items():
+            np.testing.assert_array_equal({**back.labeled.frame.fields, **back.labeled.labels.fields}[name], value)
+        decoded = reader[number]
+        np.testing.assert_allclose(np.reshape(decoded["spin"], (-1, 3)), item.frame.spins)
+        np.testing.assert_allclose(np.reshape(decoded["force_mag"], (-1, 3)), item.labels.force_mag)
 
 
 def colabfit(path: Path, **changes: Any) -> None:

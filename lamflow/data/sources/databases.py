@@ -19,6 +19,8 @@ from lamflow.data.sources.packages import needed
 from lamflow.errors import InputError
 
 METADATA = b"__metadata__"
+LMDB_NAMES = {row.name: row.deepmd if row.name in (table.SPIN, table.FORCE_MAG) else row.dpdata for row in table.TABLE}
+"""Fields as DeePMD-kit's LMDB calls them: it takes dpdata's names, but not those of moments and magnetic forces."""
 
 
 def lmdb_file(path: Path) -> Path | None:
@@ -105,7 +107,11 @@ def _deepmd_frame(values: dict[str, Any], kinds: list[int], dialect: Dialect) ->
     cell = values.get("cells")
     pbc = cell is not None and bool(np.any(cell)) and not values.get("nopbc", False)
     box = np.asarray(cell, dtype=np.float64).reshape(3, 3) if pbc else np.zeros((3, 3))
-    frame = Frame(numbers, np.asarray(values["coords"], dtype=np.float64).reshape(-1, 3), box, pbc)
-    labels = {row.name: values.get(row.dpdata) for row in table.label_fields()}
+    positions = np.asarray(values["coords"], dtype=np.float64).reshape(-1, 3)
+    inputs, labels = (
+        {row.name: values.get(LMDB_NAMES[row.name], values.get(row.dpdata)) for row in rows}
+        for rows in (table.frame_fields(), table.label_fields())
+    )
+    frame = Frame(numbers, positions, box, pbc, inputs)
     item = LabeledFrame(frame, Labels.of(labels, frame.natoms))
     return (dialect.scale or Scale()).applied(item, has_stress=False)
