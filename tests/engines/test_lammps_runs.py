@@ -1,4 +1,4 @@
-"""LAMMPS itself with small committees of DeePMD models: many runs a process, deviations on the way, path integrals."""
+"""LAMMPS itself with small committees of DeePMD models: many runs a process, deviations, path integrals."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
+from lamflow.config.select import Select
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.dataset import Item, Origin, systems, write_dataset
 from lamflow.engines.deepmd.settings import DeepmdTraining
@@ -18,6 +19,7 @@ from lamflow.engines.lammps.explorer import LammpsExplorer, packaged
 from lamflow.engines.lammps.settings import LammpsExploration
 from lamflow.engines.protocol import Model, Simulation, TrainingJob
 from lamflow.engines.registry import evaluator, trainer
+from lamflow.policy.committee import score
 from lamflow.science.deviation import deviations
 from tests.engines.test_deepmd import SMALL
 
@@ -89,10 +91,38 @@ def test_runs_of_other_atoms_and_boxes_share_a_process(committee: list[Model], t
         np.testing.assert_allclose(found.cells, alone.cells, atol=1e-6)
 
 
-def test_the_committees_deviation_is_the_one_of_lamflow(committee: list[Model], tmp_path: Path) -> None:
+@pytest.fixture
+def command(committee: list[Model], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A LAMMPS of the user's own, which compares the models itself."""
+    for name, value in committee[0].lammps().environment.items():
+        monkeypatch.setenv(name, value)
+    return [str(packaged())]
+
+
+def test_one_model_drives_unless_a_command_gives_lammps_more(
+    committee: list[Model], command: list[str], tmp_path: Path
+) -> None:
+    """The trajectory is the same, and so is what the models are compared by."""
+    [alone] = LammpsExplorer(settings()).explore_all(tasks(alloys(1), tmp_path / "a"), committee)
+    [all_models] = LammpsExplorer(settings(command=command)).explore_all(tasks(alloys(1), tmp_path / "b"), committee)
+    assert alone.deviations is None
+    assert all_models.deviations is not None
+    assert (tmp_path / "a" / "0" / "in.lammps").read_text().count(".pth") == 1
+    assert (tmp_path / "b" / "0" / "in.lammps").read_text().count(".pth") == 2
+    np.testing.assert_allclose(alone.positions, all_models.positions, atol=1e-5)
+    found = [
+        score(Select.model_validate({}), 0, [run], committee, lambda frames: [])[0].deviation
+        for run in (alone, all_models)
+    ]
+    np.testing.assert_allclose(found[0], found[1], rtol=2e-4, atol=1e-5)
+
+
+def test_the_committees_deviation_is_the_one_of_lamflow(
+    committee: list[Model], command: list[str], tmp_path: Path
+) -> None:
     for ensemble in ("nvt", "npt"):
         pressures = [0] if ensemble == "npt" else []
-        explorer = LammpsExplorer(settings(ensemble=ensemble, pressures=pressures))
+        explorer = LammpsExplorer(settings(ensemble=ensemble, pressures=pressures, command=command))
         for found in explorer.explore_all(tasks(alloys(2), tmp_path / ensemble, pressure=0.0), committee):
             answers = [model.evaluate(list(found)) for model in committee]
             own = deviations(
@@ -150,8 +180,6 @@ def test_a_path_integral_brings_the_frames_of_its_beads(committee: list[Model], 
     [found] = explorer.explore_all(tasks(alloys(1), tmp_path), committee)
     assert found.failure is None, found.log
     assert found.steps.tolist() == [10, 20, 30, 10, 20, 30]
-    assert found.deviations is not None
-    assert len(found.deviations.force_max) == 6
     assert np.abs(found.positions[2] - found.positions[5]).max() > 1e-3, "beads are not the same"
     assert found.forces is None, "LAMMPS leaves those of normal modes"
     tilted = replace(alloys(1)[0], cell=np.array([[5.0, 0, 0], [1, 5, 0], [0, 0, 5]]))
@@ -255,10 +283,10 @@ run {{{{ steps }}}}
 
 @pytest.mark.parametrize(("boundary", "periodic"), [("f f f", False), ("p p p", True), ("s s s", False)])
 def test_frames_have_the_boundaries_that_were_run(
-    boundary: str, periodic: bool, committee: list[Model], tmp_path: Path
+    boundary: str, periodic: bool, committee: list[Model], command: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "in.template").write_text(TEMPLATE.format(boundary=boundary, mass="mass 1 26.98"))
-    explorer = LammpsExplorer(settings(template=tmp_path / "in.template", steps=10, every=5))
+    explorer = LammpsExplorer(settings(template=tmp_path / "in.template", steps=10, every=5, command=command))
     [found] = explorer.explore_all(tasks(alloys(1), tmp_path / "run"), committee)
     assert found.failure is None, found.log
     assert found.pbc is periodic

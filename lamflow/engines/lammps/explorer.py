@@ -53,8 +53,8 @@ class LammpsExplorer:
 
     def explore_all(self, simulations: Sequence[Simulation], committee: Sequence[Model]) -> Iterator[Trajectory]:
         """See BatchExplorer. Inputs, logs and dumps lie in the simulations' folders until the iteration is over."""
-        if self.settings.has_overlays or any(simulation.start.spins is not None for simulation in simulations):
-            committee = committee[:1]  # the models are compared afterwards: without overlays, with magnetic forces
+        if not self.settings.compares_models or any(simulation.start.spins is not None for simulation in simulations):
+            committee = committee[:1]
         if self.settings.one_process_per_simulation:
             for simulation in simulations:
                 reason = self.settings.unsupported_start(simulation.start)

