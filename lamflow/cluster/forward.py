@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import threading
@@ -21,13 +20,6 @@ from lamflow.errors import ClusterError, LamflowError
 
 CHUNK = 65536
 INSIDE = re.compile(r"([a-z0-9][-a-z0-9]*)(\.([a-z0-9][-a-z0-9]*)(\.svc(\.cluster\.local)?)?)?")
-
-
-def is_inside(url: str) -> bool:
-    """The URL names a Service as only pods of the cluster can reach it, and this is not a pod."""
-    host = urlparse(url).hostname or ""
-    bare = "." not in host and host != "localhost"
-    return (bare or host.endswith((".svc", ".svc.cluster.local"))) and "KUBERNETES_SERVICE_HOST" not in os.environ
 
 
 @lru_cache

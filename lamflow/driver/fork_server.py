@@ -2,7 +2,8 @@
 
 A job is a process of its own as before: its kill loses that job alone, and its time limit, its memory and its exit
 status are its own. It dies with the server, which dies with the driver, and when the one that waits for it
-(driver/forked.py) dies. Jobs that begin before the server is ready, or after it has died, start by themselves.
+(driver/forked.py) dies. Jobs that begin before the server is ready wait for it: they would import the same beside it.
+Those that begin after it has died start by themselves.
 
 Only a process without threads can be forked safely, so a server that finds others than its own gives up. Nor may it
 have touched a GPU, so there is none on machines with GPUs.
@@ -37,6 +38,8 @@ STARTER = (sys.executable, "-S", "-E", str(FORKED))
 """What is called in the place of Python to have something forked."""
 PATIENCE = 60.0
 """s that a client may take to say what it wants."""
+WAITING = 64
+"""Clients that the kernel holds while none is asked what it wants; further ones wait before they connect."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,15 @@ class ForkServer:
         if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
             return None
         name = f"lamflow-{uuid.uuid4().hex}"
-        argv = [sys.executable, "-m", "lamflow.driver.fork_server", name, *sorted(set(engines))]
         variables = ("OMP_NUM_THREADS", "DP_INTRA_OP_PARALLELISM_THREADS")
         own = {**dict.fromkeys(variables, str(threads)), "DP_INTER_OP_PARALLELISM_THREADS": "1", **(environment or {})}
-        return cls(name, process.start(argv, cwd=log.parent, log=log, environment=own), threads)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"\0{name}")
+            listener.listen(WAITING)
+            given = listener.fileno()
+            argv = [sys.executable, "-m", "lamflow.driver.fork_server", str(given), *sorted(set(engines))]
+            group = process.start(argv, cwd=log.parent, log=log, environment=own, keep=[given])
+        return cls(name, group, threads)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,8 +87,10 @@ def starters() -> dict[int, tuple[str, ...]]:
     return {int(threads): STARTER} if threads else {}
 
 
-def main(name: str, engines: Iterable[str]) -> int:
-    """Import, then fork jobs until the driver ends this process."""
+def main(handle: int, engines: Iterable[str]) -> int:
+    """Import, then fork jobs until the driver ends this process. handle: of the socket that clients find already."""
+    listener = socket.socket(fileno=handle)
+    listener.set_inheritable(False)
     os.register_at_fork(after_in_child=process.die_with_parent)
     preload(engines)
     tasks = len(list(Path("/proc/self/task").iterdir()))
@@ -89,11 +99,7 @@ def main(name: str, engines: Iterable[str]) -> int:
         return 1
     gc.collect()
     gc.freeze()  # what is there is shared with the jobs, and collecting it would copy it
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"\0{name}")
-        listener.listen(64)
-        _Server(listener).run()
-    return 0
+    _Server(listener).run()
 
 
 def preload(engines: Iterable[str]) -> None:
@@ -148,6 +154,8 @@ class _Server:
             self._run(request, streams)
         for stream in streams:
             os.close(stream)
+        with contextlib.suppress(OSError):
+            client.sendall(b"\1")  # it has begun
         self.clients[pid] = client
         self.selector.register(client, selectors.EVENT_READ, pid)
         self.selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
@@ -226,4 +234,4 @@ def _request(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))

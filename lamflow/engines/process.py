@@ -76,15 +76,22 @@ def run(
         raise kind(f"{argv[0]} exited with {code} in {cwd}; {describe_end(log)}")
 
 
-def start(argv: Sequence[str | Path], *, cwd: Path, log: Path, environment: Mapping[str, str] | None = None) -> int:
+def start(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    keep: Sequence[int] = (),
+) -> int:
     """Start a program that goes on in the background and return its process group, for `end_group`.
 
-    Its output is streamed into `log`. It is ended if this process dies.
+    Its output is streamed into `log`. It is ended if this process dies. keep: open files that it has too.
     """
     with log.open("ab") as stream:
         process = subprocess.Popen(
             [str(word) for word in argv], cwd=cwd, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            env={**os.environ, **(environment or {})}, start_new_session=True,
+            env={**os.environ, **(environment or {})}, start_new_session=True, pass_fds=keep,
             preexec_fn=die_with_parent,  # noqa: PLW1509
         )  # fmt: skip
     _STARTED[process.pid] = process

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-
-from ase.io.espresso_namelist.keys import pw_keys
+import functools
 
 OTHERS = {
     "control": {"lfcpopt", "monopole"},
@@ -16,20 +15,28 @@ OTHERS = {
     "electrons": set[str](),
 }  # fmt: skip
 """Until Quantum ESPRESSO 7.1 parameters of Hubbard were keys, since then they are a card."""
-KEYS = {
-    namelist: {key.partition("(")[0].lower() for key in pw_keys[namelist]} | others
-    for namelist, others in OTHERS.items()
-}
+
+
+@functools.cache
+def known_keys() -> dict[str, set[str]]:
+    """Keys in small letters by namelist. ASE's readers and writers, which it imports with them, take half a second."""
+    from ase.io.espresso_namelist.keys import pw_keys
+
+    return {
+        namelist: {key.partition("(")[0].lower() for key in pw_keys[namelist]} | others
+        for namelist, others in OTHERS.items()
+    }
 
 
 def check_key(namelist: str, key: str) -> None:
     """Raise ValueError when pw.x has no such key in this namelist: it would stop, or read another one."""
     name = key.partition("(")[0].strip().lower()
-    if name in KEYS[namelist]:
+    keys = known_keys()
+    if name in keys[namelist]:
         return
-    elsewhere = next((other for other, keys in KEYS.items() if name in keys), None)
+    elsewhere = next((other for other, names in keys.items() if name in names), None)
     if elsewhere is not None:
         raise ValueError(f"input.{namelist}.{key}: pw.x reads this key in the namelist {elsewhere}")
-    near = difflib.get_close_matches(name, KEYS[namelist], n=1)
+    near = difflib.get_close_matches(name, keys[namelist], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"input.{namelist}.{key}: the namelist {namelist} of pw.x has no such key{hint}")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lamflow.cluster.forward import forwarded, is_inside
-from lamflow.cluster.store import Store
+from lamflow.cluster.forward import forwarded
+from lamflow.cluster.store import Store, is_inside
 from lamflow.config.pods import Cluster, ObjectStore
 from lamflow.errors import ClusterError
 from tests.stand_ins.kubernetes import Kubernetes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -30,21 +29,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     log = tmp_path_factory.mktemp("server") / "log"
     started = ForkServer.start([], 1, log)
     assert started is not None
-    wait_until_ready(started)
     yield started
     started.end()
     assert not psutil.pid_exists(started.group)
-
-
-def wait_until_ready(server: ForkServer) -> None:
-    """It answers."""
-    deadline = time.monotonic() + 300
-    while True:
-        with socket.socket(socket.AF_UNIX) as client:
-            if client.connect_ex(f"\0{server.name}") == 0:
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def start(server: ForkServer | None, folder: Path, script: str, *words: str) -> subprocess.Popen[str]:
@@ -122,15 +109,26 @@ def test_the_kill_of_a_job_loses_it_alone(server: ForkServer, tmp_path: Path) ->
 def test_jobs_die_with_the_server_and_start_by_themselves_without(tmp_path: Path) -> None:
     server = ForkServer.start([], 1, tmp_path / "log")
     assert server is not None
-    client = start(server, tmp_path, SAYS)  # it is not ready yet
-    said, _ = client.communicate(timeout=60)
-    assert "hello False" in said
-    wait_until_ready(server)
     client = start(server, tmp_path, SLEEPS)
     pid = pid_of(tmp_path)
     server.end()
     assert gone(pid)
     assert client.wait(timeout=60) == 1
+    said, _ = start(server, tmp_path, SAYS).communicate(timeout=60)
+    assert "hello False" in said
+
+
+def test_a_job_waits_for_a_server_that_imports_and_starts_by_itself_when_that_dies(tmp_path: Path) -> None:
+    server = ForkServer.start([], 1, tmp_path / "log")
+    assert server is not None
+    os.killpg(server.group, signal.SIGSTOP)  # as if its imports took long
+    client = start(server, tmp_path, SAYS)
+    with pytest.raises(subprocess.TimeoutExpired):
+        client.wait(timeout=1)
+    server.end()
+    said, _ = client.communicate(timeout=60)
+    assert "hello False" in said
+    assert client.returncode == 0
 
 
 @pytest.mark.slow
