@@ -10,7 +10,7 @@ from ase.build import bulk
 
 from lamflow.data import Frame
 from lamflow.engines.deepmd import neighbours, toy
-from lamflow.engines.deepmd.examine import check_neighbours
+from lamflow.engines.deepmd.examine import OTHER_BACKENDS, check_inputs, check_neighbours
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.errors import InputError
 
@@ -139,3 +139,27 @@ def test_neighbours_of_a_cutoff_are_counted_once(monkeypatch: pytest.MonkeyPatch
 def test_statistics_are_made_where_they_are_asked_for() -> None:
     assert neighbours.asks_for_statistics({"model": {"descriptor": {"list": [{"sel": "auto:1.1"}]}}})
     assert not neighbours.asks_for_statistics({"model": {"descriptor": DESCRIPTOR}, "training": {"batch": "auto"}})
+
+
+@pytest.mark.parametrize("key", OTHER_BACKENDS)
+def test_a_switch_that_the_pytorch_backend_passes_over_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match=rf"train.input: training.{key}: DeePMD-kit heeds it in other backends"):
+        check_inputs({"": {"training": {key: True}}}, ["Cu"])
+
+
+def test_switches_of_dpa4_are_passed_on_and_those_of_no_model_are_refused() -> None:
+    from deepmd.utils.argcheck import normalize
+
+    switches = {"use_compile": True, "enable_tf32": True}
+    descriptor, fitting = {"type": "dpa4", "use_amp": True}, {"type": "dpa4_ener"}
+    model = {"type": "dpa4", "type_map": ["Cu"], "descriptor": descriptor, "fitting_net": fitting, **switches}
+    training = {"training_data": {"systems": ["x"]}, "numb_steps": 1}
+    rate = {"start_lr": 1e-3, "stop_lr": 1e-8}
+    whole = {"model": model, "training": training, "loss": {"type": "ener"}, "learning_rate": rate}
+    found = normalize(whole)["model"]
+    assert found["use_compile"]
+    assert found["enable_tf32"]
+    assert found["descriptor"]["use_amp"]
+    plain = {"model": {"descriptor": {**DESCRIPTOR, "use_amp": True}, "fitting_net": {"neuron": [8]}}}
+    with pytest.raises(InputError, match=r"DeePMD-kit refuses it: .*use_amp"):
+        check_inputs({"": plain}, ["Al", "Cu"])

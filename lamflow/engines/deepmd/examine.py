@@ -18,6 +18,13 @@ from lamflow.engines.deepmd.spin import Spin
 from lamflow.engines.protocol import HeadCard, ModelCard
 from lamflow.errors import InputError
 
+OTHER_BACKENDS = {
+    "enable_compile": "DPA-4 has model.use_compile; other models are not compiled",
+    "enable_tf32": "DPA-4 has model.enable_tf32",
+    "mixed_precision": "DPA-4 has model.descriptor.use_amp; other models have a precision of their own",
+    "neighbor_graph_method": "leave it out",
+}
+"""Keys of `training` that DeePMD-kit's PyTorch backend passes over in silence, and what stands in their place."""
 NATIVE_SPIN = {"dpa4", "sezm", "dpa4c"}
 """Descriptors that take spins without virtual atoms."""
 
@@ -120,6 +127,11 @@ def _check_input(spec: dict[str, Any], which: str, elements: list[str]) -> None:
     from dargs.dargs import ArgumentError
     from deepmd.utils.argcheck import normalize
 
+    for key in OTHER_BACKENDS.keys() & spec.get("training", {}).keys():
+        raise InputError(
+            f"train.input: {which}training.{key}: DeePMD-kit heeds it in other backends than PyTorch only; "
+            f"{OTHER_BACKENDS[key]}"
+        )
     model = {"fitting_net": {}, **spec.get("model", {}), "type_map": list(elements)}
     if "descriptor" not in model:
         raise InputError("train.input: model: there is no descriptor")
