@@ -139,7 +139,8 @@ class Vacancy(Section):
 
     property: Literal["vacancy"]
     sizes: list[Length] = Field([10.0], min_length=1)
-    """Least distance between opposite faces of the supercell; several show how far it has converged."""
+    """Least distance between opposite faces of the supercell. With several, the error of an energy in the largest is
+    what it has changed since the next smaller one."""
     cell: bool = False
     """The supercell relaxes, too."""
     chemical_potentials: dict[Element, Annotated[float, Field(ge=-1e6, le=1e6)]] = Field(default_factory=dict)
@@ -153,7 +154,8 @@ class Interstitial(Section):
     property: Literal["interstitial"]
     elements: list[Element] = Field(default_factory=list)
     """What is inserted; the crystal's own elements if empty."""
-    size: Length = 10.0
+    sizes: list[Length] = Field([10.0], min_length=1)
+    """See vacancy."""
     cell: bool = False
     min_distance: Angstrom = 1.0
     """A place that is nearer to an atom is none."""
@@ -167,7 +169,8 @@ class Substitution(Section):
     property: Literal["substitution"]
     elements: list[Element] = Field(default_factory=list)
     """What is put in; the crystal's own elements, as antisites, if empty."""
-    size: Length = 10.0
+    sizes: list[Length] = Field([10.0], min_length=1)
+    """See vacancy."""
     cell: bool = False
     chemical_potentials: dict[Element, Annotated[float, Field(ge=-1e6, le=1e6)]] = Field(default_factory=dict)
     """See vacancy."""

@@ -384,8 +384,8 @@ def _members(annotation: Any, metadata: list[Any]) -> dict[str, type[Section]]:
         if isinstance(item, ChosenByEngine):
             return dict(item.choices())
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        rule = annotation.model_fields.get("rule")
-        tag = get_args(rule.annotation)[0] if rule else annotation.__name__
+        rule = annotation.model_fields.get("rule") or annotation.model_fields.get("property")
+        tag = next(iter(get_args(rule.annotation)), annotation.__name__) if rule else annotation.__name__
         return {tag: annotation}
     origin = get_origin(annotation)
     if origin is Annotated:

@@ -56,7 +56,7 @@ def _vacancy(own: Keys) -> Spec | None:
 
 
 def _interstitial(own: Keys) -> Spec | None:
-    own.take("supercell", to="size", why=SIZE)
+    own.take("supercell", to="sizes", why=SIZE)
     made: Spec = {"property": "interstitial"}
     elements = listed(own.take("insert_ele", to="elements", default=[]))
     if elements:

@@ -163,7 +163,7 @@ def expand(context: Context, *, input: Path, relaxed: Path) -> Expanding:
     for potential in asked.potential_names:
         samples: list[tuple[SampleEntry, Frame]] = []
         refused: dict[str, dict[str, str]] = {}
-        for crystal in crystals(relaxed, potential):
+        for crystal in crystals(relaxed_structures(relaxed, potential)):
             for name, settings in asked.named_properties():
                 seed = child_seed(study.seed, "properties", name, crystal.name)
                 try:
@@ -217,12 +217,13 @@ def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answ
     """Turn labels into values, and compare them with their references."""
     asked = asked_of(stored(input, DataStudy))
     results: list[PropertyResult] = []
-    for name in asked.potential_names:
-        results += relaxation_results(relaxed, name)
+    by_potential = {name: relaxed_structures(relaxed, name) for name in asked.potential_names}
+    for name, structures in by_potential.items():
+        results += relaxation_results(structures, name)
         entries, samples = _samples(expanded / name)
         found = _answers(answers / name, samples)
         refused = Samples.read(expanded / name / SAMPLES_RECORD).refused
-        for crystal in crystals(relaxed, name):
+        for crystal in crystals(structures):
             for title, settings in asked.named_properties():
                 own = [
                     found[number]
@@ -234,11 +235,11 @@ def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answ
                 results.append(_reduced(settings.property, crystal, own, about, reason))
     folder = context.out / PROPERTIES
     folder.mkdir(parents=True)
-    known = {entry.structure: frame for n in asked.potential_names for entry, frame in relaxed_structures(relaxed, n)}
+    known = {entry.structure: frame for structures in by_potential.values() for entry, frame in structures}
     references = [*references_of(asked.reference), *tabulated(asked, single_elements(known))]
     comparisons = compared(results, asked.reference, references)
     gates = checked(asked.gates, comparisons, results)
-    starts = _starts(asked, relaxed, expanded, failed_properties(gates, results))
+    starts = _starts(asked, by_potential, expanded, failed_properties(gates, results))
     if starts:
         PackedFrames.of(starts).save(folder / FRAMES)
     record = PropertyValues(
@@ -253,13 +254,16 @@ def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answ
     return Reducing(folder, sum(result.failed is not None for result in results))
 
 
-def _starts(asked: AskedProperties, relaxed: Path, expanded: Path, failed: set[tuple[str, str]]) -> list[Frame]:
+def _starts(
+    asked: AskedProperties, relaxed: Mapping[str, Sequence[tuple[RelaxedEntry, Frame]]], expanded: Path,
+    failed: set[tuple[str, str]],
+) -> list[Frame]:  # fmt: skip
     """What the next iteration begins with, where it explores failed properties: their frames, before relaxation."""
     if not isinstance(asked, TrackedProperties) or not asked.explore_failed:
         return []
     frames: list[Frame] = []
-    for name in asked.potential_names:
-        frames += [f for entry, f in relaxed_structures(relaxed, name) if (entry.structure, RELAXATION) in failed]
+    for name, structures in relaxed.items():
+        frames += [frame for entry, frame in structures if (entry.structure, RELAXATION) in failed]
         entries, samples = _samples(expanded / name)
         frames += [
             sample.frame

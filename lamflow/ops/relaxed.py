@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +57,16 @@ def relaxed_structures(folder: Path, potential: str) -> list[tuple[RelaxedEntry,
     return sorted(found, key=lambda item: item[0].structure)
 
 
-def crystals(folder: Path, potential: str) -> list[Crystal]:
+def crystals(relaxed: Sequence[tuple[RelaxedEntry, Frame]]) -> list[Crystal]:
     """The structures that a potential could relax, each among all of them."""
-    good = [(entry, frame) for entry, frame in relaxed_structures(folder, potential) if entry.energy is not None]
+    good = [(entry, frame) for entry, frame in relaxed if entry.energy is not None]
     phases = [Phase(entry.structure, composition(frame), entry.energy or 0.0) for entry, frame in good]
     return [Crystal(entry.structure, frame, entry.energy or 0.0, phases) for entry, frame in good]
 
 
-def relaxation_results(folder: Path, potential: str) -> Iterator[PropertyResult]:
+def relaxation_results(relaxed: Sequence[tuple[RelaxedEntry, Frame]], potential: str) -> Iterator[PropertyResult]:
     """The relaxed structures themselves: energy, volume and lattice constants of the conventional cell."""
-    for entry, frame in relaxed_structures(folder, potential):
+    for entry, frame in relaxed:
         about: dict[str, Any] = {
             "structure": entry.structure,
             "potential": potential,

@@ -27,7 +27,7 @@ from lamflow.engines.protocol import BatchExplorer, Model, Simulation
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
 from lamflow.ops.reference_files import references_of
-from lamflow.ops.relaxed import crystals, relaxation_results
+from lamflow.ops.relaxed import crystals, relaxation_results, relaxed_structures
 from lamflow.policy.gates import checked
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.references import compared
@@ -73,7 +73,7 @@ def planned(study: TransportStudy, relaxed: Path, potential: int, iteration: int
     name, wanted = study.potentials[potential].name, study.dynamics.structures
     starts = [
         crystal
-        for crystal in crystals(relaxed, name)
+        for crystal in crystals(relaxed_structures(relaxed, name))
         if any(crystal.name == one or crystal.name.startswith(f"{one}-") for one in wanted)
     ]
     return [
@@ -228,7 +228,7 @@ def measure(context: Context, *, input: Path, relaxed: Path, simulated: Path, ea
             (folder / "0").mkdir(exist_ok=True)
             runs[number] = (run.model_copy(update={"number": number}), None)
     TransportRuns(runs=[run for run, _ in runs]).save(folder / "0" / SIMULATED_RECORD)
-    results = [result for potential in study.potentials for result in relaxation_results(relaxed, potential.name)]
+    results = [r for name in study.potential_names for r in relaxation_results(relaxed_structures(relaxed, name), name)]
     made, error = transport_results(study, runs)
     results += made
     comparisons = compared(results, study.reference, references_of(study.reference))

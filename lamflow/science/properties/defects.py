@@ -34,61 +34,56 @@ def vacancy_frames(
 ) -> list[Sample]:
     """Supercells without one atom, one for each inequivalent site and size."""
     bulk = conventional(crystal.frame)
-    sites = inequivalent(bulk)
     made = []
-    for size in sizes:
-        whole = _supercell(bulk, size)
-        for number, site in enumerate(sites):
-            element = chemical_symbols[bulk.numbers[site]]
-            name = _site(element, number, [chemical_symbols[bulk.numbers[one]] for one in sites])
+    for whole in _supercells(bulk, sizes):
+        for site, name in _sites(bulk):
             kept = np.arange(whole.natoms) != site
             frame = replace(whole, numbers=whole.numbers[kept], positions=whole.positions[kept])
-            title = f"{name}, {whole.natoms} sites" if len(sizes) > 1 else name
-            made += _pair(frame, title, -1, chemical_potentials, cell)
+            made += _pair(frame, whole.natoms, name, -1, chemical_potentials, cell)
     return made
 
 
 def substitution_frames(
-    crystal: Crystal, *, elements: Sequence[str], size: float, cell: bool, chemical_potentials: Mapping[str, float]
-) -> list[Sample]:
-    """Supercells with one atom of another element, one for each inequivalent site."""
+    crystal: Crystal, *, elements: Sequence[str], sizes: Sequence[float], cell: bool,
+    chemical_potentials: Mapping[str, float],
+) -> list[Sample]:  # fmt: skip
+    """Supercells with one atom of another element, one for each inequivalent site and size."""
     bulk = conventional(crystal.frame)
-    whole, sites = _supercell(bulk, size), inequivalent(bulk)
     made = []
-    for number, site in enumerate(sites):
-        own = chemical_symbols[bulk.numbers[site]]
-        name = _site(own, number, [chemical_symbols[bulk.numbers[one]] for one in sites])
-        for element in elements or crystal.composition:
-            if element != own:
-                numbers = whole.numbers.copy()
-                numbers[site] = atomic_numbers[element]
-                made += _pair(replace(whole, numbers=numbers), f"{element} on {name}", 0, chemical_potentials, cell)
+    for whole in _supercells(bulk, sizes):
+        for site, name in _sites(bulk):
+            for element in elements or crystal.composition:
+                if atomic_numbers[element] != bulk.numbers[site]:
+                    numbers = whole.numbers.copy()
+                    numbers[site] = atomic_numbers[element]
+                    frame, title = replace(whole, numbers=numbers), f"{element} on {name}"
+                    made += _pair(frame, whole.natoms, title, 0, chemical_potentials, cell)
     if not made:
         raise ValueError("no element is another one than that of the site; name some in `elements`")
     return made
 
 
 def interstitial_frames(
-    crystal: Crystal, *, elements: Sequence[str], size: float, cell: bool, min_distance: float,
+    crystal: Crystal, *, elements: Sequence[str], sizes: Sequence[float], cell: bool, min_distance: float,
     chemical_potentials: Mapping[str, float],
 ) -> list[Sample]:  # fmt: skip
     """Supercells with one more atom: the known places of fcc and bcc, corners of Voronoi cells elsewhere."""
     bulk = conventional(crystal.frame)
-    whole = _supercell(bulk, size)
+    places, lattice = list(_places(bulk, min_distance)), _lattice(bulk)
     made = []
-    for element in elements or crystal.composition:
-        number = atomic_numbers[element]
-        for name, place in _places(bulk, min_distance):
-            frame = replace(
-                whole, numbers=np.append(whole.numbers, number), positions=np.vstack([whole.positions, place])
-            )
-            made += _pair(frame, f"{element} {name}", 1, chemical_potentials, cell)
-        if _lattice(bulk) is not None and number == bulk.numbers[0]:
-            made += [
-                sample
-                for name, direction in DUMBBELLS.items()
-                for sample in _pair(_dumbbell(whole, direction), f"{element} {name}", 1, chemical_potentials, cell)
-            ]
+    for whole in _supercells(bulk, sizes):
+        for element in elements or crystal.composition:
+            number = atomic_numbers[element]
+            inserted = {
+                name: replace(
+                    whole, numbers=np.append(whole.numbers, number), positions=np.vstack([whole.positions, place])
+                )
+                for name, place in places
+            }
+            if lattice is not None and number == bulk.numbers[0]:
+                inserted |= {name: _dumbbell(whole, direction) for name, direction in DUMBBELLS.items()}
+            for name, frame in inserted.items():
+                made += _pair(frame, whole.natoms, f"{element} {name}", 1, chemical_potentials, cell)
     if not made:
         raise ValueError(f"no place is at least {min_distance:g} Å from all atoms; lower min_distance")
     return made
@@ -97,22 +92,29 @@ def interstitial_frames(
 def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     """Formation energies E - E_bulk(same atoms but for the exchanged ones) ∓ μ, relaxed and not, eV.
 
-    For a compound there are as many values as limits of the chemical potentials. Raises ValueError where these are
-    not known.
+    For a compound there are as many values as limits of the chemical potentials. Of several supercells the error in the
+    largest is what has changed since the next smaller one. Raises ValueError where the potentials are not known.
     """
-    limits = chemical_potentials(crystal, answers[0].about["chemical_potentials"], _exchanged(crystal, answers))
-    energies: dict[tuple[str, str], dict[str, float]] = {}
+    exchanged = _exchanged(crystal, answers)
+    limits = chemical_potentials(crystal, answers[0].about["chemical_potentials"], exchanged)
+    energies: dict[tuple[str, str, int], dict[str, float]] = {}
     for answer in answers:
         cells, difference = _difference(crystal, composition(answer.sample.frame), int(answer.about["change"]))
         for limit, mu in limits.items():
             energy = answer.energy - cells * crystal.energy - sum(n * mu[e] for e, n in difference.items())
             kind = "none" if answer.sample.relax == "none" else "relaxed"
-            energies.setdefault((str(answer.about["defect"]), limit), {})[kind] = energy
+            energies.setdefault((str(answer.about["defect"]), limit, int(answer.about["sites"])), {})[kind] = energy
     values: list[Value] = []
-    for (defect, limit), own in energies.items():
-        where = f"{defect}, {limit}" if limit else defect
-        values += both("E_f", "eV", where, own["relaxed"], own["none"])
-    named = [f"{limit or 'chemical potentials'}: " + ", ".join(f"{e} {v:.4f} eV" for e, v in mu.items())
+    for (defect, limit, sites), own in energies.items():
+        others = sorted(n for name, other, n in energies if (name, other) == (defect, limit))
+        where = ", ".join(filter(None, [defect, f"{sites} sites" if len(others) > 1 else "", limit]))
+        pair = both("E_f", "eV", where, own["relaxed"], own["none"])
+        if len(others) > 1 and sites == others[-1]:
+            before = energies[defect, limit, others[-2]]
+            changes = (own["relaxed"] - before["relaxed"], own["none"] - before["none"])
+            pair = [v.model_copy(update={"uncertainty": abs(c)}) for v, c in zip(pair, changes, strict=True)]
+        values += pair
+    named = [f"{limit or 'chemical potentials'}: " + ", ".join(f"{e} {mu[e]:.4f} eV" for e in exchanged)
              for limit, mu in limits.items()]  # fmt: skip
     return Reduced(values=values, notes=named)
 
@@ -175,22 +177,36 @@ def _difference(crystal: Crystal, defective: dict[str, int], change: int) -> tup
     return cells, {element: number for element, number in sorted(difference.items()) if number}
 
 
-def _pair(frame: Frame, defect: str, change: int, potentials: Mapping[str, float], cell: bool) -> list[Sample]:
-    """A defect as it was made and to be relaxed; `change` is by how many atoms it has more than the crystal."""
-    about = {"defect": defect, "chemical_potentials": dict(potentials), "change": change}
+def _pair(
+    frame: Frame, sites: int, defect: str, change: int, potentials: Mapping[str, float], cell: bool
+) -> list[Sample]:
+    """A defect as it was made and to be relaxed; `change` is by how many atoms it has more than the crystal of so many
+    `sites`."""
+    about = {"defect": defect, "chemical_potentials": dict(potentials), "change": change, "sites": sites}
     return [Sample(frame, "none", about), Sample(frame, "cell" if cell else "positions", about)]
 
 
-def _site(element: str, number: int, elements: Sequence[str]) -> str:
-    """Name of a site, numbered where its element has several."""
-    alike = [place for place, other in enumerate(elements) if other == element]
-    return f"{element} site {alike.index(number) + 1}" if len(alike) > 1 else f"{element} site"
+def _sites(bulk: Frame) -> list[tuple[int, str]]:
+    """Inequivalent sites with their names, numbered where an element has several."""
+    sites = [int(site) for site in inequivalent(bulk)]
+    elements = [chemical_symbols[bulk.numbers[site]] for site in sites]
+    return [
+        (
+            site,
+            f"{element} site {elements[:place].count(element) + 1}"
+            if elements.count(element) > 1
+            else f"{element} site",
+        )
+        for place, (site, element) in enumerate(zip(sites, elements, strict=True))
+    ]
 
 
-def _supercell(bulk: Frame, size: float) -> Frame:
-    if size < SMALLEST:
-        raise ValueError(f"size: a supercell of {size:g} Å is too small for a defect; give at least {SMALLEST:g} Å")
-    return repeated(bulk, repeats(bulk.cell, size))
+def _supercells(bulk: Frame, sizes: Sequence[float]) -> list[Frame]:
+    """The supercells that sizes come to, smallest first, each once. Raises ValueError for one that is too small."""
+    small = min(sizes)
+    if small < SMALLEST:
+        raise ValueError(f"a supercell of {small:g} Å is too small for a defect; give at least {SMALLEST:g} Å")
+    return [repeated(bulk, times) for times in dict.fromkeys(repeats(bulk.cell, size) for size in sorted(sizes))]
 
 
 def _lattice(bulk: Frame) -> str | None:

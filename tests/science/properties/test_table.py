@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -88,10 +88,32 @@ def test_stacking_faults(metal: str) -> None:
 @pytest.mark.slow
 def test_interstitials_of_copper() -> None:
     result = found(
-        "interstitial", crystal("Cu"), elements=[], size=10.0, cell=False, min_distance=1.0, chemical_potentials={}
+        "interstitial", crystal("Cu"), elements=[], sizes=[10.0], cell=False, min_distance=1.0, chemical_potentials={}
     )
     assert value(result, "E_f", "Cu octahedral") == pytest.approx(reference("octahedral", "Cu"), rel=0.002)
     assert value(result, "E_f", "Cu ⟨100⟩ dumbbell") == pytest.approx(reference("dumbbell", "Cu"), rel=0.002)
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "more"),
+    [
+        ("vacancy", "Cu site", {}),
+        ("substitution", "Au on Cu site", {"elements": ["Au"]}),
+        ("interstitial", "Cu ⟨100⟩ dumbbell", {"elements": [], "min_distance": 1.0}),
+    ],
+)
+def test_a_larger_supercell_says_how_far_a_defect_has_converged(kind: str, where: str, more: dict[str, Any]) -> None:
+    """Equal supercells count once, and one alone has no error."""
+    settings = {"cell": False, "chemical_potentials": {"Au": 0.0, "Cu": crystal("Cu").energy_per_atom}, **more}
+    result = found(kind, crystal("Cu"), sizes=[7.5, 5.0, 7.0], **settings)
+    energies = {v.where: v for v in result.values if v.name == "E_f" and v.where.startswith(where)}
+    small, large = energies[f"{where}, 32 sites"], energies[f"{where}, 108 sites"]
+    assert len(energies) == 2
+    assert small.uncertainty is None
+    assert large.uncertainty == pytest.approx(abs(large.value - small.value))
+    [alone] = [v for v in found(kind, crystal("Cu"), sizes=[5.0], **settings).values
+               if v.name == "E_f" and v.where == where]  # fmt: skip
+    assert (alone.value, alone.uncertainty) == (pytest.approx(small.value, abs=1e-4), None)
 
 
 def test_the_work_of_separation_is_twice_the_surface_energy() -> None:
