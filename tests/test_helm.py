@@ -20,6 +20,7 @@ import yaml
 from minio import Minio
 from minio.error import S3Error
 
+from lamflow.cluster.store import Store
 from lamflow.cluster.workflows import REPORT_LINK
 from lamflow.config.pods import Cluster, ObjectStore
 from lamflow.data.cache import CACHE
@@ -224,7 +225,7 @@ def test_the_identity_of_the_object_store_is_no_administrator() -> None:
     assert "-bucket=mine" in store["spec"]["template"]["spec"]["containers"][0]["args"]
 
 
-def test_keys_of_pods_that_label_open_the_label_cache_alone(tmp_path: Path) -> None:
+def test_keys_of_pods_that_label_open_the_label_cache_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = objects({"s3": {"bucket": "mine"}})
     identities = json.loads(named(found, "Secret", "lamflow-s3")["stringData"]["identities.json"])["identities"]
     keys = named(found, "Secret", ObjectStore().label_secret)["stringData"]
@@ -242,6 +243,11 @@ def test_keys_of_pods_that_label_open_the_label_cache_alone(tmp_path: Path) -> N
         )
         assert client.get_object("mine", cache).read() == b"1"
         client.put_object("mine", f"{cache}-2", io.BytesIO(b"2"), 1)
+        settings = ObjectStore(endpoint=server.endpoint, bucket="mine")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys["access_key"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys["secret_key"])
+        store = Store(settings, f"{Cluster().prefix}{CACHE}/")
+        assert [store.exists(key) for key in ("frame", "frame-2", "frame-3")] == [True, True, False]
         for refused in (
             lambda: client.get_object("mine", "lamflow/run/record"),
             lambda: client.put_object("mine", "lamflow/run/record", io.BytesIO(b"2"), 1),

@@ -144,8 +144,18 @@ class Store:
         return self._try(found)
 
     def exists(self, key: str) -> bool:
-        """There is an object of this key."""
-        return any(item.key == key for item in self.objects(key))
+        """There is an object of this key. Keys that may not list objects are enough."""
+
+        def look() -> bool:
+            try:
+                self.client.stat_object(self.settings.bucket, self.prefix + key)
+            except S3Error as error:
+                if error.code != "NoSuchKey":
+                    raise
+                return False
+            return True
+
+        return self._try(look)
 
     def put(self, key: str, file: Path) -> None:
         """Store a file whole with its SHA-256, or without where it changes again and again meanwhile."""
