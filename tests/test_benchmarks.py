@@ -104,3 +104,20 @@ def test_the_house_finds_cycles_and_lengths(tmp_path: Path) -> None:
     assert document["cycles"] == [{"modules": 2, "names": "lamflow.data.a, lamflow.data.b"}]
     assert (measured["functions"], measured["function, median lines"], measured["modules"]) == (1, 3.0, 5)
     assert document["layers"][0] == {"layer": "data", "modules": 3, "lines": 10}
+
+
+def test_the_trend_says_what_moved_against_the_runs_before(tmp_path: Path) -> None:
+    """Three nights on one machine and one on another, whose figures are other figures."""
+    for night, cores, slow, still in ((1, 2, 10.0, 5.0), (2, 2, 12.0, 5.0), (3, 2, 22.0, 5.1), (4, 8, 1.0, 1.0)):
+        folder = tmp_path / "nights" / f"{night}"
+        folder.mkdir(parents=True)
+        rows = [{"way": "lamflow", "CPU (s)": slow, "log": "x"}, {"way": "dp", "CPU (s)": still, "log": None}]
+        machine, settings = {"cpu": "A", "cores": cores}, {"steps": 800}
+        result = {"date": f"2026-01-0{night}T02:00:00+00:00", "machine": machine, "settings": settings, "rows": rows}
+        (folder / "training.json").write_text(json.dumps(result))
+    subprocess.run([sys.executable, FOLDER / "_trend.py", tmp_path / "nights", tmp_path / "trend"], check=True)
+    lines = (tmp_path / "trend" / "trend.md").read_text().splitlines()[2:]
+    assert lines[0] == "| training: lamflow, CPU (s) | 22 | 11 | +100% **!** | 3 | A, 2 cores |"
+    assert lines[1] == "| training: dp, CPU (s) | 5.1 | 5 | +2% | 3 | A, 2 cores |"
+    assert lines[2] == "| training: dp, CPU (s) | 1 |  |  | 1 | A, 8 cores |"
+    assert (tmp_path / "trend" / "trend.png").read_bytes().startswith(b"\x89PNG")
