@@ -97,6 +97,11 @@ class Vasp(PeriodicSettings):
         for tag, allowed in FIXED.items():
             if tag in tags and str(tags[tag]) not in map(str, allowed):
                 raise ValueError(f"INCAR: {tag} = {tags[tag]} is not allowed: a label is one single point with stress")
+        if str(tags.get("I_CONSTRAINED_M", 0)) != "0":
+            raise ValueError(
+                "INCAR: I_CONSTRAINED_M: its penalty is part of VASP's energy, and no magnetic forces are read of it; "
+                "abacus holds moments (deltaspin)"
+            )
         check_by_element("INCAR", tags, BY_ELEMENT)
         for key in ("kspacing", "kpoints"):
             if getattr(self, key) is not None and "KSPACING" in {tag.upper() for tag in self.input}:

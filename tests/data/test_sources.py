@@ -120,8 +120,8 @@ def test_moments_travel_through_the_lmdb(tmp_path: Path) -> None:
         for name, value in {**item.frame.fields, **item.labels.fields}.items():
             np.testing.assert_array_equal({**back.labeled.frame.fields, **back.labeled.labels.fields}[name], value)
         decoded = reader[number]
-        np.testing.assert_allclose(np.reshape(decoded["spin"], (-1, 3)), item.frame.spins)
-        np.testing.assert_allclose(np.reshape(decoded["force_mag"], (-1, 3)), item.labels.force_mag)
+        np.testing.assert_allclose(np.reshape(decoded["spin"], (-1, 3)), np.asarray(item.frame.spins))
+        np.testing.assert_allclose(np.reshape(decoded["force_mag"], (-1, 3)), np.asarray(item.labels.force_mag))
 
 
 def colabfit(path: Path, **changes: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.read import parse
 from lamflow.config.schema import TrainingStudy
 from lamflow.data import Frame, LabeledFrame, Labels
@@ -16,7 +17,8 @@ from lamflow.data.dataset import Item, Origin, systems, write_dataset
 from lamflow.data.fields import turned
 from lamflow.data.io import read_labeled
 from lamflow.engines.conformance import EvaluatorConformance
-from lamflow.engines.deepmd.examine import check_neighbours, check_spin
+from lamflow.engines.deepmd.examine import check_neighbours, check_pretrained, check_spin
+from lamflow.engines.deepmd.phases import Phase
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.deepmd.spin import Spin, with_copies
 from lamflow.engines.lammps.settings import LammpsExploration
@@ -141,8 +143,31 @@ def test_what_a_study_cannot_train_with_spins_is_refused() -> None:
     study = parse(STUDY, kind=TrainingStudy, files=False)
     with pytest.raises(InputError, match=r"train.spin.elements: Ni is not in elements \['Fe'\]"):
         check_spin(Spin(elements=["Ni"]), [], study)
+    with pytest.raises(InputError, match=r"trains no model with spins by the descriptor hybrid, se_e2_r; take one of"):
+        check_spin(Spin(elements=["Fe"]), [{"type": "se_e2_r"}, {"type": "hybrid"}], study)
     with pytest.raises(InputError, match=r"native is for dpa4, .*, and the descriptor is dpa3; use deepspin"):
         check_spin(Spin(elements=["Fe"], scheme="native"), [{"type": "dpa3"}], study)
+
+
+@pytest.mark.slow
+def test_a_model_without_spins_begins_no_training_with_them(engine: Model, tmp_path: Path) -> None:
+    """DeePMD-kit would stop in fine-tuning, and `init` would make a model without spins of it in silence."""
+    study = parse(STUDY, kind=TrainingStudy, files=False)
+    job = iron_job(tmp_path)
+    for file in [*tmp_path.rglob("spin.npy"), *tmp_path.rglob("force_mag.npy")]:
+        file.unlink()
+    plain = SETTINGS.model_copy(update={"spin": None, "steps": 2})
+    trainer(plain).train(job, lambda _: None)
+    source = PretrainedModel(file=job.output / "model.pt")
+    for start_from in ("finetune", "init"):
+        phase = Phase.model_validate({"start_from": start_from})
+        with pytest.raises(InputError, match=f"{start_from}: the pre-trained model knows no spins"):
+            check_pretrained([(phase, source)], study, ["Fe"])
+        assert check_pretrained([(phase, source)], study) == []
+    magnetic = PretrainedModel(file=engine.path)  # type: ignore[attr-defined]
+    assert check_pretrained([(Phase(start_from="init"), magnetic)], study, ["Fe"]) == []
+    with pytest.raises(InputError, match=r"the pre-trained model knows spins; give train\.spin"):
+        check_pretrained([(Phase(start_from="init"), magnetic)], study)
 
 
 def test_neighbours_are_counted_with_their_virtual_twins() -> None:
@@ -172,6 +197,62 @@ def test_labels_without_magnetic_forces_are_labels_too() -> None:
     assert labels.force_mag is None
 
 
+ATTEN = {"sel": 60, "rcut": 4.0, "rcut_smth": 0.5, "neuron": [4, 8], "axis_neuron": 2}
+DPA4 = {"type": "dpa4", "rcut": 4.0, "sel": 60, "channels": 8, "n_radial": 4, "lmax": 1, "n_blocks": 1}
+DESCRIPTORS: dict[str, dict[str, object]] = {
+    "dpa1": {"type": "se_atten", "attn_layer": 0, **ATTEN},
+    "dpa1-attention": {"type": "dpa1", "attn_layer": 1, "attn": 8, **ATTEN},
+    "se_atten_v2": {"type": "se_atten_v2", "attn_layer": 0, **ATTEN},
+    "dpa2": {
+        "type": "dpa2",
+        "repinit": {"rcut": 4.0, "rcut_smth": 0.5, "nsel": 60, "neuron": [4, 8], "axis_neuron": 2, "tebd_dim": 4},
+        "repformer": {
+            "rcut": 3.0, "rcut_smth": 0.5, "nsel": 40, "nlayers": 1, "g1_dim": 8, "g2_dim": 4, "attn2_hidden": 4,
+            "attn2_nhead": 1, "attn1_hidden": 4, "attn1_nhead": 1, "axis_neuron": 2,
+        },
+    },
+    "dpa3": {
+        "type": "dpa3",
+        "repflow": {
+            "n_dim": 8, "e_dim": 4, "a_dim": 4, "nlayers": 1, "e_rcut": 4.0, "e_rcut_smth": 0.5, "e_sel": 60,
+            "a_rcut": 3.0, "a_rcut_smth": 0.5, "a_sel": 40, "axis_neuron": 2,
+        },
+    },
+    "dpa4-virtual": DPA4,
+    "dpa4-native": DPA4,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DESCRIPTORS)
+def test_every_descriptor_learns_moments(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few steps, frozen where LAMMPS can take it, and gradients of the energy as its forces and magnetic forces."""
+    monkeypatch.chdir(tmp_path)
+    fitting = {"type": "dpa4_ener", "neuron": [8, 8]} if name.startswith("dpa4") else {"neuron": [8, 8]}
+    scheme = "native" if name == "dpa4-native" else "deepspin"
+    settings = DeepmdTraining.model_validate(
+        {
+            "engine": "deepmd", "steps": 3, "spin": {"elements": ["Fe"], "scheme": scheme},
+            "input": {
+                "model": {"descriptor": DESCRIPTORS[name], "fitting_net": fitting},
+                "training": {"data": {"batch_size": 1}},
+            },
+        }
+    )  # fmt: skip
+    check_spin(
+        Spin(elements=["Fe"], scheme=scheme),
+        settings.descriptors().values(),
+        parse(STUDY, kind=TrainingStudy, files=False),
+    )
+    job = iron_job(tmp_path)
+    assert trainer(settings).train(job, lambda _: None) == 3
+    assert (job.output / "model.pth").is_file() != name.startswith("dpa4")
+    suite, model = TestModel(), trainer(settings).load(job.output)
+    suite.test_forces_are_minus_the_gradient(model)
+    suite.test_magnetic_forces_are_minus_the_gradient(model)
+    suite.test_lattice_and_moments_turn_together(model)
+
+
 @pytest.mark.slow
 def test_lammps_moves_moments_with_the_model(engine: Model, tmp_path: Path) -> None:
     rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
@@ -197,6 +278,41 @@ def test_lammps_moves_moments_with_the_model(engine: Model, tmp_path: Path) -> N
         assert (found.forces is None) == moves
         if found.forces is not None:
             np.testing.assert_allclose(found.forces[0], answers[0].forces, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_lammps_brings_moments_to_rest(engine: Model, tmp_path: Path) -> None:
+    """Their magnetic forces end along them; atoms stand, and lengths stay."""
+    start = iron_frames()[1]
+    given = {"engine": "lammps", "structures": ["x"], "ensemble": "relax", "spins": {}, "steps": 200, "every": 5}
+    settings = LammpsExploration.model_validate(given)
+    [found] = explorer(settings).explore_all(  # type: ignore[attr-defined]
+        [Simulation(start, settings.conditions()[0], 7, tmp_path)], [engine]
+    )
+    assert found.failure is None, found.log
+    first, last = (engine.evaluate([frame])[0] for frame in (start, list(found)[-1]))
+    assert last.energy < first.energy
+    across = [
+        np.linalg.norm(np.cross(np.asarray(labels.force_mag), np.asarray(frame.spins)), axis=1).max()
+        for labels, frame in ((first, start), (last, list(found)[-1]))
+    ]
+    assert across[1] < 0.05 * across[0]
+    np.testing.assert_allclose(found.positions[-1], found.positions[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"ensemble": "relax"}, "relax brings moments to rest; give `spins`"),
+        ({"ensemble": "relax", "spins": {"damping": 0.2}}, "spins.damping: relax brings moments to rest"),
+        ({"ensemble": "relax", "spins": {}, "temperatures": [300]}, "relax knows no temperatures"),
+        ({"ensemble": "npt", "pressures": [0], "temperatures": [300], "spins": {}}, "ensembles nve, nvt and relax"),
+        ({"ensemble": "nvt"}, "temperatures are needed by ensemble nvt"),
+    ],
+)
+def test_how_lammps_moves_moments_is_checked(settings: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        LammpsExploration.model_validate({"engine": "lammps", "structures": ["x"], "steps": 10, **settings})
 
 
 def test_moments_in_a_data_file_turn_with_the_cell(tmp_path: Path) -> None:

@@ -73,6 +73,10 @@ def test_the_program_is_missing(tmp_path: Path) -> None:
 
 
 def test_nothing_that_hides_a_failure_is_allowed() -> None:
+    with pytest.raises(
+        ValidationError, match=r"constrained_magnetization: not allowed.*pw.x prints no magnetic forces"
+    ):
+        QuantumEspresso.model_validate({**FAST, "input": {"system": {"constrained_magnetization": "atomic"}}})
     with pytest.raises(ValidationError, match="scf_must_converge: not allowed"):
         QuantumEspresso.model_validate({**FAST, "input": {"electrons": {"scf_must_converge": False}}})
 

@@ -11,7 +11,7 @@ from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.section import expand
 from lamflow.data import Frame
 from lamflow.engines.deepmd import neighbours, toy
-from lamflow.engines.deepmd.card import FROZEN, chosen_head, reach_of, read_card
+from lamflow.engines.deepmd.card import FROZEN, branches, chosen_head, reach_of, read_card, read_definition
 from lamflow.engines.deepmd.catalogue import same_head
 from lamflow.engines.deepmd.phases import Phase
 from lamflow.engines.deepmd.spin import Spin
@@ -27,12 +27,19 @@ OTHER_BACKENDS = {
 """Keys of `training` that DeePMD-kit's PyTorch backend passes over in silence, and what stands in their place."""
 NATIVE_SPIN = {"dpa4", "sezm", "dpa4c"}
 """Descriptors that take spins without virtual atoms."""
+VIRTUAL_SPIN = {"se_e2_a", "se_a", "se_atten", "dpa1", "se_atten_v2", "dpa2", "dpa3"} | NATIVE_SPIN
+"""Descriptors that DeePMD-kit gives virtual atoms; the others fail in training, for they make no room for these."""
 
 
-def check_pretrained(beginnings: Iterable[tuple[Phase, PretrainedModel]], study: ExaminedStudy) -> list[str]:
+def check_pretrained(
+    beginnings: Iterable[tuple[Phase, PretrainedModel]], study: ExaminedStudy, magnetic: Sequence[str] = ()
+) -> list[str]:
     """Warnings about models that begin phases.
 
-    Raises InputError for heads that are not there and elements that a pre-trained model does not know.
+    magnetic  elements whose moments the models of the study learn
+
+    Raises InputError for heads that are not there, elements that a pre-trained model does not know, and one without
+    spins where spins are to be learnt, or the other way round.
     """
     warnings: dict[str, None] = {}
     cards: dict[Path, ModelCard] = {}
@@ -44,6 +51,7 @@ def check_pretrained(beginnings: Iterable[tuple[Phase, PretrainedModel]], study:
         if path not in cards:
             cards[path] = read_card(path)
         _check_phase(phase, cards[path])
+        _check_magnetic(phase, path, magnetic)
         _check_elements(cards[path].path, cards[path].heads, study.elements, "pre-trained model")
         _check_needs(path, cards[path].heads)
         warnings |= dict.fromkeys(_strange(cards[path], study.elements))
@@ -103,7 +111,13 @@ def check_spin(spin: Spin, descriptors: Iterable[Mapping[str, Any]], study: Exam
         raise InputError(f"train.spin.elements: {', '.join(unknown)} is not in elements {study.elements}")
     if study.heads:
         raise InputError("train.spin: models with several heads learn no spins; leave heads or spin out")
-    kinds = {str(descriptor.get("type")) for descriptor in descriptors}
+    kinds = {str(descriptor["type"]).lower() for descriptor in descriptors if "type" in descriptor}
+    if not kinds <= VIRTUAL_SPIN:
+        others = ", ".join(sorted(kinds - VIRTUAL_SPIN))
+        raise InputError(
+            f"train.spin: DeePMD-kit trains no model with spins by the descriptor {others}; take one of "
+            f"{', '.join(sorted(VIRTUAL_SPIN))}"
+        )
     if spin.scheme == "native" and not kinds <= NATIVE_SPIN:
         raise InputError(
             f"train.spin.scheme: native is for {', '.join(sorted(NATIVE_SPIN))}, and the descriptor is "
@@ -155,6 +169,21 @@ def _check_phase(phase: Phase, card: ModelCard) -> None:
         raise InputError(
             f"{card.path}: a frozen model cannot be fine-tuned or taken as it is; give the checkpoint (.pt)"
         )
+
+
+def _check_magnetic(phase: Phase, path: Path, magnetic: Sequence[str]) -> None:
+    """Raise InputError where moments are to be learnt and the model knows none, or knows some and none are given.
+
+    DeePMD-kit fine-tunes none of its models without spins to one with: it stops, and `--init-model` leaves spins out.
+    """
+    knows = any("spin" in branch for branch in branches(read_definition(path)).values())
+    if magnetic and not knows:
+        raise InputError(
+            f"{path}: train.phases: {phase.start_from}: the pre-trained model knows no spins, and DeePMD-kit makes "
+            "none with spins of it; give a model that was trained with spins, or start from scratch"
+        )
+    if knows and not magnetic:
+        raise InputError(f"{path}: the pre-trained model knows spins; give train.spin, or another model")
 
 
 def _check_elements(path: Path, heads: Sequence[HeadCard], elements: list[str], what: str) -> None:

@@ -186,7 +186,7 @@ class DeepmdTraining(TrainerSettings):
                 "train.phases: every model of the committee is the same pre-trained model as it is, so they can never "
                 "disagree; fine-tune them, or give members other models or heads"
             )
-        return examine.check_pretrained(self._beginnings(), study)
+        return examine.check_pretrained(self._beginnings(), study, self.magnetic_elements)
 
     def examine_data(self, study: ExaminedStudy, frames: Sequence[Any]) -> list[str]:
         """Whether atoms have more neighbours than the models look at."""

@@ -27,7 +27,7 @@ from lamflow.engines import process
 from lamflow.engines.lammps.dump import MOMENTS, Dump, deviations_of, read_deviations, read_dump, write_dump
 from lamflow.engines.lammps.potential import Potential, potential_with_overlays
 from lamflow.engines.lammps.settings import LammpsExploration
-from lamflow.engines.lammps.spins import moment_lines, motion, write_spin_data
+from lamflow.engines.lammps.spins import moment_lines, moments_to_rest, motion, write_spin_data
 from lamflow.engines.lammps.template import HEAD, MIXED, RUN, render
 from lamflow.engines.protocol import Model, Simulation
 from lamflow.errors import EngineError
@@ -238,21 +238,22 @@ class LammpsExplorer:
     def _own(self, simulation: Simulation) -> dict[str, Any]:
         """Values of one run."""
         settings, start = self.settings, simulation.start
-        integrate, ramp, after = self._integrate(simulation.condition), "", ""
-        if settings.spins is not None:
+        if settings.spins is None:
+            lines = self._integrate(simulation.condition), f"run             {settings.steps}", "unfix           move"
+        elif settings.ensemble == "relax":
+            lines = moments_to_rest(settings.steps)
+        else:
             heat = settings.thermostat_time if settings.ensemble == "nvt" else None
-            integrate, ramp, after = motion(settings.spins, simulation.condition, settings.steps, heat, simulation.seed)
+            lines = motion(settings.spins, simulation.condition, settings.steps, heat, simulation.seed)
         magnetic = start.spins is not None
         return {
             **simulation.condition,
             "seed": simulation.seed,
-            "integrate": integrate,
-            "ramp": ramp,
+            **dict(zip(("integrate", "go", "after"), lines, strict=True)),
             "plumed": "",
             "atom_style": "spin" if magnetic else "atomic",
             "moments": moment_lines(_boxed(start)),
             "columns": " ".join(MOMENTS) if magnetic else "",
-            "after": "\n".join([after, *(["uncompute       moments"] if magnetic else [])]),
         }
 
     def _integrate(self, condition: dict[str, float]) -> str:

@@ -9,14 +9,14 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from lamflow.config.engines import DynamicsSettings, one_atom
-from lamflow.config.section import Distinct, Element, InputFile, InputFolder, Section, check_names, expand, text_of
+from lamflow.config.section import Element, InputFile, InputFolder, Section, check_names, expand, text_of
 from lamflow.data import Frame
 from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.lammps.spins import LammpsMoments
 from lamflow.engines.lammps.template import check_template
-from lamflow.units import Angstrom, Kelvin, Length
+from lamflow.units import Angstrom, Length
 
-Ensemble = Literal["nve", "nvt", "npt", "npt-aniso", "npt-tri"]
+Ensemble = Literal["nve", "nvt", "npt", "npt-aniso", "npt-tri", "relax"]
 OneLine = Annotated[str, StringConstraints(pattern=r"^[^\n]+$")]
 
 
@@ -62,8 +62,8 @@ class LammpsExploration(DynamicsSettings):
 
     engine: Literal["lammps"]
     ensemble: Ensemble = "nvt"
-    """`npt` changes the volume, `npt-aniso` the three lengths, `npt-tri` the angles too."""
-    temperatures: Annotated[list[Kelvin], Distinct] = Field(min_length=1)
+    """`npt` changes the volume, `npt-aniso` the three lengths, `npt-tri` the angles too; `relax` turns moments to rest,
+    while atoms stand still."""
     types: list[Element] = Field(default_factory=list)
     """Elements in the order of LAMMPS's atom types, for templates that name these by number; those of the structure in
     alphabetical order if empty."""
@@ -103,9 +103,21 @@ class LammpsExploration(DynamicsSettings):
             raise ValueError("beads: path integrals go without template and plumed")
         if self.beads and self.ensemble not in ("nvt", "npt"):
             raise ValueError(f"beads: path integrals know the ensembles nvt and npt, not {self.ensemble}")
-        if self.spins is not None and (self.ensemble not in ("nve", "nvt") or self.one_process_per_simulation):
-            raise ValueError("spins: they move with the ensembles nve and nvt, without template, plumed and beads")
+        if self.spins is not None and (self.ensemble.startswith("npt") or self.one_process_per_simulation):
+            raise ValueError(
+                "spins: they move with the ensembles nve, nvt and relax, without template, plumed and beads"
+            )
+        if self.ensemble == "relax":
+            self._check_relax()
         return self
+
+    def _check_relax(self) -> None:
+        if self.spins is None:
+            raise ValueError("ensemble: relax brings moments to rest; give `spins`, or take batched to relax atoms")
+        for key in sorted(self.spins.model_fields_set):
+            raise ValueError(f"spins.{key}: relax brings moments to rest; take it out, or use nvt")
+        if self.temperatures or self.pressures:
+            raise ValueError("ensemble: relax knows no temperatures and pressures; leave them out")
 
     @property
     def has_overlays(self) -> bool:

@@ -37,7 +37,7 @@ class LammpsMoments(Section):
 def motion(
     settings: LammpsMoments, condition: dict[str, float], steps: int, thermostat_time: float | None, seed: int
 ) -> tuple[str, str, str]:
-    """The lines that make atoms and moments move, what follows `run` and its steps, and the lines that end it.
+    """The lines that make atoms and moments move, the line that runs, and the lines that end it.
 
     thermostat_time  of the atoms, ps; None for atoms without a thermostat
     """
@@ -63,7 +63,18 @@ def motion(
         fixes.append("heat")
     lines.append("fix             move all nve/spin lattice moving")
     ramp = " ".join(["", "every", str(max(1, steps // 20)), *changes]) if changes else ""
-    return "\n".join(lines), ramp, "\n".join(f"unfix           {fix}" for fix in fixes)
+    return (
+        "\n".join(lines),
+        f"run             {steps}{ramp}",
+        "\n".join(f"unfix           {fix}" for fix in ("move", *fixes)),
+    )
+
+
+def moments_to_rest(steps: int) -> tuple[str, str, str]:
+    """Lines as `motion` gives them that turn moments until their magnetic forces are along them, by quasi-Newton steps;
+    atoms stand still (A. V. Ivanov et al., Comput. Phys. Commun. 260, 107749 (2021))."""
+    style = "min_style       spin/lbfgs\nmin_modify      line spin_cubic discrete_factor 10.0"
+    return style, f"minimize        0.0 1e-6 {steps} {10 * steps}", ""
 
 
 def moment_lines(frame: Frame) -> str:

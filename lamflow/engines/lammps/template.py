@@ -41,15 +41,19 @@ print           "lamflow begins {{ place }}"
 reset_timestep  0
 read_dump       {{ structure }} 0 x y z box yes purge yes replace no add keep format native
 {{ moments }}
+{% if temperature is defined -%}
 velocity        all create {{ temperature }} {{ seed }} mom yes rot yes dist gaussian
+{% endif -%}
 {{ integrate }}
 {{ plumed }}
 dump            trajectory all custom {{ every }} {{ trajectory }} id type x y z vx vy vz fx fy fz {{ columns }}
 dump_modify     trajectory sort id format float %.12g delay {{ every }}
-run             {{ steps }}{{ ramp }}
+{{ go }}
 undump          trajectory
-unfix           move
 {{ after }}
+{% if columns -%}
+uncompute       moments
+{% endif -%}
 print           "lamflow finished {{ place }}"
 """
 """Of each run. A dump can bring another box and other atoms into a process; read_data would need models anew."""
