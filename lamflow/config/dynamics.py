@@ -132,6 +132,8 @@ class Viscosity(TimedProperty):
     temperatures: list[Warm] = Field(min_length=1)
     time: Picosecond = 50.0
     """Of each run, hundreds of times as long as the stress remembers itself."""
+    fixed_volume: bool = False
+    """The structures keep their volume, whatever the pressure is, as where a density is known."""
     equilibration: Annotated[float, Field(ge=0, le=0.9)] = 0.2
     """Fraction of each run that is left out; the run that finds the volume is as long."""
     repeats: Repeats = 4

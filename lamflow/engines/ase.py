@@ -229,6 +229,7 @@ class CalculatorEvaluator:
                 atoms.get_stress()
             labels = labels_from_ase(atoms)
         except Exception as error:  # noqa: BLE001  whatever a calculator of others raises, it is this frame's failure
+            self.__dict__.pop("_calculator", None)  # one that has raised may be left half set up
             text = f"{type(error).__name__}: {error}"
             return LabelFailure(text, kind="unconverged" if "converge" in text.lower() else "stopped")
         problem = labels.problem(frame)

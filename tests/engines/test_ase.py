@@ -138,10 +138,12 @@ def test_a_calculator_without_stress_is_refused_unless_no_virial_is_wanted() -> 
 def test_a_calculator_that_fails_fails_its_frame_only(copper: list[Frame], tmp_path: Path) -> None:
     emt = labeler(AseLabels(engine="ase", calculator="ase.calculators.emt.EMT"))
     iron = Frame(np.full(8, 26), copper[0].positions, copper[0].cell)
-    good, bad = emt.label([copper[0], iron], tmp_path)
+    good, bad, again = emt.label([copper[0], iron, iron], tmp_path)
     assert isinstance(good, Labels)
     assert isinstance(bad, LabelFailure)
+    assert isinstance(again, LabelFailure)
     assert "Fe" in bad.reason
+    assert again.reason == bad.reason, "a calculator that has failed knows why once more"
 
 
 def test_a_calculator_that_is_not_there() -> None:

@@ -59,9 +59,10 @@ def conventional(frame: Frame) -> Frame:
 
 
 def primitive(frame: Frame) -> Frame:
-    """The primitive cell, as spglib orients it."""
+    """The primitive cell, as spglib orients it. Raises ValueError for an isolated structure."""
     import spglib
 
+    require_crystal(frame)
     cell, positions, numbers = spglib.standardize_cell(
         (frame.cell, fractional(frame), frame.numbers), to_primitive=True, symprec=SYMPREC
     )

@@ -10,7 +10,7 @@ import numpy as np
 from lamflow.data import Frame
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Reduced, Value
-from lamflow.science.properties.cells import symmetry
+from lamflow.science.properties.cells import require_crystal, symmetry
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 from lamflow.units import EV_PER_A3_IN_GPA
 
@@ -117,7 +117,8 @@ def unit_strain(direction: int) -> Floats:
 
 
 def point_group(frame: Frame) -> Floats:
-    """A crystal's point group as Cartesian matrices (R, 3, 3)."""
+    """A crystal's point group as Cartesian matrices (R, 3, 3). Raises ValueError for an isolated structure."""
+    require_crystal(frame)
     cell = frame.cell.T
     inverse = np.linalg.inv(cell)
     return np.unique(np.round([cell @ one @ inverse for one in symmetry(frame).rotations], 9), axis=0)

@@ -71,7 +71,7 @@ def in_groups(
     """Answers of samples that move together where `keys` of what they are and the number of atoms are the same."""
     alike: dict[str, list[int]] = {}
     for number, sample in enumerate(samples):
-        shared = {key: sample.about[key] for key in keys}
+        shared = {key: sample.about.get(key) for key in keys}
         alike.setdefault(f"{sample.frame.natoms} {sample.frame.pbc} {json.dumps(shared)}", []).append(number)
     found: dict[int, Answer] = {}
     for numbers in alike.values():

@@ -28,7 +28,7 @@ BLOCKS = 5
 """Parts of a run whose mean stresses are kept."""
 LAGS = 120
 """Points of a correlation function."""
-KEYS = ("ensemble", "timestep", "steps", "equilibration", "warming", "directions")
+KEYS = ("ensemble", "timestep", "steps", "equilibration", "warming", "directions", "fixed_volume")
 """What samples share that move together."""
 Run = tuple[int, str, Frame]
 """Number of its sample, name of its series, start."""
@@ -68,8 +68,9 @@ def _answer(sample: Sample, warm: Answer, runs: Mapping[str, Kept]) -> Answer:
 
 
 def _warming(sample: Sample) -> Sample:
-    """The run that brings a sample to its temperature and pressure."""
-    about = {**sample.about, "ensemble": "npt", "steps": sample.about["warming"], "equilibration": 0.5}
+    """The run that brings a sample to its temperature and, where its volume may change, to its pressure."""
+    ensemble = "nvt" if sample.about.get("fixed_volume") else "npt"
+    about = {**sample.about, "ensemble": ensemble, "steps": sample.about["warming"], "equilibration": 0.5}
     return replace(sample, relax="motion", about=about)
 
 

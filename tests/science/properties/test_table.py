@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 
 from lamflow.config.properties import PropertySettings
+from lamflow.data import Frame
 from lamflow.science.properties.cells import conventional
 from lamflow.science.properties.sample import Answer, Sample
 from lamflow.science.properties.table import PROPERTIES, RELAXATION, UNITS
@@ -120,6 +123,24 @@ def test_the_work_of_separation_is_twice_the_surface_energy() -> None:
     result = found("decohesive", crystal("Cu"), miller=[1, 1, 1], thickness=17.0, gap=10.0, points=6)
     assert value(result, "gamma_unrelaxed") == pytest.approx(reference("(111) unrelaxed", "Cu"), rel=0.001)
     assert value(result, "work_of_separation") == 2 * value(result, "gamma_unrelaxed")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("elastic", {"strain": 0.01}),
+        ("phonon", {"size": 5.0, "supercell": None, "displacement": 0.01, "mesh": 3, "temperatures": []}),
+        ("quasiharmonic", {"strain": 0.06, "points": 5, "size": 5.0, "supercell": None, "displacement": 0.01, "mesh": 3,
+                           "temperatures": [300.0]}),
+        ("vacancy", {"sizes": [10.0], "cell": False, "chemical_potentials": {}}),
+    ],
+)  # fmt: skip
+def test_an_isolated_structure_is_no_crystal(kind: str, settings: dict[str, Any]) -> None:
+    pair = replace(
+        crystal("Cu"), frame=Frame(np.array([29, 29]), np.array([[0.0, 0, 0], [0, 0, 2.2]]), np.zeros((3, 3)), False)
+    )
+    with pytest.raises(ValueError, match="it is isolated"):
+        PROPERTIES[kind].frames(pair, **settings)
 
 
 def test_an_answer_that_failed_is_a_reason_and_no_value() -> None:
