@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lamflow.config.labeled import Heldout, Start
+from lamflow.config.learning import Config
 from lamflow.config.references import files_of
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.config.section import expand
@@ -16,6 +17,7 @@ from lamflow.data.fields import FORCE_MAG, SPIN, field
 from lamflow.data.gate import Reading, Repeats, repeats
 from lamflow.data.io import read_source
 from lamflow.errors import InputError, Problems
+from lamflow.science.moment_range import beyond_trained
 from lamflow.science.plausibility import GivenData, reference_warnings, summarize
 from lamflow.science.split import blocks
 
@@ -96,6 +98,7 @@ def check_start(study: DataStudy, data: StartData, structures: Mapping[str, Sequ
     structures  those that are labeled first, as far as they have been built
     """
     _check_shared(study, data, structures)
+    _check_range(study, data)
     for part in study.all_heads:
         items = [item for item in data.items["train"] if item.origin.head == part.name]
         groups = blocks(
@@ -107,6 +110,20 @@ def check_start(study: DataStudy, data: StartData, structures: Mapping[str, Sequ
                 f"{where}: all start data lie in one file, and a file is held out whole so that nothing leaks; "
                 "split it into independent files, or give heldout.data or heldout.label"
             )
+
+
+def _check_range(study: DataStudy, data: StartData) -> None:
+    """Raise InputError for held-out moments unlike all that are trained on, where no further labels come."""
+    if not isinstance(study, TrainingStudy) or isinstance(study, Config):
+        return
+    for part in study.all_heads:
+        trained, held = (
+            [item.labeled.frame for item in data.items[role] if item.origin.head == part.name]
+            for role in ("train", "heldout")
+        )
+        reason = None if part.start.label else beyond_trained(trained, held)
+        if reason is not None:
+            raise InputError(f"{_where('heldout', part.name)}: {reason}")
 
 
 def _check_shared(study: DataStudy, data: StartData, structures: Mapping[str, Sequence[Frame]]) -> None:
