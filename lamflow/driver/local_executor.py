@@ -27,6 +27,8 @@ from lamflow.errors import BY_NAME, EngineError, LamflowError, NodeError
 from lamflow.ops.operation import fraction_done
 from lamflow.superops.capacity import LocalCapacity
 
+SERVER_LOG = "fork-server.log"
+
 
 class LocalExecutor:
     """Executor on this machine; the run's folder is the store itself."""
@@ -56,13 +58,15 @@ class LocalExecutor:
             finally:
                 if self.server is not None:
                     self.server.end()
+                (self.directory.path / SERVER_LOG).unlink(missing_ok=True)
 
     def bring_all(self) -> None:
         """See Executor. It is there."""
 
     def check_requirements(self, study: DataStudy) -> None:
-        """See Executor."""
+        """See Executor. What jobs import is imported while the store is filled."""
         require_engines(study)
+        self._start_server(study)
 
     def persist(self, files: Iterable[Path]) -> None:
         """See Executor. They last as they are."""
@@ -130,11 +134,12 @@ class LocalExecutor:
                 for folder in self._scratch(graph).glob(f"{step.name}-*"):
                     shutil.rmtree(folder, ignore_errors=True)
 
-    def _start_server(self, study: DataStudy, log: Path) -> None:
+    def _start_server(self, study: DataStudy) -> None:
         """Have jobs forked where there are many: those of a loop. See driver/fork_server.py."""
         if self.server is None and isinstance(study, Config) and not self.capacity.devices:
             engines = {section.engine for section in (*labelers(study), *study.engines)}
-            self.server = ForkServer.start(engines, study.pods.explore.threads, log, {OWNER: str(self.directory.path)})
+            log, variables = self.directory.path / SERVER_LOG, {OWNER: str(self.directory.path)}
+            self.server = ForkServer.start(engines, study.pods.explore.threads, log, variables)
 
     def _run_once(self, study: DataStudy, graph: Graph, listener: Listener) -> None:
         path = self.directory.path
@@ -155,7 +160,9 @@ class LocalExecutor:
             "LAMFLOW_LABELS": str(default_folder()),
             "OMP_NUM_THREADS": "1",
         }
-        self._start_server(study, work / "fork-server.log")
+        self._start_server(study)
+        if (path / SERVER_LOG).is_file():  # of one that was started when there was no folder for it yet
+            (path / SERVER_LOG).rename(work / SERVER_LOG)
         python: tuple[str, ...] = (sys.executable,)
         if self.server is not None:
             environment |= self.server.environment
