@@ -1,16 +1,18 @@
 """What static properties cost: batched against one process a task, as most programs do it, and against ASE one by one.
 
-    python benchmarks/properties_cost.py [--model FILE] [--tasks 12]
+    python benchmarks/properties_cost.py [--model FILE] [--tasks 12] [--training-steps 2000]
 
-Seven fcc metals by EMT, or by a DeePMD model that knows them: relaxation, equation of state, elastic constants,
-vacancy, surfaces and phonons. A task is one frame with its relaxation. Tasks in processes of their own are measured on
-some that are spread evenly, and scaled to all; both cores are kept busy by them, as by a run of lamflow.
+Seven fcc metals by a small DeePMD model that EMT has taught them, by one of a file, or by EMT itself (`--model emt`):
+relaxation, equation of state, elastic constants, vacancy, surfaces and phonons. A task is one frame with its
+relaxation. Tasks in processes of their own are measured on some that are spread evenly, and scaled to all; both cores
+are kept busy by them, as by a run of lamflow.
 """
 
 from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import itertools
 import json
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from _bench import Cell, cores, parse_arguments, parser, publish, spent_by, timed
 
@@ -32,6 +35,7 @@ from lamflow.driver.plan import cluster_jobs
 from lamflow.driver.structures import frames_of
 from lamflow.engines import registry
 from lamflow.engines.ase import EvaluatorCalculator
+from lamflow.engines.emt import Emt, EmtEvaluator
 from lamflow.science.properties.sample import Answer, Crystal, Phase, Sample, composition
 from lamflow.science.properties.table import PROPERTIES, answered
 from lamflow.science.relaxation import relax
@@ -45,6 +49,25 @@ SUITE: list[dict[str, Any]] = [
     {"property": "phonon", "size": 10},
 ]
 FMAX, STEPS = 1e-3, 500
+TAUGHT = "taught"
+"""The model that is trained here."""
+TRAINING: dict[str, Any] = {
+    "engine": "deepmd",
+    "input": {
+        "model": {
+            "descriptor": {
+                "type": "se_atten", "sel": 60, "rcut": 4.8, "rcut_smth": 0.5, "neuron": [8, 16], "axis_neuron": 4,
+                "attn_layer": 0, "tebd_input_mode": "strip", "precision": "float64",
+            },
+            "fitting_net": {"neuron": [32, 32], "precision": "float64"},
+        },
+        "learning_rate": {"type": "exp", "start_lr": 0.005, "stop_lr": 0.0001},
+        "training": {"data": {"batch_size": 1}},
+    },
+}  # fmt: skip
+SCALES = (0.97, 1.0, 1.03)
+"""Of EMT's lattice constants, where the model is taught; with so many rattled cells of each metal at each of them."""
+CELLS = 4
 MANY = 100
 """Structures of the study whose jobs on a cluster are counted."""
 
@@ -58,6 +81,32 @@ def spec_of(metals: Sequence[str], model: str, suite: Sequence[dict[str, Any]], 
         "potentials": [{"name": "model", "evaluate": evaluator_spec(model)}],
         "relax": {"fmax": FMAX, "steps": STEPS}, "properties": list(suite),
     }  # fmt: skip
+
+
+def taught(root: Path, metals: Sequence[str], steps: int) -> Path:
+    """A small DeePMD model of the metals, trained on rattled cells that EMT labels."""
+    from ase.build import bulk
+
+    from lamflow.data import LabeledFrame
+    from lamflow.data.dataset import Item, Origin, systems, write_dataset
+    from lamflow.engines.deepmd.settings import DeepmdTraining
+    from lamflow.engines.deepmd.trainer import DeepmdTrainer
+    from lamflow.engines.protocol import TrainingJob
+
+    frames, rng = [], np.random.default_rng(1)
+    for metal, scale in itertools.product(metals, SCALES):
+        for _ in range(CELLS):
+            atoms = bulk(metal, "fcc", cubic=True).repeat((2, 2, 2))
+            atoms.set_cell(atoms.cell * scale, scale_atoms=True)
+            atoms.positions += rng.normal(scale=0.08, size=atoms.positions.shape)
+            frames.append(Frame.from_ase(atoms))
+    labels, origin = EmtEvaluator(Emt(engine="emt")).evaluate(frames), Origin(iteration=0, source="emt")
+    items = [Item(LabeledFrame(frame, own), origin) for frame, own in zip(frames, labels, strict=True)]
+    write_dataset(root / "data", items, list(metals), "deepmd/npy")
+    trainer = DeepmdTrainer(DeepmdTraining.model_validate({**TRAINING, "models": 1, "steps": steps}))
+    data = tuple(systems(root / "data"))
+    trainer.train(TrainingJob(data, tuple(metals), 1, None, root / "model", root / "scratch", 0), lambda _: None)
+    return root / "model" / "model.pt"
 
 
 class Counted:
@@ -169,18 +218,23 @@ def jobs_of_many(model: str) -> list[dict[str, Cell]]:
 def main() -> None:
     """Measure every way, one after the other, on the same tasks."""
     options = parser(__doc__)
-    options.add_argument("--model", default="emt", help="a DeePMD model file, or the name of an engine")
+    options.add_argument("--model", default=TAUGHT, help="a DeePMD model file, or the name of an engine")
+    options.add_argument("--training-steps", type=int, default=2000, help="of the model that is taught here")
     options.add_argument("--metals", default=",".join(METALS))
     options.add_argument("--tasks", type=int, default=12, help="tasks that get a process of their own")
     options.add_argument("--task", nargs=2, help=argparse.SUPPRESS)
-    settings = parse_arguments(options, metals="Cu", tasks=2)
+    settings = parse_arguments(options, metals="Cu", tasks=2, model="emt")
     if settings.task is not None:
         one_task(Path(settings.task[0]), int(settings.task[1]))
         return
-    suite = SUITE[:1] if settings.small else SUITE
-    spec = spec_of(settings.metals.split(","), settings.model, suite)
-    rows = measured(parse(yaml.safe_dump(spec), kind=PropertiesStudy), spec, settings.tasks)
-    publish(settings, "properties_cost", "Static properties of fcc metals", rows, cluster=jobs_of_many(settings.model))
+    suite, metals = SUITE[:1] if settings.small else SUITE, settings.metals.split(",")
+    with tempfile.TemporaryDirectory() as name:
+        model = settings.model
+        if model == TAUGHT:
+            model = str(taught(Path(name), metals, settings.training_steps))
+        spec = spec_of(metals, model, suite)
+        rows = measured(parse(yaml.safe_dump(spec), kind=PropertiesStudy), spec, settings.tasks)
+        publish(settings, "properties_cost", "Static properties of fcc metals", rows, cluster=jobs_of_many(model))
 
 
 if __name__ == "__main__":
