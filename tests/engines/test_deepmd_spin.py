@@ -22,7 +22,7 @@ from lamflow.engines.deepmd.phases import Phase
 from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.deepmd.spin import Spin, with_copies
 from lamflow.engines.lammps.settings import LammpsExploration
-from lamflow.engines.lammps.spins import write_spin_data
+from lamflow.engines.lammps.spins import LammpsMoments, motion, write_spin_data
 from lamflow.engines.protocol import Model, Simulation, TrainingJob
 from lamflow.engines.registry import evaluator, explorer, trainer
 from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
@@ -313,6 +313,13 @@ def test_lammps_brings_moments_to_rest(engine: Model, tmp_path: Path) -> None:
 def test_how_lammps_moves_moments_is_checked(settings: dict[str, object], expected: str) -> None:
     with pytest.raises(ValidationError, match=expected):
         LammpsExploration.model_validate({"engine": "lammps", "structures": ["x"], "steps": 10, **settings})
+
+
+def test_heat_baths_get_seeds_that_lammps_takes() -> None:
+    lines = [motion(LammpsMoments(), {"temperature": 300.0}, 10, 0.1, 2**31 - 2 - n)[0].splitlines() for n in range(20)]
+    seeds = [int(line.split()[-1]) for run in lines for line in run if "langevin" in line]
+    assert len(seeds) == 40
+    assert all(1 <= seed <= 900_000_000 for seed in seeds)
 
 
 def test_moments_in_a_data_file_turn_with_the_cell(tmp_path: Path) -> None:

@@ -57,9 +57,13 @@ def motion(
         lines.append("fix             fieldz all precession/spin zeeman 0.0 0 0 1")
         fixes.append("fieldz")
     spins = condition.get("spin_temperature", temperature)
-    lines.append(f"fix             bath all langevin/spin {spins} {settings.damping} {child_seed(seed, 'spins')}")
+    lines.append(
+        f"fix             bath all langevin/spin {spins} {settings.damping} {_marsaglia(child_seed(seed, 'spins'))}"
+    )
     if thermostat_time is not None:
-        lines.append(f"fix             heat all langevin {temperature} {temperature} {thermostat_time} {seed}")
+        lines.append(
+            f"fix             heat all langevin {temperature} {temperature} {thermostat_time} {_marsaglia(seed)}"
+        )
         fixes.append("heat")
     lines.append("fix             move all nve/spin lattice moving")
     ramp = " ".join(["", "every", str(max(1, steps // 20)), *changes]) if changes else ""
@@ -68,6 +72,11 @@ def motion(
         f"run             {steps}{ramp}",
         "\n".join(f"unfix           {fix}" for fix in ("move", *fixes)),
     )
+
+
+def _marsaglia(seed: int) -> int:
+    """A seed, from 1 to 900 000 000, of the generator of LAMMPS's heat baths, which refuses larger ones."""
+    return 1 + seed % 900_000_000
 
 
 def moments_to_rest(steps: int) -> tuple[str, str, str]:
