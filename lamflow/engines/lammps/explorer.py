@@ -28,7 +28,7 @@ from lamflow.engines.lammps.dump import MOMENTS, Dump, deviations_of, read_devia
 from lamflow.engines.lammps.potential import Potential, potential_with_overlays
 from lamflow.engines.lammps.settings import LammpsExploration
 from lamflow.engines.lammps.spins import moment_lines, moments_to_rest, motion, write_spin_data
-from lamflow.engines.lammps.template import HEAD, MIXED, RUN, render
+from lamflow.engines.lammps.template import HEAD, MIXED, RUN, lammps_seed, render
 from lamflow.engines.protocol import Model, Simulation
 from lamflow.errors import EngineError
 
@@ -248,7 +248,7 @@ class LammpsExplorer:
         magnetic = start.spins is not None
         return {
             **simulation.condition,
-            "seed": simulation.seed,
+            "seed": lammps_seed(simulation.seed),
             **dict(zip(("integrate", "go", "after"), lines, strict=True)),
             "plumed": "",
             "atom_style": "spin" if magnetic else "atomic",
@@ -269,10 +269,10 @@ class LammpsExplorer:
         return f"fix             move all npt {thermostat} {kind} {pressure} {pressure} {settings.barostat_time}"
 
     def _path_integral(self, simulation: Simulation) -> str:
-        settings, condition = self.settings, simulation.condition
+        settings, condition, seed = self.settings, simulation.condition, lammps_seed(simulation.seed)
         fix = (
             f"fix             move all pimd/langevin ensemble {settings.ensemble} integrator obabo "
-            f"temp {condition['temperature']} thermostat PILE_L {simulation.seed} tau {settings.thermostat_time}"
+            f"temp {condition['temperature']} thermostat PILE_L {seed} tau {settings.thermostat_time}"
         )
         if settings.ensemble == "npt":
             fix += f" barostat BZP iso {condition['pressure']} taup {settings.barostat_time}"

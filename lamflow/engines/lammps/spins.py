@@ -18,6 +18,7 @@ from lamflow.config.seeds import child_seed
 from lamflow.data import Frame
 from lamflow.data.frames import Floats
 from lamflow.engines.lammps.dump import lower_triangular
+from lamflow.engines.lammps.template import lammps_seed
 from lamflow.units import Kelvin
 
 
@@ -58,11 +59,11 @@ def motion(
         fixes.append("fieldz")
     spins = condition.get("spin_temperature", temperature)
     lines.append(
-        f"fix             bath all langevin/spin {spins} {settings.damping} {_marsaglia(child_seed(seed, 'spins'))}"
+        f"fix             bath all langevin/spin {spins} {settings.damping} {lammps_seed(child_seed(seed, 'spins'))}"
     )
     if thermostat_time is not None:
         lines.append(
-            f"fix             heat all langevin {temperature} {temperature} {thermostat_time} {_marsaglia(seed)}"
+            f"fix             heat all langevin {temperature} {temperature} {thermostat_time} {lammps_seed(seed)}"
         )
         fixes.append("heat")
     lines.append("fix             move all nve/spin lattice moving")
@@ -72,11 +73,6 @@ def motion(
         f"run             {steps}{ramp}",
         "\n".join(f"unfix           {fix}" for fix in ("move", *fixes)),
     )
-
-
-def _marsaglia(seed: int) -> int:
-    """A seed, from 1 to 900 000 000, of the generator of LAMMPS's heat baths, which refuses larger ones."""
-    return 1 + seed % 900_000_000
 
 
 def moments_to_rest(steps: int) -> tuple[str, str, str]:

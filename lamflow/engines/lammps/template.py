@@ -16,6 +16,12 @@ OFFERED = (
 CONDITIONS = ("temperature", "pressure", "electronic_temperature")
 """Placeholders whose values are given under the same name with an s."""
 
+
+def lammps_seed(seed: int) -> int:
+    """A seed from 1 to 900 000 000, less room for the numbers of processes: LAMMPS's heat baths refuse larger ones."""
+    return 1 + seed % 899_000_000
+
+
 HEAD = """\
 units           metal
 boundary        {{ boundary }}
