@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -279,6 +281,26 @@ def test_stop_and_resume(place: Place, undisturbed: list[tuple[str, str]]) -> No
     assert place.end().state == "stopped"
     with pytest.raises(StateError, match="nothing drives"):
         cluster_runs.stop(place.folder / "run", made)
+    cluster_runs.resume(place.folder / "run", made)
+    assert place.end().state == "ended"
+    assert place.frames() == undisturbed
+
+
+def test_a_run_goes_on_from_a_copy_of_its_bucket(place: Place, undisturbed: list[tuple[str, str]]) -> None:
+    """A copy to files and back loses what the store knows of objects beside their content; another cluster has no Workflows."""
+    made = place.submit()
+    until(lambda: any("002-train" in pod for pod in place.argo.pods))
+    cluster_runs.stop(place.folder / "run", made, lambda _: None)
+    assert place.end().state == "stopped"
+    names = list(place.keys(""))
+    copy = {name: place.s3.client.get_object(place.bucket, name).read() for name in names}
+    for name in names:
+        place.s3.client.remove_object(place.bucket, name)
+    assert not place.keys("")
+    place.kubernetes.workflows.clear()
+    for name, content in copy.items():
+        place.s3.client.put_object(place.bucket, name, io.BytesIO(content), len(content))
+    shutil.rmtree(place.folder / "run")
     cluster_runs.resume(place.folder / "run", made)
     assert place.end().state == "ended"
     assert place.frames() == undisturbed
