@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import itertools
 import json
 import subprocess
@@ -105,7 +106,8 @@ def taught(root: Path, metals: Sequence[str], steps: int) -> Path:
     write_dataset(root / "data", items, list(metals), "deepmd/npy")
     trainer = DeepmdTrainer(DeepmdTraining.model_validate({**TRAINING, "models": 1, "steps": steps}))
     data = tuple(systems(root / "data"))
-    trainer.train(TrainingJob(data, tuple(metals), 1, None, root / "model", root / "scratch", 0), lambda _: None)
+    with contextlib.chdir(root):  # DeePMD-kit leaves files where it is
+        trainer.train(TrainingJob(data, tuple(metals), 1, None, root / "model", root / "scratch", 0), lambda _: None)
     return root / "model" / "model.pt"
 
 
