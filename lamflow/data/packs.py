@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path, PurePosixPath
 
 from lamflow.data.layout import PACK, round_name
@@ -61,13 +61,14 @@ def age(name: str) -> int:
 
 def unpack(file: Path) -> None:
     """Put the folders of a pack in their places. Raises StateError, and leaves none, when it is cut or damaged."""
-    folders = [file.with_name(name) for name in folders_in(file.name)]
+    names = set(folders_in(file.name))
+    folders = [file.with_name(name) for name in names]
     _remove(folders)
     try:
         _require_end(file)
         with tarfile.open(file, "r:") as archive:
             for entry in archive:
-                _extract(archive, entry, folders)
+                _extract(archive, entry, file.parent, names)
     except (tarfile.TarError, EOFError) as error:
         _remove(folders)
         raise StateError(f"{file}: this data set of the run is damaged ({error}); {REPAIR}") from error
@@ -79,12 +80,12 @@ def _remove(folders: Sequence[Path]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, folders: Sequence[Path]) -> None:
-    """Write a file, which must lie in one of `folders`. Python before 3.11.4 has no filter that sees to it."""
+def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, place: Path, names: Set[str]) -> None:
+    """Write a file below `place`, in a folder of one of these names. Python before 3.11.4 has no filter for that."""
     parts, content = PurePosixPath(entry.name).parts, archive.extractfile(entry) if entry.isfile() else None
-    if content is None or parts[0] not in {folder.name for folder in folders} or ".." in parts:
+    if content is None or parts[0] not in names or ".." in parts:
         raise tarfile.ReadError(f"it holds {entry.name}")
-    target = folders[0].parent.joinpath(*parts)
+    target = place.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     with content, target.open("wb") as stream:
         shutil.copyfileobj(content, stream)
