@@ -164,7 +164,7 @@ def test_a_model_without_spins_begins_no_training_with_them(engine: Model, tmp_p
         with pytest.raises(InputError, match=f"{start_from}: the pre-trained model knows no spins"):
             check_pretrained([(phase, source)], study, ["Fe"])
         assert check_pretrained([(phase, source)], study) == []
-    magnetic = PretrainedModel(file=engine.path)  # type: ignore[attr-defined]
+    magnetic = PretrainedModel(file=engine.path)  # type: ignore[attr-defined]  # of DeePMD models alone
     assert check_pretrained([(Phase(start_from="init"), magnetic)], study, ["Fe"]) == []
     with pytest.raises(InputError, match=r"the pre-trained model knows spins; give train\.spin"):
         check_pretrained([(Phase(start_from="init"), magnetic)], study)
@@ -286,7 +286,7 @@ def test_lammps_brings_moments_to_rest(engine: Model, tmp_path: Path) -> None:
     start = iron_frames()[1]
     given = {"engine": "lammps", "structures": ["x"], "ensemble": "relax", "spins": {}, "steps": 200, "every": 5}
     settings = LammpsExploration.model_validate(given)
-    [found] = explorer(settings).explore_all(  # type: ignore[attr-defined]
+    [found] = explorer(settings).explore_all(  # type: ignore[attr-defined]  # of LAMMPS's alone
         [Simulation(start, settings.conditions()[0], 7, tmp_path)], [engine]
     )
     assert found.failure is None, found.log
