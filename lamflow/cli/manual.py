@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from lamflow.config.installed import InstalledEngine, engines
-from lamflow.config.read import unit_of
+from lamflow.config.problems import unit_of
 
 SECTIONS = {
     "train": "`train:`",

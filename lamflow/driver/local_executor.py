@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lamflow.config.learning import Config
 from lamflow.config.schema import DataStudy
 from lamflow.data import layout
 from lamflow.data.cache import default_folder
@@ -135,11 +134,12 @@ class LocalExecutor:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _start_server(self, study: DataStudy) -> None:
-        """Have jobs forked where there are many: those of a loop. See driver/fork_server.py."""
-        if self.server is None and isinstance(study, Config) and not self.capacity.devices:
+        """Have jobs forked, those with as many threads as most of the study's. See driver/fork_server.py."""
+        if self.server is None and not self.capacity.devices:
             engines = {section.engine for section in (*labelers(study), *study.engines)}
             log, variables = self.directory.path / SERVER_LOG, {OWNER: str(self.directory.path)}
-            self.server = ForkServer.start(engines, study.pods.explore.threads, log, variables)
+            pod = study.pods.train if study.trains and not study.explored_heads else study.pods.explore
+            self.server = ForkServer.start(engines, pod.threads, log, variables)
 
     def _run_once(self, study: DataStudy, graph: Graph, listener: Listener) -> None:
         path = self.directory.path

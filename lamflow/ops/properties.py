@@ -186,12 +186,14 @@ def expand(context: Context, *, input: Path, relaxed: Path) -> Expanding:
 
 @op
 def answer(context: Context, *, input: Path, expanded: Path, models: Path | None = None, potential: int) -> Answering:
-    """Relax and label samples job, job + jobs, … of one potential, all together."""
+    """Relax and label a share of the samples of one potential, all together: every job has as many that move as others
+    have, as large as those."""
     study = stored(input, DataStudy)
     chosen = asked_potential(study, potential, models, context)
     seed = partial(child_seed, study.seed, "motion")
     _, samples = _samples(expanded / chosen.name)
-    mine = list(indices_of_job(len(samples), context.jobs, context.job))
+    by_cost = sorted(range(len(samples)), key=lambda index: (samples[index].relax, samples[index].frame.natoms))
+    mine = sorted(by_cost[index] for index in indices_of_job(len(samples), context.jobs, context.job))
     context.say(f"{len(mine)} of {len(samples)} frames by {chosen.engine.engine}")
     with spending("physics"):
         own = [samples[number] for number in mine]

@@ -86,6 +86,7 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("lattice: fcc, a: 3.6, cubic: true}, supercell: [2, 1, 1]", "lattice: bcc}", "lattice constant a of bcc Cu"),
         ("temperatures: [300, 900]", "temperatures: [300, -9]", "-9 K: input should be greater than or equal to 0 K"),
         ("converge: {accurate: 0.999}", "converge:", "converge: must be a mapping of keys to values"),
+        ("label: {engine: emt}", "label: emt", "must be a mapping of keys to values; write {engine: emt}"),
         ("rule: fixed", "rule: fixd", "rule 'fixd' is not known here; did you mean 'fixed'?"),
         ("heldout: {fraction: 0.2}", "heldout: {fraction: 1.0}", "heldout.fraction: 1.0"),
         (
