@@ -14,6 +14,8 @@ from lamflow.units import EV_PER_A3_IN_GPA
 
 PARAMETERS = (("E0", "eV/atom", 1.0), ("V0", "Å³/atom", 1.0), ("B0", "GPa", EV_PER_A3_IN_GPA), ("B0'", "1", 1.0))
 """Names, units and their factors, in the order in which both forms take them."""
+ROUGH = 2e-3
+"""Residual, as a fraction of the range of the energies, above which the points lie on no smooth curve."""
 
 
 def frames(crystal: Crystal, *, strain: float, points: int) -> list[Sample]:
@@ -45,6 +47,11 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
                       uncertainty=float(errors[place]) * factor)
             )  # fmt: skip
         notes.append(f"{form.__name__.replace('_', '–').title()}: residual {1000 * residual:.2g} meV/atom")
+        if residual > ROUGH * np.ptp(energies):
+            notes[-1] += (
+                f", {residual / np.ptp(energies):.1%} of the range of the energies: the points lie on no smooth curve "
+                f"(B0' is {best[3]:.2g}), and B0 may be far off; look at it, and try a smaller strain"
+            )
     curve = Curve(
         name="energy", x=volumes.tolist(), y=energies.tolist(), x_label="volume (Å³/atom)", y_label="energy (eV/atom)"
     )
