@@ -278,8 +278,9 @@ class References(Section):
 
     values: list[ReferenceValue] = Field(default_factory=list)
     file: InputFile | None = None
-    """`properties.json` or `properties.csv` of another run, a table with the same columns as `values`, or APEX's
-    `all_result.json`."""
+    """`properties.json` or `properties.csv` of another run, a table with the same columns as `values`, APEX's
+    `all_result.json`, or matcalc's `…-Element-Refs.json.gz`: lattices and cohesive energies of the elements by DFT, for
+    structures of one element with the same space group."""
     table: Literal["pymatgen"] | None = None
     """`pymatgen`: its table of the elements, for structures of one element: bulk, Young's and shear modulus, Poisson's
     ratio, volume, expansion and melting point as measured, of the phase that is stable at room temperature."""

@@ -238,7 +238,7 @@ def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answ
     folder = context.out / PROPERTIES
     folder.mkdir(parents=True)
     known = {entry.structure: frame for structures in by_potential.values() for entry, frame in structures}
-    references = [*references_of(asked.reference), *tabulated(asked, single_elements(known))]
+    references = [*references_of(asked, known), *tabulated(asked, single_elements(known))]
     comparisons = compared(results, asked.reference, references)
     gates = checked(asked.gates, comparisons, results)
     starts = _starts(asked, by_potential, expanded, failed_properties(gates, results))

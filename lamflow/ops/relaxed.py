@@ -13,7 +13,7 @@ from lamflow.data.layout import FRAMES, SAMPLES_RECORD
 from lamflow.data.packed import PackedFrames
 from lamflow.data.properties import PropertyResult, Value
 from lamflow.data.results import JobRecord
-from lamflow.science.properties.cells import conventional
+from lamflow.science.properties.cells import lattice_values
 from lamflow.science.properties.sample import Crystal, Phase, composition
 from lamflow.science.properties.table import RELAXATION
 
@@ -81,13 +81,5 @@ def relaxation_results(relaxed: Sequence[tuple[RelaxedEntry, Frame]], potential:
         if entry.before != entry.after:
             notes.append(f"the space group was {entry.before} before: the structure has changed")
         if frame.pbc:
-            values += _lattice_values(frame)
+            values += lattice_values(frame)
         yield PropertyResult(**about, values=values, notes=notes)
-
-
-def _lattice_values(frame: Frame) -> Iterator[Value]:
-    yield Value(name="V", value=frame.volume / frame.natoms, unit="Å³/atom")
-    cell = conventional(frame).to_ase().cell.cellpar()
-    units = ("Å", "Å", "Å", "°", "°", "°")
-    for name, value, unit in zip(("a", "b", "c", "alpha", "beta", "gamma"), cell, units, strict=True):
-        yield Value(name=name, value=float(value), unit=unit)

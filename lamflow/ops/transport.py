@@ -231,7 +231,7 @@ def measure(context: Context, *, input: Path, relaxed: Path, simulated: Path, ea
     results = [r for name in study.potential_names for r in relaxation_results(relaxed_structures(relaxed, name), name)]
     made, error = transport_results(study, runs)
     results += made
-    comparisons = compared(results, study.reference, references_of(study.reference))
+    comparisons = compared(results, study.reference, references_of(study, {}))
     gates = checked(study.gates, comparisons, results)
     record = PropertyValues(
         results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job(), spent=take()

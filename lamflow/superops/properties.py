@@ -48,7 +48,8 @@ def inspect(asked: AskedProperties, structures: Mapping[str, Sequence[Frame]]) -
     and gates that fit no value.
     """
     tabulated(asked, {})
-    from_file, asks = references_of(asked.reference), [settings for _, settings in asked.named_properties()]
+    from_file = references_of(asked, {name: frames[0] for name, frames in structures.items() if len(frames) == 1})
+    asks = [settings for _, settings in asked.named_properties()]
     found = examined(asked, structures, from_file)
     problems = Problems()
     problems.found += found.problems

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from lamflow.data import Frame
 from lamflow.data.frames import Floats, Ints
+from lamflow.data.properties import Value
 
 SYMPREC = 1e-3
 """Å by which atoms may miss their symmetric places."""
@@ -56,6 +57,15 @@ def conventional(frame: Frame) -> Frame:
     found = symmetry(frame)
     cell = np.array(found.std_lattice)
     return Frame(np.array(found.std_types, dtype=np.int64), np.array(found.std_positions) @ cell, cell, True)
+
+
+def lattice_values(frame: Frame) -> Iterator[Value]:
+    """Volume per atom, and lengths and angles of the conventional cell."""
+    yield Value(name="V", value=frame.volume / frame.natoms, unit="Å³/atom")
+    cell = conventional(frame).to_ase().cell.cellpar()
+    units = ("Å", "Å", "Å", "°", "°", "°")
+    for name, value, unit in zip(("a", "b", "c", "alpha", "beta", "gamma"), cell, units, strict=True):
+        yield Value(name=name, value=float(value), unit=unit)
 
 
 def primitive(frame: Frame) -> Frame:
