@@ -7,6 +7,7 @@ import ctypes
 import importlib.util
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -18,6 +19,7 @@ from pydantic import Field, model_validator
 from lamflow.config.engines import ExaminedStudy, LabelerSettings
 from lamflow.config.section import Element, InputFolder, check_names, expand
 from lamflow.data import Frame, Labels
+from lamflow.data.frames import Floats
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example
 from lamflow.engines.protocol import LabelFailure, LammpsPotential
@@ -97,11 +99,21 @@ def shipped_files(lines: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+@dataclass(frozen=True)
+class _Held:
+    """What LAMMPS holds: atomic numbers, as bytes, and the cell."""
+
+    numbers: bytes
+    pbc: bool
+    box: tuple[float, ...]
+
+
 class LammpsPotentialEvaluator:
     """Evaluator, Labeler and Model by a potential of LAMMPS; the library lives as long as this."""
 
     def __init__(self, settings: LammpsPotentialSettings) -> None:
         self.settings = settings
+        self._held: _Held | None = None
 
     def evaluate(self, frames: Sequence[Frame]) -> list[Labels]:
         """See Evaluator."""
@@ -160,17 +172,7 @@ class LammpsPotentialEvaluator:
         cell = frame.cell if frame.pbc else np.diag(np.ptp(frame.positions, axis=0) + 2 * WIDTH)
         positions = frame.positions if frame.pbc else frame.positions - frame.positions.min(axis=0) + WIDTH
         prism, library = Prism(cell, pbc=frame.pbc), self._library
-        elements = sorted(set(frame.symbols))
-        library.command("clear")
-        library.commands_string(self._input(prism.get_lammps_prism(), elements, frame.pbc))
-        types = [1 + elements.index(symbol) for symbol in frame.symbols]
-        places = prism.vector_to_lammps(positions, wrap=frame.pbc)
-        made = library.create_atoms(
-            frame.natoms, list(range(1, frame.natoms + 1)), types, places.ravel().tolist(), None
-        )
-        if made != frame.natoms:
-            raise ValueError(f"{frame.natoms - made} atoms are outside of the cell")
-        library.command("run 0 post no")
+        self._place(frame, prism.get_lammps_prism(), prism.vector_to_lammps(positions, wrap=frame.pbc))
         order = np.argsort(library.numpy.extract_atom("id")[: frame.natoms])
         forces = prism.vector_to_ase(library.numpy.extract_atom("f")[: frame.natoms][order].copy())
         energy = float(library.get_thermo("pe"))
@@ -179,6 +181,38 @@ class LammpsPotentialEvaluator:
         xx, yy, zz, xy, xz, yz = (library.get_thermo(f"p{name}") for name in ("xx", "yy", "zz", "xy", "xz", "yz"))
         pressure = prism.tensor2_to_ase(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
         return Labels(energy, forces, pressure * BAR_IN_EV_PER_A3 * frame.volume)
+
+    def _place(self, frame: Frame, box: Sequence[float], places: Floats) -> None:
+        """Have the forces on the atoms of a frame calculated; what LAMMPS holds of the last one is used again.
+
+        The same atoms stay, in a periodic cell that changes; in the same cell the lists of neighbours stay, too, for as
+        long as LAMMPS finds that they hold. box: as `create_box` takes it; places (N, 3): in it, Å
+        """
+        library, held = self._library, self._held
+        self._held = None  # until this has gone well
+        now = _Held(frame.numbers.tobytes(), frame.pbc, tuple(box))
+        if held is None or (replace(held, box=now.box) if now.pbc else held) != now:
+            elements = sorted(set(frame.symbols))
+            library.command("clear")
+            library.commands_string(self._input(box, elements, frame.pbc))
+            types = [1 + elements.index(symbol) for symbol in frame.symbols]
+            made = library.create_atoms(
+                frame.natoms, list(range(1, frame.natoms + 1)), types, places.ravel().tolist(), None
+            )
+            if made != frame.natoms:
+                raise ValueError(f"{frame.natoms - made} atoms are outside of the cell")
+        else:
+            if held != now:
+                x, y, z, xy, xz, yz = (f"{value:.16g}" for value in box)
+                library.command(
+                    f"change_box all x final 0 {x} y final 0 {y} z final 0 {z} xy final {xy} xz final {xz} "
+                    f"yz final {yz} units box"
+                )
+            library.scatter_atoms(
+                "x", 1, 3, np.ascontiguousarray(places).ctypes.data_as(ctypes.POINTER(ctypes.c_double))
+            )
+        library.command("run 1 pre no post no" if held == now else "run 0 post no")
+        self._held = now
 
     def _input(self, box: Sequence[float], elements: list[str], pbc: bool) -> str:
         """Everything before the atoms."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ase.build import bulk
 
@@ -81,3 +82,21 @@ def test_what_lammps_refuses_is_this_frame_s_failure(tmp_path: Path) -> None:
     settings = LammpsPotentialSettings(engine="lammps-potential", pair_style="nonsense", pair_coeff=["* *"])
     [failure] = LammpsPotentialEvaluator(settings).label([Frame.from_ase(bulk("Cu"))], tmp_path)
     assert "nonsense" in getattr(failure, "reason", "")
+
+
+@pytest.mark.parametrize(("pbc", "strain"), [(True, 0.0), (True, 0.03), (False, 0.0)])
+def test_what_lammps_holds_of_the_last_frame_changes_nothing(pbc: bool, strain: float) -> None:
+    rng, atoms = np.random.default_rng(1), bulk("Cu", a=3.6, cubic=True) * (2, 1, 1)
+    atoms.pbc = pbc
+    frames = []
+    for step in range(12):
+        atoms.positions += rng.normal(scale=0.1, size=(8, 3))  # across the faces of the cell, too
+        if step % 3:
+            atoms.set_cell(atoms.cell @ (np.eye(3) + rng.normal(scale=strain, size=(3, 3))), scale_atoms=True)
+        frames.append(Frame.from_ase(atoms if step != 6 else atoms[:5]))
+    for frame, held in zip(frames, evaluator("Cu").evaluate(frames), strict=True):
+        [fresh] = evaluator("Cu").evaluate([frame])
+        assert held.energy == pytest.approx(fresh.energy, abs=1e-9)
+        np.testing.assert_allclose(held.forces, fresh.forces, atol=1e-9)
+        if pbc:
+            np.testing.assert_allclose(np.array(held.virial), np.array(fresh.virial), atol=1e-9)
