@@ -21,6 +21,13 @@ class DynamicProperty(Section):
     size: Length = 10.0
     """Least distance between opposite faces of the supercell."""
     pressure: Bar = 0.0
+    repeats: Repeats = 1
+    """Independent runs."""
+
+    @property
+    def runs(self) -> int:
+        """Simulations of each structure; under strains there are more."""
+        return self.repeats * len(getattr(self, "temperatures", [None]))
 
     def needs_stress(self) -> bool:
         """It cannot be had of a potential without virial."""

@@ -6,6 +6,7 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 
+from lamflow.config.dynamics import DynamicProperty
 from lamflow.config.properties import PropertiesStudy
 from lamflow.config.tracked import AskedProperties
 from lamflow.data import layout
@@ -82,6 +83,7 @@ def round_graph(study: PropertiesStudy, state: RunState, number: int) -> Graph:
     folder = iteration_key(1)
     relaxed, expanded = Key(key=f"{iteration_key(0)}/{layout.RELAXED}"), Key(key=f"{folder}/{layout.EXPANDED}")
     answers, found = f"{folder}/{layout.ANSWERS}", f"{folder}/{layout.PROPERTIES}"
+    moved = [settings for settings in study.properties if isinstance(settings, DynamicProperty)]
     steps = [
         add(
             "expand", expand, writes={"expanded": expanded.key},
@@ -90,7 +92,8 @@ def round_graph(study: PropertiesStudy, state: RunState, number: int) -> Graph:
         ),
         *(
             _work(study, state, index, "label", answer, f"{answers}/{potential.name}",
-                  work=max(1, structures * len(study.properties) * FRAMES_PER_PROPERTY), expanded=expanded)
+                  frames=structures * (len(study.properties) - len(moved)) * FRAMES_PER_PROPERTY,
+                  runs=structures * sum(one.runs for one in moved), expanded=expanded)
             for index, potential in enumerate(study.potentials)
         ),
         add(
@@ -106,7 +109,7 @@ def relax_graph(study: PropertiesStudy, state: RunState) -> Graph:
     structures, folder = sum(state.structures.values()), f"{iteration_key(0)}/{layout.RELAXED}"
     steps = [
         _work(study, state, index, "relax", relax_structures, f"{folder}/{potential.name}",
-              work=structures, structures=Key(key=STRUCTURES))
+              frames=structures, structures=Key(key=STRUCTURES))
         for index, potential in enumerate(study.potentials)
     ]  # fmt: skip
     return Graph(kind=study.workflow, round=0, name="start", stage="relax", steps=steps)
@@ -114,20 +117,24 @@ def relax_graph(study: PropertiesStudy, state: RunState) -> Graph:
 
 def _work(
     study: PropertiesStudy, state: RunState, index: int, name: str, operation: Operation, key: str, *,
-    work: int, **reads: Key,
+    frames: int, runs: int = 0, **reads: Key,
 ) -> Step:  # fmt: skip
-    """A step whose jobs ask one potential; several potentials have steps of their own, each with its own image."""
+    """A step whose jobs ask one potential; several potentials have steps of their own, each with its own image.
+
+    frames  about so many of them are evaluated or relaxed
+    runs    simulations among the work: each is worth a job
+    """
     potential = study.potentials[index]
     resources: Resources = "explore" if potential.evaluate is not None else "label"
     pod = study.pods.explore if resources == "explore" else study.pods.label
     slots = state.capacity.slots(resources, pod)
-    units = -(-work // FRAMES_PER_JOB) if resources == "explore" else work
+    units = runs + (-(-frames // FRAMES_PER_JOB) if resources == "explore" else frames)
     jobs = jobs_needed(units, slots, pod.work_per_job)
     [port] = operation.artifacts
     record = RECORDS[name]
     return add(
         f"{name}{index}" if len(study.potentials) > 1 else name, operation, writes={port: key}, resources=resources,
-        jobs=jobs, most_jobs=jobs, work=work, records=[f"{key}/*/{record}"],
+        jobs=jobs, most_jobs=jobs, work=frames + runs, records=[f"{key}/*/{record}"],
         engines=[EngineUse(role=potential.role, name=potential.engine.engine)],
         label_cache=label_cache_of(study, index), input=Key(key=INPUT), potential=index, **reads,
     )  # fmt: skip
