@@ -16,7 +16,8 @@ from lamflow.cli.documents import print_document
 from lamflow.config.cleaning import CleaningStudy, Extra
 from lamflow.data.dataset import Item, Origin
 from lamflow.data.features import Features
-from lamflow.data.frames import LabeledFrame
+from lamflow.data.fields import Field, label_fields
+from lamflow.data.frames import LabeledFrame, Labels
 from lamflow.data.mixed import write_mixed
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources import Dialect, source_frames
@@ -28,6 +29,10 @@ from lamflow.science.cleaning.describe import features
 from lamflow.science.split import blocks, heldout_groups
 
 SUFFIXES: dict[str, Extra] = {".extxyz": "extxyz", ".xyz": "extxyz", ".parquet": "parquet", ".lmdb": "deepmd/lmdb"}
+
+SAME = 1e-6
+"""eV/atom, eV/Å or eV/μB; labels that differ by less are the same."""
+PLURALS = {"energy": "energies", "virial": "virials", "force_mag": "magnetic forces"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +166,9 @@ merge = convert
 def _write(to: Path, items: Sequence[Item]) -> None:
     if to.exists():
         raise InputError(f"{to} exists already; give another path")
+    if to.suffix[1:].isalpha() and to.suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise InputError(f"{to}: nothing is written as {to.suffix}; {known} are files, and a name without is a folder")
     to.parent.mkdir(parents=True, exist_ok=True)
     kinds = np.unique(np.concatenate([item.labeled.frame.numbers for item in items]))
     elements = [chemical_symbols[kind] for kind in kinds]
@@ -193,29 +201,64 @@ def split(files: Sequence[Path], fraction: float, to: Path, seed: int, format: s
 
 
 def diff(first: Path, second: Path, format: str | None, as_json: bool) -> bool:
-    """Compare two sets by the content of their structures; returns whether they are the same."""
-    one, two = (_by_hash(_load([path], format).items) for path in (first, second))
-    shared = one.keys() & two.keys()
-    changes = [_change(one[key], two[key]) for key in shared]
-    energy, force = (max((change[place] for change in changes), default=0.0) for place in (0, 1))
-    rows = {
-        "only in the first": len(one.keys() - two.keys()), "only in the second": len(two.keys() - one.keys()),
-        "in both": len(shared), "largest difference of energies (eV/atom)": energy,
-        "largest difference of forces (eV/Å)": force,
-    }  # fmt: skip
+    """Compare two sets by the content of their structures; returns whether they are the same.
+
+    Frames with the same structure are paired in the order of their energies. Labels that only one of a pair has, and
+    frames that cannot be used, are differences.
+    """
+    loaded = [_load([path], format) for path in (first, second)]
+    one, two = (_by_hash(each.items) for each in loaded)
+    shared = {key: min(len(one.get(key, [])), len(two.get(key, []))) for key in one | two}
+    pairs = [pair for key, count in shared.items() if count for pair in zip(one[key], two[key], strict=False)]
+    rows: dict[str, float] = {
+        "only in the first": sum(max(0, len(own) - shared[key]) for key, own in one.items()),
+        "only in the second": sum(max(0, len(own) - shared[key]) for key, own in two.items()),
+        "in both": len(pairs),
+        "unreadable in the first": sum(loaded[0].unreadable.values()),
+        "unreadable in the second": sum(loaded[1].unreadable.values()),
+    }
+    same = not any(value for name, value in rows.items() if name != "in both")
+    for row in label_fields():
+        have = [pair for pair in pairs if all(row.name in labels.fields for labels in _labels(pair))]
+        alone = sum(any(row.name in labels.fields for labels in _labels(pair)) for pair in pairs) - len(have)
+        if have:
+            largest = max(_change(*pair, row) for pair in have)
+            rows[f"largest difference of {PLURALS.get(row.name, row.name)} ({_unit(row)})"] = largest
+            same = same and largest < SAME
+        if alone:
+            rows[f"{row.name} in one of both only"] = alone
+            same = False
     if as_json:
         print_document(rows)
     else:
         for name, value in rows.items():
-            print(f"{name:42} {value:.6g}")
-    return one.keys() == two.keys() and energy < 1e-6 and force < 1e-6
+            print(f"{name:46} {value:.6g}")
+        for each in loaded:
+            for reason, count in each.unreadable.most_common():
+                print(printable(f"{count} frames: {reason}"))
+    return same
 
 
-def _by_hash(items: Iterable[Item]) -> dict[str, LabeledFrame]:
-    return {item.labeled.frame.content_hash(): item.labeled for item in items}
+def _by_hash(items: Iterable[Item]) -> dict[str, list[LabeledFrame]]:
+    """Frames by the content of their structures, in the order of their energies."""
+    found: dict[str, list[LabeledFrame]] = {}
+    for item in sorted(items, key=lambda item: item.labeled.labels.energy):
+        found.setdefault(item.labeled.frame.content_hash(), []).append(item.labeled)
+    return found
 
 
-def _change(first: LabeledFrame, second: LabeledFrame) -> tuple[float, float]:
-    energy = abs(first.labels.energy - second.labels.energy) / first.frame.natoms
-    one, two = (item.labels.forces[np.argsort(item.frame.numbers, kind="stable")] for item in (first, second))
-    return energy, float(np.abs(one - two).max(initial=0.0))
+def _labels(pair: tuple[LabeledFrame, LabeledFrame]) -> tuple[Labels, Labels]:
+    return pair[0].labels, pair[1].labels
+
+
+def _unit(row: Field) -> str:
+    return row.unit if row.per == "atom" else f"{row.unit}/atom"
+
+
+def _change(first: LabeledFrame, second: LabeledFrame, row: Field) -> float:
+    """Largest difference of a label of two frames with the same structure, in `_unit`."""
+    one, two = (item.labels.fields[row.name] for item in (first, second))
+    if row.per == "frame":
+        return float(np.abs(one - two).max(initial=0.0)) / first.frame.natoms
+    ordered = [values[np.argsort(item.frame.numbers, kind="stable")] for values, item in ((one, first), (two, second))]
+    return float(np.abs(ordered[0] - ordered[1]).max(initial=0.0))

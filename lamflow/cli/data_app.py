@@ -82,7 +82,7 @@ def diff(
 ) -> None:
     """Compare two sets by their structures; exit status 1 where they differ.
 
-    With --json: frames that only one has, that both have, and the largest difference of their energies and forces.
+    With --json: frames that only one has, that both have, that cannot be used, and the largest differences of labels.
     """
     from lamflow.cli import data
 

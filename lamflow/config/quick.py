@@ -12,6 +12,7 @@ import yaml
 from lamflow.config.installed import engines
 from lamflow.config.properties import PropertiesStudy
 from lamflow.config.read import parse
+from lamflow.config.section import distinct
 from lamflow.errors import InputError
 
 PROPERTIES = ("eos", "elastic")
@@ -37,7 +38,7 @@ def quick_study(
         "elements": list(elements),
         "structures": [
             {"name": name, "files": [str(file.absolute())]}
-            for name, file in zip(_unique(names), structures, strict=True)
+            for name, file in zip(distinct(names), structures, strict=True)
         ],
         "potentials": [{"name": "model", "evaluate": evaluator_spec(model, head)}],
         "properties": [{"property": name} for name in properties or ([] if like is not None else PROPERTIES)],
@@ -85,10 +86,3 @@ def _name(file: Path) -> str:
     """A file's name as that of a structure set."""
     stem = file.parent.name if file.stem in ("POSCAR", "CONTCAR") and file.parent.name else file.stem
     return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:40].strip("-") or "structure"
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """The names, numbered where they repeat."""
-    return [
-        f"{name[:36]}-{names[:i].count(name) + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)
-    ]

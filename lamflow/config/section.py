@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -141,6 +142,18 @@ def json_of(text: str, **options: Any) -> Any:
         return json.loads(text, parse_int=_whole_number, **options)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names, numbered where they repeat, and none of them twice."""
+    taken, made = set(names), list[str]()
+    for name in names:
+        if names.count(name) > 1:
+            numbered = (f"{name[:36]}-{number}" for number in itertools.count(1))
+            name = next(one for one in numbered if one not in taken)  # noqa: PLW2901
+            taken.add(name)
+        made.append(name)
+    return made
 
 
 def check_names(key: str, files: Sequence[Path], taken: Iterable[str] = ()) -> None:

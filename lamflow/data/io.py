@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 PYMATGEN = "pymatgen"
+PARTIAL = 1e-3
+"""By how much a site that has one atom may miss an occupancy of 1."""
 UNNAMED = re.compile(r"Type_\d+")
 """What dpdata calls atoms of which a file tells only a number."""
 
@@ -66,6 +68,7 @@ def _structures(path: Path, format: str | None, types: Sequence[str]) -> list[Fr
         return [_frame_of(system, index, path, types) for index in range(system.get_nframes())]
     frames = []
     for number, atoms in enumerate(_images(path, format)):
+        _check_occupancies(path, number, atoms)
         try:
             frames.append(Frame.from_ase(atoms))
         except ValueError as error:
@@ -214,16 +217,39 @@ def _ase_read(path: Path, format: str | None) -> list[Atoms]:
     return list(images)
 
 
+def _check_occupancies(path: Path, number: int, atoms: Atoms) -> None:
+    """Raise InputError for a crystal with sites that are occupied in part, which ASE fills with one of their atoms."""
+    for kinds in (atoms.info.get("occupancy") or {}).values():
+        shares = {element: float(share) for element, share in kinds.items() if float(share) > 0}
+        if len(shares) > 1 or abs(sum(shares.values()) - 1) > PARTIAL:
+            said = ", ".join(f"{element} {share:g}" for element, share in shares.items()) or "nothing"
+            raise InputError(
+                f"{path}: structure {number}: a site is occupied in part ({said}); give a cell in which each site has "
+                "one atom, for example a special quasirandom structure"
+            )
+
+
 def _check_symbols(path: Path, format: str | None) -> None:
-    """Raise InputError for a POSCAR without chemical symbols, which ASE would read as hydrogen, helium and so on."""
-    is_poscar = format == "vasp" or (format is None and path.name.startswith(("POSCAR", "CONTCAR")))
-    if is_poscar and path.is_file():
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            head = list(itertools.islice(lines, 6))
-        words = head[5].split() if len(head) == 6 else []
-        titled = head[0].split() if head else []
-        if words and words[0].isdigit() and not (titled and set(titled) <= set(atomic_numbers)):
-            raise InputError(f"{path}, line 6: this POSCAR does not say which elements it has; put their symbols there")
+    """Raise InputError for a POSCAR without chemical symbols, which ASE would read as hydrogen, helium and so on, and
+    for one that lacks positions."""
+    named = path.name.startswith(("POSCAR", "CONTCAR")) or path.suffix.lower() in (".vasp", ".poscar")
+    if not (format == "vasp" or (format is None and named)) or not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        head = list(itertools.islice(lines, 9))
+        rest = sum(bool(line.strip()) for line in lines)
+    words = head[5].split() if len(head) > 5 else []
+    titled = head[0].split() if head else []
+    if words and words[0].isdigit() and not (titled and set(titled) <= set(atomic_numbers)):
+        raise InputError(f"{path}, line 6: this POSCAR does not say which elements it has; put their symbols there")
+    place = 5 if words and words[0].isdigit() else 6
+    counts = head[place].split() if len(head) > place else []
+    if counts and all(word.isdigit() for word in counts):
+        is_selective = head[place + 1 : place + 2] and head[place + 1].strip()[:1] in ("S", "s")
+        there = rest + sum(bool(line.strip()) for line in head[place + (3 if is_selective else 2) :])
+        wanted = sum(map(int, counts))
+        if there < wanted:
+            raise InputError(f"{path}: {wanted} atoms are announced in line {place + 1}, and {there} positions follow")
 
 
 def _pymatgen_read(path: Path) -> list[Atoms]:

@@ -88,6 +88,25 @@ def count_xyz(path: Path) -> int:
     return frames
 
 
+def lost_xyz(path: Path, frames: int) -> str | None:
+    """Why a reader that found so many frames in an (extended) XYZ file has not found all; None if it has.
+
+    ASE's reader stops at an empty line as if the file ended there.
+    """
+    found, atoms, empty = 0, 0, 0
+    for number, line in enumerate(lines_of(path), start=1):
+        words = line.split()
+        if atoms:
+            atoms -= 1
+        elif not words:
+            empty = empty or number
+        elif words[0].isdigit():
+            found, atoms = found + 1, int(words[0]) + 1
+            if found > frames and empty:
+                return f"line {empty} is empty, and readers lose the frames after it; remove the line"
+    return None if found <= frames else f"it holds {found} frames"
+
+
 def _check_tensors(path: Path, number: int, line: str) -> None:
     """Raise InputError for a stress or virial of nine numbers that is not symmetric; readers would make it so."""
     for name, text in re.findall(r'\b(stress|virial)="([^"]*)"', line):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lamflow.config.section import distinct
 from lamflow.migrate import labels, properties, vasp
 from lamflow.migrate.keys import Keys, is_comment
 from lamflow.migrate.paths import Paths, Spec
@@ -30,9 +31,8 @@ def convert(keys: Keys, machines: Keys, paths: Paths) -> Spec:
     files = [path for folder in folders for path in paths.files(folder, "POSCAR")] or [paths.path("POSCAR")]
     names = [properties.structure_name(file) for file in files]
     structures: list[Spec] = [
-        {"name": f"{name[:36]}-{names[:i].count(name) + 1}" if names.count(name) > 1 else name, "files": [file],
-         "format": "vasp"}
-        for i, (name, file) in enumerate(zip(names, files, strict=True))
+        {"name": name, "files": [file], "format": "vasp"}
+        for name, file in zip(distinct(names), files, strict=True)
     ]  # fmt: skip
     if any("*" in name["name"] for name in structures) or any("*" in file for file in files):
         structures = [{"name": "confs", "files": files, "format": "vasp"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,11 +40,12 @@ def _elastic(own: Keys) -> Spec | None:
         own.notes.add("changed", own.name("shear_deform"), "strain", "one largest strain holds for all directions")
     own.lose("conventional", "ieee", why="constants are given in the axes of the conventional cell")
     own.lose("modulus_type", why="all of Voigt, Reuss and Hill are given")
-    return {"property": "elastic", "strain": min(0.3, float(normal))}
+    return {"property": "elastic", "strain": _at_most(own, "norm_deform", 0.3, float(normal))}
 
 
 def _surface(own: Keys) -> Spec | None:
-    made: Spec = {"property": "surface", "max_miller": min(4, int(own.take("max_miller", to="max_miller", default=2)))}
+    largest = int(own.take("max_miller", to="max_miller", default=2))
+    made: Spec = {"property": "surface", "max_miller": _at_most(own, "max_miller", 4, largest)}
     made["thickness"] = float(own.take("min_slab_size", to="thickness", default=15))
     made["vacuum"] = float(own.take("min_vacuum_size", to="vacuum", default=15))
     own.lose("pert_xz", why="slabs are not shifted")
@@ -69,25 +71,29 @@ def _interstitial(own: Keys) -> Spec | None:
 
 
 def _gamma(own: Keys) -> Spec | None:
-    made: Spec = {"property": "gamma", "miller": _indices(own.take("plane_miller", to="miller"))}
-    made["direction"] = _indices(own.take("slip_direction", to="direction"))
+    made: Spec = {"property": "gamma", "miller": _plane(own.take("plane_miller", to="miller"))}
+    made["direction"] = _direction(own.take("slip_direction", to="direction"))
     made["points"] = max(4, int(own.take("n_steps", to="points", default=10)) + 1)
     own.take("supercell_size", to="thickness", why="crystals are 20 Å thick unless `thickness` says otherwise")
     own.take("slip_length", to="length", why="the slip goes over one lattice vector, `length` of it")
     own.lose("plane_shift", "vacuum_size", "add_fix", why="the stack is periodic, and atoms relax normal to the plane")
+    own.lose("fcc", "bcc", "hcp", why="one plane and direction hold for all structures of a study; write one for each")
     return made
 
 
 def _gamma_surface(own: Keys) -> Spec | None:
-    made: Spec = {"property": "gamma-surface", "miller": _indices(own.take("plane_miller", to="miller"))}
+    made: Spec = {"property": "gamma-surface", "miller": _plane(own.take("plane_miller", to="miller"))}
     made["points"] = max(2, int(own.take("n_steps_x", "n_steps", to="points", default=10)))
     own.take("slip_direction", "slip_length", why="the whole cell of the plane is gone over")
     return made
 
 
 def _phonon(own: Keys) -> Spec | None:
-    made: Spec = {"property": "phonon", "supercell": [int(n) for n in own.take("supercell_size", to="supercell",
-                                                                               default=[2, 2, 2])]}  # fmt: skip
+    primitive = "" if own.raw.get("primitive") else (
+        "it multiplies the primitive cell, not that of the file; where they differ, give `size` in Å instead"
+    )  # fmt: skip
+    times = own.take("supercell_size", to="supercell", why=primitive, default=[2, 2, 2])
+    made: Spec = {"property": "phonon", "supercell": [int(n) for n in times]}
     own.take("approach", why="phonons come from finite displacements")
     own.lose("primitive", "seekpath_from_original", "seekpath_param", "PRIMITIVE_AXES", "BAND", "BAND_LABELS",
              "BAND_POINTS", "BAND_CONNECTION", why="bands follow seekpath's path of the primitive cell")  # fmt: skip
@@ -108,7 +114,7 @@ def _cohesive(own: Keys) -> Spec | None:
 
 
 def _decohesive(own: Keys) -> Spec | None:
-    made: Spec = {"property": "decohesive", "miller": _indices(own.take("miller_index", to="miller"))}
+    made: Spec = {"property": "decohesive", "miller": _plane(own.take("miller_index", to="miller"))}
     made["thickness"] = float(own.take("min_slab_size", to="thickness", default=15))
     made["gap"] = float(own.take("max_vacuum_size", to="gap", default=15))
     step = float(own.take("vacuum_size_step", to="points", default=1))
@@ -153,7 +159,24 @@ def structure_name(file: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")[:40].strip("-") or "structure"
 
 
-def _indices(raw: Any) -> list[int]:
-    """Miller indices; four of hexagonal axes become three."""
+def _at_most(own: Keys, key: str, most: float, value: float) -> Any:
+    """The value, or the largest one that there is, which is said."""
+    if value > most:
+        own.notes.add("changed", own.name(key), why=f"{value:g} is more than there is: {most:g} is put in")
+    return min(most, value)
+
+
+def _plane(raw: Any) -> list[int]:
+    """Miller indices of a plane; of four of hexagonal axes the third says nothing new."""
     numbers = [int(n) for n in listed(raw)]
     return [numbers[0], numbers[1], numbers[3]] if len(numbers) == 4 else numbers
+
+
+def _direction(raw: Any) -> list[int]:
+    """Indices of a direction; [u v t w] of hexagonal axes is [u-t v-t w], as short as it can be."""
+    numbers = [int(n) for n in listed(raw)]
+    if len(numbers) != 4:
+        return numbers
+    u, v, t, w = numbers
+    common = math.gcd(u - t, v - t, w) or 1
+    return [(u - t) // common, (v - t) // common, w // common]

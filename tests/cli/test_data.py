@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 from typer.testing import CliRunner
 
 from lamflow.cli.app import app
@@ -46,11 +52,67 @@ def test_data_are_shown_checked_converted_compared_and_split(tmp_path: Path) -> 
     assert sum(part["frames"] for part in parts) == 107
 
 
+def sheared(count: int, energy: float = 0.0, stress: float = 1.0) -> list[Atoms]:
+    """Frames of copper with labels of EMT, energies and stresses changed."""
+    frames = []
+    for number in range(count):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.05, seed=number)
+        atoms.calc = EMT()
+        results = {"energy": atoms.get_potential_energy() + energy, "forces": atoms.get_forces()}
+        atoms.calc = SinglePointCalculator(atoms, **results, stress=stress * atoms.get_stress())
+        frames.append(atoms)
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        (sheared(4), set()),
+        (sheared(4, stress=-1), {"largest difference of virials (eV/atom)"}),
+        (sheared(4, energy=10), {"largest difference of energies (eV/atom)"}),
+        (sheared(4) + sheared(2), {"only in the second"}),
+        (sheared(4) + sheared(1, energy=10), {"only in the second"}),
+        (sheared(3), {"only in the first"}),
+    ],
+)
+def test_what_differs_between_two_sets_is_said(tmp_path: Path, other: list[Atoms], differs: set[str]) -> None:
+    for name, frames in (("first", sheared(4)), ("second", other)):
+        write(tmp_path / f"{name}.extxyz", frames)
+    words = ("data", "diff", str(tmp_path / "first.extxyz"), str(tmp_path / "second.extxyz"), "--json")
+    rows = json.loads(lamflow(*words, status=1 if differs else 0))
+    assert {name for name, value in rows.items() if value > 1e-5 and name != "in both"} == differs
+
+
+def test_labels_that_one_set_lacks_and_frames_that_are_none_are_differences(tmp_path: Path) -> None:
+    write(tmp_path / "first.extxyz", sheared(2))
+    bare, broken = sheared(1), sheared(2)
+    bare[0].calc.results.pop("stress")
+    broken[1].calc.results["forces"][0, 0] = np.nan
+    for second, row in ((bare + sheared(2)[1:], "virial in one of both only"), (broken, "unreadable in the second")):
+        write(tmp_path / "second.extxyz", second)
+        words = ("data", "diff", str(tmp_path / "first.extxyz"), str(tmp_path / "second.extxyz"), "--json")
+        assert json.loads(lamflow(*words, status=1))[row] == 1
+
+
+def test_frames_after_an_empty_line_are_not_lost_in_silence(tmp_path: Path) -> None:
+    write(tmp_path / "whole.extxyz", sheared(4))
+    lines = (tmp_path / "whole.extxyz").read_text().splitlines()
+    (tmp_path / "blank.extxyz").write_text("\n".join([*lines[:6], "", *lines[6:]]) + "\n\n")
+    assert "line 7 is empty" in lamflow("data", "show", str(tmp_path / "blank.extxyz"))
+    with pytest.raises(InputError, match="nothing is read after frame 0: line 7 is empty"):
+        lamflow("data", "convert", str(tmp_path / "blank.extxyz"), "--to", str(tmp_path / "b.lmdb"))
+    (tmp_path / "whole.extxyz").write_text("\n".join(lines) + "\n\n\n")
+    assert json.loads(lamflow("data", "show", str(tmp_path / "whole.extxyz"), "--json"))["unreadable"] == 0
+
+
 def test_bad_input_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.extxyz: no such file"):
         lamflow("data", "show", str(tmp_path / "none.extxyz"))
     (tmp_path / "out.extxyz").touch()
     with pytest.raises(InputError, match="exists already; give another path"):
         lamflow("data", "convert", FIRST, "--to", str(tmp_path / "out.extxyz"))
+    with pytest.raises(InputError, match=r"out\.json: nothing is written as \.json; \.extxyz"):
+        lamflow("data", "convert", FIRST, "--to", str(tmp_path / "out.json"))
     with pytest.raises(InputError, match=r"out\.extxyz: "):
         lamflow("data", "check", str(tmp_path / "out.extxyz"))

@@ -113,3 +113,54 @@ def test_structures_that_cannot_be_used(text: str, expected: str, tmp_path: Path
     (tmp_path / "bad.extxyz").write_text(text)
     with pytest.raises(InputError, match=expected):
         read_structures(tmp_path / "bad.extxyz")
+
+
+CIF = """data_x
+_cell_length_a 3.8
+_cell_length_b 3.8
+_cell_length_c 3.8
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'F m -3 m'
+_symmetry_Int_Tables_number 225
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+"""
+
+
+@pytest.mark.parametrize(
+    ("sites", "said"),
+    [
+        ("Cu1 Cu 0 0 0 0.5\nAu1 Au 0 0 0 0.5\n", r"Cu 0\.5, Au 0\.5"),
+        ("Cu1 Cu 0 0 0 1.0\nNi1 Ni 0.5 0.5 0.5 0.3\n", r"Ni 0\.3"),
+        ("Cu1 Cu 0 0 0 1.0\n", None),
+    ],
+)
+def test_sites_that_are_occupied_in_part_are_refused(sites: str, said: str | None, tmp_path: Path) -> None:
+    (tmp_path / "x.cif").write_text(CIF + sites)
+    if said is None:
+        assert [frame.natoms for frame in read_structures(tmp_path / "x.cif")] == [4]
+        return
+    with pytest.raises(InputError, match=rf"x\.cif: structure 0: a site is occupied in part \({said}\)"):
+        read_structures(tmp_path / "x.cif")
+
+
+@pytest.mark.parametrize("name", ["POSCAR", "cu.vasp"])
+def test_a_poscar_without_elements_or_with_atoms_that_are_missing_is_refused(name: str, tmp_path: Path) -> None:
+    text = "cell\n1.0\n3.6 0 0\n0 3.6 0\n0 0 3.6\n{}4\n{}Direct\n0 0 0\n.5 .5 0\n.5 0 .5\n{}"
+    for symbols, selective, last, said in (
+        ("", "", "0 .5 .5\n", "line 6: this POSCAR does not say which elements it has"),
+        ("Cu\n", "", "", "4 atoms are announced in line 7, and 3 positions follow"),
+        ("Cu\n", "Selective dynamics\n", "\n", "4 atoms are announced in line 7, and 3 positions follow"),
+    ):
+        (tmp_path / name).write_text(text.format(symbols, selective, last))
+        with pytest.raises(InputError, match=said):
+            read_structures(tmp_path / name)
+    (tmp_path / name).write_text(text.format("Cu\n", "", "0 .5 .5\n"))
+    assert read_structures(tmp_path / name)[0].natoms == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -556,6 +557,48 @@ def test_autotest_and_apex_become_studies_of_properties(place: Path) -> None:
     lost = notes(migration, "lost")
     for key in ("n = 4: there is no such property", "max_miller = 2: `skip` leaves it out", "cal_setting"):
         assert key in lost
+
+
+def test_what_apex_says_of_hexagonal_crystals_keeps_its_meaning(place: Path) -> None:
+    properties = [
+        {"type": "gamma", "plane_miller": [0, 0, 0, 1], "slip_direction": [1, 0, -1, 0]},
+        {
+            "type": "gamma",
+            "plane_miller": [0, 1, -1, 1],
+            "slip_direction": [-2, 1, 1, 3],
+            "hcp": {"plane_miller": [0, 0, 1]},
+        },
+        {"type": "gamma", "plane_miller": [0, 0, 0, 1], "slip_direction": [2, -1, -1, 0]},
+        {"type": "surface", "max_miller": 6},
+        {"type": "elastic", "norm_deform": 0.5},
+        {"type": "phonon", "supercell_size": [2, 2, 2]},
+        {"type": "phonon", "supercell_size": [3, 3, 3], "primitive": True},
+    ]
+    raw = {"structures": ["start/0"], "interaction": {"type": "deepmd", "model": "model.pt", "type_map": {"Cu": 0}},
+           "properties": properties}  # fmt: skip
+    migration, spec = study(place, raw)
+    slips = [(item["miller"], item["direction"]) for item in spec["properties"] if item["property"] == "gamma"]
+    assert slips == [([0, 0, 1], [2, 1, 0]), ([0, 1, 1], [-1, 0, 1]), ([0, 0, 1], [1, 0, 0])]
+    assert "hcp" in notes(migration, "lost")
+    changed = notes(migration, "changed")
+    for said in (
+        "max_miller: 6 is more than there is: 4 is put in",
+        "0.5 is more than there is: 0.3",
+        "primitive cell",
+    ):
+        assert said in changed
+    assert changed.count("supercell_size") == 1
+
+
+def test_structures_of_folders_of_one_name_have_names_of_their_own(place: Path) -> None:
+    for folder in ("x/a", "y/a", "z/a-1"):
+        (place / folder).mkdir(parents=True)
+        shutil.copy(place / "start" / "0" / "POSCAR", place / folder / "POSCAR")
+    raw = {"structures": ["x/a", "y/a", "z/a-1"],
+           "interaction": {"type": "deepmd", "model": "model.pt", "type_map": {"Cu": 0}},
+           "properties": [{"type": "eos"}]}  # fmt: skip
+    _, spec = study(place, raw)
+    assert [item["name"] for item in spec["structures"]] == ["a-2", "a-3", "a-1"]
 
 
 def test_apex_at_temperatures(place: Path) -> None:

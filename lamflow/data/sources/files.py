@@ -16,7 +16,7 @@ from lamflow.data.io import read_by_dpdata
 from lamflow.data.npy import read_labeled_frames, systems_below
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import TRAJECTORY_KEYS, Dialect, Scale, aliased, first_of, scale_of
-from lamflow.data.steps import format_of, steps_of
+from lamflow.data.steps import XYZ, format_of, lost_xyz, steps_of
 from lamflow.errors import InputError
 
 USUAL = {
@@ -29,7 +29,8 @@ def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     """Frames of a file that ASE reads, one after the other; those before the place where a file is cut off count."""
     from ase.io import iread
 
-    steps = steps_of(path, format_of(path, dialect.format))
+    kind = format_of(path, dialect.format)
+    steps = steps_of(path, kind)
     unconverged = set(steps.unconverged) if steps is not None else set()
     number = -1
     try:
@@ -45,6 +46,10 @@ def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
             hint = "" if dialect.format else "; if its name does not tell the format, give `format:`"
             raise InputError(f"{path}: cannot be read: {type(error).__name__}: {error}{hint}") from error
         yield SourceFrame(number + 1, None, f"cut off: nothing can be read after frame {number}: {error}")
+        return
+    lost = lost_xyz(path, number + 1) if kind in XYZ and path.is_file() else None
+    if lost is not None:
+        yield SourceFrame(number + 1, None, f"cut off: nothing is read after frame {number}: {lost}")
 
 
 def ase_frame(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
@@ -58,7 +63,8 @@ def ase_frame(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
         scale = dialect.scale or scale_of(atoms.info)
         item = LabeledFrame(Frame.from_ase(atoms), labels_from_ase(atoms, keys))
     except (LookupError, ValueError) as error:
-        return SourceFrame(number, None, f"schema: it {error.args[0]}", trajectory, method)
+        subject = "it " if isinstance(error, LookupError) else ""
+        return SourceFrame(number, None, f"schema: {subject}{error.args[0]}", trajectory, method)
     item = scale.applied(item, has_stress=keys.get(STRESS, STRESS) in carried)
     return SourceFrame(number, item, "", trajectory, method)
 

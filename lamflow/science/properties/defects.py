@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -22,7 +23,7 @@ NAMED_SITES = {
     "fcc": {"octahedral": (0.5, 0.5, 0.5), "tetrahedral": (0.25, 0.25, 0.25), "crowdion": (0.25, 0.25, 0.0)},
     "bcc": {"octahedral": (0.5, 0.5, 0.0), "tetrahedral": (0.5, 0.25, 0.0), "crowdion": (0.25, 0.25, 0.25)},
 }
-"""Places of interstitial atoms in the conventional cell."""
+"""Places of interstitial atoms as seen from an atom, in the axes of the conventional cell."""
 DUMBBELLS = {"⟨100⟩ dumbbell": (1, 0, 0), "⟨110⟩ dumbbell": (1, 1, 0), "⟨111⟩ dumbbell": (1, 1, 1)}
 
 
@@ -125,13 +126,14 @@ def chemical_potentials(
     """Chemical potentials by element in eV per atom, for each limit by its name; one without name where all are fixed.
 
     Of an element its own crystal says them; of a compound they are bounded by all phases of the study: each limit is
-    as rich in one element as no phase would form (S. B. Zhang and J. E. Northrup, PRL 67, 2339 (1991)).
+    as rich in one element as no phase would form (S. B. Zhang and J. E. Northrup, PRL 67, 2339 (1991)). Crystals of the
+    same composition bound nothing: one that is lower says that this one is metastable, not that it has no defects.
     """
     from scipy.optimize import linprog
 
     if all(element in known for element in exchanged):
         return {"": dict(known)}
-    phases = [phase for phase in crystal.phases if phase.name != crystal.name]
+    phases = [phase for phase in crystal.phases if _fractions(phase.composition) != _fractions(crystal.composition)]
     elements = sorted({*crystal.composition, *exchanged, *(e for p in phases for e in p.composition)})
     equal = np.array([[crystal.composition.get(e, 0) for e in elements]], dtype=np.float64)
     rows = np.array([[p.composition.get(e, 0) for e in elements] for p in phases], dtype=np.float64)
@@ -155,6 +157,12 @@ def chemical_potentials(
         single = len(crystal.composition) == 1 and element in crystal.composition
         found["" if single else f"{element}-rich"] = dict(zip(elements, solution.x.tolist(), strict=True))
     return found
+
+
+def _fractions(composition: Mapping[str, int]) -> dict[str, Fraction]:
+    """Fraction of each element."""
+    whole = sum(composition.values())
+    return {element: Fraction(number, whole) for element, number in composition.items() if number}
 
 
 def check_limits(crystal: Crystal, samples: Sequence[Sample], known: Mapping[str, float]) -> None:
@@ -220,7 +228,7 @@ def _places(bulk: Frame, min_distance: float) -> Iterator[tuple[str, Floats]]:
     lattice = _lattice(bulk)
     if lattice is not None:
         for name, fractions in NAMED_SITES[lattice].items():
-            yield name, np.array(fractions) @ bulk.cell
+            yield name, bulk.positions[0] + np.array(fractions) @ bulk.cell
         return
     for number, place in enumerate(_voronoi(bulk, min_distance)):
         yield f"hole {number + 1}", place

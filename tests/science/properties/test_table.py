@@ -7,13 +7,14 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from lamflow.config.properties import PropertySettings
 from lamflow.data import Frame
 from lamflow.science.properties.cells import conventional
 from lamflow.science.properties.sample import Answer, Sample
 from lamflow.science.properties.table import PROPERTIES, RELAXATION, UNITS
-from tests.science.properties.emt import METALS, crystal, found, reference, value
+from tests.science.properties.emt import METALS, crystal, found, reference, relaxed, value
 
 
 def metals() -> list[object]:
@@ -86,6 +87,36 @@ def test_stacking_faults(metal: str) -> None:
     )  # fmt: skip
     assert value(result, "gamma_end") == pytest.approx(reference("fault", metal), abs=3e-4)
     assert value(result, "gamma_max") == pytest.approx(reference("unstable", metal), rel=0.01)
+
+
+@pytest.mark.parametrize("origin", [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.3, 0.0, 0.1)])
+@pytest.mark.parametrize("lattice", ["fcc", "bcc"])
+def test_interstitials_are_where_they_are_called_wherever_the_origin_is(
+    origin: tuple[float, ...], lattice: str
+) -> None:
+    atoms = bulk("Cu", lattice, a=4.0)
+    atoms.set_scaled_positions(atoms.get_scaled_positions() + origin)
+    of = replace(crystal("Cu"), frame=Frame.from_ase(atoms))
+    samples = PROPERTIES["interstitial"].frames(
+        of, elements=[], sizes=[8.0], cell=False, min_distance=1.0, chemical_potentials={}
+    )
+    made = next(one.frame for one in samples if "octahedral" in str(one.about))
+    distances = made.to_ase().get_distances(-1, range(made.natoms - 1), mic=True)
+    assert distances.min() == pytest.approx(2.0)
+
+
+def test_a_crystal_that_is_not_the_lowest_has_defects_too() -> None:
+    crystals = relaxed(
+        [("fcc", Frame.from_ase(bulk("Cu"))), ("hcp", Frame.from_ase(bulk("Cu", "hcp", a=2.55, c=4.16)))]
+    )
+    assert crystals[1].energy_per_atom < crystals[0].energy_per_atom
+    for of in crystals:
+        alone = replace(of, phases=[phase for phase in of.phases if phase.name == of.name])
+        settings = {"sizes": [7.0], "cell": False, "chemical_potentials": {}}
+        energies = [
+            [v.value for v in found("vacancy", one, **settings).values if v.name == "E_f"] for one in (of, alone)
+        ]
+        assert energies[0] == pytest.approx(energies[1])
 
 
 @pytest.mark.slow
