@@ -67,8 +67,8 @@ def decide(study: CleaningStudy, table: Table, opinions: Sequence[Opinions]) -> 
     ]  # fmt: skip
     verdicts = judged(table, study.checks, findings, released)
     cluster = clusters(table.features, study.duplicates.tolerance)
-    repeats(table, study, verdicts, cluster, released)
     held = _held_sources(study, table)
+    repeats(table, study, verdicts, cluster, held, released)
     leaking = leaks(verdicts, cluster, held) if held.any() else 0
     verdicts.heldout[(held > 0) & (verdicts.state == 0)] = 1
     split = [] if held.any() else hold_out(table, study, verdicts, cluster, child_seed(study.seed, "heldout"))

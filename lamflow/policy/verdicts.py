@@ -59,16 +59,24 @@ def judged(table: Table, checks: Checks, findings: Iterable[Finding], released: 
     return verdicts
 
 
-def repeats(table: Table, study: CleaningStudy, verdicts: Verdicts, cluster: Ints, released: Ints) -> None:
-    """Drop frames that repeat one of their head, and quarantine those with another label for the same structure."""
+def repeats(
+    table: Table, study: CleaningStudy, verdicts: Verdicts, cluster: Ints, held_sources: Ints, released: Ints
+) -> None:
+    """Drop frames that repeat one of their head, and quarantine those with another label for the same structure.
+
+    Of like ones the first of a source that is held out is kept, else the first of all; frames to train on that repeat
+    one that is held out are left to `leaks`.
+    """
     kept = np.flatnonzero(verdicts.state == KEEP)
+    kept = kept[np.argsort(held_sources[kept] == 0, kind="stable")]
     keys = cluster[kept] * len(table.heads) + table.head[kept]
     _, first, places = np.unique(keys, return_index=True, return_inverse=True)
     leader = kept[first[places.reshape(-1)]]
     change = np.abs(table.features.energy[kept] - table.features.energy[leader])
     other = (leader != kept) & (change > study.checks.conflict)
     _conflicts(table, study, verdicts, kept, leader, np.setdiff1d(kept[other], released))
-    same = kept[(leader != kept) & ~other]
+    leaking = (held_sources[leader] > 0) & (held_sources[kept] == 0)
+    same = np.sort(kept[(leader != kept) & ~other & ~leaking])
     verdicts.reasons.append(("duplicate", "flag" if study.duplicates.keep else "drop", same))
     if not study.duplicates.keep:
         verdicts.state[same] = DROP

@@ -106,14 +106,19 @@ def test_the_same_structure_of_two_heads_is_no_conflict() -> None:
     assert verdicts.heldout[100] == verdicts.heldout[20], "neither head is trained on what the other holds out"
 
 
-def test_what_is_like_a_held_out_source_is_not_trained_on() -> None:
-    source = (np.arange(COUNT) >= 110).astype(np.int64)
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("first", [False, True])
+def test_what_is_like_a_held_out_source_is_not_trained_on(heads: int, first: bool) -> None:
+    """Whether the source stands first or last in the file, and whatever its head."""
+    held = np.arange(COUNT) < 10 if first else np.arange(COUNT) >= 110
+    benchmark = np.flatnonzero(held)[0]
     made = features()
-    made.digest[30], made.environments[30] = made.digest[110], made.environments[110]
-    decided = decide(study(second={"role": "heldout", "head": "b"}), table(made, source, heads=2), [])
+    for values in (made.digest, made.environments, made.energy):
+        values[30] = values[benchmark]
+    decided = decide(study(second={"role": "heldout"}), table(made, held.astype(np.int64), heads=heads), [])
     assert decided.leaks == 1
-    assert decided.verdicts.state[30] == 1
-    assert np.flatnonzero(decided.verdicts.heldout).tolist() == list(range(110, COUNT))
+    assert np.flatnonzero(decided.verdicts.state).tolist() == [30]
+    assert np.flatnonzero(decided.verdicts.heldout).tolist() == np.flatnonzero(held).tolist()
 
 
 def test_whole_compositions_are_held_out_and_released_frames_stay() -> None:
