@@ -8,7 +8,7 @@ import numpy as np
 
 from lamflow.data import Frame
 from lamflow.data.frames import Floats, Ints
-from lamflow.science.properties.cells import fractional, symmetry
+from lamflow.science.properties.cells import fractional, rotations, symmetry
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +26,12 @@ class SpaceGroup:
     def of(cls, frame: Frame) -> SpaceGroup:
         """That of a crystal as spglib finds it. Raises ValueError for isolated structures, and where it finds none."""
         found, scaled = symmetry(frame), fractional(frame)
-        lattice = frame.cell.T
         partners = []
         for rotation, translation in zip(found.rotations, found.translations, strict=True):
             difference = (scaled @ rotation.T + translation)[:, None] - scaled[None]
             distance = np.linalg.norm((difference - np.round(difference)) @ frame.cell, axis=2)
             partners.append(distance.argmin(axis=1))
-        return cls(lattice @ found.rotations @ np.linalg.inv(lattice), np.array(partners))
+        return cls(rotations(frame), np.array(partners))
 
     def vectors(self, vectors: Floats) -> Floats:
         """The part of atoms' vectors (N, 3) that every operation keeps: their mean over all operations."""

@@ -10,7 +10,7 @@ import numpy as np
 from lamflow.data import Frame
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Reduced, Value
-from lamflow.science.properties.cells import require_crystal, symmetry
+from lamflow.science.properties.cells import rotations, to_standard
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 from lamflow.units import EV_PER_A3_IN_GPA
 
@@ -19,6 +19,10 @@ STEPS = (-1.0, -0.5, 0.5, 1.0)
 """Of the largest strain. A cubic through four such points has a slope without error of second and third order."""
 RESIDUAL_GPA = 0.5
 """Stress of the unstrained crystal beyond which constants are not those of equilibrium."""
+INDEPENDENT = 1e-3
+"""Singular values of tensors that symmetry allows are of order one; smaller ones are rounding."""
+TELLING = 0.1
+"""Singular value, of order one, from which on strains tell a tensor: errors of stresses grow by its inverse."""
 
 
 def frames(crystal: Crystal, *, strain: float) -> list[Sample]:
@@ -53,7 +57,7 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     slopes = {d: _slope(stress, d, largest) for d in directions}
     found_half = {d: (stress[d, largest / 2] - stress[d, -largest / 2]) / largest for d in directions}
     tensor, coarse = (fitted_tensor(basis, each) for each in (slopes, found_half))
-    turn = np.array(symmetry(crystal.frame).std_rotation_matrix)
+    turn = to_standard(crystal.frame)
     stiffness, other = (voigt(rotated(each, turn)) for each in (tensor, coarse))
     residual = float(np.abs(stress[-1, 0.0]).max())
     notes = [] if residual < RESIDUAL_GPA else [f"the unstrained crystal has a stress of {residual:.2f} GPa"]
@@ -118,10 +122,7 @@ def unit_strain(direction: int) -> Floats:
 
 def point_group(frame: Frame) -> Floats:
     """A crystal's point group as Cartesian matrices (R, 3, 3). Raises ValueError for an isolated structure."""
-    require_crystal(frame)
-    cell = frame.cell.T
-    inverse = np.linalg.inv(cell)
-    return np.unique(np.round([cell @ one @ inverse for one in symmetry(frame).rotations], 9), axis=0)
+    return np.unique(np.round(rotations(frame), 9), axis=0)
 
 
 def rotated(tensor: Floats, rotation: Floats) -> Floats:
@@ -150,7 +151,7 @@ def invariant_tensors(group: Floats) -> Floats:
             tensor = full(matrix)
             averaged.append(np.mean([rotated(tensor, one) for one in group], axis=0).ravel())
     _, sizes, vectors = np.linalg.svd(np.array(averaged), full_matrices=False)
-    return np.asarray(vectors[sizes > 1e-6].reshape(-1, 3, 3, 3, 3))
+    return np.asarray(vectors[sizes > INDEPENDENT].reshape(-1, 3, 3, 3, 3))
 
 
 def strain_directions(basis: Floats) -> list[int]:
@@ -169,7 +170,7 @@ def _responses(basis: Floats, directions: Sequence[int]) -> Floats:
 
 
 def _rank(basis: Floats, directions: Sequence[int]) -> int:
-    return int(np.linalg.matrix_rank(_responses(basis, directions), tol=1e-6)) if directions else 0
+    return int(np.linalg.matrix_rank(_responses(basis, directions), tol=TELLING)) if directions else 0
 
 
 def fitted_tensor(basis: Floats, slopes: Mapping[int, Floats]) -> Floats:

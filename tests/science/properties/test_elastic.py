@@ -11,6 +11,7 @@ from ase.build import bulk
 from lamflow.data import Frame, Labels
 from lamflow.science.properties.elastic import (
     VOIGT,
+    fitted_tensor,
     frames,
     full,
     invariant_tensors,
@@ -41,6 +42,24 @@ def test_symmetry_says_how_many_constants_and_strains_there_are(name: str) -> No
     basis = invariant_tensors(point_group(frame))
     assert len(basis) == constants
     assert len(strain_directions(basis)) == directions
+
+
+@pytest.mark.parametrize("name", CRYSTALS)
+def test_a_cell_that_misses_its_symmetry_by_rounding_has_the_same_strains(name: str) -> None:
+    frame, constants, directions = CRYSTALS[name]
+    rng = np.random.default_rng(2)
+    for turn in (0.0, 2e-3):
+        skew = np.array([[0, turn, 0], [-turn, 0, turn], [0, -turn, 0]])
+        away = np.eye(3) + skew + skew @ skew / 2 + rng.normal(scale=3e-5, size=(3, 3))
+        moved = replace(frame, cell=frame.cell @ away, positions=frame.positions @ away)
+        group = point_group(moved)
+        np.testing.assert_allclose(group @ group.transpose(0, 2, 1), np.broadcast_to(np.eye(3), group.shape), atol=1e-8)
+        basis = invariant_tensors(group)
+        assert (len(basis), len(strain_directions(basis))) == (constants, directions)
+        known = np.mean([rotated(full(np.diag([9.0, 8, 7, 3, 2, 1])), one) for one in group], axis=0)
+        noise = {d: rng.normal(scale=1e-3, size=6) for d in range(6)}
+        slopes = {d: voigt(known)[:, d] + noise[d] for d in strain_directions(basis)}
+        np.testing.assert_allclose(voigt(fitted_tensor(basis, slopes)), voigt(known), atol=0.02)
 
 
 @pytest.mark.parametrize("name", CRYSTALS)
