@@ -263,7 +263,7 @@ def properties(  # noqa: PLR0917  typer reads the options from the arguments
     head: Annotated[Optional[str], typer.Option("--head", help="Head of a multi-task model.")] = None,  # noqa: UP045
     to: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--dir", "--to", help="Folder of the run; runs/STRUCTURE-properties if not given."),
+        typer.Option("--dir", "--to", help="Folder of the run; runs/STRUCTURE-MODEL-properties if not given."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -35,8 +35,9 @@ class Kind:
     record       class of these records
     report       (folder of the run, folder to write to, embedded) -> path of the page, or None while there is nothing
                  to show; figures lie in it or beside it
-    open_ended   a run that has ended goes on with another round when settings change; otherwise its last round is done
-                 again
+    open_ended   a run that has ended goes on with another round when settings change; otherwise rounds are done again
+    redone_from  (study, sections that have changed) -> the first round that reads any of them, which is done again with
+                 all after it where a run is not open ended
     begins_again whether a round that is not finished is begun again when settings change in its middle; otherwise a
                  person has to say so
     check_resumable  (study, finished) raises StateError when a run cannot go on with these settings
@@ -61,6 +62,7 @@ class Kind:
     begins_again: bool = False
     check_resumable: Callable[[Any, Any], None] = lambda study, finished: None  # noqa: ARG005
     most_rounds: Callable[[Any], int] = lambda study: 1  # noqa: ARG005
+    redone_from: Callable[[Any, set[str]], int] = lambda study, changed: 0  # noqa: ARG005
     begin: Callable[[Any, Path, int], None] = lambda study, folder, slots: None  # noqa: ARG005
     inspect: Callable[[Any, Any], list[str]] = lambda study, structures: []  # noqa: ARG005
 

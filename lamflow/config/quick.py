@@ -32,9 +32,10 @@ def quick_study(
     Raises InputError for a model that nobody can evaluate and for a property that there is not.
     """
     names = [_name(file) for file in structures]
+    asked = _name(Path(model if Path(model).exists() else model.rsplit(".", 1)[-1]))
     spec: dict[str, Any] = {
         "workflow": "properties",
-        "name": f"{names[0][:28]}-properties",
+        "name": f"{names[0][:16]}-{asked[:12].strip('-')}-properties",
         "elements": list(elements),
         "structures": [
             {"name": name, "files": [str(file.absolute())]}

@@ -236,8 +236,9 @@ def _accept(
     """Take over the settings of today for a run that exists.
 
     Raises StateError when the run cannot go on with them. A run that had ended goes on when they have changed: with
-    another round, or with its last one done again where its kind has no other. With `redo` the steps of an unfinished
-    round are thrown away, whatever has changed. The graph of a round of which nothing has started is made anew.
+    another round, or, where its kind has no other, with those done again that read what has changed. With `redo` the
+    steps of an unfinished round are thrown away, whatever has changed. The graph of a round of which nothing has
+    started is made anew.
     """
     if directory.run().fingerprint != fingerprint(study, references):
         raise StateError(
@@ -266,13 +267,20 @@ def _accept(
             "with the old settings, or throw away its steps with --redo"
         )
     anew = unfinished if redo or (changed and not started) else None
+    if changed - FREE_SECTIONS:
+        executor.check_requirements(study)
     if anew is not None:
         executor.reset(study, anew)
-    if (anew or changed - FREE_SECTIONS) and finished and finished[-1].ended is not None:
-        if kind.open_ended and number <= kind.most_rounds(study):
-            executor.persist([_write_history(directory, finished)])  # its folder says that the run goes on
-        elif not kind.open_ended:
-            executor.reset(study, directory.graph(finished[-1].number))
+    has_ended = bool((anew or changed - FREE_SECTIONS) and finished and finished[-1].ended is not None)
+    if has_ended and kind.open_ended and number <= kind.most_rounds(study):
+        executor.persist([_write_history(directory, finished)])  # its folder says that the run goes on
+    if not kind.open_ended:
+        first = finished[-1].number if has_ended else number
+        if changed - FREE_SECTIONS:
+            first = min(first, kind.redone_from(study, changed - FREE_SECTIONS))
+        for done in reversed(finished):
+            if done.number >= first:
+                executor.reset(study, directory.graph(done.number))
     if changed:
         write_whole(file, text)
         executor.persist(path for path in (directory.path / INPUT / FILES).rglob("*") if path.is_file())

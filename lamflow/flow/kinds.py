@@ -218,6 +218,34 @@ def _begin_cleaning(study: CleaningStudy, folder: Path, slots: int) -> None:
     begin(study, folder, slots)
 
 
+def _training_redone(study: TrainingStudy, changed: set[str]) -> int:
+    del study
+    return 0 if changed & {"label", "heads"} else 1
+
+
+def _evaluation_redone(study: EvaluationStudy, changed: set[str]) -> int:
+    del study
+    return 0 if changed & {"label", "heads"} else 1
+
+
+def _properties_redone(study: PropertiesStudy, changed: set[str]) -> int:
+    del study
+    return 1 if changed <= {"properties", "reference", "gates"} else 0
+
+
+def _transport_redone(study: TransportStudy, changed: set[str]) -> int:
+    """Displacements are of the first round on; what is made of them, of the last one."""
+    if changed & {"potentials", "relax"}:
+        return 0
+    return study.rounds if changed <= {"method", "extrapolate", "error", "rounds", "reference", "gates"} else 1
+
+
+def _cleaning_redone(study: CleaningStudy, changed: set[str]) -> int:
+    from lamflow.superops.cleaning import redone_from
+
+    return redone_from(study, changed)
+
+
 def _inspect_properties(study: PropertiesStudy, structures: Structures) -> list[str]:
     from lamflow.superops.properties import inspect
 
@@ -243,21 +271,23 @@ LEARNING = Kind(
 )  # fmt: skip
 TRAINING = Kind(
     "training", TrainingStudy, _training_graph, _training_round, _one_stage, _gather, Iteration, _report,
+    redone_from=_training_redone,
 )  # fmt: skip
 EVALUATION = Kind(
     "evaluation", EvaluationStudy, _evaluation_graph, _evaluation_round, _evaluation_stage, _gather_evaluation,
-    Evaluation, _report_evaluation, begins_again=True,
+    Evaluation, _report_evaluation, begins_again=True, redone_from=_evaluation_redone,
 )  # fmt: skip
 PROPERTIES = Kind(
     "properties", PropertiesStudy, _properties_graph, _properties_round, _properties_stage, _gather_properties,
-    PropertiesRound, _report_properties, begins_again=True, inspect=_inspect_properties,
+    PropertiesRound, _report_properties, begins_again=True, redone_from=_properties_redone, inspect=_inspect_properties,
 )  # fmt: skip
 CLEANING = Kind(
     "cleaning", CleaningStudy, _cleaning_graph, _cleaning_round, _cleaning_stages, _gather_cleaning, Cleaning,
     _report_cleaning, begins_again=True, most_rounds=lambda study: len(_cleaning_stages(study)), begin=_begin_cleaning,
-    inspect=_inspect_sources,
+    inspect=_inspect_sources, redone_from=_cleaning_redone,
 )  # fmt: skip
 TRANSPORT = Kind(
     "transport", TransportStudy, _transport_graph, _transport_round, _transport_stage, _gather_properties,
     PropertiesRound, _report_properties, begins_again=True, most_rounds=_transport_rounds, inspect=_inspect_properties,
+    redone_from=_transport_redone,
 )  # fmt: skip

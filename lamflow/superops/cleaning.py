@@ -35,6 +35,15 @@ def stage_names(study: CleaningStudy) -> list[str]:
     return [*models, *folds, *relabel, *(["curve"] if study.curve is not None else []), "clean"]
 
 
+def redone_from(study: CleaningStudy, changed: set[str]) -> int:
+    """The first round that reads one of the sections that have changed: opinions depend on whoever has them alone."""
+    names = stage_names(study)
+    for name in ("models", "folds"):
+        if name in changed:
+            return names.index(name) + 1 if name in names else 1
+    return 1 + min(names.index(name) for name in ("relabel", "curve", "clean") if name in names)
+
+
 def next_graph(study: CleaningStudy, state: RunState) -> Graph | None:
     """The graph of the round that comes next; None when the run has ended."""
     number = len(state.finished)

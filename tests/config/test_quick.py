@@ -22,7 +22,7 @@ def poscar(tmp_path: Path) -> Path:
 
 def test_structures_are_called_by_their_files(poscar: Path) -> None:
     study = quick_study([poscar, poscar], ["Cu"], "emt")
-    assert study.name == "cu-properties"
+    assert study.name == "cu-emt-properties"
     assert [structures.name for structures in study.structures] == ["cu-1", "cu-2"]
     assert [settings.property for settings in study.properties] == ["eos", "elastic"]
     assert study.potentials[0].engine.engine == "emt"

@@ -16,6 +16,7 @@ import pytest
 
 import lamflow
 from lamflow.config import load
+from lamflow.config.properties import PropertiesStudy
 from lamflow.data import Frame
 from lamflow.data.dataset import manifests
 from lamflow.data.graph import Graph
@@ -346,3 +347,34 @@ def test_from_python(study: Path, tmp_path: Path) -> None:
     assert result.report() == tmp_path / "run" / "report.html"
     assert (tmp_path / "run" / "report.html").is_file()
     assert lamflow.Run.open(tmp_path / "run").records == result.records
+
+
+def test_structures_are_relaxed_again_by_a_potential_that_has_changed(tmp_path: Path) -> None:
+    text = """\
+workflow: properties
+name: copper
+elements: [Cu]
+structures: [{name: copper, crystal: {formula: Cu, lattice: fcc}}]
+potentials: [{name: pot, evaluate: {engine: emt}}]
+properties: [{property: formation}]
+"""
+    other = text.replace(
+        "{engine: emt}", "{engine: ase, calculator: ase.calculators.emt.EMT, arguments: {asap_cutoff: true}}"
+    )
+    constants = []
+    for folder, content in (
+        ("one", text),
+        ("one", other),
+        ("two", other),
+        ("one", text + "relax: {pressure: 10000}\n"),
+    ):
+        (tmp_path / "copper.yaml").write_text(content)
+        run(load(tmp_path / "copper.yaml", kind=PropertiesStudy), tmp_path / folder)
+        values = json.loads((tmp_path / folder / "iterations" / "001" / "properties" / "properties.json").read_text())
+        [a] = [one["value"] for one in values["comparisons"] if one["name"] == "a"]
+        constants.append(a)
+    assert constants[1] == constants[2] != constants[0]
+    assert constants[3] < constants[0]
+    (tmp_path / "copper.yaml").write_text(text.replace("engine: emt", "engine: ase, calculator: no.such.Thing"))
+    with pytest.raises(InputError, match=r"no\.such\.Thing"):
+        run(load(tmp_path / "copper.yaml", kind=PropertiesStudy), tmp_path / "one")
