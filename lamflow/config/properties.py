@@ -114,6 +114,9 @@ class Decohesive(Section):
     property: Literal["decohesive"]
     miller: Miller
     """Plane of the cut, in the axes of the conventional cell."""
+    cut: int = Field(1, ge=1, le=100)
+    """Where: 1 between the planes of atoms that are farthest apart, 2 at the next narrower gap, and so on, as between
+    the shuffle and the glide set of diamond."""
     thickness: Length = 15.0
     """Of the crystal between the cuts, at least."""
     gap: Length = 10.0
@@ -184,6 +187,9 @@ class Gamma(Section):
     """Slip plane, in the axes of the conventional cell."""
     direction: Miller
     """Slip direction in this plane, in the same axes."""
+    cut: int = Field(1, ge=1, le=100)
+    """Where: 1 between the planes of atoms that are farthest apart, 2 at the next narrower gap, and so on, as between
+    the shuffle and the glide set of diamond."""
     thickness: Length = 20.0
     """Of the crystal between two faults, at least."""
     points: int = Field(11, ge=4, le=201)
@@ -197,6 +203,9 @@ class GammaSurface(Section):
 
     property: Literal["gamma-surface"]
     miller: Miller
+    cut: int = Field(1, ge=1, le=100)
+    """Where: 1 between the planes of atoms that are farthest apart, 2 at the next narrower gap, and so on, as between
+    the shuffle and the glide set of diamond."""
     thickness: Length = 20.0
     points: int = Field(6, ge=2, le=50)
     """Along each of the two vectors of the plane's cell."""

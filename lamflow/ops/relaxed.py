@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def named_structures(asked: AskedProperties, folder: Path) -> list[tuple[str, Fr
         for index, frame in enumerate(frames):
             named.append((f"{name}-{index + 1}" if len(frames) > 1 else name, frame))
     return named
+
+
+def set_of(structure: str, sets: Collection[str]) -> str | None:
+    """The set that a structure of this name belongs to, as `named_structures` has it; None for none of them."""
+    name = structure if structure in sets else re.sub(r"-\d+$", "", structure)
+    return name if name in sets else None
 
 
 def relaxed_structures(folder: Path, potential: str) -> list[tuple[RelaxedEntry, Frame]]:

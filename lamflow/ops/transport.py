@@ -27,7 +27,7 @@ from lamflow.engines.protocol import BatchExplorer, Model, Simulation
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
 from lamflow.ops.reference_files import references_of
-from lamflow.ops.relaxed import crystals, relaxation_results, relaxed_structures
+from lamflow.ops.relaxed import crystals, relaxation_results, relaxed_structures, set_of
 from lamflow.policy.gates import checked
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.references import compared
@@ -74,7 +74,7 @@ def planned(study: TransportStudy, relaxed: Path, potential: int, iteration: int
     starts = [
         crystal
         for crystal in crystals(relaxed_structures(relaxed, name))
-        if any(crystal.name == one or crystal.name.startswith(f"{one}-") for one in wanted)
+        if set_of(crystal.name, study.set_names) in wanted
     ]
     return [
         Planned(

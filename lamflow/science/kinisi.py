@@ -26,7 +26,7 @@ def diffusion_by_kinisi(paths: Floats, interval: float, seed: int) -> tuple[floa
         raise ValueError('kinisi is not installed here; pip install "lamflow[transport]"')
     lags = chosen_lags(len(paths))
     try:
-        start = diffusive_start(lags, squared_displacements(paths, lags).mean(axis=0))
+        start = diffusive_start(lags, squared_displacements(paths, lags), len(paths))
     except ValueError:
         return None
     with warnings.catch_warnings():

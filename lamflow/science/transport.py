@@ -23,6 +23,9 @@ STEADY = 0.95
 """Least ratio of two slopes that are the same."""
 LEAST_GROWTH = 0.4
 """Of d ln MSD / d ln t towards the end; where it is less, ions mostly rattle."""
+LATE, AGREES = 0.25, 3.0
+"""Of the longest lag, from where on the slope is that of long times, and by how many of its standard errors the one
+from a window's start on may differ from it."""
 CONDUCTIVITY = 1.602176634e-19**2 / 1.380649e-23 * 1e24
 """S/cm of q = 1, D = 1 cm²/s, V = 1 Å³ and T = 1 K: e²/k_B (exact, SI 2019)."""
 CM2_PER_S = 1e-4
@@ -172,12 +175,15 @@ def _slope_weights(window: tuple[int, ...], count: int) -> tuple[Floats, float]:
     return weights, float(weights @ covariance @ weights)
 
 
-def diffusive_start(lags: Ints, curve: Floats) -> int:
-    """Index of the lag from which a curve grows linearly, whatever its offset. Raises ValueError for one that does not.
+def diffusive_start(lags: Ints, ions: Floats, count: int) -> int:
+    """Index of the lag from which mean squared displacements grow linearly, whatever their offset.
 
-    Its slope from t to 2t is that from 2t to 4t: neither does it grow any more, as while atoms fly freely, nor fall, as
-    while they find the walls of their cages.
+    Their slope from t to 2t is that from 2t to 4t: neither does it grow any more, as while atoms fly freely, nor fall,
+    as while they find the walls of their cages; and it is that of the longest lags, where ions that are bound to a
+    larger place have found its walls. ions (N, L): of each ion of trajectories of `count` frames. Raises ValueError
+    where there is no such lag.
     """
+    curve = ions.mean(axis=0)
 
     def at(times: int) -> Floats:
         return np.asarray(np.interp(times * lags, lags, curve))
@@ -192,7 +198,19 @@ def diffusive_start(lags: Ints, curve: Floats) -> int:
             f"{'is never steady' if not len(good) else 'that of atoms in their cages'}; the ions have moved "
             f"{np.sqrt(curve[-1]):.1f} Å; run longer or hotter"
         )
-    return int(good[0])
+    long = int(np.searchsorted(lags, LATE * lags[-1]))
+    weights, variance = slope_weights(lags[long:], count)
+    at_last = ions[:, long:] @ weights
+    for start in good:
+        slope = float(curve[start:] @ slope_weights(lags[start:], count)[0])
+        walk = abs(slope) * np.sqrt(variance / (3 * len(ions)))
+        scatter = at_last.std(ddof=1) / np.sqrt(len(ions)) if len(ions) > 1 else 0.0
+        if abs(slope - at_last.mean()) <= AGREES * max(walk, scatter):
+            return int(start)
+    raise ValueError(
+        f"no diffusive regime: at the longest times the mean squared displacement grows {at_last.mean() / slope:.2g} "
+        "times as fast as at short ones, as where ions are bound to a wide place; run longer or hotter"
+    )
 
 
 @dataclass(frozen=True)
@@ -222,7 +240,7 @@ def tracer(runs: list[Displacements]) -> Slope:
     lags, count, interval = runs[0].lags, runs[0].frames, runs[0].interval
     ions = np.concatenate([run.ions for run in runs])
     curve = ions.mean(axis=0)
-    start = diffusive_start(lags, curve)
+    start = diffusive_start(lags, ions, count)
     weights, variance = slope_weights(lags[start:], count)
     per_ion = ions[:, start:] @ weights
     value = float(per_ion.mean())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Mapping, Sequence
 
 from lamflow.config.dynamics import DynamicProperty
@@ -18,6 +17,7 @@ from lamflow.errors import Problems
 from lamflow.ops.operation import Operation
 from lamflow.ops.properties import answer, expand, reduce, relax_structures
 from lamflow.ops.reference_files import references_of
+from lamflow.ops.relaxed import set_of
 from lamflow.policy.element_tables import tabulated
 from lamflow.policy.jobs import jobs_needed
 from lamflow.policy.property_inputs import examined
@@ -54,9 +54,14 @@ def inspect(asked: AskedProperties, structures: Mapping[str, Sequence[Frame]]) -
     found = examined(asked, structures, from_file)
     problems = Problems()
     problems.found += found.problems
+    numbered = {f"{name}-{place + 1}" for name, own in structures.items() if len(own) > 1 for place in range(len(own))}
+    problems.found += [
+        f"structures.{name}: the structures of another set are numbered so, and results would be mixed; rename one"
+        for name in sorted(numbered & structures.keys())
+    ]
     problems.report()
     values = [*(asked.reference.values if asked.reference is not None else []), *from_file]
-    strange = sorted({v.structure for v in values if not any(_is_of(v.structure, name) for name in asked.set_names)})
+    strange = sorted({v.structure for v in values if set_of(v.structure, asked.set_names) is None})
     warnings = [*found.warnings]
     warnings += [
         f"reference: there is no structure set {name!r}, so its values are compared with nothing" for name in strange
@@ -68,11 +73,6 @@ def inspect(asked: AskedProperties, structures: Mapping[str, Sequence[Frame]]) -
         if importlib.util.find_spec(name) is None
     ]
     return warnings
-
-
-def _is_of(structure: str, name: str) -> bool:
-    """A structure is of the set called `name`."""
-    return structure == name or re.fullmatch(rf"{re.escape(name)}-\d+", structure) is not None
 
 
 def round_graph(study: PropertiesStudy, state: RunState, number: int) -> Graph:

@@ -100,3 +100,20 @@ def test_what_lammps_holds_of_the_last_frame_changes_nothing(pbc: bool, strain: 
         np.testing.assert_allclose(held.forces, fresh.forces, atol=1e-9)
         if pbc:
             np.testing.assert_allclose(np.array(held.virial), np.array(fresh.virial), atol=1e-9)
+
+
+@pytest.mark.parametrize(("cut", "work"), [(1, 2.72), (2, 8.16)])
+def test_where_diamond_is_cut_does_not_depend_on_its_origin(cut: int, work: float) -> None:
+    """2.72 J/m² is twice the published 1.36 of the potential for {111}, where one bond an atom is cut."""
+    settings = LammpsPotentialSettings(engine="lammps-potential", pair_style="sw", pair_coeff=["* * lammps:Si.sw Si"])
+    evaluate, kind = LammpsPotentialEvaluator(settings).evaluate, PROPERTIES["decohesive"]
+    for origin in ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.1, 0.2, 0.3)):
+        atoms = bulk("Si", "diamond", a=5.431)
+        atoms.set_scaled_positions(atoms.get_scaled_positions() + origin)
+        of = Crystal("si", Frame.from_ase(atoms), 0.0, [])
+        samples = kind.frames(of, miller=[1, 1, 1], thickness=10.0, gap=8.0, points=4, cut=cut)
+        result = kind.reduce(of, answered(samples, evaluate, Relaxing(), len))
+        assert value(result, "work_of_separation") == pytest.approx(work, abs=0.01)
+        assert result.notes[0].endswith("of gaps of 2.352, 0.784 Å")
+    with pytest.raises(ValueError, match=r"there are 2 different gaps between planes, of 2\.352, 0\.784 Å; 3 is none"):
+        kind.frames(of, miller=[1, 1, 1], thickness=10.0, gap=8.0, points=4, cut=3)

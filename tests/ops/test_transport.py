@@ -12,6 +12,7 @@ from lamflow.config.transport import TransportStudy
 from lamflow.data import Trajectory
 from lamflow.data.transport import TransportRun
 from lamflow.errors import InputError
+from lamflow.ops.relaxed import set_of
 from lamflow.ops.transport import _load, _save, measured
 from lamflow.policy.transport import transport_results
 from tests.science.test_transport import DIFFUSION, IONS, walk
@@ -105,3 +106,13 @@ def test_a_study_that_makes_no_sense_is_refused(change: tuple[str, str], message
     assert change[0] in STUDY
     with pytest.raises(InputError, match=message):
         parse(STUDY.replace(*change), kind=TransportStudy)
+
+
+@pytest.mark.parametrize(
+    ("structure", "of"),
+    [("argon", "argon"), ("argon-large", "argon-large"), ("argon-2", "argon"), ("argon-large-3", "argon-large"),
+     ("argon-larger", None)],
+)  # fmt: skip
+def test_structures_belong_to_the_set_whose_name_they_have(structure: str, of: str | None) -> None:
+    assert set_of(structure, ["argon", "argon-large"]) == of
+    assert set_of("argon-2", ["argon", "argon-2"]) == "argon-2"

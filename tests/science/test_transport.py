@@ -90,6 +90,20 @@ def test_ions_that_only_rattle_have_a_reason_and_no_value() -> None:
         tracer([moved(rattling)])
 
 
+@pytest.mark.parametrize("memory", [50.0, 200.0])
+def test_ions_that_are_bound_to_a_wide_place_have_no_value(memory: float) -> None:
+    """In a harmonic well, where they forget where they were in `memory` frames of 1000."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        paths, kept = np.zeros((1000, 30, 3)), np.exp(-1 / memory)
+        paths[0] = rng.normal(scale=np.sqrt(DIFFUSION * memory), size=(30, 3))
+        kicks = rng.normal(scale=np.sqrt(DIFFUSION * memory * (1 - kept**2)), size=paths.shape)
+        for frame in range(1, 1000):
+            paths[frame] = kept * paths[frame - 1] + kicks[frame]
+        with pytest.raises(ValueError, match="no diffusive regime"):
+            tracer([moved(paths)])
+
+
 def test_a_cell_that_breathes_moves_no_atom() -> None:
     """Atoms at rest in fractions of the cell, and one that goes around it."""
     scale = 1 + 0.02 * np.sin(np.arange(300))[:, None, None]

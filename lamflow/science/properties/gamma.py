@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +15,13 @@ from lamflow.data.properties import Curve, Reduced, Value
 from lamflow.science.properties.cells import (
     PlaneCell,
     conventional,
+    fractional,
     plane_cell,
     primitive,
     repeated,
     shortest_translation,
     symmetry,
+    wrapped,
 )
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 from lamflow.units import EV_PER_A3_IN_GPA
@@ -26,13 +29,16 @@ from lamflow.units import EV_PER_A3_IN_GPA
 EV_PER_A2_IN_J_PER_M2 = 0.1 * EV_PER_A3_IN_GPA
 LAST_TRICLINIC = 2
 """Number of the last space group without any axis."""
+SAME_PLANE = 0.01
+"""Å between atoms that lie in one plane."""
 THINNEST = 7.0
 """Å; a fault in a thinner crystal feels its own image."""
 
 
 def line_frames(
-    crystal: Crystal, *, miller: Sequence[int], direction: Sequence[int], thickness: float, points: int, length: float
-) -> list[Sample]:
+    crystal: Crystal, *, miller: Sequence[int], direction: Sequence[int], thickness: float, points: int, length: float,
+    cut: int = 1,
+) -> list[Sample]:  # fmt: skip
     """Crystals of at least `thickness` Å with one fault each; atoms relax normal to it.
 
     The third vector of a periodic stack of planes is tilted by the slip, so that there is one fault a cell and no
@@ -43,12 +49,16 @@ def line_frames(
     if sum(m * d for m, d in zip(miller, direction, strict=True)) != 0:
         raise ValueError(f"the direction {list(direction)} does not lie in the plane {list(miller)}")
     slip = shortest_translation(bulk, np.asarray(direction) @ conventional(crystal.frame).cell) @ plane.turn
-    stack = _stack(plane, thickness)
+    stack, where = _stack(plane, thickness, cut)
     made = []
     for fraction in np.linspace(0, length, points):
         cell = stack.cell.copy()
         cell[2] += float(fraction) * slip
-        about = {"fraction": round(float(fraction), 9), "slip": float(fraction) * float(np.linalg.norm(slip))}
+        about = {
+            "fraction": round(float(fraction), 9),
+            "slip": float(fraction) * float(np.linalg.norm(slip)),
+            "cut": where,
+        }
         made += [Sample(replace(stack, cell=cell), relax, about) for relax in ("none", "normal")]
     return made
 
@@ -56,6 +66,7 @@ def line_frames(
 def reduce_line(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     """Largest energy of the line, that of its end, minima between, and its whole course, as cut and relaxed, J/m²."""
     del crystal
+    notes = [f"slips {answers[0].about['cut']}"]
     values: list[Value] = []
     curves = []
     for relax, suffix in (("normal", ""), ("none", "_unrelaxed")):
@@ -76,19 +87,21 @@ def reduce_line(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
                     Value(name=f"gamma_min{suffix}", value=float(energy[index]), unit="J/m²",
                           where=f"{fraction[index]:.3g} of the slip")
                 )  # fmt: skip
-    return Reduced(values=values, curves=curves)
+    return Reduced(values=values, curves=curves, notes=notes)
 
 
-def surface_frames(crystal: Crystal, *, miller: Sequence[int], thickness: float, points: int) -> list[Sample]:
+def surface_frames(
+    crystal: Crystal, *, miller: Sequence[int], thickness: float, points: int, cut: int = 1
+) -> list[Sample]:
     """Faults at a grid of `points` by `points` slips over the plane's cell; atoms relax normal to it."""
     _, plane = _plane(crystal, miller)
-    stack = _stack(plane, thickness)
+    stack, where = _stack(plane, thickness, cut)
     made = []
     for row in range(points):
         for column in range(points):
             cell = stack.cell.copy()
             cell[2] += (row * stack.cell[0] + column * stack.cell[1]) / points
-            made.append(Sample(replace(stack, cell=cell), "normal", {"row": row, "column": column}))
+            made.append(Sample(replace(stack, cell=cell), "normal", {"row": row, "column": column, "cut": where}))
     return made
 
 
@@ -105,20 +118,21 @@ def reduce_surface(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     angle = math.degrees(math.acos(first @ second / np.linalg.norm(first) / np.linalg.norm(second)))
     note = f"vectors of {np.linalg.norm(first):.4f} and {np.linalg.norm(second):.4f} Å at {angle:.1f}°"
     values = [Value(name="gamma_max", value=float(grid.max()), unit="J/m²")]
-    return Reduced(values=values, tables={"gamma (J/m²)": grid.tolist()}, notes=[note])
+    notes = [f"slips {answers[0].about['cut']}", note]
+    return Reduced(values=values, tables={"gamma (J/m²)": grid.tolist()}, notes=notes)
 
 
 def decohesive_frames(
-    crystal: Crystal, *, miller: Sequence[int], thickness: float, gap: float, points: int
+    crystal: Crystal, *, miller: Sequence[int], thickness: float, gap: float, points: int, cut: int = 1
 ) -> list[Sample]:
     """A stack of planes whose images are pulled apart rigidly, from 0 to `gap` Å."""
     _, plane = _plane(crystal, miller)
-    stack = _stack(plane, thickness)
+    stack, where = _stack(plane, thickness, cut)
     made = []
     for width in np.linspace(0, gap, points):
         cell = stack.cell.copy()
         cell[2, 2] += float(width)
-        made.append(Sample(replace(stack, cell=cell), "none", {"gap": round(float(width), 9)}))
+        made.append(Sample(replace(stack, cell=cell), "none", {"gap": round(float(width), 9), "cut": where}))
     return made
 
 
@@ -136,8 +150,8 @@ def reduce_decohesive(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     ]
     curve = Curve(name="decohesive", x=gaps.tolist(), y=energy.tolist(), x_label="gap (Å)", y_label="energy (J/m²)")
     slope = abs(energy[-1] - energy[-2])
-    notes = [] if slope < 0.01 * abs(energy[-1]) else ["the halves still attract each other at the widest gap"]
-    return Reduced(values=values, curves=[curve], notes=notes)
+    attract = [] if slope < 0.01 * abs(energy[-1]) else ["the halves still attract each other at the widest gap"]
+    return Reduced(values=values, curves=[curve], notes=[f"parts {answers[0].about['cut']}", *attract])
 
 
 def _plane(crystal: Crystal, miller: Sequence[int]) -> tuple[Frame, PlaneCell]:
@@ -151,8 +165,41 @@ def _plane(crystal: Crystal, miller: Sequence[int]) -> tuple[Frame, PlaneCell]:
     return bulk, plane_cell(bulk, normal)
 
 
-def _stack(plane: PlaneCell, thickness: float) -> Frame:
-    """Planes of at least `thickness` Å; atoms keep their order along z. Raises ValueError for one that is too thin."""
+def _gaps(frame: Frame) -> list[tuple[float, float]]:
+    """Widths of the different gaps between planes of atoms normal to z, the widest first, and how far along the third
+    vector the middle of each lies, as a fraction.
+
+    Gaps of one width are different where the planes at their sides have other atoms.
+    """
+    order = np.argsort(fractional(frame)[:, 2], kind="stable")
+    heights, numbers = fractional(frame)[order, 2] * frame.cell[2, 2], frame.numbers[order]
+    steps = np.flatnonzero(np.diff(heights) > SAME_PLANE) + 1
+    planes = [(float(part.mean()), tuple(sorted(kinds.tolist())))
+              for part, kinds in zip(np.split(heights, steps), np.split(numbers, steps), strict=True)]  # fmt: skip
+    found: dict[tuple[float, Any], tuple[float, float]] = {}
+    for index, (height, kinds) in enumerate(planes):
+        above, others = planes[(index + 1) % len(planes)]
+        width = (above - height) % frame.cell[2, 2] or frame.cell[2, 2]
+        key = -round(width / SAME_PLANE) * SAME_PLANE, tuple(sorted((kinds, others)))
+        found.setdefault(key, (float(width), float((height + width / 2) / frame.cell[2, 2])))
+    return [found[key] for key in sorted(found)]
+
+
+def _stack(plane: PlaneCell, thickness: float, cut: int) -> tuple[Frame, str]:
+    """Planes of at least `thickness` Å that end in a gap, and where that is in words.
+
+    cut  which of the different gaps, the widest first, wherever the crystal's origin is
+
+    Atoms keep their order along z. Raises ValueError for a stack that is too thin, and where there is no such gap.
+    """
+    gaps = _gaps(plane.frame)
+    widths = ", ".join(f"{width:.3f}" for width, _ in gaps)
+    if cut > len(gaps):
+        raise ValueError(f"cut: there are {len(gaps)} different gaps between planes, of {widths} Å; {cut} is none")
+    width, middle = gaps[cut - 1]
+    others = f", of gaps of {widths} Å" if len(gaps) > 1 else ""
+    moved = plane.frame.positions - middle * plane.frame.cell[2]
+    plane = replace(plane, frame=wrapped(replace(plane.frame, positions=moved)))
     times = max(1, math.ceil(thickness / plane.spacing - 1e-6))
     if times * plane.spacing < THINNEST:
         raise ValueError(f"thickness: {times * plane.spacing:.1f} Å between two faults is less than {THINNEST:g} Å")
@@ -160,4 +207,4 @@ def _stack(plane: PlaneCell, thickness: float) -> Frame:
     shift = np.round(stack.cell[2, :2] @ np.linalg.inv(stack.cell[:2, :2]))  # as upright as the lattice allows
     cell = stack.cell.copy()
     cell[2, :2] -= shift @ stack.cell[:2, :2]
-    return replace(stack, cell=cell)
+    return replace(stack, cell=cell), f"where planes are {width:.3f} Å apart{others}"
