@@ -78,8 +78,11 @@ class Source(Section):
 
 
 Rule = Literal[
-    "unreadable", "foreign_elements", "force_sum", "distance", "volume", "force_outlier", "energy_outlier",
-    "energy_unit", "trajectory", "conflict", "model_energy", "model_forces", "model_stress",
+    "unreadable", "foreign_elements", "force_sum", "force_symmetry", "distance", "volume", "force_outlier",
+    force_symmetry: EvPerAngstrom = 0.05
+    """Root mean square of the part of the forces that the space group of the structure forbids; more than that is an
+    error of the order of the atoms, unless moments break the symmetry."""
+    "energy_outlier", "energy_unit", "trajectory", "conflict", "model_energy", "model_forces", "model_stress",
 ]  # fmt: skip
 Action = Literal["flag", "quarantine", "off"]
 
@@ -101,8 +104,9 @@ class Checks(Section):
     conflict: EvPerAtom = 0.01
     """Labels of one structure that differ by more are in conflict."""
     model_z: Positive = 6.0
-    """Robust standard deviations of the energy from that of a pre-trained model, corrected by element and head."""
-    model_match: Fraction = 0.5
+    """Robust standard deviations of the energy from that of a pre-trained model, corrected by element and head;
+    they are larger for frames whose forces or stress the model has wrong, too, and for elements that it knows less."""
+    model_match: Fraction = 0.25
     """Cosine between the forces of labels and model below which they are different forces."""
     actions: dict[Rule, Action] = Field(default_factory=dict)
     """What a rule does where it is to be something else: outliers are flagged, what cannot be right is quarantined."""

@@ -30,6 +30,7 @@ class Features:
     force_max    (C,)      largest norm, eV/Å
     force_rms    (C,)      over the components, eV/Å
     force_sum    (C,)      norm of the sum of all forces, eV/Å
+    force_forbidden (C,)   root mean square that the symmetry of the structure forbids, eV/Å; NaN where it has none
     volume       (C,)      Å³/atom; NaN for isolated systems
     pressure     (C,)      −tr(stress)/3, GPa; NaN without a virial
     distance     (C,)      smallest distance over the sum of the covalent radii; NaN beyond the cutoff
@@ -49,6 +50,7 @@ class Features:
     force_max: Floats
     force_rms: Floats
     force_sum: Floats
+    force_forbidden: Floats
     volume: Floats
     pressure: Floats
     distance: Floats

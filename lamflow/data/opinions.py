@@ -38,6 +38,16 @@ class Opinions:
         return np.asarray(self.force_match * self.force_label / np.maximum(self.force_model, 1e-12))
 
     @property
+    def force_error(self) -> Floats:
+        """(C,) root mean square of the components of the difference between labels and model, eV/Å."""
+        return _difference(self.force_label, self.force_model, self.force_match)
+
+    @property
+    def stress_error(self) -> Floats:
+        """(C,) the same of the stress, GPa."""
+        return _difference(self.stress_label, self.stress_model, self.stress_match)
+
+    @property
     def stress_slope(self) -> Floats:
         """(C,) by which the model's stress must be multiplied to fit the label."""
         return np.asarray(self.stress_match * self.stress_label / np.maximum(self.stress_model, 1e-12))
@@ -75,3 +85,8 @@ class Opinions:
         """Of several shards, one after the other."""
         names = [item.name for item in dataclasses.fields(cls)]
         return cls(**{name: np.concatenate([getattr(item, name) for item in several]) for name in names})
+
+
+def _difference(label: Floats, model: Floats, cosine: Floats) -> Floats:
+    """Root mean square of the difference of vectors by that of each and the cosine between them."""
+    return np.asarray(np.sqrt(np.maximum(label**2 + model**2 - 2 * label * model * cosine, 0.0)))

@@ -16,6 +16,7 @@ from lamflow.data.opinions import Opinions
 from lamflow.errors import InputError
 from lamflow.policy.audits import stress_turned
 from lamflow.policy.findings import Table, of_energies, of_models, of_single_frames, of_trajectories
+from lamflow.policy.silences import silences
 from lamflow.policy.thinning import thin
 from lamflow.policy.verdicts import Verdicts, hold_out, judged, leaks, released_frames, repeats
 from lamflow.science.cleaning.duplicates import clusters
@@ -74,6 +75,7 @@ def decide(study: CleaningStudy, table: Table, opinions: Sequence[Opinions]) -> 
     split = [] if held.any() else hold_out(table, study, verdicts, cluster, child_seed(study.seed, "heldout"))
     notes = [*split, *(thin(study, table, verdicts) if study.compress is not None else [])]
     notes += [f"{name}: {words}" for name, words in signs.items() if words.startswith("turned")]
+    notes += silences(table, opinions)
     return Decided(verdicts, signs, leaking, released, notes)
 
 

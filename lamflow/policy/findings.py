@@ -12,6 +12,7 @@ from lamflow.config.cleaning import Checks, Rule
 from lamflow.data.features import Features
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.opinions import Opinions
+from lamflow.science.cleaning.doubt import expected_errors
 from lamflow.science.cleaning.energies import (
     LEAST_SCATTER,
     MEMBERS,
@@ -22,6 +23,7 @@ from lamflow.science.cleaning.energies import (
     systematic_elements,
 )
 from lamflow.science.cleaning.trajectories import unexplained
+from lamflow.units import EV_PER_A3_IN_GPA
 
 MODEL_SCATTER = 0.015
 """eV/atom; models differ from any method by as much."""
@@ -31,6 +33,8 @@ ALIKE = 0.7
 """Of each other's size are forces that another order or sign made of the right ones."""
 KNOWN = 0.8
 """Cosine between forces of labels and of a model, in the median, from which on the model knows the forces of a head."""
+OPPOSITE = -0.5
+"""Cosine between labels and a model below which they point the other way."""
 TIMES = 5.0
 """Labels that are so many times what a model says are in another unit."""
 Mask = NDArray[np.bool_]
@@ -83,6 +87,8 @@ def of_single_frames(table: Table, checks: Checks, elements: Ints | None) -> Ite
     limits: list[tuple[Rule, Mask, Floats, str]] = [
         ("force_sum", features.force_sum > checks.force_sum, features.force_sum,
          f"its forces add up to {{value}} eV/Å; more than {checks.force_sum:g} eV/Å are an error of keys or order"),
+        ("force_symmetry", features.force_forbidden > checks.force_symmetry, features.force_forbidden,
+         "the symmetry of its structure forbids {value} eV/Å of its forces: another order, or moments that break it"),
         ("distance", features.distance < checks.distance, features.distance,
          f"two atoms are at {{value}} of the sum of their covalent radii; {checks.distance:g} at least"),
         ("volume", (features.volume < checks.volume[0]) | (features.volume > checks.volume[1]), features.volume,
@@ -150,7 +156,7 @@ def of_models(table: Table, checks: Checks, opinions: Sequence[Opinions]) -> Ite
         by_rule.setdefault("model_forces", []).append((trusted, forces & trusted, opinion.force_slope))
         sign = np.where(table.turned, -1.0, 1.0)
         stress = (np.minimum(opinion.stress_label, opinion.stress_model) > PRESSURE_THAT_COUNTS) & (
-            sign * opinion.stress_match < -checks.model_match
+            sign * opinion.stress_match < OPPOSITE
         )
         by_rule.setdefault("model_stress", []).append((asked, stress, sign * opinion.stress_slope))
     words = {
@@ -181,6 +187,7 @@ def _model_residual(table: Table, opinion: Opinions, asked: Mask, z: float) -> t
     """(C,) energy of the labels beyond the model's, energies of elements fitted by head, and where it is an outlier.
 
     Where most frames of an element are outliers in one direction, the element is: another pseudopotential, perhaps.
+    Less is expected of a model where it has forces or stress wrong, too.
     """
     residual, odd = np.full(len(table), np.nan), np.zeros(len(table), dtype=bool)
     for number in range(len(table.heads)):
@@ -189,10 +196,17 @@ def _model_residual(table: Table, opinion: Opinions, asked: Mask, z: float) -> t
             continue
         part = table.features.subset(frames)
         residual[frames], sigma = beyond_elements(part, part.energy - opinion.energy[frames])
-        bad = np.abs(residual[frames]) > z * max(sigma, MODEL_SCATTER)
-        elements = systematic_elements(part, bad, residual[frames])
+        elements = systematic_elements(part, np.abs(residual[frames]) > z * max(sigma, MODEL_SCATTER), residual[frames])
+        sigmas = expected_errors(part, residual[frames], _doubts(part, opinion, frames))
+        bad = np.abs(residual[frames]) > z * np.maximum(sigmas, MODEL_SCATTER)
         odd[frames] = bad & ~(part.formulas[:, elements].sum(axis=1)[part.formula] > 0)
     return residual, odd
+
+
+def _doubts(part: Features, opinion: Opinions, frames: Ints) -> Floats:
+    """(C, 2) difference of the forces, eV/Å, and of the stress times the volume, eV/atom; 0 where there is none."""
+    stress = opinion.stress_error[frames] / EV_PER_A3_IN_GPA * part.volume
+    return np.nan_to_num(np.stack([opinion.force_error[frames], stress], axis=1))
 
 
 def _against(label: Floats, model: Floats, match: Floats, checks: Checks) -> Mask:
@@ -203,5 +217,5 @@ def _against(label: Floats, model: Floats, match: Floats, checks: Checks) -> Mas
     """
     alike = (label > ALIKE * model) & (label * ALIKE < model)
     elsewhere = (match < checks.model_match) & (label > FORCES_THAT_COUNT) & alike
-    opposite = (match < -checks.model_match) & (np.minimum(label, model) > FORCES_THAT_COUNT / 2)
+    opposite = (match < OPPOSITE) & (np.minimum(label, model) > FORCES_THAT_COUNT / 2)
     return np.asarray(elsewhere | opposite | (label > TIMES * np.maximum(model, 2 * FORCES_THAT_COUNT)))

@@ -32,7 +32,7 @@ def features(**changes: Any) -> Features:
     values: dict[str, Any] = {
         "natoms": formulas[formula].sum(axis=1), "formula": formula, "formulas": formulas,
         "energy": -5 - formula * 0.05 + generator.normal(scale=0.01, size=COUNT), "force_max": np.full(COUNT, 1.0),
-        "force_rms": np.full(COUNT, 0.5), "force_sum": np.zeros(COUNT), "volume": np.full(COUNT, 15.0),
+        "force_rms": np.full(COUNT, 0.5), "force_sum": np.zeros(COUNT), "force_forbidden": nothing, "volume": np.full(COUNT, 15.0),
         "pressure": nothing, "distance": np.full(COUNT, 0.9), "fingerprint": generator.random((COUNT, 40)).astype("f4"),
         "environments": (10 * generator.random((COUNT, 32))).astype("f4"), "slopes": np.ones((COUNT, 4), dtype="f4"),
         "change": nothing, "force_work": nothing, "stress_work": nothing, "work_size": nothing,
@@ -70,6 +70,27 @@ def test_frames_that_a_model_disagrees_with_are_told_from_odd_elements() -> None
     assert "eV/atom from the models'" in decided.verdicts.evidence[5][0].says
     odd = made.formulas[made.formula, 44] > 0
     assert not decide(study(), table(made), [opinions(made.energy - 1.2 * odd)]).verdicts.state.any()
+
+
+def test_forces_that_the_symmetry_forbids_are_quarantined() -> None:
+    forbidden = np.full(COUNT, 0.001)
+    forbidden[[3, 7]] = 0.2, np.nan
+    decided = decide(study(), table(features(force_forbidden=forbidden)), [])
+    assert np.flatnonzero(decided.verdicts.state).tolist() == [3]
+    assert "forbids 0.2 eV/Å of its forces" in decided.verdicts.evidence[3][0].says
+
+
+def test_what_nobody_was_asked_is_said() -> None:
+    made = features()
+    said = made.energy.copy()
+    said[made.formulas[made.formula, 44] > 0] = np.nan
+    asked = int(np.isfinite(said).sum())
+    notes = decide(study(), table(made), [opinions(said)]).notes
+    assert f"model 0 was asked about {asked} of {COUNT} frames, none of those with Ru" in notes
+    few = made.subset(np.arange(3))
+    assert decide(study(), table(few), []).notes[-1] == (
+        "a: it has 3 frames; of fewer than 12 nothing is said of their energies"
+    )
 
 
 def test_models_must_agree_that_a_frame_is_bad() -> None:

@@ -11,8 +11,10 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from lamflow.data.frames import Frame, LabeledFrame, Labels
+from lamflow.science.cleaning.asymmetry import forbidden_forces
 from lamflow.science.cleaning.compression import by_clusters, by_entropy, entropy, every_nth
 from lamflow.science.cleaning.describe import features
+from lamflow.science.cleaning.doubt import expected_errors
 from lamflow.science.cleaning.duplicates import clusters
 from lamflow.science.cleaning.energies import element_energies, expected_energies, explained_by_unit
 from lamflow.science.cleaning.fingerprint import apart, environments, pairs_of
@@ -157,3 +159,42 @@ def test_direct_takes_one_of_each_cluster() -> None:
 def test_every_nth_keeps_both_ends() -> None:
     trajectory = np.array([0] * 30 + [1] * 4)
     assert every_nth(trajectory, 10, 3).tolist() == [0, 1, 2, 10, 20, 27, 28, 29, 30, 31, 32, 33]
+
+
+def test_forces_in_another_order_break_the_symmetry_of_a_crystal() -> None:
+    crystal = Atoms("TiOO", [(0, 0, 0), (0, 0, 1.9), (0, 0, -1.9)], cell=[4.0, 4.0, 6.0], pbc=True)
+    forces = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.7], [0.0, 0.0, -0.7]])
+    frame = Frame.from_ase(crystal)
+    assert forbidden_forces(frame, forces) == pytest.approx(0, abs=1e-6)
+    # what is left of 0.7 along one axis of one atom when three images are asked: its mean is zero
+    assert forbidden_forces(frame, forces[[1, 0, 2]]) > 0.2
+    crystal.rattle(0.1, seed=1)
+    assert np.isnan(forbidden_forces(Frame.from_ase(crystal), forces)), "nothing is known without symmetry"
+    alone = Atoms("OO", [(0, 0, 0), (0, 0, 1.2)])
+    assert np.isnan(forbidden_forces(Frame.from_ase(alone), forces[:2]))
+
+
+def test_the_symmetry_of_frames_that_follow_one_without_is_not_looked_for() -> None:
+    crystal = bulk("Cu", "fcc", a=3.6, cubic=True)
+    rattled = crystal.copy()
+    rattled.rattle(0.05, seed=1)
+    items = [labeled(atoms) for atoms in (crystal, rattled, crystal)]
+    assert np.isfinite(features(items, np.zeros(3, dtype=np.int64)).force_forbidden).tolist() == [True, False, False]
+    assert np.isfinite(features(items, np.arange(3)).force_forbidden).tolist() == [True, False, True]
+
+
+def test_a_model_may_err_more_where_it_has_the_stress_wrong_and_on_elements_that_it_does_not_know() -> None:
+    generator = np.random.default_rng(1)
+    frames = [labeled(bulk(name, "fcc", a=3.9)) for name in ("Cu", "Ag", "Au") for _ in range(100)]
+    made = features(frames, np.arange(300))
+    doubts = np.zeros((300, 1))
+    doubts[:10] = 1.0
+    residual = generator.normal(scale=0.02, size=300)
+    residual[:10] *= 6
+    residual[200:] *= 4
+    found = expected_errors(made, residual, doubts)
+    assert found[50] == pytest.approx(0.02, rel=0.5)
+    assert found[:10].min() > 2 * found[50]
+    assert found[250] > 2 * found[50]
+    shifted = residual + 0.5 * (np.arange(300) % 30 == 17)
+    assert (np.abs(shifted) > 6 * expected_errors(made, shifted, doubts)).sum() == 10

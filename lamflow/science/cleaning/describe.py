@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamflow.data.features import ELEMENTS, Features
-from lamflow.data.frames import Ints, LabeledFrame
+from lamflow.data.frames import Floats, Ints, LabeledFrame
+from lamflow.science.cleaning.asymmetry import forbidden_forces
 from lamflow.science.cleaning.fingerprint import digest, environments, histogram, pairs_of, smallest_distance
 from lamflow.science.cleaning.trajectories import work
 from lamflow.units import EV_PER_A3_IN_GPA
@@ -30,11 +32,21 @@ def features(labeled: Sequence[LabeledFrame], trajectory: Ints) -> Features:
         formula=formula.reshape(-1), formulas=formulas,
         fingerprint=np.array([row[1] for row in rows]),
         environments=np.array([row[4][0] for row in rows]), slopes=np.array([row[4][1] for row in rows]),
+        force_forbidden=_forbidden(labeled, np.isfinite(works[:, 0])),
         change=works[:, 0], force_work=works[:, 1], stress_work=works[:, 2], work_size=works[:, 3],
         digest=np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint64).reshape(-1, 2),
         label_digest=np.frombuffer(b"".join(row[3][:8] for row in rows), dtype=np.uint64),
         **{**numbers, "natoms": numbers["natoms"].astype(np.int64)},
     )  # fmt: skip
+
+
+def _forbidden(labeled: Sequence[LabeledFrame], follows: NDArray[np.bool_]) -> Floats:
+    """(C,) see `forbidden_forces`; a frame that follows one without symmetry is not asked for its own."""
+    found = np.full(len(labeled), np.nan)
+    for index, item in enumerate(labeled):
+        if not follows[index] or np.isfinite(found[index - 1]):
+            found[index] = forbidden_forces(item.frame, item.labels.forces)
+    return found
 
 
 def _row(item: LabeledFrame) -> tuple[tuple[float, ...], np.ndarray, bytes, bytes, Any]:
