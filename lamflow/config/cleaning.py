@@ -5,22 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from lamflow.config.engines import EngineSettings, TrainerSettings
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.labeled import HeadName, LabelName
+from lamflow.config.references import files_of
+from lamflow.config.remote import SourceData
 from lamflow.config.schema import DataStudy, check_unique
-from lamflow.config.section import Element, InputFiles, Section, expand
+from lamflow.config.section import Element, Section, expand
 from lamflow.units import Angstrom, Count, EvPerAngstrom, EvPerAtom, Fraction, Positive
 
 EnergyUnit = Literal["eV", "meV", "Hartree", "Ry", "kcal/mol", "kJ/mol"]
 LengthUnit = Literal["Å", "bohr", "nm"]
 StressUnit = Literal["eV/Å³", "GPa", "kbar", "Hartree/bohr³", "Ry/bohr³"]
-
-
-REMOTE = {"hf://": "hf download --repo-type dataset", "s3://": "aws s3 cp --recursive"}
-"""How addresses of sources that are not files begin, and what brings them here."""
 
 
 class SourceUnits(Section):
@@ -42,9 +40,10 @@ class Source(Section):
 
     name: HeadName
     """Of the source, in counts and in the data card."""
-    data: Annotated[InputFiles, Field(min_length=1)]
-    """Files or folders, or patterns: extended XYZ, deepmd/npy and mixed, MPtrj's JSON, ColabFit's parquet, LMDB of ASE
-    (OMat24's .aselmdb) and of DeePMD-kit, ASE databases, outputs of codes, any format of dpdata's."""
+    data: Annotated[SourceData, Field(min_length=1)]
+    """Files or folders, patterns, or addresses that begin with s3:// or hf://: extended XYZ, deepmd/npy and mixed,
+    MPtrj's JSON, ColabFit's parquet, LMDB of ASE (OMat24's .aselmdb) and of DeePMD-kit, ASE databases, outputs of
+    codes, any format of dpdata's."""
     format: str | None = None
     """Name of the format where the files' names do not tell: `mptrj`, `colabfit`, `lmdb`, ASE's or dpdata's."""
     keys: dict[LabelName, str] = Field(default_factory=dict)
@@ -67,21 +66,9 @@ class Source(Section):
     doi: str = ""
     software: str = ""
 
-    @field_validator("data", mode="before")
-    @classmethod
-    def _are_files(cls, value: Any) -> Any:
-        for item in value if isinstance(value, list) else []:
-            for start, how in REMOTE.items():
-                if isinstance(item, str) and item.startswith(start):
-                    raise ValueError(f"{item} is no file of this machine, and sources are; bring it here with `{how}`")
-        return value
-
 
 Rule = Literal[
     "unreadable", "foreign_elements", "force_sum", "force_symmetry", "distance", "volume", "force_outlier",
-    force_symmetry: EvPerAngstrom = 0.05
-    """Root mean square of the part of the forces that the space group of the structure forbids; more than that is an
-    error of the order of the atoms, unless moments break the symmetry."""
     "energy_outlier", "energy_unit", "trajectory", "conflict", "model_energy", "model_forces", "model_stress",
 ]  # fmt: skip
 Action = Literal["flag", "quarantine", "off"]
@@ -92,6 +79,9 @@ class Checks(Section):
 
     force_sum: EvPerAngstrom = 1e-2
     """Norm of the sum of all forces; more than that is an error of keys or units, or atoms that were held."""
+    force_symmetry: EvPerAngstrom = 0.05
+    """Root mean square of the part of the forces that the space group of the structure forbids; more than that is an
+    error of the order of the atoms, unless moments break the symmetry."""
     distance: float = Field(0.4, ge=0, le=2)
     """Smallest distance over the sum of the covalent radii."""
     volume: tuple[Positive, Positive] = (2.0, 1000.0)
@@ -238,7 +228,7 @@ class CleaningStudy(DataStudy):
     @property
     def source_files(self) -> list[Path]:
         """See DataStudy."""
-        return [expand(file) for source in self.sources for file in source.data]
+        return [expand(file) for source in self.sources for file in files_of(source.data)]
 
     @property
     def source_settings(self) -> dict[str, Any]:

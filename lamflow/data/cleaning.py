@@ -146,10 +146,14 @@ class Range(Entry):
     unit: str
 
 
+ZERO_SHOT = "zero_shot"
+"""The line of the pre-trained model that the others start from, before any training: a point without frames."""
+
+
 class CurvePoint(Entry):
     """A model of a part of a head's frames, judged on what is held out of the head.
 
-    line                    `all`, `worst` or `random`
+    line                    `all`, `worst`, `random`, or `zero_shot`: a pre-trained model before any training
     frames                  that it was trained on
     force_rmse, energy_rmse  eV/Å and eV/atom
     """

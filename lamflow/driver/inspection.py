@@ -38,7 +38,7 @@ def inspect_inputs(config: DataStudy) -> Inspection:
 
     Raises InputError with everything that cannot be used.
     """
-    config, _ = resolved(config)
+    config, _ = resolved(config, only_if_here=True)
     return inspected(config, fetched(config, only_if_here=True), sample=True)
 
 

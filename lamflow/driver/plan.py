@@ -77,7 +77,7 @@ def plan(study: DataStudy, done: Sequence[Iteration] = (), capacity: Capacity | 
 
     Reads and builds all structures and data, so it finds what is wrong with them. Raises InputError.
     """
-    study, _ = resolved(study)
+    study, _ = resolved(study, only_if_here=True)
     capacity, kind = capacity or LocalCapacity.of_this_machine(), kind_of(study)
     structures = {settings.name: frames_of(settings, study) for settings in study.structures}
     start = sum(len(structures[name]) for names in study.labeled_first.values() for name in names)

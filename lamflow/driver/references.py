@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lamflow.config.cleaning import Source
 from lamflow.config.engines import EngineSettings
 from lamflow.config.kinds import kind_named
 from lamflow.config.labeled import Heldout, Start
+from lamflow.config.pods import Cluster
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.references import RunData
+from lamflow.config.remote import RemoteData
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.config.section import rebuilt
 from lamflow.data.files import content_hash, file_hash
 from lamflow.data.layout import FILES, HELDOUT, INPUT, MODELS, TRAIN, iteration_key
 from lamflow.data.results import Iteration, ModelResult
 from lamflow.data.run import Reference
+from lamflow.driver.remote_data import SOURCES, brought, looked_for, reference
 from lamflow.driver.run_location import RunLocation, mirror
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import InputError, StateError
@@ -25,10 +30,13 @@ from lamflow.errors import InputError, StateError
 ENDED = ("converged", "ended")
 
 
-def resolved(study: DataStudy, begun: RunDirectory | None = None) -> tuple[DataStudy, list[Reference]]:
-    """`study` with files in the place of references to runs, and what they were.
+def resolved(
+    study: DataStudy, begun: RunDirectory | None = None, *, only_if_here: bool = False
+) -> tuple[DataStudy, list[Reference]]:
+    """`study` with files in the place of references to runs and of addresses of data, and what they were.
 
     begun  the run that goes on with the study: what it took when it began it keeps, whatever became of its source
+    only_if_here  data at addresses are looked for, and left where they are
 
     Raises InputError for a run that is missing, that has not ended, or that has not what is wanted.
     """
@@ -46,6 +54,10 @@ def resolved(study: DataStudy, begun: RunDirectory | None = None) -> tuple[DataS
             model, reference = kept or _model(value, value.run, engine)
             references.append(reference)
             return model
+        if isinstance(value, Source):
+            files, taken = _source(value, study.cluster, known, only_if_here)
+            references.extend(taken)
+            return value.model_copy(update={"data": files})
         if isinstance(value, Start | Heldout) and any(isinstance(item, RunData) for item in value.data):
             data: list[Any] = []
             for item in value.data:
@@ -60,6 +72,23 @@ def resolved(study: DataStudy, begun: RunDirectory | None = None) -> tuple[DataS
 
     changed: DataStudy = rebuilt(study, change)
     return changed, references
+
+
+def _source(
+    source: Source, cluster: Cluster, known: Mapping[tuple[str, str], Reference], only_if_here: bool
+) -> tuple[list[Any], list[Reference]]:
+    """The data of a source with files in the place of addresses, and what these were."""
+    files, taken = list[Any](), list[Reference]()
+    for item in source.data:
+        if not isinstance(item, RemoteData) or only_if_here:
+            files.append(item)
+            if isinstance(item, RemoteData):
+                looked_for(item, cluster)
+            continue
+        one = known.get((item.address, SOURCES)) or reference(item, brought(item, cluster))
+        files += map(Path, one.folders)
+        taken.append(one)
+    return files, taken
 
 
 def _kept(model: PretrainedModel, before: Reference, begun: RunDirectory) -> tuple[PretrainedModel, Reference] | None:

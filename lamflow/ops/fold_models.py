@@ -51,14 +51,23 @@ class SmallModels:
             write_mixed(folder / TRAIN, items, self.elements)
         else:
             write_dataset(folder / TRAIN, items, list(self.elements), "deepmd/npy")
-        job = TrainingJob(
-            systems=tuple(systems(folder / TRAIN)), elements=tuple(self.elements), seed=seed, previous=None,
-            output=folder / "model", scratch=folder / SCRATCH, threads=self.context.threads, gpus=self.context.gpus,
-            timeout=self.context.timeout,
-        )  # fmt: skip
+        job = self._job(folder, systems(folder / TRAIN), seed)
         trainer = registry.trainer(self.train)
         trainer.train(job, lambda _: None)
         return trainer.load(job.output)
+
+    def pretrained(self) -> Evaluator | None:
+        """The model that trainings start from, as it is; None where they start from random weights."""
+        folder = self.context.scratch / "pretrained"
+        found = registry.trainer(self.train).pretrained(self._job(folder, (), 0))
+        return next(iter(found.values()), None)
+
+    def _job(self, folder: Path, data: Sequence[Path], seed: int) -> TrainingJob:
+        return TrainingJob(
+            systems=tuple(data), elements=tuple(self.elements), seed=seed, previous=None,
+            output=folder / "model", scratch=folder / SCRATCH, threads=self.context.threads, gpus=self.context.gpus,
+            timeout=self.context.timeout,
+        )  # fmt: skip
 
 
 def asked(model: Evaluator, labeled: Mapping[int, LabeledFrame], batch: int = 200) -> dict[int, Labels]:

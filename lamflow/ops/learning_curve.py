@@ -14,7 +14,7 @@ from lamflow.config.cleaning import CleaningStudy
 from lamflow.config.seeds import child_seed
 from lamflow.data import LabeledFrame, Labels
 from lamflow.data.arrays import read_arrays
-from lamflow.data.cleaning import CurvePoint, CurveRecord
+from lamflow.data.cleaning import ZERO_SHOT, CurvePoint, CurveRecord
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.layout import FRAMES, LEARNING_CURVE, LEARNING_CURVE_RECORD, VERDICTS
 from lamflow.data.shards import shards_below
@@ -25,7 +25,10 @@ from lamflow.ops.fold_models import SmallModels, asked, labeled_frames
 from lamflow.ops.operation import Context, op
 from lamflow.policy.curves import LINES, sizes, worst_first
 from lamflow.policy.jobs import indices_of_job
-from lamflow.science.metrics import errors
+from lamflow.science.metrics import energy_shift, errors, shifted
+
+SHIFT_FRAMES = 200
+"""Frames to train on that tell by how much the energies of a pre-trained model are shifted."""
 
 
 class Curves(NamedTuple):
@@ -57,6 +60,8 @@ def learning_curve(context: Context, *, input: Path, shards: Path, checked: Path
                 frames[f"{head}-{len(points)}"] = chosen
                 points.append(point)
                 context.say(f"{head}, {line}: {point.frames} frames, force RMSE {point.force_rmse:.4f} eV/Å")
+            if line == "all":
+                points += _before(models, head, [labeled[int(one)] for one in order[:SHIFT_FRAMES]], judged)
         folder = context.out / LEARNING_CURVE / line
         folder.mkdir(parents=True)
         np.savez(folder / FRAMES, **frames)  # type: ignore[arg-type]  # only a keyword is typed
@@ -91,6 +96,31 @@ def _points(
             rest = np.setdiff1d(order, chosen)
             worst = worst_first(_force_errors(model, [labeled[int(one)] for one in rest]))
             chosen = np.sort(np.concatenate([chosen, rest[worst[: counts[place + 1] - count]]]))
+
+
+def _before(
+    models: SmallModels, head: str, given: Sequence[LabeledFrame], judged: Sequence[LabeledFrame]
+) -> list[CurvePoint]:
+    """The point of the pre-trained model that trainings start from, energies shifted as fine-tuning does; if any."""
+    started, model = time.monotonic(), models.pretrained()
+    if model is None:
+        return []
+    answers = asked(model, dict(enumerate(given)))
+    frames = [given[number].frame for number in answers]
+    said = asked(model, dict(enumerate(judged)))
+    if not answers or not said:
+        raise EngineError(f"{head}: the pre-trained model of the learning curve can evaluate none of its frames")
+    shift = energy_shift(list(answers.values()), [given[number].labels for number in answers], frames, models.elements)
+    found = errors(
+        [shifted(labels, judged[number].frame, shift) for number, labels in said.items()],
+        [judged[number].labels for number in said],
+    )
+    return [
+        CurvePoint(
+            line=ZERO_SHOT, head=head, frames=0, force_rmse=found.force_rmse, energy_rmse=found.energy_rmse,
+            seconds=time.monotonic() - started,
+        )
+    ]  # fmt: skip
 
 
 def _judged(model: Evaluator, labeled: Sequence[LabeledFrame]) -> tuple[float, float]:

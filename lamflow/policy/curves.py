@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lamflow.config.cleaning import LearningCurve
-from lamflow.data.cleaning import CurvePoint
+from lamflow.data.cleaning import ZERO_SHOT, CurvePoint
 from lamflow.data.frames import Floats, Ints
 
 LINES = ("all", "worst", "random")
@@ -35,7 +35,7 @@ def enough(points: Sequence[CurvePoint], head: str, settings: LearningCurve) -> 
     if full is None:
         return None
     limit = settings.target * getattr(full, settings.metric)
-    good = [point for point in mine if point.line != "all" and getattr(point, settings.metric) <= limit]
+    good = [p for p in mine if p.line in ("worst", "random") and getattr(p, settings.metric) <= limit]
     order = {line: place for place, line in enumerate(LINES)}
     return min(good, key=lambda p: (p.frames, getattr(p, settings.metric), order[p.line]), default=None)
 
@@ -47,10 +47,17 @@ def words(points: Sequence[CurvePoint], head: str, settings: LearningCurve, chos
         return f"{head}: it has no learning curve, for nothing of it is held out or it has one frame; all frames stay"
     unit = "eV/Å" if settings.metric == "force_rmse" else "eV/atom"
     best = f"a model of all {full.frames} frames has {settings.metric} {getattr(full, settings.metric):.4g} {unit}"
+    before = next((point for point in points if (point.head, point.line) == (head, ZERO_SHOT)), None)
+    best += f", the pre-trained one {getattr(before, settings.metric):.4g}" if before is not None else ""
     if chosen is None:
         return f"{head}: no point of the learning curve comes within {settings.target:g} times; {best}; all frames stay"
     other = next(
-        (p for p in points if p.head == head and p.frames == chosen.frames and p.line not in (chosen.line, "all")), None
+        (
+            p
+            for p in points
+            if p.head == head and p.frames == chosen.frames and p.line in LINES[1:] and p.line != chosen.line
+        ),
+        None,
     )
     beside = f", the {other.line} ones {getattr(other, settings.metric):.4g}" if other is not None else ""
     own = f"{chosen.frames} {chosen.line} frames are enough: {getattr(chosen, settings.metric):.4g} {unit}{beside}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.data.arrays import read_arrays
-from lamflow.data.cleaning import Card, CurvePoint, Quarantine, Quarantined
+from lamflow.data.cleaning import ZERO_SHOT, Card, CurvePoint, Quarantine, Quarantined
 from lamflow.data.fields import Floats
 from lamflow.data.graph import Graph
 from lamflow.data.layout import (
@@ -110,6 +110,8 @@ def learning_curves(points: Sequence[CurvePoint]) -> Any:
             axis.plot(
                 [p.frames for p in own], [p.force_rmse for p in own], marker, color=color, markersize=4, label=line
             )
+        for before in (point for point in points if (point.head, point.line) == (head, ZERO_SHOT)):
+            axis.axhline(before.force_rmse, color=GREY, linestyle=":", linewidth=1, label="pre-trained")
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_title(head, fontsize=8)

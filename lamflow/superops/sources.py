@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from lamflow.config.cleaning import CleaningStudy, Source
+from lamflow.config.references import files_of
 from lamflow.config.section import expand
 from lamflow.data.cleaning import SourceFile, SourceList
 from lamflow.data.layout import SOURCE_LIST, SOURCES, iteration_key
@@ -22,7 +23,7 @@ LOOKED_AT = 20
 
 def begin(study: CleaningStudy, folder: Path, slots: int) -> None:
     """Put the files of all sources below the `folder` of a run, a folder for each of at most `slots` jobs."""
-    files = [(source, expand(path)) for source in study.sources for path in source.data]
+    files = [(source, expand(path)) for source in study.sources for path in files_of(source.data)]
     sizes = [_size(path) for _, path in files]
     jobs: list[list[int]] = [[] for _ in range(max(1, min(slots, len(files))))]
     loads = [0] * len(jobs)
@@ -46,7 +47,7 @@ def inspect(study: CleaningStudy) -> list[str]:
     """Warnings about the first frames of every file. Raises InputError for files of which nothing can be read."""
     problems, warnings = Problems(), list[str]()
     for number, source in enumerate(study.sources):
-        for index, path in enumerate(source.data):
+        for index, path in enumerate(files_of(source.data)):
             with problems.collect(f"sources[{number}].data[{index}]"):
                 warnings += _look(source, expand(path))
     problems.report()

@@ -32,7 +32,8 @@ def features(**changes: Any) -> Features:
     values: dict[str, Any] = {
         "natoms": formulas[formula].sum(axis=1), "formula": formula, "formulas": formulas,
         "energy": -5 - formula * 0.05 + generator.normal(scale=0.01, size=COUNT), "force_max": np.full(COUNT, 1.0),
-        "force_rms": np.full(COUNT, 0.5), "force_sum": np.zeros(COUNT), "force_forbidden": nothing, "volume": np.full(COUNT, 15.0),
+        "force_rms": np.full(COUNT, 0.5), "force_sum": np.zeros(COUNT), "force_forbidden": nothing,
+        "volume": np.full(COUNT, 15.0),
         "pressure": nothing, "distance": np.full(COUNT, 0.9), "fingerprint": generator.random((COUNT, 40)).astype("f4"),
         "environments": (10 * generator.random((COUNT, 32))).astype("f4"), "slopes": np.ones((COUNT, 4), dtype="f4"),
         "change": nothing, "force_work": nothing, "stress_work": nothing, "work_size": nothing,

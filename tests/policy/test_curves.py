@@ -38,9 +38,19 @@ def test_the_fewest_frames_that_come_near_all_of_them_are_enough() -> None:
     assert enough(points[1:], "a", SETTINGS) is None
 
 
-def test_sources_elsewhere_are_refused_with_what_brings_them_here() -> None:
-    with pytest.raises(ValidationError, match=r"hf://colabfit/x is no file of this machine.*`hf download"):
-        CleaningStudy.model_validate({"name": "x", "sources": [{"name": "a", "data": ["hf://colabfit/x"]}]})
+def test_the_pretrained_model_is_a_baseline_and_never_chosen() -> None:
+    points = [point("all", 100, 0.10), point("zero_shot", 0, 0.05), point("worst", 30, 0.115)]
+    chosen = enough(points, "a", SETTINGS)
+    assert chosen == points[2]
+    assert words(points, "a", SETTINGS, chosen) == (
+        "a: 30 worst frames are enough: 0.115 eV/Å; a model of all 100 frames has force_rmse 0.1 eV/Å, the pre-trained "
+        "one 0.05"
+    )
+
+
+def test_sources_elsewhere_need_a_whole_address() -> None:
+    with pytest.raises(ValidationError, match=r"hf://colabfit: an address looks like hf://OWNER/NAME"):
+        CleaningStudy.model_validate({"name": "x", "sources": [{"name": "a", "data": ["hf://colabfit"]}]})
 
 
 def test_settings_that_contradict_each_other() -> None:

@@ -1,0 +1,121 @@
+"""Data of object stores and of the Hugging Face hub, copied to this machine once, object by object."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lamflow.config.pods import Cluster
+from lamflow.config.remote import RemoteData
+from lamflow.data.files import content_hash
+from lamflow.data.run import Reference
+from lamflow.errors import ClusterError, InputError
+
+SOURCES = "sources"
+"""What a run takes from an address."""
+WHERE = "LAMFLOW_CACHE"
+"""The variable that names the folder of copies; `~/.cache/lamflow` without it."""
+
+
+def brought(data: RemoteData, cluster: Cluster) -> list[Path]:
+    """The files and folders that an address means, as copies on this machine.
+
+    What is here already and has not changed is not copied again; an object is never in memory as a whole. Raises
+    InputError where there are no keys, no bucket, no such object or too little room, OutageError for a store that does
+    not answer.
+    """
+    root = _root(data)
+    root.mkdir(parents=True, exist_ok=True)
+    if data.parts[0] == "hf":
+        _from_hub(data, root)
+    else:
+        _from_store(data, root, cluster)
+    found = data.found(root)
+    if not found:
+        raise InputError(f"{data.address}: there is nothing of this name")
+    return found
+
+
+def looked_for(data: RemoteData, cluster: Cluster) -> None:
+    """Raise, as `brought` does, where an address means nothing; nothing is copied."""
+    if data.parts[0] == "hf":
+        _hub(data)
+    else:
+        _listed(data, cluster)
+
+
+def reference(data: RemoteData, files: Sequence[Path]) -> Reference:
+    """What a run has taken from an address, with the hash of its content."""
+    digest = hashlib.sha256("".join(content_hash(file) for file in files).encode()).hexdigest()
+    return Reference(
+        run=data.address, what=SOURCES, sha256=digest, wanted=SOURCES, folders=[str(file) for file in files]
+    )
+
+
+def _root(data: RemoteData) -> Path:
+    cache = Path(os.environ.get(WHERE) or Path.home() / ".cache" / "lamflow")
+    kind, name, _ = data.parts
+    return cache / "data" / kind / name
+
+
+def _listed(data: RemoteData, cluster: Cluster) -> dict[str, int]:
+    """Sizes in bytes of the objects that an address means, by their keys."""
+    from lamflow.cluster.store import Store
+
+    _, bucket, _ = data.parts
+    folder = f"{data.folder}/" if data.folder else ""
+    try:
+        store = Store.of(cluster.model_copy(update={"s3": cluster.s3.model_copy(update={"bucket": bucket})}), "")
+        found = {item.key: item.size for item in store.objects(folder) if data.wants(item.key)}
+    except ClusterError as error:
+        raise InputError(f"{data.address}: {error}") from error
+    if not found:
+        raise InputError(f"{data.address}: bucket {bucket} has no object of this name, in this folder or like this")
+    return found
+
+
+def _from_store(data: RemoteData, root: Path, cluster: Cluster) -> None:
+    from lamflow.cluster.store import Store
+
+    sizes = _listed(data, cluster)
+    lacking = sum(size for key, size in sizes.items() if not (root / key).is_file())
+    free = shutil.disk_usage(root).free
+    if lacking > free:
+        raise InputError(
+            f"{data.address}: {lacking / 1e9:.3g} GB are to be copied, and {root} has {free / 1e9:.3g} GB free; name "
+            f"another folder in {WHERE}"
+        )
+    _, bucket, _ = data.parts
+    store = Store.of(cluster.model_copy(update={"s3": cluster.s3.model_copy(update={"bucket": bucket})}), "")
+    folder = f"{data.folder}/" if data.folder else ""
+    try:
+        store.pull(root, data.wants, folder, exact=True)
+    except ClusterError as error:
+        raise InputError(f"{data.address}: {error}") from error
+
+
+def _hub(data: RemoteData) -> Any:
+    """The package that talks to the hub. Raises InputError that says how to get it."""
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise InputError(
+            f"{data.address}: the package huggingface_hub is needed: pip install huggingface_hub; or bring the data "
+            f"here with `hf download --repo-type dataset {data.parts[1]}` and name the files"
+        ) from error
+
+
+def _from_hub(data: RemoteData, root: Path) -> None:
+    hub, (_, name, path) = _hub(data), data.parts
+    wanted = [path.strip("/"), f"{path.strip('/')}/**"] if path else None
+    try:
+        hub.snapshot_download(name, repo_type="dataset", allow_patterns=wanted, local_dir=root)
+    except Exception as error:  # of its own, of requests, of the system
+        raise InputError(
+            f"{data.address}: the Hugging Face hub, which needs a network, did not give it: {error}"
+        ) from error
