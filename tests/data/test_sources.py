@@ -93,6 +93,16 @@ def test_a_mixed_data_set_is_verified_when_it_is_read(tmp_path: Path) -> None:
         write_mixed(tmp_path / "other", items(), ["Cu"])
 
 
+def test_an_lmdb_that_is_cut_off_is_refused_before_a_page_that_is_not_there_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("lmdb", reason="LMDB needs lmdb")
+    write_lmdb(tmp_path / "set.lmdb", items(), ["Cu", "Au"])
+    file = tmp_path / "set.lmdb" / "data.mdb"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=rf"cut off: it has {len(whole) // 2} of \d+ bytes; copy it again"):
+        list(source_frames(tmp_path / "set.lmdb", Dialect()))
+
+
 @pytest.mark.deepmd
 def test_deepmd_reads_the_lmdb(tmp_path: Path) -> None:
     lmdb_data = pytest.importorskip("deepmd.dpmodel.utils.lmdb_data", reason="needs DeePMD-kit")

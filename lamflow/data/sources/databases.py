@@ -36,10 +36,19 @@ def lmdb_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     try:
         opened = lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False)
         with opened as environment, environment.begin() as reader:
+            _require_whole(path, (environment.info()["last_pgno"] + 1) * environment.stat()["psize"])
             deepmd = reader.get(METADATA) is not None
             yield from (_deepmd if deepmd else _ase)(reader, path, dialect)
     except lmdb.Error as error:
         raise InputError(f"{path}: no LMDB file, or one that is cut off: {error}") from error
+
+
+def _require_whole(path: Path, size: int) -> None:
+    """Raise InputError for a file that is shorter than its pages: reading one that is not there kills the process."""
+    file = lmdb_file(path)
+    there = file.stat().st_size if file is not None else size
+    if there < size:
+        raise InputError(f"{path}: an LMDB file that is cut off: it has {there} of {size} bytes; copy it again")
 
 
 def _ase(reader: Any, path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
