@@ -99,8 +99,10 @@ class Vasp(PeriodicSettings):
                 raise ValueError(f"INCAR: {tag} = {tags[tag]} is not allowed: a label is one single point with stress")
         if str(tags.get("I_CONSTRAINED_M", 0)) != "0":
             raise ValueError(
-                "INCAR: I_CONSTRAINED_M: its penalty is part of VASP's energy, and no magnetic forces are read of it; "
-                "abacus holds moments (deltaspin)"
+                "INCAR: I_CONSTRAINED_M: a penalty draws moments to where they are wanted, and what VASP prints of it "
+                "gives no magnetic forces -dE/ds: its field (lambda*MW_perp) is that on moments smoothed within RWIGS, "
+                "in modes 1 and 4 only the part across them, and whether energy and forces have the penalty in them is "
+                "not documented; abacus holds moments (deltaspin)"
             )
         check_by_element("INCAR", tags, BY_ELEMENT)
         for key in ("kspacing", "kpoints"):
