@@ -14,17 +14,7 @@ from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.ramp import Ramp
 from lamflow.config.section import Distinct, Section
 from lamflow.config.select import Channel, FixedWindow
-from lamflow.units import (
-    Bar,
-    Count,
-    ElectronKelvin,
-    EvPerAngstrom,
-    Kelvin,
-    Length,
-    Picosecond,
-    Steps,
-    Timestep,
-)
+from lamflow.units import Bar, Count, ElectronKelvin, EvPerAngstrom, Kelvin, Length, Picosecond, Steps, Timestep
 
 
 class ExaminedStudy(Protocol):
@@ -68,6 +58,12 @@ class EngineSettings(Section):
     @property
     def model_file(self) -> Path | None:
         """File of the model that these settings name; None for engines without one."""
+        return None
+
+    @property
+    def moments_seen(self) -> Sequence[str] | None:
+        """Chemical symbols of the atoms whose magnetic moments it sees when it evaluates; None where only a run can
+        tell."""
         return None
 
     def for_heads(self, names: Sequence[str]) -> Self | None:

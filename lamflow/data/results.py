@@ -15,8 +15,9 @@ from lamflow.data.document import Entry, Result
 from lamflow.data.frames import Attempt, FailureKind
 from lamflow.data.hulls import FoundStructure, Hull
 from lamflow.data.label_work import LabelCost, LabelWork
+from lamflow.data.moments import TrainedMoments
 from lamflow.data.provenance import Provenance
-from lamflow.data.spent import Spent
+from lamflow.data.spent import Spent, StepTime
 
 
 class Errors(Entry):
@@ -64,6 +65,8 @@ class ModelResult(JobRecord):
     data_hash: str
     """Hash of the training data and settings that made it."""
     training_frames: int
+    moments: TrainedMoments | None = None
+    """Magnetic moments of the training data, for models that see them."""
     steps: int
     seconds: float
     errors: Errors | None = None
@@ -113,6 +116,8 @@ class SimulationResult(Entry):
     """The model that explored, from 0."""
     seed: int
     frames: int
+    beyond: int = 0
+    """Frames whose magnetic moments are unlike all that the models were trained on."""
     dropped: dict[str, int] = Field(default_factory=dict)
     """Frames that a filter refused, by reason."""
     failed: str | None = None
@@ -146,6 +151,8 @@ class Chosen(Entry):
     group: str
     rule: str
     origin: Origin
+    beyond: bool = False
+    """Its magnetic moments are unlike all that the models were trained on."""
 
 
 class GroupSeen(Entry):
@@ -268,14 +275,6 @@ class Merged(JobRecord):
     """Good labels that took more than one try."""
     seconds: float
     """Time that all labels of the iteration took together, in s."""
-
-
-class StepTime(Entry):
-    """How long a step of a round took, in s, and where the time of its jobs went."""
-
-    name: str
-    wall: float
-    spent: Spent = Field(default_factory=Spent)
 
 
 class Round(Result):

@@ -58,6 +58,14 @@ class Spent(Entry):
         return Spent(**{name: mine[name] + others[name] for name in mine})
 
 
+class StepTime(Entry):
+    """How long a step of a round took, in s, and where the time of its jobs went."""
+
+    name: str
+    wall: float
+    spent: Spent = Spent()
+
+
 class _Clock:
     """What this process has spent since it was last asked. One thread moves it."""
 

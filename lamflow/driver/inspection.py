@@ -60,6 +60,7 @@ def inspected(config: DataStudy, with_models: DataStudy, *, sample: bool = False
     warnings = _examined(with_models, frames, problems)
     _check_labels(config, structures, problems)
     _check_potentials(config, structures, problems)
+    _check_moments(with_models, frames, structures, problems)
     inspected_sources: list[str] = []
     with problems.collect():
         inspected_sources = kind_of(config).inspect(config, structures)
@@ -167,6 +168,29 @@ def _check_potentials(config: DataStudy, structures: Mapping[str, list[Frame]], 
             reason = labeler.unsupported_reason(frames[0]) if labeler is not None else None
             if reason is not None:
                 problems.found.append(f"{where}: structures.{name} cannot be labeled: {reason}")
+
+
+def _check_moments(
+    config: DataStudy, labeled: Sequence[Frame], structures: Mapping[str, list[Frame]], problems: Problems
+) -> None:
+    """Frames with magnetic moments for engines that evaluate them and see none, or without those that they need."""
+    judged = [*labeled, *(frame for frames in structures.values() for frame in frames)]
+    for where, settings in _engines(config):
+        if not where.endswith("evaluate") or any(problem.startswith(where) for problem in problems.found):
+            continue
+        blind = isinstance(settings, LabelerSettings) and not settings.uses_spins
+        seen = () if blind else settings.moments_seen
+        lacking = [frame for frame in judged if frame.spins is None and set(frame.symbols) & set(seen or ())]
+        if seen is not None and not seen and any(frame.spins is not None for frame in judged):
+            problems.found.append(
+                f"{where}: {settings.title} sees no magnetic moments, and the frames have some; take a model that was "
+                "trained with spins, or set `spins: ignore` beside the data, or leave `spins` out of structures"
+            )
+        elif lacking:
+            problems.found.append(
+                f"{where}: {settings.title} needs the magnetic moments of {', '.join(seen or ())}, and a frame has "
+                "none; give them by `keys: {spin: NAME}` beside the data, or by `spins` of structures"
+            )
 
 
 def _check_labels(config: DataStudy, structures: Mapping[str, list[Frame]], problems: Problems) -> None:

@@ -92,6 +92,12 @@ class PairPotential(EngineSettings):
         """See EngineSettings."""
         return expand(self.model.file) if self.model.file else None
 
+    @property
+    def moments_seen(self) -> Sequence[str] | None:
+        """See EngineSettings."""
+        known = self.model_file is not None and self.model_file.is_file()
+        return loaded(self.model_file).basis.magnetic if known and self.model_file is not None else None
+
     def examine(self, study: ExaminedStudy) -> list[str]:
         """See EngineSettings: whether the file is such a model, and knows the elements."""
         if self.model_file is None:

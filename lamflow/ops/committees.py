@@ -23,7 +23,10 @@ from lamflow.policy.models import bad_models
 
 
 class Committees:
-    """The committee and the teacher of each head. Raises EngineError that names the bad models."""
+    """The committee and the teacher of each head. Raises EngineError that names the bad models.
+
+    moments  that all models were trained on, where they see any
+    """
 
     def __init__(self, study: Config, folder: Path) -> None:
         self.study, self.folder = study, folder
@@ -33,6 +36,7 @@ class Committees:
             raise EngineError("a model went bad, so nothing was explored:\n  " + "\n  ".join(problems))
         for index, result in enumerate(results):
             verify_model(folder / str(index), result)
+        self.moments = results[0].moments
         self._committees: dict[str, list[Model]] = {}
         self._teachers: dict[str, Labeler] = {}
 

@@ -16,6 +16,7 @@ from lamflow.config.engines import ExplorerSettings, SearcherSettings, WalkerSet
 from lamflow.config.learning import Config
 from lamflow.config.tracked import FAILED_PROPERTIES
 from lamflow.data import Frame, Trajectory
+from lamflow.data.fields import SPIN
 from lamflow.data.layout import EXPLORED, EXPLORED_RECORD, FILES, FRAMES, HISTORY_RECORD
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Explored, History, SimulationResult
@@ -31,6 +32,7 @@ from lamflow.policy.committee import ScoredFrames, good_frames, pack_candidates
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.ramps import ramp_levels
 from lamflow.policy.simulations import PlannedSimulation, plan_simulations
+from lamflow.science.moment_range import are_beyond
 
 
 class Explorations(NamedTuple):
@@ -83,7 +85,8 @@ def explore(
 def _outcome(result: SimulationResult) -> str:
     """What became of a simulation, in words."""
     failed = f"; failed: {result.failed.splitlines()[0]}" if result.failed else ""
-    return f"{result.name}: {result.frames} frames in {result.seconds:.1f} s{failed}"
+    beyond = f", {result.beyond} with magnetic moments beyond those trained on" if result.beyond else ""
+    return f"{result.name}: {result.frames} frames in {result.seconds:.1f} s{beyond}{failed}"
 
 
 def _progress(context: Context, done: int, total: int, fraction: float) -> None:
@@ -164,10 +167,11 @@ class _Exploration:
         except EngineError as error:
             scored, dropped = ScoredFrames.none(planned.number, request.start), {}
             failure, log = str(error).splitlines()[0], str(error)
+        beyond = are_beyond(self.committees.moments, scored.trajectory.fields.get(SPIN))
         return scored, SimulationResult(
             number=planned.number, name=planned.name, group=f"{planned.group}", structure=planned.structure,
             start=planned.start, condition=planned.condition, head=head, model=turn, seed=planned.seed,
-            frames=len(scored), dropped=dropped, failed=failure, log=log,
+            frames=len(scored), beyond=int(beyond.sum()), dropped=dropped, failed=failure, log=log,
         )  # fmt: skip
 
     def _keep_files(self, planned: PlannedSimulation, trajectory: Trajectory) -> None:

@@ -17,7 +17,9 @@ from lamflow.config.schema import TrainingStudy
 from lamflow.config.seeds import child_seed
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.dataset import Item, head_systems, read_dataset, resampled, verified_manifests
+from lamflow.data.io import read_labeled
 from lamflow.data.layout import MODEL, MODEL_PREDICTIONS, MODELS
+from lamflow.data.moments import TrainedMoments
 from lamflow.data.results import Errors, ModelResult
 from lamflow.data.spent import spending, take
 from lamflow.data.trained import save_model, verify_model
@@ -32,6 +34,7 @@ from lamflow.ops.read import settings_text
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.structures import enlarged
 from lamflow.science.metrics import energy_shift, errors, magnetic_points, parity_points, shifted
+from lamflow.science.moment_range import are_beyond, trained_moments
 
 SHIFT_FRAMES = 500
 """Training frames that the energies of a pre-trained model are shifted to; elements are few, so more tell nothing."""
@@ -58,6 +61,7 @@ def train(
     indices = indices_of_job(study.train.n_models, context.jobs, context.job)
     heldout_items = _by_head(item for path in sorted(heldout.iterdir()) if path.is_dir() for item in read_dataset(path))
     made_by = registry.provenance(study.train)
+    moments = _moments(study, train, heldout_items)
     for done, index in enumerate(indices):
         output = context.out / MODELS / str(index)
         before = previous / str(index) if previous is not None else None
@@ -72,7 +76,7 @@ def train(
         job = _job(context, study, train.resolve(), before, iteration, index)
         result = ModelResult(
             index=index, variant=study.train.variant(index), seed=job.seed, data_hash=data_hash,
-            training_frames=frames, steps=0, seconds=0.0, provenance=made_by,
+            training_frames=frames, moments=moments, steps=0, seconds=0.0, provenance=made_by,
         )  # fmt: skip
         if iteration == 1 and index == _first_that_starts_from_a_model(study):
             result = _baseline(study, trainer, job, train, heldout_items, result)
@@ -87,6 +91,19 @@ def train(
     return Trained(context.out / MODELS)
 
 
+def _moments(study: TrainingStudy, train: Path, heldout: dict[str, list[Item]]) -> TrainedMoments | None:
+    """The magnetic moments of the training data, and how many held-out frames have others."""
+    if not study.train.magnetic_elements:
+        return None
+    systems = [system for own in head_systems(train).values() for system in own]
+    trained = trained_moments(labeled.frame for system in systems for labeled in read_labeled(system))
+    if trained is None:
+        return None
+    spins = [item.labeled.frame.spins for items in heldout.values() for item in items]
+    beyond = sum(bool(are_beyond(trained, own[None])[0]) for own in spins if own is not None)
+    return trained.model_copy(update={"heldout": beyond})
+
+
 def _outcome(result: ModelResult) -> str:
     """What became of a model, in words."""
     if result.failed:
@@ -94,6 +111,8 @@ def _outcome(result: ModelResult) -> str:
     measured = f"; held-out force RMSE {result.errors.force_rmse:.4f} eV/Å" if result.errors is not None else ""
     if result.errors is not None and result.errors.magnetic_force_rmse is not None:
         measured += f", magnetic force RMSE {result.errors.magnetic_force_rmse:.4f} eV/μB"
+    if result.moments is not None and result.moments.heldout:
+        measured += f"; {result.moments.heldout} held-out frames have magnetic moments beyond those trained on"
     return f"{result.steps} steps in {result.seconds:.0f} s{measured}"
 
 
@@ -252,8 +271,6 @@ def _bound(
 
 def _drawn(systems: Sequence[Path], count: int, seed: int) -> list[LabeledFrame]:
     """At most so many of the frames of training data."""
-    from lamflow.data.io import read_labeled
-
     labeled = [item for system in systems for item in read_labeled(system)]
     return [labeled[index] for index in np.random.default_rng(seed).permutation(len(labeled))[:count]]
 

@@ -50,6 +50,7 @@ def _added(first: SimulationResult, second: SimulationResult) -> SimulationResul
     return second.model_copy(
         update={
             "frames": first.frames + second.frames,
+            "beyond": first.beyond + second.beyond,
             "dropped": dict(Counter(first.dropped) + Counter(second.dropped)),
             "failed": first.failed or second.failed,
             "log": first.log or second.log,

@@ -15,6 +15,7 @@ from lamflow.data.comparisons import TrackedValues
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats
 from lamflow.data.results import (
+    Chosen,
     Iteration,
     ModelResult,
     Selected,
@@ -39,6 +40,7 @@ from lamflow.policy.models import chosen_variant, forgotten_head
 from lamflow.policy.ramps import groups_seen, next_levels, ramp_levels, ramp_status
 from lamflow.policy.windows import Window, window_rule
 from lamflow.science.learning_curve import expected_gain
+from lamflow.science.moment_range import are_beyond
 
 HISTOGRAM_BINS = 60
 
@@ -105,11 +107,19 @@ def select_frames(study: Config, exploration: Exploration) -> Choice:
     decision = next_action(state, ConvergenceCriteria.of(study))
     if decision.action != "label":
         chosen = []
+    why = [_told(item, exploration.models) for item in chosen]
     outcome = {
-        "chosen": [item.why for item in chosen], "decision": decision.action, "reason": decision.reason,
+        "chosen": why, "decision": decision.action, "reason": decision.reason,
         "converged": decision.converged,
     }  # fmt: skip
     return Choice(record.model_copy(update=outcome), chosen, state.force_rmse[-1])
+
+
+def _told(item: ChosenFrame, models: Sequence[ModelResult]) -> Chosen:
+    """Why a frame is labeled, and whether its moments are unlike those that the models know."""
+    spins, trained = item.frame.spins, models[0].moments if models else None
+    beyond = spins is not None and bool(are_beyond(trained, spins[None]).any())
+    return item.why.model_copy(update={"beyond": True}) if beyond else item.why
 
 
 def _gain(study: Config, exploration: Exploration, labels: int) -> PredictedGain | None:

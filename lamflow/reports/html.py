@@ -11,6 +11,7 @@ from lamflow.data.layout import REPORT_PAGE
 from lamflow.reports import search, trend
 from lamflow.reports.figures import figures
 from lamflow.reports.groups import GROUP_COLUMNS, group_rows
+from lamflow.reports.moments import MOMENT_COLUMNS, moment_rows
 from lamflow.reports.risk import RISK_COLUMNS, risk_rows
 from lamflow.reports.source import Source
 from lamflow.reports.tables import (
@@ -142,6 +143,8 @@ def render(source: Source, images: dict[str, str]) -> str:
         cost_columns=COST_COLUMNS,
         risks=risk_rows(source.iterations),
         risk_columns=RISK_COLUMNS,
+        moments=moment_rows(source.iterations),
+        moment_columns=MOMENT_COLUMNS,
         groups=group_rows(source.iterations),
         group_columns=GROUP_COLUMNS,
         failed=failed_simulations(source.iterations),

@@ -32,9 +32,8 @@ from lamflow.data.results import (
     Merged,
     ModelResult,
     Selected,
-    StepTime,
 )
-from lamflow.data.spent import Spent, of_round, spent_on
+from lamflow.data.spent import Spent, StepTime, of_round, spent_on
 from lamflow.ops.read import read_heldout
 from lamflow.policy.budgets import costs
 from lamflow.policy.calibration import calibrated, calibration_points, heldout_points

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lamflow.data import Frame, LabeledFrame
+from lamflow.data.dataset import Item, Origin, systems, write_dataset
 from lamflow.data.io import write_extxyz
-from lamflow.engines.registry import evaluator
+from lamflow.engines.pair import PairTraining
+from lamflow.engines.protocol import TrainingJob
+from lamflow.engines.registry import evaluator, trainer
 from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
-from lamflow.science.moment_range import beyond_trained
+from lamflow.science.moment_range import are_beyond, beyond_trained, trained_moments
 from tests.cli.test_outcomes import lamflow
 
 STUDY = """\
@@ -43,6 +47,84 @@ def test_what_lies_beyond() -> None:
     assert beyond_trained(frames, without(frames)) is None
     assert "along one line" in str(beyond_trained(collinear(frames), frames))
     assert "there is a moment of" in str(beyond_trained(frames, longer(frames)))
+
+
+def test_frames_beyond_are_told_one_by_one() -> None:
+    frames = [frame for frame in iron_frames() if frame.natoms == 16]
+    spins = np.stack([np.asarray(frame.spins) for frame in frames])
+    assert trained_moments(without(frames)) is None
+    assert not are_beyond(None, spins).any()
+    assert not len(are_beyond(trained_moments(frames), None))
+    known, along = trained_moments(frames), trained_moments(collinear(frames))
+    assert known is not None
+    assert along is not None
+    assert not known.collinear
+    assert along.collinear
+    assert known.longest == pytest.approx(along.longest) == np.linalg.norm(spins, axis=-1).max()
+    assert are_beyond(known, spins * np.array([1.0, 1.6])[:, None, None]).tolist() == [False, True]
+    assert are_beyond(known, 0 * spins).tolist() == [False, False]
+    assert are_beyond(along, spins).all()
+    assert not are_beyond(along, np.stack([np.asarray(frame.spins) for frame in collinear(frames)])).any()
+
+
+JUDGED = """\
+workflow: evaluation
+name: judged
+elements: [Fe]
+evaluate: {engine: pair, model: {file: model/pair.json}}
+heldout: {data: [heldout.extxyz]}
+"""
+ASKED = """\
+workflow: properties
+name: asked
+elements: [Fe]
+structures:
+  - name: iron
+    crystal: {formula: Fe, lattice: bcc, a: 2.86, cubic: true}SPINS
+potentials:
+  - {name: model, evaluate: {engine: pair, model: {file: model/pair.json}}}
+properties: [{property: eos}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("study", "magnetic", "expected"),
+    [
+        (JUDGED, [], r"sees no magnetic moments, and the frames have some; take a model that was trained with spins"),
+        (ASKED.replace("SPINS", "\n    spins: {moments: {Fe: 2.2}}"), [], "potentials[0].evaluate: "),
+        (ASKED.replace("SPINS", ""), ["Fe"], "needs the magnetic moments of Fe, and a frame has none"),
+        (JUDGED.replace("[heldout.extxyz]", "[heldout.extxyz], spins: ignore"), [], None),
+        (JUDGED, ["Fe"], None),
+    ],
+)
+def test_engines_that_see_no_moments_are_refused_before_they_run(
+    tmp_path: Path, study: str, magnetic: list[str], expected: str | None
+) -> None:
+    frames = iron_frames()
+    labels = evaluator(SpinLatticeLabels(engine="spin-lattice")).evaluate(frames)
+    items = [LabeledFrame(frame, own) for frame, own in zip(frames, labels, strict=True)]
+    write_extxyz(tmp_path / "heldout.extxyz", items)
+    if not magnetic:
+        items = [LabeledFrame(item.frame.with_fields(spin=None), replace(item.labels, others={})) for item in items]
+    write_dataset(
+        tmp_path / "data", [Item(one, Origin(iteration=0, source="x")) for one in items], ["Fe"], "deepmd/npy"
+    )
+    settings = PairTraining.model_validate(
+        {"engine": "pair", "cutoff": 4.6, **({"spin": {"elements": magnetic}} if magnetic else {})}
+    )
+    job = TrainingJob(
+        systems=tuple(systems(tmp_path / "data")), elements=("Fe",), seed=1, previous=None, output=tmp_path / "model",
+        scratch=tmp_path / "scratch",
+    )  # fmt: skip
+    trainer(settings).train(job, lambda _: None)
+    (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
+    done = lamflow("check", "study.yaml", cwd=tmp_path)
+    if expected is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert expected in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

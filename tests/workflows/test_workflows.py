@@ -12,6 +12,7 @@ from lamflow.driver.inspection import check_inputs
 from lamflow.driver.loop import run
 from lamflow.driver.plan import plan
 from lamflow.driver.rundir import RunDirectory
+from lamflow.reports.moments import moment_rows
 from tests.conftest import ROOT, examples, require_pseudopotentials
 
 DPGEN = ROOT / "workflows" / "dpgen"
@@ -123,3 +124,31 @@ def test_magnetic_iron_learns(tmp_path: Path) -> None:
     assert first.magnetic_force_rmse is not None
     assert last.magnetic_force_rmse is not None
     assert last.magnetic_force_rmse < 0.5 * first.magnetic_force_rmse
+
+
+@pytest.mark.slow
+def test_moments_beyond_those_trained_on_are_told(tmp_path: Path) -> None:
+    """Models that know moments along one line meet others: held out, explored and chosen to be labeled."""
+    folder = ROOT / "workflows" / "spin"
+    text = replaced(
+        (folder / "tiny.yaml").read_text(encoding="utf-8"), ("models: 4", "models: 2"), ("steps: 60", "steps: 20"),
+        ("tilt: 5, spread: 0.03", "tilt: 0, spread: 0.03"), ("iterations: 5", "iterations: 2"),
+        ("{accurate: 0.9, heldout_magnetic_force_rmse: 0.02}", "{accurate: 0.9, heldout_magnetic_force_rmse: 1e-6}"),
+    )  # fmt: skip
+    run(parse(text, root=folder), tmp_path / "run")
+    _, first, second, *_ = RunDirectory(tmp_path / "run").iterations()
+    known, then = first.models[0].moments, second.models[0].moments
+    assert known is not None
+    assert then is not None
+    assert known.collinear
+    assert known.heldout == first.heldout_frames
+    assert all(0 < result.beyond <= result.frames for result in first.simulations if result.frames)
+    assert first.selected is not None
+    assert first.selected.chosen
+    assert all(item.beyond for item in first.selected.chosen)
+    assert not then.collinear
+    assert then.heldout == 0
+    assert not any(result.beyond for result in second.simulations)
+    rows = moment_rows([first, second])
+    assert [row[1] for row in rows] == ["collinear moments", "noncollinear moments"]
+    assert int(rows[0][5]) == len(first.selected.chosen)

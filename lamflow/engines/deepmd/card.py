@@ -55,6 +55,14 @@ def is_dpa4(model: Mapping[str, Any]) -> bool:
     return str(model.get("type", "")).lower() in DPA4 or str(kind).lower() in DPA4
 
 
+def magnetic_elements(model: Mapping[str, Any]) -> tuple[str, ...]:
+    """Elements whose magnetic moments a model sees, by the section `model` of its input or a branch of it."""
+    used, elements = model.get("spin", {}).get("use_spin", []), model.get("type_map", [])
+    if used and isinstance(used[0], bool):  # one flag for each element
+        return tuple(element for element, flag in zip(elements, used, strict=False) if flag)
+    return tuple(element for place, element in enumerate(elements) if element in used or place in used)
+
+
 def aliases_of(definition: dict[str, Any]) -> dict[str, str]:
     """Other names of the heads of a definition, as the file itself says."""
     return {

@@ -18,6 +18,7 @@ from lamflow.data.fields import FORCE_MAG
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.spent import spending
 from lamflow.engines.deepmd import light
+from lamflow.engines.deepmd.card import magnetic_elements
 from lamflow.engines.deepmd.old import OldPotential, is_old
 from lamflow.engines.protocol import BatchSession, Evaluator, LammpsPotential
 from lamflow.errors import EngineError
@@ -133,10 +134,7 @@ class DeepmdModel:
         """Elements whose magnetic moments the model sees; none for a model without spins."""
         if not self._potential.has_spin:
             return ()
-        used = self._potential.deep_eval.get_model_def_script()["spin"]["use_spin"]
-        if used and isinstance(used[0], bool):  # one flag for each element
-            return tuple(element for element, flag in zip(self.elements, used, strict=False) if flag)
-        return tuple(element for place, element in enumerate(self.elements) if element in used or place in used)
+        return magnetic_elements({**self._potential.deep_eval.get_model_def_script(), "type_map": self.elements})
 
     def _spins(self, frames: list[Frame]) -> dict[str, Any]:
         """Moments as the model takes them. Raises EngineError where the two do not fit."""

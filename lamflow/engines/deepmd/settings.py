@@ -331,6 +331,17 @@ class DeepmdLabels(LabelerSettings):
         return True
 
     @property
+    def moments_seen(self) -> Sequence[str] | None:
+        """See EngineSettings; as the model file says, where it is here."""
+        from lamflow.engines.deepmd.card import branches, magnetic_elements, read_definition
+
+        if self.missing() or self.model_file is None or not self.model_file.is_file():
+            return None
+        heads = branches(read_definition(self.model_file))
+        head = self.model.head or next(iter(heads))
+        return magnetic_elements(heads[head]) if head in heads else None
+
+    @property
     def at_once(self) -> int:
         """See LabelerSettings."""
         return 10_000
