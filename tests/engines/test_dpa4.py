@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from lamflow.config.learning import Config
 from lamflow.data import Frame
+from lamflow.data.dataset import Item, Origin
 from lamflow.data.io import read_labeled
+from lamflow.data.results import ModelResult
 from lamflow.engines.deepmd.card import read_card
 from lamflow.engines.deepmd.heads import with_heads
 from lamflow.engines.deepmd.model import DeepmdModel
@@ -19,7 +23,9 @@ from lamflow.engines.deepmd.settings import DeepmdTraining
 from lamflow.engines.deepmd.trainer import DeepmdTrainer
 from lamflow.engines.protocol import HeadData
 from lamflow.errors import EngineError, InputError
+from lamflow.policy.models import forgotten_head
 from lamflow.science.metrics import errors
+from tests.conftest import STUDY
 from tests.lam import data, labeled, metal, training
 from tests.real_models import real_dpa4
 
@@ -128,6 +134,30 @@ def test_forces_are_slopes_of_the_energy(dpa4: Path) -> None:
     assert -(high.energy - low.energy) / 1e-2 == pytest.approx(here.forces[3, 1], abs=5e-3)
 
 
+@pytest.mark.parametrize("way", ["freeze_descriptor", "lora"])
+def test_the_backbone_keeps_its_weights(way: str, dpa4: Path, tmp_path: Path) -> None:
+    """Frozen, or with adapters beside its weights, which DeePMD-kit adds to them when the model is loaded."""
+    import torch
+
+    job = training(tmp_path, "model", data(tmp_path / "cu", labeled(metal("Cu", 4, 1))))
+    phase = {"start_from": "finetune", "freeze_descriptor": way == "freeze_descriptor"}
+    adapters = {"model": {"lora": {"rank": 4}}} if way == "lora" else {}
+    made = settings(dpa4, "finetune", 6, phases=[phase])
+    trainer = DeepmdTrainer(made.model_copy(update={"input": {**made.input, **adapters}}))
+    assert trainer.train(job, lambda _: None) == 6
+    before, after = (torch.load(path, weights_only=True)["model"] for path in (dpa4, job.output / "model.pt"))
+    adapted = tuple(key.rsplit(".A_", 1)[0] + ".weight" for key in after if ".A_by_l" in key or ".A_m0" in key)
+    kept = [key for key in before if (key.startswith(adapted) if adapted else ".descriptor." in key)]
+    kept = [key for key in kept if key in after and not key.endswith("version_tensor")]
+    assert sum(before[key].numel() for key in kept) > 700_000
+    for key in kept:
+        assert torch.equal(before[key], after[key]), key
+    assert bool(adapted) == (way == "lora")
+    tuned, [frame] = trainer.load(job.output), metal("Cu", 1, 9)
+    was, now = (model.evaluate([frame])[0].forces for model in (DeepmdModel(dpa4), tuned))
+    assert np.abs(now - was).max() > 1e-4, "what is not the backbone has learned"
+
+
 MPTRJ = Path(__file__).parents[3] / "shared" / "data" / "mptrj" / "mptrj-random-1k.xyz"
 
 
@@ -139,3 +169,46 @@ def test_it_knows_real_frames_of_first_principles(dpa4: Path) -> None:
     found = errors(DeepmdModel(dpa4).evaluate([item.frame for item in small]), [item.labels for item in small])
     assert len(small) == 24
     assert found.force_rmse < 0.5 * found.force_size
+
+
+@pytest.mark.skipif(not MPTRJ.is_file(), reason=f"{MPTRJ}: real frames of MPtrj are not here")
+def test_the_guard_refuses_a_model_that_forgets_and_keeps_one_that_does_not(dpa4: Path, tmp_path: Path) -> None:
+    """Two heads of the real model: one learns copper, the other replays frames of MPtrj, or hardly does."""
+    two = tmp_path / "two.pt"
+    with_heads(dpa4, {"known": None, "other": None}, two)
+    seen = set(read_card(two).heads[0].observed)
+    moved = [frame for frame in read_labeled(MPTRJ) if np.abs(frame.labels.forces).max() > 0.3]
+    frames = [each for each in moved if each.frame.natoms <= 8 and set(each.frame.symbols) <= seen][:12]
+    elements = tuple(sorted({"Cu", *(symbol for each in frames for symbol in each.frame.symbols)}))
+    items = [Item(each, Origin(iteration=0, source=f"MPtrj#{number}")) for number, each in enumerate(frames)]
+    replayed, held = data(tmp_path / "mptrj", items[::2], elements), frames[1::2]
+    copper = data(tmp_path / "cu", labeled(metal("Cu", 4, 1), offset=1.0), elements)
+    config = yaml.safe_load(STUDY)
+    head = {"start": {"label": ["rattled"]}, "heldout": {"fraction": 0.2}, "label": {"engine": "emt"}}
+    for key in ("start", "heldout", "label"):
+        config.pop(key)
+    config["heads"] = [{"name": "known", **head}, {"name": "copper", "pretrained_head": "other", **head}]
+    config["budget"] = {"forgetting": 1.5}
+    config["train"] = {"engine": "deepmd", "pretrained": {"file": two}, "phases": [{"start_from": "finetune"}]}
+    study = Config.model_validate(config)
+    said = {}
+    for name, weight, rate in (("careful", 4.0, 2e-5), ("careless", 1e-6, 1e-3)):
+        heads = (HeadData("known", replayed, weight), HeadData("copper", copper, 1.0, "other"))
+        job = training(tmp_path, name, replayed + copper, elements=elements, heads=heads)
+        spec = {
+            "learning_rate": {"type": "exp", "start_lr": rate, "stop_lr": rate / 2},
+            "training": {"data": {"batch_size": 1}},
+        }
+        trainer = DeepmdTrainer(settings(two, "finetune", 10, input=spec))
+        trainer.train(job, lambda _: None)
+        before, after = trainer.pretrained(job)["known"], trainer.load(job.output, "known")
+        was, now = (
+            errors(each.evaluate([h.frame for h in held]), [h.labels for h in held]) for each in (before, after)
+        )
+        result = ModelResult(
+            index=0, seed=1, data_hash="", training_frames=1, steps=10, seconds=1.0, heads={"known": now},
+            baseline={"known": was},
+        )  # fmt: skip
+        said[name] = forgotten_head(study, [], [result])
+    assert said["careful"] is None
+    assert "the models forget known: its held-out force RMSE was" in (said["careless"] or "")

@@ -185,6 +185,30 @@ class TestFinetuning:
             changed[part.split(".")[0]] = float((after - before).abs().mean() / before.abs().mean())
         assert changed["descriptor"] < 0.5 < changed["fitting_net"]
 
+    def test_a_frozen_descriptor_keeps_its_weights_until_it_is_let_go(self, lam: Path, tmp_path: Path) -> None:
+        import torch
+
+        phases = [{"start_from": "finetune", "freeze_descriptor": True}, {"from_iteration": 2, "start_from": "init"}]
+        systems, trainer = silver(tmp_path), DeepmdTrainer(finetuning(lam, "copper", steps=5, phases=phases))
+        first = training(tmp_path, "first", systems)
+        trainer.train(first, quiet)
+        second = training(tmp_path, "second", systems, previous=first.output, iteration=2)
+        trainer.train(second, quiet)
+
+        def weights(path: Path, part: str) -> list[torch.Tensor]:
+            state = torch.load(path, weights_only=True)["model"]
+            keys = sorted(
+                key for key in state if f".{part}." in key and key.endswith(".matrix") and ".aluminium." not in key
+            )
+            return [state[key] for key in keys]
+
+        files = (lam, first.output / "model.pt", second.output / "model.pt")
+        kept, same, let_go = (weights(path, "descriptor") for path in files)
+        assert len(kept) > 1
+        assert all(map(torch.equal, kept, same))
+        assert not any(map(torch.equal, same, let_go))
+        assert not any(map(torch.equal, *(weights(path, "fitting_net") for path in files[:2])))
+
     def test_as_is_is_not_trained_and_its_energies_fit(self, lam: Path, tmp_path: Path) -> None:
         systems, frames = data(tmp_path / "high", labeled(metal("Cu", 6, 3), offset=2.0)), metal("Cu", 4, 4)
         task = training(tmp_path, "taken", systems)
@@ -378,6 +402,63 @@ class TestExamination:
                 config_of(train={"pretrained": {"file": lam, "head": "copper"}, "phases": [{"start_from": "as_is"}]})
             )
 
+    @pytest.mark.parametrize(
+        ("train", "expected"),
+        [
+            ({}, r"model.pt is no DPA-4 model, and DeePMD-kit has adapters for no other"),
+            ({"phases": [{"start_from": "scratch"}]}, "adapters are for a pre-trained model"),
+            ({"phases": [{"start_from": "finetune", "freeze_descriptor": True}]}, "which freeze_descriptor forbids"),
+        ],
+    )
+    def test_adapters_where_there_are_none(self, train: dict[str, object], expected: str, lam: Path) -> None:
+        given = {"input": {"model": {"lora": {"rank": 4}}}, **train}
+        if train.get("phases") != [{"start_from": "scratch"}]:
+            given["pretrained"] = {"file": lam, "head": "copper"}
+        with pytest.raises(InputError, match=expected):
+            examine(config_of(train=given))
+
+    @pytest.mark.parametrize(
+        ("descriptor", "expected"),
+        [
+            (DPA3, "train.compress: DeePMD-kit compresses no dpa3 model; leave it out"),
+            (
+                {**DPA1, "tebd_input_mode": "concat"},
+                "compresses a se_atten descriptor only with tebd_input_mode: strip",
+            ),
+            (DPA2, "compresses a dpa2 descriptor only with repinit.tebd_input_mode: strip, and it is concat"),
+            (
+                {**DPA1, "resnet_dt": True},
+                "compresses a se_atten descriptor only with resnet_dt: false, and it is true",
+            ),
+        ],
+    )
+    def test_what_cannot_be_compressed(self, descriptor: dict[str, object], expected: str) -> None:
+        given = {"phases": [], "compress": True, "input": {"model": {"descriptor": descriptor, "fitting_net": {}}}}
+        with pytest.raises(InputError, match=expected):
+            examine(config_of(train=given))
+
+    def test_of_several_architectures_some_are_compressed(self) -> None:
+        def variant(name: str, descriptor: dict[str, object], **more: object) -> dict[str, object]:
+            return {"name": name, "input": {"model": {"descriptor": descriptor, "fitting_net": {}}}, **more}
+
+        given = {"phases": [], "compress": True, "variants": [variant("a", DPA1), variant("m", DPA3)]}
+        with pytest.raises(InputError, match=r"train.variants: m: compress: DeePMD-kit compresses no dpa3 model"):
+            examine(config_of(train=given))
+        given["variants"] = [variant("a", DPA1), variant("m", DPA3, compress=False)]
+        assert examine(config_of(train=given)) == []
+
+    def test_a_pre_trained_model_that_cannot_be_compressed(self, lam: Path, tmp_path: Path) -> None:
+        import torch
+
+        loaded = torch.load(lam, weights_only=True)
+        for branch in loaded["model"]["_extra_state"]["model_params"]["model_dict"].values():
+            branch["descriptor"] = {**DPA1, "tebd_input_mode": "concat"}
+        torch.save(loaded, tmp_path / "concat.pt")
+        with pytest.raises(InputError, match="compresses a se_atten descriptor only with tebd_input_mode"):
+            examine(
+                config_of(train={"compress": True, "pretrained": {"file": tmp_path / "concat.pt", "head": "copper"}})
+            )
+
     def test_what_is_not_fetched_is_said(self) -> None:
         source = {"url": "https://somewhere.org/lam.pt", "sha256": "0" * 64}
         [warning] = examine(config_of(train={"pretrained": source}))
@@ -442,6 +523,10 @@ class TestPhases:
             ),
             ({"input": {"model": {"descriptor": {"list": {"type": "se_e2_a"}}}}}, "descriptor.list: must be a"),
             ({"pretrained": {"name": "x"}}, "pretrained: no phase starts from it"),
+            (
+                {"phases": [{"freeze_descriptor": True}]},
+                "freeze_descriptor: with start_from: scratch random weights are",
+            ),
             ({"variants": [{"name": "a", "input": {"modell": {}}}]}, "modell is not a section of DeePMD-kit's input"),
         ],
     )

@@ -11,7 +11,7 @@ from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.section import expand
 from lamflow.data import Frame
 from lamflow.engines.deepmd import neighbours, toy
-from lamflow.engines.deepmd.card import FROZEN, branches, chosen_head, reach_of, read_card, read_definition
+from lamflow.engines.deepmd.card import FROZEN, branches, chosen_head, is_dpa4, reach_of, read_card, read_definition
 from lamflow.engines.deepmd.catalogue import same_head
 from lamflow.engines.deepmd.phases import Phase
 from lamflow.engines.deepmd.spin import Spin
@@ -57,6 +57,23 @@ def check_pretrained(
         warnings |= dict.fromkeys(_strange(cards[path], study.elements))
         _check_heads(cards[path], source, phase, study)
     return list(warnings)
+
+
+def check_adapters(beginnings: Iterable[tuple[Phase, PretrainedModel]], study: ExaminedStudy) -> None:
+    """Raise InputError for low-rank adapters (`input.model.lora`) where DeePMD-kit has none or would leave them out."""
+    where, started = "train.input.model.lora", list(beginnings)
+    if not started:
+        raise InputError(f"{where}: adapters are for a pre-trained model, and every phase starts from scratch")
+    if study.heads:
+        raise InputError(f"{where}: DeePMD-kit adapts models with one head only; leave heads or lora out")
+    for phase, source in started:
+        if phase.freeze_descriptor:
+            raise InputError(f"{where}: adapters change the descriptor, which freeze_descriptor forbids; leave one out")
+        if source.file is not None and not all(map(is_dpa4, branches(read_definition(expand(source.file))).values())):
+            raise InputError(
+                f"{where}: {source.file} is no DPA-4 model, and DeePMD-kit has adapters for no other; "
+                "phases have freeze_descriptor: true for these"
+            )
 
 
 def check_teacher(model: PretrainedModel, students: Mapping[str, dict[str, Any]], study: ExaminedStudy) -> list[str]:

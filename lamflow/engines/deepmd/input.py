@@ -88,6 +88,7 @@ def training_input(settings: DeepmdTraining, job: TrainingJob, start: Beginning 
     phase = settings.phase(job.iteration, job.index)
     spec = settings.merged_input(job.index)
     spec["model"] = (_several_heads if job.heads else _one_head)(settings, job, start, spec["model"])
+    _freeze(spec["model"], phase.freeze_descriptor)
     _compile_on_gpus_only(spec["model"])
     spec["loss"] = {**spec["loss"], **phase.loss}
     given = spec["training"].pop("training_data", {})  # of a whole input.json
@@ -228,6 +229,14 @@ def _compile_on_gpus_only(model: Spec) -> None:
     for branch in branches(model).values():
         if is_dpa4(branch) and not torch.cuda.is_available():
             branch["use_compile"] = False
+
+
+def _freeze(model: Spec, frozen: bool) -> None:
+    """Have the descriptor trained or not, whatever it was before."""
+    descriptor = model.get("shared_dict", model).get("descriptor", {})
+    for part in descriptor.get("list", [descriptor]):
+        if frozen or "trainable" in part:
+            part["trainable"] = not frozen
 
 
 def _descriptor(start: Beginning) -> Spec:

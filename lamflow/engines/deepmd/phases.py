@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.section import Name, Section
@@ -38,6 +38,17 @@ class Phase(Section):
     in proportion to the frames if absent."""
     shift_energies: bool = True
     """With `as_is`: fit the energy of each element to the data. Forces stay as they are."""
+    freeze_descriptor: bool = False
+    """The descriptor (the backbone) keeps the weights that it starts with, and fitting nets alone are trained."""
+
+    @model_validator(mode="after")
+    def _has_a_descriptor_to_keep(self) -> Self:
+        if self.freeze_descriptor and self.start_from not in ("finetune", "init"):
+            why = "random weights are not worth keeping" if self.start_from == "scratch" else "nothing is trained"
+            raise ValueError(
+                f"freeze_descriptor: with start_from: {self.start_from} {why}; it is for finetune and init"
+            )
+        return self
 
 
 class Variant(Section):
@@ -48,3 +59,5 @@ class Variant(Section):
     """Sections that replace those of `train.input`."""
     steps: Steps | None = None
     """Instead of those of `train`."""
+    compress: bool | None = None
+    """Instead of that of `train`: of several architectures some cannot be compressed."""

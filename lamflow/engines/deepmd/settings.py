@@ -15,6 +15,7 @@ from lamflow.config.pretrained import RANDOM, PretrainedModel
 from lamflow.config.section import InputFile, expand, json_of, text_of
 from lamflow.engines.deepmd.card import is_dpa4
 from lamflow.engines.deepmd.catalogue import same_head
+from lamflow.engines.deepmd.compression import check_compression
 from lamflow.engines.deepmd.phases import Phase, Variant
 from lamflow.engines.deepmd.spin import SPIN_LOSS, Spin
 from lamflow.errors import InputError
@@ -178,6 +179,10 @@ class DeepmdTraining(TrainerSettings):
             return []
         if self.spin is not None:
             examine.check_spin(self.spin, self.descriptors().values(), study)
+        if any(self.merged_input(index)["model"].get("lora") for index in self._first_models()):
+            examine.check_adapters(self._beginnings(), study)
+        for index in filter(self.compresses, self._first_models()):
+            check_compression(self._architecture(index), self.variant(index))
         from_input = [index for index in self._first_models() if self._made_from_input(index)]
         inputs = {self.variant(index): self.merged_input(index) for index in from_input}
         examine.check_inputs(inputs, study.elements)
@@ -204,6 +209,17 @@ class DeepmdTraining(TrainerSettings):
     def _made_from_input(self, index: int) -> bool:
         """Model `index` is made from the input, not from a pre-trained model."""
         return not self.starts_from_a_model(index) or "descriptor" in self.merged_input(index).get("model", {})
+
+    def compresses(self, index: int) -> bool:
+        """Whether model `index` is compressed."""
+        own = self.variants[index // self.models].compress if self.variants else None
+        return self.compress if own is None else own
+
+    def _architecture(self, index: int) -> dict[str, Any] | Path | None:
+        """The descriptor of model `index` in the input, or the file of a pre-trained model that has it."""
+        phase = self.phase(1, index)
+        source = self.source(phase) if phase.start_from != "scratch" and self.use_pretrain_script else None
+        return self.descriptors()[self.variant(index)] if source is None else source.file
 
     def _all_alike(self) -> bool:
         """Every model begins as the same pre-trained model as it is."""
@@ -245,12 +261,8 @@ class DeepmdTraining(TrainerSettings):
     def merged_input(self, index: int = 0) -> dict[str, Any]:
         """The input of model `index`: its variant's over the user's over that of the file over the defaults, section by
         section."""
-        merged: dict[str, Any] = {
-            "model": MODEL,
-            "learning_rate": LEARNING_RATE,
-            "loss": LOSS if self.spin is None else SPIN_LOSS,
-            "training": {},
-        }
+        merged: dict[str, Any] = {"model": MODEL, "learning_rate": LEARNING_RATE, "training": {}}
+        merged["loss"] = LOSS if self.spin is None else SPIN_LOSS
         if self.input_file is not None:
             given = _read_input(self.input_file)
             merged |= {key: value for key, value in given.items() if not key.startswith("_")}

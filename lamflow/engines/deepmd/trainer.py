@@ -129,14 +129,14 @@ class DeepmdTrainer:
         DPA-4 is compiled for it, which takes minutes, so only where LAMMPS explores.
         """
         compiled = is_dpa4(next(iter(branches(read_definition(job.output / MODEL)).values())))
-        if compiled and self.settings.compress:
+        if compiled and self.settings.compresses(job.index):
             raise EngineError("train.compress: DPA-4 models cannot be compressed; leave it out")
         if compiled and not job.for_lammps:
             return
         for head in [part.name for part in job.heads if part.export] if job.heads else [""]:
             frozen = job.output / _frozen_name(head, COMPILED if compiled else FROZEN)
             _dp(["freeze", "-c", str(job.output / MODEL), "-o", str(frozen), *(["--head", head] if head else [])], log)
-            if self.settings.compress:
+            if self.settings.compresses(job.index):
                 compressed = job.output / f"compressed{FROZEN}"
                 script = _compression_input(job, head)
                 _dp(["compress", "-i", str(frozen), "-o", str(compressed), "-t", str(script)], log)
