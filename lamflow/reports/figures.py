@@ -36,6 +36,7 @@ def figures(source: Source) -> dict[str, bytes]:
         "fractions": _fractions,
         "deviation": _deviation,
         "calibration": _calibration,
+        "committee": _committee,
         "hull": lambda source: search.hull_figure(source.iterations),
         "generations": lambda source: search.generations_figure(source.iterations),
         "parity": _parity,
@@ -138,23 +139,39 @@ def _students(source: Source) -> Any:
 def _calibration(source: Source) -> Any:
     """What the selection said of the labeled frames against the true error of the models that said it."""
     points = np.array([[s.deviation, s.error] for it in source.iterations for s in it.calibration]).reshape(-1, 2)
+    if source.learning is None or source.learning.select.score == "teacher":
+        return None
+    select = source.learning.select
+    window = next((it.selected for it in reversed(source.iterations) if it.selected), None)
+    levels = (window.low, window.high) if window is not None else None
+    return _scores_and_errors(points, "labels", _score_name(select), levels, diagonal=select.unit == "eV/Å")
+
+
+def _committee(source: Source) -> Any:
+    """How much the last models disagree on the held-out frames against how wrong their mean is."""
+    return _scores_and_errors(source.committee, "held-out frames", "largest force deviation (eV/Å)", diagonal=True)
+
+
+def _scores_and_errors(
+    points: Floats, what: str, score: str, levels: tuple[float, float] | None = None, *, diagonal: bool
+) -> Any:
+    """Scores and true errors (F, 2) of frames, with a shade between two levels of the score."""
     points = points[(points > 0).all(axis=1)]
-    if source.learning is None or len(points) < FEWEST_POINTS or source.learning.select.score == "teacher":
+    if len(points) < FEWEST_POINTS:
         return None
     from scipy.stats import spearmanr
 
-    select = source.learning.select
     figure, axes = subplots(1, width=5.2, height=3.8)
     axis = axes[0, 0]
-    window = next(it.selected for it in reversed(source.iterations) if it.selected)
-    axis.axvspan(window.low, window.high, color=ORANGE, alpha=0.18, linewidth=0)
+    if levels is not None:
+        axis.axvspan(*levels, color=ORANGE, alpha=0.18, linewidth=0)
     axis.loglog(points[:, 0], points[:, 1], ".", color=BLUE, alpha=0.7)
-    if select.unit == "eV/Å":
+    if diagonal:
         ends = [float(points.min()), float(points.max())]
         axis.plot(ends, ends, color=GREY, linewidth=1)
     correlation = float(spearmanr(points[:, 0], points[:, 1]).statistic)
-    axis.set_title(f"{len(points)} labels, rank correlation {correlation:.2f}", fontsize=9)
-    axis.set_xlabel(_score_name(select), fontsize=9)
+    axis.set_title(f"{len(points)} {what}, rank correlation {correlation:.2f}", fontsize=9)
+    axis.set_xlabel(score, fontsize=9)
     axis.set_ylabel("largest true error of a force (eV/Å)", fontsize=9)
     return figure
 

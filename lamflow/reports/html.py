@@ -64,6 +64,11 @@ SECTIONS = (
         "Frames that were labeled: what the selection said of them, and how wrong the models really were before.",
     ),
     (
+        "committee",
+        "Does the committee know its errors?",
+        "Held-out frames: how much the last models disagree, and how wrong their mean is; the line is equality.",
+    ),
+    (
         "hull",
         "Convex hull",
         "Structures of the last search; hulls by the models and by the labels, each from its own lowest end members.",

@@ -18,6 +18,7 @@ from lamflow.data.layout import INPUT, STRUCTURES, iteration_key
 from lamflow.data.packed import PackedFrames
 from lamflow.data.results import Errors, Iteration, first_baseline
 from lamflow.data.run import Run
+from lamflow.science.deviation import committee_points
 
 DRAWN = 6
 """Selected structures that are drawn."""
@@ -31,6 +32,8 @@ class Source:
     energies  (F·M, 2)  predicted and reference energy of the held-out frames by the last models, eV/atom
     forces    (K, 2)    predicted and reference force components, eV/Å
     magnetic  (K, 2)    predicted and reference components of magnetic forces, eV/μB
+    committee (F, 2)    largest force deviation of the last committee in each held-out frame, and largest error of its
+                        mean force, eV/Å; no frames where there is one model
     drawn     some of the frames that were sent to be labeled last, with what was said of them
     curves    learning curves of the trainings that run now or ran last, by the number of the model
     starts    the structures that exploration starts from and that are labeled first, by the name of their set
@@ -43,6 +46,7 @@ class Source:
     energies: Floats
     forces: Floats
     magnetic: Floats
+    committee: Floats
     drawn: list[tuple[Frame, str]]
     curves: dict[int, Curve]
     starts: dict[str, PackedFrames]
@@ -89,6 +93,7 @@ def read_source(path: Path) -> Source:
         energies,
         forces,
         magnetic,
+        _committee(path, iterations),
         _drawn(path, iterations),
         _curves(path, len(iterations)),
         starts,
@@ -113,6 +118,19 @@ def _predictions(path: Path, iterations: list[Iteration]) -> tuple[Floats, Float
         for name in ("energy", "force", "magnetic")
     )
     return energies, forces, magnetic
+
+
+def _committee(path: Path, iterations: list[Iteration]) -> Floats:
+    """Of the models of the architecture that was chosen."""
+    models = path / iteration_key(len(iterations) - 1) / layout.MODELS
+    last = iterations[-1] if iterations else None
+    members = [model.index for model in last.models if model.variant == last.variant and model.errors] if last else []
+    files = [file for member in members if (file := models / str(member) / layout.MODEL_PREDICTIONS).is_file()]
+    stored = [arrays for file in files if "natoms" in (arrays := read_arrays(file))]
+    if len(stored) < 2:
+        return np.zeros((0, 2))
+    forces = np.stack([arrays["force"][:, 0] for arrays in stored])
+    return committee_points(stored[0]["natoms"].astype(np.int64), forces, stored[0]["force"][:, 1])
 
 
 def _drawn(path: Path, iterations: list[Iteration]) -> list[tuple[Frame, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lamflow.data.frames import Deviations, Floats
+from lamflow.data.frames import Deviations, Floats, Ints
 
 FORCE_LEVEL = 1.0
 """eV/Å, added to the size of the mean force in the relative deviation so that it stays finite at rest."""
@@ -21,6 +21,20 @@ def force_deviation(forces: Floats) -> Floats:
     with np.errstate(invalid="ignore"):
         difference = forces - forces.mean(axis=0)
         return np.asarray(np.sqrt((difference**2).sum(axis=-1).mean(axis=0)))
+
+
+def committee_points(natoms: Ints, forces: Floats, true: Floats) -> Floats:
+    """Largest force deviation of a committee and largest error of its mean force in each frame, (F, 2) in eV/Å.
+
+    natoms  (F,)    atoms of each frame
+    forces  (M, K)  components of all atoms by M models, one frame after the other, eV/Å
+    true    (K,)    the same by the label engine
+    """
+    mean = forces.mean(axis=0)
+    deviation = force_deviation(forces.reshape(len(forces), 1, -1, 3))[0]
+    error = np.linalg.norm((mean - true).reshape(-1, 3), axis=1)
+    begins = np.cumsum(natoms) - natoms
+    return np.stack([np.maximum.reduceat(of_atoms, begins) for of_atoms in (deviation, error)], axis=1)
 
 
 def true_errors(energies: Floats, forces: Floats, virials: Floats | None, magnetic: Floats | None = None) -> Deviations:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lamflow.config import load
@@ -55,6 +57,17 @@ def test_figures_are_pictures(finished: Path) -> None:
     for name, png in figures(read_source(finished)).items():
         assert png.startswith(b"\x89PNG"), name
         assert len(png) > 5_000, name
+
+
+def test_what_a_committee_says_of_heldout_frames_is_drawn(finished: Path) -> None:
+    source = read_source(finished)
+    last = source.iterations[-1].models[0].errors
+    assert last is not None
+    assert source.committee.shape == (last.frames, 2)
+    assert (source.committee > 0).all()
+    assert "committee" not in figures(source), "too few frames to say anything"
+    more = replace(source, committee=np.tile(source.committee, (4, 1)) * np.linspace(1, 2, 4 * last.frames)[:, None])
+    assert figures(more)["committee"].startswith(b"\x89PNG")
 
 
 def test_a_run_that_has_only_begun_has_a_report(finished: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamflow.science.deviation import deviations, force_deviation, true_errors
+from lamflow.science.deviation import committee_points, deviations, force_deviation, true_errors
 
 
 @given(st.integers(2, 5), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31))
@@ -51,3 +51,13 @@ def test_true_errors_are_distances_to_the_truth() -> None:
         assert np.isclose(found.virial_max[frame], np.abs(virials[0, frame] - virials[1, frame]).max() / 5)
     perfect = true_errors(energies[[0, 0]], forces[[0, 0]], None)
     assert perfect.force_max.max() == perfect.energy.max() == 0
+
+
+def test_a_committee_is_as_wrong_as_its_mean_in_each_frame() -> None:
+    """Frames of one and two atoms; two models that differ by 2 eV/Å on the last atom, whose mean is 3 eV/Å off."""
+    true = np.zeros(9)
+    forces = np.zeros((2, 9))
+    forces[:, 0] = 0.5
+    forces[:, 8] = 2.0, 4.0
+    points = committee_points(np.array([1, 2]), forces, true)
+    np.testing.assert_allclose(points, [[0.0, 0.5], [1.0, 3.0]])
