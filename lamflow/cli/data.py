@@ -7,13 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage, rmtree
 from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from lamflow.cli.documents import print_document
-from lamflow.config.cleaning import CleaningStudy, Extra
+from lamflow.config.cleaning import CleaningStudy, Duplicates, Extra
 from lamflow.data.dataset import Item, Origin
 from lamflow.data.features import Features
 from lamflow.data.fields import Field, label_fields
@@ -26,12 +29,15 @@ from lamflow.errors import InputError, printable
 from lamflow.policy.cleaning import decide
 from lamflow.policy.findings import Table
 from lamflow.science.cleaning.describe import features
+from lamflow.science.cleaning.duplicates import clusters
 from lamflow.science.split import blocks, heldout_groups
 
 SUFFIXES: dict[str, Extra] = {".extxyz": "extxyz", ".xyz": "extxyz", ".parquet": "parquet", ".lmdb": "deepmd/lmdb"}
 
 SAME = 1e-6
 """eV/atom, eV/Å or eV/μB; labels that differ by less are the same."""
+ROOM, FRAME_ROOM, ATOM_ROOM = 65_536, 1024, 160
+"""Bytes that a file, a frame and an atom take at most, whatever the format."""
 PLURALS = {"energy": "energies", "virial": "virials", "force_mag": "magnetic forces"}
 
 
@@ -170,9 +176,27 @@ def _write(to: Path, items: Sequence[Item]) -> None:
         known = ", ".join(SUFFIXES)
         raise InputError(f"{to}: nothing is written as {to.suffix}; {known} are files, and a name without is a folder")
     to.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = (
+        ROOM + sum(FRAME_ROOM + ATOM_ROOM * item.labeled.frame.natoms for item in items),
+        disk_usage(to.parent).free,
+    )
+    if needed > free:
+        raise InputError(f"{to}: about {needed / 1e6:.3g} MB are to be written, and {free / 1e6:.3g} MB are free there")
+    part = to.with_name(f".{to.stem}.part{to.suffix}")
+    try:
+        _write_as(SUFFIXES.get(to.suffix), part, items)
+        part.rename(to)
+    except OSError as error:
+        raise InputError(f"{to}: cannot be written: {error.strerror or error}") from error
+    finally:
+        if part.exists():
+            rmtree(part) if part.is_dir() else part.unlink()
+
+
+def _write_as(format: Extra | None, to: Path, items: Sequence[Item]) -> None:
     kinds = np.unique(np.concatenate([item.labeled.frame.numbers for item in items]))
     elements = [chemical_symbols[kind] for kind in kinds]
-    match SUFFIXES.get(to.suffix):
+    match format:
         case "extxyz":
             write_xyz(to, items)
         case "parquet":
@@ -188,7 +212,7 @@ def split(files: Sequence[Path], fraction: float, to: Path, seed: int, format: s
     loaded = _load(files, format, strict=True)
     groups = [item.labeled.frame.to_ase().get_chemical_formula(empirical=True) for item in loaded.items]
     if len(set(groups)) < 2:
-        groups = blocks(loaded.trajectories, range(len(groups)), fraction)
+        groups = _structures(loaded, fraction)
     held = heldout_groups(groups, fraction, seed)
     if not held:
         raise InputError(
@@ -198,6 +222,18 @@ def split(files: Sequence[Path], fraction: float, to: Path, seed: int, format: s
         items = [item for item, group in zip(loaded.items, groups, strict=True) if (group in held) == wanted]
         _write(to / name, items)
         print(f"{to / name}: {len(items)} frames")
+
+
+def _structures(loaded: Loaded, fraction: float) -> list[str]:
+    """Groups (C,) of frames that may be parted: blocks of trajectories, with those of like structures made one; where
+    that leaves a single one, the structures themselves."""
+    alike = clusters(_features(loaded)[0], Duplicates().tolerance)
+    parts = np.unique(blocks(loaded.trajectories, range(len(alike)), fraction), return_inverse=True)[1]
+    frames, size = np.arange(len(alike)), len(alike) + int(parts.max()) + 1
+    edges = np.tile(frames, 2), np.concatenate([alike, len(alike) + parts])
+    graph = csr_array((np.ones(2 * len(alike)), edges), shape=(size, size))
+    joined = connected_components(graph, directed=False)[1][: len(alike)]
+    return [str(group) for group in (joined if len(set(joined.tolist())) > 1 else alike)]
 
 
 def diff(first: Path, second: Path, format: str | None, as_json: bool) -> bool:

@@ -45,7 +45,7 @@ def check(files: Files, format: Format = None, as_json: Json = False) -> None:
 
 @data_app.command()
 def convert(files: Files, to: To, format: Format = None) -> None:
-    """Write labeled frames in another format, in the order of the files."""
+    """Write labeled frames in another format: files keep their order, folders sort frames by their number of atoms."""
     from lamflow.cli import data
 
     data.convert(files, to, format)

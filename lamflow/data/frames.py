@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from lamflow.data import fields as table
 from lamflow.data.fields import ELECTRONIC_TEMPERATURE, ENERGY, FORCE_MAG, FORCES, SPIN, VIRIAL, Fields
-from lamflow.data.problems import frame_problem, label_problem, stress_of, virial_of
+from lamflow.data.problems import frame_problem, label_problem, nothing_found, stress_of, virial_of
 
 Floats = table.Floats
 Ints = NDArray[np.int64]
@@ -232,7 +232,11 @@ class Labels:
 
     def problem(self, frame: Frame) -> str | None:
         """Why these labels cannot be used for `frame`, or None. Every label of every engine passes here."""
-        return label_problem(self.fields, frame.natoms, frame.pbc) or frame.problem()
+        return (
+            label_problem(self.fields, frame.natoms, frame.pbc)
+            or frame.problem()
+            or nothing_found(self.fields, frame.positions, frame.cell, frame.pbc)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ from ase.data import atomic_numbers
 
 from lamflow.data import fields as table
 from lamflow.data.ase_labels import ase_with_labels, labels_from_ase
+from lamflow.data.extxyz import write_images
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.data.gate import Reading, admit
 from lamflow.data.hdf5 import is_hdf5, unpacked
@@ -186,9 +187,7 @@ def write_structure(path: Path, frame: Frame, format: str) -> None:
 
 def write_extxyz(path: Path, labeled: Sequence[LabeledFrame]) -> None:
     """Labeled frames as extended XYZ: energy (eV), forces (eV/Å), stress (eV/Å³, ASE's sign) and all other fields."""
-    from ase.io import write
-
-    write(path, [ase_with_labels(item) for item in labeled], format="extxyz")
+    write_images(path, [ase_with_labels(item) for item in labeled])
 
 
 def _ase_knows(format: str) -> bool:

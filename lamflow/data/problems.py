@@ -12,6 +12,8 @@ from lamflow.data.fields import ELECTRONIC_TEMPERATURE, ENERGY, FORCES, SPIN, VI
 
 MIN_DISTANCE = 0.1
 """Å; atoms that are closer lie on top of each other."""
+APART = 3.0
+"""Å; atoms that are farther from each other may feel nothing."""
 MAX_ASYMMETRY = 0.02
 """Of a virial's off-diagonal components, relative to its largest one."""
 ASYMMETRY_PER_ATOM = 0.01
@@ -113,6 +115,15 @@ def _near(scaled: Floats, radius: float, pbc: bool) -> tuple[NDArray[np.int64], 
     return pairs[:, 0], pairs[:, 1]
 
 
+def nothing_found(values: Fields, positions: Floats, cell: Floats, pbc: bool) -> str | None:
+    """Why labels that are all zero cannot be those of atoms that feel each other, or None."""
+    if len(positions) < 2 or values[ENERGY] or values[FORCES].any() or np.any(values.get(VIRIAL, 0)):
+        return None
+    if closest_pair(positions, cell, pbc, APART) is None:
+        return None
+    return "the energy, all forces and the virial are zero: whoever read them has found nothing"
+
+
 def label_problem(values: Fields, natoms: int, pbc: bool) -> str | None:
     """Why labels by name cannot be those of a frame of N atoms, or None."""
     forces, energy, virial = values[FORCES], float(values[ENERGY]), values.get(VIRIAL)
@@ -127,8 +138,6 @@ def label_problem(values: Fields, natoms: int, pbc: bool) -> str | None:
     for name, value in values.items():
         if value.shape != table.field(name).full_shape(natoms) or not np.isfinite(value).all():
             return f"the {name} has shape {value.shape}, or is not finite"
-    if natoms > 1 and energy == 0 and not forces.any() and (virial is None or not virial.any()):
-        return "the energy, all forces and the virial are zero: whoever read them has found nothing"
     if virial is not None and pbc:
         asymmetry = float(np.abs(virial - virial.T).max())
         if asymmetry > MAX_ASYMMETRY * float(np.abs(virial).max()) + ASYMMETRY_PER_ATOM * natoms:

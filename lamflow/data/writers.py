@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers
-from ase.io import write
 
 from lamflow.data import fields as table
 from lamflow.data.ase_labels import ase_with_labels
 from lamflow.data.dataset import Item
+from lamflow.data.extxyz import write_images
 from lamflow.data.sources.databases import LMDB_NAMES, METADATA
 from lamflow.data.sources.packages import needed
+from lamflow.errors import InputError
 
+COLUMNS = {table.ENERGY, table.FORCES, table.VIRIAL}
+"""Fields that have a column in ColabFit's parquet."""
 MAP_SIZE = 1 << 40
 """Bytes that an LMDB file may grow to; it takes only what it holds."""
 
@@ -39,12 +42,19 @@ def write_xyz(path: Path, items: Sequence[Item]) -> Path:
         atoms = ase_with_labels(item.labeled)
         atoms.info |= {"source": item.origin.source, **({"head": item.origin.head} if item.origin.head else {})}
         images.append(atoms)
-    write(path, images, format="extxyz")
+    write_images(path, images)
     return path
 
 
 def write_parquet(path: Path, items: Sequence[Item]) -> Path:
-    """The columns of ColabFit that hold structures and labels: eV, eV/Å, eV/Å³ with ASE's sign."""
+    """The columns of ColabFit that hold structures and labels: eV, eV/Å, eV/Å³ with ASE's sign.
+
+    Raises InputError for frames with other fields, which have no column.
+    """
+    carried = {name for item in items for name in (*item.labeled.frame.fields, *item.labeled.labels.fields)}
+    foreign = sorted(carried - COLUMNS)
+    if foreign:
+        raise InputError(f"parquet has no column for {', '.join(foreign)}; write extxyz, LMDB or npy")
     arrow = needed("pyarrow", "to write parquet files")
     parquet = needed("pyarrow.parquet", "to write parquet files")
     rows = [_row(item) for item in items]

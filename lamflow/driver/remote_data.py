@@ -13,6 +13,7 @@ from typing import Any
 from lamflow.config.pods import Cluster
 from lamflow.config.remote import RemoteData
 from lamflow.data.files import content_hash
+from lamflow.data.layout import DATA
 from lamflow.data.run import Reference
 from lamflow.errors import ClusterError, InputError
 
@@ -60,7 +61,7 @@ def reference(data: RemoteData, files: Sequence[Path]) -> Reference:
 def _root(data: RemoteData) -> Path:
     cache = Path(os.environ.get(WHERE) or Path.home() / ".cache" / "lamflow")
     kind, name, _ = data.parts
-    return cache / "data" / kind / name
+    return cache / DATA / kind / name
 
 
 def _listed(data: RemoteData, cluster: Cluster) -> dict[str, int]:

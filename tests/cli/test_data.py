@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,11 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
+from ase.io import read, write
 from typer.testing import CliRunner
 
 from lamflow.cli.app import app
+from lamflow.data.sources import Dialect, source_frames
 from lamflow.errors import InputError
 from tests.conftest import ROOT
 
@@ -104,6 +107,64 @@ def test_frames_after_an_empty_line_are_not_lost_in_silence(tmp_path: Path) -> N
         lamflow("data", "convert", str(tmp_path / "blank.extxyz"), "--to", str(tmp_path / "b.lmdb"))
     (tmp_path / "whole.extxyz").write_text("\n".join(lines) + "\n\n\n")
     assert json.loads(lamflow("data", "show", str(tmp_path / "whole.extxyz"), "--json"))["unreadable"] == 0
+
+
+def test_like_structures_are_on_one_side_of_a_split(tmp_path: Path) -> None:
+    write(tmp_path / "all.extxyz", [atoms for _ in range(10) for atoms in sheared(4)])
+    lamflow("data", "split", str(tmp_path / "all.extxyz"), "--to", str(tmp_path / "two"), "--heldout", "0.2")
+    parts = [source_frames(tmp_path / "two" / part, Dialect()) for part in ("train", "heldout")]
+    train, held = ([one.labeled.frame.content_hash() for one in part if one.labeled is not None] for part in parts)
+    assert len(train) + len(held) == 40
+    assert set(train).isdisjoint(held)
+
+
+def test_what_a_set_of_one_format_has_another_one_has_or_refuses(tmp_path: Path) -> None:
+    frames = sheared(4)
+    write(tmp_path / "a.db", frames)
+    lamflow("data", "convert", str(tmp_path / "a.db"), "--to", str(tmp_path / "a.extxyz"))
+    rows = json.loads(lamflow("data", "diff", str(tmp_path / "a.db"), str(tmp_path / "a.extxyz"), "--json"))
+    assert rows["largest difference of forces (eV/Å)"] == 0
+    again = read(tmp_path / "a.extxyz", ":")
+    assert all((one.positions == other.positions).all() for one, other in zip(frames, again, strict=True))
+    for atoms in frames:
+        atoms.set_array("spin", np.ones((4, 3)))
+    write(tmp_path / "spin.extxyz", frames)
+    with pytest.raises(InputError, match=r"parquet has no column for spin; write extxyz, LMDB or npy"):
+        lamflow("data", "convert", str(tmp_path / "spin.extxyz"), "--to", str(tmp_path / "x.parquet"))
+
+
+def test_two_sets_of_labels_in_one_file_are_not_mixed(tmp_path: Path) -> None:
+    frames = sheared(2)
+    for atoms in frames:
+        atoms.info["REF_energy"] = atoms.calc.results["energy"]
+        atoms.set_array("REF_forces", atoms.calc.results["forces"])
+    write(tmp_path / "same.extxyz", frames)
+    assert json.loads(lamflow("data", "show", str(tmp_path / "same.extxyz"), "--json"))["frames"] == 2
+    frames[0].info["REF_energy"] += 1
+    write(tmp_path / "other.extxyz", frames)
+    with pytest.raises(InputError, match=r"energy and REF_energy may both be its energy; say keys"):
+        lamflow("data", "show", str(tmp_path / "other.extxyz"))
+
+
+@pytest.mark.parametrize("name", ["x.extxyz", "x.lmdb", "x.parquet", "x"])
+def test_a_disk_without_room_leaves_nothing_under_the_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("data", "convert", FIRST, "--to", str(tmp_path / "out" / name))
+    monkeypatch.setattr("lamflow.cli.data.disk_usage", lambda _: shutil._ntuple_diskusage(100_000, 80_000, 20_000))
+    with pytest.raises(InputError, match=r"MB are to be written, and 0\.02 MB are free there"):
+        lamflow(*words)
+    monkeypatch.undo()
+
+    def full(path: Path, *_: object) -> None:
+        path.mkdir(parents=True)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for writer in ("write_xyz", "write_lmdb", "write_parquet", "write_mixed"):
+        monkeypatch.setattr(f"lamflow.cli.data.{writer}", full)
+    with pytest.raises(InputError, match="cannot be written: No space left on device"):
+        lamflow(*words)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_bad_input_is_one_message(tmp_path: Path) -> None:

@@ -123,22 +123,32 @@ def first_of(names: Iterable[str], carried: Iterable[str]) -> str | None:
     return next((name for name in names if name in present), None)
 
 
-def aliased(keys: Mapping[str, str], carried: Iterable[str], usual: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def aliased(
+    keys: Mapping[str, str], carried: Mapping[str, Any], usual: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
     """`keys`, and the names by which public data sets call the labels that have none of their `usual` names.
 
-    Raises InputError where two names could be meant.
+    carried  what a frame has by its names. Raises InputError where two of them, with other values, could be meant.
     """
-    present = set(carried)
     chosen = dict(keys)
     for label, names in ALIASES.items():
-        if label in chosen or present & set(usual.get(label, (label,))):
+        if label in chosen:
             continue
-        candidates = [name for name in names if name in present]
+        own = [name for name in usual.get(label, (label,)) if carried.get(name) is not None][:1]
+        candidates = [*own, *(name for name in names if carried.get(name) is not None)]
+        candidates = [*candidates[:1], *(name for name in candidates[1:] if not _same(carried, name, candidates[0]))]
         if len(candidates) > 1:
             raise InputError(f"{' and '.join(candidates)} may both be its {label}; say keys: {{{label}: NAME}}")
-        if candidates:
+        if candidates and not own:
             chosen[label] = candidates[0]
     return chosen
+
+
+def _same(carried: Mapping[str, Any], one: str, other: str) -> bool:
+    """Two names have the same values."""
+    first, second = np.asarray(carried[one]), np.asarray(carried[other])
+    numbers = first.dtype.kind in "fiu" and second.dtype.kind in "fiu" and first.size == second.size
+    return bool(numbers and np.allclose(first.ravel(), second.ravel(), rtol=1e-9, atol=1e-9, equal_nan=True))
 
 
 def stress_labels(energy: float, forces: Any, stress: Any, frame: Frame, shape: str = "stress") -> Labels:
