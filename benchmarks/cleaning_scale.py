@@ -1,42 +1,51 @@
 """What cleaning costs for a million frames: processor seconds and memory of reading, describing and judging.
 
-    python benchmarks/cleaning_scale.py [--frames 1000000] [--sample 5000]
+    python benchmarks/cleaning_scale.py [--frames 1000000] [--sample 5000] [--run 1000000]
 
 Reading and describing frames is the same work for each and shared by jobs, so it is measured on `--sample` frames of
 20 atoms in a parquet file. Judging is done by one job for all frames: it is measured on `--frames` of them, whose
-descriptions are those of the sample with small changes.
+descriptions are those of the sample with small changes. `--run` cleans so many frames for real, from parquet files to
+data sets, and looks at the memory of all its processes together.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import resource
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from _bench import Cell, parse_arguments, parser, publish
+import psutil
+import yaml
+from _bench import Cell, parse_arguments, parser, publish, timed
 
+from lamflow.config import parse
 from lamflow.config.cleaning import CleaningStudy
 from lamflow.data import Frame, LabeledFrame, Labels
+from lamflow.data.cleaning import Cleaning
 from lamflow.data.dataset import Item, Origin
 from lamflow.data.features import Features
 from lamflow.data.sources import Dialect, source_frames
 from lamflow.data.writers import write_parquet
+from lamflow.driver.loop import run
+from lamflow.driver.rundir import RunDirectory
 from lamflow.policy.cleaning import decide
 from lamflow.policy.findings import Table, of_energies, of_trajectories
 from lamflow.science.cleaning.describe import features
 from lamflow.science.cleaning.duplicates import clusters
 
-ATOMS, PROTOTYPES, STEPS = 20, 400, 10
-"""Atoms of a frame, and frames of a trajectory."""
+ATOMS, PROTOTYPES, STEPS, FILE = 20, 400, 10, 50_000
+"""Atoms of a frame, compositions, frames of a trajectory, and of a file."""
 
 
-def made(count: int) -> list[LabeledFrame]:
+def made(count: int, seed: int = 1) -> list[LabeledFrame]:
     """Trajectories of random crystals of three elements of forty."""
-    generator, frames = np.random.default_rng(1), []
+    generator, frames = np.random.default_rng(seed), []
     for number in range(count):
         if number % STEPS == 0:
             kinds = 20 + (generator.permutation(40)[:3] if number // STEPS < PROTOTYPES else np.array([1, 5, 9]))
@@ -80,12 +89,67 @@ def measured(name: str, frames: int, work: Callable[[], object]) -> tuple[dict[s
     return row, result
 
 
+def real_run(frames: int) -> list[dict[str, Cell]]:
+    """Wall seconds of the steps of a run on parquet files of at most FILE frames, and the most memory that it had."""
+    study = {
+        "workflow": "cleaning", "name": "scale",
+        "sources": [{"name": "made", "data": ["*.parquet"], "method": "none"}],
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+        root = Path(name)
+        for number, start in enumerate(range(0, frames, FILE)):
+            count = min(FILE, frames - start)
+            items = [Item(item, Origin(iteration=0, source="made")) for item in made(count, number)]
+            write_parquet(root / f"{number:03d}.parquet", items)
+        del items
+        with timed() as clock, Watch() as watch:
+            run(parse(yaml.safe_dump(study), root=root, kind=CleaningStudy), root / "run")
+        rounds = [item for item in RunDirectory(root / "run").iterations() if isinstance(item, Cleaning)]
+        read = max(record.seconds for record in rounds[0].reads)
+        checked = rounds[-1].checked
+        assert checked is not None
+        assert checked.frames_read == frames
+    rest = clock.seconds - read - checked.seconds
+    parts = {"read and describe": read, "judge": checked.seconds, "write and the rest": rest, "all": clock.seconds}
+    return [
+        {"work": part, "frames": frames, "wall (s)": seconds, "wall for 10⁶ frames (min)": seconds / frames * 1e6 / 60,
+         "memory (GB)": watch.most / 1e9, "dropped": checked.dropped}
+        for part, seconds in parts.items()
+    ]  # fmt: skip
+
+
+class Watch:
+    """The most memory of this process and its children, bytes, while the block runs; shared pages count once each."""
+
+    def __init__(self) -> None:
+        self.most, self.done = 0, threading.Event()
+        self.thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+
+    def _look(self) -> None:
+        me = psutil.Process()
+        while not self.done.wait(0.5):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_info().rss - process.memory_info().shared
+            self.most = max(self.most, total)
+
+
 def main() -> None:
     """Measure."""
     options = parser(__doc__)
     options.add_argument("--frames", type=int, default=1_000_000)
     options.add_argument("--sample", type=int, default=5000)
-    settings = parse_arguments(options, frames=4000, sample=300)
+    options.add_argument("--run", type=int, default=100_000, help="frames of a whole run")
+    settings = parse_arguments(options, frames=4000, sample=300, run=300)
     given, rows = made(settings.sample), list[dict[str, Cell]]()
     trajectory = np.arange(settings.sample) // STEPS
     with tempfile.TemporaryDirectory() as name:
@@ -108,7 +172,7 @@ def main() -> None:
         "everything": lambda: decide(study, table, []),
     }
     rows += [measured(name, count, work)[0] for name, work in parts.items()]
-    publish(settings, "cleaning_scale", "What cleaning costs", rows)
+    publish(settings, "cleaning_scale", "What cleaning costs", rows, run=real_run(settings.run))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from lamflow.science.cleaning.energies import (
     robust_sigma,
     systematic_elements,
 )
+from lamflow.science.cleaning.mixtures import mixture
 from lamflow.science.cleaning.trajectories import unexplained
 from lamflow.units import EV_PER_A3_IN_GPA
 
@@ -115,6 +116,16 @@ def of_energies(table: Table, checks: Checks, seed: int) -> Iterator[Finding]:
         if len(frames) < MEMBERS:
             continue
         part = table.features.subset(frames)
+        mixed = mixture(part)
+        if mixed is not None:
+            other = np.flatnonzero(mixed.other)
+            says = (
+                f"its energy times {{value}} fits those of most frames, as if one were in {mixed.unit}; so read, all "
+                f"scatter by {100 * mixed.after:.2g} % of their size instead of {100 * mixed.before:.2g} %"
+            )
+            yield Finding("energy_unit", frames[other], [mixed.factor] * len(other), says)
+            frames = frames[~mixed.other]
+            part = table.features.subset(frames)
         expected = expected_energies(part, seed)
         if np.isnan(expected).all():
             continue

@@ -18,6 +18,7 @@ from lamflow.science.cleaning.doubt import expected_errors
 from lamflow.science.cleaning.duplicates import clusters
 from lamflow.science.cleaning.energies import element_energies, expected_energies, explained_by_unit
 from lamflow.science.cleaning.fingerprint import apart, environments, pairs_of
+from lamflow.science.cleaning.mixtures import mixture
 from lamflow.science.cleaning.trajectories import slopes, unexplained
 
 pytest.importorskip("vesin", reason="cleaning needs vesin: pip install 'lamflow[cleaning]'")
@@ -198,3 +199,23 @@ def test_a_model_may_err_more_where_it_has_the_stress_wrong_and_on_elements_that
     assert found[250] > 2 * found[50]
     shifted = residual + 0.5 * (np.arange(300) % 30 == 17)
     assert (np.abs(shifted) > 6 * expected_errors(made, shifted, doubts)).sum() == 10
+
+
+@pytest.mark.parametrize("share", [0.15, 0.45, 0.7])
+def test_a_group_of_two_units_is_told_from_one_that_scatters(share: float) -> None:
+    generator = np.random.default_rng(2)
+    energies = {"Cu": -3.7, "Ag": -2.8, "Au": -3.3}
+    names = [str(generator.choice(list(energies))) for _ in range(200)]
+    made = features([labeled(bulk(name, "fcc", a=3.9)) for name in names], np.arange(200))
+    assert mixture(made) is None, "energies of EMT lie about zero"
+    energy = np.array([energies[name] for name in names]) + generator.normal(scale=0.1, size=200)
+    assert mixture(dataclasses.replace(made, energy=energy)) is None
+    broad = energy + generator.normal(scale=2.0, size=200)
+    assert mixture(dataclasses.replace(made, energy=broad)) is None
+    kcal = generator.random(200) < share
+    found = mixture(dataclasses.replace(made, energy=np.where(kcal, energy * 23.0605, energy)))
+    assert found is not None
+    assert found.unit == "kcal/mol"
+    few = kcal if share < 0.5 else ~kcal
+    np.testing.assert_array_equal(found.other, few)
+    assert found.factor == pytest.approx(1 / 23.0605 if share < 0.5 else 23.0605, rel=1e-4)
