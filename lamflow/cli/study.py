@@ -75,6 +75,11 @@ def data_lines(summary: GivenData) -> list[str]:
             f"  energy {_range(row.energy, '.4f')} eV/atom; forces up to {row.max_force:.3g} eV/Å; {pressure}; "
             f"atoms {distance} Å apart at least" + (f"; {lacking}" if lacking else "")
         )
+        if row.moments:
+            moments = ", ".join(f"{length:.3g} μB of {element}" for element, length in row.moments.items())
+            most = row.max_magnetic_force
+            forces = "no magnetic forces" if most is None else f"magnetic forces up to {most:.3g} eV/μB"
+            lines.append(f"  magnetic moments up to {moments}; {forces}")
     return lines
 
 

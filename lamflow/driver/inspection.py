@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lamflow.config.engines import EngineSettings, LabelerSettings, TrainerSettings, WalkerSettings
 from lamflow.config.learning import Config
-from lamflow.config.schema import DataStudy
+from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.data import Frame
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved
@@ -17,6 +17,7 @@ from lamflow.engines import registry
 from lamflow.engines.protocol import ChecksFrames
 from lamflow.errors import EngineError, InputError, Problems
 from lamflow.flow.kinds import kind_of
+from lamflow.science.moment_range import moment_warnings
 from lamflow.science.plausibility import GivenData
 
 
@@ -60,7 +61,7 @@ def inspected(config: DataStudy, with_models: DataStudy, *, sample: bool = False
     warnings = _examined(with_models, frames, problems)
     _check_labels(config, structures, problems)
     _check_potentials(config, structures, problems)
-    _check_moments(with_models, frames, structures, problems)
+    _check_evaluated(with_models, frames, structures, problems)
     inspected_sources: list[str] = []
     with problems.collect():
         inspected_sources = kind_of(config).inspect(config, structures)
@@ -68,6 +69,9 @@ def inspected(config: DataStudy, with_models: DataStudy, *, sample: bool = False
     given = data.summary()
     waits = isinstance(config, Config) and config.select.enough < 1 and config.batch is None
     said = ["select.enough: without `batch` all labels of an iteration are waited for"] if waits else []
+    if isinstance(config, TrainingStudy):
+        trained = [item.labeled.frame for item in data.items["train"]]
+        said += moment_warnings(trained, config.train.magnetic_elements)
     return Inspection(data, structures, given, [*given.warnings, *warnings, *said, *inspected_sources])
 
 
@@ -170,13 +174,21 @@ def _check_potentials(config: DataStudy, structures: Mapping[str, list[Frame]], 
                 problems.found.append(f"{where}: structures.{name} cannot be labeled: {reason}")
 
 
-def _check_moments(
+def _check_evaluated(
     config: DataStudy, labeled: Sequence[Frame], structures: Mapping[str, list[Frame]], problems: Problems
 ) -> None:
-    """Frames with magnetic moments for engines that evaluate them and see none, or without those that they need."""
+    """Frames of elements that an engine does not know which evaluates them, with magnetic moments that it does not see,
+    or without those that it needs."""
     judged = [*labeled, *(frame for frames in structures.values() for frame in frames)]
     for where, settings in _engines(config):
         if not where.endswith("evaluate") or any(problem.startswith(where) for problem in problems.found):
+            continue
+        known, elements = settings.known_elements(), {symbol for frame in labeled for symbol in frame.symbols}
+        if known is not None and elements - known and where == "evaluate" and not config.heads:
+            strange, listed = (", ".join(sorted(some)) for some in (elements - known, known))
+            problems.found.append(
+                f"evaluate: {settings.title} cannot treat {strange}; as set up here it knows {listed}"
+            )
             continue
         blind = isinstance(settings, LabelerSettings) and not settings.uses_spins
         seen = () if blind else settings.moments_seen

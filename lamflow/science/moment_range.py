@@ -57,6 +57,39 @@ def beyond_trained(trained: Sequence[Frame], judged: Sequence[Frame]) -> str | N
     return None
 
 
+def longest_moments(frames: Iterable[Frame]) -> dict[str, float]:
+    """Length of the longest magnetic moment of each element that has some, μB."""
+    longest: dict[str, float] = {}
+    for frame in frames:
+        if frame.spins is not None:
+            for symbol, length in zip(frame.symbols, np.linalg.norm(frame.spins, axis=1), strict=True):
+                longest[symbol] = max(longest.get(symbol, 0.0), float(length))
+    return {symbol: length for symbol, length in longest.items() if length > 0}
+
+
+def moment_warnings(frames: Sequence[Frame], magnetic: Sequence[str]) -> list[str]:
+    """What is odd about the moments of training data for models that see those of the elements `magnetic`."""
+    longest, present = longest_moments(frames), {symbol for frame in frames for symbol in frame.symbols}
+    still = [element for element in magnetic if element in present and element not in longest]
+    unseen = {element: length for element, length in longest.items() if element not in magnetic}
+    warnings = []
+    if still:
+        warnings.append(
+            f"train.spin.elements: no frame has a moment of {', '.join(still)}; are they missing? Models learn that "
+            "there is none"
+        )
+    if unseen and magnetic:
+        named = ", ".join(f"{element} (up to {length:.3g} μB)" for element, length in unseen.items())
+        warnings.append(f"train.spin.elements: the models do not see the moments of {named}, which the data have")
+    trained = trained_moments(frames)
+    if magnetic and trained is not None and trained.collinear:
+        warnings.append(
+            "train.spin: the moments of every frame lie along one line, which says nothing of the forces that turn "
+            "them; add noncollinear ones before moments are to turn"
+        )
+    return warnings
+
+
 def are_collinear(spins: Floats) -> Bools:
     """Whether the moments of each of F frames (F, N, 3) in μB lie along one line."""
     lengths = np.linalg.norm(spins, axis=-1)

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
+from pydantic import Field
 
 from lamflow.data.document import Entry, Result
 from lamflow.data.fields import label_fields
 from lamflow.data.frames import Floats, Frame, LabeledFrame
+from lamflow.science.moment_range import longest_moments
 from lamflow.units import BOHR, EV_PER_A3_IN_GPA, HARTREE
 
 """File beside given data that holds `GivenData`."""
@@ -52,6 +54,10 @@ class SourceSummary(Entry):
     """Range of each reduced formula, eV/atom."""
     max_force: float
     """Largest norm, eV/Å."""
+    moments: dict[str, float] = Field(default_factory=dict)
+    """Length of the longest magnetic moment of each element that has some, μB."""
+    max_magnetic_force: float | None = None
+    """Largest norm, eV/μB; None where no frame has moments and forces on them."""
     pressure: tuple[float, float] | None
     """Range of −tr(stress)/3, GPa; None without a virial."""
     smallest_distance: float | None
@@ -86,6 +92,7 @@ def summarize(labeled: Sequence[LabeledFrame], source: str) -> SourceSummary:
     closest = [_closest(item.frame) for item in _spread(labeled)]
     distances = [distance for distance, _ in closest]
     forces = np.array([np.linalg.norm(item.labels.forces, axis=1).max(initial=0.0) for item in labeled])
+    magnetic = [own for item in labeled if (own := item.labels.force_mag) is not None and len(own)]
     warnings = [
         *_length_warnings(labeled, closest), *_slope_warnings(labeled), *_pressure_warnings(labeled, pressures),
         *_force_warnings(labeled, energies, forces),
@@ -100,6 +107,8 @@ def summarize(labeled: Sequence[LabeledFrame], source: str) -> SourceSummary:
         energy=(float(energies.min()), float(energies.max())),
         energies=ranges,
         max_force=float(forces.max()),
+        moments=longest_moments([item.frame for item in labeled]),
+        max_magnetic_force=max((float(np.linalg.norm(own, axis=1).max()) for own in magnetic), default=None),
         pressure=(float(pressures.min()), float(pressures.max())) if len(pressures) else None,
         smallest_distance=min(distances) if min(distances) < np.inf else None,
         missing={

@@ -16,6 +16,7 @@ from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.dataset import Item, Origin, systems, write_dataset
 from lamflow.data.fields import turned
 from lamflow.data.io import read_labeled
+from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.deepmd.examine import check_neighbours, check_pretrained, check_spin
 from lamflow.engines.deepmd.phases import Phase
@@ -27,6 +28,7 @@ from lamflow.engines.protocol import Model, Simulation, TrainingJob
 from lamflow.engines.registry import evaluator, explorer, trainer
 from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
 from lamflow.errors import EngineError, InputError
+from tests.cli.test_outcomes import lamflow
 
 NIO = Path(__file__).parents[3] / "shared" / "data" / "nio-spin"
 TRUTH = evaluator(SpinLatticeLabels(engine="spin-lattice"))
@@ -190,6 +192,35 @@ def test_a_real_antiferromagnet_keeps_its_moments(tmp_path: Path) -> None:
             np.testing.assert_allclose(moments[np.array(back.frame.symbols) == "Ni"], 1.274, atol=1e-3)
             assert not moments[np.array(back.frame.symbols) == "O"].any()
             np.testing.assert_array_equal(np.asarray(back.labels.force_mag), np.asarray(item.labels.force_mag))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not NIO.is_dir(), reason=f"the NiO data set is not in {NIO}")
+def test_a_real_antiferromagnet_trains(tmp_path: Path) -> None:
+    """As docs/spin.md says, by a smaller model and for a few steps."""
+    text = """
+        {workflow: training, name: nio, elements: [Ni, O], start: {data: [NIO/data_0, NIO/data_1]},
+         heldout: {data: [NIO/data_2]}, train: {engine: deepmd, models: 1, steps: 10, spin: {elements: [Ni]}, input: {model:
+         {descriptor: {type: se_e2_a, sel: [24, 24], rcut: 4.5, rcut_smth: 0.5, neuron: [4, 8], axis_neuron: 2},
+         fitting_net: {neuron: [16, 16]}}}}}"""
+    (tmp_path / "nio.yaml").write_text(text.replace("NIO", str(NIO)), encoding="utf-8")
+    said = lamflow("check", "nio.yaml", cwd=tmp_path)
+    assert "magnetic moments up to 1.28 μB of Ni; magnetic forces up to 0.146 eV/μB" in said.stdout
+    done = lamflow("run", "nio.yaml", "--dir", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [model] = RunDirectory(tmp_path / "run").iterations()[-1].models
+    assert model.errors is not None
+    assert model.errors.magnetic_force_rmse is not None
+    assert model.moments is not None
+    assert model.moments.longest == pytest.approx(1.28, abs=0.01)
+    assert not model.moments.collinear
+    assert model.moments.heldout == 0
+
+
+def test_the_default_model_has_room_for_virtual_atoms() -> None:
+    plain = DeepmdTraining.model_validate({"engine": "deepmd"}).merged_input()["model"]["descriptor"]["sel"]
+    spin = {"engine": "deepmd", "spin": {"elements": ["Fe"]}}
+    assert DeepmdTraining.model_validate(spin).merged_input()["model"]["descriptor"]["sel"] == 2 * plain
 
 
 def test_labels_without_magnetic_forces_are_labels_too() -> None:

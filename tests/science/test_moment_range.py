@@ -15,7 +15,7 @@ from lamflow.engines.pair import PairTraining
 from lamflow.engines.protocol import TrainingJob
 from lamflow.engines.registry import evaluator, trainer
 from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
-from lamflow.science.moment_range import are_beyond, beyond_trained, trained_moments
+from lamflow.science.moment_range import are_beyond, beyond_trained, moment_warnings, trained_moments
 from tests.cli.test_outcomes import lamflow
 
 STUDY = """\
@@ -65,6 +65,19 @@ def test_frames_beyond_are_told_one_by_one() -> None:
     assert are_beyond(known, 0 * spins).tolist() == [False, False]
     assert are_beyond(along, spins).all()
     assert not are_beyond(along, np.stack([np.asarray(frame.spins) for frame in collinear(frames)])).any()
+
+
+def test_what_is_odd_about_training_data() -> None:
+    frames = iron_frames()
+    assert moment_warnings(frames, ["Fe"]) == []
+    assert moment_warnings(without(frames), []) == []
+    [line] = moment_warnings(collinear(frames), ["Fe"])
+    assert "the moments of every frame lie along one line" in line
+    [missing] = moment_warnings(without(frames), ["Fe", "Ni"])
+    assert missing.startswith("train.spin.elements: no frame has a moment of Fe; are they missing?")
+    nickel = replace(frames[0], numbers=np.full(frames[0].natoms, 28))
+    [unseen] = moment_warnings([*frames, nickel], ["Ni"])
+    assert "do not see the moments of Fe (up to " in unseen
 
 
 JUDGED = """\

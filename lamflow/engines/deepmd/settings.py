@@ -31,6 +31,8 @@ MODEL: dict[str, Any] = {
     "fitting_net": {"neuron": [240, 240, 240], "resnet_dt": True},
 }  # fmt: skip
 """DPA-1 without attention: many elements, fast, and it can be compressed."""
+SPIN_MODEL = {**MODEL, "descriptor": {**MODEL["descriptor"], "sel": 240}}
+"""It has room for virtual atoms."""
 LEARNING_RATE = {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-5}
 LOSS = {
     "type": "ener", "start_pref_e": 0.02, "limit_pref_e": 1.0, "start_pref_f": 1000.0, "limit_pref_f": 10.0,
@@ -261,8 +263,8 @@ class DeepmdTraining(TrainerSettings):
     def merged_input(self, index: int = 0) -> dict[str, Any]:
         """The input of model `index`: its variant's over the user's over that of the file over the defaults, section by
         section."""
-        merged: dict[str, Any] = {"model": MODEL, "learning_rate": LEARNING_RATE, "training": {}}
-        merged["loss"] = LOSS if self.spin is None else SPIN_LOSS
+        model, loss = (MODEL, LOSS) if self.spin is None else (SPIN_MODEL, SPIN_LOSS)
+        merged: dict[str, Any] = {"model": model, "learning_rate": LEARNING_RATE, "loss": loss, "training": {}}
         if self.input_file is not None:
             given = _read_input(self.input_file)
             merged |= {key: value for key, value in given.items() if not key.startswith("_")}
