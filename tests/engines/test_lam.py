@@ -384,6 +384,21 @@ class TestExamination:
         with pytest.raises(InputError, match="the teacher does not know Au"):
             examine(wrong)
 
+    def test_a_teacher_that_has_never_seen_an_element_of_its_type_map(self, lam: Path, tmp_path: Path) -> None:
+        import torch
+
+        loaded = torch.load(lam, weights_only=True)
+        for branch in loaded["model"]["_extra_state"]["model_params"]["model_dict"].values():
+            branch["info"] = {"observed_type": ["Al", "Cu"]}
+        torch.save(loaded, tmp_path / "seen.pt")
+        model = {"file": tmp_path / "seen.pt", "head": "copper"}
+        with pytest.raises(
+            InputError, match=r"has never seen Ag, though its type map has them.*it was trained on Al, Cu"
+        ):
+            examine(config_of(("Cu", "Ag"), train={"phases": []}, label={"engine": "deepmd", "model": model}))
+        [warning] = examine(config_of(("Cu", "Ag"), train={"pretrained": model}))
+        assert "the pre-trained model has never seen Ag" in warning
+
     def test_a_student_that_sees_further_than_its_teacher_is_warned_of(self, lam: Path) -> None:
         teacher = {"engine": "deepmd", "model": {"file": lam, "head": "copper"}}
         student = {"phases": [], "input": {"model": {"descriptor": {"type": "se_e2_a", "rcut": 9.0}}}}
@@ -405,6 +420,7 @@ class TestExamination:
     @pytest.mark.parametrize(
         ("train", "expected"),
         [
+            ({"input": {"model": {"lora": {"rank": 0}}}}, "lora.rank: must be a whole number from 1 on"),
             ({}, r"model.pt is no DPA-4 model, and DeePMD-kit has adapters for no other"),
             ({"phases": [{"start_from": "scratch"}]}, "adapters are for a pre-trained model"),
             ({"phases": [{"start_from": "finetune", "freeze_descriptor": True}]}, "which freeze_descriptor forbids"),
@@ -463,6 +479,15 @@ class TestExamination:
         source = {"url": "https://somewhere.org/lam.pt", "sha256": "0" * 64}
         [warning] = examine(config_of(train={"pretrained": source}))
         assert warning.startswith("https://somewhere.org/lam.pt: not fetched yet")
+
+    def test_a_public_model_that_is_not_here_has_the_heads_of_its_generation(self) -> None:
+        for name, head in (("DPA-3.1-3M", "OMat24"), ("dpa-3.3-1m", "materials")):
+            [warning] = examine(config_of(train={"pretrained": {"name": name, "head": head}}))
+            assert "not fetched yet" in warning
+        with pytest.raises(InputError, match=r"no head 'MPGen_OpenCSP'; the model has .* is a head of OpenLAM v2"):
+            examine(config_of(train={"pretrained": {"name": "DPA-3.1-3M", "head": "MPGen_OpenCSP"}}))
+        [warning] = examine(config_of(train={"pretrained": {"name": "DPA-3.2-5M", "head": "OMol25"}}))
+        assert "it takes charge and spin, which lamflow's frames have not" in warning
 
     def test_a_broken_input_file(self, tmp_path: Path) -> None:
         (tmp_path / "input.json").write_text("{model: ")

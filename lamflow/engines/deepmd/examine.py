@@ -12,7 +12,7 @@ from lamflow.config.section import expand
 from lamflow.data import Frame
 from lamflow.engines.deepmd import neighbours, toy
 from lamflow.engines.deepmd.card import FROZEN, branches, chosen_head, is_dpa4, reach_of, read_card, read_definition
-from lamflow.engines.deepmd.catalogue import same_head
+from lamflow.engines.deepmd.catalogue import generation_of, listed_models, same_head
 from lamflow.engines.deepmd.phases import Phase
 from lamflow.engines.deepmd.spin import Spin
 from lamflow.engines.protocol import HeadCard, ModelCard
@@ -59,9 +59,11 @@ def check_pretrained(
     return list(warnings)
 
 
-def check_adapters(beginnings: Iterable[tuple[Phase, PretrainedModel]], study: ExaminedStudy) -> None:
+def check_adapters(adapters: object, beginnings: Iterable[tuple[Phase, PretrainedModel]], study: ExaminedStudy) -> None:
     """Raise InputError for low-rank adapters (`input.model.lora`) where DeePMD-kit has none or would leave them out."""
     where, started = "train.input.model.lora", list(beginnings)
+    if not isinstance(adapters, dict) or not isinstance(rank := adapters.get("rank"), int) or rank < 1:
+        raise InputError(f"{where}.rank: must be a whole number from 1 on, as in {{rank: 8}}; it is {adapters!r}")
     if not started:
         raise InputError(f"{where}: adapters are for a pre-trained model, and every phase starts from scratch")
     if study.heads:
@@ -76,10 +78,13 @@ def check_adapters(beginnings: Iterable[tuple[Phase, PretrainedModel]], study: E
             )
 
 
-def check_teacher(model: PretrainedModel, students: Mapping[str, dict[str, Any]], study: ExaminedStudy) -> list[str]:
+def check_teacher(
+    model: PretrainedModel, students: Mapping[str, dict[str, Any]], study: ExaminedStudy, *, judged: bool = False
+) -> list[str]:
     """Warnings about what a student can see and its teacher cannot; raises InputError for what does not fit.
 
     students  the descriptor of each student's input, by the name of its architecture
+    judged    nobody learns from the model: it is only looked at how wrong it is
     """
     if model.file is None:
         return [_not_here(model)]
@@ -92,10 +97,14 @@ def check_teacher(model: PretrainedModel, students: Mapping[str, dict[str, Any]]
         _check_elements(card.path, [teacher], study.elements, "teacher")
         strangers = _unseen([teacher], study.elements)
         if strangers:
-            warnings.append(
-                f"{card.path}: the teacher has never seen {', '.join(strangers)}, though its type map has them: what "
-                f"it says of them is noise; it was trained on {', '.join(teacher.observed)}"
+            what = "model" if judged else "teacher"
+            said = (
+                f"{card.path}: the {what} has never seen {', '.join(strangers)}, though its "
+                f"type map has them: what it says of them is noise; it was trained on {', '.join(teacher.observed)}"
             )
+            if not judged:
+                raise InputError(said)
+            warnings.append(said)
     for variant, descriptor in students.items():
         cutoff, _ = reach_of(descriptor)
         if cutoff > teacher.receptive_field > 0:
@@ -108,8 +117,22 @@ def check_teacher(model: PretrainedModel, students: Mapping[str, dict[str, Any]]
 
 
 def _not_here(source: PretrainedModel) -> str:
-    """What is said of a model that only a run fetches."""
-    return f"{source.name or source.url or source.s3}: not fetched yet; its heads and elements are looked at once it is"
+    """What is said of a model that only a run fetches.
+
+    Raises InputError for a head that other public models have and this one, by the list of models, has not.
+    """
+    said = f"{source.name or source.url or source.s3}: not fetched yet; its heads and elements are looked at once it is"
+    listed = {name.lower(): model for name, model in listed_models().items()}.get((source.name or "").lower())
+    if listed is None:
+        return said
+    elsewhere = generation_of(source.head or "")
+    if listed.heads and elsewhere and source.head and same_head(source.head, listed.heads) is None:
+        raise InputError(
+            f"{source.name}: there is no head {source.head!r}; the model has {', '.join(listed.heads)}; "
+            f"{source.head} is a head of {elsewhere}"
+        )
+    needs = f"; it takes {' and '.join(listed.inputs)}, which lamflow's frames have not" if listed.inputs else ""
+    return f"{said}{needs}"
 
 
 def check_inputs(inputs: Mapping[str, dict[str, Any]], elements: list[str]) -> None:

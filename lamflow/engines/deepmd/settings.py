@@ -181,8 +181,9 @@ class DeepmdTraining(TrainerSettings):
             return []
         if self.spin is not None:
             examine.check_spin(self.spin, self.descriptors().values(), study)
-        if any(self.merged_input(index)["model"].get("lora") for index in self._first_models()):
-            examine.check_adapters(self._beginnings(), study)
+        for index in self._first_models():
+            if adapters := self.merged_input(index)["model"].get("lora"):
+                examine.check_adapters(adapters, self._beginnings(), study)
         for index in filter(self.compresses, self._first_models()):
             check_compression(self._architecture(index), self.variant(index))
         from_input = [index for index in self._first_models() if self._made_from_input(index)]
@@ -397,7 +398,7 @@ class DeepmdLabels(LabelerSettings):
         if self.missing() or (judged and study.heads and self.model.head is None):
             return []  # each head of the study is judged by the model's head of its name
         students = next((train.descriptors() for train in study.engines if isinstance(train, DeepmdTraining)), {})
-        return check_teacher(self.model, students, study)
+        return check_teacher(self.model, students, study, judged=judged)
 
     def seconds(self, natoms: int) -> float:
         """As small models take on one core, in batches."""
