@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -12,32 +12,24 @@ from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import ExaminedStudy, LabelerSettings, TrainerSettings
 from lamflow.config.pretrained import RANDOM, PretrainedModel
-from lamflow.config.section import InputFile, expand, json_of, text_of
+from lamflow.config.section import InputFile, expand
 from lamflow.engines.deepmd.card import is_dpa4
 from lamflow.engines.deepmd.catalogue import same_head
 from lamflow.engines.deepmd.compression import check_compression
+from lamflow.engines.deepmd.given import (
+    LEARNING_RATE,
+    LOSS,
+    MODEL,
+    SECTIONS,
+    SPIN_MODEL,
+    STEPS,
+    not_a_mapping,
+    read_input,
+)
 from lamflow.engines.deepmd.phases import Phase, Variant
 from lamflow.engines.deepmd.spin import SPIN_LOSS, Spin
 from lamflow.errors import InputError
 from lamflow.units import Positive, Steps
-
-SECTIONS = {"model", "learning_rate", "loss", "training", "optimizer", "validating"}
-
-MODEL: dict[str, Any] = {
-    "descriptor": {
-        "type": "se_atten", "sel": 120, "rcut": 6.0, "rcut_smth": 0.5, "neuron": [25, 50, 100], "axis_neuron": 16,
-        "attn_layer": 0, "tebd_input_mode": "strip",
-    },
-    "fitting_net": {"neuron": [240, 240, 240], "resnet_dt": True},
-}  # fmt: skip
-"""DPA-1 without attention: many elements, fast, and it can be compressed."""
-SPIN_MODEL = {**MODEL, "descriptor": {**MODEL["descriptor"], "sel": 240}}
-"""It has room for virtual atoms."""
-LEARNING_RATE = {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-5}
-LOSS = {
-    "type": "ener", "start_pref_e": 0.02, "limit_pref_e": 1.0, "start_pref_f": 1000.0, "limit_pref_f": 10.0,
-    "start_pref_v": 0.01, "limit_pref_v": 0.1,
-}  # fmt: skip
 
 
 class DeepmdTraining(TrainerSettings):
@@ -84,7 +76,7 @@ class DeepmdTraining(TrainerSettings):
             if isinstance(training, dict) and key in training:
                 raise ValueError(f"input.training.{key}: lamflow supplies the data; remove this key")
         for given in (self.input, *(variant.input for variant in self.variants)):
-            if flat := _not_a_mapping(given):
+            if flat := not_a_mapping(given):
                 raise ValueError(f"input.{flat}: must be a mapping, as in DeePMD-kit's input")
             unknown = sorted(set(given) - SECTIONS)
             if unknown:
@@ -267,7 +259,7 @@ class DeepmdTraining(TrainerSettings):
         model, loss = (MODEL, LOSS) if self.spin is None else (SPIN_MODEL, SPIN_LOSS)
         merged: dict[str, Any] = {"model": model, "learning_rate": LEARNING_RATE, "loss": loss, "training": {}}
         if self.input_file is not None:
-            given = _read_input(self.input_file)
+            given = read_input(self.input_file)
             merged |= {key: value for key, value in given.items() if not key.startswith("_")}
         merged |= self.input
         if self.variants:
@@ -282,48 +274,6 @@ class DeepmdTraining(TrainerSettings):
             copied["model"].setdefault("type", "dpa4")
             copied["model"].setdefault("fitting_net", {}).setdefault("type", "dpa4_ener")
         return copied
-
-
-STEPS = ("numb_steps", "stop_batch", "num_step", "num_steps", "numb_step")
-"""DeePMD-kit's names of `train.steps`."""
-
-
-def _read_input(path: Path) -> dict[str, Any]:
-    """An input.json. Raises InputError."""
-    try:
-        given = json_of(text_of(path))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
-    if not isinstance(given, dict):
-        raise InputError(f"{path}: not an input of DeePMD-kit: it must be a mapping of sections")
-    if flat := _not_a_mapping({key: value for key, value in given.items() if not key.startswith("_")}):
-        raise InputError(f"{path}: not an input of DeePMD-kit: {flat} must be a mapping")
-    return given
-
-
-INNER = {
-    "model": ("descriptor", "fitting_net"),
-    "training": ("training_data", "validation_data", "data"),
-    "descriptor": ("repinit", "repformer", "repflow"),
-}
-"""Sections within sections."""
-
-
-def _not_a_mapping(sections: Mapping[str, Any], where: str = "") -> str:
-    """The name of the first section, at whatever depth, that is none; "" when all are."""
-    for name, section in sections.items():
-        here = f"{where}{name}"
-        if not isinstance(section, Mapping):
-            return here
-        kind = "descriptor" if name.startswith("list[") else name
-        inner = {key: section[key] for key in INNER.get(kind, ()) if key in section}
-        parts = section.get("list", []) if kind == "descriptor" else []
-        if not isinstance(parts, list):
-            return f"{here}.list"
-        inner |= {f"list[{number}]": part for number, part in enumerate(parts)}
-        if found := _not_a_mapping(inner, f"{here}."):
-            return found
-    return ""
 
 
 class DeepmdLabels(LabelerSettings):
