@@ -76,7 +76,10 @@ def decide(study: CleaningStudy, table: Table, opinions: Sequence[Opinions]) -> 
     notes = [*split, *(thin(study, table, verdicts) if study.compress is not None else [])]
     notes += [f"{name}: {words}" for name, words in signs.items() if words.startswith("turned")]
     notes += silences(table, opinions)
-    return Decided(verdicts, signs, leaking, released, notes)
+    decided = Decided(verdicts, signs, leaking, released, notes)
+    if not ((verdicts.state == 0) & (verdicts.heldout == 0)).any():
+        notes.append(f"no frame is left to train on: {decided.eaten() or 'all are held out'}")
+    return decided
 
 
 def _released(study: CleaningStudy, table: Table) -> Ints:

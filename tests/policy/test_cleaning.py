@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,16 @@ def test_what_nobody_was_asked_is_said() -> None:
     assert decide(study(), table(few), []).notes[-1] == (
         "a: it has 3 frames; of fewer than 12 nothing is said of their energies"
     )
+
+
+def test_what_leaves_nothing_to_train_on_is_said() -> None:
+    held = study(second={"role": "heldout"})
+    made = features(digest=np.stack([np.arange(COUNT) % 60, np.zeros(COUNT)], axis=1).astype(np.uint64))
+    source = (np.arange(COUNT) >= 60).astype(np.int64)
+    half = np.arange(COUNT) % 60
+    made = dataclasses.replace(made.subset(half), digest=made.digest)
+    notes = decide(held, table(made, source), []).notes
+    assert any(note.startswith("no frame is left to train on: ") and "leak took 60" in note for note in notes), notes
 
 
 def test_models_must_agree_that_a_frame_is_bad() -> None:

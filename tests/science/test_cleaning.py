@@ -162,6 +162,20 @@ def test_every_nth_keeps_both_ends() -> None:
     assert every_nth(trajectory, 10, 3).tolist() == [0, 1, 2, 10, 20, 27, 28, 29, 30, 31, 32, 33]
 
 
+def test_a_cell_that_stays_needs_no_stress() -> None:
+    """Rounding makes a strain of 10⁻¹⁶ of a cell that is the same."""
+    generator = np.random.default_rng(4)
+    for _ in range(20):
+        cell = np.diag(generator.uniform(5, 8, 3)) + generator.normal(scale=0.4, size=(3, 3))
+        atoms = bulk("Cu", "fcc", a=3.7, cubic=True)
+        atoms.set_cell(cell, scale_atoms=True)
+        first = labeled(atoms)
+        atoms.rattle(0.02, seed=1)
+        pair = [dataclasses.replace(one, labels=dataclasses.replace(one.labels, virial=None))
+                for one in (first, labeled(atoms))]  # fmt: skip
+        assert np.isfinite(features(pair, np.zeros(2, dtype=np.int64)).change[1])
+
+
 def test_forces_in_another_order_break_the_symmetry_of_a_crystal() -> None:
     crystal = Atoms("TiOO", [(0, 0, 0), (0, 0, 1.9), (0, 0, -1.9)], cell=[4.0, 4.0, 6.0], pbc=True)
     forces = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.7], [0.0, 0.0, -0.7]])

@@ -13,7 +13,7 @@ from lamflow.data.sources.dialect import ENERGIES
 from lamflow.science.cleaning.energies import element_energies
 
 BETTER = 3.0
-"""Times by which the scatter must fall when part of the energies is taken for those of another unit; of real sets of one
+"""Times by which the scatter must fall when part of the energies is taken for those of another unit; of sets of one
 unit, MPtrj and Alexandria among them, it rises."""
 TELLING = 0.5
 """Scatter over size from which on energies lie so near zero that any unit fits."""

@@ -11,6 +11,8 @@ from lamflow.data.frames import Floats, Ints, LabeledFrame
 
 NEAR = 0.3
 """Å and strain; between frames further apart than this a line says too little."""
+SAME_CELL = 1e-9
+"""Strain below which a cell is the one before: what rounding leaves needs no stress."""
 LEAST = 1e-3
 """eV/atom; smaller changes are noise of the code."""
 FLOOR = 5e-3
@@ -68,7 +70,7 @@ def work(first: LabeledFrame, second: LabeledFrame) -> tuple[float, float, float
         return None
     own = [-float((item.labels.forces * moved).sum()) / one.natoms for item in (first, second)]
     by_forces, size = sum(own) / 2, max(abs(change), *map(abs, own))
-    if not strain.any():
+    if np.abs(strain).max() < SAME_CELL:
         return change, by_forces, 0.0, size
     if first.labels.virial is None or second.labels.virial is None:
         return None
