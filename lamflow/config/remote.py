@@ -34,7 +34,7 @@ class RemoteData(Section):
     `hf://OWNER/NAME/PATH` in a data set of the Hugging Face hub."""
 
     @property
-    def parts(self) -> tuple[str, str, str]:
+    def location(self) -> tuple[str, str, str]:
         """`s3` or `hf`, the bucket or the data set, and the path in it."""
         kind, _, rest = self.address.partition("://")
         names = rest.split("/")
@@ -44,7 +44,7 @@ class RemoteData(Section):
     @property
     def folder(self) -> str:
         """Path of the folder in which all that the address may mean lies; empty for all of the bucket."""
-        path = PurePosixPath(self.parts[2])
+        path = PurePosixPath(self.location[2])
         plain = []
         for part in path.parts[:-1]:
             if SPECIAL.search(part):
@@ -54,11 +54,11 @@ class RemoteData(Section):
 
     def wants(self, key: str) -> bool:
         """Whether the address means an object of this key, or a folder that it lies in."""
-        return re.match(_pattern(self.parts[2].strip("/")) + r"(/|$)", key) is not None
+        return re.match(_pattern(self.location[2].strip("/")) + r"(/|$)", key) is not None
 
-    def found(self, root: Path) -> list[Path]:
+    def files_in(self, root: Path) -> list[Path]:
         """The files and folders that it means, in a copy of the bucket or of the data set."""
-        return sorted(root.glob(self.parts[2].strip("/")))
+        return sorted(root.glob(self.location[2].strip("/")))
 
 
 def _pattern(path: str) -> str:

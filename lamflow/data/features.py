@@ -40,6 +40,8 @@ class Features:
                  (C,)      energy change from the frame before on the same trajectory, what its forces and its stress
                            say of it, and its size, eV/atom; NaN without such a frame
     digest       (C, 2)    content hash of the structure
+    state        (C,)      hash of what surroundings do not tell: moments, electronic temperature, and where fragments
+                           are that are far from each other; 0 where there is nothing of that kind
     label_digest (C,)      hash of energy and forces
     """
 
@@ -62,6 +64,7 @@ class Features:
     stress_work: Floats
     work_size: Floats
     digest: NDArray[np.uint64]
+    state: NDArray[np.uint64]
     label_digest: NDArray[np.uint64]
 
     def __len__(self) -> int:

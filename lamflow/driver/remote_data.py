@@ -32,11 +32,11 @@ def brought(data: RemoteData, cluster: Cluster) -> list[Path]:
     """
     root = _root(data)
     root.mkdir(parents=True, exist_ok=True)
-    if data.parts[0] == "hf":
+    if data.location[0] == "hf":
         _from_hub(data, root)
     else:
         _from_store(data, root, cluster)
-    found = data.found(root)
+    found = data.files_in(root)
     if not found:
         raise InputError(f"{data.address}: there is nothing of this name")
     return found
@@ -44,7 +44,7 @@ def brought(data: RemoteData, cluster: Cluster) -> list[Path]:
 
 def looked_for(data: RemoteData, cluster: Cluster) -> None:
     """Raise, as `brought` does, where an address means nothing; nothing is copied."""
-    if data.parts[0] == "hf":
+    if data.location[0] == "hf":
         _hub(data)
     else:
         _listed(data, cluster)
@@ -60,7 +60,7 @@ def reference(data: RemoteData, files: Sequence[Path]) -> Reference:
 
 def _root(data: RemoteData) -> Path:
     cache = Path(os.environ.get(WHERE) or Path.home() / ".cache" / "lamflow")
-    kind, name, _ = data.parts
+    kind, name, _ = data.location
     return cache / DATA / kind / name
 
 
@@ -68,7 +68,7 @@ def _listed(data: RemoteData, cluster: Cluster) -> dict[str, int]:
     """Sizes in bytes of the objects that an address means, by their keys."""
     from lamflow.cluster.store import Store
 
-    _, bucket, _ = data.parts
+    _, bucket, _ = data.location
     folder = f"{data.folder}/" if data.folder else ""
     try:
         store = Store.of(cluster.model_copy(update={"s3": cluster.s3.model_copy(update={"bucket": bucket})}), "")
@@ -91,7 +91,7 @@ def _from_store(data: RemoteData, root: Path, cluster: Cluster) -> None:
             f"{data.address}: {lacking / 1e9:.3g} GB are to be copied, and {root} has {free / 1e9:.3g} GB free; name "
             f"another folder in {WHERE}"
         )
-    _, bucket, _ = data.parts
+    _, bucket, _ = data.location
     store = Store.of(cluster.model_copy(update={"s3": cluster.s3.model_copy(update={"bucket": bucket})}), "")
     folder = f"{data.folder}/" if data.folder else ""
     try:
@@ -107,12 +107,12 @@ def _hub(data: RemoteData) -> Any:
     except ImportError as error:
         raise InputError(
             f"{data.address}: the package huggingface_hub is needed: pip install huggingface_hub; or bring the data "
-            f"here with `hf download --repo-type dataset {data.parts[1]}` and name the files"
+            f"here with `hf download --repo-type dataset {data.location[1]}` and name the files"
         ) from error
 
 
 def _from_hub(data: RemoteData, root: Path) -> None:
-    hub, (_, name, path) = _hub(data), data.parts
+    hub, (_, name, path) = _hub(data), data.location
     wanted = [path.strip("/"), f"{path.strip('/')}/**"] if path else None
     try:
         hub.snapshot_download(name, repo_type="dataset", allow_patterns=wanted, local_dir=root)

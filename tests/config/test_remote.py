@@ -29,7 +29,7 @@ def test_an_address_means_files_folders_or_a_pattern(
     for key in wanted:
         (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / key).touch()
-    assert all(any((tmp_path / key).is_relative_to(path) for path in data.found(tmp_path)) for key in wanted)
+    assert all(any((tmp_path / key).is_relative_to(path) for path in data.files_in(tmp_path)) for key in wanted)
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3://bucket", "s3://bucket/", "hf://name/x", "s3://b/../x", "ftp://a/b"])

@@ -38,7 +38,7 @@ def features(**changes: Any) -> Features:
         "pressure": nothing, "distance": np.full(COUNT, 0.9), "fingerprint": generator.random((COUNT, 40)).astype("f4"),
         "environments": (10 * generator.random((COUNT, 32))).astype("f4"), "slopes": np.ones((COUNT, 4), dtype="f4"),
         "change": nothing, "force_work": nothing, "stress_work": nothing, "work_size": nothing,
-        "digest": np.stack([np.arange(COUNT), np.arange(COUNT)], axis=1).astype(np.uint64),
+        "state": np.zeros(COUNT, dtype=np.uint64), "digest": np.stack([np.arange(COUNT), np.arange(COUNT)], axis=1).astype(np.uint64),
         "label_digest": np.arange(COUNT, dtype=np.uint64),
     }  # fmt: skip
     return Features(**{**values, **changes})

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 
 from lamflow.data.frames import Frame, LabeledFrame, Labels
@@ -17,9 +17,9 @@ from lamflow.science.cleaning.describe import features
 from lamflow.science.cleaning.doubt import expected_errors
 from lamflow.science.cleaning.duplicates import clusters
 from lamflow.science.cleaning.energies import element_energies, expected_energies, explained_by_unit
-from lamflow.science.cleaning.fingerprint import apart, environments, pairs_of
+from lamflow.science.cleaning.fingerprint import apart, environments, is_connected, pairs_of
 from lamflow.science.cleaning.mixtures import mixture
-from lamflow.science.cleaning.trajectories import slopes, unexplained
+from lamflow.science.cleaning.trajectories import slopes, unexplained, work
 
 pytest.importorskip("vesin", reason="cleaning needs vesin: pip install 'lamflow[cleaning]'")
 
@@ -233,3 +233,65 @@ def test_a_group_of_two_units_is_told_from_one_that_scatters(share: float) -> No
     few = kcal if share < 0.5 else ~kcal
     np.testing.assert_array_equal(found.other, few)
     assert found.factor == pytest.approx(1 / 23.0605 if share < 0.5 else 23.0605, rel=1e-4)
+
+
+def one_of_each(frames: list[Frame]) -> bool:
+    """No frame is taken for another one."""
+    labels = [Labels(float(number), np.zeros((frame.natoms, 3))) for number, frame in enumerate(frames)]
+    made = features([LabeledFrame(f, la) for f, la in zip(frames, labels, strict=True)], np.arange(len(frames)))
+    return bool((clusters(made, 0.005) == np.arange(len(frames))).all())
+
+
+def test_states_of_moments_are_frames_of_their_own() -> None:
+    iron = bulk("Fe", cubic=True)
+    moments = [np.array([[0, 0, 2.2], [0, 0, z]]) for z in (2.2, -2.2, 1.5)]
+    assert one_of_each([dataclasses.replace(Frame.from_ase(iron), fields={"spin": own}) for own in moments])
+    assert one_of_each(
+        [dataclasses.replace(Frame.from_ase(iron), fields={"electronic_temperature": t}) for t in (300.0, 3000.0)]
+    )
+
+
+def test_fragments_that_are_far_from_each_other_are_told_apart() -> None:
+    ions = [Frame.from_ase(Atoms("NaCl", [[0, 0, 0], [0, 0, z]])) for z in (4.3, 4.9, 5.2, 8.0, 12.0)]
+    assert one_of_each(ions)
+    water, other = molecule("H2O"), molecule("H2O")
+    turned = []
+    for angle in (0, 60, 120):
+        copy = other.copy()
+        copy.rotate(angle, "x")
+        copy.translate((7.5, 0, 0))
+        turned.append(Frame.from_ase(water + copy))
+    assert one_of_each(turned)
+    slabs = []
+    for height in (5.2, 6.0, 8.0):
+        slab = fcc111("Cu", (2, 2, 3), vacuum=12.0)
+        add_adsorbate(slab, "Cu", height)
+        slab.pbc = True
+        slabs.append(Frame.from_ase(slab))
+    assert one_of_each(slabs)
+
+
+@pytest.mark.parametrize("natoms", [1, 2, 20, 80])
+def test_atoms_hang_together_or_they_do_not(natoms: int) -> None:
+    numbers = np.full(natoms, 29)
+    chain = np.arange(natoms)[:, None] * np.array([3.0, 0, 0])
+    assert is_connected(natoms, pairs_of(Frame(numbers, chain, np.zeros((3, 3)), False)))
+    if natoms > 1:
+        chain[natoms // 2 :, 0] += 2
+        assert not is_connected(natoms, pairs_of(Frame(numbers, chain, np.zeros((3, 3)), False)))
+
+
+def test_the_work_of_magnetic_forces_explains_moments_that_turn() -> None:
+    """E = -s·h in a field h: the whole change is that of the moments."""
+    iron, field = Frame.from_ase(bulk("Fe")), np.array([[0.0, 0.1, 0.2]])
+    found = []
+    for x in (0.0, 0.1, 0.2):
+        spin = np.array([[0.0, x, 2.2]])
+        labels = Labels(-float((spin * field).sum()), np.zeros((1, 3)), others={"force_mag": field})
+        found.append(LabeledFrame(dataclasses.replace(iron, fields={"spin": spin}), labels))
+    first, second = work(found[0], found[1]), work(found[0], found[2])
+    assert first is not None
+    assert first[0] == pytest.approx(0, abs=1e-12)
+    assert second is not None
+    bare = [dataclasses.replace(one, labels=dataclasses.replace(one.labels, others={})) for one in found]
+    assert work(bare[0], bare[1]) is None

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from lamflow.data.features import ELEMENTS, Features
 from lamflow.data.frames import Floats, Ints, LabeledFrame
 from lamflow.science.cleaning.asymmetry import forbidden_forces
-from lamflow.science.cleaning.fingerprint import digest, environments, histogram, pairs_of, smallest_distance
+from lamflow.science.cleaning.fingerprint import (
+    digest,
+    environments,
+    histogram,
+    is_connected,
+    pairs_of,
+    smallest_distance,
+)
 from lamflow.science.cleaning.trajectories import work
 from lamflow.units import EV_PER_A3_IN_GPA
 
@@ -35,6 +42,7 @@ def features(labeled: Sequence[LabeledFrame], trajectory: Ints) -> Features:
         force_forbidden=_forbidden(labeled, np.isfinite(works[:, 0])),
         change=works[:, 0], force_work=works[:, 1], stress_work=works[:, 2], work_size=works[:, 3],
         digest=np.frombuffer(b"".join(row[2] for row in rows), dtype=np.uint64).reshape(-1, 2),
+        state=np.array([row[5] for row in rows], dtype=np.uint64),
         label_digest=np.frombuffer(b"".join(row[3][:8] for row in rows), dtype=np.uint64),
         **{**numbers, "natoms": numbers["natoms"].astype(np.int64)},
     )  # fmt: skip
@@ -49,7 +57,7 @@ def _forbidden(labeled: Sequence[LabeledFrame], follows: NDArray[np.bool_]) -> F
     return found
 
 
-def _row(item: LabeledFrame) -> tuple[tuple[float, ...], np.ndarray, bytes, bytes, Any]:
+def _row(item: LabeledFrame) -> tuple[tuple[float, ...], np.ndarray, bytes, bytes, Any, int]:
     frame, labels = item.frame, item.labels
     pairs = pairs_of(frame)
     volume = frame.volume if frame.pbc else np.nan
@@ -59,7 +67,10 @@ def _row(item: LabeledFrame) -> tuple[tuple[float, ...], np.ndarray, bytes, byte
         float(np.sqrt((labels.forces**2).mean())), float(np.sqrt((labels.forces.sum(axis=0) ** 2).sum())),
         volume / frame.natoms, pressure * EV_PER_A3_IN_GPA, smallest_distance(frame.numbers, pairs),
     )  # fmt: skip
+    fields = [np.atleast_1d(frame.fields[name]) for name in sorted(frame.fields)]
+    content = digest(frame.numbers.astype(float), frame.positions, frame.cell, *fields)
+    telling = content if not is_connected(frame.natoms, pairs) else digest(*fields) if fields else b""
     return (
-        numbers, histogram(frame.numbers, pairs), digest(frame.numbers.astype(float), frame.positions, frame.cell),
-        digest(np.array([labels.energy]), labels.forces), environments(frame.numbers, pairs),
+        numbers, histogram(frame.numbers, pairs), content, digest(np.array([labels.energy]), labels.forces),
+        environments(frame.numbers, pairs), int.from_bytes(telling[:8], "little"),
     )  # fmt: skip

@@ -13,16 +13,17 @@ from lamflow.science.cleaning.fingerprint import QUANTILES, apart
 def clusters(features: Features, tolerance: float) -> Ints:
     """(C,) the first frame that each is like: its own number for one that is like none before.
 
-    Frames are alike when they have the same reduced formula, volumes per atom that fit, and atoms that have moved by
-    less than `tolerance` Å in the mean; equal structures are alike for any tolerance.
+    Frames are alike when they have the same reduced formula and state, volumes per atom that fit, and atoms that have
+    moved by less than `tolerance` Å in the mean; equal structures are alike for any tolerance.
     """
     leader = _equal(features)
     if tolerance <= 0:
         return leader
-    reduced = _reduced(features)[features.formula]
+    formula = _reduced(features)[features.formula].astype(np.uint64)
+    kind = np.unique(np.stack([formula, features.state], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     first = np.flatnonzero(leader == np.arange(len(features)))
-    order = first[np.argsort(reduced[first], kind="stable")]
-    edges = np.flatnonzero(np.diff(reduced[order])) + 1
+    order = first[np.argsort(kind[first], kind="stable")]
+    edges = np.flatnonzero(np.diff(kind[order])) + 1
     for members in np.split(order, edges):
         if len(members) > 1:
             _lead(features, np.sort(members), tolerance, leader)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from lamflow.data.frames import Floats, Frame, Ints
 
@@ -15,9 +17,13 @@ CUTOFF = 5.0
 """Å"""
 WIDTH = 0.25
 """Å between two bins; a distance is dealt out to the two nearest in proportion."""
+LINK = 4.0
+"""Å; molecules and layers that are farther from each other have nearly the same surroundings wherever they are."""
 BINS = 20
 CHANNELS = 2
 SIZE = BINS * CHANNELS
+FEW = 64
+"""Atoms up to which a matrix is faster than a list of pairs."""
 KINDS, QUANTILES = 4, 8
 """Sums over neighbours that every atom has, and quantiles of each over the atoms."""
 
@@ -36,6 +42,22 @@ def pairs_of(frame: Frame) -> Pairs:
         points=np.ascontiguousarray(frame.positions), box=box, periodic=frame.pbc, quantities="ijd"
     )
     return first.astype(np.int64), second.astype(np.int64), np.asarray(distances, dtype=np.float64)
+
+
+def is_connected(natoms: int, pairs: Pairs) -> bool:
+    """All atoms hang together by pairs closer than LINK."""
+    first, second, distances = pairs
+    near = distances < LINK
+    if natoms > FEW:
+        ones = np.ones(int(near.sum()), dtype=bool)
+        graph = csr_array((ones, (first[near], second[near])), shape=(natoms, natoms))
+        return int(connected_components(graph, directed=False)[0]) == 1
+    linked = np.eye(natoms, dtype=np.float32)
+    linked[first[near], second[near]] = linked[second[near], first[near]] = 1
+    reached = 1
+    while reached < natoms - 1:
+        linked, reached = np.minimum(linked @ linked, 1), 2 * reached
+    return bool(linked[0].all())
 
 
 def histogram(numbers: Ints, pairs: Pairs) -> NDArray[np.float32]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lamflow.data.fields import SPIN
 from lamflow.data.frames import Floats, Ints, LabeledFrame
 
 NEAR = 0.3
-"""Å and strain; between frames further apart than this a line says too little."""
+"""Å, strain and μB; between frames further apart than this a line says too little."""
 SAME_CELL = 1e-9
 """Strain below which a cell is the one before: what rounding leaves needs no stress."""
 LEAST = 1e-3
@@ -51,14 +52,18 @@ class Slopes:
 def work(first: LabeledFrame, second: LabeledFrame) -> tuple[float, float, float, float] | None:
     """Change of the energy from one frame to the next, the work of forces and of stress, and its size, eV/atom.
 
-    ΔE ≈ −½(F₁+F₂)·h̄Δs + ½(σ₁+σ₂):ε V̄ with the change Δs of the fractional coordinates and the strain ε of the cell.
-    The size is the largest of |ΔE| and of the work of the forces of either frame alone. None for frames of other atoms,
-    and for those that are far apart.
+    ΔE ≈ −½(F₁+F₂)·h̄Δs + ½(σ₁+σ₂):ε V̄ with the change Δs of the fractional coordinates and the strain ε of the cell;
+    the work of magnetic forces where moments turn is taken off ΔE first. The size is the largest of |ΔE| and of the
+    work of the forces of either frame alone. None for frames of other atoms, for those that are far apart, and where
+    what moments or electrons do is not known.
     """
     one, two = first.frame, second.frame
     if one.pbc != two.pbc or one.natoms != two.natoms or not np.array_equal(one.numbers, two.numbers):
         return None
-    change = (second.labels.energy - first.labels.energy) / one.natoms
+    turning = _turning(first, second)
+    if turning is None:
+        return None
+    change = (second.labels.energy - first.labels.energy - turning) / one.natoms
     if not one.pbc:
         moved, strain = two.positions - one.positions, np.zeros((3, 3))
     else:
@@ -76,6 +81,21 @@ def work(first: LabeledFrame, second: LabeledFrame) -> tuple[float, float, float
         return None
     by_stress = -float(((first.labels.virial + second.labels.virial) / 2 * strain).sum()) / one.natoms
     return change, by_forces, by_stress, size
+
+
+def _turning(first: LabeledFrame, second: LabeledFrame) -> float | None:
+    """What magnetic forces say of the change of the energy, eV; None where moments turn far, where nobody knows the
+    forces, and where electrons have other temperatures."""
+    one, two = first.frame.fields, second.frame.fields
+    if one.keys() != two.keys() or any(name != SPIN and np.any(one[name] != two[name]) for name in one):
+        return None
+    turned = two[SPIN] - one[SPIN] if SPIN in one else np.zeros(3)
+    if not turned.any():
+        return 0.0
+    forces = first.labels.force_mag, second.labels.force_mag
+    if np.abs(turned).max() > NEAR or forces[0] is None or forces[1] is None:
+        return None
+    return -float(((forces[0] + forces[1]) / 2 * turned).sum())
 
 
 def slopes(change: Floats, force_work: Floats, stress_work: Floats) -> Slopes:
