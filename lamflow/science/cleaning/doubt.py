@@ -6,7 +6,7 @@ import numpy as np
 
 from lamflow.data.features import Features
 from lamflow.data.frames import Floats
-from lamflow.science.cleaning.energies import HUBER, robust_sigma
+from lamflow.science.cleaning.energies import FAR, HUBER, robust_sigma
 
 WIDEST = 10.0
 """Times the error on frames that a model knows; with a larger one anything would be allowed."""
@@ -30,12 +30,13 @@ def expected_errors(features: Features, residual: Floats, doubts: Floats) -> Flo
     """
     size = np.abs(residual)
     design = np.hstack([np.ones((len(size), 1)), doubts])
-    weight, solution = np.ones(len(size)), np.zeros(design.shape[1])
+    near = size < FAR * max(robust_sigma(residual), 1e-9)  # others are no errors of a model
+    weight, solution = near.astype(np.float64), np.zeros(design.shape[1])
     for _ in range(10):
         gram = design.T @ (weight[:, None] * design)
         solution = np.linalg.lstsq(gram, design.T @ (weight * size), rcond=1e-10)[0]
         rest = size - design @ solution
-        weight = np.minimum(1.0, HUBER * max(robust_sigma(rest), 1e-9) / np.maximum(np.abs(rest), 1e-12))
+        weight = near * np.minimum(1.0, HUBER * max(robust_sigma(rest), 1e-9) / np.maximum(np.abs(rest), 1e-12))
     solution = np.maximum(solution, 0.0)
     known = max(float(solution[0]), 0.3 * float(np.median(size)), 1e-9)
     scale = np.clip(design @ solution, known, WIDEST * known)

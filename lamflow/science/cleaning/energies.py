@@ -22,6 +22,8 @@ HUBER = 1.5
 """Robust standard deviations up to which a residual counts fully (P. Huber, Ann. Math. Stat. 35, 73 (1964))."""
 RIDGE = 10.0
 """Added to the squares of columns of standard deviation 1."""
+FAR = 50.0
+"""Robust standard deviations beyond which a difference is an error and has no say in the energies of elements."""
 ELEMENT_RIDGE = 1.0
 """Added to the sums of squared fractions of each element."""
 SYSTEMATIC = 3
@@ -101,6 +103,7 @@ def beyond_elements(features: Features, difference: Floats) -> tuple[Floats, flo
         residual = (difference - fitted) / (1 - np.minimum(leverage, 0.95))
         sigma = robust_sigma(residual)
         weight = np.minimum(1.0, HUBER * max(sigma, 1e-6) / np.maximum(np.abs(residual), 1e-12))
+        weight *= np.abs(residual) < FAR * max(sigma, 1e-6)
     return residual, sigma
 
 
