@@ -1,11 +1,11 @@
 """What cleaning costs for a million frames: processor seconds and memory of reading, describing and judging.
 
-    python benchmarks/cleaning_scale.py [--frames 1000000] [--sample 5000] [--run 1000000]
+    python benchmarks/cleaning_scale.py [--frames 1000000] [--sample 5000] [--run 20000]
 
 Reading and describing frames is the same work for each and shared by jobs, so it is measured on `--sample` frames of
 20 atoms in a parquet file. Judging is done by one job for all frames: it is measured on `--frames` of them, whose
 descriptions are those of the sample with small changes. `--run` cleans so many frames for real, from parquet files to
-data sets, and looks at the memory of all its processes together.
+data sets, and looks at the memory of its jobs together.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def real_run(frames: int) -> list[dict[str, Cell]]:
 
 
 class Watch:
-    """The most memory of this process and its children, bytes, while the block runs; shared pages count once each."""
+    """The most memory of all children of this process together, bytes, while the block runs, without shared pages."""
 
     def __init__(self) -> None:
         self.most, self.done = 0, threading.Event()
@@ -137,7 +137,7 @@ class Watch:
         me = psutil.Process()
         while not self.done.wait(0.5):
             total = 0
-            for process in [me, *me.children(recursive=True)]:
+            for process in me.children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     total += process.memory_info().rss - process.memory_info().shared
             self.most = max(self.most, total)
@@ -148,7 +148,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--frames", type=int, default=1_000_000)
     options.add_argument("--sample", type=int, default=5000)
-    options.add_argument("--run", type=int, default=100_000, help="frames of a whole run")
+    options.add_argument("--run", type=int, default=20_000, help="frames of a whole run")
     settings = parse_arguments(options, frames=4000, sample=300, run=300)
     given, rows = made(settings.sample), list[dict[str, Cell]]()
     trajectory = np.arange(settings.sample) // STEPS
