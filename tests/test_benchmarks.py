@@ -37,6 +37,7 @@ MARKS: dict[str, list[pytest.MarkDecorator]] = {
     "loop_efficiency": [pytest.mark.slow],
     "large_models": [pytest.mark.deepmd, pytest.mark.slow],
     "multitask": [pytest.mark.deepmd, pytest.mark.slow],
+    "spin": [pytest.mark.slow],
     "startup": [pytest.mark.deepmd],
     "properties_cost": [pytest.mark.slow],
     "structure_search": [PYXTAL, pytest.mark.slow],
