@@ -15,11 +15,13 @@ def table(folder: Path) -> str:
         found = json.loads(file.read_text(encoding="utf-8"))
         machine = found.get("machine", {})
         where = f"{machine.get('cpu')}, {machine.get('cores')} cores, {str(found.get('date', ''))[:10]}"
-        small = " --small" if found.get("settings", {}).get("small") else ""
+        settings = found.get("settings", {})
+        options = f" --part {settings['part']}" if settings.get("part", "all") != "all" else ""
+        command = f"{file.stem.partition('-')[0]}.py{options}{' --small' if settings.get('small') else ''}"
         for row in found["rows"]:
             (_, what), *values = row.items()
             said = "; ".join(f"{name} {_text(value)}" for name, value in values if value is not None)
-            lines.append(f"| {found['title']}: {what} | {said} | `benchmarks/{file.stem}.py{small}` | {where} |")
+            lines.append(f"| {found['title']}: {what} | {said} | `benchmarks/{command}` | {where} |")
     return "\n".join(lines)
 
 
