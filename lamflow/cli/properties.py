@@ -69,7 +69,7 @@ def _model_file(model: str) -> str:
 
 
 def show(values: PropertyValues) -> None:
-    """A row a value, and a line for each property without one."""
+    """A row a value, and a line for each property without one and each note."""
     several = len({item.potential for item in values.comparisons}) > 1
     table = Table("structure", "property", "value of", "value", "±", "unit", "error", box=None)
     for item in values.comparisons:
@@ -82,3 +82,7 @@ def show(values: PropertyValues) -> None:
     for result in values.results:
         if result.failed:
             print(f"{result.structure}, {result.property}, {result.potential}: {printable(result.failed)}")
+        for note in result.notes:
+            print(f"{result.structure}, {result.property}, {result.potential}: {printable(note)}")
+    for text in values.unmatched:
+        print(printable(text))

@@ -64,13 +64,15 @@ class PropertyResult(Reduced):
 class PropertyValues(JobRecord):
     """All properties of a study, and the values beside their references.
 
-    starts  frames beside it that the next iteration of learning begins with
+    starts     frames beside it that the next iteration of learning begins with
+    unmatched  references of the study that are of no value, in words
     """
 
     results: list[PropertyResult]
     comparisons: list[Comparison]
     gates: list[GateResult] = Field(default_factory=list)
     starts: int = 0
+    unmatched: list[str] = Field(default_factory=list)
 
     def tracked(self) -> TrackedValues:
         """What an iteration of learning keeps of them."""

@@ -51,7 +51,7 @@ from lamflow.ops.relaxed import (
 from lamflow.policy.element_tables import single_elements, tabulated
 from lamflow.policy.gates import checked, failed_properties, start_frames
 from lamflow.policy.jobs import indices_of_job
-from lamflow.policy.references import compared
+from lamflow.policy.references import compared, unmatched
 from lamflow.science.properties.cells import space_group
 from lamflow.science.properties.sample import Answer, Crystal, Relax, Sample
 from lamflow.science.properties.table import PROPERTIES as TABLE
@@ -249,6 +249,7 @@ def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answ
         comparisons=comparisons,
         gates=gates,
         starts=len(starts),
+        unmatched=unmatched(results, asked.reference.values if asked.reference is not None else []),
         provenance=Provenance.of_this_job(),
         spent=take(),
     )

@@ -30,7 +30,7 @@ from lamflow.ops.reference_files import references_of
 from lamflow.ops.relaxed import crystals, relaxation_results, relaxed_structures, set_of
 from lamflow.policy.gates import checked
 from lamflow.policy.jobs import indices_of_job
-from lamflow.policy.references import compared
+from lamflow.policy.references import compared, unmatched
 from lamflow.policy.transport import transport_results
 from lamflow.science.hops import Hops, hops
 from lamflow.science.kinisi import diffusion_by_kinisi, has_kinisi
@@ -234,8 +234,9 @@ def measure(context: Context, *, input: Path, relaxed: Path, simulated: Path, ea
     comparisons = compared(results, study.reference, references_of(study, {}))
     gates = checked(study.gates, comparisons, results)
     record = PropertyValues(
-        results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job(), spent=take()
-    )
+        results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job(), spent=take(),
+        unmatched=unmatched(results, study.reference.values if study.reference is not None else []),
+    )  # fmt: skip
     record.save(folder / PROPERTIES_RECORD)
     return Measuring(folder, error)
 

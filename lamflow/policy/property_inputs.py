@@ -53,8 +53,11 @@ def examined(
         _native(asked, any(frame.pbc for frame in frames), found)
         found.warnings += _changing_meshes(asked, crystals)
     given = asked.reference.values if asked.reference is not None else []
+    keys = [(value.structure, value.property, value.name, value.where) for value in given]
     for index, value in enumerate(given):
         reason = _unfit(value, known)
+        if reason is None and keys[index] in keys[:index]:
+            reason = f"{value.name} {value.where}".strip() + f" of {value.structure} is given twice"
         found.problems += [f"reference.values[{index}]: {reason}"] if reason else []
     strange = [f"{v.structure} {reason}" for v in references if v.property in known and (reason := _unfit(v, known))]
     if strange:

@@ -19,6 +19,8 @@ FACTORS: Mapping[tuple[str, str], float] = {
     ("10⁻⁶/K", "1/K"): 1e-6, ("Pa s", "mPa s"): 1e3, ("cP", "mPa s"): 1.0,
 }  # fmt: skip
 """How many of the second unit the first one is."""
+MENTIONED = 6
+"""Values, at most, that a reference of none may have meant."""
 SPELLINGS = {"A": "Å", "A^3": "Å³", "A3": "Å³", "J/m^2": "J/m²", "mJ/m^2": "mJ/m²", "J/m2": "J/m²", "mJ/m2": "mJ/m²",
              "eV/A^3": "eV/Å³", "eV/A3": "eV/Å³", "cm-1": "cm⁻¹", "cm^-1": "cm⁻¹", "A^3/atom": "Å³/atom",
              "1e-6/K": "10⁻⁶/K", "K^-1": "1/K", "K⁻¹": "1/K", "cm2/s": "cm²/s", "cm^2/s": "cm²/s"}  # fmt: skip
@@ -60,6 +62,23 @@ def compared(
             other = own.get(key) if result.potential != name else None
             rows.append(_row(result, value, known, other, name))
     return rows
+
+
+def unmatched(results: Sequence[PropertyResult], given: Sequence[ReferenceValue]) -> list[str]:
+    """What is said of references that are of no value: which, and which values there are that may be meant."""
+    known = [(r.structure, r.property, value.name, value.where) for r in results for value in r.values]
+    said = []
+    for value in given:
+        if _key(value) in known:
+            continue
+        near = [k for k in known if k[:3] == _key(value)[:3]] or [
+            k for k in known if k[:2] == _key(value)[:2] and k[2][:1] == value.name[:1]
+        ]
+        names = list(dict.fromkeys(f"{name} {where}".strip() for *_, name, where in near))[:MENTIONED]
+        there = f"; there is {', '.join(names)}" if names else ""
+        wanted = f"{value.name} {value.where}".strip()
+        said.append(f"the reference {wanted} of {value.structure}, {value.property}, is of no value{there}")
+    return said
 
 
 def _key(value: ReferenceValue) -> tuple[str, str, str, str]:

@@ -53,6 +53,9 @@ def checked(more: str, folder: Path, study: str = STUDY) -> list[str]:
          "reference.values[0]: B0 of eos is in GPa: the unit 'Å' cannot be converted into 'GPa'"),
         ("reference: {values: [{structure: copper, property: elastic, name: K, value: 1, unit: GPa}]}",
          "reference.values[0]: elastic has no value 'K'; it has C11 … C66, B, G, E, poisson"),
+        ("reference: {values: [{structure: copper, property: eos, name: B0, value: 1, unit: GPa}, "
+         "{structure: copper, property: eos, name: B0, value: 2, unit: GPa}]}",
+         "reference.values[1]: B0 of copper is given twice"),
         ("relax: {method: native}",
          "relax.method: native is for first-principles codes, and there is none in potentials"),
         ("properties: [{property: melting, hottest: 200}]", "hottest: 200 K must be above coldest, 300 K"),

@@ -140,6 +140,8 @@ def chemical_potentials(
     bounds = [(known[e], known[e]) if e in known else (None, None) for e in elements]
     found: dict[str, dict[str, float]] = {}
     wanted = [element for element in exchanged if element not in known]
+    if len(crystal.composition) == 1:  # what a foreign element is worth tells its own, too
+        wanted = [element for element in wanted if element not in crystal.composition] or wanted
     for element in wanted:
         cost = -np.array([1.0 if e == element else 0.0 for e in elements])
         solution = linprog(

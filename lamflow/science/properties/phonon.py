@@ -17,6 +17,8 @@ from lamflow.science.properties.sample import Answer, Crystal, Sample
 
 IMAGINARY_THZ = 0.05
 """Imaginary frequencies that are smaller are rounding, mostly of the acoustic modes."""
+FEW_IMAGINARY = 0.01
+"""Of all modes; as many come of small supercells where a crystal is stable, and thermal properties leave them out."""
 NARROW = 6.0
 """Å; in narrower supercells atoms feel the images of the one that is displaced."""
 ACOUSTIC_THZ = 1e-3
@@ -83,7 +85,10 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     width = float((np.array(about["supercell"]) * heights(primitive(crystal.frame).cell[None])[0]).min())
     if width < NARROW:
         notes.append(f"the supercell is {width:.1f} Å wide: forces reach farther, so only its own q points are right")
-    values += _thermal(phonons, about["temperatures"], natoms=primitive(crystal.frame).natoms)
+    if imaginary <= FEW_IMAGINARY:
+        values += _thermal(phonons, about["temperatures"], natoms=primitive(crystal.frame).natoms)
+    else:
+        notes.append("free energy, entropy and heat capacity are those of a minimum, and are left out")
     points, curves = _bands(phonons)
     return Reduced(values=[*values, *points], curves=[*curves, _dos(phonons)], notes=notes)
 
