@@ -112,7 +112,7 @@ def real_run(frames: int) -> list[dict[str, Cell]]:
     rest = clock.seconds - read - checked.seconds
     parts = {"read and describe": read, "judge": checked.seconds, "write and the rest": rest, "all": clock.seconds}
     return [
-        {"work": part, "frames": frames, "wall (s)": seconds, "wall for 10⁶ frames (min)": seconds / frames * 1e6 / 60,
+        {"work": part, "frames": frames, "wall (s)": seconds,
          "memory (GB)": watch.most / 1e9, "dropped": checked.dropped}
         for part, seconds in parts.items()
     ]  # fmt: skip
