@@ -1,6 +1,6 @@
 """Whether a loop that learns magnetic moments ends with models that know the magnet: errors, exchange, Curie point.
 
-    python benchmarks/spin.py [--study workflows/spin/deepspin.yaml] [--run FOLDER] [--temperatures 700 850 1000 1150]
+    python benchmarks/spin.py [--study workflows/spin/deepspin.yaml] [--run FOLDER] [--temperatures 700 900 1100 1300]
 
 The loop of the study is run, or that of FOLDER is read. Its held-out magnetic forces are set against their spread. Then
 a study of properties asks the last model and the spin-lattice that has labeled for the same Curie point, by Binder's
@@ -78,12 +78,13 @@ def properties_of(results: Sequence[PropertyResult]) -> list[dict[str, Cell]]:
     rows: list[dict[str, Cell]] = []
     for (potential, kind, name, where), truth in found.items():
         told = found.get(("model", kind, name, where))
-        if potential != "labels" or told is None:
+        if potential != "labels":
             continue
         rows.append({
             "property": kind, "value": f"{name} {where}".strip(), "unit": truth.unit, "labels": truth.value,
-            "± of labels": truth.uncertainty, "model": told.value, "± of model": told.uncertainty,
-            "difference": (told.value - truth.value) / abs(truth.value) if truth.value else None,
+            "± of labels": truth.uncertainty, "model": told.value if told else None,
+            "± of model": told.uncertainty if told else None,
+            "difference": (told.value - truth.value) / abs(truth.value) if told and truth.value else None,
         })  # fmt: skip
     rows += [
         {"property": own.property, "value": f"{own.potential} failed: {own.failed}"} for own in results if own.failed
@@ -101,9 +102,9 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--study", type=Path, default=WORKFLOWS / "deepspin.yaml")
     options.add_argument("--run", type=Path, help="a loop that has ended")
-    options.add_argument("--temperatures", type=float, nargs="*", default=[800.0, 1000.0, 1200.0, 1400.0])
+    options.add_argument("--temperatures", type=float, nargs="*", default=[700.0, 900.0, 1100.0, 1300.0, 1500.0])
     options.add_argument("--iterations", type=int, help="of the loop at most, instead of those of its budget")
-    for name, value in (("steps", 300), ("equilibration", 100), ("repeats", 3)):
+    for name, value in (("steps", 500), ("equilibration", 150), ("repeats", 3)):
         options.add_argument(f"--{name}", type=int, default=value)
     small = {"study": WORKFLOWS / "tiny.yaml", "iterations": 1, "steps": 100, "equilibration": 20, "repeats": 2}
     settings = parse_arguments(options, **small)
