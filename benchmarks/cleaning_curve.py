@@ -56,6 +56,7 @@ def main() -> None:
         study = {
             "workflow": "cleaning", "name": "curve", "split": {"heldout": 0.2, "whole": "structure"},
             "sources": [{"name": "data", "data": [str(data)], "method": "one"}],
+            "checks": {"actions": {"force_sum": "flag"}},  # of that water they do not add up to zero
             "curve": {"train": train, "fractions": settings.fractions},
         }  # fmt: skip
         run(parse(yaml.safe_dump(study), root=root, kind=CleaningStudy), root / "run")
