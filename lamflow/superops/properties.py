@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 
 from lamflow.config.dynamics import DynamicProperty
+from lamflow.config.magnets import CuriePoint
 from lamflow.config.properties import PropertiesStudy
 from lamflow.config.tracked import AskedProperties
 from lamflow.data import layout
@@ -83,7 +84,7 @@ def round_graph(study: PropertiesStudy, state: RunState, number: int) -> Graph:
     folder = iteration_key(1)
     relaxed, expanded = Key(key=f"{iteration_key(0)}/{layout.RELAXED}"), Key(key=f"{folder}/{layout.EXPANDED}")
     answers, found = f"{folder}/{layout.ANSWERS}", f"{folder}/{layout.PROPERTIES}"
-    moved = [settings for settings in study.properties if isinstance(settings, DynamicProperty)]
+    moved = [settings for settings in study.properties if isinstance(settings, DynamicProperty | CuriePoint)]
     steps = [
         add(
             "expand", expand, writes={"expanded": expanded.key},
