@@ -81,11 +81,6 @@ class CuriePoint(Magnet):
     fixed_length: bool = False
     """Moments turn and keep their lengths."""
 
-    @property
-    def runs(self) -> int:
-        """Simulations of each structure."""
-        return len(self.sizes) * len(self.temperatures) * self.repeats
-
     @model_validator(mode="after")
     def _grows(self) -> Self:
         if self.sizes[1] <= self.sizes[0]:

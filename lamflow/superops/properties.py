@@ -94,7 +94,7 @@ def round_graph(study: PropertiesStudy, state: RunState, number: int) -> Graph:
         *(
             _work(study, state, index, "label", answer, f"{answers}/{potential.name}",
                   frames=structures * (len(study.properties) - len(moved)) * FRAMES_PER_PROPERTY,
-                  runs=structures * sum(one.runs for one in moved), expanded=expanded)
+                  runs=structures * sum(map(_runs, moved)), expanded=expanded)
             for index, potential in enumerate(study.potentials)
         ),
         add(
@@ -139,6 +139,13 @@ def _work(
         engines=[EngineUse(role=potential.role, name=potential.engine.engine)],
         label_cache=label_cache_of(study, index), input=Key(key=INPUT), potential=index, **reads,
     )  # fmt: skip
+
+
+def _runs(settings: DynamicProperty | CuriePoint) -> int:
+    """Simulations of each structure."""
+    if isinstance(settings, DynamicProperty):
+        return settings.runs
+    return len(settings.sizes) * len(settings.temperatures) * settings.repeats
 
 
 def label_cache_of(study: PropertiesStudy, index: int) -> str | None:
