@@ -96,7 +96,7 @@ def test_what_is_left_without_frames_is_said(tmp_path: Path) -> None:
     ("change", "said"),
     [
         (("data: [first.extxyz]", "data: [none.extxyz]"), "line 6 .*no such file"),
-        (("{energy_z: 8}", "{volume: [9, 3]}"), r"volume \[9.0, 3.0\] Å³/atom: the first must be below the second"),
+        (("energy_z: 8", "volume: [9, 3]"), r"volume \[9.0, 3.0\] Å³/atom: the first must be below the second"),
         (("name: second", "name: first"), "sources: first appears more than once"),
         (("whole: formula", "whole: formla"), "line .*split.whole"),
     ],

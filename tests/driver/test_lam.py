@@ -157,7 +157,7 @@ def test_distillation_needs_no_committee(lam: Path, tmp_path: Path) -> None:
     def variant(name: str, neuron: list[int]) -> dict[str, object]:
         descriptor = {
             "type": "se_e2_a",
-            "sel": [60, 60],
+            "sel": [60],
             "rcut": 4.5,
             "rcut_smth": 0.5,
             "neuron": neuron,
@@ -170,9 +170,11 @@ def test_distillation_needs_no_committee(lam: Path, tmp_path: Path) -> None:
         "phases": [{"from_iteration": 2, "start_from": "init", "steps": 30}],
     }  # fmt: skip
     config = study(
-        "distilled", train, label={"engine": "deepmd", "model": {"file": lam, "head": "copper"}},
+        "distilled", train, elements=["Cu"], label={"engine": "deepmd", "model": {"file": lam, "head": "copper"}},
         select={"score": "teacher", "window": {"low": 0.001, "high": 20.0}, "limit": 6},
         converge={"accurate": 0.0, "trajectory_force_rmse": 1e-6},
+        structures=[crystal("Cu", 3.61, name, copies, *rattle)
+                    for name, copies, *rattle in (("rattled", 8), ("unseen", 4), ("start", 2, 0))],
     )  # fmt: skip
     record = run(config, tmp_path / "run")
     _, first, second = RunDirectory(tmp_path / "run").iterations()
