@@ -34,6 +34,7 @@ MARKS: dict[str, list[pytest.MarkDecorator]] = {
     "hundred_heads": [VESIN, pytest.mark.deepmd, pytest.mark.slow],
     "explore": [pytest.mark.deepmd, pytest.mark.slow],
     "label_efficiency": [pytest.mark.slow],
+    "lammps_frames": [pytest.mark.deepmd],
     "loop_efficiency": [pytest.mark.slow],
     "large_models": [pytest.mark.deepmd, pytest.mark.slow],
     "multitask": [pytest.mark.deepmd, pytest.mark.slow],

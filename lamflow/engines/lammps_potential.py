@@ -129,6 +129,10 @@ class LammpsPotentialEvaluator:
         del work
         return [self._label(frame) for frame in frames]
 
+    def forget(self) -> None:
+        """Set the next frame up anew, as if there had been none."""
+        self._held = None
+
     def lammps(self) -> LammpsPotential:
         """See Model."""
         files = {path.name: expand(path) for path in self.settings.files} | shipped_files(self.settings.pair_coeff)
