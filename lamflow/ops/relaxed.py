@@ -14,7 +14,7 @@ from lamflow.data.layout import FRAMES, SAMPLES_RECORD
 from lamflow.data.packed import PackedFrames
 from lamflow.data.properties import PropertyResult, Value
 from lamflow.data.results import JobRecord
-from lamflow.science.properties.cells import lattice_values
+from lamflow.science.properties.cells import EMPTY, lattice_values, vacuum
 from lamflow.science.properties.sample import Crystal, Phase, composition
 from lamflow.science.properties.table import RELAXATION
 
@@ -89,4 +89,6 @@ def relaxation_results(relaxed: Sequence[tuple[RelaxedEntry, Frame]], potential:
             notes.append(f"the space group was {entry.before} before: the structure has changed")
         if frame.pbc:
             values += lattice_values(frame)
+            if (empty := vacuum(frame)) > EMPTY:
+                notes.append(f"{empty:.1f} Å of the cell are vacuum: its volume and moduli are not those of a crystal")
         yield PropertyResult(**about, values=values, notes=notes)

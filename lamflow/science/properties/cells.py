@@ -12,9 +12,12 @@ import numpy as np
 from lamflow.data import Frame
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.properties import Value
+from lamflow.science.neighbors import heights
 
 SYMPREC = 1e-3
 """Å by which atoms may miss their symmetric places."""
+EMPTY = 8.0
+"""Å; a layer without atoms that is thicker is vacuum beside a slab, a wire or a molecule."""
 REACH = 6
 """How many lattice vectors in each direction are looked at for those in a plane."""
 
@@ -67,6 +70,15 @@ def space_group(frame: Frame) -> str:
 def fractional(frame: Frame) -> Floats:
     """Positions (N, 3) as fractions of the cell vectors."""
     return np.asarray(np.linalg.solve(frame.cell.T, frame.positions.T).T)
+
+
+def vacuum(frame: Frame) -> float:
+    """The widest layer without atoms along one of the cell's vectors of a periodic frame, Å, between their centres."""
+    widest = 0.0
+    for places, height in zip(fractional(frame).T % 1.0, heights(frame.cell[None])[0], strict=True):
+        ordered = np.sort(places)
+        widest = max(widest, float(np.diff(ordered, append=ordered[0] + 1).max() * height))
+    return widest
 
 
 def conventional(frame: Frame) -> Frame:
