@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +58,13 @@ def iron_job(folder: Path) -> TrainingJob:
         systems=tuple(systems(folder / "data")), elements=("Fe",), seed=1, previous=None, output=folder / "model",
         scratch=folder / "scratch",
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """DeePMD-kit leaves files in the current directory."""
+    with contextlib.chdir(tmp_path_factory.mktemp("cwd")):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -256,9 +265,8 @@ DESCRIPTORS: dict[str, dict[str, object]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DESCRIPTORS)
-def test_every_descriptor_learns_moments(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_descriptor_learns_moments(name: str, tmp_path: Path) -> None:
     """A few steps, frozen where LAMMPS can take it, and gradients of the energy as its forces and magnetic forces."""
-    monkeypatch.chdir(tmp_path)
     fitting = {"type": "dpa4_ener", "neuron": [8, 8]} if name.startswith("dpa4") else {"neuron": [8, 8]}
     scheme = "native" if name == "dpa4-native" else "deepspin"
     settings = DeepmdTraining.model_validate(
