@@ -79,6 +79,11 @@ def _take(loaded: Loaded, file: Path, frame: SourceFrame, strict: bool) -> None:
     loaded.trajectories.append(f"{file}/{frame.trajectory}")
 
 
+def _say_unreadable(loaded: Loaded) -> None:
+    for reason, count in loaded.unreadable.most_common():
+        print(printable(f"{count} frames: {reason}"))
+
+
 def _features(loaded: Loaded) -> tuple[Features, Any]:
     names = {name: place for place, name in enumerate(dict.fromkeys(loaded.trajectories))}
     trajectory = np.array([names[name] for name in loaded.trajectories], dtype=np.int64)
@@ -107,8 +112,7 @@ def show(files: Sequence[Path], format: str | None, as_json: bool) -> None:
         return
     for name, value in rows.items():
         print(f"{name:36} {_words(value)}")
-    for reason, count in loaded.unreadable.most_common():
-        print(printable(f"{count} frames: {reason}"))
+    _say_unreadable(loaded)
 
 
 def _range(values: Any) -> list[float] | None:
@@ -148,8 +152,7 @@ def check(files: Sequence[Path], format: str | None, as_json: bool) -> int:
             json.dumps({"unreadable": dict(loaded.unreadable), "found": reasons, "notes": decided.notes, "bad": rows})
         )
     else:
-        for reason, count in loaded.unreadable.most_common():
-            print(printable(f"{count} frames: {reason}"))
+        _say_unreadable(loaded)
         for row in rows:
             print(printable(f"{row['frame']}: {'; '.join(str(part['says']) for part in row['evidence'])}"))
         for note in decided.notes:
@@ -176,10 +179,8 @@ def _write(to: Path, items: Sequence[Item]) -> None:
         known = ", ".join(SUFFIXES)
         raise InputError(f"{to}: nothing is written as {to.suffix}; {known} are files, and a name without is a folder")
     to.parent.mkdir(parents=True, exist_ok=True)
-    needed, free = (
-        ROOM + sum(FRAME_ROOM + ATOM_ROOM * item.labeled.frame.natoms for item in items),
-        disk_usage(to.parent).free,
-    )
+    needed = ROOM + sum(FRAME_ROOM + ATOM_ROOM * item.labeled.frame.natoms for item in items)
+    free = disk_usage(to.parent).free
     if needed > free:
         raise InputError(f"{to}: about {needed / 1e6:.3g} MB are to be written, and {free / 1e6:.3g} MB are free there")
     part = to.with_name(f".{to.stem}.part{to.suffix}")
@@ -270,8 +271,7 @@ def diff(first: Path, second: Path, format: str | None, as_json: bool) -> bool:
         for name, value in rows.items():
             print(f"{name:46} {value:.6g}")
         for each in loaded:
-            for reason, count in each.unreadable.most_common():
-                print(printable(f"{count} frames: {reason}"))
+            _say_unreadable(each)
     return same
 
 
@@ -293,8 +293,8 @@ def _unit(row: Field) -> str:
 
 def _change(first: LabeledFrame, second: LabeledFrame, row: Field) -> float:
     """Largest difference of a label of two frames with the same structure, in `_unit`."""
-    one, two = (item.labels.fields[row.name] for item in (first, second))
-    if row.per == "frame":
-        return float(np.abs(one - two).max(initial=0.0)) / first.frame.natoms
-    ordered = [values[np.argsort(item.frame.numbers, kind="stable")] for values, item in ((one, first), (two, second))]
-    return float(np.abs(ordered[0] - ordered[1]).max(initial=0.0))
+    one, two = (
+        item.labels.reordered(np.argsort(item.frame.numbers, kind="stable")).fields[row.name]
+        for item in (first, second)
+    )
+    return float(np.abs(one - two).max(initial=0.0)) / (1 if row.per == "atom" else first.frame.natoms)

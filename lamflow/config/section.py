@@ -148,11 +148,9 @@ def distinct(names: Sequence[str]) -> list[str]:
     """The names, numbered where they repeat, and none of them twice."""
     taken, made = set(names), list[str]()
     for name in names:
-        if names.count(name) > 1:
-            numbered = (f"{name[:36]}-{number}" for number in itertools.count(1))
-            name = next(one for one in numbered if one not in taken)  # noqa: PLW2901
-            taken.add(name)
-        made.append(name)
+        numbered = (f"{name[:36]}-{number}" for number in itertools.count(1))
+        made.append(name if names.count(name) == 1 else next(one for one in numbered if one not in taken))
+        taken.add(made[-1])
     return made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,9 @@ def _lines(atoms: Atoms, comment: str) -> list[str]:
     """A line an atom, with the columns that the comment names: `species:S:1:pos:R:3:forces:R:3`."""
     results = atoms.calc.results if atoms.calc is not None else {}
     known: dict[str, Any] = {**results, **atoms.arrays, "species": atoms.symbols, "pos": atoms.positions}
-    words = re.findall(r"([^:]+):([A-Z]):(\d+):?", re.search(r"\bProperties=(\S+)", comment)[1])  # type: ignore[index]
+    words = comment.partition("Properties=")[2].split()[0].split(":")
     columns: list[list[str]] = []
-    for name, kind, _ in words:
+    for name, kind in zip(words[::3], words[1::3], strict=True):
         values = np.asarray(known[name]).reshape(len(atoms), -1)
         columns += [[_word(kind, value) for value in column.tolist()] for column in values.T]
     return [" ".join(row) for row in zip(*columns, strict=True)]

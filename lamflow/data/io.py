@@ -199,7 +199,7 @@ def _ase_knows(format: str) -> bool:
 def _ase_read(path: Path, format: str | None) -> list[Atoms]:
     from ase.io import read
 
-    _check_symbols(path, format)
+    _check_poscar(path, format)
     kind = format_of(path, format)
     expected = count_xyz(path) if kind in XYZ and path.is_file() else None
     try:
@@ -228,7 +228,7 @@ def _check_occupancies(path: Path, number: int, atoms: Atoms) -> None:
             )
 
 
-def _check_symbols(path: Path, format: str | None) -> None:
+def _check_poscar(path: Path, format: str | None) -> None:
     """Raise InputError for a POSCAR without chemical symbols, which ASE would read as hydrogen, helium and so on, and
     for one that lacks positions."""
     named = path.name.startswith(("POSCAR", "CONTCAR")) or path.suffix.lower() in (".vasp", ".poscar")

@@ -271,11 +271,11 @@ def _accept(
         executor.check_requirements(study)
     if anew is not None:
         executor.reset(study, anew)
-    has_ended = bool((anew or changed - FREE_SECTIONS) and finished and finished[-1].ended is not None)
-    if has_ended and kind.open_ended and number <= kind.most_rounds(study):
+    goes_on = bool((anew or changed - FREE_SECTIONS) and finished and finished[-1].ended is not None)
+    if goes_on and kind.open_ended and number <= kind.most_rounds(study):
         executor.persist([_write_history(directory, finished)])  # its folder says that the run goes on
     if not kind.open_ended:
-        first = finished[-1].number if has_ended else number
+        first = finished[-1].number if goes_on else number
         if changed - FREE_SECTIONS:
             first = min(first, kind.redone_from(study, changed - FREE_SECTIONS))
         for done in reversed(finished):

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamflow.config.pods import Cluster
 from lamflow.config.remote import RemoteData
+from lamflow.data.cache import cache_folder
 from lamflow.data.files import content_hash
 from lamflow.data.layout import DATA
 from lamflow.data.run import Reference
 from lamflow.errors import ClusterError, InputError
 
+if TYPE_CHECKING:
+    from lamflow.cluster.store import Store
+
 SOURCES = "sources"
 """What a run takes from an address."""
 WHERE = "LAMFLOW_CACHE"
-"""The variable that names the folder of copies; `~/.cache/lamflow` without it."""
+"""The variable that names the folder of copies, see `cache_folder`."""
 
 
 def brought(data: RemoteData, cluster: Cluster) -> list[Path]:
@@ -59,30 +62,36 @@ def reference(data: RemoteData, files: Sequence[Path]) -> Reference:
 
 
 def _root(data: RemoteData) -> Path:
-    cache = Path(os.environ.get(WHERE) or Path.home() / ".cache" / "lamflow")
     kind, name, _ = data.location
-    return cache / DATA / kind / name
+    return cache_folder() / DATA / kind / name
+
+
+def _store(data: RemoteData, cluster: Cluster) -> Store:
+    """The bucket of an address in the cluster's object store."""
+    from lamflow.cluster.store import Store
+
+    bucket = cluster.s3.model_copy(update={"bucket": data.location[1]})
+    return Store.of(cluster.model_copy(update={"s3": bucket}), "")
+
+
+def _prefix(data: RemoteData) -> str:
+    return f"{data.folder}/" if data.folder else ""
 
 
 def _listed(data: RemoteData, cluster: Cluster) -> dict[str, int]:
     """Sizes in bytes of the objects that an address means, by their keys."""
-    from lamflow.cluster.store import Store
-
-    _, bucket, _ = data.location
-    folder = f"{data.folder}/" if data.folder else ""
     try:
-        store = Store.of(cluster.model_copy(update={"s3": cluster.s3.model_copy(update={"bucket": bucket})}), "")
-        found = {item.key: item.size for item in store.objects(folder) if data.wants(item.key)}
+        objects = _store(data, cluster).objects(_prefix(data))
+        found = {item.key: item.size for item in objects if data.wants(item.key)}
     except ClusterError as error:
         raise InputError(f"{data.address}: {error}") from error
     if not found:
+        bucket = data.location[1]
         raise InputError(f"{data.address}: bucket {bucket} has no object of this name, in this folder or like this")
     return found
 
 
 def _from_store(data: RemoteData, root: Path, cluster: Cluster) -> None:
-    from lamflow.cluster.store import Store
-
     sizes = _listed(data, cluster)
     lacking = sum(size for key, size in sizes.items() if not (root / key).is_file())
     free = shutil.disk_usage(root).free
@@ -91,11 +100,8 @@ def _from_store(data: RemoteData, root: Path, cluster: Cluster) -> None:
             f"{data.address}: {lacking / 1e9:.3g} GB are to be copied, and {root} has {free / 1e9:.3g} GB free; name "
             f"another folder in {WHERE}"
         )
-    _, bucket, _ = data.location
-    store = Store.of(cluster.model_copy(update={"s3": cluster.s3.model_copy(update={"bucket": bucket})}), "")
-    folder = f"{data.folder}/" if data.folder else ""
     try:
-        store.pull(root, data.wants, folder, exact=True)
+        _store(data, cluster).pull(root, data.wants, _prefix(data), exact=True)
     except ClusterError as error:
         raise InputError(f"{data.address}: {error}") from error
 

@@ -10,7 +10,7 @@ from lamflow.config.cleaning import CleaningStudy
 from lamflow.config.kinds import Kind, kind_named
 from lamflow.config.learning import Config
 from lamflow.config.properties import PropertiesStudy
-from lamflow.config.schema import EvaluationStudy, Study, TrainingStudy
+from lamflow.config.schema import DataStudy, EvaluationStudy, Study, TrainingStudy
 from lamflow.config.transport import TransportStudy
 from lamflow.data.cleaning import Cleaning
 from lamflow.data.evaluation import Evaluation
@@ -218,12 +218,8 @@ def _begin_cleaning(study: CleaningStudy, folder: Path, slots: int) -> None:
     begin(study, folder, slots)
 
 
-def _training_redone(study: TrainingStudy, changed: set[str]) -> int:
-    del study
-    return 0 if changed & {"label", "heads"} else 1
-
-
-def _evaluation_redone(study: EvaluationStudy, changed: set[str]) -> int:
+def _labels_redone(study: DataStudy, changed: set[str]) -> int:
+    """Labels are of the start, trainings and judgements of the round after it."""
     del study
     return 0 if changed & {"label", "heads"} else 1
 
@@ -271,11 +267,11 @@ LEARNING = Kind(
 )  # fmt: skip
 TRAINING = Kind(
     "training", TrainingStudy, _training_graph, _training_round, _one_stage, _gather, Iteration, _report,
-    redone_from=_training_redone,
+    redone_from=_labels_redone,
 )  # fmt: skip
 EVALUATION = Kind(
     "evaluation", EvaluationStudy, _evaluation_graph, _evaluation_round, _evaluation_stage, _gather_evaluation,
-    Evaluation, _report_evaluation, begins_again=True, redone_from=_evaluation_redone,
+    Evaluation, _report_evaluation, begins_again=True, redone_from=_labels_redone,
 )  # fmt: skip
 PROPERTIES = Kind(
     "properties", PropertiesStudy, _properties_graph, _properties_round, _properties_stage, _gather_properties,

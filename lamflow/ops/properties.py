@@ -249,7 +249,7 @@ def reduce(context: Context, *, input: Path, relaxed: Path, expanded: Path, answ
         comparisons=comparisons,
         gates=gates,
         starts=len(starts),
-        unmatched=unmatched(results, asked.reference.values if asked.reference is not None else []),
+        unmatched=unmatched(results, asked.reference),
         provenance=Provenance.of_this_job(),
         spent=take(),
     )

@@ -235,7 +235,7 @@ def measure(context: Context, *, input: Path, relaxed: Path, simulated: Path, ea
     gates = checked(study.gates, comparisons, results)
     record = PropertyValues(
         results=results, comparisons=comparisons, gates=gates, provenance=Provenance.of_this_job(), spent=take(),
-        unmatched=unmatched(results, study.reference.values if study.reference is not None else []),
+        unmatched=unmatched(results, study.reference),
     )  # fmt: skip
     record.save(folder / PROPERTIES_RECORD)
     return Measuring(folder, error)

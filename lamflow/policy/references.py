@@ -64,11 +64,11 @@ def compared(
     return rows
 
 
-def unmatched(results: Sequence[PropertyResult], references: Sequence[ReferenceValue]) -> list[str]:
+def unmatched(results: Sequence[PropertyResult], reference: References | None) -> list[str]:
     """What is said of references that are of no value: which, and which values there are that may be meant."""
     known = [(r.structure, r.property, value.name, value.where) for r in results for value in r.values]
     said = []
-    for value in references:
+    for value in reference.values if reference is not None else []:
         if _key(value) in known:
             continue
         near = [k for k in known if k[:3] == _key(value)[:3]] or [

@@ -23,15 +23,19 @@ class SpaceGroup:
     partners: Ints
 
     @classmethod
-    def of(cls, frame: Frame) -> SpaceGroup:
-        """That of a crystal as spglib finds it. Raises ValueError for isolated structures, and where it finds none."""
+    def of(cls, frame: Frame, most: int | None = None) -> SpaceGroup:
+        """That of a crystal as spglib finds it, or so many of its operations, spread evenly.
+
+        Raises ValueError for isolated structures, and where it finds none.
+        """
         found, scaled = symmetry(frame), fractional(frame)
-        partners = []
-        for rotation, translation in zip(found.rotations, found.translations, strict=True):
+        count, partners = len(found.rotations), []
+        chosen = np.arange(count) if most is None else np.unique(np.linspace(0, count - 1, most).astype(int))
+        for rotation, translation in zip(found.rotations[chosen], found.translations[chosen], strict=True):
             difference = (scaled @ rotation.T + translation)[:, None] - scaled[None]
             distance = np.linalg.norm((difference - np.round(difference)) @ frame.cell, axis=2)
             partners.append(distance.argmin(axis=1))
-        return cls(rotations(frame), np.array(partners))
+        return cls(rotations(found)[chosen], np.array(partners))
 
     def vectors(self, vectors: Floats) -> Floats:
         """The part of atoms' vectors (N, 3) that every operation keeps: their mean over all operations."""

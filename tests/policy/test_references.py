@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamflow.config.properties import ReferenceValue
+from lamflow.config.properties import References, ReferenceValue
 from lamflow.data.properties import PropertyResult, Value
 from lamflow.policy.references import unmatched
 
@@ -27,7 +27,7 @@ def test_references_of_no_value_are_said_with_what_they_may_have_meant() -> None
         reference("C66"),
         reference("C44", structure="gold"),
     ]
-    assert unmatched(RESULTS, given) == [
+    assert unmatched(RESULTS, References(values=given)) == [
         "the reference B of copper, elastic, is of no value; there is B voigt, B reuss, B hill",
         "the reference C66 of copper, elastic, is of no value; there is C44",
         "the reference C44 of gold, elastic, is of no value",

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from lamflow.data.frames import Floats, Frame
-from lamflow.science.properties.cells import fractional, symmetry
+from lamflow.science.symmetry import SpaceGroup
 
 LARGEST = 100
 """Atoms; larger cells are repeats or have no symmetry, and cost more than they tell."""
@@ -25,17 +25,13 @@ def forbidden_forces(frame: Frame, forces: Floats) -> float:
         return float("nan")
     os.environ.setdefault("SPGLIB_WARNING", "OFF")  # it finds nothing in one frame of a thousand, and prints how
     try:
-        found = symmetry(frame)
+        group = SpaceGroup.of(frame, OPERATIONS)
     except ValueError:
         return float("nan")
-    if len(found.rotations) < 2:
+    if len(group.rotations) < 2:
         return float("nan")
-    scaled, lattice = fractional(frame), frame.cell.T
-    inverse, squares = np.linalg.inv(lattice), []
-    chosen = np.unique(np.linspace(0, len(found.rotations) - 1, OPERATIONS).astype(int))
-    for rotation, translation in zip(found.rotations[chosen], found.translations[chosen], strict=True):
-        difference = (scaled @ rotation.T + translation)[:, None] - scaled[None]
-        distance = (((difference - np.round(difference)) @ frame.cell) ** 2).sum(axis=2)
-        image = forces @ (lattice @ rotation @ inverse).T
-        squares.append(((forces[distance.argmin(axis=1)] - image) ** 2).mean())
+    squares = [
+        ((forces[partner] - forces @ rotation.T) ** 2).mean()
+        for rotation, partner in zip(group.rotations, group.partners, strict=True)
+    ]
     return float(np.sqrt(np.mean(squares) / 2))

@@ -39,21 +39,25 @@ def symmetry(frame: Frame) -> Any:
     return found
 
 
-def to_standard(frame: Frame) -> Floats:
-    """The rotation (3, 3) from a crystal's axes to those of its conventional cell, orthogonal to the last digit."""
-    left, _, right = np.linalg.svd(symmetry(frame).std_rotation_matrix)
+def to_standard(dataset: Any) -> Floats:
+    """The rotation (3, 3) from a crystal's axes to those of its conventional cell, orthogonal to the last digit.
+
+    dataset  its `symmetry`
+    """
+    left, _, right = np.linalg.svd(dataset.std_rotation_matrix)
     return np.asarray(left @ right)
 
 
-def rotations(frame: Frame) -> Floats:
+def rotations(dataset: Any) -> Floats:
     """The point operations of a crystal's space group as Cartesian matrices (R, 3, 3), orthogonal to the last digit.
+
+    dataset  its `symmetry`
 
     They are those of the cell as symmetry would have it: a relaxed one misses its symmetry by 1e-5 or so, and matrices
     from it would mix what symmetry keeps apart.
     """
-    found = symmetry(frame)
-    cell = to_standard(frame).T @ found.std_lattice.T @ found.transformation_matrix
-    return np.asarray(cell @ found.rotations @ np.linalg.inv(cell))
+    cell = to_standard(dataset).T @ dataset.std_lattice.T @ dataset.transformation_matrix
+    return np.asarray(cell @ dataset.rotations @ np.linalg.inv(cell))
 
 
 def space_group(frame: Frame) -> str:

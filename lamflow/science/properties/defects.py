@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -13,7 +12,7 @@ from lamflow.data import Frame
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Reduced, Value
 from lamflow.science.properties.cells import conventional, inequivalent, repeated, repeats, symmetry
-from lamflow.science.properties.sample import Answer, Crystal, Sample, both, composition
+from lamflow.science.properties.sample import Answer, Crystal, Sample, both, composition, reduced
 
 SMALLEST = 5.0
 """Å; a defect in a narrower supercell feels its own image."""
@@ -133,7 +132,7 @@ def chemical_potentials(
 
     if all(element in known for element in exchanged):
         return {"": dict(known)}
-    phases = [phase for phase in crystal.phases if _fractions(phase.composition) != _fractions(crystal.composition)]
+    phases = [phase for phase in crystal.phases if reduced(phase.composition) != reduced(crystal.composition)]
     elements = sorted({*crystal.composition, *exchanged, *(e for p in phases for e in p.composition)})
     equal = np.array([[crystal.composition.get(e, 0) for e in elements]], dtype=np.float64)
     rows = np.array([[p.composition.get(e, 0) for e in elements] for p in phases], dtype=np.float64)
@@ -159,12 +158,6 @@ def chemical_potentials(
         single = len(crystal.composition) == 1 and element in crystal.composition
         found["" if single else f"{element}-rich"] = dict(zip(elements, solution.x.tolist(), strict=True))
     return found
-
-
-def _fractions(composition: Mapping[str, int]) -> dict[str, Fraction]:
-    """Fraction of each element."""
-    whole = sum(composition.values())
-    return {element: Fraction(number, whole) for element, number in composition.items() if number}
 
 
 def check_limits(crystal: Crystal, samples: Sequence[Sample], known: Mapping[str, float]) -> None:

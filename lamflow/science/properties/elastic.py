@@ -10,7 +10,7 @@ import numpy as np
 from lamflow.data import Frame
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Reduced, Value
-from lamflow.science.properties.cells import rotations, to_standard
+from lamflow.science.properties.cells import rotations, symmetry, to_standard
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 from lamflow.units import EV_PER_A3_IN_GPA
 
@@ -57,7 +57,7 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     slopes = {d: _slope(stress, d, largest) for d in directions}
     found_half = {d: (stress[d, largest / 2] - stress[d, -largest / 2]) / largest for d in directions}
     tensor, coarse = (fitted_tensor(basis, each) for each in (slopes, found_half))
-    turn = to_standard(crystal.frame)
+    turn = to_standard(symmetry(crystal.frame))
     stiffness, other = (voigt(rotated(each, turn)) for each in (tensor, coarse))
     residual = float(np.abs(stress[-1, 0.0]).max())
     notes = [] if residual < RESIDUAL_GPA else [f"the unstrained crystal has a stress of {residual:.2f} GPa"]
@@ -122,7 +122,7 @@ def unit_strain(direction: int) -> Floats:
 
 def point_group(frame: Frame) -> Floats:
     """A crystal's point group as Cartesian matrices (R, 3, 3). Raises ValueError for an isolated structure."""
-    return np.unique(np.round(rotations(frame), 9), axis=0)
+    return np.unique(np.round(rotations(symmetry(frame)), 9), axis=0)
 
 
 def rotated(tensor: Floats, rotation: Floats) -> Floats:

@@ -141,11 +141,15 @@ def composition(frame: Frame) -> dict[str, int]:
     return {element: symbols.count(element) for element in sorted(set(symbols))}
 
 
+def reduced(counts: Mapping[str, int]) -> dict[str, int]:
+    """A composition with the smallest whole numbers."""
+    divisor = math.gcd(*counts.values())
+    return {element: number // divisor for element, number in counts.items()}
+
+
 def reduced_formula(frame: Frame) -> str:
     """Elements in the order of the alphabet with the smallest whole numbers, `Cl Li6 P S5`."""
-    counts = composition(frame)
-    divisor = math.gcd(*counts.values())
-    return " ".join(f"{e}{n // divisor if n > divisor else ''}" for e, n in counts.items())
+    return " ".join(f"{e}{n if n > 1 else ''}" for e, n in reduced(composition(frame)).items())
 
 
 def both(name: str, unit: str, where: str, relaxed: float, unrelaxed: float) -> list[Value]:

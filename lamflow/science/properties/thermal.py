@@ -9,7 +9,7 @@ import numpy as np
 
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Reduced, Value
-from lamflow.science.properties.cells import primitive, require_crystal, to_standard
+from lamflow.science.properties.cells import primitive, require_crystal, symmetry, to_standard
 from lamflow.science.properties.elastic import (
     described,
     fitted_tensor,
@@ -58,7 +58,7 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     tables: dict[str, list[list[float]]] = {}
     notes = [f"{_where(answer)}: {answer.failure}" for answer in answers if answer.failure]
     bulk = primitive(crystal.frame)
-    basis, turn = invariant_tensors(point_group(bulk)), to_standard(bulk)
+    basis, turn = invariant_tensors(point_group(bulk)), to_standard(symmetry(bulk))
     for where in dict.fromkeys(_where(answer) for answer in answers):
         good = [answer for answer in answers if _where(answer) == where and not answer.failure]
         if not good:
