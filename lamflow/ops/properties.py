@@ -79,12 +79,11 @@ class Samples(JobRecord):
 
 
 class AnswerEntry(Entry):
-    """What became of a sample, by its number. series: of one that has moved, see `simulated`"""
+    """What became of a sample, by its number. series: of one that has moved, see `simulated` and `curie`"""
 
     number: int
     converged: bool
     failure: str | None
-    measured: dict[str, float] = Field(default_factory=dict)
     series: dict[str, list[float]] = Field(default_factory=dict)
 
 
@@ -204,8 +203,7 @@ def answer(context: Context, *, input: Path, expanded: Path, models: Path | None
     _save_labels(folder / LABELS, found)
     records = [
         AnswerEntry(
-            number=number, converged=one.converged, failure=one.failure,
-            measured=dict(one.measured), series=dict(one.series),
+            number=number, converged=one.converged, failure=one.failure, series=dict(one.series)
         )
         for number, one in zip(mine, found, strict=True)
     ]  # fmt: skip
@@ -337,7 +335,7 @@ def _answers(folder: Path, samples: Sequence[Sample]) -> dict[int, Answer]:
             labels = Labels(float(arrays["energies"][row]), forces[row], None if np.isnan(virial).all() else virial)
             known = labels if np.isfinite(labels.energy) else None
             found[entry.number] = Answer(
-                samples[entry.number], frame, known, entry.converged, entry.failure, entry.measured, entry.series
+                samples[entry.number], frame, known, entry.converged, entry.failure, entry.series
             )
     if len(found) != len(samples):
         raise EngineError(f"{len(samples) - len(found)} of {len(samples)} frames have no answer")

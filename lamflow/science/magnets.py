@@ -11,6 +11,7 @@ from lamflow.data import Frame, Labels
 from lamflow.data.frames import Floats, Ints
 from lamflow.errors import EngineError
 from lamflow.science.spin_dynamics import SpinDynamics
+from lamflow.units import BOLTZMANN
 
 LARGEST = 50.0
 """μB; moments beyond have left what any model knows."""
@@ -72,39 +73,58 @@ def fit_exchange(frames: Sequence[Frame], energies: Floats, cutoff: float, toler
     return Exchange(means, np.asarray(solution[:-1]), neighbors, float(np.sqrt(np.mean(left**2))))
 
 
-def binder_cumulant(magnetisation: Floats) -> float:
-    """U = 1 - ⟨m⁴⟩ / 3⟨m²⟩² of magnetisations (T, 3): 2/3 in order, 4/9 without it.
+def reweighted(temperatures: Floats, energies: Sequence[Floats], values: Sequence[Floats], at: Floats) -> Floats:
+    """Means (X, A) of X values at temperatures `at` (A,) in K, from samples at other ones.
 
-    K. Binder, Z. Phys. B 43, 119 (1981).
+    temperatures  (T,)              K
+    energies      T × (n,)          eV, of the samples at each temperature
+    values        T × (X, n)        of the same samples
+
+    All samples count everywhere, by the weights of M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008)
+    (MBAR). The free energies are the minimum of a convex function, begun by thermodynamic integration.
     """
-    squares = (magnetisation**2).sum(axis=1)
-    return float(1 - np.mean(squares**2) / (3 * np.mean(squares) ** 2))
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp, softmax
+
+    counts = np.array([len(own) for own in energies])
+    energy = np.concatenate(energies)
+    energy = energy - energy.mean()
+    biases = -energy / (BOLTZMANN * temperatures)[:, None] + np.log(counts)[:, None]
+
+    def unlikelihood(free: Floats) -> tuple[float, Floats]:
+        """Of the samples, and its derivative by the free energies (T,) in kT."""
+        exponents, shares = biases + free[:, None], counts / len(energy)
+        return float(logsumexp(exponents, axis=0).mean() - shares @ free), softmax(exponents, axis=0).mean(1) - shares
+
+    mean = np.array([own.mean() for own in energies]) - np.concatenate(energies).mean()
+    first = np.append(0, np.cumsum(np.diff(1 / (BOLTZMANN * temperatures)) * (mean[1:] + mean[:-1]) / 2))
+    free = minimize(unlikelihood, first, jac=True, method="BFGS", options={"gtol": 1e-7}).x
+    exponents = -energy / (BOLTZMANN * at)[:, None] - logsumexp(biases + free[:, None], axis=0)
+    weights = np.exp(exponents - exponents.max(axis=1, keepdims=True))
+    return np.asarray(np.concatenate(values, axis=1) @ (weights / weights.sum(axis=1, keepdims=True)).T)
 
 
 def crossing(temperatures: Floats, small: Floats, large: Floats) -> float:
     """Temperature (K) where Binder cumulants of a small and a large cell are the same: the Curie or Néel point.
 
-    Below it the larger cell has the larger one, above it the smaller cell. Noise is smoothed: the difference is that of
-    the parabola through it. Raises ValueError where they do not cross.
+    Below it the larger cell has the larger one, above it the smaller cell. Of several crossings it is the one that
+    divides them best: the sum of the differences up to it is largest. Raises ValueError where they do not cross.
     """
-    difference = np.polyval(
-        np.polyfit(temperatures - temperatures[0], large - small, 2), temperatures - temperatures[0]
-    )
-    signs = np.flatnonzero((difference[:-1] > 0) & (difference[1:] <= 0))
-    if not len(signs):
+    place = int(np.argmax(np.cumsum(large - small)))
+    if large[place] <= small[place] or place == len(temperatures) - 1:
         raise ValueError(
             f"the cumulants do not cross between {temperatures[0]:g} and {temperatures[-1]:g} K; widen the temperatures"
         )
-    n = int(signs[-1])
-    fraction = difference[n] / (difference[n] - difference[n + 1])
-    return float(temperatures[n] + fraction * (temperatures[n + 1] - temperatures[n]))
+    before, after = (large - small)[place : place + 2]
+    return float(temperatures[place] + before / (before - after) * (temperatures[place + 1] - temperatures[place]))
 
 
 def sample_magnetisation(
     starts: Sequence[Frame], evaluate: Evaluate, dynamics: SpinDynamics, steps: int, equilibrate: int,
     signs: Ints | None = None,
-) -> Floats:  # fmt: skip
-    """Magnetisations (B, T, 3) in μB an atom of B systems whose atoms stand still while `dynamics` moves their moments.
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """Magnetisations (B, T, 3) in μB an atom and energies (B, T) in eV of B systems whose atoms stand still while
+    `dynamics` moves their moments.
 
     starts  B frames of the same atoms
     signs   (N,) of sublattices, for the order parameter of an antiferromagnet
@@ -113,19 +133,20 @@ def sample_magnetisation(
     """
     spins, numbers = np.stack([np.asarray(start.spins) for start in starts]), np.arange(len(starts))
     weights = np.ones(spins.shape[1]) if signs is None else signs
-    found = []
+    magnetisations, energies = [], []
     for step in range(equilibrate + steps):
-        frames = [start.with_fields(spin=own) for start, own in zip(starts, spins, strict=True)]
-        forces = np.stack([np.asarray(labels.force_mag) for labels in evaluate(frames)])
+        labels = evaluate([start.with_fields(spin=own) for start, own in zip(starts, spins, strict=True)])
+        if step >= equilibrate:
+            magnetisations.append(np.einsum("n,bnx->bx", weights, spins) / spins.shape[1])
+            energies.append([one.energy for one in labels])
+        forces = np.stack([np.asarray(one.force_mag) for one in labels])
         spins = dynamics.step(spins, forces, numbers)
         if not np.abs(spins).max() < LARGEST:
             raise EngineError(
                 f"a moment grows beyond {LARGEST:g} μB at step {step}; its step may be too long: "
                 "lower timestep or mobility"
             )
-        if step >= equilibrate:
-            found.append(np.einsum("n,bnx->bx", weights, spins) / spins.shape[1])
-    return np.stack(found, axis=1)
+    return np.stack(magnetisations, axis=1), np.array(energies).T
 
 
 def spiral_energies(frame: Frame, evaluate: Evaluate, wave_vectors: Floats, moment: float) -> Floats:

@@ -10,13 +10,17 @@ import numpy as np
 from lamflow.data import Frame, Labels
 from lamflow.data.frames import Floats
 from lamflow.data.properties import Curve, Reduced, Value
-from lamflow.science.magnets import crossing, sample_magnetisation
+from lamflow.science.magnets import crossing, reweighted, sample_magnetisation
 from lamflow.science.properties.cells import conventional, repeated
 from lamflow.science.properties.magnets import UP, moment_lengths, signs
 from lamflow.science.properties.sample import Answer, Crystal, Sample
 from lamflow.science.spin_dynamics import SpinDynamics
 
 Evaluate = Callable[[Sequence[Frame]], list[Labels]]
+SAMPLES = 500
+"""Of a run that are kept at most; neighbouring steps say nearly the same."""
+POINTS = 201
+"""Temperatures at which cumulants are looked at."""
 
 
 def frames(
@@ -38,19 +42,20 @@ def frames(
     return made
 
 
-def sampled(samples: Sequence[Sample], evaluate: Evaluate) -> list[Mapping[str, float]]:
-    """Means of |m|, m² and m⁴ of the order parameter m in μB an atom, of samples that move at once.
+def sampled(samples: Sequence[Sample], evaluate: Evaluate) -> list[Mapping[str, list[float]]]:
+    """`m2`, the square of the order parameter in (μB/atom)², and `energy` in eV, step by step, of samples that move at
+    once.
 
-    m is that of the order in which the moments begin. Raises EngineError where the model fails.
+    The order is that in which the moments begin. Raises EngineError where the model fails.
     """
-    found: dict[int, Mapping[str, float]] = {}
+    found: dict[int, Mapping[str, list[float]]] = {}
     for natoms in sorted({sample.frame.natoms for sample in samples}):
         places = [place for place, sample in enumerate(samples) if sample.frame.natoms == natoms]
         found |= zip(places, _alike([samples[place] for place in places], evaluate), strict=True)
     return [found[place] for place in range(len(samples))]
 
 
-def _alike(samples: Sequence[Sample], evaluate: Evaluate) -> list[Mapping[str, float]]:
+def _alike(samples: Sequence[Sample], evaluate: Evaluate) -> list[Mapping[str, list[float]]]:
     """Samples of one supercell, all at once."""
     settings, first = samples[0].about["dynamics"], samples[0].frame
     spins = np.asarray(first.spins)
@@ -59,64 +64,79 @@ def _alike(samples: Sequence[Sample], evaluate: Evaluate) -> list[Mapping[str, f
         np.array([float(sample.about["temperature"]) for sample in samples]), settings["mobility"],
         settings["timestep"], [int(sample.about["seed"]) for sample in samples], settings["fixed_length"],
     )  # fmt: skip
-    series = sample_magnetisation(
+    series, energies = sample_magnetisation(
         [first] * len(samples), evaluate, dynamics, settings["steps"], settings["equilibration"], up
     )
-    squares = (series**2).sum(axis=2)
-    return [{"m": float(np.sqrt(own).mean()), "m2": float(own.mean()), "m4": float((own**2).mean())} for own in squares]
+    every = -(-settings["steps"] // SAMPLES)
+    squares = (series[:, ::every] ** 2).sum(axis=2)
+    return [
+        {"m2": own.tolist(), "energy": energy.tolist()}
+        for own, energy in zip(squares, energies[:, ::every], strict=True)
+    ]
 
 
 def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     """Temperature where Binder's cumulants cross, with the error that runs left out one at a time give, and curves.
 
-    K. Binder, Z. Phys. B 43, 119 (1981); B. Efron, Ann. Stat. 7, 1 (1979) for the error.
+    Samples of all temperatures count at each of them (see reweighted). U = 1 - ⟨m⁴⟩ / 3⟨m²⟩²: K. Binder, Z. Phys. B 43,
+    119 (1981); B. Efron, Ann. Stat. 7, 1 (1979) for the error.
     """
     del crystal
     failure = next((answer.failure for answer in answers if answer.failure is not None), None)
     if failure is not None:
         raise ValueError(failure)
-    sizes = sorted({int(answer.about["size"]) for answer in answers})
+    small, large = sorted({int(answer.about["size"]) for answer in answers})
+    runs = sorted({int(answer.about["run"]) for answer in answers})
     temperatures = np.array(sorted({float(answer.about["temperature"]) for answer in answers}))
-    table = {size: _moments(answers, size, temperatures) for size in sizes}
-    small, large = (table[size] for size in sizes)
-    runs = small["m2"].shape[1]
-    cumulants = {size: _cumulants(own) for size, own in table.items()}
-    best = crossing(temperatures, cumulants[sizes[0]], cumulants[sizes[1]])
-    left = []
-    for number in range(runs):
-        kept = np.delete(np.arange(runs), number)
+    fine = np.linspace(temperatures[0], temperatures[-1], POINTS)
+
+    def means(size: int, at: Floats, left_out: int | None = None) -> tuple[Floats, Floats]:
+        """Order parameter and cumulant (A,) at temperatures (A,)."""
+        own = [answer for answer in answers if answer.about["size"] == size and answer.about["run"] != left_out]
+        return _means(own, temperatures, at)
+
+    point = crossing(fine, means(small, fine)[1], means(large, fine)[1])
+    points, orders = [], []
+    for number in runs:
+        order, _ = means(large, temperatures, number)
+        orders.append(order)
         try:
-            left.append(crossing(temperatures, _cumulants(small, kept), _cumulants(large, kept)))
+            points.append(crossing(fine, means(small, fine, number)[1], means(large, fine, number)[1]))
         except ValueError:
             continue
-    error = float(np.sqrt((len(left) - 1) * np.var(left))) if len(left) > 1 else None
-    size = sizes[1]
-    values = [Value(name="T_C", value=best, unit="K", uncertainty=error)]
+    order, errors = means(large, temperatures)[0], _jackknife(np.array(orders))
+    missing = len(runs) - len(points)
+    uncertainty = float(_jackknife(np.array(points))) if len(points) > 1 else None
+    values = [Value(name="T_C", value=point, unit="K", uncertainty=uncertainty)]
     values += [
-        Value(
-            name="m", value=float(own.mean()), unit="μB", where=f"{temperature:g} K",
-            uncertainty=float(own.std(ddof=1) / np.sqrt(runs)),
-        )
-        for temperature, own in zip(temperatures, large["m"], strict=True)
-    ]  # fmt: skip
-    curves = [_curve("magnetisation", "μB an atom", size, temperatures, large["m"].mean(axis=1))]
-    curves += [_curve("binder", "1", one, temperatures, cumulants[one]) for one in sizes]
-    return Reduced(values=values, curves=curves)
+        Value(name="m", value=float(own), unit="μB", where=f"{temperature:g} K", uncertainty=float(error))
+        for temperature, own, error in zip(temperatures, order, errors, strict=True)
+    ]
+    curves = [_curve("magnetisation", "μB an atom", large, temperatures, order)]
+    curves += [_curve("binder", "1", size, fine, means(size, fine)[1]) for size in (small, large)]
+    notes = [
+        f"the cumulants do not cross without one of the runs, for {missing} of {len(runs)}: more steps, or repeats"
+    ]
+    return Reduced(values=values, curves=curves, notes=notes if missing else [])
 
 
-def _moments(answers: Sequence[Answer], size: int, temperatures: Floats) -> dict[str, Floats]:
-    """Means by name, (T, runs)."""
-    own = [answer for answer in answers if answer.about["size"] == size]
-    names = ("m", "m2", "m4")
-    return {
-        name: np.array([[one.measured[name] for one in own if one.about["temperature"] == t] for t in temperatures])
-        for name in names
-    }
+def _means(answers: Sequence[Answer], temperatures: Floats, at: Floats) -> tuple[Floats, Floats]:
+    """⟨|m|⟩ in μB an atom and Binder's cumulant (A,) of samples of one supercell."""
+
+    def series(name: str, temperature: float) -> Floats:
+        return np.concatenate([one.series[name] for one in answers if one.about["temperature"] == temperature])
+
+    squares = [series("m2", temperature) for temperature in temperatures]
+    order, second, fourth = reweighted(
+        temperatures, [series("energy", temperature) for temperature in temperatures],
+        [np.stack([np.sqrt(own), own, own**2]) for own in squares], at,
+    )  # fmt: skip
+    return order, np.asarray(1 - fourth / (3 * second**2))
 
 
-def _cumulants(table: Mapping[str, Floats], runs: Any = slice(None)) -> Floats:
-    """U = 1 - ⟨m⁴⟩ / 3⟨m²⟩² (T,) over these runs."""
-    return np.asarray(1 - table["m4"][:, runs].mean(axis=1) / (3 * table["m2"][:, runs].mean(axis=1) ** 2))
+def _jackknife(left: Floats) -> Floats:
+    """Standard error of a mean from values (R, …) without each of R parts."""
+    return np.asarray(np.sqrt((len(left) - 1) * left.var(axis=0)))
 
 
 def _curve(name: str, unit: str, size: int, temperatures: Floats, y: Floats) -> Curve:

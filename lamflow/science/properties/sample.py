@@ -15,9 +15,9 @@ from lamflow.science.relaxation import Freedom
 
 Relax = Literal["none", "positions", "normal", "cell", "moments", "sampled", "motion", "stressed", "coexisting"]
 """What of a frame moves before it is labeled: nothing, all atoms, all atoms along z only, atoms and cell, or magnetic
-moments; `sampled` moments move with a temperature, and what they do is measured; in `motion` atoms move by molecular
-dynamics, as `about` says, and series of numbers are the answer; the stress is measured of `stressed` ones,
-and half of `coexisting` ones is molten first."""
+moments; `sampled` moments move with a temperature, in `motion` atoms move by molecular dynamics, as `about` says, and
+series of numbers are the answer; the stress is measured of `stressed` ones, and half of `coexisting` ones is molten
+first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +54,7 @@ class Answer:
     frame      as it was labeled, after its relaxation
     labels     None where it failed
     converged  its relaxation has ended; a frame that does not move has
-    measured   averages over what has been sampled, by name
-    series     of a frame that has moved by molecular dynamics, by name; see simulated
+    series     of a frame whose atoms or moments have moved with a temperature, by name; see simulated and curie
     """
 
     sample: Sample
@@ -63,7 +62,6 @@ class Answer:
     labels: Labels | None
     converged: bool = True
     failure: str | None = None
-    measured: Mapping[str, float] = field(default_factory=dict)
     series: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property

@@ -142,12 +142,12 @@ def answered(
 
 
 def _sampled(samples: Sequence[Sample], evaluate: Evaluate) -> list[Answer]:
-    """Averages over moments that move, without labels."""
+    """Moments that move with a temperature, without labels."""
     try:
-        measured = curie.sampled(samples, evaluate)
+        series = curie.sampled(samples, evaluate)
     except EngineError as error:
         return [Answer(sample, sample.frame, None, False, str(error).splitlines()[0]) for sample in samples]
-    return [Answer(sample, sample.frame, None, measured=own) for sample, own in zip(samples, measured, strict=True)]
+    return [Answer(sample, sample.frame, None, series=own) for sample, own in zip(samples, series, strict=True)]
 
 
 def _relaxed(samples: Sequence[Sample], relaxing: Relax, settings: RelaxationSettings) -> list[Answer]:
