@@ -75,6 +75,8 @@ class _Table(Listener):
     def finished(self, iteration: Iteration) -> None:
         """See Listener."""
         self.finished_ones.append(iteration)
+        if iteration.label_doubt:
+            self.says(f"iteration {iteration.number} · {iteration.label_doubt}")
         self.graph = None
 
     def says(self, text: str) -> None:

@@ -309,6 +309,10 @@ class Cost(Entry):
     gpu_hours: float
 
 
+NET_FORCE = 0.05
+"""eV/Å; what the sum of all forces is over the root of the number of atoms, where labels are good."""
+
+
 class Iteration(Round):
     """The record of one finished iteration of learning, or of a training."""
 
@@ -354,6 +358,17 @@ class Iteration(Round):
         poor = sum(model.errors.force_rmse > model.errors.force_size for model in self.models if model.errors)
         doubt = f"; on held-out data {poor} of {count} are worse than predicting no force at all" if poor else ""
         return (f"the training of {failed} of {count} models failed" if failed else "the models are trained") + doubt
+
+    @property
+    def label_doubt(self) -> str:
+        """What speaks against the labels as a whole; empty for nothing."""
+        if self.label_noise is None or self.label_noise < NET_FORCE:
+            return ""
+        return (
+            f"the forces of the labels do not add up to zero: {self.label_noise:.2g} eV/Å times the root of the number "
+            f"of atoms is left in the median ({NET_FORCE:g} at most is usual); look at the label engine's units and "
+            "settings"
+        )
 
     @property
     def failed_models(self) -> list[str]:

@@ -61,6 +61,8 @@ class Lines(Listener):
         if iteration.labels or iteration.training_frames:
             words.append(f"{iteration.labels} labels, {iteration.training_frames} frames to train on")
         self.says("; ".join(words))
+        if iteration.label_doubt:
+            self.says(f"iteration {iteration.number} · {iteration.label_doubt}")
 
     def says(self, text: str) -> None:
         """See Listener."""

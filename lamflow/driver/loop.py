@@ -256,8 +256,9 @@ def _accept(
     except StateError as error:
         raise StateError(f"{directory.path}: {error}") from error
     changed = {key for key in now if now[key] != begun.get(key)}
-    _same_files(directory, [now, *now["heads"]], [begun, *begun.get("heads", [])])
     number = len(finished)
+    paid = max((record.labels for record in finished if isinstance(record, Iteration)), default=0)
+    _same_labels(directory, [now, *now["heads"]], [begun, *begun.get("heads", [])], paid)
     unfinished = directory.graph(number) if directory.has_graph(number) else None
     started = unfinished is not None and executor.has_started(study, unfinished)
     redo = redo or bool(kind.begins_again and changed - FREE_SECTIONS)
@@ -289,15 +290,30 @@ def _accept(
         executor.persist([directory.record])
 
 
-def _same_files(directory: RunDirectory, now: list[Any], begun: list[Any]) -> None:
-    """Raise StateError when licensed files that are only known by their hashes are others under the same name."""
+def _same_labels(directory: RunDirectory, now: list[Any], begun: list[Any], paid: int) -> None:
+    """Raise StateError when labels from now on would be others than those that a run has.
+
+    Settings and files count that change a label: licensed files by their hashes always, the others once labels are
+    paid for.
+    """
     for new, old in zip(now, begun, strict=False):
         ours, theirs = new.get("label") or {}, old.get("label") or {}
-        labels = engine_named(ours["engine"]).roles["label"].settings if ours else LabelerSettings
-        if issubclass(labels, LabelerSettings) and ours.get("engine") == theirs.get("engine"):
-            problem = labels.replaced_file(theirs, ours)
-            if problem:
-                raise StateError(f"{directory.path}: {problem}")
+        if not ours or not theirs:
+            continue
+        labels = engine_named(ours["engine"]).roles["label"].settings
+        assert issubclass(labels, LabelerSettings)  # noqa: S101  of role label
+        problem = labels.replaced_file(theirs, ours) if ours["engine"] == theirs["engine"] else None
+        if problem:
+            raise StateError(f"{directory.path}: {problem}")
+        keys = sorted((ours.keys() | theirs.keys()) - labels.nonphysical_keys)
+        changed = [key for key in keys if ours.get(key) != theirs.get(key)]
+        if paid and changed:
+            shown = ", ".join(f"{key} {theirs.get(key)!r} -> {ours.get(key)!r}"[:80] for key in changed[:3])
+            raise StateError(
+                f"{directory.path}: label changed ({shown}), and the {paid} labels of this run are made the other way; "
+                "a data set is of one level of theory. Go on with the settings that it was begun with, or begin "
+                "another run (--dir)"
+            )
 
 
 def _record(directory: RunDirectory, executor: Executor, state: str, message: str) -> Run:

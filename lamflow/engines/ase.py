@@ -107,7 +107,7 @@ class AseLabels(LabelerSettings):
         if self.missing() is None:
             try:
                 made = self.create()
-            except Exception as error:  # others' calculators raise anything
+            except (Exception, SystemExit) as error:  # others' calculators raise anything
                 raise InputError(f"label: {self.calculator}: {type(error).__name__}: {error}") from error
             if self.virial and "stress" not in made.implemented_properties:
                 raise InputError(
@@ -201,7 +201,7 @@ class CalculatorEvaluator:
     def _calculator(self) -> Any:
         try:
             return self.settings.create()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             text = f"the calculator {self.settings.calculator} cannot be made: {type(error).__name__}: {error}"
             raise EngineError(text) from error
 
@@ -228,7 +228,7 @@ class CalculatorEvaluator:
             if frame.pbc and self.settings.virial:
                 atoms.get_stress()
             labels = labels_from_ase(atoms)
-        except Exception as error:  # noqa: BLE001  whatever a calculator of others raises, it is this frame's failure
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever others raise, it is this frame's failure
             self.__dict__.pop("_calculator", None)  # one that has raised may be left half set up
             text = f"{type(error).__name__}: {error}"
             return LabelFailure(text, kind="unconverged" if "converge" in text.lower() else "stopped")

@@ -170,14 +170,14 @@ def _budget(keys: Keys, jobs: int) -> Spec:
 def _where(sections: dict[str, Keys]) -> Spec:
     """What the kinds of steps need, and the batch systems that they go to."""
     found = {kind: system(section.section("machine"), "batch") for kind, section in sections.items()}
-    pods = {kind: _pod(kind, section, bool(found[kind])) for kind, section in sections.items()}
+    pods = {kind: _pod(kind, section, found[kind].get("system")) for kind, section in sections.items()}
     made: Spec = {"pods": {kind: pod for kind, pod in pods.items() if pod}}
     placed(made, found)
     return made
 
 
-def _pod(kind: str, section: Keys, placed: bool) -> Spec:
-    """GPUs and tasks that share a pod, and what is asked of a batch system where jobs are `placed` on one."""
+def _pod(kind: str, section: Keys, placed: str | None) -> Spec:
+    """GPUs and tasks that share a pod, and what is asked of the batch system where jobs are `placed` on one."""
     resources = section.section("resources")
     made: Spec = {}
     gpus = resources.take("gpu_per_node", to=f"pods.{kind}.gpus")
@@ -185,7 +185,7 @@ def _pod(kind: str, section: Keys, placed: bool) -> Spec:
         made["gpus"] = int(gpus)
     if kind == "label" and resources.raw.get("cpu_per_node"):
         made["cpu"] = str(resources.take("cpu_per_node", to=f"pods.{kind}.cpu"))
-    if placed and (ask := allocation(resources, f"pods.{kind}")):
+    if placed and (ask := allocation(resources, f"pods.{kind}", placed)):
         made["batch"] = ask
     if placed and resources.raw.get("envs"):
         envs = resources.take("envs", to=f"pods.{kind}.environment")

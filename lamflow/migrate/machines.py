@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Iterator
 from typing import Any
 
 from lamflow.migrate.keys import Keys
@@ -11,12 +13,15 @@ from lamflow.migrate.paths import Spec
 SYSTEMS = {"slurm": "slurm", "slurmjobarray": "slurm", "pbs": "pbs", "torque": "pbs", "openpbs": "pbs", "lsf": "lsf",
            "sge": "sge"}  # fmt: skip
 FLAGS = {
-    "wall_time": r"(?:--time[= ]|-t |-l walltime=|-l h_rt=|-W )(\S+)",
-    "account": r"(?:--account[= ]|-A )(\S+)",
-    "qos": r"--qos[= ](\S+)",
-    "constraint": r"(?:--constraint[= ]|-C )\"?([^\"]+)\"?$",
-}
-"""Lines of `custom_flags` that have a word of their own."""
+    "slurm": {"--time": "wall_time", "-t": "wall_time", "--account": "account", "-A": "account", "--qos": "qos",
+              "-q": "qos", "--constraint": "constraint", "-C": "constraint"},
+    "pbs": {"-l walltime": "wall_time", "-A": "account"},
+    "lsf": {"-W": "wall_time"},
+    "sge": {"-l h_rt": "wall_time"},
+}  # fmt: skip
+"""Options in `custom_flags` that have a word of their own, by system."""
+PLAIN_TIME = {"slurm": 60, "lsf": 60, "pbs": 1, "sge": 1}
+"""Seconds in the unit of a wall time that is one number."""
 
 
 def system(machine: Keys, to: str) -> Spec:
@@ -44,8 +49,8 @@ def system(machine: Keys, to: str) -> Spec:
     return made
 
 
-def allocation(resources: Keys, to: str) -> Spec:
-    """What a section `resources` asks of a batch system, beside CPUs and GPUs."""
+def allocation(resources: Keys, to: str, kind: str) -> Spec:
+    """What a section `resources` asks of a batch system of this kind, beside CPUs and GPUs."""
     made: Spec = {}
     names = {"queue_name": "queue", "module_list": "modules", "source_list": "source", "prepend_script": "before",
              "append_script": "after"}  # fmt: skip
@@ -58,34 +63,64 @@ def allocation(resources: Keys, to: str) -> Spec:
         made["together"] = int(resources.take("para_deg", to=f"{to}.batch.together"))
     header = [] if not resources.raw.get("custom_flags") else resources.take("custom_flags", to=f"{to}.batch")
     for line in [header] if isinstance(header, str) else header:
-        made |= _flag(str(line), made)
+        for name, value in _flags(str(line), kind):
+            made[name] = [*made.get(name, []), value] if name == "header" else value
     resources.lose("number_node", "para_deg", "queue_name", "custom_flags", why="it is what is asked for anyway")
     resources.lose("strategy", "wait_time", "kwargs", "module_purge", "module_unload_list")
     return made
 
 
-def _flag(line: str, made: Spec) -> Spec:
-    """What a line of `custom_flags` says, or the line itself as one of the header."""
-    for name, pattern in FLAGS.items():
-        found = re.search(pattern, line.strip())
-        if found is not None:
-            value = _seconds(found[1]) if name == "wall_time" else found[1].strip()
-            if value is not None:
-                return {name: value}
-    return {"header": [*made.get("header", []), line]}
+def _flags(line: str, system: str) -> Iterator[tuple[str, Any]]:
+    """What a line of `custom_flags` says by its words, and what has none as lines of the header."""
+    try:
+        prefix, *words = shlex.split(line)
+    except ValueError:
+        prefix, words = "", []
+    if not re.match(r"#\w*[$A-Z]$", prefix) or not words or not words[0].startswith("-"):
+        yield "header", line
+        return
+    options: list[list[str]] = []
+    for word in words:
+        if word.startswith("-"):
+            options.append([word])
+        else:
+            options[-1].append(word)
+    told = [one for option in options for one in _option(prefix, option, system)]
+    yield from told if any(name != "header" for name, _ in told) else [("header", line)]
 
 
-def _seconds(text: str) -> float | None:
-    """A wall time like 1-12, 1-12:30:00, 24:00:00 or 30 (minutes); None for what is none."""
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+def _option(prefix: str, option: list[str], system: str) -> Iterator[tuple[str, Any]]:
+    """One option with its value, as one of ours or as a line of the header."""
+    text = " ".join(option)
+    if option[0] == "-l" and len(option) == 2 and "," in option[1]:
+        for part in option[1].split(","):
+            yield from _option(prefix, ["-l", part], system)
+        return
+    name, _, value = text.partition("=") if "=" in text else text.partition(" ")
+    key = FLAGS[system].get(name)
+    said: Any = _seconds(value.strip(), system) if key == "wall_time" else value.strip()
+    if key is None or not said:
+        yield "header", f"{prefix} {shlex.join(option)}"
+    else:
+        yield key, said
+
+
+def _seconds(text: str, system: str) -> float | None:
+    """A wall time; None for what is none.
+
+    Slurm: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s. LSF: minutes, h:m. PBS and SGE: seconds, m:s, h:m:s.
+    """
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+(?:\.\d+)?)(?::(\d+))?(?::(\d+))?", text)
     if found is None:
         return None
-    days, first, second, third = (int(part) if part else None for part in found.groups())
+    days, first, *others = (float(part) if part else None for part in found.groups())
+    numbers = [first or 0.0, *(one for one in others if one is not None)]
     if days is not None:
-        return float(days * 86400 + (first or 0) * 3600 + (second or 0) * 60 + (third or 0))
-    if third is not None:
-        return float((first or 0) * 3600 + (second or 0) * 60 + third)
-    return float((first or 0) * 60 + (second or 0))
+        return days * 86400 + sum(one * unit for one, unit in zip(numbers, (3600, 60, 1), strict=False))
+    if len(numbers) == 1:
+        return numbers[0] * PLAIN_TIME[system]
+    units = (3600, 60) if system == "lsf" else (3600, 60, 1)[-len(numbers) :]
+    return sum(one * unit for one, unit in zip(numbers, units, strict=False))
 
 
 def placed(study: Spec, systems: dict[str, Spec]) -> None:
@@ -121,4 +156,5 @@ def dispatcher(executor: Any, keys: Keys, to: str) -> tuple[Spec, Spec]:
     } | machine | {"remote_profile": {key: value for key, value in profile.items() if value is not None}}  # fmt: skip
     resources = {"queue_name": executor.get("queue_name")} | dict(executor.get("resources_dict") or {})
     inner = keys.enter({"machine": machine, "resources": resources}, "executor")
-    return system(inner.section("machine"), f"sites.{to}"), allocation(inner.section("resources"), f"pods.{to}")
+    there = system(inner.section("machine"), f"sites.{to}")
+    return there, allocation(inner.section("resources"), f"pods.{to}", there.get("system", "slurm"))

@@ -190,7 +190,8 @@ def _stage_is_done(state: LoopState, criteria: ConvergenceCriteria) -> tuple[boo
     if not done and criteria.gain is not None and state.gain is not None:
         reasons.append(state.gain.words)
         if state.gain.expected + 2 * state.gain.uncertainty < criteria.gain:
-            return True, f"{', '.join(reasons)}, less than {criteria.gain:g} eV/Å"
+            reasons.append(f"less than {criteria.gain:g} eV/Å")
+            done = True
     if not done and criteria.plateau is not None and _has_stalled(state.force_rmse, criteria.plateau):
         reasons = [f"{reasons[-1]}; no improvement of the held-out force RMSE over {criteria.plateau} iterations"]
         done = True

@@ -85,22 +85,22 @@ def _of_value(gate: Gate, row: Comparison) -> GateResult:
 
 
 def _reasons(gate: Gate, row: Comparison) -> Iterator[str]:
-    """Why a value does not pass."""
+    """Why a value does not pass. No number passes that is none."""
     if (gate.error is not None or gate.relative_error is not None) and row.error is None:
         yield "it has no reference"
     elif row.error is not None:
-        if gate.error is not None and abs(row.error) > gate.error:
+        if gate.error is not None and not abs(row.error) <= gate.error:
             away = f"{abs(row.error):.4g} {row.unit} away from {row.reference:.6g}"
             yield f"{row.value:.6g} is {away}, more than {gate.error:g}"
-        if gate.relative_error is not None and abs(row.error) > gate.relative_error * abs(row.reference or 0.0):
+        if gate.relative_error is not None and not abs(row.error) <= gate.relative_error * abs(row.reference or 0.0):
             yield (
                 f"{row.value:.6g} {row.unit} is {100 * abs(row.relative_error or 0):.1f} % away from "
                 f"{row.reference:.6g}, "
                 f"more than {100 * gate.relative_error:g} %"
             )
-    if gate.most is not None and row.value > gate.most:
+    if gate.most is not None and not row.value <= gate.most:
         yield f"{row.value:.6g} {row.unit} is more than {gate.most:g}"
-    if gate.least is not None and row.value < gate.least:
+    if gate.least is not None and not row.value >= gate.least:
         yield f"{row.value:.6g} {row.unit} is less than {gate.least:g}"
 
 

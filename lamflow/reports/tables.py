@@ -203,7 +203,7 @@ def _range(values: Any, format: str) -> str:
     return shown[0] if shown[0] == shown[1] else f"{shown[0]} to {shown[1]}"
 
 
-LABEL_COLUMNS = ("iteration", "good", "from the cache", "after remedies", "failed", "s/label")
+LABEL_COLUMNS = ("iteration", "good", "from the cache", "after remedies", "failed", "s/label", "net force (eV/Å)")
 
 
 def label_rows(iterations: Sequence[Iteration]) -> list[tuple[str, ...]]:
@@ -211,7 +211,11 @@ def label_rows(iterations: Sequence[Iteration]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for iteration in iterations:
         pairs = [(str(iteration.number), iteration.merged), (f"{iteration.number}, late", iteration.merged_late)]
-        rows += [_label_row(name, merged) for name, merged in pairs if merged is not None and _labels(merged)]
+        rows += [
+            (*_label_row(name, merged), "" if iteration.label_noise is None else f"{iteration.label_noise:.2g}")
+            for name, merged in pairs
+            if merged is not None and _labels(merged)
+        ]
     return rows
 
 

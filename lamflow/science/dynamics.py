@@ -160,11 +160,14 @@ class Dynamics:
         systems.velocities = damp * systems.velocities + np.sqrt((1 - damp**2) * heat) * noise
 
     def _rescale(self, systems: Systems) -> None:
-        """Stochastic cell rescaling of volume, positions and velocities over one step."""
+        """Stochastic cell rescaling of volume, positions and velocities over one step.
+
+        It is the logarithm of the volume that grows, whose equation has no term kT/V: that of the volume has one.
+        """
         assert self.pressure is not None  # noqa: S101  npt has one
         volume, heat = systems.volumes, BOLTZMANN * self.temperature[systems.number]
         rate = self.compressibility * self.timestep / self.barostat_time
-        drift = -rate * (self.pressure[systems.number] - systems.pressures - heat / volume)
+        drift = -rate * (self.pressure[systems.number] - systems.pressures)
         grown = drift + np.sqrt(2 * heat * rate / volume) * self._noise(systems, ())
         scale = np.exp(grown / 3)[:, None, None]
         systems.positions, systems.cells = systems.positions * scale, systems.cells * scale

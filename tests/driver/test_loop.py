@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from lamflow.data import Frame
 from lamflow.data.dataset import manifests
 from lamflow.data.graph import Graph
 from lamflow.driver.listener import Listener
-from lamflow.driver.loop import _same_files, resume, run
+from lamflow.driver.loop import _same_labels, resume, run
 from lamflow.driver.rundir import OWNER, RunDirectory
 from lamflow.errors import EngineError, InputError, StateError
 
@@ -197,9 +198,31 @@ def test_a_potcar_that_was_swapped_ends_the_run(tmp_path: Path) -> None:
     def label(digest: str) -> list[dict[str, object]]:
         return [{"label": {"engine": "vasp", "potcars": "pp", "potcar_names": {}, "potcar_sha256": {"Al": digest}}}]
 
-    _same_files(RunDirectory(tmp_path), label("a"), label("a"))
+    _same_labels(RunDirectory(tmp_path), label("a"), label("a"), paid=0)
     with pytest.raises(StateError, match="the POTCAR of Al is not the one that the run began with"):
-        _same_files(RunDirectory(tmp_path), label("b"), label("a"))
+        _same_labels(RunDirectory(tmp_path), label("b"), label("a"), paid=0)
+
+
+def test_labels_of_another_kind_are_no_data_of_a_run_that_has_paid_for_some(study: Path, finished: Path) -> None:
+    """What changes no label may change."""
+    copy, text = finished.parent / "copy", study.read_text(encoding="utf-8")
+    shutil.copytree(finished, copy)
+    other = "label: {engine: ase, calculator: ase.calculators.lj.LennardJones}"
+    study.write_text(text.replace("label: {engine: emt}", other), encoding="utf-8")
+    with pytest.raises(
+        StateError, match=r"label changed \(.*engine 'emt' -> 'ase'.* the 16 labels of this run are made"
+    ):
+        run(load(study), copy)
+    label = {"engine": "qe", "command": ["pw.x"], "ecutwfc": 30, "label_timeout": 10}
+    _same_labels(
+        RunDirectory(copy),
+        [{"label": {**label, "command": ["mpirun", "pw.x"], "label_timeout": 9}}],
+        [{"label": label}],
+        16,
+    )
+    with pytest.raises(StateError, match=r"label changed \(ecutwfc 30 -> 60\), and the 16 labels of this run"):
+        _same_labels(RunDirectory(copy), [{"label": {**label, "ecutwfc": 60}}], [{"label": label}], 16)
+    _same_labels(RunDirectory(copy), [{"label": {**label, "ecutwfc": 60}}], [{"label": label}], 0)
 
 
 def test_redo_throws_away_what_the_steps_wrote(finished: Path, study: Path, tmp_path: Path) -> None:

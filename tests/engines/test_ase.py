@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 from pydantic import ValidationError
 
 from lamflow.data import Frame, Labels
@@ -144,6 +145,19 @@ def test_a_calculator_that_fails_fails_its_frame_only(copper: list[Frame], tmp_p
     assert isinstance(again, LabelFailure)
     assert "Fe" in bad.reason
     assert again.reason == bad.reason, "a calculator that has failed knows why once more"
+
+
+class Leaves(EMT):  # type: ignore[misc]  # ASE has no types
+    """What ends the program instead of raising."""
+
+    def calculate(self, *arguments: object, **options: object) -> None:
+        raise SystemExit("bad input")
+
+
+def test_a_calculator_that_ends_the_program_fails_its_frame_only(copper: list[Frame], tmp_path: Path) -> None:
+    [failure] = labeler(AseLabels(engine="ase", calculator=f"{__name__}.Leaves")).label(copper[:1], tmp_path)
+    assert isinstance(failure, LabelFailure)
+    assert failure.reason == "SystemExit: bad input"
 
 
 def test_a_calculator_that_is_not_there() -> None:

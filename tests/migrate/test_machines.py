@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from lamflow.config.read import parse
+from lamflow.migrate.machines import _flags
 from tests.migrate.test_migrate import DPGEN2, PARAM, made, place, said
 
 __all__ = ["place"]
@@ -48,6 +50,29 @@ def test_a_machine_file_says_where_jobs_run(place: Path) -> None:
     study = parse(found.text, root=place, files=False)
     assert study.batch is not None
     assert study.batch.overridden(study.pods.explore.batch).together == 4
+
+
+@pytest.mark.parametrize(
+    ("system", "line", "expected"),
+    [
+        ("slurm", "#SBATCH -t 10", [("wall_time", 600.0)]),
+        ("slurm", "#SBATCH --time=2:30", [("wall_time", 150.0)]),
+        ("slurm", "#SBATCH --time=1-12:30", [("wall_time", 131400.0)]),
+        ("slurm", "#SBATCH --time=INFINITE", [("header", "#SBATCH --time=INFINITE")]),
+        ("lsf", "#BSUB -W 24:00", [("wall_time", 86400.0)]),
+        ("lsf", "#BSUB -W 30", [("wall_time", 1800.0)]),
+        ("sge", "#$ -l h_rt=86400", [("wall_time", 86400.0)]),
+        ("pbs", "#PBS -l walltime=86400", [("wall_time", 86400.0)]),
+        ("pbs", "#PBS -l nodes=1:ppn=4,walltime=02:30:00",
+         [("header", "#PBS -l nodes=1:ppn=4"), ("wall_time", 9000.0)]),
+        ("slurm", "#SBATCH --account=a --qos=b", [("account", "a"), ("qos", "b")]),
+        ("slurm", '#SBATCH -C "gpu|big" --mem=1G', [("constraint", "gpu|big"), ("header", "#SBATCH --mem=1G")]),
+        ("slurm", "#SBATCH --nodelist=n-C 3", [("header", "#SBATCH --nodelist=n-C 3")]),
+        ("slurm", "export SECRET='-t 10'", [("header", "export SECRET='-t 10'")]),
+    ],
+)  # fmt: skip
+def test_flags_mean_what_their_system_means(system: str, line: str, expected: list[tuple[str, object]]) -> None:
+    assert list(_flags(line, system)) == expected
 
 
 def test_a_dispatcher_executor_is_a_place(place: Path) -> None:

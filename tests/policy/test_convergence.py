@@ -100,6 +100,11 @@ def test_a_run_does_not_converge_before_its_gates_hold() -> None:
     assert "1 of 2 gates hold, not copper eos B0: it is 9 % away" in found.reason
     stalled = replace(broken, force_rmse=[0.2, 0.1, 0.1, 0.099])
     assert next_action(stalled, replace(CRITERIA, plateau=2)).action == "label"
+    settled = replace(broken, accurate_fraction=0.1, gain=PredictedGain(labels=30, expected=0.001, uncertainty=0.0))
+    found = next_action(settled, replace(CRITERIA, gain=0.004))
+    assert (found.action, found.converged) == ("label", False)
+    assert "less than 0.004 eV/Å, 1 of 2 gates hold" in found.reason
+    assert next_action(replace(settled, broken_gates=[]), replace(CRITERIA, gain=0.004)).converged
     assert next_action(replace(broken, stage=0), CRITERIA).action == "advance"
 
 

@@ -32,6 +32,12 @@ def test_a_gate_holds_or_says_why_not(limits: dict[str, float], reason: str) -> 
     assert (result.holds, result.reason) == (not reason, reason or "134 GPa")
 
 
+@pytest.mark.parametrize("limits", [{"relative_error": 0.05}, {"error": 1.0}, {"most": 1000.0}, {"least": 100.0}])
+def test_what_is_no_number_holds_no_gate(limits: dict[str, float]) -> None:
+    [result] = checked([Gate(property="eos", name="B0", **limits)], [MODULUS.model_copy(update={"value": np.nan})], [])
+    assert not result.holds
+
+
 def test_a_value_without_reference_or_none_at_all_holds_no_gate() -> None:
     gate = Gate(property="eos", name="B0", relative_error=0.5)
     [result] = checked([gate], [MODULUS.model_copy(update={"reference": None})], [])

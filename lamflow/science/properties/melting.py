@@ -1,4 +1,4 @@
-"""Melting as a crystal is heated and freezing as it is cooled: where its energy jumps, and what lies between."""
+"""Melting as a crystal is heated and freezing as it is cooled: where its enthalpy jumps, and what lies between."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lamflow.data.properties import Curve, Reduced, Value
 from lamflow.science.properties.cells import require_crystal
 from lamflow.science.properties.motion import moving_supercell
 from lamflow.science.properties.sample import Answer, Crystal, Sample
-from lamflow.units import BOLTZMANN
+from lamflow.units import BAR_IN_EV_PER_A3, BOLTZMANN
 
 LEAST_JUMP = 0.3
-"""Of the energy per atom where a crystal melts, in units of kT; metals have about 1."""
+"""Of the enthalpy per atom where a crystal melts, in units of kT; metals have about 1."""
 LEAST_FREEZING = 0.4
 """Of the jump on heating, that where the melt freezes; crystals that grow so fast have faults."""
 SIGNIFICANT = 3.0
-"""A jump is that many times the scatter of the energies about the lines beside it."""
+"""A jump is that many times the scatter of the enthalpies about the lines beside it."""
 FEW = 100
 """Atoms; fewer melt and freeze too late even more."""
 SHORTEST = 8
@@ -27,10 +27,10 @@ SHORTEST = 8
 
 
 class Jump(NamedTuple):
-    """Where a series changes from one line to another. temperature: K; energy: by how much, eV/atom"""
+    """Where a series changes from one line to another. temperature: K; enthalpy: by how much, eV/atom"""
 
     temperature: float
-    energy: float
+    enthalpy: float
 
 
 def frames(
@@ -66,14 +66,14 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
         notes.append(f"{len(good) - len(melted)} of {len(good)} runs have not melted")
     if good[0].frame.natoms < FEW:
         notes.append(f"{good[0].frame.natoms} atoms are few, and melt and freeze too late; raise size")
-    latent = float(np.mean([jump.energy for jump in melted]))
+    latent = float(np.mean([jump.enthalpy for jump in melted]))
     frozen = [
-        jump for (_, cooling) in branches if (jump := jump_of(*cooling)) and jump.energy > LEAST_FREEZING * latent
+        jump for (_, cooling) in branches if (jump := jump_of(*cooling)) and jump.enthalpy > LEAST_FREEZING * latent
     ]
     spacing = (hottest - float(about["temperature"])) / max(1, len(branches[0][0][0]))
     values = [
         _value("T_heating", [jump.temperature for jump in melted], "K", spacing),
-        _value("latent_heat", [jump.energy for jump in melted], "eV/atom", 0.0),
+        _value("latent_heat", [jump.enthalpy for jump in melted], "eV/atom", 0.0),
     ]
     if frozen:
         values.append(_value("T_cooling", [jump.temperature for jump in frozen], "K", spacing))
@@ -101,18 +101,19 @@ def _melting_point(heating: float, cooling: float) -> Value:
 
 def _branches(run: Answer) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Temperatures in K and enthalpies in eV/atom while it is heated, and while it is cooled."""
-    temperatures, energies = np.array(run.series["target"]), np.array(run.series["energy"])
+    temperatures, pressure = np.array(run.series["target"]), float(run.about["pressure"]) * BAR_IN_EV_PER_A3
+    enthalpies = np.array(run.series["energy"]) + pressure * np.array(run.series["volume"])
     top = int(temperatures.argmax()) + 1
-    return (temperatures[:top], energies[:top]), (temperatures[top:], energies[top:])
+    return (temperatures[:top], enthalpies[:top]), (temperatures[top:], enthalpies[top:])
 
 
-def jump_of(temperatures: Floats, energies: Floats) -> Jump | None:
-    """Where energies (F,) in eV/atom jump that would be two lines over temperatures (F,) in K; None where they do not.
+def jump_of(temperatures: Floats, enthalpies: Floats) -> Jump | None:
+    """Where enthalpies (F,) in eV/atom jump that would be two lines over temperatures (F,) in K; None if they do not.
 
     The two lines that leave the least squares, at any place; the jump counts by its size and by the scatter.
     """
     order = np.argsort(temperatures, kind="stable")
-    x, y = temperatures[order], energies[order]
+    x, y = temperatures[order], enthalpies[order]
     best: tuple[float, float, float] | None = None
     for place in range(SHORTEST, len(x) - SHORTEST):
         below, above = np.polyfit(x[:place], y[:place], 1), np.polyfit(x[place:], y[place:], 1)
@@ -133,6 +134,6 @@ def _curves(run: Answer) -> list[Curve]:
     (hot, up), (cool, down) = _branches(run)
     return [
         Curve(name=name, x=x.tolist(), y=(y - up[0]).tolist(), x_label="temperature (K)",
-              y_label="energy since the beginning (eV/atom)")
+              y_label="enthalpy since the beginning (eV/atom)")
         for name, x, y in (("heating", hot, up), ("cooling", cool, down))
     ]  # fmt: skip
