@@ -205,6 +205,9 @@ class Carried:
                 f"its node most likely does not see {self.queue.machine.seen(self.folder)}: the run's folder (`--dir`) "
                 "must lie on a file system that all nodes share; `lamflow doctor --batch` looks"
             )
+            blind += (
+                "; or a line of `before` has ended the job" if allocation(self.queue.settings, self.pod).before else ""
+            )
             said = f"it printed last:\n{printed}" if printed else blind
             raise ClusterError(f"{self.plan.name}: element {array.id}_{index} ended without a trace ({why}); {said}")
 

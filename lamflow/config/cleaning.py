@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from ase.data import chemical_symbols
+from pydantic import Field, ValidationError, model_validator
 
 from lamflow.config.engines import EngineSettings, TrainerSettings
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.labeled import HeadName, LabelName
+from lamflow.config.problems import problem_of
 from lamflow.config.references import files_of
 from lamflow.config.remote import SourceData
-from lamflow.config.schema import DataStudy, check_unique
+from lamflow.config.schema import DataStudy, TrainingStudy, check_unique
 from lamflow.config.section import Element, Section, expand
 from lamflow.units import Angstrom, Count, EvPerAngstrom, EvPerAtom, Fraction, Positive
 
@@ -252,4 +254,23 @@ class CleaningStudy(DataStudy):
             )
         if self.checks.volume[0] >= self.checks.volume[1]:
             raise ValueError(f"checks: volume {list(self.checks.volume)} Å³/atom: the first must be below the second")
+        return self
+
+    @model_validator(mode="after")
+    def _training_is_a_study(self) -> Self:
+        """What is wrong with it is said before anything is cleaned; its data are not there yet."""
+        if self.training is not None:
+            data = {"data": ["."]}
+            raw = {
+                "name": "training",
+                "elements": self.elements or chemical_symbols[1:],
+                "start": data,
+                "heldout": data,
+            }
+            raw |= self.training.study
+            try:
+                TrainingStudy.model_validate(raw, context={"check_files": False})
+            except ValidationError as error:
+                first = problem_of(dict(error.errors(include_url=False)[0]), raw, {(): 1}, TrainingStudy)
+                raise ValueError(f"training.study: {first.where}: {first.message}") from error
         return self

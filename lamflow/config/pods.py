@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
 from lamflow.config.batch import Allocation
-from lamflow.config.section import Name, Section
+from lamflow.config.section import Name, Section, VariableName
 from lamflow.units import Count, Second
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
@@ -108,8 +108,8 @@ class Pod(Section):
     affinity: dict[str, JsonValue] = Field(default_factory=dict)
     """As in a pod's specification."""
     volumes: list[Volume] = Field(default_factory=list)
-    environment: dict[str, str] = Field(default_factory=dict)
-    """Variables of the container. Not for secrets: they are readable in the manifest."""
+    environment: dict[VariableName, str] = Field(default_factory=dict)
+    """Variables of the container or the job. Not for secrets: they are readable in the manifest."""
     labels: Labels = Field(default_factory=dict)
     """Labels of the pods, for example the name of a queue."""
     annotations: Annotations = Field(default_factory=dict)

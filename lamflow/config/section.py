@@ -244,5 +244,7 @@ def _known_element(symbol: str) -> str:
     return symbol
 
 
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""Of an environment."""
 Element = Annotated[str, AfterValidator(_known_element)]
 """A chemical symbol."""

@@ -9,11 +9,11 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from lamflow.config.section import InputFolder, check_names, expand
+from lamflow.config.section import InputFolder, VariableName, check_names, expand
 from lamflow.data import FailureKind, Frame, Labels
 from lamflow.data.io import read_labeled, write_structure
 from lamflow.engines.commands import named_files
@@ -51,9 +51,7 @@ class Custom(ProgramSettings):
     """A regular expression that says so when it is found there."""
     electronic_temperature: bool = False
     """The command knows one, and looks into LAMFLOW_ELECTRONIC_TEMPERATURE (K) of its environment for it."""
-    environment: list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]] = Field(
-        default_factory=list
-    )
+    environment: list[VariableName] = Field(default_factory=list)
     """Names of variables of lamflow's own environment that the command reads. What they hold belongs to the label:
     under another value it is computed anew. Values are kept nowhere; on a cluster
     `pods.label.environment` gives them."""

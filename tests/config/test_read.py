@@ -100,6 +100,7 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("temperatures: [300, 900]", "temperatures: [300, 900, 300]", "temperatures: 300.0 appears more than once"),
         ("structures: [crystal]", "structures: [crystal, crystal]", "structures: crystal appears more than once"),
         ("    explore:\n", f"    explore:\n{GROUP}", "explore: groups 0 and 1 are the same"),
+        ("label: {parallel: 1}", "label: {environment: {MY VAR: x}}", "pods.label.environment.MY VAR"),
         ("label: {engine: emt}", 'label: {engine: custom, command: ["a\\0b"]}', "a control character (code 0)"),
         (
             "limit: 6",
@@ -110,6 +111,15 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
 )
 def test_names_what_is_wrong(old: str, new: str, expected: str, tmp_path: Path) -> None:
     assert expected in problems(STUDY.replace(old, new), tmp_path)
+
+
+def test_the_training_study_that_cleaning_writes_is_checked_before(tmp_path: Path) -> None:
+    text = "name: c\nworkflow: cleaning\nelements: [Cu]\nsources: [{name: a, data: [a.extxyz]}]\n"
+    (tmp_path / "a.extxyz").touch()
+    message = problems(f"{text}training: {{study: {{train: {{engine: pair, models: -1}}}}}}\n", tmp_path)
+    assert "line 5    training.study: train.models: -1: input should be greater than or equal to 1" in message
+    message = problems(f"{text}training: {{study: {{trains: 1}}}}\n", tmp_path)
+    assert "training.study: train: this key is required" in message
 
 
 def test_an_environment_variable_in_a_path_is_never_written_out(
