@@ -5,7 +5,7 @@
 Reading and describing frames is the same work for each and shared by jobs, so it is measured on `--sample` frames of
 20 atoms in a parquet file. Judging is done by one job for all frames: it is measured on `--frames` of them, whose
 descriptions are those of the sample with small changes. `--run` cleans so many frames for real, from parquet files to
-data sets, and looks at the memory of its jobs together.
+data sets, and counts the processor seconds and the memory of its jobs together: elsewhere the machine may be busy, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import yaml
-from _bench import Cell, parse_arguments, parser, publish, timed
+from _bench import Cell, parse_arguments, parser, publish, spent_by, timed
 
 from lamflow.config import parse
 from lamflow.config.cleaning import CleaningStudy
@@ -90,7 +90,7 @@ def measured(name: str, frames: int, work: Callable[[], object]) -> tuple[dict[s
 
 
 def real_run(frames: int) -> list[dict[str, Cell]]:
-    """Wall seconds of the steps of a run on parquet files of at most FILE frames, and the most memory that it had."""
+    """Seconds of the steps of a run on parquet files of at most FILE frames, and the most memory that it had."""
     study = {
         "workflow": "cleaning", "name": "scale",
         "sources": [{"name": "made", "data": ["*.parquet"], "method": "none"}],
@@ -102,8 +102,10 @@ def real_run(frames: int) -> list[dict[str, Cell]]:
             items = [Item(item, Origin(iteration=0, source="made")) for item in made(count, number)]
             write_parquet(root / f"{number:03d}.parquet", items)
         del items
-        with timed() as clock, Watch() as watch:
+        before = time.process_time()
+        with timed() as clock, spent_by() as seen, Watch() as watch:
             run(parse(yaml.safe_dump(study), root=root, kind=CleaningStudy), root / "run")
+        cpu = seen.cpu + time.process_time() - before
         rounds = [item for item in RunDirectory(root / "run").iterations() if isinstance(item, Cleaning)]
         read = max(record.seconds for record in rounds[0].reads)
         checked = rounds[-1].checked
@@ -111,11 +113,12 @@ def real_run(frames: int) -> list[dict[str, Cell]]:
         assert checked.frames_read == frames
     rest = clock.seconds - read - checked.seconds
     parts = {"read and describe": read, "judge": checked.seconds, "write and the rest": rest, "all": clock.seconds}
+    nothing: dict[str, Cell] = {"CPU (s)": None, "memory (GB)": None, "load before": None}
+    whole: dict[str, Cell] = {"CPU (s)": cpu, "memory (GB)": watch.most / 1e9, "load before": seen.load}
     return [
-        {"work": part, "frames": frames, "wall (s)": seconds,
-         "memory (GB)": watch.most / 1e9, "dropped": checked.dropped}
+        {"work": part, "frames": frames, "wall (s)": seconds, **(whole if part == "all" else nothing)}
         for part, seconds in parts.items()
-    ]  # fmt: skip
+    ]
 
 
 class Watch:

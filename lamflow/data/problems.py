@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def closest_pair(
         return None
     scaled: Floats = np.asarray(np.linalg.solve(cell.T, positions.T).T if pbc else positions, dtype=np.float64)
     if natoms <= FEW:
-        first, second = np.triu_indices(natoms, 1)
+        first, second = _all_pairs(natoms)
     else:
         first, second = _near(
             scaled, below * float(np.linalg.norm(np.linalg.inv(cell), axis=0).max()) if pbc else below, pbc
@@ -104,6 +105,12 @@ def closest_pair(
     smallest = int(squares.argmin())
     distance = float(np.sqrt(squares[smallest]))
     return (distance, int(first[smallest]), int(second[smallest])) if distance < below else None
+
+
+@lru_cache(maxsize=FEW + 1)
+def _all_pairs(natoms: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of both atoms of every pair."""
+    return np.triu_indices(natoms, 1)
 
 
 def _near(scaled: Floats, radius: float, pbc: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

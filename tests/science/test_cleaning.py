@@ -17,7 +17,7 @@ from lamflow.science.cleaning.describe import features
 from lamflow.science.cleaning.doubt import expected_errors
 from lamflow.science.cleaning.duplicates import clusters
 from lamflow.science.cleaning.energies import element_energies, expected_energies, explained_by_unit
-from lamflow.science.cleaning.fingerprint import apart, environments, is_connected, pairs_of
+from lamflow.science.cleaning.fingerprint import Pairs, apart, connected, environments
 from lamflow.science.cleaning.mixtures import mixture
 from lamflow.science.cleaning.trajectories import slopes, unexplained, work
 
@@ -55,12 +55,10 @@ def test_a_fingerprint_does_not_see_order_rotation_shift_or_cell() -> None:
     other.rotate(40, (1, 2, 3), rotate_cell=True)
     other.positions += 0.7
     other = other[np.random.default_rng(0).permutation(len(other))]
-    first, slope = environments(atoms.numbers, pairs_of(Frame.from_ase(atoms)))
-    second, _ = environments(other.numbers, pairs_of(Frame.from_ase(other)))
-    assert apart(first, second, slope) < 1e-4
     swapped = atoms.copy()
     swapped.numbers[[0, -1]] = swapped.numbers[[-1, 0]]
-    third, _ = environments(swapped.numbers, pairs_of(Frame.from_ase(swapped)))
+    (first, second, third), (slope, *_) = environments(Pairs.of([Frame.from_ase(a) for a in (atoms, other, swapped)]))
+    assert apart(first, second, slope) < 1e-4
     assert apart(first, third, slope) > 0.05
 
 
@@ -73,8 +71,7 @@ def test_the_difference_of_fingerprints_is_a_length(moved: float) -> None:
     shaken = dataclasses.replace(
         frame, positions=frame.positions + np.random.default_rng(2).normal(scale=moved, size=(64, 3))
     )
-    first, slope = environments(frame.numbers, pairs_of(frame))
-    second, _ = environments(shaken.numbers, pairs_of(shaken))
+    (first, second), (slope, _) = environments(Pairs.of([frame, shaken]))
     assert 0.2 * moved < apart(first, second, slope) < 3 * moved
 
 
@@ -275,10 +272,10 @@ def test_fragments_that_are_far_from_each_other_are_told_apart() -> None:
 def test_atoms_hang_together_or_they_do_not(natoms: int) -> None:
     numbers = np.full(natoms, 29)
     chain = np.arange(natoms)[:, None] * np.array([3.0, 0, 0])
-    assert is_connected(natoms, pairs_of(Frame(numbers, chain, np.zeros((3, 3)), False)))
+    assert connected(Pairs.of([Frame(numbers, chain, np.zeros((3, 3)), False)])).tolist() == [True]
     if natoms > 1:
         chain[natoms // 2 :, 0] += 2
-        assert not is_connected(natoms, pairs_of(Frame(numbers, chain, np.zeros((3, 3)), False)))
+        assert connected(Pairs.of([Frame(numbers, chain, np.zeros((3, 3)), False)])).tolist() == [False]
 
 
 def test_the_work_of_magnetic_forces_explains_moments_that_turn() -> None:
@@ -295,3 +292,12 @@ def test_the_work_of_magnetic_forces_explains_moments_that_turn() -> None:
     assert second is not None
     bare = [dataclasses.replace(one, labels=dataclasses.replace(one.labels, others={})) for one in found]
     assert work(bare[0], bare[1]) is None
+
+
+def test_frames_that_are_described_together_are_described_as_each_alone() -> None:
+    frames = [*walk(3), labeled(bulk("Cu").repeat(3)), labeled(molecule("CO", cell=(9, 9, 9), pbc=True)), *walk(2, 1)]
+    alone = [features([frame], np.zeros(1, dtype=np.int64)) for frame in frames]
+    together = features(frames, np.arange(len(frames)))
+    for name in ("energy", "force_max", "force_sum", "distance", "fingerprint", "environments", "digest", "state"):
+        expected = np.concatenate([getattr(made, name) for made in alone])
+        np.testing.assert_allclose(getattr(together, name), expected, rtol=1e-6, atol=1e-6, err_msg=name)

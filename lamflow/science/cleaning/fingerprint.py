@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,95 +24,124 @@ LINK = 4.0
 BINS = 20
 CHANNELS = 2
 SIZE = BINS * CHANNELS
-FEW = 64
-"""Atoms up to which a matrix is faster than a list of pairs."""
 KINDS, QUANTILES = 4, 8
 """Sums over neighbours that every atom has, and quantiles of each over the atoms."""
 
 AnyFloats = NDArray[np.floating[Any]]
-Pairs = tuple[Ints, Ints, Floats]
-"""First and second atom, and their distance in Å, of every pair below the cutoff, each once."""
 
 
-def pairs_of(frame: Frame) -> Pairs:
-    """Pairs of atoms closer than the cutoff, periodic images among them."""
-    import vesin
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of atoms of C structures that are closer than the cutoff, periodic images among them, each once.
 
-    finder = vesin.NeighborList(cutoff=CUTOFF, full_list=False)
-    box = frame.cell if frame.pbc else np.zeros((3, 3))
-    first, second, distances = finder.compute(
-        points=np.ascontiguousarray(frame.positions), box=box, periodic=frame.pbc, quantities="ijd"
-    )
-    return first.astype(np.int64), second.astype(np.int64), np.asarray(distances, dtype=np.float64)
+    natoms     (C,)  of each structure; their atoms, N together, stand one after the other
+    numbers    (N,)  atomic numbers
+    first, second, distances  (P,)  places of both atoms among all N, and their distance, Å
+    """
+
+    natoms: Ints
+    numbers: Ints
+    first: Ints
+    second: Ints
+    distances: Floats
+
+    @classmethod
+    def of(cls, frames: Sequence[Frame]) -> Pairs:
+        """Those of `frames`."""
+        import vesin
+
+        finder, isolated = vesin.NeighborList(cutoff=CUTOFF, full_list=False), np.zeros((3, 3))
+        natoms = np.array([frame.natoms for frame in frames], dtype=np.int64)
+        firsts, seconds, distances = [], [], []
+        for frame, start in zip(frames, np.cumsum(natoms) - natoms, strict=True):
+            first, second, distance = finder.compute(
+                points=np.ascontiguousarray(frame.positions), box=frame.cell if frame.pbc else isolated,
+                periodic=frame.pbc, quantities="ijd",
+            )  # fmt: skip
+            firsts.append(first.astype(np.int64) + start)
+            seconds.append(second.astype(np.int64) + start)
+            distances.append(distance)
+        numbers = np.concatenate([frame.numbers for frame in frames])
+        return cls(natoms, numbers, np.concatenate(firsts), np.concatenate(seconds), np.concatenate(distances))
+
+    @property
+    def structure(self) -> Ints:
+        """(N,) structure of each atom."""
+        return np.repeat(np.arange(len(self.natoms)), self.natoms)
 
 
-def is_connected(natoms: int, pairs: Pairs) -> bool:
-    """All atoms hang together by pairs closer than LINK."""
-    first, second, distances = pairs
-    near = distances < LINK
-    if natoms > FEW:
-        ones = np.ones(int(near.sum()), dtype=bool)
-        graph = csr_array((ones, (first[near], second[near])), shape=(natoms, natoms))
-        return int(connected_components(graph, directed=False)[0]) == 1
-    linked = np.eye(natoms, dtype=np.float32)
-    linked[first[near], second[near]] = linked[second[near], first[near]] = 1
-    reached = 1
-    while reached < natoms - 1:
-        linked, reached = np.minimum(linked @ linked, 1), 2 * reached
-    return bool(linked[0].all())
+def connected(pairs: Pairs) -> NDArray[np.bool_]:
+    """(C,) whether all atoms of a structure hang together by pairs closer than LINK."""
+    near, size = pairs.distances < LINK, len(pairs.numbers)
+    ones = np.ones(int(near.sum()), dtype=bool)
+    graph = csr_array((ones, (pairs.first[near], pairs.second[near])), shape=(size, size))
+    first_atoms = np.unique(connected_components(graph, directed=False)[1], return_index=True)[1]
+    return np.asarray(np.bincount(pairs.structure[first_atoms], minlength=len(pairs.natoms)) == 1)
 
 
-def histogram(numbers: Ints, pairs: Pairs) -> NDArray[np.float32]:
-    """(SIZE,) distances per atom, dealt out to bins, with weights that vanish at the cutoff.
+def histograms(pairs: Pairs) -> NDArray[np.float32]:
+    """(C, SIZE) distances per atom, dealt out to bins, with weights that vanish at the cutoff.
 
     In the first channel every pair counts alike, in the second by a number that depends on both elements.
     """
-    first, second, distances = pairs
+    distances, count = pairs.distances, len(pairs.natoms)
     place = distances / WIDTH
     low = np.clip(place.astype(np.int64), 0, BINS - 1)
-    high = np.minimum(low + 1, BINS - 1)
-    upper = place - low
-    smooth = 0.5 * (np.cos(np.pi * distances / CUTOFF) + 1)
-    weights = (smooth, smooth * element_weights(numbers[first]) * element_weights(numbers[second]))
+    upper, start = place - low, BINS * pairs.structure[pairs.first]
+    low, high = start + low, start + np.minimum(low + 1, BINS - 1)
+    smooth, elements = 0.5 * (np.cos(np.pi * distances / CUTOFF) + 1), element_weights(pairs.numbers)
+    weights = (smooth, smooth * elements[pairs.first] * elements[pairs.second])
     channels = [
-        np.bincount(low, weight * (1 - upper), BINS) + np.bincount(high, weight * upper, BINS) for weight in weights
+        np.bincount(low, weight * (1 - upper), BINS * count) + np.bincount(high, weight * upper, BINS * count)
+        for weight in weights
     ]
-    return np.asarray(np.concatenate(channels) / len(numbers), dtype=np.float32)
+    per_structure = np.concatenate([channel.reshape(count, BINS) for channel in channels], axis=1)
+    return np.asarray(per_structure / pairs.natoms[:, None], dtype=np.float32)
 
 
-def environments(numbers: Ints, pairs: Pairs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Quantiles (KINDS · QUANTILES,) over the atoms of sums over neighbours, and how these follow a shift (KINDS,).
+def environments(pairs: Pairs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Quantiles (C, KINDS · QUANTILES) over the atoms of sums over neighbours, and how these follow a shift (C, KINDS).
 
     The second says by how much a sum changes when an atom moves by 1 Å, in the mean, so that a difference of the
     first is a length: see `apart`. Snapshots of a crystal that vibrates have one histogram, and different quantiles.
     """
-    first, second, distances = pairs
-    natoms, step = len(numbers), 1e-3
-    weights = element_weights(numbers)
-    places = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    structure, count, step = pairs.structure, len(pairs.natoms), 1e-3
+    weights, ones = element_weights(pairs.numbers), np.ones(len(pairs.numbers))
+    now, later = _functions(pairs.distances), _functions(pairs.distances, step)
     quantiles, slopes = [], []
-    ones = np.ones(natoms)
-    for (value, later), by_element in zip(_functions(distances), (False, False, True, True), strict=True):
-        own = weights if by_element else ones
-        ahead, behind = own[second], own[first]
-        sums = np.bincount(first, value * ahead, natoms) + np.bincount(second, value * behind, natoms)
-        slope = ((later - value) / step) ** 2
-        squares = np.bincount(first, slope * ahead, natoms) + np.bincount(second, slope * behind, natoms)
-        at = (np.arange(natoms) + 0.5) / natoms
-        quantiles.append(np.interp(places, at, np.sort(sums * own)))
-        slopes.append(np.sqrt(squares.mean()))
-    return np.concatenate(quantiles).astype(np.float32), np.array(slopes, dtype=np.float32)
+    for value, moved, own in zip(now, later, (ones, ones, weights, weights), strict=True):
+        quantiles.append(_quantiles(pairs, structure, own * _sums(pairs, value, own)))
+        squares = _sums(pairs, ((moved - value) / step) ** 2, own)
+        slopes.append(np.sqrt(np.bincount(structure, squares, count) / pairs.natoms))
+    return np.concatenate(quantiles, axis=1).astype(np.float32), np.stack(slopes, axis=1).astype(np.float32)
 
 
-def _functions(distances: Floats) -> list[tuple[Floats, Floats]]:
-    """Functions of the distance that vanish at the cutoff, and their values a step of 10⁻³ Å later."""
+def _sums(pairs: Pairs, values: Floats, weights: Floats) -> Floats:
+    """(N,) sum over an atom's neighbours of a value (P,) of the pair times the neighbour's weight (N,)."""
+    size = len(pairs.numbers)
+    return np.asarray(
+        np.bincount(pairs.first, values * weights[pairs.second], size)
+        + np.bincount(pairs.second, values * weights[pairs.first], size)
+    )
 
-    def values(r: Floats) -> list[Floats]:
-        smooth = 0.5 * (np.cos(np.pi * np.minimum(r, CUTOFF) / CUTOFF) + 1)
-        return [smooth * (2 / r) ** 2, smooth * (2 / r) ** 6, smooth * (2 / r) ** 3, smooth * np.exp(-((r - 3.5) ** 2))]
 
-    safe = np.maximum(distances, 0.1)
-    return list(zip(values(safe), values(safe + 1e-3), strict=True))
+def _quantiles(pairs: Pairs, structure: Ints, values: Floats) -> Floats:
+    """(C, QUANTILES) of the values (N,) of the atoms of each structure, in linear interpolation."""
+    ordered, start = values[np.lexsort((values, structure))], (np.cumsum(pairs.natoms) - pairs.natoms)[:, None]
+    last = pairs.natoms[:, None] - 1
+    at = np.clip((np.arange(QUANTILES) + 0.5) / QUANTILES * (last + 1) - 0.5, 0, last)
+    low = at.astype(np.int64)
+    lower, upper = ordered[start + low], ordered[start + np.minimum(low + 1, last)]
+    return np.asarray(lower + (upper - lower) * (at - low))
+
+
+def _functions(distances: Floats, later: float = 0.0) -> list[Floats]:
+    """Functions of the distance that vanish at the cutoff, `later` Å further out."""
+    r = np.maximum(distances, 0.1) + later
+    smooth = 0.5 * (np.cos(np.pi * np.minimum(r, CUTOFF) / CUTOFF) + 1)
+    square = (2 / r) ** 2
+    cube = square * (2 / r)
+    return [smooth * square, smooth * cube * cube, smooth * cube, smooth * np.exp(-((r - 3.5) ** 2))]
 
 
 def element_weights(numbers: Ints) -> Floats:
@@ -127,12 +158,11 @@ def apart(first: AnyFloats, second: AnyFloats, slopes: AnyFloats) -> Floats:
     return np.asarray((difference.mean(axis=-1) / np.maximum(slopes, 1e-6)).max(axis=-1))
 
 
-def smallest_distance(numbers: Ints, pairs: Pairs) -> float:
-    """The smallest distance over the sum of two covalent radii; NaN where all lie beyond the cutoff."""
-    first, second, distances = pairs
-    if not len(distances):
-        return float("nan")
-    return float((distances / (covalent_radii[numbers[first]] + covalent_radii[numbers[second]])).min())
+def smallest_distances(pairs: Pairs) -> Floats:
+    """(C,) the smallest distance over the sum of two covalent radii; NaN where all lie beyond the cutoff."""
+    radii, found = covalent_radii[pairs.numbers], np.full(len(pairs.natoms), np.inf)
+    np.minimum.at(found, pairs.structure[pairs.first], pairs.distances / (radii[pairs.first] + radii[pairs.second]))
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def digest(*arrays: Floats) -> bytes:
