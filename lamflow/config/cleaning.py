@@ -72,6 +72,7 @@ class Source(Section):
 Rule = Literal[
     "unreadable", "foreign_elements", "force_sum", "force_symmetry", "distance", "volume", "force_outlier",
     "energy_outlier", "energy_unit", "trajectory", "conflict", "model_energy", "model_forces", "model_stress",
+    "swapped_elements",
 ]  # fmt: skip
 Action = Literal["flag", "quarantine", "off"]
 

@@ -22,6 +22,7 @@ class Opinions:
     force_label, force_model    (C,)  root mean square of the components, eV/Å
     force_match                 (C,)  cosine between the forces of the labels and those of the model
     stress_label, stress_model, stress_match  (C,)  the same of the stress, GPa
+    first_atom, second_atom     (C,)  atoms whose elements must be exchanged for the labels to fit; NaN without such
     """
 
     energy: Floats
@@ -31,6 +32,8 @@ class Opinions:
     stress_label: Floats
     stress_model: Floats
     stress_match: Floats
+    first_atom: Floats
+    second_atom: Floats
 
     @property
     def force_slope(self) -> Floats:
@@ -56,6 +59,10 @@ class Opinions:
     def nothing(cls, frames: int) -> Opinions:
         """Of a model that was asked about none."""
         return cls(**{item.name: np.full(frames, np.nan) for item in dataclasses.fields(cls)})
+
+    def subset(self, frames: Ints) -> Opinions:
+        """Those of the frames with these numbers."""
+        return Opinions(**{item.name: getattr(self, item.name)[frames] for item in dataclasses.fields(self)})
 
     def save(self, path: Path) -> None:
         """Write as an uncompressed .npz file."""

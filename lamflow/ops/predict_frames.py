@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +13,9 @@ import numpy as np
 from lamflow.config import stored
 from lamflow.config.cleaning import CleaningStudy, Models
 from lamflow.config.engines import EngineSettings
+from lamflow.data.features import Features
 from lamflow.data.frames import Ints, LabeledFrame
-from lamflow.data.layout import PREDICTIONS, PREDICTIONS_RECORD
+from lamflow.data.layout import FEATURES, PREDICTIONS, PREDICTIONS_RECORD
 from lamflow.data.opinions import Opinions
 from lamflow.data.results import JobRecord
 from lamflow.data.shards import Shard, shards_below
@@ -21,6 +23,7 @@ from lamflow.data.spent import spending, take
 from lamflow.engines import registry
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job
+from lamflow.science.cleaning.exchanges import exchanges
 from lamflow.science.cleaning.opinions import opinions
 
 
@@ -50,7 +53,7 @@ def predict_frames(context: Context, *, input: Path, shards: Path) -> Prediction
         chosen = _chosen(shard, study.models, totals[shard.about.source])
         for number, settings in enumerate(study.models.engines):
             with spending("judging"):
-                said = _ask(settings, list(shard), chosen)
+                said = _ask(settings, list(shard), chosen, Features.read(folders[index] / FEATURES))
             said.save(folder / f"{index:05d}-{number}.npz")
             asked += len(chosen)
         context.progress((done + 1) * context.jobs / len(folders))
@@ -82,8 +85,14 @@ def _chosen(shard: Shard, models: Models, total: int) -> Ints:
     return np.asarray(small[np.unique(np.linspace(0, len(small) - 1, min(count, len(small))).astype(int))])
 
 
-def _ask(settings: EngineSettings, labeled: Sequence[LabeledFrame], chosen: Ints) -> Opinions:
-    known = settings.known_elements()
-    asked = [index for index in chosen if known is None or set(labeled[index].frame.symbols) <= known]
-    answers = registry.evaluator(settings).evaluate([labeled[index].frame for index in asked]) if asked else []
-    return opinions(labeled, dict(zip(map(int, asked), answers, strict=True)))
+def _ask(settings: EngineSettings, labeled: Sequence[LabeledFrame], chosen: Ints, known: Features) -> Opinions:
+    """What a model says; frames that it has wrong in all are asked about again with two elements exchanged."""
+    elements = settings.known_elements()
+    asked = [int(index) for index in chosen if elements is None or set(labeled[index].frame.symbols) <= elements]
+    if not asked:
+        return opinions(labeled, {})
+    evaluator = registry.evaluator(settings)
+    answers = dict(zip(asked, evaluator.evaluate([labeled[index].frame for index in asked]), strict=True))
+    said = opinions(labeled, answers)
+    atoms = exchanges(labeled, known, said, answers, evaluator.evaluate)
+    return replace(said, first_atom=atoms[:, 0], second_atom=atoms[:, 1])

@@ -11,7 +11,8 @@ from ase.data import chemical_symbols
 from lamflow.data.cleaning import HeadCard, SourceAudit
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.opinions import Opinions
-from lamflow.policy.findings import PRESSURE_THAT_COUNTS, Table
+from lamflow.policy.findings import Table
+from lamflow.policy.model_findings import PRESSURE_THAT_COUNTS
 from lamflow.policy.verdicts import Verdicts
 from lamflow.science.cleaning.energies import MEMBERS, element_energies, robust_sigma
 from lamflow.science.cleaning.trajectories import Slopes, slopes

@@ -15,7 +15,8 @@ from lamflow.data.frames import Ints
 from lamflow.data.opinions import Opinions
 from lamflow.errors import InputError
 from lamflow.policy.audits import stress_turned
-from lamflow.policy.findings import Table, of_energies, of_models, of_single_frames, of_trajectories
+from lamflow.policy.findings import Table, of_energies, of_single_frames, of_trajectories
+from lamflow.policy.model_findings import of_models
 from lamflow.policy.silences import silences
 from lamflow.policy.thinning import thin
 from lamflow.policy.verdicts import Verdicts, hold_out, judged, leaks, released_frames, repeats

@@ -11,33 +11,16 @@ from numpy.typing import NDArray
 from lamflow.config.cleaning import Checks, Rule
 from lamflow.data.features import Features
 from lamflow.data.frames import Floats, Ints
-from lamflow.data.opinions import Opinions
-from lamflow.science.cleaning.doubt import expected_errors
 from lamflow.science.cleaning.energies import (
     LEAST_SCATTER,
     MEMBERS,
-    beyond_elements,
     expected_energies,
     explained_by_unit,
     robust_sigma,
-    systematic_elements,
 )
 from lamflow.science.cleaning.mixtures import mixture
 from lamflow.science.cleaning.trajectories import unexplained
-from lamflow.units import EV_PER_A3_IN_GPA
 
-MODEL_SCATTER = 0.015
-"""eV/atom; models differ from any method by as much."""
-FORCES_THAT_COUNT, PRESSURE_THAT_COUNTS = 0.08, 1.0
-"""eV/Å and GPa; a model's opinion of smaller ones says nothing of signs and units."""
-ALIKE = 0.7
-"""Of each other's size are forces that another order or sign made of the right ones."""
-KNOWN = 0.8
-"""Cosine between forces of labels and of a model, in the median, from which on the model knows the forces of a head."""
-OPPOSITE = -0.5
-"""Cosine between labels and a model below which they point the other way."""
-TIMES = 5.0
-"""Labels that are so many times what a model says are in another unit."""
 Mask = NDArray[np.bool_]
 
 
@@ -153,80 +136,3 @@ def of_trajectories(table: Table, checks: Checks) -> Iterator[Finding]:
         values = [f"{100 * value:.0f} %" for value in share[frames]]
         says = "forces and stress leave {value} of its energy change along the trajectory unexplained"
         yield Finding("trajectory", frames, values, says)
-
-
-def of_models(table: Table, checks: Checks, opinions: Sequence[Opinions]) -> Iterator[Finding]:
-    """Frames that every model that was asked disagrees with."""
-    by_rule: dict[Rule, list[tuple[Mask, Mask, Floats]]] = {}
-    for opinion in opinions:
-        asked = np.isfinite(opinion.energy)
-        residual, odd = _model_residual(table, opinion, asked, checks.model_z)
-        by_rule.setdefault("model_energy", []).append((asked, odd, residual))
-        forces = _against(opinion.force_label, opinion.force_model, opinion.force_match, checks)
-        trusted = asked & _knows_forces(table, opinion, asked)
-        by_rule.setdefault("model_forces", []).append((trusted, forces & trusted, opinion.force_slope))
-        sign = np.where(table.turned, -1.0, 1.0)
-        stress = (np.minimum(opinion.stress_label, opinion.stress_model) > PRESSURE_THAT_COUNTS) & (
-            sign * opinion.stress_match < OPPOSITE
-        )
-        by_rule.setdefault("model_stress", []).append((asked, stress, sign * opinion.stress_slope))
-    words = {
-        "model_energy": "its energy is {value} eV/atom from the models', with energies of elements fitted to the head",
-        "model_forces": "its forces are not those of the models, times {value}",
-        "model_stress": "its stress is not that of the models, times {value}",
-    }
-    for rule, several in by_rule.items():
-        asked = np.any([known for known, _, _ in several], axis=0)
-        bad = asked & np.all([~known | against for known, against, _ in several], axis=0)
-        frames = np.flatnonzero(bad)
-        if len(frames):
-            values = np.nanmean([np.where(known, value, np.nan)[frames] for known, _, value in several], axis=0)
-            yield Finding(rule, frames, [float(value) for value in values], words[rule])
-
-
-def _knows_forces(table: Table, opinion: Opinions, asked: Mask) -> Mask:
-    """(C,) frames of heads most of whose forces the model has right; of others its opinion of forces says nothing."""
-    known = np.zeros(len(table), dtype=bool)
-    for number in range(len(table.heads)):
-        mine = table.head == number
-        telling = mine & asked & (opinion.force_label > FORCES_THAT_COUNT)
-        known |= mine & (not telling.any() or float(np.median(opinion.force_match[telling])) > KNOWN)
-    return known
-
-
-def _model_residual(table: Table, opinion: Opinions, asked: Mask, z: float) -> tuple[Floats, Mask]:
-    """(C,) energy of the labels beyond the model's, energies of elements fitted by head, and where it is an outlier.
-
-    Where most frames of an element are outliers in one direction, the element is: another pseudopotential, perhaps.
-    Less is expected of a model where it has forces or stress wrong, too.
-    """
-    residual, odd = np.full(len(table), np.nan), np.zeros(len(table), dtype=bool)
-    for number in range(len(table.heads)):
-        frames = np.flatnonzero(asked & (table.head == number))
-        if len(frames) < MEMBERS:
-            continue
-        part = table.features.subset(frames)
-        residual[frames], sigma = beyond_elements(part, part.energy - opinion.energy[frames])
-        elements = systematic_elements(part, np.abs(residual[frames]) > z * max(sigma, MODEL_SCATTER), residual[frames])
-        sigmas = expected_errors(part, residual[frames], _doubts(part, opinion, frames))
-        bad = np.abs(residual[frames]) > z * np.maximum(sigmas, MODEL_SCATTER)
-        odd[frames] = bad & ~(part.formulas[:, elements].sum(axis=1)[part.formula] > 0)
-    return residual, odd
-
-
-def _doubts(part: Features, opinion: Opinions, frames: Ints) -> Floats:
-    """(C, 2) difference of the forces, eV/Å, and of the stress times the volume, eV/atom; 0 where there is none."""
-    stress = opinion.stress_error[frames] / EV_PER_A3_IN_GPA * part.volume
-    return np.nan_to_num(np.stack([opinion.force_error[frames], stress], axis=1))
-
-
-def _against(label: Floats, model: Floats, match: Floats, checks: Checks) -> Mask:
-    """Forces whose order, sign or unit is another one.
-
-    Another order and sign keep their size, so forces of about the model's size that point elsewhere are wrong, and
-    those that point the other way; forces many times the model's have another unit.
-    """
-    alike = (label > ALIKE * model) & (label * ALIKE < model)
-    elsewhere = (match < checks.model_match) & (label > FORCES_THAT_COUNT) & alike
-    opposite = (match < OPPOSITE) & (np.minimum(label, model) > FORCES_THAT_COUNT / 2)
-    return np.asarray(elsewhere | opposite | (label > TIMES * np.maximum(model, 2 * FORCES_THAT_COUNT)))

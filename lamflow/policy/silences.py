@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 
 from lamflow.data.opinions import Opinions
 from lamflow.policy.findings import Table
-from lamflow.science.cleaning.energies import MEMBERS
+from lamflow.science.cleaning.energies import MEMBERS, SYSTEMATIC, rare_elements
 
 
 def silences(table: Table, opinions: Sequence[Opinions]) -> list[str]:
@@ -22,6 +22,8 @@ def silences(table: Table, opinions: Sequence[Opinions]) -> list[str]:
         f"{name}: it has {size} frames; of fewer than {MEMBERS} nothing is said of their energies"
         for name, size in zip(table.heads, sizes.tolist(), strict=True) if size < MEMBERS
     ]  # fmt: skip
+    if opinions:
+        notes += _rare(table)
     for number, opinion in enumerate(opinions):
         asked = np.isfinite(opinion.energy)
         if asked.all():
@@ -30,4 +32,17 @@ def silences(table: Table, opinions: Sequence[Opinions]) -> list[str]:
         foreign = [chemical_symbols[z] for z in np.flatnonzero(has[~asked].any(axis=0) & ~has[asked].any(axis=0))]
         lacking = f", none of those with {', '.join(foreign)}" if foreign else ""
         notes.append(f"model {number} was asked about {asked.sum()} of {len(asked)} frames{lacking}")
+    return notes
+
+
+def _rare(table: Table) -> list[str]:
+    """Elements whose frames' energies are not held against a model, by head."""
+    notes = []
+    for number, name in enumerate(table.heads):
+        rare = [chemical_symbols[z] for z in rare_elements(table.features.subset(table.head == number))]
+        if rare:
+            notes.append(
+                f"{name}: {', '.join(rare)} in fewer than {SYSTEMATIC} frames: whether the element is odd or the frame "
+                "nobody can tell, so no energy of theirs is held against a model"
+            )
     return notes

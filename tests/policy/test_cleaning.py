@@ -60,7 +60,8 @@ def study(**more: Any) -> CleaningStudy:
 
 def opinions(energy: np.ndarray, match: float = 1.0) -> Opinions:
     half, one = np.full(len(energy), 0.5), np.full(len(energy), match)
-    return Opinions(energy, half, half, one, half * 0, half * 0, one)
+    nothing = np.full(len(energy), np.nan)
+    return Opinions(energy, half, half, one, half * 0, half * 0, one, nothing, nothing.copy())
 
 
 def test_frames_that_a_model_disagrees_with_are_told_from_odd_elements() -> None:
@@ -115,6 +116,45 @@ def test_models_must_agree_that_a_frame_is_bad() -> None:
     match.force_match[7] = -1.0
     decided = decide(study(), table(made), [match])
     assert [part.rule for part in decided.verdicts.evidence[7]] == ["model_forces"]
+
+
+def test_a_stress_fits_with_its_sign_turned_or_the_model_is_wrong() -> None:
+    generator, made = np.random.default_rng(7), features()
+    said = dataclasses.replace(opinions(made.energy), stress_match=np.ones(COUNT))
+    label, model = generator.uniform(1, 9, COUNT), generator.normal(scale=0.2, size=COUNT)
+    said.stress_label[:], said.stress_model[:] = label, label + model
+    said.stress_match[[4, 9]] = -1.0
+    said.stress_model[9] = 0.2 * label[9]  # wrong by more than a sign
+    said.stress_match[11], said.stress_label[11], said.stress_model[11] = -1.0, 0.1, 0.1  # too little to tell
+    said.stress_label[4], said.stress_model[4] = 3.0, 3.1
+    decided = decide(study(), table(made), [said])
+    assert [frame for frame, parts in decided.verdicts.evidence.items()] == [4]
+    assert decided.verdicts.evidence[4][0].rule == "model_stress"
+
+
+def test_a_structure_whose_elements_are_exchanged_is_quarantined_with_the_atoms() -> None:
+    made = features()
+    said = opinions(made.energy)
+    said.first_atom[6], said.second_atom[6] = 1, 4
+    evidence = decide(study(), table(made), [said]).verdicts.evidence
+    assert [(part.rule, part.says) for part in evidence[6]] == [
+        ("swapped_elements", "its energy, forces and stress fit the models' when atoms 1 and 4 exchange their elements")
+    ]
+    assert list(evidence) == [6]
+    assert not decide(study(), table(made), [said, opinions(made.energy)]).verdicts.evidence, "the other model agrees"
+
+
+def test_the_energy_of_an_element_that_hardly_occurs_is_not_held_against_a_model() -> None:
+    formulas = features().formulas.copy()
+    formulas[7, 94] = 1
+    formula = np.arange(COUNT) % 40
+    formula[[47, 87]] = 6
+    made = features(formulas=formulas, formula=formula, natoms=formulas[formula].sum(axis=1))
+    said = opinions(made.energy.copy())
+    said.energy[7] -= 2.0
+    decided = decide(study(), table(made), [said])
+    assert 7 not in decided.verdicts.evidence
+    assert any(note.startswith("a: Pu in fewer than 3 frames") for note in decided.notes), decided.notes
 
 
 def test_repeats_are_dropped_and_conflicts_quarantined() -> None:

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 
 from lamflow.data.opinions import Opinions
-from lamflow.policy.findings import of_models
 from lamflow.policy.folds import folds_of, suspects, training_frames
+from lamflow.policy.model_findings import of_models
 from tests.policy.test_cleaning import COUNT, features, opinions, study, table
 
 

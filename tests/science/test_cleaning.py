@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from lamflow.science.cleaning.describe import features
 from lamflow.science.cleaning.doubt import expected_errors
 from lamflow.science.cleaning.duplicates import clusters
 from lamflow.science.cleaning.energies import element_energies, expected_energies, explained_by_unit
+from lamflow.science.cleaning.exchanges import exchanged, exchanges
 from lamflow.science.cleaning.fingerprint import Pairs, apart, connected, environments
 from lamflow.science.cleaning.mixtures import mixture
+from lamflow.science.cleaning.opinions import opinions
 from lamflow.science.cleaning.trajectories import slopes, unexplained, work
 
 pytest.importorskip("vesin", reason="cleaning needs vesin: pip install 'lamflow[cleaning]'")
@@ -46,6 +49,29 @@ def walk(steps: int, seed: int = 0) -> list[LabeledFrame]:
         atoms.set_cell(atoms.cell.array * (1 + generator.normal(scale=0.003)), scale_atoms=True)
         frames.append(labeled(atoms))
     return frames
+
+
+def crystals() -> list[LabeledFrame]:
+    """Ordered alloys, a little out of equilibrium."""
+    found = []
+    for number in range(20):
+        atoms = bulk("Cu", "fcc", a=3.7 + 0.02 * number, cubic=True).repeat((2, 1, 1))
+        atoms.numbers[[0, 4]] = 79
+        found.append(labeled(atoms))
+    return found
+
+
+def evaluated(frames: Sequence[Frame]) -> list[Labels]:
+    """By EMT, with errors as models have them."""
+    generator = np.random.default_rng(len(frames))
+    answers = []
+    for frame in frames:
+        labels = labeled(frame.to_ase()).labels
+        noise = generator.normal(scale=0.02, size=labels.forces.shape)
+        answers.append(
+            dataclasses.replace(labels, energy=labels.energy + noise.sum() / 8, forces=labels.forces + noise)
+        )
+    return answers
 
 
 def test_a_fingerprint_does_not_see_order_rotation_shift_or_cell() -> None:
@@ -301,3 +327,24 @@ def test_frames_that_are_described_together_are_described_as_each_alone() -> Non
     for name in ("energy", "force_max", "force_sum", "distance", "fingerprint", "environments", "digest", "state"):
         expected = np.concatenate([getattr(made, name) for made in alone])
         np.testing.assert_allclose(getattr(together, name), expected, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def test_two_exchanged_elements_are_found_by_a_model_and_by_symmetry() -> None:
+    frames = [*crystals(), *walk(30)]
+    frames[3] = LabeledFrame(exchanged(frames[3].frame, 0, 3), frames[3].labels)
+    answers = dict(enumerate(evaluated([item.frame for item in frames])))
+    made, said = features(frames, np.arange(len(frames))), opinions(frames, answers)
+    atoms = exchanges(frames, made, said, answers, evaluated)
+    assert np.flatnonzero(np.isfinite(atoms[:, 0])).tolist() == [3]
+    assert atoms[3].tolist() == [0, 3]
+
+
+def test_frames_that_a_model_does_not_know_are_no_exchanges() -> None:
+    frames = [*crystals(), *walk(30)]
+    hard = frames[3].labels
+    frames[3] = LabeledFrame(
+        frames[3].frame, dataclasses.replace(hard, energy=hard.energy + 9, forces=-hard.forces + 1)
+    )
+    answers = dict(enumerate(evaluated([item.frame for item in frames])))
+    atoms = exchanges(frames, features(frames, np.arange(len(frames))), opinions(frames, answers), answers, evaluated)
+    assert np.isnan(atoms).all()

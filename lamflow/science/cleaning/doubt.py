@@ -6,7 +6,8 @@ import numpy as np
 
 from lamflow.data.features import Features
 from lamflow.data.frames import Floats
-from lamflow.science.cleaning.energies import FAR, HUBER, robust_sigma
+from lamflow.data.opinions import Opinions
+from lamflow.science.cleaning.energies import FAR, HUBER, beyond_elements, robust_sigma
 
 WIDEST = 10.0
 """Times the error on frames that a model knows; with a larger one anything would be allowed."""
@@ -14,8 +15,29 @@ FRAMES = 8
 """Of an element, from which on they say how well a model knows it."""
 ERRORS = 3.0
 """Standard errors by which the scatter of an element must exceed that of all."""
+LEAST = np.array([0.015, 0.015, 0.1])
+"""eV/atom, eV/Å and GPa; models differ from any method by as much."""
 NORMAL = 1.4826
 """Standard deviation of a normal distribution over the median of its absolute values."""
+
+
+def energy_beyond(features: Features, said: Opinions) -> Floats:
+    """(C,) energy of the labels beyond the model's, energies of elements fitted, eV/atom."""
+    return beyond_elements(features, features.energy - said.energy)[0]
+
+
+def expected_of(features: Features, said: Opinions) -> Floats:
+    """(C, 3) robust standard deviations to be expected of what a model says of energy, forces and stress.
+
+    In eV/atom, eV/Å and GPa, the last two root mean squares of the components; larger where the model's own forces or
+    stress are, whatever the labels say.
+    """
+    columns = [
+        expected_errors(features, energy_beyond(features, said), np.zeros((len(features), 0))),
+        expected_errors(features, said.force_error, said.force_model[:, None]),
+        expected_errors(features, np.nan_to_num(said.stress_error), np.nan_to_num(said.stress_model)[:, None]),
+    ]
+    return np.asarray(np.maximum(np.stack(columns, axis=1), LEAST))
 
 
 def expected_errors(features: Features, residual: Floats, doubts: Floats) -> Floats:

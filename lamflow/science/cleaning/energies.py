@@ -116,6 +116,12 @@ def systematic_elements(features: Features, odd: NDArray[np.bool_], residual: Fl
     return [int(z) for z in np.flatnonzero((most >= SYSTEMATIC) & (most > 0.6 * number))]
 
 
+def rare_elements(features: Features) -> list[int]:
+    """Atomic numbers of elements in so few frames that nobody can tell whether the element is odd, or they."""
+    number = (features.formulas[features.formula] > 0).sum(axis=0)
+    return [int(z) for z in np.flatnonzero((number > 0) & (number < SYSTEMATIC))]
+
+
 def expected_energies(features: Features, seed: int) -> Floats:
     """(C,) eV/atom that the frames of other compositions say; NaN where there are too few of them.
 
