@@ -44,7 +44,7 @@ from lamflow.policy.cleaning import decide
 from lamflow.policy.findings import Table
 from lamflow.science.cleaning.describe import features
 from lamflow.science.cleaning.doubt import expected_of
-from lamflow.science.cleaning.exchanges import exchanges, surprise
+from lamflow.science.cleaning.exchanges import exchanges, unlikelihood
 from lamflow.science.cleaning.opinions import opinions
 from lamflow.units import EV_PER_A3_IN_GPA
 
@@ -55,7 +55,7 @@ MODEL_HASH = "0777cc770defc4d6d2656e2dc66fd0b72baf23108ad4128d92f51f83e9bc4dd2"
 MATTERS = 0.1
 """eV/Å; forces that a permutation or a sign changes by less are no harm, and nobody can find them."""
 DETECTABLE = float(np.log1p(6.0**2))
-"""Surprise of a model from which on a change can be found: six expected errors of one label, or less of several."""
+"""Unlikelihood from which on a change can be found: six expected errors of one label, or less of several."""
 METALS = {"Cu": 3.6, "Al": 4.0, "Ni": 3.5, "Ag": 4.1, "Au": 4.1, "Pd": 3.9, "Pt": 3.9}
 
 Break = Callable[[LabeledFrame, np.random.Generator], LabeledFrame]
@@ -180,7 +180,7 @@ class Case:
             change = virials[0] + virials[1] - virials[2] - virials[3]  # type: ignore[operator]
             stress = float(np.sqrt((change**2).mean())) / item.frame.volume * EV_PER_A3_IN_GPA
         differences = np.array([energy / item.frame.natoms, np.sqrt((forces**2).mean()), stress])
-        return float(surprise(differences, self.errors[place])) > DETECTABLE
+        return float(unlikelihood(differences, self.errors[place])) > DETECTABLE
 
     def _described(self, items: Sequence[LabeledFrame]) -> Features:
         """Features of all; frames that nothing was done to and that follow no other are looked at once."""

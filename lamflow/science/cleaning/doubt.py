@@ -21,21 +21,21 @@ NORMAL = 1.4826
 """Standard deviation of a normal distribution over the median of its absolute values."""
 
 
-def energy_beyond(features: Features, said: Opinions) -> Floats:
+def energy_beyond(features: Features, opinion: Opinions) -> Floats:
     """(C,) energy of the labels beyond the model's, energies of elements fitted, eV/atom."""
-    return beyond_elements(features, features.energy - said.energy)[0]
+    return beyond_elements(features, features.energy - opinion.energy)[0]
 
 
-def expected_of(features: Features, said: Opinions) -> Floats:
+def expected_of(features: Features, opinion: Opinions) -> Floats:
     """(C, 3) robust standard deviations to be expected of what a model says of energy, forces and stress.
 
     In eV/atom, eV/Å and GPa, the last two root mean squares of the components; larger where the model's own forces or
     stress are, whatever the labels say.
     """
     columns = [
-        expected_errors(features, energy_beyond(features, said), np.zeros((len(features), 0))),
-        expected_errors(features, said.force_error, said.force_model[:, None]),
-        expected_errors(features, np.nan_to_num(said.stress_error), np.nan_to_num(said.stress_model)[:, None]),
+        expected_errors(features, energy_beyond(features, opinion), np.zeros((len(features), 0))),
+        expected_errors(features, opinion.force_error, opinion.force_model[:, None]),
+        expected_errors(features, np.nan_to_num(opinion.stress_error), np.nan_to_num(opinion.stress_model)[:, None]),
     ]
     return np.asarray(np.maximum(np.stack(columns, axis=1), LEAST))
 

@@ -15,7 +15,7 @@ from lamflow.science.cleaning.energies import MEMBERS
 from lamflow.science.cleaning.opinions import opinions
 
 SUSPECT, FITS, BETTER = 5.0, 3.5, 3.0
-"""Surprise from which on exchanges are tried, below which one fits, and by how much it must fall."""
+"""Unlikelihood from which on exchanges are tried, below which one fits, and by how much it must fall."""
 TRIES = 5
 """Exchanges of a frame that the model is asked about."""
 PAIRS = 400
@@ -27,7 +27,7 @@ Evaluate = Callable[[Sequence[Frame]], Sequence[Labels]]
 
 
 def exchanges(
-    labeled: Sequence[LabeledFrame], features: Features, said: Opinions, answers: Mapping[int, Labels],
+    labeled: Sequence[LabeledFrame], features: Features, opinion: Opinions, answers: Mapping[int, Labels],
     evaluate: Evaluate,
 ) -> Floats:  # fmt: skip
     """(C, 2) atoms of each frame whose elements must be exchanged for the labels to fit the model; NaN where none.
@@ -37,12 +37,12 @@ def exchanges(
     make the structure most symmetric first, then those of the atoms with the worst forces.
     """
     found = np.full((len(labeled), 2), np.nan)
-    asked = np.flatnonzero(np.isfinite(said.energy))
+    asked = np.flatnonzero(np.isfinite(opinion.energy))
     if len(asked) < MEMBERS:
         return found
-    part, mine = features.subset(asked), said.subset(asked)
+    part, mine = features.subset(asked), opinion.subset(asked)
     residual, errors = energy_beyond(part, mine), expected_of(part, mine)
-    before = surprise(np.stack([residual, mine.force_error, mine.stress_error], axis=1), errors)
+    before = unlikelihood(np.stack([residual, mine.force_error, mine.stress_error], axis=1), errors)
     for place in np.flatnonzero(before > SUSPECT):
         index = int(asked[place])
         item = labeled[index]
@@ -52,13 +52,13 @@ def exchanges(
         others = [LabeledFrame(exchanged(item.frame, *pair), item.labels) for pair in pairs]
         told = opinions(others, dict(enumerate(evaluate([other.frame for other in others]))))
         change = residual[place] + mine.energy[place] - told.energy
-        after = surprise(np.stack([change, told.force_error, told.stress_error], axis=1), errors[place])
+        after = unlikelihood(np.stack([change, told.force_error, told.stress_error], axis=1), errors[place])
         if after.min() < min(FITS, before[place] - BETTER):
             found[index] = pairs[int(after.argmin())]
     return found
 
 
-def surprise(differences: Floats, errors: Floats) -> Floats:
+def unlikelihood(differences: Floats, errors: Floats) -> Floats:
     """(…,) how unlikely differences (…, 3) of energy, forces and stress are, whose expected errors are (…, 3).
 
     The sum of log(1 + z²): minus the logarithm of their likelihood, were the errors distributed as Cauchy's.
