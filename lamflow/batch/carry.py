@@ -93,7 +93,7 @@ class Carried:
             self._submit(now)
             self.shows(self._share(now))
             time.sleep(LOOK if self.queue.machine.is_local else self.queue.settings.poll)
-        self.queue.machine.bring([*self.plan.writes.values(), *self._key(JOBS)])
+        self.queue.bring([*self.plan.writes.values(), *self._key(JOBS)])
         self.shows(1.0)
 
     def _key(self, *names: str) -> list[str]:
@@ -101,9 +101,11 @@ class Carried:
         return [f"{self.folder.relative_to(self.store).as_posix()}/{name}" for name in names]
 
     def _begin(self) -> None:
-        self.queue.machine.make(self._key(ARRAYS, SEEN, STATUS, OVER, OUTPUT, PROGRESS))
+        if not (self.folder / ARRAYS).is_dir():  # an earlier driver may have been on another machine
+            self.queue.bring(self._key(ARRAYS))
+        self.queue.make(self._key(ARRAYS, SEEN, STATUS, OVER, OUTPUT, PROGRESS))
         self.plan.save(self.folder / STEP)
-        self.queue.machine.send([*self._key(STEP), *(key.key for key in self.plan.reads.values())])
+        self.queue.send([*self._key(STEP), *(key.key for key in self.plan.reads.values())])
         before = self._standing()
         self._watched = {array.number for array in before.open_arrays}
         self._first = len(before.arrays)
@@ -117,7 +119,7 @@ class Carried:
 
     def _look(self) -> StepState:
         """How it stands; which elements have left the queue is written down every `poll` s."""
-        self.queue.machine.bring(self._key(SEEN, STATUS, OUTPUT, PROGRESS))
+        self.queue.bring(self._key(SEEN, STATUS, OUTPUT, PROGRESS))
         now = self._standing()
         if time.monotonic() - self._asked < self.queue.settings.poll or not now.open_arrays:
             return now
@@ -253,13 +255,14 @@ class Carried:
         words = [python(asked.allocation), "-m", "lamflow.batch.element", there, str(array.number)]
         write_whole(file, script(self.queue.system, asked, there, array.number, machine.seen(self.store), words))
         self._keep(array)
-        machine.send(self._key(ARRAYS))
+        self.queue.send(self._key(ARRAYS))
         try:
             identity = self.queue.submit(machine.seen(file), asked)
         except ClusterError:  # refused, so that nothing of it can ever run
             (self.folder / ARRAYS / f"{array.number}.json").unlink()
             raise
         self._keep(array.model_copy(update={"id": identity}))
+        self.queue.send(self._key(ARRAYS))
         self._asked = time.monotonic()
 
     def _keep(self, array: Array) -> None:

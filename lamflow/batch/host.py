@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -20,6 +21,10 @@ LOST = 255
 HOST_KEY = re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed")
 
 
+TRANSFER = 4 * 3600.0
+"""s that files may take to go there or to come; an answer to a command takes two minutes at most."""
+MOUNTED = Path("/etc/lamflow/ssh")
+"""Where a driver's pod sees the Secret with `identity`, a private key, and `known_hosts`."""
 LONGEST_FOLDER = 40
 """Characters of the folder of ssh's sockets, as Linux takes 107 for a path; beyond it each command connects anew."""
 OPTIONS: list[str] = []
@@ -50,6 +55,10 @@ class Host(Protocol):
 
     def make(self, keys: Iterable[str]) -> None:
         """Have folders of the run, by their keys, where the nodes see them."""
+        ...
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove files and folders of the run, by their keys, where the nodes see them and there alone."""
         ...
 
 
@@ -84,17 +93,27 @@ class LocalHost:
         for key in keys:
             (self.store / key).mkdir(parents=True, exist_ok=True)
 
+    def remove(self, keys: Iterable[str]) -> None:
+        """See Host. Nowhere but here."""
+
 
 class Ssh:
-    """A login node. A folder of its own there holds what jobs read and write of the run."""
+    """A login node. A folder of its own there holds what jobs read and write of the run.
+
+    run  says what that folder is called
+    """
 
     is_local = False
 
-    def __init__(self, store: Path, settings: BatchSystem, run: str) -> None:
+    def __init__(self, store: Path, settings: BatchSystem, run: Callable[[], str]) -> None:
         assert settings.host is not None and settings.root is not None  # noqa: S101, PT018  the settings are checked
-        self.store, self.settings = store, settings
-        self.root = PurePosixPath(settings.root) / run
+        self.store, self.settings, self._run = store, settings, run
         self.sent: dict[str, tuple[int, int]] = {}
+
+    @property
+    def root(self) -> PurePosixPath:
+        """The folder there."""
+        return PurePosixPath(self.settings.root or "") / self._run()
 
     def shell(self, command: str, stdin: bytes = b"") -> tuple[int, str, str]:
         """See Host."""
@@ -130,7 +149,8 @@ class Ssh:
         """See Host. Links and what lies outside of the run's folder are refused."""
         words = " ".join(shlex.quote(key) for key in keys)
         there = f'for key in {words}; do [ ! -e "$key" ] || echo "$key"; done'
-        packed = self._done(f"cd {shlex.quote(str(self.root))} && {there} | tar -czf - -T -")
+        root = shlex.quote(str(self.root))
+        packed = self._done(f"mkdir -p {root} && cd {root} && {{ {there}; }} | tar -czf - -T -")
         with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
             tar.extractall(self.store, filter="data")
             for member in tar.getmembers():
@@ -145,27 +165,42 @@ class Ssh:
             (self.store / key).mkdir(parents=True, exist_ok=True)
         self._done("mkdir -p " + " ".join(shlex.quote(str(self.root / key)) for key in names))
 
+    def remove(self, keys: Iterable[str]) -> None:
+        """See Host."""
+        gone = list(keys)
+        self._done("rm -rf -- " + " ".join(shlex.quote(str(self.root / key)) for key in gone))
+        self.sent = {
+            name: stamp
+            for name, stamp in self.sent.items()
+            if not any(f"{name}/".startswith(f"{key}/") for key in gone)
+        }
+
     def _done(self, command: str, stdin: bytes = b"") -> bytes:
-        code, output, errors = self._ssh(command, stdin)
+        code, output, errors = self._ssh(command, stdin, TRANSFER)
         if code != 0:
             raise ClusterError(f"{self.settings.host}: `{command[:80]}` failed: {errors or f'exit status {code}'}")
         return output
 
-    def _ssh(self, command: str, stdin: bytes) -> tuple[int, bytes, str]:
+    def _ssh(self, command: str, stdin: bytes, seconds: float = 120.0) -> tuple[int, bytes, str]:
         host = self.settings.host
         try:
             lines = "\n".join([*self.settings.login, "(", command, f") || exit $(($? == {LOST} ? {LOST - 1} : $?))"])
-            code, output, errors = process.answer([*self._argv(), f"bash -lc {shlex.quote(lines)}"], stdin)
+            code, output, errors = process.answer(
+                [*self._argv(), f"bash -lc {shlex.quote(lines)}"], stdin, timeout=seconds
+            )
         except LateError as error:
             raise OutageError(f"{host}: no answer over ssh: {error}") from error
         if code != LOST:
             return code, output, errors
         if HOST_KEY.search(errors):
+            which = re.search(r"ost key (?:is known )?for (\S+) .*strict checking", errors)
             raise ClusterError(
-                f"{host}: ssh refuses: the host's key is not the one that is known, or none is known. If the host was "
-                f"set up anew, ask its operators for the new key's fingerprint, then `ssh-keygen -R` the old one and "
-                f"connect once by hand; ssh says: {_last(errors)}"
+                f"{host}: ssh refuses: the key of {which[1] if which else 'the host'} is not the one that is known, or "
+                "none is known. If that host was set up anew, ask its operators for the new key's fingerprint, then "
+                f"`ssh-keygen -R` the old one and connect once by hand; ssh says: {_last(errors)}"
             )
+        if "No user exists for uid" in errors:
+            raise ClusterError(f"{host}: ssh: {_last(errors)}: the image of this container must name that user")
         if "Permission denied" in errors:
             raise ClusterError(
                 f"{host}: ssh is not let in: {_last(errors)}. `identity` under `batch:` names the private key; a key "
@@ -175,20 +210,42 @@ class Ssh:
 
     def _argv(self) -> Sequence[str]:
         """One connection serves every command of some minutes; nothing is ever asked of a person."""
-        ask = self.settings
+        ask, proxy = self.settings, ""
+        for hop in ask.jump:
+            name, _, port = hop.partition(":")
+            has_port = port.isdigit()
+            inner = proxy.replace("%", "%%")  # what ssh fills into a command that is part of another
+            words = _ssh_words(ask.identity, int(port) if has_port else None, inner)
+            proxy = shlex.join([*words, "-W", "%h:%p", name if has_port else hop])
         folder = cache_folder() / "ssh"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         socket = f"{folder}/%C" if len(str(folder)) <= LONGEST_FOLDER else "none"
-        options = [
-            "BatchMode=yes", "ConnectTimeout=20", "ServerAliveInterval=15", "ServerAliveCountMax=4",
-            "StrictHostKeyChecking=yes", "ControlMaster=auto", f"ControlPath={socket}", "ControlPersist=300",
-            *OPTIONS,
-        ]  # fmt: skip
-        words = ["ssh", *(word for option in options for word in ("-o", option))]
-        words += ["-p", str(ask.port)] if ask.port else []
-        words += ["-i", str(Path(ask.identity).expanduser())] if ask.identity else []
-        words += ["-J", ",".join(ask.jump)] if ask.jump else []
-        return [*words, str(ask.host)]
+        kept = ("ControlMaster=auto", f"ControlPath={socket}", "ControlPersist=300")
+        return [*_ssh_words(ask.identity, ask.port, proxy), *_options(kept), str(ask.host)]
+
+
+def _ssh_words(identity: str | None, port: int | None, proxy: str) -> list[str]:
+    """ssh with the options that every host on the way is reached with.
+
+    proxy  the command through which it is reached
+    """
+    options = [
+        "BatchMode=yes", "ConnectTimeout=20", "ServerAliveInterval=15", "ServerAliveCountMax=4",
+        "StrictHostKeyChecking=yes", *OPTIONS,
+    ]  # fmt: skip
+    secret = Path(os.environ.get("LAMFLOW_SSH_SECRET", MOUNTED))
+    if secret.is_dir():
+        identity = str(secret / "identity")
+        options += ["IdentitiesOnly=yes", f"UserKnownHostsFile={secret}/known_hosts"]
+    if proxy:
+        options.append(f"ProxyCommand={proxy}")
+    words = ["ssh", *_options(options)]
+    words += ["-p", str(port)] if port else []
+    return [*words, "-i", str(Path(identity).expanduser())] if identity else words
+
+
+def _options(options: Iterable[str]) -> list[str]:
+    return [word for option in options for word in ("-o", option)]
 
 
 def _last(text: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from lamflow.batch.host import Host
@@ -83,6 +84,22 @@ class Queue:
     def find_patiently(self, name: str) -> list[str]:
         """See find; asks until there is an answer."""
         return self._patiently(lambda: self.find(name))
+
+    def send(self, keys: Iterable[str]) -> None:
+        """See Host; asks until there is an answer, as do those that follow."""
+        self._patiently(partial(self.machine.send, list(keys)))
+
+    def bring(self, keys: Iterable[str]) -> None:
+        """See Host."""
+        self._patiently(partial(self.machine.bring, list(keys)))
+
+    def make(self, keys: Iterable[str]) -> None:
+        """See Host."""
+        self._patiently(partial(self.machine.make, list(keys)))
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """See Host."""
+        self._patiently(partial(self.machine.remove, list(keys)))
 
     def _ask(self, command: str) -> str:
         """The answer to a command. Raises OutageError, FullError, and ClusterError when it is refused."""

@@ -175,7 +175,7 @@ def _drive_here(found: Located, *, redo: bool = False, file: Path | None = None)
     directory = RunDirectory(path)
     if file is not None:
         config = load(file, DataStudy)
-        refuse_what_cannot_start(config)
+        refuse_what_cannot_start(config, drive_here=True)
     executor = ArgoExecutor(directory, place)
     if file is None:
         mirror(directory, executor.store)

@@ -74,6 +74,11 @@ def _secrets(cluster: Cluster) -> dict[str, str]:
     if cluster.executor_service_account:
         token = f"{cluster.executor_service_account}.service-account-token"
         wanted[token] = "the chart makes it, or set cluster.executor_service_account to null"
+    if cluster.ssh_secret:
+        wanted[cluster.ssh_secret] = (
+            f"kubectl create secret generic {cluster.ssh_secret} --from-file=identity=KEY --from-file=known_hosts=FILE "
+            "makes it"
+        )
     pull = "make it (kubectl create secret docker-registry), or take it out of cluster.image_pull_secrets"
     return {**wanted, **dict.fromkeys(cluster.image_pull_secrets, pull)}
 

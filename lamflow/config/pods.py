@@ -199,6 +199,9 @@ class Cluster(Section):
     """Account whose token Argo's own containers have, in pods whose main container then has none. It needs a Secret
     with a token, which the Helm chart makes. null gives every container the token of `service_account`."""
     s3: ObjectStore = ObjectStore()
+    ssh_secret: str | None = None
+    """Secret with `identity`, a private key without a passphrase, and `known_hosts`: the driver's pod reaches `sites`
+    with them over ssh. No other pod sees it."""
     artifact_repository: str | None = None
     """Key in the ConfigMap `artifact-repositories` of the namespace; its default repository if absent."""
     prefix: str = "lamflow/"

@@ -163,14 +163,18 @@ class Graph(Result):
         return [step for step in steps if self.remaining_jobs(step) != []]
 
     def again(self, completed: Mapping[str, Sequence[int]], folder: Path) -> Graph:
-        """The next attempt of the round, after one that finished the jobs in `completed` by step.
+        """The next attempt of the round, after one that finished the jobs in `completed` by step. See `without`."""
+        return self.without(completed, folder).model_copy(update={"attempt": self.attempt + 1})
+
+    def without(self, completed: Mapping[str, Sequence[int]], folder: Path) -> Graph:
+        """The graph when the jobs in `completed` by step are done, too.
 
         What finished steps have decided is read from their records in the run's `folder`.
         """
         together = {**self.completed}
         for name, jobs in completed.items():
             together[name] = sorted({*self.completed.get(name, ()), *jobs})
-        graph = self.model_copy(update={"attempt": self.attempt + 1, "completed": together})
+        graph = self.model_copy(update={"completed": together})
         outputs = {step: dict(values) for step, values in self.outputs.items()}
         for output in self._asked_for():
             if graph.remaining_jobs(self.step(output.step)) == [] and (value := self.value(output, folder)) is not None:

@@ -86,7 +86,7 @@ CARDS, QUARANTINED, TRAINING_STUDY, RELABEL_RECORD = "card", "quarantine", "trai
 """Folder of the data card with a study on the cleaned data, that of frames in quarantine, and how many of them are
 labeled again."""
 
-SCRATCH, ERRORS, PROGRESS, STAGED = "scratch", "errors", "progress", "staged"
+SCRATCH, ERRORS, PROGRESS, STAGED, ELSEWHERE = "scratch", "errors", "progress", "staged", "elsewhere"
 """In `work`."""
 POD = "/tmp"  # noqa: S108  a volume of the pod's own
 """Folder of the job that a pod does."""

@@ -18,7 +18,7 @@ from lamflow.cluster.workflows import ITERATION_LABEL, Workflows
 from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.checkpoints import is_checkpoint
-from lamflow.data.graph import Graph
+from lamflow.data.graph import Graph, Step
 from lamflow.data.layout import (
     CHECKPOINTS,
     EXPLORED,
@@ -35,6 +35,7 @@ from lamflow.data.layout import (
     iteration_key,
     object_key,
 )
+from lamflow.driver.elsewhere import Elsewhere
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.run_location import RunLocation, pull_all, pull_records, refuse_others
@@ -72,6 +73,8 @@ class ArgoExecutor:
         self.store = location.store(retry)
         self.workflows = Workflows.of(location.cluster, retry)
         self.last: Manifest = {}
+        self._elsewhere: Elsewhere | None = None
+        self._spans: dict[str, Span] = {}
 
     @property
     def is_store(self) -> bool:
@@ -114,46 +117,86 @@ class ArgoExecutor:
         if not self.directory.has_graph(graph.round):
             return False
         begun = self.directory.graph(graph.round)
-        return begun.attempt > 1 or self.workflows.find(begun.workflow(study.name)) is not None
+        started = begun.attempt > 1 or bool(begun.completed) or self.elsewhere(study).has_begun(graph)
+        return started or self.workflows.find(begun.workflow(study.name)) is not None
 
     def run(self, study: DataStudy, graph: Graph, listener: Listener) -> float:
-        """See Executor. Where machines failed, what has not succeeded is tried in another Workflow."""
-        while True:
+        """See Executor. Where machines failed, what has not succeeded is tried in another Workflow.
+
+        Steps that have a site run there, with what they read and write going through this driver; the others of the
+        round are a Workflow for each piece between them.
+        """
+        self._spans, failures = {}, 0
+        while graph.remaining():
+            step = self.elsewhere(study).next_step(graph)
+            if step is not None:
+                graph = self._carry(study, graph, step, listener)
+                continue
             graph, final = self._submitted(study, graph), None
             if not self.last:
                 final = self._wait(study, graph, listener)
             self._read_records(graph)
             if phase(self.last) == "Succeeded":
-                break
+                self._note_spans()
+                if not self.elsewhere(study).sites_of(graph):
+                    break
+                graph = self._kept(graph.again(_succeeded(self.last), self.directory.path))
+                continue
+            failures += 1
             error = final or explanation(self.last)
-            if not isinstance(error, NodeError) or graph.attempt >= ATTEMPTS:
+            if not isinstance(error, NodeError) or failures >= ATTEMPTS:
                 raise error
             listener.says(f"{error}; trying again what has not succeeded")
         spans = self.spans().values()
         return max((end for _, end in spans), default=0.0) - min((start for start, _ in spans), default=0.0)
 
     def spans(self) -> dict[str, Span]:
-        """See Executor. Of the last attempt."""
+        """See Executor. Of the last attempt, or of all pieces of a round with steps elsewhere."""
+        return self._spans
+
+    def _note_spans(self) -> None:
         spans: dict[str, Span] = {}
         for pod in pods(self.last):
             if pod.start and pod.end:
                 before = spans.get(pod.step, (pod.start, pod.end))
                 spans[pod.step] = min(before[0], pod.start), max(before[1], pod.end)
-        return spans
+        self._spans |= spans
+
+    def elsewhere(self, study: DataStudy) -> Elsewhere:
+        """Where the steps of the study run that have a site."""
+        if self._elsewhere is None:
+            self._elsewhere = Elsewhere(study, self.directory, self.store)
+        return self._elsewhere
+
+    def _carry(self, study: DataStudy, graph: Graph, step: Step, listener: Listener) -> Graph:
+        """The graph when a step has been carried out at its site."""
+        span = self.elsewhere(study).carry(graph, step, listener)
+        self._spans |= {step.name: span} if span is not None else {}
+        self._read_records(graph)
+        assert isinstance(step.jobs, int)  # noqa: S101  it has been carried out
+        return self._kept(graph.without({step.name: range(step.jobs)}, self.directory.path))
+
+    def _kept(self, graph: Graph) -> Graph:
+        """The graph, as the next driver finds it."""
+        file = self.directory.round(graph.round) / GRAPH
+        graph.save(file)
+        self.persist([file])
+        return graph
 
     def reset(self, study: DataStudy, graph: Graph) -> None:
         """See Executor."""
         for workflow in self.workflows.of_run(study.name):
             if workflow["metadata"]["labels"].get(ITERATION_LABEL) == str(graph.round):
                 self.workflows.delete(workflow["metadata"]["name"])
+        self.elsewhere(study).forget(graph)
         self._delete_outputs(graph, GRAPH, RECORD, f"{HISTORY}/")
 
     def clean_up(self, study: DataStudy, graph: Graph) -> None:
-        """See Executor."""
-        del study
+        """See Executor. What steps elsewhere read and wrote is in the store."""
         for step in graph.steps:
             if step.checkpoints is not None:
                 self.store.delete(f"{step.checkpoints}/")
+        self.elsewhere(study).clean_up(graph)
 
     def publish(self) -> None:
         """See Executor. The report goes to the store, a sentence to Argo's list of Workflows."""
@@ -250,7 +293,7 @@ class ArgoExecutor:
                 return graph
             self._read_records(graph)
             graph = graph.again(_succeeded(workflow), self.directory.path)
-            if not graph.remaining():
+            if not graph.remaining() or self.elsewhere(study).next_step(graph):
                 self.last = workflow | {"status": {**workflow["status"], "phase": "Succeeded"}}
                 return graph
             return self._begin(study, graph)
@@ -258,7 +301,7 @@ class ArgoExecutor:
         if graph.is_complete(self.directory.path):
             self.last = {"metadata": {"name": name}, "status": {"phase": "Succeeded"}}
             return graph
-        if graph.attempt > 1 or self._has_outputs(graph):
+        if not graph.completed and (graph.attempt > 1 or self._has_outputs(graph)):
             self._delete_outputs(graph)
             graph = graph.afresh()
         return self._begin(study, graph)
@@ -269,10 +312,7 @@ class ArgoExecutor:
         if graph.attempt == 1:
             for key in PACKED:
                 packs.compact(self.store, self.directory.path, key)
-        file = self.directory.round(graph.round) / GRAPH
-        graph.save(file)
-        self.persist([file])
-        self.workflows.create_or_get(manifest(study, graph))
+        self.workflows.create_or_get(manifest(study, self._kept(graph)))
         return graph
 
     def _has_outputs(self, graph: Graph) -> bool:

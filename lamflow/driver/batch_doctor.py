@@ -20,9 +20,10 @@ from lamflow.config.batch import BatchSystem
 from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Resources
-from lamflow.driver.batch_executor import BATCH, BatchExecutor, site_of
+from lamflow.driver.batch_executor import BatchExecutor, batch_site
 from lamflow.driver.plan import planned_graphs
 from lamflow.driver.rundir import RunDirectory
+from lamflow.driver.sites import BATCH
 from lamflow.engines import process
 from lamflow.errors import LamflowError
 from lamflow.superops.capacity import ClusterCapacity
@@ -37,7 +38,7 @@ def doctor(study: DataStudy, seconds: float = PROBE_SECONDS) -> Iterator[Check]:
     """Every check of every site, as it is done: commands, queues, and a job of each kind, for up to `seconds` s."""
     folder = Path("runs").resolve() / f"doctor-{uuid.uuid4().hex[:6]}"
     executor = BatchExecutor(RunDirectory(folder), study.batch or BatchSystem(), study.sites)
-    for site in dict.fromkeys([BATCH, *study.sites]):
+    for site in dict.fromkeys([*([BATCH] if study.batch or not study.sites else []), *study.sites]):
         queue, kinds = executor.queue(site), _kinds(study, site)
         where = "" if site == BATCH else f"{site}: "
         try:
@@ -61,7 +62,7 @@ def _kinds(study: DataStudy, site: str) -> dict[Resources, tuple[Pod, list[str]]
     """What each kind of step that goes to a site asks for, and its engines."""
     found: dict[Resources, tuple[Pod, list[str]]] = {}
     for step in (step for graph in planned_graphs(study, ClusterCapacity()) for step in graph.steps):
-        if site_of(study, step.resources) == site:
+        if batch_site(study, step.resources) == site:
             pod, engines = found.get(step.resources, (getattr(study.pods, step.resources), []))
             found[step.resources] = pod, sorted({*engines, *(use.name for use in step.engines)})
     return found

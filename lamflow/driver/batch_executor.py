@@ -8,17 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from lamflow.batch.carry import Carried, cancel
-from lamflow.batch.documents import StepPlan
-from lamflow.batch.host import Host, LocalHost, Ssh
+from lamflow.batch.carry import Carried
 from lamflow.batch.queue import Queue
 from lamflow.batch.step_state import StepState
-from lamflow.batch.systems import SYSTEMS
 from lamflow.config.batch import BatchSystem
-from lamflow.config.pods import Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data import layout
-from lamflow.data.cache import default_folder
 from lamflow.data.document import Result
 from lamflow.data.graph import Graph, Output, Resources, Step
 from lamflow.driver.executor import Span
@@ -26,11 +21,9 @@ from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.prepare import require_engines
 from lamflow.driver.rundir import RunDirectory
+from lamflow.driver.sites import BATCH, HERE, Sites, site_of
 from lamflow.errors import InputError, StateError
-from lamflow.superops.capacity import Capacity, ClusterCapacity, LocalCapacity
-
-HERE, BATCH = "here", "batch"
-"""Names of sites that every study has: processes beside the driver, and what `batch:` says."""
+from lamflow.superops.capacity import Capacity, ClusterCapacity
 
 
 class BatchRun(Result):
@@ -44,10 +37,9 @@ class BatchRun(Result):
     name: str = ""
 
 
-def site_of(study: DataStudy, resources: Resources) -> str:
+def batch_site(study: DataStudy, resources: Resources) -> str:
     """Name of the site where the jobs of a kind of step run. Small ones run beside the driver."""
-    pod: Pod = getattr(study.pods, resources)
-    return pod.site or (HERE if resources == "small" else BATCH)
+    return site_of(study, resources) or (HERE if resources == "small" else BATCH)
 
 
 class BatchExecutor(LocalExecutor):
@@ -63,10 +55,8 @@ class BatchExecutor(LocalExecutor):
         *, comes_back: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(directory)
-        here = BatchSystem(system="shell", poll=2.0)
-        self.system, self.sites = system, {HERE: here, BATCH: system, **sites}
+        self.system, self.sites = system, Sites(directory.path, {BATCH: system, **sites}, directory)
         self.capacity, self._comes_back = ClusterCapacity(), comes_back
-        self.machines: dict[str, Host] = {}
 
     @property
     def comes_back(self) -> bool:
@@ -135,6 +125,7 @@ class BatchExecutor(LocalExecutor):
     def reset(self, study: DataStudy, graph: Graph) -> None:
         """See Executor. What is in the queue is ended first."""
         self.cancel_all(lambda _: None)
+        self.sites.forget(graph)
         super().reset(study, graph)
 
     def clean_up(self, study: DataStudy, graph: Graph) -> None:
@@ -143,44 +134,18 @@ class BatchExecutor(LocalExecutor):
         self._delete_scratch(graph)
 
     def cancel_all(self, say: Callable[[str], None]) -> list[str]:
-        """End everything of the run that is in a queue, and return the ids."""
-        ended = []
-        for folder in sorted((self.directory.path / layout.WORK / layout.BATCH_STEPS).glob("*/*")):
-            now = StepState.read(folder, 0)
-            for site in dict.fromkeys(array.site for array in now.open_arrays):
-                ended += cancel(now, site, self.queue(site, say))
-        return ended
+        """See Sites."""
+        return self.sites.cancel_all(say)
 
     def _workflow(self, study: DataStudy, graph: Graph) -> Path:
         del study
-        return self.directory.path / layout.WORK / layout.BATCH_STEPS / layout.round_name(graph.round)
+        return self.sites.round(graph.round)
 
     def queue(self, site: str, say: Callable[[str], None] = lambda _: None) -> Queue:
-        """The batch system of a site. say: is told what it waits for"""
-        settings = self.sites[site]
-        if site not in self.machines:
-            store = self.directory.path
-            self.machines[site] = LocalHost(store) if settings.host is None else Ssh(store, settings, store.name)
-        return Queue(settings, SYSTEMS[settings.system], self.machines[site], say)
+        """See Sites."""
+        return self.sites.queue(site, say)
 
     def _carried(
         self, study: DataStudy, graph: Graph, step: Step, says: Callable[[str], None], shows: Callable[[float], None]
     ) -> Carried:
-        pod = getattr(study.pods, step.resources)
-        site = site_of(study, step.resources)
-        queue = self.queue(site, says)
-        seen = queue.machine.seen
-        assert isinstance(step.jobs, int)  # noqa: S101  run has looked
-        plan = StepPlan(
-            name=step.name, op=step.op, store=seen(self.directory.path), reads=step.reads, parameters=step.parameters,
-            writes=step.writes, jobs=step.jobs, timeout=pod.timeout, threads=pod.threads, gpus=pod.gpus,
-            scratch=seen(self._scratch(graph)), labels=str(default_folder()) if queue.machine.is_local else None,
-            devices=",".join(LocalCapacity.of_this_machine().devices) if queue.settings.system == "shell" else None,
-        )  # fmt: skip
-        at_once = step.at_once
-        if queue.settings.system == "shell":
-            slots = LocalCapacity.of_this_machine().slots(step.resources, pod)
-            at_once = min(slots, at_once or slots)
-        return Carried(
-            self.directory.path, self._workflow(study, graph) / step.name, plan, site, pod, queue, at_once, says, shows
-        )
+        return self.sites.carried(study, graph, step, batch_site(study, step.resources), (says, shows))

@@ -16,12 +16,13 @@ from lamflow.config.schema import DataStudy
 from lamflow.data import layout
 from lamflow.data.files import write_whole
 from lamflow.data.run import Reference, Run
-from lamflow.driver.batch_executor import BATCH, HERE, BatchExecutor, BatchRun
+from lamflow.driver.batch_executor import BatchExecutor, BatchRun
 from lamflow.driver.ending import stop_here
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.loop import begin
 from lamflow.driver.rundir import RunDirectory
+from lamflow.driver.sites import BATCH, HERE
 from lamflow.errors import ClusterError, InputError, OutageError, StateError
 
 DRIVER_FOLDER = "driver"

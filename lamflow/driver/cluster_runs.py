@@ -23,6 +23,7 @@ from lamflow.driver.loop import begin
 from lamflow.driver.render import render_rounds, render_run
 from lamflow.driver.run_location import RunLocation, clear, mirror, refuse_others
 from lamflow.driver.rundir import RunDirectory
+from lamflow.driver.sites import BATCH, HERE
 from lamflow.errors import ClusterError, InputError, LamflowError, StateError
 from lamflow.flow.manifest import DRIVER
 
@@ -64,21 +65,35 @@ def submit(config: DataStudy, path: Path, *, redo: bool = False, references: Seq
     return location
 
 
-def refuse_what_cannot_start(config: DataStudy) -> None:
+def refuse_what_cannot_start(config: DataStudy, *, drive_here: bool = False) -> None:
     """Raise ClusterError for what keeps the pods of `config` from ever starting. Argo's server cannot say it.
 
-    Raises InputError for steps that should run on a batch system: those of a run on Kubernetes all run there.
+    Raises InputError for steps whose sites the driver cannot reach. drive_here: it is a terminal, not a pod
     """
     for kind in type(config.pods).model_fields:
         site = getattr(config.pods, kind).site
-        if site is not None:
-            raise InputError(
-                f"pods.{kind}.site: {site}: a run on Kubernetes has all its steps there; leave `site` out, or give the "
-                "study `batch:`, whose runs may have steps at several sites"
-            )
+        problem = _unreachable(config, site, drive_here=drive_here) if site is not None else None
+        if problem is not None:
+            raise InputError(f"pods.{kind}.site: {site}: {problem}")
     workflows = Workflows.of(config.cluster)
     if not workflows.argo:
         refuse_unfit(workflows.api, config.cluster, config.pods)
+
+
+def _unreachable(config: DataStudy, site: str, *, drive_here: bool) -> str | None:
+    """Why the driver of a run on Kubernetes cannot send steps to a site."""
+    if site == BATCH:
+        return "a run on Kubernetes has no `batch:`; give that batch system a name under `sites:`, and name it here"
+    if drive_here:
+        return None
+    if site == HERE:
+        return "the driver's pod has no room for jobs; leave it out, or drive the run from here with --drive-here"
+    host, reached = config.sites[site].host, "the driver's pod reaches batch systems over ssh"
+    if host is None or "@" not in host:
+        return f"{reached}, so sites.{site}.host must be USER@HOST; or drive the run from here with --drive-here"
+    if config.cluster.ssh_secret is None:
+        return f"{reached} with the key of a Secret: name it in cluster.ssh_secret, or drive the run with --drive-here"
+    return None
 
 
 def resume(path: Path, location: RunLocation) -> None:
@@ -114,6 +129,7 @@ def stop(path: Path, location: RunLocation, say: Callable[[str], None] = silent)
         if not stopped:
             raise StateError(f"{location.url}: nothing drives this run")
     with executor.locked():
+        executor.elsewhere(executor.directory.config()).cancel(say)
         record = executor.directory.run()
         if record.state not in ("converged", "ended"):
             said = {"state": "stopped", "message": "stopped; go on with `lamflow resume`"}

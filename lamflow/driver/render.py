@@ -7,6 +7,7 @@ from typing import Any
 from lamflow.config.schema import DataStudy
 from lamflow.driver.plan import planned_graph, planned_graphs
 from lamflow.driver.run_location import RunLocation
+from lamflow.errors import InputError
 from lamflow.superops.capacity import ClusterCapacity
 
 
@@ -20,16 +21,20 @@ def render_run(study: DataStudy) -> dict[str, Any]:
 
 def render_rounds(study: DataStudy) -> list[dict[str, Any]]:
     """The Argo Workflows of the start and of a round of every stage. Raises InputError for what cannot be rendered."""
-    from lamflow.flow.workflow import manifest
+    from lamflow.flow.workflow import manifest, next_piece
 
-    return [manifest(study, graph) for graph in planned_graphs(study, ClusterCapacity())]
+    return [manifest(study, graph) for graph in planned_graphs(study, ClusterCapacity()) if next_piece(study, graph)]
 
 
 def render(study: DataStudy, number: int) -> dict[str, Any]:
     """The Argo Workflow of round `number`, as if the first stage went on so long; 0 is the start.
 
-    Asks neither a cluster nor an object store. Raises InputError for a round that the study never comes to.
+    Asks neither a cluster nor an object store. Raises InputError for a round that the study never comes to, and for one
+    whose steps are all elsewhere.
     """
-    from lamflow.flow.workflow import manifest
+    from lamflow.flow.workflow import manifest, next_piece
 
-    return manifest(study, planned_graph(study, number, ClusterCapacity()))
+    graph = planned_graph(study, number, ClusterCapacity())
+    if not next_piece(study, graph):
+        raise InputError(f"{graph.title}: by `site` under `pods:` none of its steps runs on Kubernetes")
+    return manifest(study, graph)

@@ -12,7 +12,7 @@ import dflow
 from dflow import Workflow
 
 from lamflow.config.installed import engine_named
-from lamflow.config.pods import ObjectStore, Pod
+from lamflow.config.pods import Cluster, Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Step
 from lamflow.data.provenance import IMAGE
@@ -30,7 +30,8 @@ MEBIBYTES_100 = 100 * 2**20
 START_SECONDS = 3600
 """s that Argo gives a pod beyond its own timeout. Argo counts from when the pod has a node, a job from when its work
 begins; between them an image of many GB and the inputs are fetched, and after them outputs are stored."""
-SECRET = "/etc/lamflow/s3"  # noqa: S105  where the Secret is mounted, not what is in it
+SECRET, SSH_SECRET = "/etc/lamflow/s3", "/etc/lamflow/ssh"
+"""Where Secrets are mounted."""
 HELD = {"deepmd-cuda": {"tools"}}
 """Images that hold what others hold beside `base`."""
 EMPTY_GROUPS = ("none", "emptyDir", "nodeAntiAffinity")
@@ -168,7 +169,7 @@ def _complete_pod(template: dict[str, Any], config: DataStudy, graph: Graph | No
     pod: Pod = getattr(config.pods, step.resources)
     image = image_of(config, step)
     environment = _environment(config, pod, image, driver=graph is None)
-    volumes, mounts = _volumes(pod, _secret(config.cluster.s3, step))
+    volumes, mounts = _volumes(pod, _secrets(config.cluster, step))
     template["script"].update(
         image=image,
         imagePullPolicy=config.cluster.image_pull_policy,
@@ -239,20 +240,23 @@ def _environment(config: DataStudy, pod: Pod, image: str, *, driver: bool) -> di
     return {**plain, **hidden, **address, **pod.environment}
 
 
-def _secret(store: ObjectStore, step: Step) -> str | None:
-    """The Secret with a pod's keys of the object store; None for one that leaves the store to Argo."""
+def _secrets(cluster: Cluster, step: Step) -> dict[str, tuple[str, str]]:
+    """By the names of their volumes the Secrets that a pod sees, and where; none where it leaves the store to Argo."""
+    store = cluster.s3
+    if step is DRIVER and cluster.ssh_secret is not None:
+        return {"s3": (store.secret, SECRET), "ssh": (cluster.ssh_secret, SSH_SECRET)}
     if step is DRIVER or step.checkpoints is not None:
-        return store.secret
-    return store.label_secret if step.label_cache is not None else None
+        return {"s3": (store.secret, SECRET)}
+    return {"s3": (store.label_secret, SECRET)} if step.label_cache is not None else {}
 
 
-def _volumes(pod: Pod, secret: str | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _volumes(pod: Pod, secrets: Mapping[str, tuple[str, str]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The volumes of a pod beside `tmp`, and where it sees them all."""
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108  a volume of the pod's own
-    if secret is not None:
-        volumes.append({"name": "s3", "secret": {"secretName": secret, "defaultMode": 0o440}})
-        mounts.append({"name": "s3", "mountPath": SECRET, "readOnly": True})
+    for name, (secret, path) in secrets.items():
+        volumes.append({"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}})
+        mounts.append({"name": name, "mountPath": path, "readOnly": True})
     for index, volume in enumerate(pod.volumes):
         name, claim = f"volume-{index}", {"claimName": volume.claim, "readOnly": volume.read_only}
         volumes.append({"name": name, "persistentVolumeClaim": claim})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +72,34 @@ class StoreLocation:
 
 
 def workflow(study: DataStudy, graph: Graph, location: StoreLocation) -> Workflow:
-    """The Workflow of what remains of a round. Building it twice gives the same Workflow."""
+    """The Workflow of what remains of a round, on a cluster up to a step that runs elsewhere.
+
+    Building it twice gives the same Workflow.
+    """
     name = graph.workflow(study.name)
     steps = Steps(name=name)
     added: dict[str, DflowStep] = {}
-    for step in graph.remaining():
+    for step in graph.remaining() if location.folder is not None else next_piece(study, graph):
         added[step.name] = _Builder(study, graph, location, added).step(step)
         steps.add(added[step.name])
     return LamWorkflow(study, graph, name=name, id=name, steps=steps)
 
 
+def next_piece(study: DataStudy, graph: Graph) -> list[Step]:
+    """What of a round its next Workflow carries out: the steps that come next on the cluster, up to one elsewhere."""
+
+    def is_elsewhere(step: Step) -> bool:
+        return getattr(study.pods, step.resources).site is not None
+
+    return list(takewhile(lambda step: not is_elsewhere(step), dropwhile(is_elsewhere, graph.remaining())))
+
+
 def manifest(study: DataStudy, graph: Graph) -> dict[str, Any]:
-    """The Argo manifest of what remains of a round. No cluster and no store is asked, and no credential is in it."""
+    """The Argo manifest of what remains of a round. No cluster and no store is asked, and no credential is in it.
+
+    What steps elsewhere decide is known when it is submitted; until then their successors stand there as if they ran
+    with as many jobs as they may have.
+    """
     offline()
     prefix = f"{study.cluster.prefix}{study.name}/"
     made: dict[str, Any] = workflow(study, graph, StoreLocation(prefix=prefix)).to_dict()
@@ -140,10 +157,14 @@ class _Builder:
         return self.added[output.step].outputs.parameters[output.name]
 
     def _jobs(self, step: Step) -> Any:
-        return self._output(step.jobs) if isinstance(step.jobs, Output) else step.jobs
+        if not isinstance(step.jobs, Output):
+            return step.jobs
+        return self._output(step.jobs) if step.jobs.step in self.added else step.most_jobs
 
     def _when(self, step: Step) -> str | None:
-        return f"{self._output(step.when.output)} == {step.when.equals}" if step.when is not None else None
+        if step.when is None or step.when.output.step not in self.added:
+            return None
+        return f"{self._output(step.when.output)} == {step.when.equals}"
 
     def _template(self, step: Step) -> PythonScriptOPTemplate:
         """The script that runs the step's operation, with its ports."""

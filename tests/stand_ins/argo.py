@@ -39,6 +39,8 @@ class Argo:
         self.secret.mkdir()
         (self.secret / "access_key").write_text(ACCESS)
         (self.secret / "secret_key").write_text(SECRET)
+        self.ssh_secret: Path | None = None
+        """Folder that is the Secret with a key and known hosts, for drivers that mount one."""
         self.seen: set[str] = set()
         """UIDs of the Workflows that were begun: a name may be deleted and made again between two looks."""
         self.running: dict[str, subprocess.Popen[bytes]] = {}
@@ -207,6 +209,8 @@ class Argo:
         }  # fmt: skip
         if any(mount["name"] == "s3" for mount in template["script"]["volumeMounts"]):
             environment["LAMFLOW_S3_SECRET"] = str(self.secret)
+        if any(mount["name"] == "ssh" for mount in template["script"]["volumeMounts"]):
+            environment["LAMFLOW_SSH_SECRET"] = str(self.ssh_secret)
         if template["name"] == "driver":
             environment["KUBECONFIG"] = str(self.kubeconfig)
         with (sandbox / "log").open("wb") as log:

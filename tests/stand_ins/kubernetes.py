@@ -29,6 +29,7 @@ CHART: dict[str, Any] = {
     for name in (
         "serviceaccounts/lamflow", "serviceaccounts/lamflow-driver", "serviceaccounts/lamflow-executor",
         "secrets/lamflow-s3", "secrets/lamflow-s3-labels", "secrets/lamflow-executor.service-account-token",
+        "secrets/lamflow-ssh",
     )
 }  # fmt: skip
 """Answers of a namespace that has the chart."""

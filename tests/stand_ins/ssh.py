@@ -42,6 +42,13 @@ class SshServer:
     def host(self) -> str:
         return f"{getpass.getuser()}@127.0.0.1"
 
+    def secret(self, folder: Path) -> Path:
+        """A folder as a Secret is mounted, with the private key and the host's."""
+        folder.mkdir()
+        shutil.copy(self.identity, folder / "identity")
+        shutil.copy(self.folder / "known", folder / "known_hosts")
+        return folder
+
     def know(self, key: Path) -> None:
         """Have this machine know the server by a key."""
         words = key.with_suffix(".pub").read_text().split()[:2]

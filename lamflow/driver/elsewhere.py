@@ -1,0 +1,87 @@
+"""Steps of a run on a cluster that go to batch systems: what they read and write passes through the driver."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from lamflow.batch.step_state import StepState
+from lamflow.cluster import packs
+from lamflow.cluster.store import Store
+from lamflow.config.schema import DataStudy
+from lamflow.data.graph import Graph, Step
+from lamflow.data.layout import ELSEWHERE, WORK, iteration_key
+from lamflow.driver.executor import Span
+from lamflow.driver.listener import Listener
+from lamflow.driver.run_location import pull_all
+from lamflow.driver.rundir import RunDirectory
+from lamflow.driver.sites import Sites, site_of
+from lamflow.errors import ClusterError, OutageError
+
+
+class Elsewhere:
+    """The steps of a study that have a site, with a folder for what they read and write there.
+
+    The mirror of the run has only what its store holds, which is less than what such a step has left so far.
+    """
+
+    def __init__(self, study: DataStudy, directory: RunDirectory, store: Store) -> None:
+        self.study, self.directory, self.store = study, directory, store
+        self.sites = Sites(directory.path / WORK / ELSEWHERE, study.sites, directory)
+
+    def sites_of(self, graph: Graph) -> list[str]:
+        """Names of the sites that steps of a round go to."""
+        found = (site_of(self.study, step.resources) for step in graph.steps)
+        return list(dict.fromkeys(site for site in found if site is not None))
+
+    def next_step(self, graph: Graph) -> Step | None:
+        """The step that comes next, if it has a site."""
+        return next((step for step in graph.remaining()[:1] if site_of(self.study, step.resources) is not None), None)
+
+    def has_begun(self, graph: Graph) -> bool:
+        """Something of the round was submitted to a site, by a driver of this machine."""
+        return self.sites.round(graph.round).is_dir()
+
+    def carry(self, graph: Graph, step: Step, listener: Listener) -> Span | None:
+        """Carry out a step that comes next, and return when its jobs ran; what it has written is in the store then.
+
+        Raises what `Carried.run` and the store raise.
+        """
+        site = site_of(self.study, step.resources)
+        assert site is not None  # noqa: S101  the step comes next
+        for key in step.reads.values():
+            pull_all(RunDirectory(self.sites.store), self.store, lambda _: True, f"{key.key}/")
+
+        def shows(share: float) -> None:
+            listener.progress({step.name: share})
+
+        self.sites.carried(self.study, graph, step, site, (listener.says, shows)).run()
+        places = (self.sites.store / key for key in step.writes.values())
+        packs.push(
+            self.store, self.sites.store, [file for place in places for file in place.rglob("*") if file.is_file()]
+        )
+        return StepState.read(self.sites.round(graph.round) / step.name, 0).span
+
+    def cancel(self, say: Callable[[str], None]) -> None:
+        """End what the round has in queues, whichever driver has submitted it, or say why it may still be there."""
+        for number in self.directory.graph_numbers()[-1:]:
+            graph = self.directory.graph(number)
+            for site in self.sites_of(graph):
+                try:
+                    self.sites.look(site, graph)
+                    ended = self.sites.cancel_all(say)
+                except (OutageError, ClusterError) as error:
+                    say(f"jobs may still be in the queue of {site}: {error}")
+                else:
+                    if ended:
+                        say(f"ended at {site}: {', '.join(ended)}")
+
+    def forget(self, graph: Graph) -> None:
+        """End and remove what batch systems did of a round."""
+        self.sites.cancel_all(lambda _: None)
+        self.sites.forget(graph)
+        self.clean_up(graph)
+
+    def clean_up(self, graph: Graph) -> None:
+        """Remove here what steps of a round read and wrote, which is in the store."""
+        shutil.rmtree(self.sites.store / iteration_key(graph.round), ignore_errors=True)
