@@ -13,6 +13,7 @@ from pathlib import Path
 from lamflow.batch.documents import (
     ARRAYS,
     JOBS,
+    LOG,
     OUTPUT,
     OVER,
     PROGRESS,
@@ -93,7 +94,8 @@ class Carried:
             self._submit(now)
             self.shows(self._share(now))
             time.sleep(LOOK if self.queue.machine.is_local else self.queue.settings.poll)
-        self.queue.bring([*self.plan.writes.values(), *self._key(JOBS)])
+        logs = self._key(*(f"{JOBS}/{job}/{LOG}" for job in range(self.plan.jobs)))
+        self.queue.bring([*self.plan.writes.values(), *logs])
         self.shows(1.0)
 
     def _key(self, *names: str) -> list[str]:

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -146,17 +147,28 @@ class Ssh:
             self.sent |= stamps
 
     def bring(self, keys: Iterable[str]) -> None:
-        """See Host. Links and what lies outside of the run's folder are refused."""
-        words = " ".join(shlex.quote(key) for key in keys)
+        """See Host. What is no file, or was not asked for, is refused."""
+        wanted = list(keys)
+        words, root = " ".join(map(shlex.quote, wanted)), shlex.quote(str(self.root))
         there = f'for key in {words}; do [ ! -e "$key" ] || echo "$key"; done'
-        root = shlex.quote(str(self.root))
         packed = self._done(f"mkdir -p {root} && cd {root} && {{ {there}; }} | tar -czf - -T -")
         with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
-            tar.extractall(self.store, filter="data")
-            for member in tar.getmembers():
-                if member.isfile():
-                    state = (self.store / member.name).stat()
-                    self.sent[member.name] = state.st_size, state.st_mtime_ns
+            for member in tar:
+                if not member.isdir():
+                    self._take(tar, member, wanted)
+
+    def _take(self, tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: Sequence[str]) -> None:
+        """Write a file that came. Python before 3.11.4 has no filter for that."""
+        content = tar.extractfile(member) if member.isfile() else None
+        below = any(f"{member.name}/".startswith(f"{key}/") for key in wanted)
+        if content is None or not below or ".." in PurePosixPath(member.name).parts:
+            raise ClusterError(f"{self.settings.host}: {self.root} holds {member.name}, which no job of lamflow leaves")
+        file = self.store / member.name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with content, file.open("wb") as stream:
+            shutil.copyfileobj(content, stream)
+        state = file.stat()
+        self.sent[member.name] = state.st_size, state.st_mtime_ns
 
     def make(self, keys: Iterable[str]) -> None:
         """See Host. LocalHost, too."""

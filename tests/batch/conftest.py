@@ -12,7 +12,7 @@ import pytest
 
 from lamflow.batch.carry import Carried
 from lamflow.batch.documents import StepPlan
-from lamflow.batch.host import LocalHost
+from lamflow.batch.host import Host, LocalHost, Ssh
 from lamflow.batch.queue import Queue
 from lamflow.batch.step_state import StepState
 from lamflow.batch.systems import SYSTEMS
@@ -58,12 +58,13 @@ class Trial:
     def carried(self, jobs: int, pod: dict[str, Any] | None = None, **batch: Any) -> Carried:
         """The step, with so many jobs."""
         settings = BatchSystem.model_validate({"poll": 1.0, "system": "slurm", **batch})
+        host: Host = LocalHost(self.store) if settings.host is None else Ssh(self.store, settings, lambda: "run")
         plan = StepPlan(
-            name="work", op="tests.batch.operation:work", store=str(self.store), reads={"orders": Key(key="orders")},
+            name="work", op="tests.batch.operation:work", store=host.seen(self.store), reads={"orders": Key(key="orders")},
             parameters={}, writes={"result": "results"}, jobs=jobs, timeout=600.0, threads=1, gpus=0,
-            scratch=str(self.store / "work" / "scratch"),
+            scratch=host.seen(self.store / "work" / "scratch"),
         )  # fmt: skip
-        queue = Queue(settings, SYSTEMS[settings.system], LocalHost(self.store), self.said.append)
+        queue = Queue(settings, SYSTEMS[settings.system], host, self.said.append)
         settled = Pod.model_validate({"memory": "100Mi", **(pod or {})})
         return Carried(
             self.store, self.folder, plan, "batch", settled, queue, None, self.said.append, self.shown.append

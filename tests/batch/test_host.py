@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,11 @@ from lamflow.api import Study
 from lamflow.batch.host import Ssh
 from lamflow.config.batch import BatchSystem
 from lamflow.errors import ClusterError, InputError, OutageError
+from tests.batch.conftest import Background, Trial
 from tests.batch.test_run import hashes
 from tests.conftest import ROOT
 from tests.stand_ins.slurm import SlurmCluster
-from tests.stand_ins.ssh import SshServer
+from tests.stand_ins.ssh import SshServer, ssh_server
 
 
 def settings(ssh: SshServer, root: Path, **more: Any) -> BatchSystem:
@@ -37,6 +41,9 @@ def test_files_go_there_once_and_come_back(ssh: SshServer, tmp_path: Path) -> No
     (root / "run" / "results" / "x").write_text("2")
     machine.bring(["results", "nothing"])
     assert (store / "results" / "x").read_text() == "2"
+    (root / "run" / "results" / "link").symlink_to("/etc/passwd")
+    with pytest.raises(ClusterError, match="results/link, which no job of lamflow leaves"):
+        machine.bring(["results"])
     assert machine.shell("echo $((1 + 1)); exit 3") == (3, "2\n", "")
     assert machine.shell("exit 255")[0] == 254
 
@@ -56,6 +63,54 @@ def test_a_key_that_is_not_let_in_and_a_host_that_does_not_answer(ssh: SshServer
         Ssh(tmp_path, stranger, lambda: "run").shell("true")
     with pytest.raises(OutageError, match=r"no connection: .*Connection refused"):
         Ssh(tmp_path, settings(ssh, tmp_path / "there", port=9), lambda: "run").shell("true")
+
+
+def test_jump_hosts_take_the_same_key_and_each_must_be_known(
+    ssh: SshServer, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Nothing of this machine's own ssh settings helps: with `ssh -J` a jump host would get neither key nor options."""
+    with ssh_server(tmp_path_factory.mktemp("gate")) as gate, ssh_server(tmp_path_factory.mktemp("inner")) as inner:
+        for jump in (gate, inner):
+            shutil.copy(ssh.folder / "authorized", jump.folder / "authorized")
+        known = [(server.folder / "known").read_text() for server in (gate, inner, ssh)]
+        (ssh.folder / "known").write_text("".join(known))
+        through = settings(ssh, tmp_path / "there", jump=[f"{each.host}:{each.port}" for each in (gate, inner)])
+        machine = Ssh(tmp_path, through, lambda: "run")
+        assert machine.shell("echo there") == (0, "there\n", "")
+        (tmp_path / "input").write_text("1")
+        machine.send(["input"])
+        assert (tmp_path / "there" / "run" / "input").read_text() == "1"
+        inner.stop()
+        with pytest.raises(OutageError, match=r"127\.0\.0\.1: no connection: "):
+            Ssh(tmp_path, through, lambda: "run").shell("true")
+        inner.start()
+        (ssh.folder / "known").write_text("".join(known[1:]))
+        ssh.stop()  # and with it connections that are kept open
+        ssh.start()
+        with pytest.raises(ClusterError, match=rf"the key of \[127\.0\.0\.1\]:{gate.port} is not the one"):
+            Ssh(tmp_path, through, lambda: "run").shell("true")
+
+
+def test_a_connection_that_is_lost_is_made_again_and_jobs_go_on_meanwhile(
+    trial: Trial, ssh: SshServer, in_background: Background
+) -> None:
+    root = trial.store.parent / "there"
+    trial.order(_0="sleep 6", _1="sleep 6")
+    reached: dict[str, Any] = {"host": ssh.host, "port": ssh.port, "identity": ssh.identity, "root": str(root)}
+    prepared = [f"export PYTHONPATH={ROOT}"]
+    carried = trial.carried(2, system="shell", python=sys.executable, before=prepared, **reached)
+    done = in_background(carried.run)
+    while len(list(root.glob("run/work/batch/001/work/status/*.json"))) < 2:
+        assert not done.done(), done.result()
+        time.sleep(0.1)
+    ssh.stop()
+    while not any("asking again" in words for words in trial.said):
+        assert not done.done(), done.result()
+        time.sleep(0.1)
+    ssh.start()
+    done.result()
+    assert set(trial.results) == {"0", "1"}
+    assert all(len(tried) == 1 for tried in trial.standing.tries.values())
 
 
 @pytest.mark.slow

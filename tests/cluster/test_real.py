@@ -29,7 +29,10 @@ import yaml
 from kubernetes import client
 from kubernetes.config import new_client_from_config
 
+from lamflow.batch.step_state import StepState
 from tests.conftest import ROOT, STUDY
+from tests.stand_ins.slurm import SlurmCluster
+from tests.stand_ins.ssh import ssh_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 HELM = """
@@ -563,3 +566,65 @@ def test_an_upgrade_leaves_a_run_alone_and_removing_the_chart_leaves_workflows(r
     if real.values["seaweedfs"].get("persistent"):
         assert "ended" in real.lamflow(tmp_path, "status", "runs/kept")
         assert "frames" in real.lamflow(tmp_path, "fetch", "runs/kept", "data", "--to", str(tmp_path / "again"))
+
+
+def test_labels_go_to_a_slurm_that_the_drivers_pod_reaches_over_ssh(
+    real: Real, slurm: SlurmCluster, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Train, explore, select and merge are pods, labels are jobs of a Slurm; the driver loses its pod meanwhile."""
+    address = next(
+        (item.address for node in client.CoreV1Api(real.api).list_node().items for item in node.status.addresses
+         if item.type == "InternalIP" and item.address in addresses_here()), None
+    )  # fmt: skip
+    if address is None or not Path("/usr/sbin/sshd").is_file():
+        pytest.skip("no node of the cluster is this machine, or it has no sshd")
+    core = client.CoreV1Api(real.api)
+    with ssh_server(tmp_path_factory.mktemp("login"), address) as login:
+        secret = login.secret(tmp_path / "secret")
+        core.create_namespaced_secret(
+            real.namespace,
+            {
+                "metadata": {"name": "lamflow-ssh"},
+                "stringData": {file.name: file.read_text() for file in secret.iterdir()},
+            },
+        )
+        plain = yaml.safe_load(STUDY.split("pods:")[0] + SMALL_PODS)
+        plain["name"], plain["pods"]["label"] = "hybrid", {"memory": "1Gi", "parallel": 3, "site": "hpc"}
+        plain["sites"] = {
+            "hpc": {
+                "system": "slurm", "host": login.host, "port": login.port, "root": str(tmp_path / "scratch"), "poll": 2,
+                "python": sys.executable, "before": [f"export PYTHONPATH={ROOT}"],
+                "login": [f"export SLURM_CONF={slurm.folder}/slurm.conf"],
+            }
+        }  # fmt: skip
+        file = real.study(tmp_path, yaml.safe_dump(plain))
+        plain = yaml.safe_load(file.read_text())
+        plain["cluster"]["ssh_secret"] = "lamflow-ssh"  # noqa: S105  a name
+        file.write_text(yaml.safe_dump(plain))
+        real.lamflow(tmp_path, "submit", file)
+
+        def lose() -> None:
+            slurm.wait(lambda: bool(slurm.ask("squeue", "-h", "-t", "running")), 900)
+            for pod in real.driver_pods("hybrid"):
+                print("deleting", pod.metadata.name, flush=True)
+                core.delete_namespaced_pod(pod.metadata.name, real.namespace, grace_period_seconds=0)
+
+        thread = threading.Thread(target=lose)
+        thread.start()
+        said = real.lamflow(tmp_path, "watch", "runs/hybrid")
+        thread.join()
+    assert "the budget of 2 iterations is used up" in said
+    folders = sorted((tmp_path / "scratch").glob("hybrid-*/work/batch/*/label"))
+    standing = [StepState.of_step(folder) for folder in folders]
+    assert len(standing) == 2
+    assert all(len(tried) == 1 for its in standing for tried in its.tries.values()), "nothing runs twice"
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "hybrid.yaml").write_text(STUDY.replace("name: tiny", "name: hybrid"))
+    subprocess.run([sys.executable, "-m", "lamflow", "run", "hybrid.yaml"], cwd=here, check=True)
+    assert outcome(real, tmp_path, "hybrid") == outcome(None, here, "hybrid")
+
+
+def addresses_here() -> set[str]:
+    """Addresses of this machine."""
+    return {item.address for found in psutil.net_if_addrs().values() for item in found}

@@ -9,14 +9,15 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 CONF = """\
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {address}
 HostKey {folder}/host
 AuthorizedKeysFile {folder}/authorized
 PidFile {folder}/pid
@@ -33,6 +34,8 @@ class SshServer:
 
     folder: Path
     port: int
+    address: str = "127.0.0.1"
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def identity(self) -> str:
@@ -40,7 +43,7 @@ class SshServer:
 
     @property
     def host(self) -> str:
-        return f"{getpass.getuser()}@127.0.0.1"
+        return f"{getpass.getuser()}@{self.address}"
 
     def secret(self, folder: Path) -> Path:
         """A folder as a Secret is mounted, with the private key and the host's."""
@@ -49,10 +52,30 @@ class SshServer:
         shutil.copy(self.folder / "known", folder / "known_hosts")
         return folder
 
+    def start(self) -> None:
+        """Let it listen."""
+        argv = ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.folder / "conf")]
+        self.processes.append(subprocess.Popen(argv, stderr=subprocess.DEVNULL))
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex((self.address, self.port)) == 0:
+                    return
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End it with all its connections; what was started through them goes on."""
+        for process in self.processes:
+            found = [each for each in psutil.Process(process.pid).children(recursive=True) if each.name() == "sshd"]
+            for each in found:
+                each.kill()
+            process.kill()
+            process.wait()
+        self.processes.clear()
+
     def know(self, key: Path) -> None:
         """Have this machine know the server by a key."""
         words = key.with_suffix(".pub").read_text().split()[:2]
-        (self.folder / "known").write_text(f"[127.0.0.1]:{self.port} {' '.join(words)}\n")
+        (self.folder / "known").write_text(f"[{self.address}]:{self.port} {' '.join(words)}\n")
 
 
 def _key(file: Path) -> None:
@@ -60,29 +83,23 @@ def _key(file: Path) -> None:
 
 
 @contextlib.contextmanager
-def ssh_server(folder: Path) -> Iterator[SshServer]:
+def ssh_server(folder: Path, address: str = "127.0.0.1") -> Iterator[SshServer]:
     """A server that lasts as long as the context."""
     for name in ("host", "me", "other"):
         _key(folder / name)
     shutil.copy(folder / "me.pub", folder / "authorized")
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((address, 0))
         port = free.getsockname()[1]
-    (folder / "conf").write_text(CONF.format(port=port, folder=folder))
+    (folder / "conf").write_text(CONF.format(port=port, folder=folder, address=address))
     Path("/run/sshd").mkdir(exist_ok=True)
-    server = SshServer(folder, port)
+    server = SshServer(folder, port, address)
     server.know(folder / "host")
-    process = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", folder / "conf"], stderr=subprocess.DEVNULL)
+    server.start()
     try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
         yield server
     finally:
-        process.terminate()
-        process.wait()
+        server.stop()
 
 
 @pytest.fixture
