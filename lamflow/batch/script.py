@@ -26,6 +26,9 @@ export CUDA_MPS_PIPE_DIRECTORY=$(mktemp -d) CUDA_MPS_LOG_DIRECTORY=$(mktemp -d)
 nvidia-cuda-mps-control -d || refuse "mps: nvidia-cuda-mps-control does not start on this node"
 trap 'echo quit | nvidia-cuda-mps-control' EXIT
 """
+CONTAINER = """\
+container=$(command -v apptainer || command -v singularity) || refuse "no apptainer or singularity on this node"
+"""
 LANES = """\
 status=0
 for lane in $(seq 0 {last}); do
@@ -50,7 +53,8 @@ def script(system: System, request: Request, folder: str, number: int, store: st
         f'cd {shlex.quote(folder)} || {{ echo "this node does not see {folder}"; exit 4; }}',
         *_environment(request),
         *(MPS.splitlines() if ask.mps else []), *(ask.before or []),
-        LANES.format(last=(ask.together or 1) - 1, command=shlex.join([*_container(request, store), *words])).rstrip(),
+        *(CONTAINER.splitlines() if ask.container else []),
+        LANES.format(last=(ask.together or 1) - 1, command=_container(request, store) + shlex.join(words)).rstrip(),
         *(ask.after or []), "exit $status",
     ]  # fmt: skip
     return "\n".join(parts) + "\n"
@@ -75,13 +79,17 @@ def python(ask: Allocation) -> str:
     return ask.python or ("python3" if ask.container else sys.executable)
 
 
-def _container(request: Request, store: str) -> Sequence[str]:
-    """What starts the container, in which the run's folder has the same name; nothing without one."""
+def _container(request: Request, store: str) -> str:
+    """What starts the container, in which the run's folder has the same name; nothing without one.
+
+    Its options are those that Apptainer and Singularity share.
+    """
     ask = request.allocation
     if ask.container is None:
-        return []
+        return ""
     gpus = ["--nv"] if request.gpus else []
-    return ["apptainer", "exec", *gpus, "--bind", store, *(ask.container_options or []), ask.container]
+    bound = ["exec", *gpus, "--bind", store, *(ask.container_options or []), ask.container]
+    return f'"$container" {shlex.join(bound)} '
 
 
 def _path(file: str) -> str:

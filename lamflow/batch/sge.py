@@ -65,14 +65,18 @@ class Sge(System):
             words = line.split()
             if len(words) >= 8 and words[0] in arrays:
                 word = words[4]
-                state: State = "over" if word.startswith("E") else "waiting" if "w" in word else "running"
+                state: State = "held" if word.startswith("E") else "waiting" if "q" in word else "running"
                 for index in _tasks(words[-1]):
                     found[words[0], index] = Seen(state, word)
         return found
 
     def cancel(self, arrays: Sequence[str]) -> str:
         """See System."""
-        return f"qdel {' '.join(arrays)}"
+        ends = []
+        for array in arrays:
+            job, _, index = array.partition("_")
+            ends.append(f"qdel {job} -t {int(index) + 1}" if index else f"qdel {job}")
+        return "; ".join(ends)
 
     def find(self, name: str) -> str:
         """See System."""

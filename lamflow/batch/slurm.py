@@ -8,9 +8,15 @@ from collections.abc import Sequence
 
 from lamflow.batch.system import Element, Request, Seen, State, System, optional
 
-WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "RESV_DEL_HOLD")
-HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT")
-RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
+STATES: dict[str, State] = {
+    **dict.fromkeys(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "POWER_UP_NODE"), "waiting"),
+    **dict.fromkeys(("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"), "held"),
+    **dict.fromkeys(
+        ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
+         "PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"), "over"
+    ),
+}  # fmt: skip
+"""By squeue's words; those of jobs that run, and words that are not known, are not here."""
 
 
 class Slurm(System):
@@ -81,9 +87,7 @@ class Slurm(System):
         for line in answer.splitlines():
             array, index, word, reason = [*line.split("|"), "", "", ""][:4]
             if array in arrays and index.isdigit():
-                state: State = "waiting" if word in WAITING else "running" if word in RUNNING else "over"
-                if word in HELD or "requeued held" in reason:
-                    state = "held"
+                state = "held" if "requeued held" in reason else STATES.get(word, "running")
                 said = word if reason in ("", "None") else f"{word} ({reason})"
                 found[array, int(index)] = Seen(state, said)
         return found

@@ -51,7 +51,10 @@ def test_scripts_are_those_of_the_golden_files(system: SystemName, tmp_path: Pat
 
 def test_a_container_sees_the_run_and_the_gpus() -> None:
     text = written("slurm", container="/images/lamflow.sif", container_options=["--cleanenv"])
-    assert "apptainer exec --nv --bind /home/me/runs/tin --cleanenv /images/lamflow.sif /opt/lamflow/bin/python" in text
+    assert "container=$(command -v apptainer || command -v singularity) || refuse" in text
+    assert (
+        '"$container" exec --nv --bind /home/me/runs/tin --cleanenv /images/lamflow.sif /opt/lamflow/bin/python' in text
+    )
 
 
 def test_an_array_of_pbs_with_one_element_is_none() -> None:
@@ -90,7 +93,7 @@ job-ID  prior   name       user         state submit/start at     queue         
         ("pbs", PBS, ["1234[].pbs.domain"], {0: "running", 1: "over", 2: "waiting"}),
         ("pbs", PBS, ["1300.pbs.domain"], {0: "over"}),
         ("lsf", LSF, ["501"], {0: "running", 1: "waiting", 2: "over"}),
-        ("sge", SGE, ["41"], {0: "running", 1: "waiting", 2: "waiting", 3: "waiting", 4: "over", 5: "over"}),
+        ("sge", SGE, ["41"], {0: "running", 1: "waiting", 2: "waiting", 3: "waiting", 4: "held", 5: "held"}),
     ],
 )  # fmt: skip
 def test_answers_are_read(system: SystemName, answer: str, arrays: list[str], states: dict[int, str]) -> None:
@@ -98,6 +101,45 @@ def test_answers_are_read(system: SystemName, answer: str, arrays: list[str], st
     assert {index: its.state for (_, index), its in seen.items()} == states
     assert {array for array, _ in seen} == set(arrays)
     assert all(isinstance(its, Seen) and its.reason for its in seen.values())
+
+
+EVERY: dict[SystemName, dict[str, str]] = {
+    # squeue(1), JOB STATE CODES
+    "slurm": {
+        "waiting": "PENDING CONFIGURING REQUEUED REQUEUE_FED POWER_UP_NODE",
+        "running": "RUNNING COMPLETING SUSPENDED STOPPED SIGNALING STAGE_OUT RESIZING EXPEDITING UPDATE_DB A_NEW_WORD",
+        "held": "REQUEUE_HOLD SPECIAL_EXIT RESV_DEL_HOLD",
+        "over": "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED LAUNCH_FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED "
+        "RECONFIG_FAIL REVOKED TIMEOUT",
+    },
+    # PBS Professional Reference Guide, job states
+    "pbs": {"waiting": "Q H W T M", "running": "R E S U B", "over": "F X"},
+    # bjobs(1), STAT
+    "lsf": {"waiting": "PEND PSUSP WAIT", "running": "RUN USUSP SSUSP PROV UNKWN ZOMBI", "over": "DONE EXIT"},
+    # sge_status(5)
+    "sge": {
+        "waiting": "qw hqw Rq hRwq",
+        "running": "r hr t Rr Rt s ts S tS T tT Rs Rts RS RtS RT RtT dr dt dRr dRt ds dS dT dRs dRS dRT",
+        "held": "Eqw Ehqw EhRqw",
+    },
+}  # fmt: skip
+LINES: dict[SystemName, str] = {
+    "slurm": "8|0|{}|None\n", "lsf": "8|1|{}|-\n", "pbs": "8[0].pbs  train  me  00:01:02 {} workq\n",
+    "sge": "  8 0.55500 train me {}  11/29/2026 10:00:00 4 1\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("system", list(EVERY))
+def test_every_state_of_every_manual_is_known(system: SystemName) -> None:
+    for state, words in EVERY[system].items():
+        for word in words.split():
+            (seen,) = SYSTEMS[system].seen(LINES[system].format(word), ["8"]).values()
+            assert seen.state == state, word
+
+
+def test_an_element_that_is_held_can_be_ended_alone() -> None:
+    assert SYSTEMS["slurm"].cancel(["8_2"]) == "scancel 8_2"
+    assert SYSTEMS["sge"].cancel(["41_2", "42"]) == "qdel 41 -t 3; qdel 42"
 
 
 @pytest.mark.parametrize(
