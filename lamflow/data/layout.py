@@ -47,6 +47,7 @@ MODELS, CHECKPOINTS, EXPLORED, SEARCHES, QUEUED, HISTORY, SELECTED, LABELED, MER
 """In a round's folder: what its steps write, and what they read beside the data."""
 
 MODEL, MODEL_PREDICTIONS, CURVE, BOUNDS = "model.json", "heldout.npz", "curve.csv", "bounds.npz"
+CHECKPOINTS = "checkpoints.csv"
 """In the folder of a model, beside the files of its engine."""
 EXPLORED_RECORD, FRAMES, FOUND = "explored.json", "frames.npz", "found.npz"
 """What a job that explores leaves: its results, the candidates, and the structures that a search has found."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -189,6 +189,8 @@ class TrainingJob:
     threads    of the process
     gpus       that the training may use
     timeout    s
+    judge      held-out RMSEs by name, of a model's evaluators by head, for a trainer that chooses among checkpoints;
+               None where there is nothing to judge by
     """
 
     systems: tuple[Path, ...]
@@ -205,6 +207,7 @@ class TrainingJob:
     threads: int = 1
     gpus: int = 0
     timeout: float = 86400.0
+    judge: Callable[[Mapping[str, Evaluator]], Mapping[str, float]] | None = None
 
 
 class Trainer(Protocol):

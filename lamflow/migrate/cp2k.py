@@ -128,6 +128,16 @@ def _said_nothing(tree: Spec, force: Spec, subsys: Spec, where: str, notes: Note
     for key in tree.pop("GLOBAL", None) or {}:
         if key not in ("PROJECT", "PROJECT_NAME", "RUN_TYPE", "PRINT_LEVEL"):
             notes.add("lost", f"{where}.GLOBAL.{key}", why="give it in label.input: {GLOBAL: …}")
+    cell = subsys.get("CELL")
+    periodic = str(cell.get("PERIODIC", "XYZ") if isinstance(cell, dict) else "XYZ").upper()
+    if periodic != "XYZ":
+        why = "frames are periodic in all directions or in none; look at DFT.POISSON.PERIODIC in label.input, too"
+        notes.add("changed", f"{where}.FORCE_EVAL.SUBSYS.CELL.PERIODIC = {periodic}", "label", why)
+    if str(force.get("METHOD", "QS")).upper() not in ("QS", "QUICKSTEP"):
+        notes.add("changed", f"{where}.FORCE_EVAL.METHOD = {force['METHOD']}", "label", "labels are by QUICKSTEP")
+    if str(force.get("STRESS_TENSOR", "ANALYTICAL")).upper() != "ANALYTICAL":
+        why = "it is analytical for periodic frames"
+        notes.add("changed", f"{where}.FORCE_EVAL.STRESS_TENSOR = {force['STRESS_TENSOR']}", "label", why)
     if "PRINT" in force:
         notes.add("lost", f"{where}.FORCE_EVAL.PRINT", why="lamflow has what it needs printed")
     dropped = sorted(set(subsys) - {"KIND", "CELL", "COORD"}) + sorted(set(tree) - {"FORCE_EVAL"} - set(force))
@@ -161,15 +171,12 @@ def _moments(raw: Any, where: str, elements: Sequence[str], notes: Notes) -> dic
     """Magnetic moments of the kinds; what else kinds say has no counterpart."""
     found: dict[str, float] = {}
     for kind in listed(raw):
-        name = _of(kind.get("ELEMENT", kind.get("_")), 0)
-        element = re.sub(r"[^A-Za-z].*", "", name)
-        if "MAGNETIZATION" in kind and element in elements:
-            moment = float(kind["MAGNETIZATION"])
-            if found.setdefault(element, moment) != moment:
+        name, names = _of(kind.get("_", kind.get("ELEMENT")), 0), listed(kind.get("ELEMENT", kind.get("_")))
+        for index, own in enumerate(names if "MAGNETIZATION" in kind else []):
+            element, moment = re.sub(r"[^A-Za-z].*", "", str(own)), float(_of(kind["MAGNETIZATION"], index))
+            if element in elements and found.setdefault(element, moment) != moment:
                 why = f"one moment an element; that of the first kind, {found[element]:g}, was taken"
-                notes.add(
-                    "changed", f"{where}: KIND {_of(kind.get('_'), 0)} MAGNETIZATION", "label.magnetic_moments", why
-                )
+                notes.add("changed", f"{where}: KIND {own} MAGNETIZATION", "label.magnetic_moments", why)
         for key in sorted(set(kind) - {"_", "ELEMENT", "BASIS_SET", "POTENTIAL", "MAGNETIZATION"}):
             notes.add("lost", f"{where}: KIND {name} {key}", why="lamflow writes the kinds")
     return found

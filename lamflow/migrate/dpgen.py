@@ -10,7 +10,7 @@ from lamflow.migrate.dpgen_labels import label as label_engine
 from lamflow.migrate.dpgen_training import trained
 from lamflow.migrate.keys import Keys, is_comment
 from lamflow.migrate.levels import common_levels, levels_in, note_levels, note_lost_levels
-from lamflow.migrate.machines import allocation, placed, system
+from lamflow.migrate.machines import needs, placed, system
 from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.selection import bad_box, filters
 from lamflow.migrate.structures import isolated, with_format
@@ -177,22 +177,11 @@ def _where(sections: dict[str, Keys]) -> Spec:
 
 
 def _pod(kind: str, section: Keys, placed: str | None) -> Spec:
-    """GPUs and tasks that share a pod, and what is asked of the batch system where jobs are `placed` on one."""
+    """What the jobs of a kind of step need, and what is asked of the batch system where they are `placed` on one."""
     resources = section.section("resources")
-    made: Spec = {}
-    gpus = resources.take("gpu_per_node", to=f"pods.{kind}.gpus")
-    if gpus:
-        made["gpus"] = int(gpus)
-    if kind == "label" and resources.raw.get("cpu_per_node"):
-        made["cpu"] = str(resources.take("cpu_per_node", to=f"pods.{kind}.cpu"))
-    if placed and (ask := allocation(resources, f"pods.{kind}", placed)):
-        made["batch"] = ask
-    if placed and resources.raw.get("envs"):
-        envs = resources.take("envs", to=f"pods.{kind}.environment")
-        made["environment"] = {str(key): str(value) for key, value in envs.items()}
-    for where in (resources, section):
-        if kind != "train" and where.raw.get("group_size"):
-            made["work_per_job"] = int(where.take("group_size", to=f"pods.{kind}.work_per_job"))
+    made = needs(resources, kind, placed)
+    if kind != "train" and section.raw.get("group_size"):
+        made["work_per_job"] = int(section.take("group_size", to=f"pods.{kind}.work_per_job"))
     for inner in (resources, section.section("machine")):
         left = sorted(key for key in inner.raw if key not in inner.used and not is_comment(key))
         inner.used |= set(inner.raw)

@@ -49,6 +49,24 @@ def system(machine: Keys, to: str) -> Spec:
     return made
 
 
+def needs(resources: Keys, kind: str, system: str | None) -> Spec:
+    """GPUs, processors and work of the jobs of a kind of step, and what they ask of a batch system if there is one."""
+    made: Spec = {}
+    gpus = resources.take("gpu_per_node", to=f"pods.{kind}.gpus")
+    if gpus:
+        made["gpus"] = int(gpus)
+    if kind == "label" and resources.raw.get("cpu_per_node"):
+        made["cpu"] = str(resources.take("cpu_per_node", to=f"pods.{kind}.cpu"))
+    if system and (ask := allocation(resources, f"pods.{kind}", system)):
+        made["batch"] = ask
+    if system and resources.raw.get("envs"):
+        envs = resources.take("envs", to=f"pods.{kind}.environment")
+        made["environment"] = {str(key): str(value) for key, value in envs.items()}
+    if kind != "train" and resources.raw.get("group_size"):
+        made["work_per_job"] = int(resources.take("group_size", to=f"pods.{kind}.work_per_job"))
+    return made
+
+
 def allocation(resources: Keys, to: str, kind: str) -> Spec:
     """What a section `resources` asks of a batch system of this kind, beside CPUs and GPUs."""
     made: Spec = {}
@@ -142,8 +160,8 @@ def placed(study: Spec, systems: dict[str, Spec]) -> None:
             study["pods"].setdefault(kind, {})["site"] = "here"
 
 
-def dispatcher(executor: Any, keys: Keys, to: str) -> tuple[Spec, Spec]:
-    """The batch system and the allocation of dflow's DispatcherExecutor; empty for any other executor."""
+def dispatcher(executor: Any, keys: Keys, kind: str) -> tuple[Spec, Spec]:
+    """The batch system and the needs of a kind of step in dflow's DispatcherExecutor; empty for any other executor."""
     if not isinstance(executor, dict) or executor.get("type") != "dispatcher":
         return {}, {}
     machine = dict(executor.get("machine_dict") or {})
@@ -156,5 +174,7 @@ def dispatcher(executor: Any, keys: Keys, to: str) -> tuple[Spec, Spec]:
     } | machine | {"remote_profile": {key: value for key, value in profile.items() if value is not None}}  # fmt: skip
     resources = {"queue_name": executor.get("queue_name")} | dict(executor.get("resources_dict") or {})
     inner = keys.enter({"machine": machine, "resources": resources}, "executor")
-    there = system(inner.section("machine"), f"sites.{to}")
-    return there, allocation(inner.section("resources"), f"pods.{to}", there.get("system", "slurm"))
+    there, asked = system(inner.section("machine"), f"sites.{kind}"), inner.section("resources")
+    pod = needs(asked, kind, there.get("system"))
+    asked.lose("cpu_per_node", "group_size", "gpu_per_node", why="cores and work of a job are lamflow's to choose")
+    return there, pod

@@ -68,7 +68,7 @@ def _pods(keys: Keys, systems: dict[str, Spec]) -> Spec:
             found, ask = dispatcher(config.get("executor"), steps.enter({}, name), kind)
             if found:
                 systems[kind] = found
-                pod |= {"batch": ask} if ask else {}
+                pod = ask | pod
             text = str(config.get("executor"))
             gpu = re.search(r"(\d*)\s*\*?\s*NVIDIA", text)
             if gpu and kind != "label":

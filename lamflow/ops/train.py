@@ -6,7 +6,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +83,7 @@ def train(
         if iteration == 1 and index == _first_that_starts_from_a_model(study):
             result = _baseline(study, trainer, job, train, heldout_items, result)
         if not result.failed:
+            job = replace(job, judge=partial(_rmses, heldout_items))
             lines = CurveLines(context, f"model {index}", job.scratch, done / len(indices), 1 / len(indices))
             result = _train_one(trainer, job, result, lines)
         if not result.failed:
@@ -171,6 +174,18 @@ def _train_one(trainer: Trainer, job: TrainingJob, result: ModelResult, progress
     except EngineError as error:
         failed = str(error)
     return result.model_copy(update={"steps": steps, "seconds": time.monotonic() - started, "failed": failed})
+
+
+def _rmses(heldout_items: Mapping[str, Sequence[Item]], models: Mapping[str, Evaluator]) -> dict[str, float]:
+    """Held-out RMSEs of forces, and of magnetic forces, on the data of each head."""
+    found: dict[str, float] = {}
+    for head, items in heldout_items.items():
+        predicted = models[head].evaluate([item.labeled.frame for item in items])
+        measured, end = errors(predicted, [item.labeled.labels for item in items]), f"_{head}" if head else ""
+        found[f"force_rmse{end}"] = measured.force_rmse
+        if measured.magnetic_force_rmse is not None:
+            found[f"magnetic_force_rmse{end}"] = measured.magnetic_force_rmse
+    return found
 
 
 @spending("judging")

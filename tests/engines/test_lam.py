@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from lamflow.config.learning import Config
 from lamflow.data import Frame, Labels
+from lamflow.data.curves import read_curve
 from lamflow.driver.inspection import examine
 from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.deepmd.card import chosen_head, reach_of, read_card
@@ -23,7 +25,7 @@ from lamflow.engines.deepmd.input import beginning, training_input, training_ste
 from lamflow.engines.deepmd.phases import Phase
 from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining
 from lamflow.engines.deepmd.trainer import DeepmdTrainer, torchrun
-from lamflow.engines.protocol import HeadData
+from lamflow.engines.protocol import Evaluator, HeadData
 from lamflow.engines.registry import evaluator, labeler
 from lamflow.errors import EngineError, InputError
 from lamflow.science.metrics import errors
@@ -294,6 +296,30 @@ class TestFinetuning:
         assert values["copper"]
         for one, other in zip(values["copper"], values["silver"], strict=True):
             assert torch.equal(one, other), "the tasks no longer share one descriptor"
+
+    def test_the_best_checkpoint_weighs_what_heads_gain_and_lose(self, lam: Path, tmp_path: Path) -> None:
+        """The model is the checkpoint with the smallest geometric mean, be it the last or not."""
+        copper, new = data(tmp_path / "copper", labeled(metal("Cu", 6, 1))), silver(tmp_path)
+        heads = (HeadData("copper", copper, 0.2), HeadData("silver", new, 1.0, "aluminium"))
+        told: list[tuple[float, float]] = []
+
+        def judge(models: Mapping[str, Evaluator]) -> dict[str, float]:
+            """Silver gets better all the time; the second checkpoint has forgotten least of copper."""
+            real = [
+                rmse(models[head], metal(element, 4, 8))[0] for head, element in (("copper", "Cu"), ("silver", "Ag"))
+            ]
+            assert all(np.isfinite(real))
+            told.append((4.0 if len(told) != 1 else 0.5, 1.0 / (1 + len(told))))
+            return dict(zip(("force_rmse_copper", "force_rmse_silver"), told[-1], strict=True))
+
+        trainer = DeepmdTrainer(finetuning(lam, None, steps=40, checkpoint="best", checkpoint_every=10))
+        task = replace(training(tmp_path, "many", copper + new, heads=heads), judge=judge)
+        assert trainer.train(task, quiet) == 20
+        kept = read_curve(task.output / "checkpoints.csv")
+        assert kept.columns == ["step", "geometric_mean", "force_rmse_copper", "force_rmse_silver"]
+        assert kept.steps.tolist() == [10, 20, 30, 40]
+        np.testing.assert_allclose(kept.values[:, 1], [np.sqrt(own * other) for own, other in told], rtol=1e-6)
+        assert (task.output / "model.pt").read_bytes() == (task.scratch / "model.ckpt-20.pt").read_bytes()
 
     def test_a_loss_that_explodes_stops_with_its_last_lines(self, tmp_path: Path) -> None:
         wild = {**model_input(DPA1), "learning_rate": {"type": "exp", "start_lr": 1e6, "stop_lr": 1e5}}

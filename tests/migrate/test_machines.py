@@ -85,4 +85,16 @@ def test_a_dispatcher_executor_is_a_place(place: Path) -> None:
     assert text["sites"] == {
         "label": {"system": "slurm", "host": "me@login.hpc", "root": "/scratch/me", "identity": "~/.ssh/hpc"}
     }
-    assert text["pods"]["label"] == {"batch": {"queue": "cpu"}, "site": "label"}
+    assert text["pods"]["label"] == {"cpu": "64", "batch": {"queue": "cpu"}, "site": "label"}
+
+
+def test_gpus_of_a_dispatcher_executor_are_those_of_its_jobs(place: Path) -> None:
+    executor = {
+        "type": "dispatcher", "host": "login.hpc", "machine_dict": {"batch_type": "Slurm"},
+        "resources_dict": {"queue_name": "gpu", "number_node": 1, "cpu_per_node": 4, "gpu_per_node": 1},
+    }  # fmt: skip
+    raw = {**DPGEN2, "step_configs": {"run_train_config": {"executor": executor}}}
+    found = made(place, raw, name="input.json")
+    assert yaml.safe_load(found.text)["pods"]["train"] == {"gpus": 1, "batch": {"queue": "gpu"}, "site": "train"}
+    [lost] = [note for note in found.notes.items if "per_node" in note.key and note.kind == "lost"]
+    assert lost.key.endswith("resources.cpu_per_node = 4")

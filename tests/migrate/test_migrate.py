@@ -22,7 +22,8 @@ from lamflow.engines.registry import evaluator
 from lamflow.errors import InputError
 from lamflow.migrate import Migration, migrate
 from lamflow.migrate.commands import command, lammps_command
-from lamflow.migrate.cp2k import cp2k_sections
+from lamflow.migrate.cp2k import _moments, cp2k_sections
+from lamflow.migrate.keys import Notes
 from lamflow.migrate.templates import lammps_template
 from tests.engines.test_lammps_runs import alloys
 
@@ -437,7 +438,12 @@ def test_what_a_cp2k_input_says_is_spoken_of(place: Path) -> None:
    &END
   &END
  &END
+ METHOD GPW
+ STRESS_TENSOR NUMERICAL
  &SUBSYS
+  &CELL
+   PERIODIC XY
+  &END
   &KIND Al
    BASIS_SET SZV
    POTENTIAL GTH
@@ -458,8 +464,21 @@ def test_what_a_cp2k_input_says_is_spoken_of(place: Path) -> None:
     assert [file.name for file in label["files"]] == ["dftd3.dat"]
     assert label["input"]["FORCE_EVAL"]["DFT"]["XC"]["VDW_POTENTIAL"] == {"PARAMETER_FILE_NAME": "dftd3.dat"}
     notes = "\n".join(map(str, found.notes.items))
-    for said_so in ("KIND Al DFT_PLUS_U", "PREFERRED_FFT_LIBRARY", "OTHER", "KIND Cu BASIS_SET"):
+    for said_so in (
+        "KIND Al DFT_PLUS_U",
+        "PREFERRED_FFT_LIBRARY",
+        "OTHER",
+        "KIND Cu BASIS_SET",
+        "CELL.PERIODIC = XY",
+        "METHOD = GPW",
+        "STRESS_TENSOR = NUMERICAL",
+    ):
         assert said_so in notes, said_so
+
+
+def test_moments_of_cp2k_stand_in_lists_too() -> None:
+    kinds = {"_": ["Cu", "Fe", "O"], "MAGNETIZATION": [0.5, 2.2, 0.0]}
+    assert _moments(kinds, "external_input", ["Cu", "Fe"], Notes()) == {"Cu": 0.5, "Fe": 2.2}
 
 
 def test_old_machines_and_the_true_command_of_a_custom_code(place: Path) -> None:

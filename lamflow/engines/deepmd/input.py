@@ -24,6 +24,8 @@ from lamflow.errors import EngineError, InputError
 
 MODEL = "model.pt"
 """The trained model in its folder."""
+COMPARED = 20
+"""Checkpoints of a training that are kept where the best one becomes the model."""
 PER_TYPE = {"se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_t", "se_at", "se_a_3be", "hybrid",
             *DPA4}  # fmt: skip
 """Descriptors whose type map DeePMD-kit cannot change: those with a network for each element, and DPA-4."""
@@ -100,7 +102,7 @@ def training_input(settings: DeepmdTraining, job: TrainingJob, start: Beginning 
         rate["start_lr"] = phase.start_lr
     if rate.get("type", "exp") == "exp":
         rate.setdefault("decay_steps", max(1, steps // 40))
-    training = spec["training"]
+    training, last = spec["training"], settings.checkpoint == "last"
     if job.heads:
         spec["loss_dict"] = {part.name: spec["loss"] for part in job.heads}
         del spec["loss"]
@@ -115,8 +117,8 @@ def training_input(settings: DeepmdTraining, job: TrainingJob, start: Beginning 
         seed=child_seed(job.seed, "training"),
         disp_file=str(job.scratch / LCURVE),
         save_ckpt=str(job.scratch / "model.ckpt"),
-        save_freq=min(settings.checkpoint_every, steps),
-        max_ckpt_keep=2,
+        save_freq=min(max(settings.checkpoint_every, 1 if last else -(-steps // COMPARED)), steps),
+        max_ckpt_keep=2 if last else COMPARED + 1,
     )
     training.setdefault("disp_freq", max(1, steps // 50))
     files = {file.name: str(expand(file)) for file in settings.files}

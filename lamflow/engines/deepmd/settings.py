@@ -68,6 +68,10 @@ class DeepmdTraining(TrainerSettings):
     """Compress the frozen model for exploration, for descriptors that allow it (`dp --pt compress`)."""
     checkpoint_every: Steps = 1000
     """Steps between checkpoints; a training that was killed goes on from the last one."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Which checkpoint is the model: the last, or the one with the smallest held-out force RMSE (and RMSE of magnetic
+    forces), in the geometric mean over heads: what one gains is weighed, in per cent, against what another loses.
+    At most twenty are compared. The held-out errors of a model that they have chosen are a little too small."""
 
     @model_validator(mode="after")
     def _no_data_in_input(self) -> Self:

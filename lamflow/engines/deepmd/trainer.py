@@ -9,16 +9,18 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lamflow.config.section import expand
 from lamflow.config.seeds import child_seed
-from lamflow.data.curves import write_curve
+from lamflow.data.curves import Curve, write_curve
 from lamflow.data.files import file_hash
-from lamflow.data.layout import CURVE
+from lamflow.data.layout import CHECKPOINTS, CURVE
 from lamflow.data.spent import move, spending
 from lamflow.engines import process
 from lamflow.engines.deepmd import light
@@ -60,18 +62,19 @@ class DeepmdTrainer:
         steps = int(spec["training"]["numb_steps"])
         _prepare_scratch(scratch, spec, start)
         _train(_arguments(scratch, start), job, steps, progress)
-        last = _last_checkpoint(scratch)
-        if last is None:
+        whole = _checkpoints(scratch)
+        if not whole:
             raise EngineError(f"the training in {scratch} left no checkpoint; {describe_end(log)}")
         job.output.mkdir(parents=True, exist_ok=True)
+        chosen = max(whole) if self.settings.checkpoint == "last" else _best(whole, job)
         for file in self.settings.files:
             (job.output / FILES).mkdir(exist_ok=True)
             shutil.copyfile(expand(file), job.output / FILES / file.name)
-        shutil.copyfile(last, job.output / MODEL)
+        shutil.copyfile(whole[chosen], job.output / MODEL)
         self._freeze(job, log)
         for name in ("input.json", CURVE, LCURVE, "train.log"):
             shutil.copyfile(scratch / name, job.output / name)
-        return steps
+        return steps if chosen == max(whole) else chosen
 
     def _with_copies(self, job: TrainingJob) -> TrainingJob:
         """The job with data that say which turned spins are the same."""
@@ -207,13 +210,34 @@ def _prepare_scratch(scratch: Path, spec: dict[str, Any], start: Beginning) -> N
         (scratch / LCURVE).unlink(missing_ok=True)
 
 
+def _checkpoints(scratch: Path) -> dict[int, Path]:
+    """Checkpoints that were written whole, by step."""
+    found = [path for path in scratch.glob("model.ckpt-*.pt") if not path.is_symlink() and _is_whole(path)]
+    return {int(path.stem.rsplit("-", 1)[1]): path for path in found}
+
+
 def _last_checkpoint(scratch: Path) -> Path | None:
     """The newest checkpoint that was written whole."""
-    found = sorted(
-        (path for path in scratch.glob("model.ckpt-*.pt") if not path.is_symlink()),
-        key=lambda path: int(path.stem.rsplit("-", 1)[1]),
-    )
-    return next((path for path in reversed(found) if _is_whole(path)), None)
+    whole = _checkpoints(scratch)
+    return whole[max(whole)] if whole else None
+
+
+@spending("judging")
+def _best(checkpoints: Mapping[int, Path], job: TrainingJob) -> int:
+    """The step of the checkpoint with the smallest held-out errors, in the geometric mean; all go into a file."""
+    if job.judge is None:
+        raise EngineError("train.checkpoint: there are no held-out data to choose the best one by")
+    heads = [part.name for part in job.heads] or [""]
+    rows = []
+    for step, path in sorted(checkpoints.items()):
+        rmse = job.judge({head: DeepmdModel(path, head=head or None) for head in heads})
+        mean = float(np.exp(np.mean(np.log(np.maximum(list(rmse.values()), 1e-12)))))
+        rows.append([step, mean, *rmse.values()])
+    table = np.array(rows)
+    write_curve(job.output / CHECKPOINTS, Curve(["step", "geometric_mean", *rmse], table))
+    if not np.isfinite(table[:, 1]).any():
+        raise EngineError("the predictions of every checkpoint on the held-out data are not finite")
+    return int(table[np.nanargmin(table[:, 1]), 0])
 
 
 def _is_whole(path: Path) -> bool:
