@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from lamflow.config.cleaning import CleaningStudy, Source
@@ -60,7 +61,8 @@ def _look(source: Source, path: Path) -> list[str]:
         raise InputError(f"{path}: there is no frame in it")
     lost = [item for item in read if item.labeled is None]
     if len(lost) < len(read):
-        return [f"{path}: {len(lost)} of the first {len(read)} frames: {lost[0].problem}"] if lost else []
+        reasons = [f"{count} {problem}" for problem, count in Counter(item.problem for item in lost).most_common()]
+        return [f"{path}: {len(lost)} of the first {len(read)} frames are none: {'; '.join(reasons)}"] if lost else []
     raise InputError(f"{path}: none of its first {len(read)} frames is a labeled frame: {lost[0].problem}")
 
 

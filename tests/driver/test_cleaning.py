@@ -16,6 +16,7 @@ from lamflow.driver.rundir import RunDirectory
 from lamflow.driver.survey import refuse_damage
 from lamflow.errors import EngineError, InputError
 from lamflow.flow.kinds import kind_of
+from lamflow.superops.sources import inspect
 from tests.conftest import ROOT
 
 pytest.importorskip("vesin", reason="cleaning needs vesin: pip install 'lamflow[cleaning]'")
@@ -90,6 +91,20 @@ def test_what_is_left_without_frames_is_said(tmp_path: Path) -> None:
     text = (FOLDER / "tiny.yaml").read_text() + "\nelements: [Fe]\n"
     with pytest.raises((InputError, EngineError), match="no frame is left: foreign_elements took 2"):
         run(parse(text, root=FOLDER, kind=CleaningStudy), tmp_path / "run")
+
+
+def test_every_reason_why_frames_are_none_is_said_before_the_run(tmp_path: Path) -> None:
+    lines = [f'1\nLattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3:forces:R:3 energy={energy} pbc="T T T"\n'
+             f"Cu 0 0 0 {force} 0 0\n" for energy, force in [(-1, 0.1)] * 5 + [("nan", 0.1), (-1, "nan"), (-1, "nan")]]  # fmt: skip
+    (tmp_path / "frames.extxyz").write_text("".join(lines))
+    study = parse(
+        "{workflow: cleaning, name: x, sources: [{name: a, data: [frames.extxyz]}]}", root=tmp_path, kind=CleaningStudy
+    )
+    [warning] = inspect(study)
+    assert warning.endswith(
+        "3 of the first 8 frames are none: 2 unusable: 1 atoms have a force that is not finite; "
+        "1 unusable: the energy is nan eV"
+    )
 
 
 @pytest.mark.parametrize(
