@@ -36,6 +36,7 @@ class StepPlan(Result):
     shared    the step may have several jobs, so that `each` of its inputs is a folder by number
     scratch   folder of scratch folders, which outlive a try
     labels    folder of the label cache
+    engines   names of those that the jobs run
     devices   GPUs that jobs take turns on where no batch system gives them out
     """
 
@@ -50,6 +51,7 @@ class StepPlan(Result):
     threads: int
     gpus: int
     scratch: str
+    engines: list[str] = Field(default_factory=list)
     labels: str | None = None
     devices: str | None = None
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from lamflow.batch.documents import (
@@ -23,6 +24,7 @@ from lamflow.batch.documents import (
     JOBS,
     LATE,
     LOG,
+    OUTPUT,
     PROGRESS,
     SEEN,
     STATUS,
@@ -38,6 +40,7 @@ from lamflow.data.checkpoints import checkpoints
 from lamflow.data.layout import ERRORS, JOB_INPUTS, JOB_OUTPUTS, WORK
 from lamflow.engines import process
 from lamflow.errors import EngineError, LateError, NodeError
+from lamflow.ops.fork_server import STARTER, ForkServer
 from lamflow.ops.job import EXIT_TERMINATED
 
 MARGIN = 20.0
@@ -52,14 +55,29 @@ def main(folder: Path, number: int, index: int, lane: int, identity: str) -> int
     plan, array = StepPlan.read(folder / STEP), Array.read(folder / ARRAYS / f"{number}.json")
     begin = float(os.environ.get("LAMFLOW_BEGAN", time.time()))  # of the allocation, which its script says
     Seen(host=socket.gethostname(), id=identity, begin=begin).save(folder / SEEN / f"{number}-{index}.json")
-    good = True
-    for job in array.elements[index][lane :: array.together]:
-        left = begin + array.seconds - MARGIN - time.time()
-        if left <= 0:
-            return 1
-        if not _has_succeeded(folder, job):
-            good = _Job(folder, plan, job, number, identity).run(begin, left) and good
+    jobs, good = array.elements[index][lane :: array.together], True
+    with _server(plan, len(jobs), folder / OUTPUT / f"{number}-{index}-{lane}-server.txt") as server:
+        for job in jobs:
+            left = begin + array.seconds - MARGIN - time.time()
+            if left <= 0:
+                return 1
+            if not _has_succeeded(folder, job):
+                good = _Job(folder, plan, job, number, identity).run(begin, left, server) and good
     return 0 if good else 1
+
+
+@contextlib.contextmanager
+def _server(plan: StepPlan, jobs: int, log: Path) -> Iterator[ForkServer | None]:
+    """What imports once for all jobs of an element, where they are several and touch no GPU."""
+    if jobs < 2 or plan.gpus or plan.devices:
+        yield None
+        return
+    server = ForkServer.start(plan.engines, plan.threads, log)
+    try:
+        yield server
+    finally:
+        if server is not None:
+            server.end()
 
 
 def _end(*_: object) -> None:
@@ -79,13 +97,13 @@ class _Job:
         self.scratch = Path(plan.scratch) / f"{plan.name}-{job}"
         self.begin, self.first = time.time(), True
 
-    def run(self, allocated: float, left: float) -> bool:
+    def run(self, allocated: float, left: float, server: ForkServer | None) -> bool:
         """Run it to its end, or until `left` s have passed; true when it has succeeded."""
         self.first = self.begin - allocated < WHOLE
         self._leave(BEGAN)
         try:
             self._link()
-            self._start(left)
+            self._start(left, server)
             self._deliver()
         except LateError:
             self._leave(LATE)
@@ -113,7 +131,7 @@ class _Job:
             if source.exists():
                 (inputs / port).symlink_to(source)
 
-    def _start(self, left: float) -> None:
+    def _start(self, left: float, server: ForkServer | None) -> None:
         environment = {
             "LAMFLOW_SCRATCH": self.plan.scratch, "LAMFLOW_ERRORS": str(self.folder / ERRORS),
             "LAMFLOW_PROGRESS": str(self.step / PROGRESS),
@@ -126,7 +144,10 @@ class _Job:
         log = self.folder / LOG
         with log.open("a", encoding="utf-8") as stream:
             stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}  {self.element} on {socket.gethostname()}\n")
-        argv = [sys.executable, "-m", "lamflow.batch.job", str(self.step), str(self.job)]
+        python: tuple[str, ...] = (sys.executable,)
+        if server is not None:
+            python, environment = STARTER, environment | server.environment
+        argv = [*python, "-m", "lamflow.batch.job", str(self.step), str(self.job)]
         process.run(argv, cwd=self.folder, log=log, environment=environment, timeout=left)
 
     def _deliver(self) -> None:

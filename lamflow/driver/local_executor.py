@@ -16,13 +16,13 @@ from lamflow.data.cache import default_folder
 from lamflow.data.graph import Graph
 from lamflow.data.layout import GRAPH, HISTORY, RECORD
 from lamflow.driver.executor import Span
-from lamflow.driver.fork_server import STARTER, ForkServer
 from lamflow.driver.inspection import labelers
 from lamflow.driver.listener import Listener
 from lamflow.driver.prepare import require_engines
 from lamflow.driver.rundir import OWNER, RunDirectory, full_disk, prune
 from lamflow.engines import process
 from lamflow.errors import BY_NAME, EngineError, LamflowError, NodeError
+from lamflow.ops.fork_server import STARTER, ForkServer
 from lamflow.ops.operation import fraction_done
 from lamflow.superops.capacity import LocalCapacity
 
@@ -134,12 +134,12 @@ class LocalExecutor:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _start_server(self, study: DataStudy) -> None:
-        """Have jobs forked, those with as many threads as most of the study's. See driver/fork_server.py."""
+        """Have jobs forked, those with as many threads as most of the study's. See ops/fork_server.py."""
         if self.server is None and not self.capacity.devices:
             engines = {section.engine for section in (*labelers(study), *study.engines)}
             log, variables = self.directory.path / SERVER_LOG, {OWNER: str(self.directory.path)}
             pod = study.pods.train if study.trains and not study.explored_heads else study.pods.explore
-            self.server = ForkServer.start(engines, pod.threads, log, variables)
+            self.server = ForkServer.start(engines, pod.threads, log, variables, ["lamflow.flow.workflow"])
 
     def _run_once(self, study: DataStudy, graph: Graph, listener: Listener) -> None:
         path = self.directory.path

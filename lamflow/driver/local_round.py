@@ -15,9 +15,9 @@ from pathlib import Path
 from lamflow.config import stored
 from lamflow.config.schema import DataStudy
 from lamflow.data.layout import INPUT, WORK
-from lamflow.driver.fork_server import starters
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines.process import die_with_parent
+from lamflow.ops.fork_server import starters
 from lamflow.ops.job import ROUND, report_failure
 
 UNUSED_PROCESS_ID = 2**22 + 1

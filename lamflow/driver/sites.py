@@ -89,6 +89,7 @@ class Sites:
             name=step.name, op=step.op, store=seen(self.store), reads=step.reads, parameters=step.parameters,
             writes=step.writes, jobs=step.jobs, timeout=pod.timeout, threads=pod.threads, gpus=pod.gpus,
             scratch=seen(self.scratch(graph.round)), labels=str(default_folder()) if queue.machine.is_local else None,
+            engines=[use.name for use in step.engines],
             devices=",".join(LocalCapacity.of_this_machine().devices) if is_shell else None,
         )  # fmt: skip
         at_once = step.at_once

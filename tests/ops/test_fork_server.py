@@ -16,7 +16,7 @@ import pytest
 import lamflow
 from lamflow.data.layout import SELECTED, SELECTED_RECORD, iteration_key
 from lamflow.data.results import Selected
-from lamflow.driver.fork_server import STARTER, ForkServer
+from lamflow.ops.fork_server import STARTER, ForkServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
 SAYS = "import os, sys; print(os.getcwd(), os.environ['WORD'], 'lamflow.ops.train' in sys.modules, sys.argv)"

@@ -2,7 +2,7 @@
 
 A job is a process of its own as before: its kill loses that job alone, and its time limit, its memory and its exit
 status are its own. It dies with the server, which dies with the driver, and when the one that waits for it
-(driver/forked.py) dies. Jobs that begin before the server is ready wait for it: they would import the same beside it.
+(ops/forked.py) dies. Jobs that begin before the server is ready wait for it: they would import the same beside it.
 Those that begin after it has died start by themselves.
 
 Only a process without threads can be forked safely, so a server that finds others than its own gives up. Nor may it
@@ -24,7 +24,7 @@ import struct
 import sys
 import traceback
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,8 +34,8 @@ from lamflow.engines import process
 ADDRESS = "LAMFLOW_FORK_SERVER"
 """Variable with the name of the server's socket."""
 FORKED = Path(__file__).with_name("forked.py")
-STARTER = (sys.executable, "-S", "-E", str(FORKED))
-"""What is called in the place of Python to have something forked."""
+STARTER = (sys.executable, "-S", "-E", "-P", str(FORKED))
+"""What is called in the place of Python to have something forked. -P: this folder has modules like those of Python."""
 PATIENCE = 60.0
 """s that a client may take to say what it wants."""
 WAITING = 64
@@ -55,9 +55,14 @@ class ForkServer:
 
     @classmethod
     def start(
-        cls, engines: Iterable[str], threads: int, log: Path, environment: Mapping[str, str] | None = None
-    ) -> ForkServer | None:
-        """A server for jobs of these engines; None where there can be none. environment: variables that it has."""
+        cls, engines: Iterable[str], threads: int, log: Path, environment: Mapping[str, str] | None = None,
+        modules: Sequence[str] = (),
+    ) -> ForkServer | None:  # fmt: skip
+        """A server for jobs of these engines; None where there can be none.
+
+        environment  variables that it has
+        modules      what it imports, too
+        """
         if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
             return None
         name = f"lamflow-{uuid.uuid4().hex}"
@@ -67,7 +72,14 @@ class ForkServer:
             listener.bind(f"\0{name}")
             listener.listen(WAITING)
             given = listener.fileno()
-            argv = [sys.executable, "-m", "lamflow.driver.fork_server", str(given), *sorted(set(engines))]
+            argv = [
+                sys.executable,
+                "-m",
+                "lamflow.ops.fork_server",
+                str(given),
+                ",".join(modules),
+                *sorted(set(engines)),
+            ]
             group = process.start(argv, cwd=log.parent, log=log, environment=own, keep=[given])
         return cls(name, group, threads)
 
@@ -87,12 +99,12 @@ def starters() -> dict[int, tuple[str, ...]]:
     return {int(threads): STARTER} if threads else {}
 
 
-def main(handle: int, engines: Iterable[str]) -> int:
+def main(handle: int, modules: Sequence[str], engines: Iterable[str]) -> int:
     """Import, then fork jobs until the driver ends this process. handle: of the socket that clients find already."""
     listener = socket.socket(fileno=handle)
     listener.set_inheritable(False)
     os.register_at_fork(after_in_child=process.die_with_parent)
-    preload(engines)
+    preload(modules, engines)
     tasks = len(list(Path("/proc/self/task").iterdir()))
     if tasks > 1:
         print(f"{tasks} threads after importing: jobs start by themselves", file=sys.stderr)
@@ -102,12 +114,13 @@ def main(handle: int, engines: Iterable[str]) -> int:
     _Server(listener).run()
 
 
-def preload(engines: Iterable[str]) -> None:
-    """Import lamflow's operations, dflow, and what the engines say that their jobs import."""
+def preload(modules: Sequence[str], engines: Iterable[str]) -> None:
+    """Import modules, lamflow's operations, and what the engines say that their jobs import."""
     import lamflow.ops
     from lamflow.config.installed import engine_named
 
-    importlib.import_module("lamflow.flow.workflow")
+    for name in modules:
+        importlib.import_module(name)
     for module in pkgutil.iter_modules(lamflow.ops.__path__):
         importlib.import_module(f"lamflow.ops.{module.name}")
     for name in engines:
@@ -234,4 +247,4 @@ def _request(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))
+    sys.exit(main(int(sys.argv[1]), list(filter(None, sys.argv[2].split(","))), sys.argv[3:]))

@@ -1,6 +1,6 @@
 """Has the fork server run what Python is asked to run here, and ends as it ends; without a server it becomes Python.
 
-Runs as a file of its own in a Python that imports nothing else: see driver/fork_server.py.
+Runs as a file of its own in a Python that imports nothing else: see ops/fork_server.py.
 """
 
 import json
