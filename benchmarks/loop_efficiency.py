@@ -2,7 +2,8 @@
 wall time × cores, and what the rest is; `lamflow/data/spent.py` defines it.
 
     python benchmarks/loop_efficiency.py                          runs the quickstart first
-    python benchmarks/loop_efficiency.py --on slurm               runs it on the Slurm whose commands are here
+    python benchmarks/loop_efficiency.py --on slurm --elements 2  runs it on the Slurm whose commands are here, with at
+                                                                  most two elements a step
     python benchmarks/loop_efficiency.py --run runs/quickstart    reads a run that has finished
 
 Wall time and processor time of the whole run are measured from outside, the driver with it. The small mode runs a study
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml
 from _bench import Cell, parse_arguments, parser, publish, spent_by
 
 import lamflow
@@ -63,6 +65,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--run", type=Path)
     options.add_argument("--on", help="batch system whose commands are here: slurm")
+    options.add_argument("--elements", type=int, default=1000, help="most elements of an array there")
     settings = parse_arguments(options)
     outside: list[dict[str, Cell]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -73,6 +76,12 @@ def main() -> None:
             study.write_text(TINY, encoding="utf-8")
         if settings.run is None:
             on = ["--on", settings.on] if settings.on else []
+            if settings.on:
+                plain = yaml.safe_load(study.read_text(encoding="utf-8"))
+                plain["batch"] = {"system": settings.on, "poll": 2, "array_size": settings.elements}
+                plain["heldout"]["data"] = [str(study.parent / name) for name in plain["heldout"].get("data", [])]
+                study = Path(folder) / "study.yaml"
+                study.write_text(yaml.safe_dump(plain), encoding="utf-8")
             argv = [sys.executable, "-m", "lamflow", "run", str(study), "--dir", str(Path(folder) / "run"), *on]
             with spent_by() as seen:
                 subprocess.run(argv, check=True)
