@@ -158,7 +158,8 @@ class Chosen(Entry):
 class GroupSeen(Entry):
     """What one explore group has seen in an iteration.
 
-    frames  that passed the filters, of them accurate ones and those above the window; runs, and those that failed
+    frames  that passed the filters, of them accurate ones and those above the window; frames that they refused; runs,
+            and those that failed
     """
 
     group: int
@@ -169,18 +170,19 @@ class GroupSeen(Entry):
     frames: int
     accurate: int
     failed: int
+    refused: int = 0
     runs: int
     failed_runs: int
 
     @property
     def accurate_fraction(self) -> float:
-        """Of the frames."""
-        return self.accurate / self.frames if self.frames else 0.0
+        """Of the explored frames, refused ones among them."""
+        return self.accurate / (self.frames + self.refused) if self.frames else 0.0
 
     @property
     def failed_fraction(self) -> float:
-        """Of the frames or of the runs, whichever is larger."""
-        frames = self.failed / self.frames if self.frames else 1.0
+        """Of the frames, refused ones among both, or of the runs, whichever is larger."""
+        frames = (self.failed + self.refused) / (self.frames + self.refused) if self.frames else 1.0
         return max(frames, self.failed_runs / self.runs if self.runs else 0.0)
 
 
@@ -194,6 +196,10 @@ class Selected(JobRecord):
     failed: int
     """Frames whose deviation is at or above the window, or not a number."""
     dropped: dict[str, int]
+    """Frames that the filters refused, by reason."""
+    refused: int = 0
+    """Those of them that dynamics or relaxations came to: they are explored and not accurate. A structure search begins
+    with such frames."""
     low: float
     high: float
     known: int = 0
@@ -225,8 +231,13 @@ class Selected(JobRecord):
 
     @property
     def accurate_fraction(self) -> float:
-        """Accurate frames as a fraction of the frames that passed the filters."""
-        return self.accurate / self.frames if self.frames else 0.0
+        """Accurate frames as a fraction of the explored ones."""
+        return self.accurate / self.explored if self.frames else 0.0
+
+    @property
+    def explored(self) -> int:
+        """Frames that passed the filters, and those that were refused."""
+        return self.frames + self.refused
 
 
 class LabelOutcome(LabelWork):

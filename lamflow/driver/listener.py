@@ -55,7 +55,9 @@ class Lines(Listener):
         if iteration.force_rmse is not None:
             words.append(f"held-out force RMSE {iteration.force_rmse:.4f} eV/Å")
         if iteration.selected is not None:
-            words.append(f"{iteration.selected.accurate_fraction:.1%} of {iteration.selected.frames} frames accurate")
+            words.append(f"{iteration.selected.accurate_fraction:.1%} of {iteration.selected.explored} frames accurate")
+            if iteration.selected.refused:
+                words.append(f"{iteration.selected.refused} refused by select.filters")
         if iteration.failed_models:
             words.append(f"{len(iteration.failed_models)} of {len(iteration.models)} models failed")
         if iteration.labels or iteration.training_frames:

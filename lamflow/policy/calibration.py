@@ -84,9 +84,13 @@ class Calibration:
         """The score says too little of the error to count."""
         return self.map is not None and not self.correlation >= self.settings.correlation
 
-    def state(self, score: Floats) -> CalibrationState:
-        """The record, for the scores (F,) of all explored frames."""
-        above = None if self.map is None else float(self.map.exceeds(score, self.settings.error).mean())
+    def state(self, score: Floats, refused: int = 0) -> CalibrationState:
+        """The record, for the scores (F,) of all explored frames, and so many that filters refused: no one knows their
+        errors, and they count as too large."""
+        above = None
+        if self.map is not None:
+            exceeding = float(self.map.exceeds(score, self.settings.error).sum())
+            above = (exceeding + refused) / (len(score) + refused) if len(score) + refused else float("nan")
         return CalibrationState(
             basis=self.basis, frames=self.frames, needed=needed(self.settings.risk), worthless=self.worthless,
             correlation=self.correlation if np.isfinite(self.correlation) else None, above=above,

@@ -12,6 +12,8 @@ from lamflow.data.calibration import CalibrationState, PredictedGain
 
 PLATEAU_IMPROVEMENT = 0.02
 """A held-out error that falls by less than this fraction has not improved."""
+MOST_FAILED = 0.5
+"""Fraction of the explored frames that may be refused or lie above an adaptive window that counts as settled."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class LoopState:
     stage_iteration  how many iterations this stage has had, this one included
     stage_limit      most iterations of the stage, or None
     accurate_fraction   of the explored frames
+    explored            frames, of which `refused` by the filters, and `failed` above the window
+    constant            the score of all frames, where it is the same; None where it tells them apart
     candidates       frames that would be labeled
     force_rmse       held-out force RMSE of the stage's iterations, this one last, eV/Å
     labels           paid for so far
@@ -103,6 +107,10 @@ class LoopState:
     failed_starts: int = 0
     calibration: CalibrationState | None = None
     no_labels: str = ""
+    explored: int = 0
+    refused: int = 0
+    failed: int = 0
+    constant: float | None = None
     gain: PredictedGain | None = None
 
 
@@ -157,16 +165,7 @@ def _budget_ends(state: LoopState, criteria: ConvergenceCriteria) -> str:
 def _stage_is_done(state: LoopState, criteria: ConvergenceCriteria) -> tuple[bool, str]:
     """Whether everything that is asked of a stage holds, and the values in words."""
     last = state.stage == state.stages - 1
-    if state.calibration is not None:
-        done, reason = _risk_is_met(state.calibration, criteria)
-        reasons = [reason]
-    elif state.levels is None:
-        reasons = [f"{state.accurate_fraction:.1%} accurate (wanted {criteria.accurate:.1%})"]
-        done = state.accurate_fraction >= criteria.accurate
-    else:
-        level, count = state.levels[-1], len(state.levels)
-        reasons = [f"the window's lower level is {level:.3g} after {count} iterations of the stage"]
-        done = _has_settled(state.levels, criteria)
+    done, reasons = _frames_are_known(state, criteria)
     error = state.force_rmse[-1] if state.force_rmse else None
     if last and criteria.heldout_force_rmse is not None and error is not None:
         reasons.append(f"held-out force RMSE {error:.4f} eV/Å (wanted {criteria.heldout_force_rmse:g} eV/Å)")
@@ -200,6 +199,24 @@ def _stage_is_done(state: LoopState, criteria: ConvergenceCriteria) -> tuple[boo
         reasons += [f"not {state.broken_gates[0]}"] if state.broken_gates else []
         done = done and not state.broken_gates
     return done, ", ".join(reasons)
+
+
+def _frames_are_known(state: LoopState, criteria: ConvergenceCriteria) -> tuple[bool, list[str]]:
+    """Whether the models know what has been explored, and the values in words."""
+    if state.calibration is not None:
+        done, reason = _risk_is_met(state.calibration, criteria)
+    elif state.levels is None:
+        reason = f"{state.accurate_fraction:.1%} accurate (wanted {criteria.accurate:.1%})"
+        done = state.accurate_fraction >= criteria.accurate
+    else:
+        level, count = state.levels[-1], len(state.levels)
+        reason = f"the window's lower level is {level:.3g} after {count} iterations of the stage"
+        done = _has_settled(state.levels, criteria) and state.refused + state.failed <= MOST_FAILED * state.explored
+    refused = [f"{state.refused} of {state.explored} frames refused by select.filters"] if state.refused else []
+    if state.constant is None:
+        return done, [reason, *refused]
+    alike = f"the score is {state.constant:g} for every frame, so it says nothing: are the models all the same?"
+    return False, [reason, *refused, alike]
 
 
 def _risk_is_met(calibration: CalibrationState, criteria: ConvergenceCriteria) -> tuple[bool, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -59,10 +59,17 @@ def groups_seen(
             GroupSeen(
                 group=index, temperature=temperatures[levels[index]] if temperatures else None,
                 frames=int((group == index).sum()), accurate=accurate, failed=failed, runs=len(runs),
+                refused=refused_frames(stage, runs),
                 failed_runs=sum(result.failed is not None for result in runs),
             )
         )  # fmt: skip
     return seen
+
+
+def refused_frames(stage: Stage, results: Iterable[SimulationResult]) -> int:
+    """Frames of dynamics and relaxations that the filters refused."""
+    walks = [one for one in results if isinstance(stage.explore[int(one.group)], WalkerSettings)]
+    return sum(sum(one.dropped.values()) for one in walks)
 
 
 def step_back(stage: Stage, levels: list[int], results: Mapping[int, SimulationResult]) -> Selected | None:

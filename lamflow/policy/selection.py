@@ -37,12 +37,14 @@ from lamflow.policy.candidates import (
 from lamflow.policy.convergence import ConvergenceCriteria, LoopState, next_action
 from lamflow.policy.hulls import HullStructures, ground_state_error, hull_shift, last_hulls
 from lamflow.policy.models import chosen_variant, forgotten_head
-from lamflow.policy.ramps import groups_seen, next_levels, ramp_levels, ramp_status
+from lamflow.policy.ramps import groups_seen, next_levels, ramp_levels, ramp_status, refused_frames
 from lamflow.policy.windows import Window, window_rule
 from lamflow.science.learning_curve import expected_gain
 from lamflow.science.moment_range import are_beyond
 
 HISTOGRAM_BINS = 60
+FEW = 4
+"""Frames; so many with one and the same score are no chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +165,15 @@ def _seen(study: Config, exploration: Exploration, deviation: Floats, window: Wi
     hulls = [item.hull for item in exploration.hulls]
     groups = groups_seen(stage, ramp_levels(stage, exploration.past), results, exploration.explored, window)
     levels = [study.select_of(group).levels for group in stage.explore]
+    refused, calibration = refused_frames(stage, results.values()), exploration.calibration
     return Selected(
         frames=len(deviation), accurate=accurate, candidates=candidates, failed=failed, dropped=dict(dropped),
-        low=window.low, high=window.high, known=pool.repeated, histogram=histogram, edges=edges,
+        refused=refused, low=window.low, high=window.high, known=pool.repeated, histogram=histogram, edges=edges,
         groups=[seen.model_copy(update={"levels": levels[seen.group]}) for seen in groups],
         hulls=hulls, hull_shift=hull_shift(last_hulls(exploration.past), hulls),
         ground_state_error=ground_state_error(exploration.past) if hulls else None,
         trajectory_force_rmse=_trajectory_rmse(study, exploration, window),
-        calibration=exploration.calibration.state(deviation) if exploration.calibration is not None else None,
+        calibration=calibration.state(deviation, refused) if calibration is not None else None,
         chosen=[], batches=0, decision="stop", reason="",
     )  # fmt: skip
 
@@ -201,6 +204,10 @@ def _state(study: Config, exploration: Exploration, seen: Selected, window: Wind
         stage_iteration=1 + len(earlier),
         stage_limit=stage.max_iterations,
         accurate_fraction=seen.accurate_fraction,
+        explored=seen.explored,
+        refused=seen.refused,
+        failed=seen.failed,
+        constant=_constant(np.concatenate([part.deviation for part in exploration.explored])),
         candidates=chosen,
         force_rmse=[*(item.force_rmse for item in earlier if item.force_rmse is not None), rmse],
         labels=past[-1].labels + past[-1].late if past else 0,
@@ -216,6 +223,15 @@ def _state(study: Config, exploration: Exploration, seen: Selected, window: Wind
         failed_starts=0 if begun is not None and begun.starts else tracked.starts,
         calibration=seen.calibration,
     )
+
+
+def _constant(deviation: Floats) -> float | None:
+    """The score of all frames (F,), where it is the same but for rounding, or zero; None where it is not."""
+    finite = deviation[np.isfinite(deviation)]
+    if not len(finite):
+        return None
+    same = len(finite) >= FEW and np.ptp(finite) <= 1e-9 * finite.max()
+    return float(finite[0]) if same or not finite.any() else None
 
 
 def _trajectory_rmse(study: Config, exploration: Exploration, window: Window) -> float | None:

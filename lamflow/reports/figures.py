@@ -219,8 +219,9 @@ def _fractions(source: Source) -> Any:
         return None
     figure, axes = subplots(1, width=8.4, height=2.6)
     axis, left = axes[0, 0], np.zeros(len(learned))
-    for name, color in (("accurate", GREEN), ("candidates", ORANGE), ("failed", RED)):
-        fraction = np.array([getattr(it.selected, name) / max(1, it.selected.frames) for it in learned if it.selected])
+    for name, color in (("accurate", GREEN), ("candidates", ORANGE), ("failed", RED), ("refused", GREY)):
+        seen = [it.selected for it in learned if it.selected]
+        fraction = np.array([getattr(selected, name) / max(1, selected.explored) for selected in seen])
         axis.barh(range(len(learned)), fraction, left=left, color=color, label=name, height=0.7)
         left = left + fraction
     axis.axvline(source.learning.converge.accurate, color="black", linestyle="--", linewidth=1)
@@ -228,7 +229,7 @@ def _fractions(source: Source) -> Any:
     axis.invert_yaxis()
     axis.set_xlim(0, 1)
     axis.set_xlabel("fraction of the explored frames (dashed: wanted accurate)", fontsize=9)
-    axis.legend(fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    axis.legend(fontsize=8, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 

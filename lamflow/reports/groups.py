@@ -18,7 +18,7 @@ def group_rows(iterations: Sequence[Iteration]) -> list[tuple[str, ...]]:
         for group in selected.groups:
             rows.append(
                 (
-                    stage, str(group.group), levels_in_words(group.levels), str(group.frames),
+                    stage, str(group.group), levels_in_words(group.levels), str(group.frames + group.refused),
                     f"{group.accurate_fraction:.1%}", str(group.frames - group.accurate - group.failed),
                     str(group.failed), str(sum(chosen.group == str(group.group) for chosen in selected.chosen)),
                 )

@@ -40,7 +40,7 @@ def iteration_row(iteration: Iteration) -> list[str]:
     then = "train"
     if selected is not None:
         found = [
-            str(selected.frames), f"{selected.accurate_fraction:.1%}", str(selected.candidates), str(selected.failed)
+            str(selected.explored), f"{selected.accurate_fraction:.1%}", str(selected.candidates), str(selected.failed)
         ]  # fmt: skip
         then = ACTIONS[selected.decision]
     elif iteration.number:
@@ -98,7 +98,7 @@ def run_sentence(iterations: Sequence[Iteration]) -> str:
     if last.force_rmse is not None:
         words.append(f"held-out force RMSE {last.force_rmse:.4f} eV/Å")
     if last.selected is not None:
-        words.append(f"{last.selected.accurate_fraction:.1%} of {last.selected.frames} frames accurate")
+        words.append(f"{last.selected.accurate_fraction:.1%} of {last.selected.explored} frames accurate")
     words.append(f"{last.labels} labels")
     return f"{'; '.join(words)}{f' · {last.ended}' if last.ended else ''}."
 

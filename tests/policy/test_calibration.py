@@ -73,6 +73,9 @@ def test_labels_set_the_levels_and_end_a_stage() -> None:
     assert 0.03 < window.low < 0.1, "0.3 eV/Å of error is a score of 0.1, less what single frames differ by"
     assert state.above == pytest.approx(0.6, abs=0.1)
     assert next_action(replace(STATE, calibration=state), CRITERIA).action == "label"
+    refused = told.state(scores / 10, refused=len(scores))
+    assert refused.above == pytest.approx(0.5, abs=0.05), "nobody knows their errors"
+    assert not next_action(replace(STATE, calibration=refused), CRITERIA).converged
     done = next_action(replace(STATE, calibration=told.state(scores / 10)), CRITERIA)
     assert done.action == "advance"
     assert "predicted to have an error above 0.3 eV/Å" in done.reason

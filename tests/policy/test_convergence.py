@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lamflow.data.calibration import PredictedGain
 from lamflow.policy.convergence import ConvergenceCriteria, LoopState, next_action
+from lamflow.policy.selection import _constant
 
 CRITERIA = ConvergenceCriteria(accurate=0.9, heldout_force_rmse=0.05, plateau=None, iterations=5, labels=100)
 STATE = LoopState(
@@ -114,6 +116,27 @@ def test_frames_of_failed_properties_are_explored_before_a_run_gives_up() -> Non
     found = next_action(replace(broken, failed_starts=7), CRITERIA)
     assert (found.action, found.converged) == ("explore", False)
     assert "next, 7 frames of failed properties are explored" in found.reason
+
+
+def test_what_filters_refuse_is_said_and_keeps_an_adaptive_window_from_settling() -> None:
+    now = replace(STATE, levels=[0.1, 0.1, 0.1], explored=60, refused=56)
+    found = next_action(now, CRITERIA)
+    assert found.action == "label"
+    assert "56 of 60 frames refused by select.filters" in found.reason
+    assert next_action(replace(now, refused=20), CRITERIA).action == "advance"
+    assert next_action(replace(now, refused=20, failed=40), CRITERIA).action == "label"
+
+
+def test_a_score_that_tells_no_frames_apart_converges_nothing() -> None:
+    same = replace(STATE, stage=1, accurate_fraction=1.0, force_rmse=[0.04], candidates=0, constant=0.0)
+    for now in (same, replace(same, levels=[0.0, 0.0, 0.0])):
+        found = next_action(now, CRITERIA)
+        assert (found.action, found.converged) == ("stop", False)
+        assert "the score is 0 for every frame, so it says nothing" in found.reason
+    assert _constant(np.zeros(2)) == 0
+    assert _constant(np.full(9, 0.1) + 1e-12) == pytest.approx(0.1)
+    assert _constant(np.array([0.0, 0.1])) is None
+    assert _constant(np.array([0.1])) is None
 
 
 def test_a_gain_that_is_surely_small_ends_a_stage() -> None:
