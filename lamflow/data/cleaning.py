@@ -67,6 +67,8 @@ class Quarantined(Entry):
     shard: str
     index: int
     """Its place in its shard."""
+    kept_out: str = ""
+    """Why new labels of it must not be trained on; empty where they may."""
 
 
 class Quarantine(Result):

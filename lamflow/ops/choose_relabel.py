@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from lamflow.config import stored
-from lamflow.config.cleaning import CleaningStudy
+from lamflow.config.cleaning import CleaningStudy, Rule
 from lamflow.data.batch import Batch
-from lamflow.data.cleaning import Quarantine
+from lamflow.data.cleaning import Quarantine, Quarantined
 from lamflow.data.dataset import Origin
 from lamflow.data.layout import BATCHES, CHECKED_RECORD, QUARANTINE, RELABEL_RECORD, SELECTED
 from lamflow.data.provenance import Provenance
@@ -18,6 +20,9 @@ from lamflow.data.spent import take
 from lamflow.errors import StateError
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job, jobs_needed
+
+OF_STRUCTURES: tuple[Rule, ...] = ("distance", "volume", "foreign_elements", "swapped_elements")
+"""Rules that find structures which nobody should label."""
 
 
 class RelabelRecord(JobRecord):
@@ -38,15 +43,18 @@ class Chosen(NamedTuple):
 
 @op
 def choose_relabel(context: Context, *, input: Path, shards: Path, checked: Path, jobs_at_once: int) -> Chosen:
-    """Frames that other rules than `relabel.rules` have found stay where they are; of the others at most `limit`."""
+    """Frames that one of `relabel.rules` has found, at most `limit`.
+
+    Those whose structure is wrong stay where they are, and those whose structure is in the data or must not be.
+    """
     study = stored(input, CleaningStudy)
     relabel = study.relabel
     if relabel is None or not (checked / CHECKED_RECORD).is_file():
         raise StateError("the study asks for no new labels, or nothing was checked")
-    frames = [
-        item for item in Quarantine.read(checked / QUARANTINE).frames
-        if any(part.rule in relabel.rules for part in item.evidence)
-    ][: relabel.limit]  # fmt: skip
+    found = [item for item in Quarantine.read(checked / QUARANTINE).frames if _has_wrong_labels(item, relabel.rules)]
+    frames = [item for item in found if not item.kept_out][: relabel.limit]
+    for why, count in Counter(item.kept_out for item in found if item.kept_out).items():
+        context.say(f"{count} frames get no new labels: {why}")
     chosen = []
     for folder in dict.fromkeys(item.shard for item in frames):
         wanted = {item.index: item for item in frames if item.shard == folder}
@@ -69,3 +77,9 @@ def choose_relabel(context: Context, *, input: Path, shards: Path, checked: Path
     )
     record.save(output / RELABEL_RECORD)
     return Chosen(output, record.decision, record.batches)
+
+
+def _has_wrong_labels(item: Quarantined, rules: Sequence[Rule]) -> bool:
+    """Its labels are wrong, and as far as anybody knows not its structure, too."""
+    found = {part.rule for part in item.evidence}
+    return bool(found.intersection(rules)) and not found.intersection(set(OF_STRUCTURES).difference(rules))

@@ -58,6 +58,7 @@ def quarantined(
                 number=int(numbers[shard][index]), head=table.heads[table.head[frame]],
                 formula=formula_of(features.formulas[features.formula[frame]]), natoms=int(features.natoms[frame]),
                 evidence=verdicts.evidence.get(frame, []), shard=names[shard], index=index,
+                kept_out=verdicts.kept_out.get(frame, ""),
             )
         )  # fmt: skip
     return found

@@ -19,7 +19,7 @@ from lamflow.policy.findings import Table, of_energies, of_single_frames, of_tra
 from lamflow.policy.model_findings import of_models
 from lamflow.policy.silences import silences
 from lamflow.policy.thinning import thin
-from lamflow.policy.verdicts import Verdicts, hold_out, judged, leaks, released_frames, repeats
+from lamflow.policy.verdicts import Verdicts, hold_out, judged, keep_out, leaks, released_frames, repeats
 from lamflow.science.cleaning.duplicates import clusters
 
 
@@ -74,6 +74,7 @@ def decide(study: CleaningStudy, table: Table, opinions: Sequence[Opinions]) -> 
     leaking = leaks(verdicts, cluster, held) if held.any() else 0
     verdicts.heldout[(held > 0) & (verdicts.state == 0)] = 1
     split = [] if held.any() else hold_out(table, study, verdicts, cluster, child_seed(study.seed, "heldout"))
+    keep_out(table, study, verdicts, cluster)
     notes = [*split, *(thin(study, table, verdicts) if study.compress is not None else [])]
     notes += [f"{name}: {words}" for name, words in signs.items() if words.startswith("turned")]
     notes += silences(table, opinions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,12 +27,14 @@ class Verdicts:
     heldout   (C,) of the frames that are kept
     evidence  by the number of the frame
     reasons   rule and what it did, with the frames
+    kept_out  by the number of a frame in quarantine, why new labels of it must not be trained on
     """
 
     state: Ints
     heldout: Ints
     evidence: dict[int, list[Evidence]] = field(default_factory=dict)
     reasons: list[tuple[str, str, Ints]] = field(default_factory=list)
+    kept_out: dict[int, str] = field(default_factory=dict)
 
 
 def action_of(rule: Rule, checks: Checks) -> Action:
@@ -74,7 +76,7 @@ def repeats(
     leader = kept[first[places.reshape(-1)]]
     change = np.abs(table.features.energy[kept] - table.features.energy[leader])
     other = (leader != kept) & (change > study.checks.conflict)
-    _conflicts(table, study, verdicts, kept, leader, np.setdiff1d(kept[other], released))
+    _conflicts(table, study, verdicts, dict(zip(kept[other].tolist(), leader[other].tolist(), strict=True)), released)
     leaking = (held_sources[leader] > 0) & (held_sources[kept] == 0)
     same = np.sort(kept[(leader != kept) & ~other & ~leaking])
     verdicts.reasons.append(("duplicate", "flag" if study.duplicates.keep else "drop", same))
@@ -82,23 +84,29 @@ def repeats(
         verdicts.state[same] = DROP
 
 
-def _conflicts(table: Table, study: CleaningStudy, verdicts: Verdicts, kept: Ints, leader: Ints, frames: Ints) -> None:
-    action = action_of("conflict", study.checks)
-    if action == "off" or not len(frames):
+def _conflicts(
+    table: Table, study: CleaningStudy, verdicts: Verdicts, first_of: Mapping[int, int], released: Ints
+) -> None:
+    """Quarantine both frames of a pair that has two labels, but for those that are released."""
+    action, energy = action_of("conflict", study.checks), table.features.energy
+    says: dict[int, list[str]] = {}
+    stay = set(released.tolist())
+    for frame, first in first_of.items():
+        change = abs(float(energy[first] - energy[frame]))
+        words = (
+            f"frames {first} and {frame} of all are one structure, and their energies differ by {change:.3g} eV/atom"
+        )
+        for one in {first, frame} - stay:
+            says.setdefault(one, []).append(words)
+    if action == "off" or not says:
         return
-    of = dict(zip(kept.tolist(), leader.tolist(), strict=True))
-    both = np.unique(np.concatenate([frames, [of[int(frame)] for frame in frames]]))
+    both = np.array(sorted(says), dtype=np.int64)
     verdicts.reasons.append(("conflict", action, both))
     if action == "flag":
         return
     verdicts.state[both] = QUARANTINE
-    energy = table.features.energy
-    for frame in frames:
-        first = of[int(frame)]
-        change = abs(float(energy[first] - energy[frame]))
-        says = f"frames {first} and {frame} of all are one structure, and their energies differ by {change:.3g} eV/atom"
-        for one in (first, int(frame)):
-            verdicts.evidence.setdefault(one, []).append(Evidence(rule="conflict", says=says))
+    for one, words_of in says.items():
+        verdicts.evidence.setdefault(one, []).extend(Evidence(rule="conflict", says=words) for words in words_of)
 
 
 def leaks(verdicts: Verdicts, cluster: Ints, held_sources: Ints) -> int:
@@ -131,6 +139,24 @@ def hold_out(table: Table, study: CleaningStudy, verdicts: Verdicts, cluster: In
         verdicts.heldout[mine] = [name in held for name in names]
     _same_side(table.features.digest, verdicts)
     return notes
+
+
+def keep_out(table: Table, study: CleaningStudy, verdicts: Verdicts, cluster: Ints) -> None:
+    """Say of frames in quarantine why they must not be trained on, whatever their labels: repeats, and what is held
+    out with others."""
+    kept = verdicts.state == KEEP
+    held, train = kept & (verdicts.heldout > 0), kept & (verdicts.heldout == 0)
+    groups, bad = _split_groups(table, study.split.whole, cluster), verdicts.state == QUARANTINE
+    first = np.zeros(len(table), dtype=bool)
+    first[np.flatnonzero(bad)[np.unique(cluster[bad], return_index=True)[1]]] = True
+    reasons = {
+        "another frame in quarantine has its structure": ~first,
+        "its structure is in the data": np.isin(cluster, cluster[train]),
+        f"its {study.split.whole} is held out": np.isin(groups, np.setdiff1d(groups[held], groups[train])),
+        "its structure is held out": np.isin(cluster, cluster[held]),
+    }
+    for why, frames in reasons.items():
+        verdicts.kept_out |= {int(frame): why for frame in np.flatnonzero(bad & frames)}
 
 
 def _same_side(digest: NDArray[np.uint64], verdicts: Verdicts) -> None:

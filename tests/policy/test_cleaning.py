@@ -226,3 +226,30 @@ def test_heads_by_method_and_a_training_study_on_them() -> None:
     assert [(head["name"], head["weight"]) for head in document["heads"]] == [("a", 1.0), ("b", 0.5)]
     assert document["heads"][0]["start"]["data"] == ["../../../data/train/*/systems/a"]
     assert "Left out, with nothing to train on or to be judged by: c" in text
+
+
+def test_new_labels_bring_nothing_back_that_repeats_or_is_held_out() -> None:
+    made = features()
+    for frame, twin in ((80, 0), (41, 1), (103, 62)):
+        made.digest[frame], made.environments[frame] = made.digest[twin], made.environments[twin]
+    made.energy[41] = made.energy[1] + 0.2  # in conflict
+    said = opinions(made.energy.copy())
+    said.energy[[80, 62, 103]] += 1.0
+    verdicts = decide(study(split={"heldout": 0.3}), table(made), [said]).verdicts
+    held = {int(formula) for formula in made.formula[(verdicts.state == 0) & (verdicts.heldout > 0)]}
+    assert verdicts.kept_out.keys() - {62, 1} >= {80, 41, 103}
+    assert verdicts.kept_out[103] == "another frame in quarantine has its structure"
+    for frame, alone in ((62, "its formula is held out"), (1, "its formula is held out")):
+        assert verdicts.kept_out.get(frame, "") == (alone if int(made.formula[frame]) in held else "")
+    assert verdicts.kept_out[80] in ("its structure is in the data", "its structure is held out")
+
+
+@pytest.mark.parametrize(("released", "left"), [(1, {41}), (41, {1})])
+def test_of_two_frames_in_conflict_the_one_that_is_released_stays(released: int, left: set[int]) -> None:
+    made = features()
+    made.digest[41], made.environments[41] = made.digest[1], made.environments[1]
+    made.energy[41] = made.energy[1] + 0.2
+    frames = table(made)
+    verdicts = decide(study(release=ids_of(frames, [released])), frames, []).verdicts
+    assert set(np.flatnonzero(verdicts.state == 2).tolist()) == left
+    assert set(verdicts.evidence) == left
