@@ -54,6 +54,10 @@ def release(run: Path, ids: list[str]) -> None:
     released = list(dict.fromkeys([*study.release, *ids]))
     record = drive(study.model_copy(update={"release": released}), directory.path)
     print(f"{run}: {record.message}")
+    print(
+        f"put `release: [{', '.join(released)}]` into the study's file, too: without it the next `lamflow run` of the "
+        "file quarantines them again"
+    )
 
 
 def _quarantine(run: Path) -> Quarantine:

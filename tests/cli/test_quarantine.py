@@ -1,0 +1,42 @@
+"""Frames that come back from quarantine by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lamflow.cli.quarantine import list_frames, release
+from lamflow.config import parse
+from lamflow.config.cleaning import CleaningStudy
+from lamflow.data.cleaning import Cleaning, Quarantine
+from lamflow.driver.loop import run
+from lamflow.driver.rundir import RunDirectory
+from lamflow.errors import InputError
+from tests.conftest import ROOT
+
+pytest.importorskip("vesin", reason="cleaning needs vesin: pip install 'lamflow[cleaning]'")
+FOLDER = ROOT / "workflows" / "cleaning"
+
+
+@pytest.mark.slow
+def test_what_is_released_stays_and_the_line_that_keeps_it_so_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (FOLDER / "tiny.yaml").read_text().replace("models: {engines: [{engine: emt}]}", "")
+    study, path = parse(text, root=FOLDER, kind=CleaningStudy), tmp_path / "run"
+    run(study, path)
+    held = [item.id for item in Quarantine.read(next(path.rglob("quarantine.json"))).frames]
+    with pytest.raises(InputError, match="no frame in quarantine with an id that begins with 'zzzz'"):
+        release(path, ["zzzz"])
+    capsys.readouterr()
+    release(path, [held[0][:12]])
+    assert f"release: [{held[0][:12]}]" in capsys.readouterr().out
+    last = RunDirectory(path).iterations()[-1]
+    assert isinstance(last, Cleaning)
+    assert last.checked is not None
+    assert (last.checked.released, last.checked.quarantined) == (1, len(held) - 1)
+    list_frames(str(path), None, as_json=True)
+    assert held[0] not in capsys.readouterr().out
+    with pytest.raises(InputError, match="no frame in quarantine"):
+        release(path, [held[0][:12]])
