@@ -25,8 +25,8 @@ class Pbs(System):
     advice = {
         r"Unknown queue": "`queue` under `batch:` names no queue of this cluster; it has QUEUES",
         r"[Aa]ccount|project": "`account` under `batch:` is not one that you may use",
-        r"walltime|violates queue and/or server resource limits": "`wall_time`, CPUs, memory or GPUs are beyond the "
-        "limits of the queue; `qstat -Qf QUEUE` says what they are",
+        r"walltime|(violates|exceeds) queue (and/or server )?resource|all possible destinations": "`wall_time`, CPUs, "
+        "memory or GPUs are beyond the limits of the queue; `qstat -Qf QUEUE` says what they are",
         r"Unknown resource": "this cluster does not know a resource that is asked for; if that is `ngpus`, give its "
         "own line under `header`",
         r"array": "`array_size` under `batch:` is larger than the cluster allows (max_array_size)",

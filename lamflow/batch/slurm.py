@@ -25,7 +25,10 @@ class Slurm(System):
     name = "Slurm"
     programs = ("sbatch", "squeue", "scancel", "sinfo")
     index, job = "$SLURM_ARRAY_TASK_ID", "${SLURM_ARRAY_JOB_ID}"
-    full = r"MaxSubmit|MaxJob|job limit|Job violates accounting/QOS policy.*[Ss]ubmit|Slurm temporarily unable"
+    full = (  # Slurm says "job submit limit, user's size and/or time limits" for all of them; newer ones name the limit
+        r"MaxSubmit|MaxJobs|GrpSubmit|GrpJobs|Slurm temporarily unable|"
+        r"(?s:^(?!.*(?:(?:QOS|Assoc)\w+Limit|exceeds)).*Job violates accounting/QOS policy)"
+    )
     outage = (
         r"Unable to contact slurm|Socket timed out|Connection (refused|timed out)|slurm_load_jobs error: Zero Bytes|"
         r"[Mm]unge|Protocol authentication error|Transport endpoint|Unexpected message|backup controller"
@@ -36,12 +39,15 @@ class Slurm(System):
         r"[Ii]nvalid ?account|AccountNotAllowed": "`account` under `batch:` is not one that you may use; "
         "`sacctmgr show assoc user=$USER` lists yours",
         r"[Ii]nvalid ?qos|InvalidQOS|QOSNotAllowed": "`qos` under `batch:` is not one that this account may use",
-        r"time limit|TimeLimit": "`wall_time` under `batch:`, or `timeout` under `pods:` without it, is longer than "
-        "the partition allows; `sinfo -o '%P %l'` says how long that is",
+        r"time limit is|timelimit|TimeLimit|WallDuration": "`wall_time` under `batch:`, or `timeout` under `pods:` "
+        "without it, is longer than the partition, the account or the qos allows; `sinfo -o '%P %l'` says how long that "
+        "is in the partition",
         r"BadConstraints|generic resource|Requested node configuration|gres": "no node of the partition has the "
         "GPUs (`gpus`, `gpu_type`), CPUs and memory that `pods:` asks for; `sinfo -o '%P %G %c %m'` says what there is",
         r"CPU count|[Mm]emory specification|More processors|Node count": "no node of the partition has as many CPUs "
         "or as much memory as `pods:` asks for; `sinfo -o '%P %c %m'` says what there is",
+        r"(QOS|Assoc)\w+Limit|Max\w+PerJob|violates accounting": "`pods:` asks for more than this account or qos "
+        "allows; `sacctmgr show qos` and `sacctmgr show assoc user=$USER` say how much that is",
         r"feature": "`constraint` under `batch:` names a feature that no node has",
         r"array": "`array_size` under `batch:` is larger than the cluster allows; `scontrol show config | grep "
         "MaxArraySize` says how many",
@@ -49,7 +55,7 @@ class Slurm(System):
     usual = r"Priority|Resources|JobArrayTaskLimit|None|BeginTime|Prolog|Cleaning"
     never_begins = (
         r"PartitionTimeLimit|PartitionNodeLimit|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed|"
-        r"PartitionInactive|MaxCpuPerAccount|MaxMemPerLimit"
+        r"Max\w+PerJob|MaxMemPerLimit"
     )
     longest = 60
 
