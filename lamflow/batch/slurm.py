@@ -40,8 +40,8 @@ class Slurm(System):
         "`sacctmgr show assoc user=$USER` lists yours",
         r"[Ii]nvalid ?qos|InvalidQOS|QOSNotAllowed": "`qos` under `batch:` is not one that this account may use",
         r"time limit is|timelimit|TimeLimit|WallDuration": "`wall_time` under `batch:`, or `timeout` under `pods:` "
-        "without it, is longer than the partition, the account or the qos allows; `sinfo -o '%P %l'` says how long that "
-        "is in the partition",
+        "without it, is longer than partition, account or qos allow; `sinfo -o '%P %l'` says how long a partition lets "
+        "jobs run",
         r"BadConstraints|generic resource|Requested node configuration|gres": "no node of the partition has the "
         "GPUs (`gpus`, `gpu_type`), CPUs and memory that `pods:` asks for; `sinfo -o '%P %G %c %m'` says what there is",
         r"CPU count|[Mm]emory specification|More processors|Node count": "no node of the partition has as many CPUs "

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,28 @@ def test_a_run_on_slurm_equals_the_local_one_frame_by_frame(study: Path, slurm: 
         assert len(its.arrays) == 1
         assert all(len(tried) == 1 for tried in its.tries.values())
         assert (its.arrays[0].site == "here") is (len(its.tries) == 1 and its.arrays[0].name[:2] in ("se", "me"))
+
+
+@pytest.mark.parametrize(
+    ("batch", "pods", "says"),
+    [
+        ("queue: gpus", "", "names no partition of this cluster; it has all, short"),
+        ("queue: all", ", gpus: 3", "no node of the partition has the GPUs"),
+        ("container: /images/none.sif", "", "no apptainer or singularity on this node"),
+    ],
+)  # fmt: skip
+def test_what_a_batch_system_refuses_is_one_message_and_can_be_mended(
+    batch: str, pods: str, says: str, study: Path, slurm: SlurmCluster, tmp_path: Path
+) -> None:
+    text = study.read_text(encoding="utf-8").replace("label: {parallel: 1}", f"label: {{parallel: 1{pods}}}")
+    study.write_text(f"{text}batch: {{system: slurm, poll: 1, {batch}}}\n", encoding="utf-8")
+    argv = [sys.executable, "-m", "lamflow", "run", str(study), "--dir", str(tmp_path / "run")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*argv, "--on", "slurm"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not slurm.ask("squeue", "-h", "-t", "pending,running").strip(), "nothing is left in the queue"
 
 
 def test_a_submitted_run_hands_itself_over_and_can_be_stopped_and_brought_here(
