@@ -46,7 +46,7 @@ class Converge(Section):
     """When a stage is done. Decided before labels are paid for; all conditions that are given must hold."""
 
     accurate: Fraction = 0.95
-    """Fraction of the explored frames whose deviation is below the window. Those that filters refuse are explored, too."""
+    """Fraction of the explored frames, refused ones among them, whose deviation is below the window."""
     heldout_force_rmse: EvPerAngstrom | None = None
     """Mean of the models' force RMSE on the held-out data must be at most this before the last stage, and the run, is
     done."""

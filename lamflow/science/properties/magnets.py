@@ -158,7 +158,8 @@ def reduce_spirals(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     """Energy against q, its largest, the lowest spiral, and the stiffness D of magnons, ħω = D q² for small q.
 
     A flat spiral of moments M has ħω = 2g ΔE/M with ΔE per moment and M in μB (S. V. Halilov et al., Phys. Rev. B 58,
-    293 (1998)). D is the limit of ħω/q², by a straight line in q² through the first four points.
+    293 (1998)). D is the limit of ħω/q², by a parabola in q² through the first four points; its error is the difference
+    from a straight line.
     """
     del crystal
     natoms, q = answers[0].frame.natoms, np.array([float(answer.about["q"]) for answer in answers])
@@ -168,10 +169,10 @@ def reduce_spirals(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     magnetic = lengths[lengths > 0]
     omega = 2 * LANDE * energy * natoms / magnetic.sum()
     first = slice(1, 5)
-    stiffness = float(np.polyfit(q[first] ** 2, omega[first] / q[first] ** 2, 1)[1])
+    line, parabola = (float(np.polyfit(q[first] ** 2, omega[first] / q[first] ** 2, degree)[-1]) for degree in (1, 2))
     lowest = int(np.argmin(energy))
     values = [
-        Value(name="D", value=1000 * stiffness, unit="meV Å²"),
+        Value(name="D", value=1000 * parabola, unit="meV Å²", uncertainty=1000 * abs(parabola - line)),
         Value(name="E_max", value=float(energy.max()), unit="eV/atom"),
         Value(name="q_min", value=float(q[lowest]), unit="1/Å", note="of the lowest spiral; 0 is the ferromagnet"),
     ]

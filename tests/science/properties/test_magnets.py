@@ -68,9 +68,13 @@ def test_exchange_constants_and_the_mean_field_curie_point() -> None:
 
 def test_small_spirals_have_the_stiffness_of_the_exchange_constants() -> None:
     """D = (2g/s²) s² Σ J r² / 12 a moment, from E(q) = ½ Σ J s² (1 - cos qr)."""
-    result = found("spin-spiral", moments={}, wave_vector=(0, 0, 1), points=20)
     per_moment = float(exchange() @ (NEIGHBORS * SHELLS**2)) * 2.2**2 / 12
-    assert value(result, "D") == pytest.approx(1000 * 4 * per_moment / 2.2, rel=0.01)
+    for points, off in ((8, 5e-3), (20, 2e-4)):
+        result = found("spin-spiral", moments={}, wave_vector=(0, 0, 1), points=points)
+        assert value(result, "D") == pytest.approx(1000 * 4 * per_moment / 2.2, rel=off)
+        [stiffness] = [one for one in result.values if one.name == "D"]
+        assert stiffness.uncertainty is not None
+        assert abs(stiffness.value - 1000 * 4 * per_moment / 2.2) < stiffness.uncertainty < 0.03 * stiffness.value
     assert value(result, "q_min") == 0
     assert np.all(np.diff(result.curves[0].y[:10]) > 0)
 
