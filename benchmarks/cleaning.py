@@ -358,7 +358,7 @@ def cases(settings: argparse.Namespace) -> list[Case]:
         return made
     settings.keep.mkdir(parents=True, exist_ok=True)
     model = dpa4(settings.keep)
-    for name in FILES:
+    for name in settings.data:
         if not settings.models_only:
             whole = real_frames(settings.keep, name, None)[: 4 * settings.frames]
             made.append(Case(f"{name}, no model", whole, np.arange(len(whole))))
@@ -377,6 +377,7 @@ def main() -> None:
     options.add_argument("--largest", type=int, default=64, help="atoms of these; a hundred take a second")
     options.add_argument("--draws", type=int, default=5, help="times that frames are chosen to be broken")
     options.add_argument("--trajectories", type=int, default=30, help="of metals; 0 for none")
+    options.add_argument("--data", nargs="+", choices=FILES, default=list(FILES), help="real frames")
     options.add_argument("--models-only", action="store_true", help="real frames with the model only")
     settings = parse_arguments(options, draws=1, trajectories=8)
     rows: list[dict[str, Cell]] = []
@@ -384,7 +385,8 @@ def main() -> None:
         for case in cases(settings):
             for name in (*BREAKS, "duplicates"):
                 for share in (0.02, 0.05):
-                    rows.append(case.row(name, share, settings.draws))
+                    draws = 1 if name == "swapped species" and case.evaluate is not None else settings.draws
+                    rows.append(case.row(name, share, draws))
     publish(settings, "cleaning", f"Broken labels that cleaning finds ({clock.seconds:.0f} s)", rows)
 
 

@@ -12,11 +12,12 @@ from lamflow.data.cleaning import HeadCard, SourceAudit
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.opinions import Opinions
 from lamflow.policy.findings import Table
-from lamflow.policy.model_findings import PRESSURE_THAT_COUNTS
 from lamflow.policy.verdicts import Verdicts
 from lamflow.science.cleaning.energies import MEMBERS, element_energies, robust_sigma
 from lamflow.science.cleaning.trajectories import Slopes, slopes
 
+PRESSURE_THAT_COUNTS = 1.0
+"""GPa; a model's opinion of smaller ones says nothing of the sign of a set."""
 SHIFT, WIDTHS = 0.1, 3.0
 """eV/atom, and standard errors: sources of one head whose energies lie further apart are of two methods."""
 FORMULA_FRAMES, SPREAD = 3, 0.01

@@ -23,8 +23,8 @@ from lamflow.units import EV_PER_A3_IN_GPA
 
 MODEL_SCATTER = 0.015
 """eV/atom; models differ from any method by as much."""
-FORCES_THAT_COUNT, PRESSURE_THAT_COUNTS = 0.08, 1.0
-"""eV/Å and GPa; a model's opinion of smaller ones says nothing of the signs and units of a set."""
+FORCES_THAT_COUNT = 0.08
+"""eV/Å; a model's opinion of smaller ones says nothing of signs and order."""
 ALIKE = 0.7
 """Of each other's size are forces that another order or sign made of the right ones."""
 KNOWN = 0.8

@@ -71,6 +71,22 @@ def test_models_of_other_folds_find_what_is_broken(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_frames_that_are_labeled_again_are_trained_on_and_nothing_is_on_both_sides(tmp_path: Path) -> None:
+    text = (FOLDER / "relabel.yaml").read_text()
+    text = text[: text.index("compress:")] + "split: {heldout: 0.4}\n"
+    cleaned(parse(text, root=FOLDER, kind=CleaningStudy), tmp_path / "run")
+    frames = json.loads(next((tmp_path / "run").rglob("quarantine.json")).read_text())["frames"]
+    free = [item for item in frames if not item["kept_out"]]
+    assert 0 < len(free) < len(frames), "some are of compositions that are held out"
+    assert Card.read(next((tmp_path / "run").rglob("card.json"))).relabeled == len(free)
+    sides = {
+        role: {str(item.labeled.frame.to_ase().symbols) for part in sorted((tmp_path / "run" / "data" / role).iterdir())
+               for item in read_dataset(part)} for role in ("train", "heldout")
+    }  # fmt: skip
+    assert sides["train"].isdisjoint(sides["heldout"])
+
+
+@pytest.mark.slow
 def test_a_learning_curve_chooses_the_frames_that_stay(tmp_path: Path) -> None:
     text = (FOLDER / "tiny.yaml").read_text()
     curve = "curve: {train: {engine: pair, functions: 6}, fractions: [0.2, 0.5], target: 100}"
