@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lamflow.data.results import Iteration, ModelResult, Selected
+from lamflow.data.results import Iteration, ModelResult
+from lamflow.data.selected import Selected
 
 
 def model(index: int = 0, **more: object) -> ModelResult:

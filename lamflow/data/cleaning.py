@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from lamflow.data.document import Entry, Result
-from lamflow.data.results import Iteration, JobRecord
+from lamflow.data.job_record import JobRecord
+from lamflow.data.results import Iteration
 from lamflow.data.shards import Unreadable
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from lamflow.data.document import Entry
-from lamflow.data.results import Errors, Iteration, JobRecord
+from lamflow.data.job_record import JobRecord
+from lamflow.data.results import Errors, Iteration
 
 
 class SystemErrors(Entry):

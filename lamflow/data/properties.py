@@ -6,7 +6,8 @@ from pydantic import Field
 
 from lamflow.data.comparisons import Comparison, GateResult, TrackedValues
 from lamflow.data.document import Entry
-from lamflow.data.results import Iteration, JobRecord
+from lamflow.data.job_record import JobRecord
+from lamflow.data.results import Iteration
 
 
 class Value(Entry):

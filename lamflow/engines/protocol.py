@@ -189,7 +189,7 @@ class TrainingJob:
     threads    of the process
     gpus       that the training may use
     timeout    s
-    judge      held-out RMSEs by name, of a model's evaluators by head, for a trainer that chooses among checkpoints;
+    score      held-out RMSEs by name, of a model's evaluators by head, for a trainer that chooses among checkpoints;
                None where there is nothing to judge by
     """
 
@@ -207,7 +207,7 @@ class TrainingJob:
     threads: int = 1
     gpus: int = 0
     timeout: float = 86400.0
-    judge: Callable[[Mapping[str, Evaluator]], Mapping[str, float]] | None = None
+    score: Callable[[Mapping[str, Evaluator]], Mapping[str, float]] | None = None
 
 
 class Trainer(Protocol):

@@ -12,9 +12,9 @@ from lamflow.config.cleaning import CleaningStudy, Rule
 from lamflow.data.batch import Batch
 from lamflow.data.cleaning import Quarantine, Quarantined
 from lamflow.data.dataset import Origin
+from lamflow.data.job_record import JobRecord
 from lamflow.data.layout import BATCHES, CHECKED_RECORD, QUARANTINE, RELABEL_RECORD, SELECTED
 from lamflow.data.provenance import Provenance
-from lamflow.data.results import JobRecord
 from lamflow.data.shards import Shard
 from lamflow.data.spent import take
 from lamflow.errors import StateError

@@ -18,9 +18,10 @@ from lamflow.data.dataset import Item, read_dataset
 from lamflow.data.evaluation import Judgement, SystemErrors
 from lamflow.data.fields import FORCE_MAG
 from lamflow.data.frames import Floats
+from lamflow.data.job_record import JobRecord
 from lamflow.data.layout import EVALUATION, JUDGEMENT, PARITY, PREDICTIONS, PREDICTIONS_ARRAYS, PREDICTIONS_RECORD
 from lamflow.data.provenance import Provenance
-from lamflow.data.results import Errors, JobRecord
+from lamflow.data.results import Errors
 from lamflow.data.spent import spending, take
 from lamflow.engines import registry
 from lamflow.errors import EngineError

@@ -15,9 +15,9 @@ from lamflow.config.cleaning import CleaningStudy, Models
 from lamflow.config.engines import EngineSettings
 from lamflow.data.features import Features
 from lamflow.data.frames import Ints, LabeledFrame
+from lamflow.data.job_record import JobRecord
 from lamflow.data.layout import FEATURES, PREDICTIONS, PREDICTIONS_RECORD
 from lamflow.data.opinions import Opinions
-from lamflow.data.results import JobRecord
 from lamflow.data.shards import Shard, shards_below
 from lamflow.data.spent import spending, take
 from lamflow.engines import registry

@@ -19,6 +19,7 @@ from lamflow.config.tracked import AskedProperties, TrackedProperties, asked_of
 from lamflow.data import Frame, Labels
 from lamflow.data.arrays import read_arrays
 from lamflow.data.document import Entry
+from lamflow.data.job_record import JobRecord
 from lamflow.data.layout import (
     ANSWERS,
     ANSWERS_RECORD,
@@ -33,7 +34,6 @@ from lamflow.data.layout import (
 from lamflow.data.packed import PackedFrames
 from lamflow.data.properties import PropertyResult, PropertyValues, Reduced
 from lamflow.data.provenance import Provenance
-from lamflow.data.results import JobRecord
 from lamflow.data.spent import spending, take
 from lamflow.engines import registry
 from lamflow.errors import EngineError, LamflowError

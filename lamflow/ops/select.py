@@ -31,7 +31,8 @@ from lamflow.data.layout import (
 from lamflow.data.packed import PackedFrames
 from lamflow.data.properties import PropertyValues
 from lamflow.data.provenance import Provenance
-from lamflow.data.results import Explored, History, ModelResult, Selected, SimulationResult
+from lamflow.data.results import Explored, History, ModelResult, SimulationResult
+from lamflow.data.selected import Selected
 from lamflow.data.spent import take
 from lamflow.errors import EngineError
 from lamflow.ops.committees import Committees

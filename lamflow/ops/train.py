@@ -83,7 +83,7 @@ def train(
         if iteration == 1 and index == _first_that_starts_from_a_model(study):
             result = _baseline(study, trainer, job, train, heldout_items, result)
         if not result.failed:
-            job = replace(job, judge=partial(_rmses, heldout_items))
+            job = replace(job, score=partial(_rmses, heldout_items))
             lines = CurveLines(context, f"model {index}", job.scratch, done / len(indices), 1 / len(indices))
             result = _train_one(trainer, job, result, lines)
         if not result.failed:

@@ -16,10 +16,10 @@ from lamflow.config.seeds import child_seed
 from lamflow.config.transport import TransportStudy
 from lamflow.data import Frame, Trajectory
 from lamflow.data.arrays import read_arrays
+from lamflow.data.job_record import JobRecord
 from lamflow.data.layout import PROPERTIES, PROPERTIES_RECORD, SIMULATED, SIMULATED_RECORD
 from lamflow.data.properties import PropertyValues
 from lamflow.data.provenance import Provenance
-from lamflow.data.results import JobRecord
 from lamflow.data.spent import making, spending, take
 from lamflow.data.transport import TransportRun
 from lamflow.engines import registry

@@ -17,6 +17,7 @@ from lamflow.data.cleaning import Quarantine, Quarantined
 from lamflow.data.dataset import Item, Manifest, Origin, read_dataset, write_dataset
 from lamflow.data.files import file_hash
 from lamflow.data.frames import LabeledFrame
+from lamflow.data.job_record import JobRecord
 from lamflow.data.layout import (
     CLEANED,
     DATA,
@@ -31,7 +32,6 @@ from lamflow.data.layout import (
 )
 from lamflow.data.mixed import write_mixed
 from lamflow.data.provenance import Provenance
-from lamflow.data.results import JobRecord
 from lamflow.data.shards import Shard, shards_below
 from lamflow.data.spent import take
 from lamflow.data.writers import write_extra

@@ -16,7 +16,8 @@ from lamflow.data.explored import GENERATION, ExploredFrames
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.hulls import HullEntry
 from lamflow.data.label_work import LabelWork
-from lamflow.data.results import AUDIT, NEAR_HULL, Chosen, SimulationResult
+from lamflow.data.results import AUDIT, NEAR_HULL, SimulationResult
+from lamflow.data.selected import Chosen
 from lamflow.policy.calibration import Calibration
 from lamflow.policy.committee import good_frames
 from lamflow.policy.hulls import HullStructures

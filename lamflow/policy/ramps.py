@@ -9,7 +9,8 @@ import numpy as np
 from lamflow.config.engines import WalkerSettings
 from lamflow.config.learning import Stage
 from lamflow.data.explored import ExploredFrames
-from lamflow.data.results import GroupSeen, Iteration, Selected, SimulationResult
+from lamflow.data.results import Iteration, SimulationResult
+from lamflow.data.selected import GroupSeen, Selected
 from lamflow.policy.windows import Window
 
 

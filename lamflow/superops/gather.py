@@ -22,17 +22,8 @@ from lamflow.data.label_work import LabelCost
 from lamflow.data.layout import INDEX, INPUT, iteration_key
 from lamflow.data.properties import PropertiesRound, PropertyValues
 from lamflow.data.provenance import PACKAGES, Provenance, made_with, versions
-from lamflow.data.results import (
-    AUDIT,
-    NEAR_HULL,
-    Explored,
-    Iteration,
-    Labeled,
-    LabelOutcome,
-    Merged,
-    ModelResult,
-    Selected,
-)
+from lamflow.data.results import AUDIT, NEAR_HULL, Explored, Iteration, Labeled, LabelOutcome, Merged, ModelResult
+from lamflow.data.selected import Selected
 from lamflow.data.spent import Spent, StepTime, of_round, spent_on
 from lamflow.ops.read import read_heldout
 from lamflow.policy.budgets import costs

@@ -13,7 +13,8 @@ import pytest
 from lamflow.config import parse, stored
 from lamflow.config.engines import Relaxation
 from lamflow.data import Frame
-from lamflow.data.results import Explored, Selected
+from lamflow.data.results import Explored
+from lamflow.data.selected import Selected
 from lamflow.driver.loop import run
 from lamflow.driver.relax import Request, folder_engine, relax_folder
 from lamflow.driver.rundir import RunDirectory

@@ -303,7 +303,7 @@ class TestFinetuning:
         heads = (HeadData("copper", copper, 0.2), HeadData("silver", new, 1.0, "aluminium"))
         told: list[tuple[float, float]] = []
 
-        def judge(models: Mapping[str, Evaluator]) -> dict[str, float]:
+        def score(models: Mapping[str, Evaluator]) -> dict[str, float]:
             """Silver gets better all the time; the second checkpoint has forgotten least of copper."""
             real = [
                 rmse(models[head], metal(element, 4, 8))[0] for head, element in (("copper", "Cu"), ("silver", "Ag"))
@@ -313,7 +313,7 @@ class TestFinetuning:
             return dict(zip(("force_rmse_copper", "force_rmse_silver"), told[-1], strict=True))
 
         trainer = DeepmdTrainer(finetuning(lam, None, steps=40, checkpoint="best", checkpoint_every=10))
-        task = replace(training(tmp_path, "many", copper + new, heads=heads), judge=judge)
+        task = replace(training(tmp_path, "many", copper + new, heads=heads), score=score)
         assert trainer.train(task, quiet) == 20
         kept = read_curve(task.output / "checkpoints.csv")
         assert kept.columns == ["step", "geometric_mean", "force_rmse_copper", "force_rmse_silver"]

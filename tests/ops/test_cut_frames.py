@@ -11,7 +11,7 @@ from ase.build import bulk
 from lamflow.config import parse
 from lamflow.data import Frame
 from lamflow.data.dataset import Origin, frame_key
-from lamflow.data.results import Chosen
+from lamflow.data.selected import Chosen
 from lamflow.ops.committees import Committees
 from lamflow.ops.cut_frames import cut_frames
 from lamflow.policy.candidates import ChosenFrame

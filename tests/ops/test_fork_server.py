@@ -15,7 +15,7 @@ import pytest
 
 import lamflow
 from lamflow.data.layout import SELECTED, SELECTED_RECORD, iteration_key
-from lamflow.data.results import Selected
+from lamflow.data.selected import Selected
 from lamflow.ops.fork_server import STARTER, ForkServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")

@@ -12,7 +12,8 @@ from lamflow.config.learning import Config
 from lamflow.data import Frame
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.packed import PackedFrames
-from lamflow.data.results import Errors, Explored, History, ModelResult, Selected, SimulationResult
+from lamflow.data.results import Errors, Explored, History, ModelResult, SimulationResult
+from lamflow.data.selected import Selected
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context
 from lamflow.ops.select import Selection, select

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lamflow.data.hulls import Hull, HullEntry
-from lamflow.data.results import Iteration, Selected
+from lamflow.data.results import Iteration
+from lamflow.data.selected import Selected
 from lamflow.policy.hulls import ground_state_error, hull_shift
 
 

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from lamflow.config.engines import WalkerSettings
 from lamflow.config.learning import Stage
-from lamflow.data.results import GroupSeen, SimulationResult
+from lamflow.data.results import SimulationResult
+from lamflow.data.selected import GroupSeen
 from lamflow.policy.ramps import groups_seen, next_levels, ramp_temperatures, refused_frames
 from lamflow.policy.simulations import plan_simulations
 from lamflow.policy.windows import Window

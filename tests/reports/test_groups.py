@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamflow.data.results import GroupSeen
+from lamflow.data.selected import GroupSeen
 from lamflow.reports.groups import GROUP_COLUMNS, group_rows
 from tests.records import iteration
 

@@ -11,8 +11,8 @@ from lamflow.config.conversion import as_training
 from lamflow.config.schema import EvaluationStudy
 from lamflow.data.files import file_hash, write_whole
 from lamflow.data.graph import Graph, Step
+from lamflow.data.job_record import JobRecord
 from lamflow.data.provenance import Provenance
-from lamflow.data.results import JobRecord
 from lamflow.driver.loop import _require_models
 from lamflow.driver.prepare import snapshot
 from lamflow.driver.rundir import RunDirectory

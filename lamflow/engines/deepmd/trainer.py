@@ -225,12 +225,12 @@ def _last_checkpoint(scratch: Path) -> Path | None:
 @spending("judging")
 def _best(checkpoints: Mapping[int, Path], job: TrainingJob) -> int:
     """The step of the checkpoint with the smallest held-out errors, in the geometric mean; all go into a file."""
-    if job.judge is None:
+    if job.score is None:
         raise EngineError("train.checkpoint: there are no held-out data to choose the best one by")
     heads = [part.name for part in job.heads] or [""]
     rows = []
     for step, path in sorted(checkpoints.items()):
-        rmse = job.judge({head: DeepmdModel(path, head=head or None) for head in heads})
+        rmse = job.score({head: DeepmdModel(path, head=head or None) for head in heads})
         mean = float(np.exp(np.mean(np.log(np.maximum(list(rmse.values()), 1e-12)))))
         rows.append([step, mean, *rmse.values()])
     table = np.array(rows)
