@@ -53,6 +53,9 @@ def evaluate(file: Path, model: str | None, head: str | None, to: Path | None, a
         console = Console()
         console.print(f"[bold]{escape(evaluation.model)}[/]")
         console.print(_systems(judgement.systems))
+        for name, notes in judgement.notes.items():
+            for note in notes:
+                print(f"{printable(name) + ': ' if name else ''}{note}")
         if judgement.unjudged:
             print(f"{judgement.unjudged} frames were not judged: the model has no head for them")
         print(f"report  {page}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from lamflow.data.document import Entry
 from lamflow.data.job_record import JobRecord
 from lamflow.data.results import Errors, Iteration
@@ -18,7 +20,7 @@ class SystemErrors(Entry):
     role: Literal["start", "heldout"]
     natoms: int
     errors: Errors
-    """Zero-shot: with the energies shifted to the start data."""
+    """Zero-shot: with the energies shifted to the start data, or to the other frames where there are none."""
     unshifted_energy_rmse: float
     """Of the model's own energies, eV/atom."""
 
@@ -32,6 +34,8 @@ class Judgement(JobRecord):
     overall: dict[str, Errors]
     """Of each head over all held-out systems."""
     seconds: float
+    notes: dict[str, list[str]] = Field(default_factory=dict)
+    """What a person should know of the energies, by head."""
     unjudged: int = 0
     """Frames of heads that the engine's model does not have."""
 

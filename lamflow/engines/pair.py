@@ -28,7 +28,7 @@ from lamflow.data.io import read_labeled
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example
 from lamflow.engines.protocol import Evaluator, LammpsPotential, Progress, TrainingJob
-from lamflow.errors import EngineError
+from lamflow.errors import EngineError, InputError
 from lamflow.science.spin_bonds import SpinBonds, StillAtoms
 from lamflow.units import Positive, Unit
 
@@ -104,7 +104,7 @@ class PairPotential(EngineSettings):
             return []
         unknown = sorted(set(study.elements) - set(loaded(self.model_file).basis.elements))
         if unknown:
-            raise ValueError(f"{self.model_file} does not know {', '.join(unknown)}")
+            raise InputError(f"{self.model_file} does not know {', '.join(unknown)}")
         return []
 
 
@@ -151,7 +151,7 @@ class PairTrainer:
 
 
 def loaded(file: Path) -> PairModel:
-    """The model in a file pair.json. Raises ValueError for another file."""
+    """The model in a file pair.json. Raises InputError for another file."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         basis = _Basis(
@@ -159,9 +159,9 @@ def loaded(file: Path) -> PairModel:
         )
         coefficients = np.array(document["coefficients"], dtype=np.float64)
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is no pair potential of lamflow's: {error}") from error
+        raise InputError(f"{file} is no pair potential of lamflow's: {error}") from error
     if coefficients.shape != (basis.size,):
-        raise ValueError(f"{file} has {len(coefficients)} coefficients where {basis.size} are needed")
+        raise InputError(f"{file} has {len(coefficients)} coefficients where {basis.size} are needed")
     return PairModel(basis, coefficients)
 
 

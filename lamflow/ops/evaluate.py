@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from lamflow.engines import registry
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job
-from lamflow.science.metrics import energy_shift, errors, magnetic_points, parity_points, shifted
+from lamflow.science.metrics import energy_shift, errors, leave_one_out, magnetic_points, parity_points, shifted
 
 
 class Predicted(JobRecord):
@@ -119,6 +119,7 @@ def score(context: Context, *, input: Path, train: Path, heldout: Path, predicti
         overall={name: head.overall for name, head in judged.items()},
         seconds=seconds,
         unjudged=len(items) - len(answers),
+        notes={name: head.notes for name, head in judged.items() if head.notes},
         provenance=Provenance.of_this_job(),
         spent=take(),
     )
@@ -166,20 +167,56 @@ class _Head:
     energies: Floats
     forces: Floats
     magnetic: Floats
+    notes: list[str]
 
 
 def _judge_head(name: str, answers: Sequence[tuple[str, Item, Labels]], elements: Sequence[str]) -> _Head:
-    """Errors of the predictions of one head; energies are shifted to those of the start, if there are any."""
+    """Errors of the predictions of one head; energies are shifted to those of the start, if there are any.
+
+    A frame that the shift is fitted to is judged by the shift of the others, so that few frames look no better than
+    they are. Where no other frame tells it, as of the only one with an element, the energy stays as it is and does not
+    count overall.
+    """
     roles = {role for role, _, _ in answers}
-    base = [answer for answer in answers if answer[0] == ("train" if "train" in roles else "heldout")]
-    frames = [item.labeled.frame for _, item, _ in base]
-    shift = energy_shift([labels for _, _, labels in base], _labels(base), frames, elements)
-    moved = [(role, item, shifted(labels, item.labeled.frame, shift)) for role, item, labels in answers]
-    shown = [answer for answer in moved if answer[0] == ("heldout" if "heldout" in roles else "train")]
-    energies, forces = parity_points([labels for _, _, labels in shown], _labels(shown))
-    overall = errors([labels for _, _, labels in shown], _labels(shown))
-    magnetic = magnetic_points([labels for _, _, labels in shown], _labels(shown))
-    return _Head(shift, _by_system(name, answers, moved), overall, energies, forces, magnetic)
+    fitted_to, judged_on = (
+        "train" if "train" in roles else "heldout", "heldout" if "heldout" in roles else "train"
+    )  # fmt: skip
+    base = [answer for answer in answers if answer[0] == fitted_to]
+    fit = [labels for _, _, labels in base], _labels(base), [item.labeled.frame for _, item, _ in base], elements
+    shift, others = energy_shift(*fit), iter(leave_one_out(*fit).tolist())
+    moved, untold = [], set[int]()
+    for number, (role, item, labels) in enumerate(answers):
+        if role != fitted_to:
+            moved.append((role, item, shifted(labels, item.labeled.frame, shift)))
+        elif np.isnan(more := next(others)):
+            moved.append((role, item, labels))
+            untold.add(number)
+        else:
+            moved.append((role, item, replace(labels, energy=labels.energy + more)))
+    shown = [number for number, answer in enumerate(moved) if answer[0] == judged_on]
+    told = [moved[number] for number in shown if number not in untold]
+    every = [moved[number] for number in shown]
+    predicted, reference = [labels for _, _, labels in every], _labels(every)
+    overall, energies = errors(predicted, reference), np.zeros((0, 2))
+    if told:
+        known, true = [labels for _, _, labels in told], _labels(told)
+        overall = overall.model_copy(update={"energy_rmse": errors(known, true).energy_rmse})
+        energies = parity_points(known, true)[0]
+    return _Head(
+        shift, _by_system(name, answers, moved), overall, energies, parity_points(predicted, reference)[1],
+        magnetic_points(predicted, reference), _notes(len(told), len(every), fitted_to == judged_on),
+    )  # fmt: skip
+
+
+def _notes(told: int, judged: int, in_sample: bool) -> list[str]:
+    """How energies were judged, where it is not by a shift that other data tell."""
+    notes = []
+    if in_sample:
+        notes.append("energies are shifted to the frames that are judged, each by the shift of the others")
+    if told < judged:
+        what = "so energies stay as they are" if not told else "so their energies do not count"
+        notes.append(f"no other frame tells the shift of {judged - told} of {judged} frames, {what}")
+    return notes
 
 
 def _labels(answers: Sequence[tuple[str, Item, Labels]]) -> list[Labels]:

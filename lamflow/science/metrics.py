@@ -78,6 +78,25 @@ def energy_shift(
     return dict(zip(elements, map(float, shift), strict=True))
 
 
+def leave_one_out(
+    predicted: Sequence[Labels], reference: Sequence[Labels], frames: Sequence[Frame], elements: Sequence[str]
+) -> Floats:
+    """What must be added to the energy of each frame (F,), in eV, as the other frames tell it.
+
+    As `energy_shift` of all frames but one, for each of them, by the hat matrix of the fit: rᵢ / (1 - hᵢᵢ) is the
+    residual without frame i (R. D. Cook and S. Weisberg, Residuals and Influence in Regression, 1982, section 2.2).
+    NaN where no other frames tell it.
+    """
+    symbols = [frame.symbols for frame in frames]
+    counts = np.array([[atoms.count(element) for element in elements] for atoms in symbols], dtype=np.float64)
+    missing = np.array([r.energy - p.energy for p, r in zip(predicted, reference, strict=True)])
+    basis, sizes, _ = np.linalg.svd(counts, full_matrices=False)
+    basis = basis[:, sizes > 1e-8 * sizes.max(initial=0.0)]
+    left, leverage = missing - basis @ (basis.T @ missing), (basis**2).sum(axis=1)
+    without = np.where(leverage < 1 - 1e-6, left / np.maximum(1 - leverage, 1e-6), np.nan)
+    return np.asarray(missing - without)
+
+
 def shifted(labels: Labels, frame: Frame, shift: Mapping[str, float]) -> Labels:
     """`labels` of `frame` with an energy added for each atom."""
     return replace(labels, energy=labels.energy + sum(shift.get(symbol, 0.0) for symbol in frame.symbols))

@@ -5,7 +5,7 @@ import pytest
 
 from lamflow.data import Frame, Labels, fields
 from lamflow.data.fields import Field
-from lamflow.science.metrics import energy_shift, errors, shifted
+from lamflow.science.metrics import energy_shift, errors, leave_one_out, shifted
 
 
 def labels(energy: float, force: float) -> Labels:
@@ -45,3 +45,20 @@ def test_a_shift_leaves_every_other_label_as_it_is(monkeypatch: pytest.MonkeyPat
     assert moved.energy == pytest.approx(1.5)
     np.testing.assert_array_equal(moved.fields["dipole"], np.arange(3))
     np.testing.assert_array_equal(moved.fields["virial"], np.eye(3))
+
+
+def test_a_frame_is_judged_by_the_shift_of_the_others() -> None:
+    """As many fits as frames give the same; who is alone with an element is told by nobody."""
+    rng, elements = np.random.default_rng(2), ["Al", "Cu", "Ag"]
+    numbers = [[29, 29, 13], [29, 13, 13], [29, 29, 29], [13, 29, 29], [13, 13, 13], [47, 29, 13]]
+    frames = [Frame(np.array(own), np.zeros((3, 3)), np.eye(3)) for own in numbers]
+    predicted = [Labels(0.0, np.zeros((3, 3)))] * 6
+    reference = [Labels(float(energy), np.zeros((3, 3))) for energy in rng.normal(0, 20, 6)]
+    found = leave_one_out(predicted, reference, frames, elements)
+    for left in range(5):
+        rest = [n for n in range(6) if n != left]
+        fit = energy_shift(
+            [predicted[n] for n in rest], [reference[n] for n in rest], [frames[n] for n in rest], elements
+        )
+        assert found[left] == pytest.approx(shifted(predicted[left], frames[left], fit).energy)
+    assert np.isnan(found[5])

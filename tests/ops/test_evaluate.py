@@ -1,0 +1,31 @@
+"""How energies are judged whose zero is that of another method."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from lamflow.data import Frame, LabeledFrame, Labels
+from lamflow.data.dataset import Item, Origin
+from lamflow.ops.evaluate import _judge_head
+
+
+def test_few_frames_make_no_model_perfect() -> None:
+    """Energies with a noise of 20 eV an atom on six alloys of six elements."""
+    elements = ["Cu", "Ag", "Au", "Ni", "Pd", "Pt"]
+    rng = np.random.default_rng(0)
+    answers = []
+    for number in range(6):
+        atoms = bulk("Cu", cubic=True).repeat((2, 1, 1))
+        atoms.symbols[:] = rng.choice(elements, 8)
+        frame, forces = Frame.from_ase(atoms), np.zeros((8, 3))
+        labeled = LabeledFrame(frame, Labels(float(160 * rng.normal()), forces))
+        origin = Origin(iteration=0, source=f"x#{number}")
+        answers.append(("heldout", Item(labeled, origin), Labels(0.0, forces)))
+    head = _judge_head("", answers, elements)
+    assert head.overall.energy_rmse > 10
+    assert head.notes[-1].startswith("no other frame tells the shift of 6 of 6 frames, so energies stay as they are")
+    head = _judge_head("", [answers[0], ("heldout", answers[0][1], answers[0][2])], elements)
+    assert head.overall.energy_rmse == pytest.approx(0, abs=1e-9), "one composition twice with one energy"
+    assert head.notes == ["energies are shifted to the frames that are judged, each by the shift of the others"]
