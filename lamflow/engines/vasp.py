@@ -34,6 +34,12 @@ from lamflow.units import BAR_IN_KBAR, BOLTZMANN
 FIXED: dict[str, tuple[int, ...]] = {"NSW": (0,), "IBRION": (-1, 0, 1, 2, 3), "ISIF": (2, 3)}
 """Tags that must have one of these values, for a label is one single point with its stress. Without ionic steps these
 values of IBRION all mean a single point; the others compute force constants whatever NSW is."""
+REFUSED = {
+    "PSTRESS": "VASP adds this pressure to the stress, and its work to the energy",
+    "ML_LMLFF": "labels would be those of VASP's own force field",
+    "IMAGES": "a band of structures is no single point",
+}
+"""Tags that make something else of a label, where they are not zero or false."""
 CELLS = {"none": 2, "all": 3, "volume": 8}
 """ISIF of what of a cell changes beside the positions; 8 since VASP 6.4.1."""
 DEFAULTS: dict[str, Any] = {"NSW": 0, "IBRION": -1, "ISIF": 2, "LWAVE": False, "LCHARG": False}
@@ -51,6 +57,29 @@ BY_ELEMENT: dict[str, float | None] = {
     "VDW_ALPHA": None,
 }  # fmt: skip
 """Tags of species, and what a species without one gets; None where each needs its own."""
+
+
+def is_on(value: Any) -> bool:
+    """A tag has a value other than zero or false."""
+    text = str(value).strip().strip(".").upper()
+    return text not in ("F", "FALSE") and _number(text) != 0
+
+
+def _check_tags(tags: Mapping[str, Any]) -> None:
+    """Raise ValueError for tags with which a label would be something else."""
+    for tag, allowed in FIXED.items():
+        if tag in tags and str(tags[tag]) not in map(str, allowed):
+            raise ValueError(f"INCAR: {tag} = {tags[tag]} is not allowed: a label is one single point with stress")
+    for tag, why in REFUSED.items():
+        if is_on(tags.get(tag, 0)):
+            raise ValueError(f"INCAR: {tag} = {tags[tag]} is not allowed: {why}")
+    if str(tags.get("I_CONSTRAINED_M", 0)) != "0":
+        raise ValueError(
+            "INCAR: I_CONSTRAINED_M: a penalty draws moments to where they are wanted, and what VASP prints of it "
+            "gives no magnetic forces -dE/ds: its field (lambda*MW_perp) is that on moments smoothed within RWIGS, "
+            "in modes 1 and 4 only the part across them, and whether energy and forces have the penalty in them is "
+            "not documented; abacus holds moments (deltaspin)"
+        )
 
 
 class Vasp(PeriodicSettings):
@@ -94,16 +123,7 @@ class Vasp(PeriodicSettings):
         if self.incar is not None and not expand(self.incar).is_file():
             return self
         tags = self.tags()
-        for tag, allowed in FIXED.items():
-            if tag in tags and str(tags[tag]) not in map(str, allowed):
-                raise ValueError(f"INCAR: {tag} = {tags[tag]} is not allowed: a label is one single point with stress")
-        if str(tags.get("I_CONSTRAINED_M", 0)) != "0":
-            raise ValueError(
-                "INCAR: I_CONSTRAINED_M: a penalty draws moments to where they are wanted, and what VASP prints of it "
-                "gives no magnetic forces -dE/ds: its field (lambda*MW_perp) is that on moments smoothed within RWIGS, "
-                "in modes 1 and 4 only the part across them, and whether energy and forces have the penalty in them is "
-                "not documented; abacus holds moments (deltaspin)"
-            )
+        _check_tags(tags)
         check_by_element("INCAR", tags, BY_ELEMENT)
         for key in ("kspacing", "kpoints"):
             if getattr(self, key) is not None and "KSPACING" in {tag.upper() for tag in self.input}:

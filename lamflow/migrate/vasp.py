@@ -83,6 +83,8 @@ def _add_tags(tags: Spec, keys: Keys, made: Spec) -> None:
             made["kspacing"] = float(keys.take(key, to="label.kspacing"))
         elif tag == "KGAMMA":
             made["gamma"] = is_true(keys.take(key, to="label.gamma"))
+        elif tag in vasp.REFUSED:
+            keys.lose(key, why=vasp.REFUSED[tag] if vasp.is_on(keys.raw[key]) else "it is off anyway")
         elif tag in SINGLE_POINT:
             keys.lose(key, why="a label is one single point")
         elif tag in vasp.BY_ELEMENT or tag == "MAGMOM":
@@ -120,7 +122,8 @@ def incar(path: Any, keys: Keys, key: str, paths: Paths, *, spaced: bool) -> Spe
 def _is_refused(tag: str, value: Any) -> bool:
     """lamflow refuses an INCAR with such a tag."""
     allowed = vasp.FIXED.get(tag)
-    return tag in vasp.BY_ELEMENT or (allowed is not None and str(value) not in map(str, allowed))
+    refused = tag in vasp.REFUSED and vasp.is_on(value)
+    return tag in vasp.BY_ELEMENT or refused or (allowed is not None and str(value) not in map(str, allowed))
 
 
 def _smearing(text: str) -> int:

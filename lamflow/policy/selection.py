@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -135,7 +136,7 @@ def _choose(study: Config, exploration: Exploration, pool: CandidatePool, window
     near = choose_near_hull(study, exploration.hulls, exploration.known, results, limit, exploration.iteration)
     taken = {item.why.hash for item in near}
     if isinstance(settings, CalibratedWindow) and exploration.calibration is not None and window.low > 0:
-        count = min(round(settings.audit * limit), limit - len(near))
+        count = min(_audits(settings.audit, limit, past), limit - len(near))
         accurate = CandidatePool.of(exploration.explored, Window(0.0, window.low), exploration.known, results)
         near += choose_audits(study, accurate, results, count, exploration.iteration, taken)
         taken |= {item.why.hash for item in near}
@@ -145,6 +146,13 @@ def _choose(study: Config, exploration: Exploration, pool: CandidatePool, window
         costs=label_costs(past),
     )  # fmt: skip
     return [*near, *rest]
+
+
+def _audits(fraction: float, limit: int, past: Sequence[Iteration]) -> int:
+    """Accurate frames to audit among `limit`: as many as `fraction` of all labels so far, these included, lacks."""
+    chosen = [item for iteration in past if iteration.selected for item in iteration.selected.chosen]
+    done = sum(item.rule == AUDIT for item in chosen)
+    return max(0, math.floor(fraction * (len(chosen) + limit) + 1e-9) - done)
 
 
 def _seen(study: Config, exploration: Exploration, deviation: Floats, window: Window, pool: CandidatePool) -> Selected:

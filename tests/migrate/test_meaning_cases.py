@@ -306,6 +306,9 @@ def test_the_old_form_of_pwscf_has_what_dp_gen_writes_beside_it(place: Path) -> 
         ("ENCUT = 400\nKSPACING = 0.3\nIBRION = 7\n", False),
         ("ENCUT = 400\nKSPACING = 0.3\nISIF = 0\n", False),
         ("ENCUT = 400\nKSPACING = 0.3\nLDAU = T\nLDAUU = 4 0\n", False),
+        ("ENCUT = 400\nKSPACING = 0.3\nPSTRESS = 0\nML_LMLFF = .FALSE.\n", True),
+        ("ENCUT = 400\nKSPACING = 0.3\nPSTRESS = 100\n", False),
+        ("ENCUT = 400\nKSPACING = 0.3\nML_LMLFF = .TRUE.\n", False),
     ],
 )
 def test_an_incar_of_anything_becomes_a_single_point(place: Path, incar: str, kept: bool) -> None:
@@ -316,7 +319,9 @@ def test_an_incar_of_anything_becomes_a_single_point(place: Path, incar: str, ke
         if not kept:
             assert spec["label"]["input"]["ENCUT"] == "400"
             assert "without those that are left out below" in notes(migration, "changed")
-            assert any(tag in notes(migration, "lost") for tag in ("NSW", "IBRION", "ISIF", "LDAUU"))
+            assert any(
+                tag in notes(migration, "lost") for tag in ("NSW", "IBRION", "ISIF", "LDAUU", "PSTRESS", "ML_LMLFF")
+            )
 
 
 def test_an_incar_without_kspacing_has_vasps_own(place: Path) -> None:

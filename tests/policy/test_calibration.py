@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,16 +13,23 @@ from pydantic import ValidationError
 from lamflow.config import load
 from lamflow.config.select import CalibratedWindow, Select
 from lamflow.data.calibration import CalibrationPoint
-from lamflow.data.results import Iteration
+from lamflow.data.dataset import Origin
+from lamflow.data.results import AUDIT, Iteration
+from lamflow.data.selected import Chosen, Selected
 from lamflow.errors import InputError
 from lamflow.policy.calibration import HeldoutPredictions, calibrated, heldout_points
 from lamflow.policy.convergence import ConvergenceCriteria, next_action
+from lamflow.policy.selection import _audits
 from lamflow.policy.windows import window_rule
 from tests.conftest import STUDY
 from tests.policy.test_convergence import STATE
 from tests.records import iteration
 
 WINDOW = CalibratedWindow(rule="calibrated", error=0.3)
+SEEN: dict[str, Any] = {
+    "frames": 9, "accurate": 3, "candidates": 4, "failed": 2, "dropped": {}, "low": 0.1, "high": 1.0, "batches": 1,
+    "decision": "label", "reason": "",
+}  # fmt: skip
 
 
 def points(count: int, seed: int, *, noise: float = 0.3, score: float | None = None) -> list[CalibrationPoint]:
@@ -118,6 +126,19 @@ def test_jobs_send_accurate_frames_for_audits() -> None:
     sent, low = rule.preselect(scores, 50, 1), rule.levels(scores).low
     assert (scores[sent] >= low).sum() == 50
     assert (scores[sent] < low).sum() == 5
+
+
+def test_small_batches_add_up_to_as_many_audits_as_large_ones() -> None:
+    past: list[Iteration] = []
+    found = []
+    for number in range(10):
+        found.append(_audits(0.1, 4, past))
+        rules, origin = [AUDIT] * found[-1] + ["other"] * (4 - found[-1]), Origin(iteration=number, source="x")
+        chosen = [Chosen(hash="x", natoms=1, group="0", rule=rule, origin=origin) for rule in rules]
+        record: dict[str, Any] = {"selected": Selected.model_validate(SEEN | {"chosen": chosen})}
+        past.append(iteration(number, **record))
+    assert found == [0, 0, 1, 0, 1, 0, 0, 1, 0, 1]
+    assert _audits(0.1, 100, []) == 10
 
 
 @pytest.mark.parametrize(
