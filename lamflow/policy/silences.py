@@ -39,8 +39,9 @@ def _rare(table: Table) -> list[str]:
     """Elements whose frames' energies are not held against a model, by head."""
     notes = []
     for number, name in enumerate(table.heads):
-        rare = [chemical_symbols[z] for z in rare_elements(table.features.subset(table.head == number))]
-        if rare:
+        mine = table.head == number
+        rare = [chemical_symbols[z] for z in rare_elements(table.features.subset(mine))]
+        if rare and mine.sum() >= MEMBERS:
             notes.append(
                 f"{name}: {', '.join(rare)} in fewer than {SYSTEMATIC} frames: whether the element is odd or the frame "
                 "nobody can tell, so no energy of theirs is held against a model"

@@ -91,7 +91,7 @@ def test_what_nobody_was_asked_is_said() -> None:
     notes = decide(study(), table(made), [opinions(said)]).notes
     assert f"model 0 was asked about {asked} of {COUNT} frames, none of those with Ru" in notes
     few = made.subset(np.arange(3))
-    assert decide(study(), table(few), []).notes[-1] == (
+    assert decide(study(), table(few), [opinions(few.energy)]).notes[-1] == (
         "a: it has 3 frames; of fewer than 12 nothing is said of their energies"
     )
 
