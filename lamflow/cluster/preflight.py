@@ -147,4 +147,6 @@ def _pairs(labels: Mapping[str, str]) -> str:
 
 
 def _sections(pods: Pods) -> list[tuple[str, Pod]]:
-    return [(name, getattr(pods, name)) for name in type(pods).model_fields]
+    """Kinds of steps that are pods: those without a site."""
+    found = [(name, getattr(pods, name)) for name in type(pods).model_fields]
+    return [(name, pod) for name, pod in found if pod.site is None]

@@ -87,7 +87,7 @@ CARDS, QUARANTINED, TRAINING_STUDY, RELABEL_RECORD = "card", "quarantine", "trai
 """Folder of the data card with a study on the cleaned data, that of frames in quarantine, and how many of them are
 labeled again."""
 
-SCRATCH, ERRORS, PROGRESS, STAGED, ELSEWHERE = "scratch", "errors", "progress", "staged", "elsewhere"
+SCRATCH, ERRORS, PROGRESS, STAGED, AT_SITES = "scratch", "errors", "progress", "staged", "sites"
 """In `work`."""
 POD = "/tmp"  # noqa: S108  a volume of the pod's own
 """Folder of the job that a pod does."""

@@ -35,11 +35,11 @@ from lamflow.data.layout import (
     iteration_key,
     object_key,
 )
-from lamflow.driver.elsewhere import Elsewhere
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.run_location import RunLocation, pull_all, pull_records, refuse_others
 from lamflow.driver.rundir import RunDirectory, prune
+from lamflow.driver.site_steps import SiteSteps
 from lamflow.errors import ClusterError, LamflowError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
 from lamflow.ops.operation import fraction_done
@@ -73,7 +73,7 @@ class ArgoExecutor:
         self.store = location.store(retry)
         self.workflows = Workflows.of(location.cluster, retry)
         self.last: Manifest = {}
-        self._elsewhere: Elsewhere | None = None
+        self._site_steps: SiteSteps | None = None
         self._spans: dict[str, Span] = {}
 
     @property
@@ -117,7 +117,7 @@ class ArgoExecutor:
         if not self.directory.has_graph(graph.round):
             return False
         begun = self.directory.graph(graph.round)
-        started = begun.attempt > 1 or bool(begun.completed) or self.elsewhere(study).has_begun(graph)
+        started = begun.attempt > 1 or bool(begun.completed) or self.site_steps(study).has_begun(graph)
         return started or self.workflows.find(begun.workflow(study.name)) is not None
 
     def run(self, study: DataStudy, graph: Graph, listener: Listener) -> float:
@@ -128,7 +128,7 @@ class ArgoExecutor:
         """
         self._spans, failures = {}, 0
         while graph.remaining():
-            step = self.elsewhere(study).next_step(graph)
+            step = self.site_steps(study).next_step(graph)
             if step is not None:
                 graph = self._carry(study, graph, step, listener)
                 continue
@@ -138,7 +138,7 @@ class ArgoExecutor:
             self._read_records(graph)
             if phase(self.last) == "Succeeded":
                 self._note_spans()
-                if not self.elsewhere(study).sites_of(graph):
+                if not self.site_steps(study).sites_of(graph):
                     break
                 graph = self._kept(graph.again(_succeeded(self.last), self.directory.path))
                 continue
@@ -162,15 +162,15 @@ class ArgoExecutor:
                 spans[pod.step] = min(before[0], pod.start), max(before[1], pod.end)
         self._spans |= spans
 
-    def elsewhere(self, study: DataStudy) -> Elsewhere:
+    def site_steps(self, study: DataStudy) -> SiteSteps:
         """Where the steps of the study run that have a site."""
-        if self._elsewhere is None:
-            self._elsewhere = Elsewhere(study, self.directory, self.store)
-        return self._elsewhere
+        if self._site_steps is None:
+            self._site_steps = SiteSteps(study, self.directory, self.store)
+        return self._site_steps
 
     def _carry(self, study: DataStudy, graph: Graph, step: Step, listener: Listener) -> Graph:
         """The graph when a step has been carried out at its site."""
-        span = self.elsewhere(study).carry(graph, step, listener)
+        span = self.site_steps(study).carry(graph, step, listener)
         self._spans |= {step.name: span} if span is not None else {}
         self._read_records(graph)
         assert isinstance(step.jobs, int)  # noqa: S101  it has been carried out
@@ -188,7 +188,7 @@ class ArgoExecutor:
         for workflow in self.workflows.of_run(study.name):
             if workflow["metadata"]["labels"].get(ITERATION_LABEL) == str(graph.round):
                 self.workflows.delete(workflow["metadata"]["name"])
-        self.elsewhere(study).forget(graph)
+        self.site_steps(study).forget(graph)
         self._delete_outputs(graph, GRAPH, RECORD, f"{HISTORY}/")
 
     def clean_up(self, study: DataStudy, graph: Graph) -> None:
@@ -196,7 +196,7 @@ class ArgoExecutor:
         for step in graph.steps:
             if step.checkpoints is not None:
                 self.store.delete(f"{step.checkpoints}/")
-        self.elsewhere(study).clean_up(graph)
+        self.site_steps(study).clean_up(graph)
 
     def publish(self) -> None:
         """See Executor. The report goes to the store, a sentence to Argo's list of Workflows."""
@@ -293,7 +293,7 @@ class ArgoExecutor:
                 return graph
             self._read_records(graph)
             graph = graph.again(_succeeded(workflow), self.directory.path)
-            if not graph.remaining() or self.elsewhere(study).next_step(graph):
+            if not graph.remaining() or self.site_steps(study).next_step(graph):
                 self.last = workflow | {"status": {**workflow["status"], "phase": "Succeeded"}}
                 return graph
             return self._begin(study, graph)

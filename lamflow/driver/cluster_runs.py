@@ -129,7 +129,7 @@ def stop(path: Path, location: RunLocation, say: Callable[[str], None] = silent)
         if not stopped:
             raise StateError(f"{location.url}: nothing drives this run")
     with executor.locked():
-        executor.elsewhere(executor.directory.config()).cancel(say)
+        executor.site_steps(executor.directory.config()).cancel(say)
         record = executor.directory.run()
         if record.state not in ("converged", "ended"):
             said = {"state": "stopped", "message": "stopped; go on with `lamflow resume`"}

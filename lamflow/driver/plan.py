@@ -98,7 +98,7 @@ def plan(study: DataStudy, done: Sequence[Iteration] = (), capacity: Capacity | 
         labels=labels,
         iterations=rounds,
         cluster=max(cluster_jobs(study, structures, data_frames), key=lambda jobs: sum(jobs.values())),
-        node_hours=_node_hours(study, stages, rounds) if study.batch is not None else {},
+        node_hours=_node_hours(study, stages, rounds) if study.batch is not None or study.sites else {},
     )
 
 

@@ -25,13 +25,15 @@ print("lamflow", lamflow.__version__)
 
 
 def probed(settings: DataStudy, graphs: Iterable[Graph]) -> list[Step]:
-    """A step for each kind of resources and each image that the graphs ask for; no two have the same name.
+    """A step for each kind of pods and each image that the graphs ask for; no two have the same name.
 
     Raises InputError for a step whose engines lie in different images.
     """
     found: dict[tuple[str, str], Step] = {}
     names = Counter[str]()
     for step in (step for graph in graphs for step in graph.steps):
+        if getattr(settings.pods, step.resources).site is not None:
+            continue
         kind = step.resources, image_of(settings, step)
         if kind not in found:
             names[step.name] += 1

@@ -88,10 +88,10 @@ def workflow(study: DataStudy, graph: Graph, location: StoreLocation) -> Workflo
 def next_piece(study: DataStudy, graph: Graph) -> list[Step]:
     """What of a round its next Workflow carries out: the steps that come next on the cluster, up to one elsewhere."""
 
-    def is_elsewhere(step: Step) -> bool:
+    def is_at_site(step: Step) -> bool:
         return getattr(study.pods, step.resources).site is not None
 
-    return list(takewhile(lambda step: not is_elsewhere(step), dropwhile(is_elsewhere, graph.remaining())))
+    return list(takewhile(lambda step: not is_at_site(step), dropwhile(is_at_site, graph.remaining())))
 
 
 def manifest(study: DataStudy, graph: Graph) -> dict[str, Any]:

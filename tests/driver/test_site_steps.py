@@ -103,7 +103,7 @@ def test_labels_stay_on_kubernetes_and_the_rest_goes_to_slurm(
     path = place.folder / "run"
     run_here(study, path, Quiet(), ArgoExecutor(RunDirectory(path), RunLocation.of(study)))
     assert place.frames() == ends_with(SHORT, place.folder)
-    standing = steps(path / WORK / "elsewhere")
+    standing = steps(path / WORK / "sites")
     assert {name.split()[1] for name in standing} == {"train", "explore", "select", "merge"}
     assert all(len(tried) == 1 for its in standing.values() for tried in its.tries.values())
     assert {pod.split("-")[-2] for pod in place.argo.pods} == {"label"}

@@ -10,7 +10,7 @@ from lamflow.cluster import packs
 from lamflow.cluster.store import Store
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Step
-from lamflow.data.layout import ELSEWHERE, WORK, iteration_key
+from lamflow.data.layout import AT_SITES, WORK, iteration_key
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.run_location import pull_all
@@ -19,7 +19,7 @@ from lamflow.driver.sites import Sites, site_of
 from lamflow.errors import ClusterError, OutageError
 
 
-class Elsewhere:
+class SiteSteps:
     """The steps of a study that have a site, with a folder for what they read and write there.
 
     The mirror of the run has only what its store holds, which is less than what such a step has left so far.
@@ -27,7 +27,7 @@ class Elsewhere:
 
     def __init__(self, study: DataStudy, directory: RunDirectory, store: Store) -> None:
         self.study, self.directory, self.store = study, directory, store
-        self.sites = Sites(directory.path / WORK / ELSEWHERE, study.sites, directory)
+        self.sites = Sites(directory.path / WORK / AT_SITES, study.sites, directory)
 
     def sites_of(self, graph: Graph) -> list[str]:
         """Names of the sites that steps of a round go to."""
