@@ -15,7 +15,14 @@ from lamflow.data.calibration import PredictedGain
 from lamflow.data.comparisons import TrackedValues
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats
-from lamflow.data.results import Iteration, ModelResult, SimulationResult, mean_force_rmse, mean_magnetic_force_rmse
+from lamflow.data.results import (
+    AUDIT,
+    Iteration,
+    ModelResult,
+    SimulationResult,
+    mean_force_rmse,
+    mean_magnetic_force_rmse,
+)
 from lamflow.data.selected import Chosen, Selected
 from lamflow.policy.budgets import Purse, costs, label_costs, payable
 from lamflow.policy.calibration import Calibration, below_noise
