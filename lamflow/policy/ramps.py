@@ -69,8 +69,8 @@ def groups_seen(
 
 def refused_frames(stage: Stage, results: Iterable[SimulationResult]) -> int:
     """Frames of dynamics and relaxations that the filters refused."""
-    walks = [one for one in results if isinstance(stage.explore[int(one.group)], WalkerSettings)]
-    return sum(sum(one.dropped.values()) for one in walks)
+    walkers = {str(index) for index, group in enumerate(stage.explore) if isinstance(group, WalkerSettings)}
+    return sum(sum(one.dropped.values()) for one in results if one.group in walkers)
 
 
 def step_back(stage: Stage, levels: list[int], results: Mapping[int, SimulationResult]) -> Selected | None:
