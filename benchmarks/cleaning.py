@@ -378,12 +378,14 @@ def main() -> None:
     options.add_argument("--draws", type=int, default=5, help="times that frames are chosen to be broken")
     options.add_argument("--trajectories", type=int, default=30, help="of metals; 0 for none")
     options.add_argument("--data", nargs="+", choices=FILES, default=list(FILES), help="real frames")
+    kinds = (*BREAKS, "duplicates")
+    options.add_argument("--broken", nargs="+", choices=kinds, default=kinds, help="ways to break labels")
     options.add_argument("--models-only", action="store_true", help="real frames with the model only")
     settings = parse_arguments(options, draws=1, trajectories=8)
     rows: list[dict[str, Cell]] = []
     with timed() as clock:
         for case in cases(settings):
-            for name in (*BREAKS, "duplicates"):
+            for name in settings.broken:
                 for share in (0.02, 0.05):
                     draws = 1 if name == "swapped species" and case.evaluate is not None else settings.draws
                     rows.append(case.row(name, share, draws))

@@ -37,6 +37,8 @@ TIMES = 5.0
 """Labels that are so many times what a model says are in another unit."""
 STRESS_Z, LIKELIER = 3.0, 7.4
 """Expected errors by which a stress must differ, and by how much likelier it must be with its sign turned."""
+STRESS_THAT_COUNTS, AGAINST = 1.0, -0.5
+"""GPa that label and model must have both, and the cosine between them, for their directions to be telling alone."""
 
 
 def of_models(table: Table, checks: Checks, opinions: Sequence[Opinions]) -> Iterator[Finding]:
@@ -151,9 +153,12 @@ def _wrong_forces(opinion: Opinions, error: Floats, checks: Checks) -> Mask:
 
 
 def _wrong_stress(opinion: Opinions, error: Floats) -> Mask:
-    """Stresses that differ by more than the expected `error` (C,) and fit with their sign turned.
+    """Stresses that point the other way, or differ by more than the expected `error` (C,) and fit with the sign turned.
 
     Errors of a model have the tails of Cauchy's distribution, so the likelihoods are to each other as 1/(1 + z²).
     """
-    as_is, turned = opinion.stress_error, replace(opinion, stress_match=-opinion.stress_match).stress_error
-    return np.asarray((as_is > STRESS_Z * error) & (error**2 + as_is**2 > LIKELIER * (error**2 + turned**2)))
+    label, model, match = opinion.stress_label, opinion.stress_model, opinion.stress_match
+    as_is, turned = opinion.stress_error, replace(opinion, stress_match=-match).stress_error
+    opposite = (np.minimum(label, model) > STRESS_THAT_COUNTS) & (match < AGAINST)
+    likelier = error**2 + as_is**2 > LIKELIER * (error**2 + turned**2)
+    return np.asarray(opposite | ((as_is > STRESS_Z * error) & likelier))
