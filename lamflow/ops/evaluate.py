@@ -27,7 +27,15 @@ from lamflow.engines import registry
 from lamflow.errors import EngineError
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job
-from lamflow.science.metrics import energy_shift, errors, leave_one_out, magnetic_points, parity_points, shifted
+from lamflow.science.metrics import (
+    energy_shift,
+    errors,
+    is_told,
+    leave_one_out,
+    magnetic_points,
+    parity_points,
+    shifted,
+)
 
 
 class Predicted(JobRecord):
@@ -185,10 +193,11 @@ def _judge_head(name: str, answers: Sequence[tuple[str, Item, Labels]], elements
     fit = [labels for _, _, labels in base], _labels(base), [item.labeled.frame for _, item, _ in base], elements
     shift, others = energy_shift(*fit), iter(leave_one_out(*fit).tolist())
     moved, untold = [], set[int]()
+    told_by_base = is_told([item.labeled.frame for _, item, _ in answers], fit[2], elements)
     for number, (role, item, labels) in enumerate(answers):
-        if role != fitted_to:
+        if role != fitted_to and told_by_base[number]:
             moved.append((role, item, shifted(labels, item.labeled.frame, shift)))
-        elif np.isnan(more := next(others)):
+        elif role != fitted_to or np.isnan(more := next(others)):
             moved.append((role, item, labels))
             untold.add(number)
         else:
@@ -215,7 +224,7 @@ def _notes(told: int, judged: int, in_sample: bool) -> list[str]:
         notes.append("energies are shifted to the frames that are judged, each by the shift of the others")
     if told < judged:
         what = "so energies stay as they are" if not told else "so their energies do not count"
-        notes.append(f"no other frame tells the shift of {judged - told} of {judged} frames, {what}")
+        notes.append(f"nothing tells the shift of energies of {judged - told} of {judged} frames, {what}")
     return notes
 
 

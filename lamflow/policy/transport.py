@@ -146,7 +146,7 @@ class _Point:
         self.diffusion = least_squares
         if len(asked) == len(good):
             value, error = _combined(asked)
-            self.diffusion = value, max(error, slope.window * CM2_PER_S)
+            self.diffusion = value, max(error, slope.error * CM2_PER_S)  # kinisi takes ions as independent
         how = "kinisi" if len(asked) == len(good) else "generalised least squares"
         self._value("D", self.diffusion, "cm²/s", how)
         if len(asked) == len(good):
@@ -183,7 +183,7 @@ class _Point:
         square = sum(one.square * one.jumps for one in seen) / jumps
         rate = jumps / followed
         self._value("jump_rate", (rate, rate / np.sqrt(jumps)), "1/ps", "of one ion; error by counting")
-        self._value("jump_length", (float(np.sqrt(square)), 0.0), "Å", "root mean square")
+        self._value("jump_length", (float(np.sqrt(square)), None), "Å", "root mean square")
         correlation = self.diffusion[0] / CM2_PER_S * 6 / (rate * square)
         relative = float(np.hypot(self.diffusion[1] / self.diffusion[0], 1 / np.sqrt(jumps)))
         self._value("correlation_factor", (correlation, correlation * relative), "1",
@@ -209,7 +209,7 @@ class _Point:
         if relative < HAVEN_ERROR:
             self._value("haven_ratio", (haven, haven * relative), "1", "")
 
-    def _value(self, name: str, value: tuple[float, float], unit: str, note: str) -> None:
+    def _value(self, name: str, value: tuple[float, float | None], unit: str, note: str) -> None:
         self.values.append(Value(name=name, value=value[0], uncertainty=value[1], unit=unit, note=note))
 
 

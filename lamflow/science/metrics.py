@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamflow.data import Frame, Labels
 from lamflow.data.frames import Floats
@@ -95,6 +96,23 @@ def leave_one_out(
     left, leverage = missing - basis @ (basis.T @ missing), (basis**2).sum(axis=1)
     without = np.where(leverage < 1 - 1e-6, left / np.maximum(1 - leverage, 1e-6), np.nan)
     return np.asarray(missing - without)
+
+
+def is_told(frames: Sequence[Frame], fitted_to: Sequence[Frame], elements: Sequence[str]) -> NDArray[np.bool_]:
+    """Whether the frames that a shift is fitted to tell that of each frame (F,), by their compositions.
+
+    Of a compound alone, they tell that of the compound and of no other composition.
+    """
+    counts, known = (
+        np.array([[frame.symbols.count(element) for element in elements] for frame in own], dtype=np.float64).reshape(
+            -1, len(elements)
+        )
+        for own in (frames, fitted_to)
+    )
+    _, sizes, rows = np.linalg.svd(known, full_matrices=False)
+    rows = rows[sizes > 1e-8 * sizes.max(initial=0.0)]
+    beyond = counts - counts @ rows.T @ rows
+    return np.asarray(np.linalg.norm(beyond, axis=1) < 1e-6 * np.maximum(np.linalg.norm(counts, axis=1), 1))
 
 
 def shifted(labels: Labels, frame: Frame, shift: Mapping[str, float]) -> Labels:

@@ -25,7 +25,13 @@ def test_few_frames_make_no_model_perfect() -> None:
         answers.append(("heldout", Item(labeled, origin), Labels(0.0, forces)))
     head = _judge_head("", answers, elements)
     assert head.overall.energy_rmse > 10
-    assert head.notes[-1].startswith("no other frame tells the shift of 6 of 6 frames, so energies stay as they are")
+    assert head.notes[-1].startswith(
+        "nothing tells the shift of energies of 6 of 6 frames, so energies stay as they are"
+    )
+    train = ("train", answers[0][1], answers[0][2])
+    head = _judge_head("", [train, *answers], elements)
+    assert head.notes == ["nothing tells the shift of energies of 5 of 6 frames, so their energies do not count"]
+    assert head.overall.energy_rmse == pytest.approx(0, abs=1e-9), "the one with the composition of the start data"
     head = _judge_head("", [answers[0], ("heldout", answers[0][1], answers[0][2])], elements)
     assert head.overall.energy_rmse == pytest.approx(0, abs=1e-9), "one composition twice with one energy"
     assert head.notes == ["energies are shifted to the frames that are judged, each by the shift of the others"]

@@ -27,6 +27,25 @@ def test_jumps_between_sites_are_counted_with_their_length() -> None:
     assert found.gaussian[0] > 0.5
 
 
+def test_a_jump_that_takes_many_frames_is_one() -> None:
+    """Ions rattle by 0.1 Å and take 0.2 ps for 3 Å; frames every 0.02 ps, every 0.1 ps, and every ps."""
+    rng = np.random.default_rng(4)
+    starts = rng.uniform(size=(30_000, 8)) < 0.001
+    steps = np.zeros((30_000, 8, 3))
+    number = 0
+    for ion in range(8):
+        free = 0
+        for frame in np.flatnonzero(starts[:-10, ion]):
+            if frame >= free:
+                steps[frame : frame + 10, ion, rng.integers(3)] = rng.choice([-0.3, 0.3])
+                free, number = int(frame) + 30, number + 1
+    paths = np.cumsum(steps, axis=0) + rng.normal(scale=0.1, size=steps.shape)
+    for every, missed in ((1, 0.03), (5, 0.03), (50, 0.1)):
+        found = hops(paths[::every], 0.02 * every, 1.5)
+        assert found.jumps == pytest.approx(number, rel=missed)
+        assert np.sqrt(found.square) == pytest.approx(3.0, rel=0.03)
+
+
 def test_ions_at_rest_do_not_jump() -> None:
     found = hops(np.random.default_rng(3).normal(scale=0.2, size=(300, 5, 3)), 1.0, 1.5)
     assert (found.jumps, found.square) == (0, 0.0)
