@@ -4,7 +4,7 @@
 
 The loop of the study is run, or that of FOLDER is read. Its held-out magnetic forces are set against their spread. Then
 a study of properties asks the last model and the spin-lattice that has labeled for the same Curie point, by Binder's
-cumulants of cells of 2³ and 4³ unit cells with the same random numbers, and for antiferromagnet and exchange constants.
+cumulants of cells of 2³ and 4³ unit cells (--sizes) with the same random numbers, and for antiferromagnet and exchange constants.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def asked(run: Path, settings: Namespace, engine: str) -> dict[str, Any]:
     """The study of properties of the last model of a run beside the spin-lattice."""
     iron = {"formula": "Fe", "lattice": "bcc", "a": LATTICE, "cubic": True}
     curie = {
-        "property": "curie", "temperatures": settings.temperatures, "sizes": [2, 4], "steps": settings.steps,
+        "property": "curie", "temperatures": settings.temperatures, "sizes": settings.sizes, "steps": settings.steps,
         "equilibration": settings.equilibration, "mobility": 200, "repeats": settings.repeats,
     }  # fmt: skip
     return {
@@ -103,6 +103,7 @@ def main() -> None:
     options.add_argument("--study", type=Path, default=WORKFLOWS / "deepspin.yaml")
     options.add_argument("--run", type=Path, help="a loop that has ended")
     options.add_argument("--temperatures", type=float, nargs="*", default=[900.0, 1000.0, 1100.0, 1200.0])
+    options.add_argument("--sizes", type=int, nargs=2, default=[2, 4], help="of the cells, in unit cells")
     options.add_argument("--iterations", type=int, help="of the loop at most, instead of those of its budget")
     for name, value in (("steps", 1500), ("equilibration", 400), ("repeats", 3)):
         options.add_argument(f"--{name}", type=int, default=value)
