@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -264,7 +264,16 @@ class Iteration(Round):
         count, failed = len(self.models), len(self.failed_models)
         poor = sum(model.errors.force_rmse > model.errors.force_size for model in self.models if model.errors)
         doubt = f"; on held-out data {poor} of {count} are worse than predicting no force at all" if poor else ""
+        doubt += "".join(f"; {text}" for text in self._worse_than_before())
         return (f"the training of {failed} of {count} models failed" if failed else "the models are trained") + doubt
+
+    def _worse_than_before(self) -> Iterator[str]:
+        """Heads on whose held-out data fine-tuning has made the models worse."""
+        for head, before in self.baseline.items():
+            now = mean_force_rmse(self.models, self.variant, head)
+            if now is not None and now > before.force_rmse:
+                of = f" of {head}" if head else ""
+                yield f"the held-out force RMSE{of} was {before.force_rmse:.4f} eV/Å before and is {now:.4f} eV/Å now"
 
     @property
     def label_doubt(self) -> str:

@@ -11,6 +11,7 @@ class TransportRun(Entry):
     mobile   how many ions diffuse
     formula  reduced, of the structure
     kinisi   diffusion coefficient and standard error, cm²/s, where kinisi was asked
+    framework  mean squared displacement of all other atoms in the end, Å²; None where there are none
     """
 
     number: int
@@ -25,4 +26,5 @@ class TransportRun(Entry):
     formula: str = ""
     seconds: float = 0.0
     kinisi: tuple[float, float] | None = None
+    framework: float | None = None
     failed: str | None = None

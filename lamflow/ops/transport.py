@@ -115,9 +115,8 @@ def simulate(context: Context, *, input: Path, relaxed: Path, potential: int, it
         except ValueError as error:
             run = run.model_copy(update={"failed": run.failed or str(error)})
         else:
-            run = run.model_copy(
-                update={"kinisi": _asked_kinisi(study, moved[1], one.seed) if not run.failed else None}
-            )
+            kinisi = _asked_kinisi(study, moved[1], one.seed) if not run.failed else None
+            run = run.model_copy(update={"kinisi": kinisi, "framework": moved[1].framework})
             _save(folder / f"{one.number}.npz", moved[0])
         runs.append(run)
         context.say(f"{one.structure} {one.condition}: {run.failed or f'{run.frames} frames'}")
@@ -130,10 +129,12 @@ def simulate(context: Context, *, input: Path, relaxed: Path, potential: int, it
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """Paths of the mobile ions (F, N, 3) in Å without drift, and the time between two frames in ps."""
+    """Paths of the mobile ions (F, N, 3) in Å without drift, the time between two frames in ps, and the mean squared
+    displacement of all other atoms in Å² in the end; None where there are none."""
 
     paths: np.ndarray
     interval: float
+    framework: float | None = None
 
 
 def measured(study: TransportStudy, trajectory: Trajectory, temperature: float) -> tuple[Displacements, Moved]:
@@ -141,6 +142,9 @@ def measured(study: TransportStudy, trajectory: Trajectory, temperature: float) 
     if len(trajectory) < 2:
         raise ValueError(trajectory.failure or "there are no frames")
     first = int(study.equilibration * len(trajectory))
+    whole = np.asarray(np.isfinite(trajectory.positions).all(axis=(1, 2)))
+    if not whole.all():
+        raise ValueError(f"positions are no numbers from frame {int(whole.argmin())} of {len(whole)} on")
     cells, numbers = trajectory.cells[first:], trajectory.numbers
     symbols = trajectory.frame(0).symbols
     mobile = np.array([symbol == study.mobile for symbol in symbols])
@@ -152,7 +156,9 @@ def measured(study: TransportStudy, trajectory: Trajectory, temperature: float) 
     interval = float(np.diff(trajectory.steps[first:]).mean()) * study.dynamics.timestep
     volume = float(np.abs(np.linalg.det(cells)).mean())
     made = displacements(paths, mobile, charges, interval=interval, volume=volume, temperature=temperature)
-    return replace(made, hops=hops(paths[:, mobile], interval, study.jump)), Moved(paths[:, mobile], interval)
+    others = paths[:, ~mobile]
+    moved = float(((others[-1] - others[0]) ** 2).sum(axis=1).mean()) if others.shape[1] else None
+    return replace(made, hops=hops(paths[:, mobile], interval, study.jump)), Moved(paths[:, mobile], interval, moved)
 
 
 def _asked_kinisi(study: TransportStudy, moved: Moved, seed: int) -> tuple[float, float] | None:

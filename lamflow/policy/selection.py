@@ -16,7 +16,6 @@ from lamflow.data.comparisons import TrackedValues
 from lamflow.data.explored import ExploredFrames
 from lamflow.data.frames import Floats
 from lamflow.data.results import (
-    AUDIT,
     Iteration,
     ModelResult,
     SimulationResult,
@@ -156,10 +155,10 @@ def _choose(study: Config, exploration: Exploration, pool: CandidatePool, window
 
 
 def _audits(fraction: float, limit: int, past: Sequence[Iteration]) -> int:
-    """Accurate frames to audit among `limit`: as many as `fraction` of all labels so far, these included, lacks."""
-    chosen = [item for iteration in past if iteration.selected for item in iteration.selected.chosen]
-    done = sum(item.rule == AUDIT for item in chosen)
-    return max(0, math.floor(fraction * (len(chosen) + limit) + 1e-9) - done)
+    """Accurate frames to audit among `limit`: this fraction of them; what is lost to rounding is made up for later."""
+    before = sum(len(iteration.selected.chosen) for iteration in past if iteration.selected)
+    begin, end = (math.floor(fraction * labels + 1e-9) for labels in (before, before + limit))
+    return end - begin
 
 
 def _seen(study: Config, exploration: Exploration, deviation: Floats, window: Window, pool: CandidatePool) -> Selected:

@@ -23,6 +23,8 @@ from lamflow.science.transport import (
 )
 
 Runs = Sequence[tuple[TransportRun, Displacements | None]]
+FRAMEWORK = 2.0
+"""Å²; atoms of a solid stay nearer to where they were."""
 SMALLEST_CELL = 15.0
 """Å; in narrower cells ions feel their images, and collective motion is suppressed."""
 FEWEST_JUMPS = 20
@@ -156,10 +158,18 @@ class _Point:
             f"errors by walk, blocks, ions, window: {_percents(slope)}"
         )
         volume = float(np.mean([run.volume for run in runs]))
-        if volume ** (1 / 3) < SMALLEST_CELL:
+        if 0 < volume ** (1 / 3) < SMALLEST_CELL:
             self.notes.append(f"the cell is {volume ** (1 / 3):.1f} Å wide; compare with a larger one")
+        framework = [run.framework for run, _ in good if run.framework is not None]
+        if framework and np.mean(framework) > FRAMEWORK:
+            self.notes.append(
+                f"atoms other than {study.mobile} have moved by {np.sqrt(np.mean(framework)):.1f} Å (root mean square) "
+                "in the end: they melt, flow or turn"
+            )
         self._jump(runs)
-        if study.charges:
+        if study.charges and not volume > 0:
+            self.notes.append("no conductivity: the frames are not periodic and have no volume")
+        elif study.charges:
             self._conduct(study, good, slope, volume)
 
     def _jump(self, runs: Sequence[Displacements]) -> None:

@@ -262,14 +262,15 @@ def _parity(source: Source) -> Any:
 
 
 def parity(energies: Floats, forces: Floats, magnetic: Floats) -> Any:
-    """Predicted against reference energies (F, 2) in eV/atom, and components (K, 2) of forces in eV/Å and of magnetic
-    forces in eV/μB, which there may be none of."""
-    figure, axes = subplots(3 if len(magnetic) else 2, height=3.8)
-    for axis, points, name in (
-        (axes[0, 0], forces, "force component (eV/Å)"),
-        (axes[0, 1], energies, "energy (eV/atom)"),
-        *([(axes[0, 2], magnetic, "magnetic force component (eV/μB)")] if len(magnetic) else []),
-    ):
+    """Predicted against reference components (K, 2) of forces in eV/Å, energies (F, 2) in eV/atom, and components of
+    magnetic forces in eV/μB; of the last two there may be none."""
+    panels = [
+        (forces, "force component (eV/Å)"), (energies, "energy (eV/atom)"),
+        (magnetic, "magnetic force component (eV/μB)"),
+    ]  # fmt: skip
+    panels = [(points, name) for points, name in panels if len(points)]
+    figure, axes = subplots(len(panels), height=3.8)
+    for axis, (points, name) in zip(axes.flat, panels, strict=True):
         shown = points[:: max(1, len(points) // MOST_POINTS)]
         low, high = float(shown.min()), float(shown.max())
         axis.plot([low, high], [low, high], color=GREY, linewidth=1)

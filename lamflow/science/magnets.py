@@ -73,8 +73,12 @@ def fit_exchange(frames: Sequence[Frame], energies: Floats, cutoff: float, toler
     return Exchange(means, np.asarray(solution[:-1]), neighbors, float(np.sqrt(np.mean(left**2))))
 
 
-def reweighted(temperatures: Floats, energies: Sequence[Floats], values: Sequence[Floats], at: Floats) -> Floats:
-    """Means (X, A) of X values at temperatures `at` (A,) in K, from samples at other ones.
+def reweighted(
+    temperatures: Floats, energies: Sequence[Floats], values: Sequence[Floats], at: Floats
+) -> tuple[Floats, Floats]:
+    """Means (X, A) of X values at temperatures `at` (A,) in K, from samples at other ones, and how many count (A,).
+
+    Few count, (Σw)²/Σw², where the energies of neighbouring temperatures do not overlap; means are worth nothing there.
 
     temperatures  (T,)              K
     energies      T × (n,)          eV, of the samples at each temperature
@@ -101,7 +105,8 @@ def reweighted(temperatures: Floats, energies: Sequence[Floats], values: Sequenc
     free = minimize(unlikelihood, first, jac=True, method="BFGS", options={"gtol": 1e-7}).x
     exponents = -energy / (BOLTZMANN * at)[:, None] - logsumexp(biases + free[:, None], axis=0)
     weights = np.exp(exponents - exponents.max(axis=1, keepdims=True))
-    return np.asarray(np.concatenate(values, axis=1) @ (weights / weights.sum(axis=1, keepdims=True)).T)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.asarray(np.concatenate(values, axis=1) @ weights.T), np.asarray(1 / (weights**2).sum(axis=1))
 
 
 def crossing(temperatures: Floats, small: Floats, large: Floats) -> float:

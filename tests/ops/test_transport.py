@@ -56,6 +56,23 @@ def test_diffusion_conduction_and_activation_come_of_displacements(tmp_path: Pat
     assert values["sigma_NE", "300 K"].note == "extrapolated from 1500 to 1800 K"
 
 
+def test_a_framework_that_flows_and_positions_that_are_none_are_said() -> None:
+    study, flows = parse(SALT, kind=TransportStudy), trajectory(1)
+    positions = np.concatenate([walk(2) + 5, walk(3) + 5], axis=1) % 20
+    flows = Trajectory(np.array([3] * IONS + [16] * IONS), positions, flows.cells, flows.steps)
+    run = TransportRun(
+        number=0, iteration=1, structure="salt", potential="emt", condition={"temperature": 1500.0}, seed=1, frames=400,
+        natoms=2 * IONS, mobile=IONS,
+    )  # fmt: skip
+    for path, told in ((flows, True), (trajectory(2), False)):
+        found, moved = measured(study, path, 1500.0)
+        [result, *_] = transport_results(study, [(run.model_copy(update={"framework": moved.framework}), found)])[0]
+        assert any("atoms other than Li have moved by" in note for note in result.notes) is told
+    positions[100, 3] = np.nan
+    with pytest.raises(ValueError, match=r"positions are no numbers from frame 100 of 400 on"):
+        measured(study, flows, 1500.0)
+
+
 def test_two_cells_of_one_material_are_compared() -> None:
     study = parse(SALT, kind=TransportStudy)
     runs = []

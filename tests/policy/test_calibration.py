@@ -138,6 +138,10 @@ def test_small_batches_add_up_to_as_many_audits_as_large_ones() -> None:
         record: dict[str, Any] = {"selected": Selected.model_validate(SEEN | {"chosen": chosen})}
         past.append(iteration(number, **record))
     assert found == [0, 0, 1, 0, 1, 0, 0, 1, 0, 1]
+    past = [it.model_copy(update={"selected": None if it.selected is None else it.selected.model_copy(update={
+        "chosen": [one.model_copy(update={"rule": "other"}) for one in it.selected.chosen]
+    })}) for it in past]  # fmt: skip
+    assert _audits(0.1, 50, past) == 5, "what nobody could audit is not made up for"
     assert _audits(0.1, 100, []) == 10
 
 

@@ -53,11 +53,15 @@ def test_samples_of_all_temperatures_count_at_each() -> None:
     rng, temperatures = np.random.default_rng(0), np.array([800.0, 1000.0, 1300.0])
     samples = [rng.normal(size=20_000) * np.sqrt(BOLTZMANN * temperature) for temperature in temperatures]
     at = np.array([800.0, 900.0, 1150.0, 1300.0])
-    second, fourth = reweighted(
+    (second, fourth), count = reweighted(
         temperatures, [own**2 / 2 for own in samples], [np.stack([own**2, own**4]) for own in samples], at
     )
     np.testing.assert_allclose(second, BOLTZMANN * at, rtol=0.02)
     np.testing.assert_allclose(fourth, 3 * (BOLTZMANN * at) ** 2, rtol=0.04)
+    assert count.min() > 20_000
+    chi = [BOLTZMANN * temperature * rng.chisquare(5000, size=500) / 2 for temperature in temperatures]
+    _, count = reweighted(temperatures, chi, [own[None] for own in chi], at)
+    assert count[1] < 20 < count[0], "energies of so many springs do not overlap"
 
 
 def test_cumulants_cross_where_the_larger_cell_ceases_to_have_more() -> None:

@@ -21,6 +21,8 @@ SAMPLES = 500
 """Of a run that are kept at most; neighbouring steps say nearly the same."""
 POINTS = 201
 """Temperatures at which cumulants are looked at."""
+FEWEST = 50
+"""Samples that count at a temperature where cumulants are compared."""
 
 
 def frames(
@@ -90,16 +92,23 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     temperatures = np.array(sorted({float(answer.about["temperature"]) for answer in answers}))
     fine = np.linspace(temperatures[0], temperatures[-1], POINTS)
 
-    def means(size: int, at: Floats, left_out: int | None = None) -> tuple[Floats, Floats]:
-        """Order parameter and cumulant (A,) at temperatures (A,)."""
+    def means(size: int, at: Floats, left_out: int | None = None) -> tuple[Floats, Floats, Floats]:
+        """Order parameter, cumulant and samples that count (A,) at temperatures (A,)."""
         own = [answer for answer in answers if answer.about["size"] == size and answer.about["run"] != left_out]
         return _means(own, temperatures, at)
 
+    known = np.minimum(means(small, fine)[2], means(large, fine)[2]) >= FEWEST
+    notes = [] if known.all() else [
+        f"fewer than {FEWEST} samples count at {(~known).mean():.0%} of the temperatures, for energies at neighbouring "
+        "temperatures do not overlap: take temperatures closer to each other, smaller cells or more steps"
+    ]  # fmt: skip
+    if known.sum() < 2:
+        raise ValueError(notes[0])
+    fine = fine[known]
     point = crossing(fine, means(small, fine)[1], means(large, fine)[1])
     points, orders = [], []
     for number in runs:
-        order, _ = means(large, temperatures, number)
-        orders.append(order)
+        orders.append(means(large, temperatures, number)[0])
         try:
             points.append(crossing(fine, means(small, fine, number)[1], means(large, fine, number)[1]))
         except ValueError:
@@ -114,24 +123,23 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     ]
     curves = [_curve("magnetisation", "μB an atom", large, temperatures, order)]
     curves += [_curve("binder", "1", size, fine, means(size, fine)[1]) for size in (small, large)]
-    notes = [
-        f"the cumulants do not cross without one of the runs, for {missing} of {len(runs)}: more steps, or repeats"
-    ]
-    return Reduced(values=values, curves=curves, notes=notes if missing else [])
+    if missing:
+        notes.append(f"without one run the cumulants do not cross, for {missing} of {len(runs)}; take more steps")
+    return Reduced(values=values, curves=curves, notes=notes)
 
 
-def _means(answers: Sequence[Answer], temperatures: Floats, at: Floats) -> tuple[Floats, Floats]:
-    """⟨|m|⟩ in μB an atom and Binder's cumulant (A,) of samples of one supercell."""
+def _means(answers: Sequence[Answer], temperatures: Floats, at: Floats) -> tuple[Floats, Floats, Floats]:
+    """⟨|m|⟩ in μB an atom, Binder's cumulant and samples that count (A,), of samples of one supercell."""
 
     def series(name: str, temperature: float) -> Floats:
         return np.concatenate([one.series[name] for one in answers if one.about["temperature"] == temperature])
 
     squares = [series("m2", temperature) for temperature in temperatures]
-    order, second, fourth = reweighted(
+    (order, second, fourth), count = reweighted(
         temperatures, [series("energy", temperature) for temperature in temperatures],
         [np.stack([np.sqrt(own), own, own**2]) for own in squares], at,
     )  # fmt: skip
-    return order, np.asarray(1 - fourth / (3 * second**2))
+    return order, np.asarray(1 - fourth / (3 * second**2)), count
 
 
 def _jackknife(left: Floats) -> Floats:
