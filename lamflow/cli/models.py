@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from lamflow.cli.documents import print_document
 from lamflow.cli.drive import interruptible
 from lamflow.cli.terminal import terminal
 from lamflow.config.catalogue import ListedModel
+from lamflow.config.labeled import HEAD_NAME
 from lamflow.config.pods import Cluster
 from lamflow.data.evaluation import Evaluation, SystemErrors
 from lamflow.engines.protocol import HeadCard
@@ -166,6 +168,13 @@ def rearrange_heads(model: str, heads: Sequence[str], output: Path) -> None:
     """A checkpoint whose heads are copies of another's."""
     from lamflow.engines.registry import copy_heads, read_card
 
+    if output.exists():
+        raise InputError(f"{output} is there already; give --output another name, or remove it")
+    names = [given.partition("=")[0] for given in heads]
+    for name in names:
+        if not re.fullmatch(HEAD_NAME, name) or names.count(name) > 1:
+            what = "is given twice" if names.count(name) > 1 else "is no name: letters, digits, '-' and '_'"
+            raise InputError(f"--head {name}: {what}")
     path = _model_file(model)
     card = read_card(path)
     single = card is not None and [head.name for head in card.heads] == [""]

@@ -11,7 +11,8 @@ from lamflow.config.references import InputData
 from lamflow.config.section import Distinct, Name, Section
 from lamflow.units import Positive
 
-HeadName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$")]
+HEAD_NAME = r"^[A-Za-z0-9][-A-Za-z0-9_]{0,59}$"
+HeadName = Annotated[str, StringConstraints(pattern=HEAD_NAME)]
 """Letters, digits, '-' and '_', at most 60: heads of public models are called like `Domains_Alloy`."""
 LabelName = Literal["energy", "forces", "virial", "stress", "spin", "force_mag"]
 

@@ -204,3 +204,14 @@ def test_a_command_in_a_pod_leaves_its_reason_where_argo_shows_it(tmp_path: Path
     assert subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, check=False).returncode == 2
     assert word.read_text().startswith("InputError: ")
     assert "not-there.yaml" in word.read_text()
+
+
+def test_heads_go_into_a_file_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "two.pt").touch()
+    for words, said in (
+        (("--head", "a"), "two.pt is there already; give --output another name"),
+        (("--head", "a/b", "--output", "x.pt"), "--head a/b: is no name"),
+        (("--head", "a", "--head", "a", "--output", "x.pt"), "--head a: is given twice"),
+    ):
+        done = lamflow("models", "heads", "any.pt", "--output", "two.pt", *words, cwd=tmp_path)
+        assert (done.returncode, said in done.stderr) == (2, True)
