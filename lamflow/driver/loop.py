@@ -258,7 +258,7 @@ def _accept(
     changed = {key for key in now if now[key] != begun.get(key)}
     number = len(finished)
     paid = max((record.labels for record in finished if isinstance(record, Iteration)), default=0)
-    _same_labels(directory, [now, *now["heads"]], [begun, *begun.get("heads", [])], paid)
+    _same_labels(directory, _labeled_parts(now), _labeled_parts(begun), paid)
     unfinished = directory.graph(number) if directory.has_graph(number) else None
     started = unfinished is not None and executor.has_started(study, unfinished)
     redo = redo or bool(kind.begins_again and changed - FREE_SECTIONS)
@@ -290,14 +290,20 @@ def _accept(
         executor.persist([directory.record])
 
 
+def _labeled_parts(study: dict[str, Any]) -> list[Any]:
+    """What has a label engine: the study itself, and its heads by their names."""
+    return [{**study, "name": ""}, *study.get("heads", [])]
+
+
 def _same_labels(directory: RunDirectory, now: list[Any], begun: list[Any], paid: int) -> None:
     """Raise StateError when labels from now on would be others than those that a run has.
 
     Settings and files count that change a label: licensed files by their hashes always, the others once labels are
     paid for.
     """
-    for new, old in zip(now, begun, strict=False):
-        ours, theirs = new.get("label") or {}, old.get("label") or {}
+    before = {part.get("name", ""): part for part in begun}
+    for part in now:
+        ours, theirs = part.get("label") or {}, before.get(part.get("name", ""), {}).get("label") or {}
         if not ours or not theirs:
             continue
         labels = engine_named(ours["engine"]).roles["label"].settings

@@ -39,6 +39,7 @@ CORRELATED = re.compile(r"\bEUMP2\s*=|\bE2\s*\(\w+\)\s*=|\bE\(CORR\)\s*=|E\(TD-H
 class Gaussian(ProgramSettings):
     """Labels by Gaussian: energy and forces of an isolated system."""
 
+    nonphysical_keys = ProgramSettings.nonphysical_keys | {"nproc", "memory"}
     obtained = "Gaussian is licensed, see gaussian.com; load its module or put it on PATH"
 
     engine: Literal["gaussian"]

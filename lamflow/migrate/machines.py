@@ -91,7 +91,7 @@ def allocation(resources: Keys, to: str, kind: str) -> Spec:
 def _flags(line: str, system: str) -> Iterator[tuple[str, Any]]:
     """What a line of `custom_flags` says by its words, and what has none as lines of the header."""
     try:
-        prefix, *words = shlex.split(line)
+        prefix, *words = shlex.split(line[:2] + line[2:].partition(" # ")[0])
     except ValueError:
         prefix, words = "", []
     if not re.match(r"#\w*[$A-Z]$", prefix) or not words or not words[0].startswith("-"):

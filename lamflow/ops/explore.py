@@ -165,7 +165,7 @@ class _Exploration:
             with spending("judging"):
                 [scored] = self.committees.score(head, planned.number, [good], request.work, group=planned.settings)
         except EngineError as error:
-            scored, dropped = ScoredFrames.none(planned.number, request.start), {}
+            scored = ScoredFrames.none(planned.number, request.start)
             failure, log = str(error).splitlines()[0], str(error)
         beyond = are_beyond(self.committees.moments, scored.trajectory.fields.get(SPIN))
         return scored, SimulationResult(

@@ -80,10 +80,11 @@ def _exchanges(opinions: Sequence[Opinions]) -> Iterator[Finding]:
         return
     asked = [np.isfinite(opinion.energy) for opinion in opinions]
     frames = _agreed(asked, [np.isfinite(opinion.first_atom) for opinion in opinions])
+    first, second = (np.stack([getattr(o, name)[frames] for o in opinions]) for name in ("first_atom", "second_atom"))
+    agreed = np.nanmax(first, axis=0, initial=-1) == np.nanmin(first, axis=0, initial=np.inf)
+    agreed &= np.nanmax(second, axis=0, initial=-1) == np.nanmin(second, axis=0, initial=np.inf)
+    frames, first, second = frames[agreed], first[:, agreed], second[:, agreed]
     if len(frames):
-        first, second = (
-            np.stack([getattr(o, name)[frames] for o in opinions]) for name in ("first_atom", "second_atom")
-        )
         model = np.argmax(np.isfinite(first), axis=0)
         pairs = zip(first[model, np.arange(len(frames))], second[model, np.arange(len(frames))], strict=True)
         says = "its energy, forces and stress fit the models' when atoms {value} exchange their elements"

@@ -223,6 +223,11 @@ def test_labels_of_another_kind_are_no_data_of_a_run_that_has_paid_for_some(stud
     with pytest.raises(StateError, match=r"label changed \(ecutwfc 30 -> 60\), and the 16 labels of this run"):
         _same_labels(RunDirectory(copy), [{"label": {**label, "ecutwfc": 60}}], [{"label": label}], 16)
     _same_labels(RunDirectory(copy), [{"label": {**label, "ecutwfc": 60}}], [{"label": label}], 0)
+    heads = [{"name": "one", "label": label}, {"name": "two", "label": {**label, "ecutwfc": 60}}]
+    _same_labels(RunDirectory(copy), heads[::-1], heads, 16)
+    turned = [{**one, "label": other["label"]} for one, other in zip(heads, heads[::-1], strict=True)]
+    with pytest.raises(StateError, match="label changed"):
+        _same_labels(RunDirectory(copy), turned, heads, 16)
 
 
 def test_redo_throws_away_what_the_steps_wrote(finished: Path, study: Path, tmp_path: Path) -> None:
