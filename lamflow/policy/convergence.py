@@ -212,7 +212,6 @@ def _frames_are_known(state: LoopState, criteria: ConvergenceCriteria) -> tuple[
         level, count = state.levels[-1], len(state.levels)
         reason = f"the window's lower level is {level:.3g} after {count} iterations of the stage"
         done = _has_settled(state.levels, criteria) and state.refused + state.failed <= MOST_FAILED * state.explored
-        done = done and state.explored > 0
     refused = [f"{state.refused} of {state.explored} frames refused by select.filters"] if state.refused else []
     if state.constant is None:
         return done, [reason, *refused]
