@@ -4,7 +4,7 @@
 
 The loop of the study is run, or that of FOLDER is read. Its held-out magnetic forces are set against their spread. Then
 a study of properties asks the last model and the spin-lattice that has labeled for the same Curie point, by Binder's
-cumulants of cells of 2³ and 4³ unit cells (--sizes) with the same random numbers, and for antiferromagnet and exchange constants.
+cumulants of cells of two sizes (--sizes) with the same random numbers, and for antiferromagnet and exchange constants.
 """
 
 from __future__ import annotations
