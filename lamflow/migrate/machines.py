@@ -99,7 +99,9 @@ def _flags(line: str, system: str) -> Iterator[tuple[str, Any]]:
         return
     options: list[list[str]] = []
     for word in words:
-        if word.startswith("-"):
+        if re.fullmatch(r"-[tW]\d\S*|-l\w+=\S*", word):  # a value may follow its option at once
+            options.append([word[:2], word[2:]])
+        elif word.startswith("-"):
             options.append([word])
         else:
             options[-1].append(word)

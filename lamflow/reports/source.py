@@ -63,9 +63,9 @@ class Source:
 
     @property
     def zero_shot(self) -> Errors | None:
-        """Those of the head that explores first."""
-        explored = self.config.explored_heads or [part.name for part in self.config.all_heads]
-        return next((self.baseline[name] for name in explored if name in self.baseline), None)
+        """Those of the head that models are judged by; None where there are several, which the table of heads has."""
+        judged_by = self.config.explored_heads or [part.name for part in self.config.all_heads]
+        return self.baseline.get(judged_by[0]) if len(judged_by) == 1 else None
 
     @property
     def trained(self) -> list[Iteration]:

@@ -57,6 +57,10 @@ def test_a_machine_file_says_where_jobs_run(place: Path) -> None:
     [
         ("slurm", "#SBATCH -t 10", [("wall_time", 600.0)]),
         ("slurm", "#SBATCH --time=2:30", [("wall_time", 150.0)]),
+        ("slurm", "#SBATCH -t24 --qos=a # a day", [("wall_time", 1440.0), ("qos", "a")]),
+        ("lsf", "#BSUB -W30", [("wall_time", 1800.0)]),
+        ("lsf", "#BSUB -We 30", [("header", "#BSUB -We 30")]),
+        ("pbs", "#PBS -lwalltime=600", [("wall_time", 600.0)]),
         ("slurm", "#SBATCH --time=1-12:30", [("wall_time", 131400.0)]),
         ("slurm", "#SBATCH --time=INFINITE", [("header", "#SBATCH --time=INFINITE")]),
         ("lsf", "#BSUB -W 24:00", [("wall_time", 86400.0)]),
