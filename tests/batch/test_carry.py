@@ -133,7 +133,7 @@ def test_wall_time_that_ends_is_gone_on_with_from_a_checkpoint(slurm: SlurmClust
         ({"gpus": 3}, {}, r"Requested node configuration is not available\n.*no node of the partition has the GPUs"),
         ({}, {"modules": ["vasp/6.9"]}, r"work on Slurm: module vasp/6.9 cannot be loaded"),
         ({}, {"source": ["/opt/none/setvars.sh"]}, r"source: no /opt/none/setvars.sh on this node"),
-        ({}, {"queue": "short", "wall_time": 600}, r"would wait for ever.*PartitionTimeLimit\)?\n.*longer than the partition"),
+        ({}, {"queue": "short", "wall_time": 600}, r"would wait for ever.*PartitionTimeLimit\)?\n.*longer than partition, account or qos allow"),
         ({}, {"python": "/opt/none/python"}, r"ended without a trace.*\n.*/opt/none/python: No such file"),
     ],
 )  # fmt: skip
