@@ -174,10 +174,11 @@ class Case:
         item, before = self.items[place], self.answers[place]
         energy = broken.labels.energy - item.labels.energy - answer.energy + before.energy
         forces = broken.labels.forces - item.labels.forces - answer.forces + before.forces
-        virials = [labels.virial for labels in (broken.labels, before, item.labels, answer)]
+        four = (broken.labels, before, item.labels, answer)
+        virials = [labels.virial for labels in four if labels.virial is not None]
         stress = 0.0
-        if all(virial is not None for virial in virials):
-            change = virials[0] + virials[1] - virials[2] - virials[3]  # type: ignore[operator]
+        if len(virials) == len(four):
+            change = virials[0] + virials[1] - virials[2] - virials[3]
             stress = float(np.sqrt((change**2).mean())) / item.frame.volume * EV_PER_A3_IN_GPA
         differences = np.array([energy / item.frame.natoms, np.sqrt((forces**2).mean()), stress])
         return float(unlikelihood(differences, self.errors[place])) > DETECTABLE

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from lamflow.config.batch import BatchSystem
+from lamflow.config.pods import SSH_MOUNT
 from lamflow.data.cache import cache_folder
 from lamflow.engines import process
 from lamflow.errors import ClusterError, LateError, OutageError
@@ -24,8 +25,6 @@ HOST_KEY = re.compile(r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verifica
 
 TRANSFER = 4 * 3600.0
 """s that files may take to go there or to come; an answer to a command takes two minutes at most."""
-MOUNTED = Path("/etc/lamflow/ssh")
-"""Where a driver's pod sees the Secret with `identity`, a private key, and `known_hosts`."""
 LONGEST_FOLDER = 40
 """Characters of the folder of ssh's sockets, as Linux takes 107 for a path; beyond it each command connects anew."""
 OPTIONS: list[str] = []
@@ -245,7 +244,7 @@ def _ssh_words(identity: str | None, port: int | None, proxy: str) -> list[str]:
         "BatchMode=yes", "ConnectTimeout=20", "ServerAliveInterval=15", "ServerAliveCountMax=4",
         "StrictHostKeyChecking=yes", *OPTIONS,
     ]  # fmt: skip
-    secret = Path(os.environ.get("LAMFLOW_SSH_SECRET", MOUNTED))
+    secret = Path(os.environ.get("LAMFLOW_SSH_SECRET", SSH_MOUNT))
     if secret.is_dir():
         identity = str(secret / "identity")
         options += ["IdentitiesOnly=yes", f"UserKnownHostsFile={secret}/known_hosts"]

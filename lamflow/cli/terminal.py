@@ -75,8 +75,7 @@ class _Table(Listener):
     def finished(self, iteration: Iteration) -> None:
         """See Listener."""
         self.finished_ones.append(iteration)
-        if iteration.label_doubt:
-            self.says(f"iteration {iteration.number} · {iteration.label_doubt}")
+        super().finished(iteration)
         self.graph = None
 
     def says(self, text: str) -> None:

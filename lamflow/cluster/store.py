@@ -24,13 +24,11 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from lamflow.cluster.retry_policy import RetryPolicy, is_stale
 from lamflow.cluster.same import etag_fits
-from lamflow.config.pods import Cluster, ObjectStore
+from lamflow.config.pods import S3_MOUNT, Cluster, ObjectStore
 from lamflow.data.digests import known_hash, stamp
 from lamflow.errors import ClusterError, OutageError
 
 T = TypeVar("T")
-MOUNTED = Path("/etc/lamflow/s3")
-"""Where pods see the Secret with `access_key`, `secret_key` and, for a server of your own authority, `ca.crt`."""
 AT_ONCE = 8
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 PART = 64 * 1024 * 1024
@@ -274,7 +272,7 @@ class Store:
 
 
 def _secret_folder() -> Path:
-    return Path(os.environ.get("LAMFLOW_S3_SECRET", MOUNTED))
+    return Path(os.environ.get("LAMFLOW_S3_SECRET", S3_MOUNT))
 
 
 def _common(keys: Mapping[str, Any]) -> str:

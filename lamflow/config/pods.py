@@ -149,6 +149,13 @@ class DriverPod(Pod):
     memory: Quantity = "1Gi"
 
 
+HERE, BATCH = "here", "batch"
+"""Names of sites that every study has: processes beside the driver, and what `batch:` says."""
+S3_MOUNT, SSH_MOUNT = "/etc/lamflow/s3", "/etc/lamflow/ssh"
+"""Where pods see Secrets: `access_key`, `secret_key` and, for a server of your own authority, `ca.crt` of the object
+store; `identity`, a private key, and `known_hosts` of ssh."""
+
+
 class Pods(Section):
     """Resources by kind of step."""
 
@@ -159,6 +166,15 @@ class Pods(Section):
     """Select, merge and report."""
     driver: DriverPod = DriverPod()
     """The one pod of a whole run, on a cluster."""
+
+    def site_of(self, kind: str) -> str | None:
+        """Name of the site where the jobs of a kind of step run, if the study names one."""
+        pod: Pod = getattr(self, kind)
+        return pod.site
+
+    def batch_site(self, kind: str) -> str:
+        """That of a run on a batch system, where small jobs run beside the driver if nothing else is said."""
+        return self.site_of(kind) or (HERE if kind == "small" else BATCH)
 
 
 class ObjectStore(Section):

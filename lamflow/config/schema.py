@@ -13,7 +13,7 @@ from lamflow.config.engines import EngineSettings, LabelerSettings, TrainerSetti
 from lamflow.config.heads import Head
 from lamflow.config.installed import ChosenByEngine
 from lamflow.config.labeled import Heldout, Start
-from lamflow.config.pods import Cluster, Pods
+from lamflow.config.pods import BATCH, HERE, Cluster, Pods
 from lamflow.config.section import Element, Name, Section, check_distinct
 from lamflow.config.select import EmbeddingScore, Filters
 from lamflow.config.structures import StructureSet
@@ -49,12 +49,12 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _sites_exist(self) -> Self:
-        known = ["here", "batch", *self.sites]
+        known = [HERE, BATCH, *self.sites]
         for kind in type(self.pods).model_fields:
-            site = getattr(self.pods, kind).site
+            site = self.pods.site_of(kind)
             if site is not None and site not in known:
                 raise ValueError(f"pods.{kind}.site: there is no site {site!r}; there are {', '.join(known)}")
-        for name in ("here", "batch"):
+        for name in (HERE, BATCH):
             if name in self.sites:
                 raise ValueError(f"sites: {name!r} means something else; give the site another name")
         return self

@@ -17,13 +17,12 @@ from lamflow.batch.queue import Queue
 from lamflow.batch.script import python, script
 from lamflow.cluster.check import Check
 from lamflow.config.batch import BatchSystem
-from lamflow.config.pods import Pod
+from lamflow.config.pods import BATCH, Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Resources
-from lamflow.driver.batch_executor import BatchExecutor, batch_site
+from lamflow.driver.batch_executor import BatchExecutor
 from lamflow.driver.plan import planned_graphs
 from lamflow.driver.rundir import RunDirectory
-from lamflow.driver.sites import BATCH
 from lamflow.engines import process
 from lamflow.errors import LamflowError
 from lamflow.superops.capacity import ClusterCapacity
@@ -62,7 +61,7 @@ def _kinds(study: DataStudy, site: str) -> dict[Resources, tuple[Pod, list[str]]
     """What each kind of step that goes to a site asks for, and its engines."""
     found: dict[Resources, tuple[Pod, list[str]]] = {}
     for step in (step for graph in planned_graphs(study, ClusterCapacity()) for step in graph.steps):
-        if batch_site(study, step.resources) == site:
+        if study.pods.batch_site(step.resources) == site:
             pod, engines = found.get(step.resources, (getattr(study.pods, step.resources), []))
             found[step.resources] = pod, sorted({*engines, *(use.name for use in step.engines)})
     return found

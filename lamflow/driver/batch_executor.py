@@ -12,16 +12,17 @@ from lamflow.batch.carry import Carried
 from lamflow.batch.queue import Queue
 from lamflow.batch.step_state import StepState
 from lamflow.config.batch import BatchSystem
+from lamflow.config.pods import BATCH
 from lamflow.config.schema import DataStudy
 from lamflow.data import layout
 from lamflow.data.document import Result
-from lamflow.data.graph import Graph, Output, Resources, Step
+from lamflow.data.graph import Graph, Output, Step
 from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.prepare import require_engines
 from lamflow.driver.rundir import RunDirectory
-from lamflow.driver.sites import BATCH, HERE, Sites, site_of
+from lamflow.driver.sites import Sites
 from lamflow.errors import InputError, StateError
 from lamflow.superops.capacity import Capacity, ClusterCapacity
 
@@ -35,11 +36,6 @@ class BatchRun(Result):
 
     driver: str = ""
     name: str = ""
-
-
-def batch_site(study: DataStudy, resources: Resources) -> str:
-    """Name of the site where the jobs of a kind of step run. Small ones run beside the driver."""
-    return site_of(study, resources) or (HERE if resources == "small" else BATCH)
 
 
 class BatchExecutor(LocalExecutor):
@@ -148,4 +144,4 @@ class BatchExecutor(LocalExecutor):
     def _carried(
         self, study: DataStudy, graph: Graph, step: Step, says: Callable[[str], None], shows: Callable[[float], None]
     ) -> Carried:
-        return self.sites.carried(study, graph, step, batch_site(study, step.resources), (says, shows))
+        return self.sites.carried(study, graph, step, study.pods.batch_site(step.resources), (says, shows))

@@ -11,7 +11,7 @@ from lamflow.batch.documents import JOBS, LOG, OUTPUT
 from lamflow.batch.needs import request
 from lamflow.batch.script import python, script
 from lamflow.config.batch import BatchSystem, SystemName
-from lamflow.config.pods import Pod
+from lamflow.config.pods import BATCH, HERE, Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data import layout
 from lamflow.data.files import write_whole
@@ -22,7 +22,6 @@ from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.loop import begin
 from lamflow.driver.rundir import RunDirectory
-from lamflow.driver.sites import BATCH, HERE
 from lamflow.errors import ClusterError, InputError, OutageError, StateError
 
 DRIVER_FOLDER = "driver"

@@ -14,6 +14,7 @@ from lamflow.cluster.status import Manifest, finished, phase
 from lamflow.cluster.store import Store
 from lamflow.cluster.waiting import PendingPods
 from lamflow.cluster.workflows import ITERATION_LABEL, Workflows
+from lamflow.config.pods import BATCH, HERE
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph
 from lamflow.data.run import Reference, Run
@@ -23,7 +24,6 @@ from lamflow.driver.loop import begin
 from lamflow.driver.render import render_rounds, render_run
 from lamflow.driver.run_location import RunLocation, clear, mirror, refuse_others
 from lamflow.driver.rundir import RunDirectory
-from lamflow.driver.sites import BATCH, HERE
 from lamflow.errors import ClusterError, InputError, LamflowError, StateError
 from lamflow.flow.manifest import DRIVER
 
@@ -71,7 +71,7 @@ def refuse_what_cannot_start(config: DataStudy, *, drive_here: bool = False) -> 
     Raises InputError for steps whose sites the driver cannot reach. drive_here: it is a terminal, not a pod
     """
     for kind in type(config.pods).model_fields:
-        site = getattr(config.pods, kind).site
+        site = config.pods.site_of(kind)
         problem = _unreachable(config, site, drive_here=drive_here) if site is not None else None
         if problem is not None:
             raise InputError(f"pods.{kind}.site: {site}: {problem}")

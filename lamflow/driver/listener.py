@@ -11,7 +11,7 @@ from lamflow.errors import printable
 
 
 class Listener:
-    """Is told what happens. The methods do nothing; a terminal overrides them."""
+    """Is told what happens. A terminal overrides the methods, of which only one says anything by itself."""
 
     def resumes(self, done: list[Iteration]) -> None:
         """These iterations have finished before."""
@@ -23,7 +23,9 @@ class Listener:
         """Share of each step of the running iteration that is done."""
 
     def finished(self, iteration: Iteration) -> None:
-        """An iteration has finished."""
+        """An iteration has finished; what speaks against its labels is said."""
+        if iteration.label_doubt:
+            self.says(f"iteration {iteration.number} · {iteration.label_doubt}")
 
     def says(self, text: str) -> None:
         """Something that a person should know while they wait."""
@@ -63,8 +65,7 @@ class Lines(Listener):
         if iteration.labels or iteration.training_frames:
             words.append(f"{iteration.labels} labels, {iteration.training_frames} frames to train on")
         self.says("; ".join(words))
-        if iteration.label_doubt:
-            self.says(f"iteration {iteration.number} · {iteration.label_doubt}")
+        super().finished(iteration)
 
     def says(self, text: str) -> None:
         """See Listener."""

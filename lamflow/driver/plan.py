@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lamflow.config.engines import LabelerSettings, SearcherSettings
 from lamflow.config.learning import Config
-from lamflow.config.pods import Pod
+from lamflow.config.pods import BATCH, Pod
 from lamflow.config.properties import PropertiesStudy
 from lamflow.config.schema import DataStudy, EvaluationStudy, TrainingStudy
 from lamflow.data import Frame
@@ -120,12 +120,12 @@ def _node_hours(study: DataStudy, stages: Sequence[PlannedStage], rounds: int) -
 def asked_on_batch(study: DataStudy, resources: Resources) -> tuple[str, int, int] | None:
     """Queue, nodes and jobs at the same time of an allocation of a kind of step; None for one beside the driver."""
     pod: Pod = getattr(study.pods, resources)
-    site = pod.site or ("here" if resources == "small" else "batch")
-    system = study.batch if site == "batch" else study.sites.get(site)
+    site = study.pods.batch_site(resources)
+    system = study.batch if site == BATCH else study.sites.get(site)
     if system is None:
         return None
     ask = system.overridden(pod.batch)
-    where = "" if site == "batch" else f"{site}: "
+    where = "" if site == BATCH else f"{site}: "
     return f"{where}{ask.queue or 'the default queue'}", ask.nodes or 1, ask.together or 1
 
 

@@ -15,7 +15,7 @@ from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.run_location import pull_all
 from lamflow.driver.rundir import RunDirectory
-from lamflow.driver.sites import Sites, site_of
+from lamflow.driver.sites import Sites
 from lamflow.errors import ClusterError, OutageError
 
 
@@ -31,12 +31,13 @@ class SiteSteps:
 
     def sites_of(self, graph: Graph) -> list[str]:
         """Names of the sites that steps of a round go to."""
-        found = (site_of(self.study, step.resources) for step in graph.steps)
+        found = (self.study.pods.site_of(step.resources) for step in graph.steps)
         return list(dict.fromkeys(site for site in found if site is not None))
 
     def next_step(self, graph: Graph) -> Step | None:
         """The step that comes next, if it has a site."""
-        return next((step for step in graph.remaining()[:1] if site_of(self.study, step.resources) is not None), None)
+        step = next(iter(graph.remaining()), None)
+        return None if step is None or self.study.pods.site_of(step.resources) is None else step
 
     def has_begun(self, graph: Graph) -> bool:
         """Something of the round was submitted to a site, by a driver of this machine."""
@@ -47,7 +48,7 @@ class SiteSteps:
 
         Raises what `Carried.run` and the store raise.
         """
-        site = site_of(self.study, step.resources)
+        site = self.study.pods.site_of(step.resources)
         assert site is not None  # noqa: S101  the step comes next
         for key in step.reads.values():
             pull_all(RunDirectory(self.sites.store), self.store, lambda _: True, f"{key.key}/")

@@ -14,22 +14,13 @@ from lamflow.batch.queue import Queue
 from lamflow.batch.step_state import StepState
 from lamflow.batch.systems import SYSTEMS
 from lamflow.config.batch import BatchSystem
-from lamflow.config.pods import Pod
+from lamflow.config.pods import HERE
 from lamflow.config.schema import DataStudy
 from lamflow.data import layout
 from lamflow.data.cache import default_folder
-from lamflow.data.graph import Graph, Resources, Step
+from lamflow.data.graph import Graph, Step
 from lamflow.driver.rundir import RunDirectory
 from lamflow.superops.capacity import LocalCapacity
-
-HERE, BATCH = "here", "batch"
-"""Names of sites that every study has: processes beside the driver, and what `batch:` says."""
-
-
-def site_of(study: DataStudy, resources: Resources) -> str | None:
-    """Name of the site where the jobs of a kind of step run, if the study names one."""
-    pod: Pod = getattr(study.pods, resources)
-    return pod.site
 
 
 class Sites:

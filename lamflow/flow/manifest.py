@@ -12,7 +12,7 @@ import dflow
 from dflow import Workflow
 
 from lamflow.config.installed import engine_named
-from lamflow.config.pods import Cluster, Pod
+from lamflow.config.pods import S3_MOUNT, SSH_MOUNT, Cluster, Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Step
 from lamflow.data.provenance import IMAGE
@@ -30,8 +30,6 @@ MEBIBYTES_100 = 100 * 2**20
 START_SECONDS = 3600
 """s that Argo gives a pod beyond its own timeout. Argo counts from when the pod has a node, a job from when its work
 begins; between them an image of many GB and the inputs are fetched, and after them outputs are stored."""
-SECRET, SSH_SECRET = "/etc/lamflow/s3", "/etc/lamflow/ssh"
-"""Where Secrets are mounted."""
 HELD = {"deepmd-cuda": {"tools"}}
 """Images that hold what others hold beside `base`."""
 EMPTY_GROUPS = ("none", "emptyDir", "nodeAntiAffinity")
@@ -244,10 +242,10 @@ def _secrets(cluster: Cluster, step: Step) -> dict[str, tuple[str, str]]:
     """By the names of their volumes the Secrets that a pod sees, and where; none where it leaves the store to Argo."""
     store = cluster.s3
     if step is DRIVER and cluster.ssh_secret is not None:
-        return {"s3": (store.secret, SECRET), "ssh": (cluster.ssh_secret, SSH_SECRET)}
+        return {"s3": (store.secret, S3_MOUNT), "ssh": (cluster.ssh_secret, SSH_MOUNT)}
     if step is DRIVER or step.checkpoints is not None:
-        return {"s3": (store.secret, SECRET)}
-    return {"s3": (store.label_secret, SECRET)} if step.label_cache is not None else {}
+        return {"s3": (store.secret, S3_MOUNT)}
+    return {"s3": (store.label_secret, S3_MOUNT)} if step.label_cache is not None else {}
 
 
 def _volumes(pod: Pod, secrets: Mapping[str, tuple[str, str]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -32,7 +32,7 @@ def probed(settings: DataStudy, graphs: Iterable[Graph]) -> list[Step]:
     found: dict[tuple[str, str], Step] = {}
     names = Counter[str]()
     for step in (step for graph in graphs for step in graph.steps):
-        if getattr(settings.pods, step.resources).site is not None:
+        if settings.pods.site_of(step.resources) is not None:
             continue
         kind = step.resources, image_of(settings, step)
         if kind not in found:

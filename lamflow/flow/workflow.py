@@ -89,7 +89,7 @@ def next_piece(study: DataStudy, graph: Graph) -> list[Step]:
     """What of a round its next Workflow carries out: the steps that come next on the cluster, up to one elsewhere."""
 
     def is_at_site(step: Step) -> bool:
-        return getattr(study.pods, step.resources).site is not None
+        return study.pods.site_of(step.resources) is not None
 
     return list(takewhile(lambda step: not is_at_site(step), dropwhile(is_at_site, graph.remaining())))
 

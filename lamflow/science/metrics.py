@@ -64,6 +64,13 @@ def parity_points(predicted: Sequence[Labels], reference: Sequence[Labels]) -> t
     return energies, np.concatenate([np.stack([p.forces.ravel(), r.forces.ravel()], axis=1) for p, r in pairs])
 
 
+def _counts(frames: Sequence[Frame], elements: Sequence[str]) -> Floats:
+    """Atoms of each element in each frame (F, E)."""
+    symbols = [frame.symbols for frame in frames]
+    counts = [[atoms.count(element) for element in elements] for atoms in symbols]
+    return np.array(counts, dtype=np.float64).reshape(-1, len(elements))
+
+
 def energy_shift(
     predicted: Sequence[Labels], reference: Sequence[Labels], frames: Sequence[Frame], elements: Sequence[str]
 ) -> dict[str, float]:
@@ -72,8 +79,7 @@ def energy_shift(
     Least squares of the smallest length: what the data cannot tell apart is shared evenly, and an element that does
     not occur is not shifted. It is what changing the bias of a model does.
     """
-    symbols = [frame.symbols for frame in frames]
-    counts = np.array([[atoms.count(element) for element in elements] for atoms in symbols], dtype=np.float64)
+    counts = _counts(frames, elements)
     missing = np.array([r.energy - p.energy for p, r in zip(predicted, reference, strict=True)])
     shift, *_ = np.linalg.lstsq(counts, missing, rcond=1e-8)
     return dict(zip(elements, map(float, shift), strict=True))
@@ -88,8 +94,7 @@ def leave_one_out(
     residual without frame i (R. D. Cook and S. Weisberg, Residuals and Influence in Regression, 1982, section 2.2).
     NaN where no other frames tell it.
     """
-    symbols = [frame.symbols for frame in frames]
-    counts = np.array([[atoms.count(element) for element in elements] for atoms in symbols], dtype=np.float64)
+    counts = _counts(frames, elements)
     missing = np.array([r.energy - p.energy for p, r in zip(predicted, reference, strict=True)])
     basis, sizes, _ = np.linalg.svd(counts, full_matrices=False)
     basis = basis[:, sizes > 1e-8 * sizes.max(initial=0.0)]
@@ -103,13 +108,8 @@ def is_told(frames: Sequence[Frame], fitted_to: Sequence[Frame], elements: Seque
 
     Of a compound alone, they tell that of the compound and of no other composition.
     """
-    counts, known = (
-        np.array([[frame.symbols.count(element) for element in elements] for frame in own], dtype=np.float64).reshape(
-            -1, len(elements)
-        )
-        for own in (frames, fitted_to)
-    )
-    _, sizes, rows = np.linalg.svd(known, full_matrices=False)
+    counts = _counts(frames, elements)
+    _, sizes, rows = np.linalg.svd(_counts(fitted_to, elements), full_matrices=False)
     rows = rows[sizes > 1e-8 * sizes.max(initial=0.0)]
     beyond = counts - counts @ rows.T @ rows
     return np.asarray(np.linalg.norm(beyond, axis=1) < 1e-6 * np.maximum(np.linalg.norm(counts, axis=1), 1))

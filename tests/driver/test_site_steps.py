@@ -50,7 +50,7 @@ def site(ssh: SshServer | None, slurm: SlurmCluster, root: Path) -> str:
 
 
 def test_labels_go_to_slurm_from_a_driver_in_a_pod(
-    place: Place,  # noqa: F811
+    place: Place,  # noqa: F811  the fixture
     slurm: SlurmCluster,
     ssh: SshServer,
 ) -> None:
@@ -87,7 +87,7 @@ def test_labels_go_to_slurm_from_a_driver_in_a_pod(
 
 
 def test_labels_stay_on_kubernetes_and_the_rest_goes_to_slurm(
-    place: Place,  # noqa: F811
+    place: Place,  # noqa: F811  the fixture
     slurm: SlurmCluster,
 ) -> None:
     def change(_: str) -> str:

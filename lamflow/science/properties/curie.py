@@ -97,15 +97,16 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
         own = [answer for answer in answers if answer.about["size"] == size and answer.about["run"] != left_out]
         return _means(own, temperatures, at)
 
-    known = np.minimum(means(small, fine)[2], means(large, fine)[2]) >= FEWEST
+    found = {size: means(size, fine) for size in (small, large)}
+    known = np.min([count for _, _, count in found.values()], axis=0) >= FEWEST
     notes = [] if known.all() else [
         f"fewer than {FEWEST} samples count at {(~known).mean():.0%} of the temperatures, for energies at neighbouring "
         "temperatures do not overlap: take temperatures closer to each other, smaller cells or more steps"
     ]  # fmt: skip
     if known.sum() < 2:
         raise ValueError(notes[0])
-    fine = fine[known]
-    point = crossing(fine, means(small, fine)[1], means(large, fine)[1])
+    fine, cumulants = fine[known], {size: cumulant[known] for size, (_, cumulant, _) in found.items()}
+    point = crossing(fine, cumulants[small], cumulants[large])
     points, orders = [], []
     for number in runs:
         orders.append(means(large, temperatures, number)[0])
@@ -122,7 +123,7 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
         for temperature, own, error in zip(temperatures, order, errors, strict=True)
     ]
     curves = [_curve("magnetisation", "μB an atom", large, temperatures, order)]
-    curves += [_curve("binder", "1", size, fine, means(size, fine)[1]) for size in (small, large)]
+    curves += [_curve("binder", "1", size, fine, cumulant) for size, cumulant in cumulants.items()]
     if missing:
         notes.append(f"without one run the cumulants do not cross, for {missing} of {len(runs)}; take more steps")
     return Reduced(values=values, curves=curves, notes=notes)
