@@ -71,6 +71,7 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         allow_inf_nan=False,
         str_strip_whitespace=True,
+        defer_build=True,  # a process reads one kind of study
     )
 
     @classmethod

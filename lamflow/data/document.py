@@ -14,9 +14,12 @@ R = TypeVar("R", bound="Result")
 
 
 class Entry(BaseModel):
-    """A piece of a result. Numbers that are not finite are words in its JSON, which has none for them."""
+    """A piece of a result. Numbers that are not finite are words in its JSON, which has none for them.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+    What reads a class is built when something is read first: a process reads few of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings", defer_build=True)
 
 
 class Result(Entry):
@@ -41,3 +44,10 @@ class Result(Entry):
             raise StateError(
                 f"{path}: not a {cls.__name__} document of this version of lamflow: {why}; {REPAIR}"
             ) from error
+
+
+def build_documents(kind: type[Entry] = Entry) -> None:
+    """Build what reads documents of the classes that have been imported, so that jobs that are forked have it."""
+    for below in kind.__subclasses__():
+        below.model_rebuild()
+        build_documents(below)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.io import write
 
 
 def write_images(path: Path, images: Sequence[Atoms]) -> None:
     """What ASE writes of these, with numbers of atoms that come back to the last bit."""
+    from ase.io import write  # 0.3 s, which jobs that write none need not wait for
+
     with path.open("w", encoding="utf-8") as file:
         for atoms in images:
             text = io.StringIO()

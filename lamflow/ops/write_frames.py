@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ase.io import write
-
 from lamflow.config import stored
 from lamflow.config.cleaning import CleaningStudy
 from lamflow.data.arrays import read_arrays
@@ -162,4 +160,6 @@ def _write_quarantine(folder: Path, index: int, shard: Shard, frames: Sequence[Q
             }  # fmt: skip
             images.append(atoms)
     folder.mkdir(parents=True, exist_ok=True)
+    from ase.io import write
+
     write(folder / f"{round_name(index)}.extxyz", images, format="extxyz")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linprog
 
 from lamflow.data.frames import Floats
 
@@ -18,6 +17,8 @@ def above_hull(fractions: Floats, enthalpies: Floats, reference: tuple[Floats, F
     The hull at a composition is the lowest enthalpy of any mixture of entries with that composition, a linear program;
     so pure elements need not be among the entries. An entry outside of what the reference spans gets NaN.
     """
+    from scipy.optimize import linprog
+
     known, values = reference if reference is not None else (fractions, enthalpies)
     best: dict[tuple[float, ...], float] = {}
     for fraction, value in zip(np.round(known, 9).tolist(), values.tolist(), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,27 @@ count = len(read)
 data.get_item_torch(2)
 assert len(read) > count, "what does not fit into memory is read again"
 """
+COMPILER = """\
+import sys
+import torch
+from lamflow.engines.deepmd import light
+
+told = []
+
+def compile(function, **options):
+    told.append((function.__name__, options))
+    return lambda *values: values
+
+torch.compile = compile
+light.prepare()
+import deepmd.pt.model.model
+from deepmd.pt.utils import nv_nlist
+
+assert torch.compile is compile, "for all that follows as it was"
+assert not told and "torch._inductor.compile_fx" not in sys.modules, "imported for nothing"
+assert nv_nlist._truncate_to_sel_compiled(1) == nv_nlist._truncate_to_sel_compiled(1) == (1,)
+assert told == [("_truncate_to_sel", {"dynamic": True})], "compiled once, when it is called"
+"""
 
 
 @pytest.mark.parametrize(
@@ -78,4 +100,12 @@ def test_no_workers_no_database_and_frames_read_once(
     [system] = systems(tmp_path / "data")
     argv = [sys.executable, "-c", PROGRAM, str(system), asked or "0"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_compiler_of_torch_waits_where_there_is_no_gpu(tmp_path: Path) -> None:
+    pytest.importorskip("deepmd", reason='DeePMD-kit is missing: pip install "lamflow[deepmd]"')
+    argv = [sys.executable, "-c", COMPILER]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(argv, cwd=tmp_path, env=hidden, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

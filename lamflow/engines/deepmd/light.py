@@ -4,14 +4,17 @@
   is that of the machine's cores. `NUM_WORKERS` in the environment has the last word.
 * Reading frames again: DeePMD-kit opens a pool of threads for every frame of every batch.
 * The database of elements, which takes 1.3 s to import and 0.3 s an element: a training wants their numbers alone.
+* The compiler of torch, which takes 1.4 s to import: without a GPU it is imported when something is to be compiled.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +32,7 @@ def prepare() -> None:
     os.environ.setdefault("NUM_WORKERS", "0")
     if "mendeleev" not in sys.modules:
         sys.modules["mendeleev"] = _Elements("mendeleev")
+        _leave_compiler()
 
 
 def prepare_training() -> None:
@@ -66,6 +70,37 @@ def _database() -> ModuleType:
         return importlib.import_module("mendeleev")
     finally:
         sys.modules["mendeleev"] = stand_in
+
+
+def _leave_compiler() -> None:
+    """Keep DeePMD-kit from importing the compiler of torch together with its models, where there is no GPU.
+
+    It patches the compiler's indices of arrays on GPUs, and tells torch.compile, which then imports the compiler, of a
+    function that builds neighbour lists.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    compile_now = torch.compile
+
+    def compile_when_called(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        compiled = functools.cache(lambda: compile_now(function, **options))
+
+        @functools.wraps(function)
+        def compile_and_call(*values: Any, **named: Any) -> Any:
+            return compiled()(*values, **named)
+
+        return compile_and_call
+
+    with contextlib.suppress(ImportError):  # other versions have no such modules
+        compatibility: Any = importlib.import_module("deepmd.pt.utils.compile_compat")
+        compatibility.patch_inductor_force_int64_indexing = lambda: None
+        torch.compile = compile_when_called
+        try:
+            importlib.import_module("deepmd.pt.utils.nv_nlist")
+        finally:
+            torch.compile = compile_now
 
 
 def _keep_frames() -> None:
