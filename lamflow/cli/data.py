@@ -43,11 +43,16 @@ PLURALS = {"energy": "energies", "virial": "virials", "force_mag": "magnetic for
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """Frames of several files. unreadable: reasons, and how many frames have each"""
+    """Frames of several files.
+
+    unreadable  reasons, and how many frames have each
+    unread      what frames have that is not kept, and how many have it
+    """
 
     items: list[Item]
     trajectories: list[str]
     unreadable: Counter[str]
+    unread: Counter[str]
 
     @property
     def labeled(self) -> list[LabeledFrame]:
@@ -57,7 +62,7 @@ class Loaded:
 
 def _load(files: Sequence[Path], format: str | None, *, strict: bool = False) -> Loaded:
     """Raises InputError where there is no labeled frame, and with `strict` where a frame is none."""
-    loaded = Loaded([], [], Counter())
+    loaded = Loaded([], [], Counter(), Counter())
     for file in files:
         if not file.exists():
             raise InputError(f"{file}: no such file")
@@ -77,10 +82,12 @@ def _take(loaded: Loaded, file: Path, frame: SourceFrame, strict: bool) -> None:
         return
     loaded.items.append(Item(frame.labeled, Origin(iteration=0, source=f"{file}#{frame.number}")))
     loaded.trajectories.append(f"{file}/{frame.trajectory}")
+    loaded.unread.update(f"{file}: {line}" for line in frame.unread)
 
 
 def _say_unreadable(loaded: Loaded) -> None:
-    for reason, count in loaded.unreadable.most_common():
+    """What could not be read, and what was left out of that which could."""
+    for reason, count in (loaded.unreadable + loaded.unread).most_common():
         print(printable(f"{count} frames: {reason}"))
 
 
@@ -108,7 +115,7 @@ def show(files: Sequence[Path], format: str | None, as_json: bool) -> None:
         "smallest distance (covalent radii)": _range(made.distance),
     }
     if as_json:
-        print_document(rows)
+        print_document(rows | {"unread": dict(loaded.unread)})
         return
     for name, value in rows.items():
         print(f"{name:36} {_words(value)}")
@@ -149,7 +156,15 @@ def check(files: Sequence[Path], format: str | None, as_json: bool) -> int:
     reasons = {rule: len(frames) for rule, _, frames in decided.verdicts.reasons if len(frames)}
     if as_json:
         print(
-            json.dumps({"unreadable": dict(loaded.unreadable), "found": reasons, "notes": decided.notes, "bad": rows})
+            json.dumps(
+                {
+                    "unreadable": dict(loaded.unreadable),
+                    "unread": dict(loaded.unread),
+                    "found": reasons,
+                    "notes": decided.notes,
+                    "bad": rows,
+                }
+            )
         )
     else:
         _say_unreadable(loaded)
@@ -166,6 +181,7 @@ def convert(files: Sequence[Path], to: Path, format: str | None) -> None:
     """Write the frames of `files` to `to`: extended XYZ, parquet or LMDB by its suffix, else deepmd/npy/mixed."""
     loaded = _load(files, format, strict=True)
     _write(to, loaded.items)
+    _say_unreadable(loaded)
     print(f"{to}: {len(loaded.items)} frames")
 
 
@@ -215,6 +231,7 @@ def split(files: Sequence[Path], fraction: float, to: Path, seed: int, format: s
     if len(set(groups)) < 2:
         groups = _structures(loaded, fraction)
     held = heldout_groups(groups, fraction, seed)
+    _say_unreadable(loaded)
     if not held:
         raise InputError(
             f"{len(groups)} frames of one composition and trajectory cannot be split so that nothing leaks; give more"

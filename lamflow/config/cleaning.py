@@ -32,7 +32,8 @@ class SourceUnits(Section):
     length: LengthUnit = "Å"
     force_energy: EnergyUnit | None = None
     """Forces are this energy over the length; `energy` if absent."""
-    stress: StressUnit = "eV/Å³"
+    stress: StressUnit | None = None
+    """The energy over the length cubed if absent."""
     stress_sign: Literal["tension", "compression"] = "tension"
     """What is positive: tension as in ASE, or compression as in VASP. Virials are always positive under compression."""
 
@@ -93,7 +94,8 @@ class Checks(Section):
     energy_z: Positive = 8.0
     """Robust standard deviations of the energy from what composition and density of other frames of the head say."""
     trajectory: Fraction = 0.3
-    """Share of the energy change along a trajectory that forces and stress may leave unexplained."""
+    """Share of the energy change along a trajectory that forces and stress may leave unexplained; frames that lie far
+    apart may leave more, five times what their source leaves as a rule."""
     conflict: EvPerAtom = 0.01
     """Labels of one structure that differ by more are in conflict."""
     model_z: Positive = 6.0

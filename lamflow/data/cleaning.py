@@ -36,6 +36,8 @@ class ReadFile(Entry):
     frames: int
     """Labeled frames."""
     unreadable: list[Unreadable] = Field(default_factory=list)
+    unread: dict[str, int] = Field(default_factory=dict)
+    """What frames have that is not kept, and how many have it."""
     sha256: str = ""
 
 
@@ -243,4 +245,5 @@ class Cleaning(Iteration):
             f"{found.kept} of {found.frames_read} frames are clean, {found.train} to train on and {found.heldout} "
             f"held out; "
             f"{found.quarantined} are quarantined, {found.dropped} repeat others or were compressed away"
+            + (f"; the data card says more: {found.notes[0]}" if found.notes else "")
         )

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ from lamflow.data.gate import Reading, admit
 from lamflow.data.hdf5 import is_hdf5, unpacked
 from lamflow.data.npy import FORMATS, read_frames, read_labeled_frames, systems_below
 from lamflow.data.steps import XYZ, count_xyz, format_of, steps_of
+from lamflow.data.unread import counted, unread_of
 from lamflow.errors import InputError
 
 __all__ = [
@@ -152,11 +154,15 @@ def _by_ase(
     unconverged = set(steps.unconverged) if steps is not None else set()
     index = [number for number in range(len(images)) if number not in unconverged]
     frames = [_labeled_of(images[number], number, path, keys) for number in index]
+    found = Counter(
+        line for number, item in zip(index, frames, strict=True) for line in unread_of(images[number], item)
+    )
+    said = counted(found, len(frames))
     total = max(len(images), len(steps.converged) if steps is not None else 0)
     left_out = total - len(frames)
-    if not left_out:
-        return frames, index, 0, ()
-    return frames, index, left_out, (f"{left_out} of {total} steps are left out: {_why(len(unconverged))}",)
+    if left_out:
+        said.insert(0, f"{left_out} of {total} steps are left out: {_why(len(unconverged))}")
+    return frames, index, left_out, tuple(said)
 
 
 def _labeled_of(atoms: Atoms, number: int, path: Path, keys: Mapping[str, str]) -> LabeledFrame:

@@ -29,6 +29,7 @@ class SourceFrame:
     labeled     None for what is no labeled frame; `problem` says why
     trajectory  name of what it is a step of; empty where the file does not say
     method      level of theory as the file says it
+    unread      what it has that is not kept; see data/unread.py
     """
 
     number: int
@@ -36,6 +37,7 @@ class SourceFrame:
     problem: str = ""
     trajectory: str = ""
     method: str = ""
+    unread: tuple[str, ...] = ()
 
 
 class Unreadable(Entry):

@@ -28,7 +28,7 @@ from lamflow.data.provenance import Provenance
 from lamflow.data.shards import About, shards_below
 from lamflow.data.spent import take
 from lamflow.errors import InputError
-from lamflow.ops.counting import counts, quarantined, unreadable_counts
+from lamflow.ops.counting import counts, quarantined, unread_lines, unreadable_counts
 from lamflow.ops.frames_table import frames_table
 from lamflow.ops.operation import Context, op
 from lamflow.policy.audits import audits, cards_of_heads
@@ -53,7 +53,8 @@ def check_frames(
     """Decide what becomes of every frame that was read."""
     study, started = stored(input, CleaningStudy), time.monotonic()
     folders = shards_below(shards)
-    lost = unreadable_counts(sorted(shards.glob(f"*/{READ_RECORD}")))
+    records = sorted(shards.glob(f"*/{READ_RECORD}"))
+    lost = unreadable_counts(records)
     if not folders:
         raise InputError(f"no labeled frame was read of any source: {_first(lost)}")
     abouts = [About.read(folder / SHARD) for folder in folders]
@@ -80,7 +81,7 @@ def check_frames(
         dropped=int((verdicts.state == 1).sum()), released=len(decided.released),
         counts=[*lost, *counts(table, verdicts)], audits=audits(table, decided.signs),
         heads=cards_of_heads(table, verdicts, methods), elements=elements_of(study, table), leaks=decided.leaks,
-        notes=[*decided.notes, *notes], curve=points, seconds=time.monotonic() - started,
+        notes=[*unread_lines(records), *decided.notes, *notes], curve=points, seconds=time.monotonic() - started,
         provenance=Provenance.of_this_job(), spent=take(),
     ).save(folder / CHECKED_RECORD)  # fmt: skip
     return Checked(folder, int(kept.sum()), int((verdicts.state == 2).sum()))

@@ -11,6 +11,7 @@ from ase.formula import Formula
 
 from lamflow.data.cleaning import Count, Quarantined, ReadRecord
 from lamflow.data.frames import Ints
+from lamflow.data.unread import counted
 from lamflow.policy.cleaning import ids_of
 from lamflow.policy.findings import Table
 from lamflow.policy.verdicts import QUARANTINE, Verdicts
@@ -27,6 +28,17 @@ def unreadable_counts(records: Sequence[Path]) -> list[Count]:
         Count(source=source, rule=rule, action="quarantine", frames=frames)
         for (source, rule), frames in sorted(found.items())
     ]
+
+
+def unread_lines(records: Sequence[Path]) -> list[str]:
+    """What frames had that was not kept, by source."""
+    found: dict[str, Counter[str]] = {}
+    frames = Counter[str]()
+    for path in records:
+        for file in ReadRecord.read(path).files:
+            found.setdefault(file.source, Counter()).update(file.unread)
+            frames[file.source] += file.frames
+    return [f"{source}: {line}" for source, lines in sorted(found.items()) for line in counted(lines, frames[source])]
 
 
 def counts(table: Table, verdicts: Verdicts) -> list[Count]:

@@ -37,9 +37,10 @@ def read_sources(context: Context, *, input: Path, sources: Path) -> ShardsRead:
     folder, count, records = context.out / SHARDS / f"{context.job:03d}", 0, []
     for done, file in enumerate(listed):
         path, kept, lost = sources / file.name, 0, Counter[tuple[str, str]]()
-        first: dict[tuple[str, str], int] = {}
+        first, unread = dict[tuple[str, str], int](), Counter[str]()
         for frames in _pieces(path, named[file.source], lost, first):
             shard = Shard.of(file.source, file.original, frames)
+            unread.update(line for frame in frames for line in frame.unread)
             target = folder / f"{count:04d}"
             shard.save(target)
             features(list(shard), shard.trajectory).save(target / FEATURES)
@@ -52,7 +53,7 @@ def read_sources(context: Context, *, input: Path, sources: Path) -> ShardsRead:
         records.append(
             ReadFile(
                 source=file.source, original=file.original, frames=kept, unreadable=unreadable,
-                sha256=content_hash(path),
+                unread=dict(unread), sha256=content_hash(path),
             )
         )  # fmt: skip
         context.say(f"{file.original}: {kept} labeled frames, {lost.total()} others")

@@ -33,9 +33,18 @@ def stress_turned(table: Table, opinions: Sequence[Opinions]) -> dict[str, str]:
         if not np.isfinite(table.features.pressure[frames]).any():
             continue
         votes = [_by_trajectories(table, frames), _by_models(frames, opinions), _by_volumes(table, frames)]
-        words = next(filter(None, votes), "")
-        found[name] = words or "nothing tells its sign: no trajectory, model or composition with several volumes"
+        found[name] = next(filter(None, votes), "") or _undecided(table, frames)
     return found
+
+
+def _undecided(table: Table, frames: Ints) -> str:
+    slope = _slopes(table, frames)
+    if slope.stress is None:
+        return "nothing tells its sign: no trajectory, model or composition with several volumes"
+    return (
+        f"nothing tells its sign for certain: {slope.pairs} steps of trajectories say that it is to be multiplied by "
+        f"{slope.stress:.3g} ± {slope.stress_error:.2g}"
+    )
 
 
 def _slopes(table: Table, frames: Ints) -> Slopes:

@@ -19,7 +19,7 @@ from lamflow.science.cleaning.energies import (
     robust_sigma,
 )
 from lamflow.science.cleaning.mixtures import mixture
-from lamflow.science.cleaning.trajectories import unexplained
+from lamflow.science.cleaning.trajectories import tolerances, unexplained
 
 Mask = NDArray[np.bool_]
 
@@ -129,10 +129,11 @@ def of_energies(table: Table, checks: Checks, seed: int) -> Iterator[Finding]:
 
 def of_trajectories(table: Table, checks: Checks) -> Iterator[Finding]:
     """Frames whose energy does not follow their forces and stress."""
-    made = table.features
-    share = unexplained(made.change, table.explained, made.work_size, table.trajectory, checks.trajectory)
+    made, explained = table.features, table.explained
+    allowed = tolerances(made.change, explained, made.work_size, table.trajectory, table.source, checks.trajectory)
+    share = unexplained(made.change, explained, made.work_size, table.trajectory, allowed)
     frames = np.flatnonzero(np.isfinite(share))
     if len(frames):
         values = [f"{100 * value:.0f} %" for value in share[frames]]
-        says = "forces and stress leave {value} of its energy change along the trajectory unexplained"
+        says = "forces and stress leave {value} of the energy change from the frames beside it unexplained"
         yield Finding("trajectory", frames, values, says)

@@ -14,9 +14,10 @@ def dialect_of(source: Source) -> Dialect:
     if units is not None:
         energy, length = ENERGIES[units.energy], LENGTHS[units.length]
         sign = 1.0 if units.stress_sign == "tension" else -1.0
+        stress = STRESSES[units.stress] if units.stress is not None else energy / length**3
         scale = Scale(
             energy=energy, length=length, forces=ENERGIES[units.force_energy or units.energy] / length,
-            stress=sign * STRESSES[units.stress], per_atom=units.per_atom,
+            stress=sign * stress, per_atom=units.per_atom,
         )  # fmt: skip
     return Dialect(
         format=source.format, keys={str(name): key for name, key in source.keys.items()}, scale=scale,

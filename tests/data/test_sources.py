@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from lamflow.config.cleaning import Source, SourceUnits
+from lamflow.data.ase_labels import ase_with_labels
 from lamflow.data.dataset import Item, Origin, read_dataset
+from lamflow.data.extxyz import write_images
 from lamflow.data.frames import Frame, LabeledFrame, Labels
+from lamflow.data.io import read_source
 from lamflow.data.mixed import write_mixed
 from lamflow.data.shards import Shard, SourceFrame
 from lamflow.data.sources import Dialect, Scale, source_frames
@@ -24,6 +29,7 @@ from lamflow.data.writers import write_lmdb, write_parquet, write_xyz
 from lamflow.engines.registry import evaluator
 from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
 from lamflow.errors import InputError
+from lamflow.policy.sources import dialect_of
 
 
 def frames(count: int = 4) -> list[LabeledFrame]:
@@ -261,6 +267,53 @@ def test_units_of_files_and_of_the_study(tmp_path: Path) -> None:
     assert unit_factor("Ha/bohr", force_units()) == pytest.approx(51.422, rel=1e-4)
     with pytest.raises(InputError, match="the unit 'furlong' is not known"):
         unit_factor("furlong", force_units())
+
+
+def test_what_a_study_does_not_say_is_in_its_units_of_energy_and_length(tmp_path: Path) -> None:
+    given = frames(1)[0]
+    energy, length, volume = 27.211386245988, 0.529177210903, given.frame.volume
+    atoms = given.frame.to_ase()
+    atoms.set_cell(atoms.cell.array / length, scale_atoms=True)
+    stress = given.labels.stress(volume)
+    assert stress is not None
+    atoms.info |= {"Energy": given.labels.energy / energy, "STRESS": stress.ravel() / (energy / length**3)}
+    atoms.arrays["Forces"] = given.labels.forces / (energy / length)
+    write_images(tmp_path / "a.extxyz", [atoms])
+    source = Source(name="x", data=["a.extxyz"], units=SourceUnits(energy="Hartree", length="bohr"))
+    [back] = source_frames(tmp_path / "a.extxyz", dialect_of(source))
+    assert back.labeled is not None
+    assert same(back.labeled, given)
+
+
+def test_names_of_labels_are_found_in_any_case(tmp_path: Path) -> None:
+    given = frames(1)[0]
+    stress = given.labels.stress(given.frame.volume)
+    assert stress is not None
+    for number, name in enumerate(("Stress", "STRESS", "dft_stress", "VIRIAL", "REF_virials")):
+        atoms = given.frame.to_ase()
+        sign = -given.frame.volume if "vir" in name.lower() else 1.0
+        atoms.info |= {"ENERGY": given.labels.energy, name: sign * stress.ravel()}
+        atoms.arrays["FORCES"] = given.labels.forces
+        write_images(tmp_path / f"{number}.extxyz", [atoms])
+        [back] = read(tmp_path / f"{number}.extxyz")
+        assert back.labeled is not None
+        assert same(back.labeled, given), name
+        assert back.unread == ()
+
+
+def test_what_is_not_kept_is_said(tmp_path: Path) -> None:
+    images = []
+    for number, item in enumerate(frames(3)):
+        atoms = ase_with_labels(replace(item, labels=replace(item.labels, virial=None)))
+        atoms.info |= {"stress_tensor": np.eye(3).ravel(), "charge": number, "spin": 1, "origin": "a stressed one"}
+        images.append(atoms)
+    write_images(tmp_path / "a.extxyz", images)
+    back = read(tmp_path / "a.extxyz")
+    assert [len(item.unread) for item in back] == [1, 2, 2]
+    assert "say keys: {stress: stress_tensor}" in back[0].unread[0]
+    assert back[1].unread[1].startswith("charge is not kept")
+    notes = read_source(tmp_path / "a.extxyz").notes
+    assert [note[:20] for note in notes] == ["3 of 3 frames: stres", "2 of 3 frames: charg"]
 
 
 def test_two_names_for_one_label_must_be_told_apart(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from lamflow.science.cleaning.exchanges import exchanged, exchanges
 from lamflow.science.cleaning.fingerprint import Pairs, apart, connected, environments
 from lamflow.science.cleaning.mixtures import mixture
 from lamflow.science.cleaning.opinions import opinions
-from lamflow.science.cleaning.trajectories import slopes, unexplained, work
+from lamflow.science.cleaning.trajectories import Slopes, slopes, tolerances, unexplained, work
 
 pytest.importorskip("vesin", reason="cleaning needs vesin: pip install 'lamflow[cleaning]'")
 
@@ -148,6 +148,8 @@ def test_forces_and_stress_are_the_derivatives_along_a_trajectory() -> None:
     assert (turned.problem("forces"), turned.problem("stress")) == ("", "sign")
     kilocalories = slopes(made.change, made.force_work * 23.06, made.stress_work)
     assert kilocalories.problem("forces") == "unit"
+    coarse = [Slopes(33, stress=slope, stress_error=0.05).problem("stress") for slope in (0.575, -0.575, -1602.0)]
+    assert coarse == ["", "sign", "unit"], "a sign counts alike both ways"
 
 
 def test_a_wrong_frame_is_told_from_its_neighbours() -> None:
@@ -160,6 +162,32 @@ def test_a_wrong_frame_is_told_from_its_neighbours() -> None:
         work = made.force_work + made.stress_work
         share = unexplained(made.change, work, made.work_size, np.zeros(20, dtype=np.int64), 0.4)
         assert np.flatnonzero(np.isfinite(share)).tolist() == [bad]
+
+
+def test_frames_that_were_strained_one_by_one_may_leave_more_unexplained() -> None:
+    generator = np.random.default_rng(3)
+    frames, together = [], np.zeros(60, dtype=np.int64)
+    for _ in together:
+        atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
+        atoms.positions += generator.normal(scale=0.08, size=atoms.positions.shape)
+        strain = generator.uniform(-0.03, 0.03, size=(3, 3))
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
+        frames.append(labeled(atoms))
+
+    def blamed(items: Sequence[LabeledFrame], least: float) -> list[int]:
+        made = features(list(items), np.zeros(60, dtype=np.int64))
+        explained = made.force_work + made.stress_work
+        allowed = tolerances(made.change, explained, made.work_size, together, together, least)
+        found = unexplained(made.change, explained, made.work_size, together, allowed)
+        return np.flatnonzero(np.isfinite(found)).tolist()
+
+    assert blamed(frames, 0.1) == []
+    for bad in (12, 40):
+        labels = frames[bad].labels
+        frames[bad] = LabeledFrame(frames[bad].frame, dataclasses.replace(labels, energy=labels.energy + 4.0))
+    assert blamed(frames, 0.1) == [12, 40]
+    own = tolerances(np.ones(6), np.ones(6) * 0.99, np.ones(6), np.array([0, 0, 0, 1, 1, 1]), np.zeros(6, int), 0.3)
+    assert own.tolist() == [0.3] * 6, "along a trajectory as it is asked for"
 
 
 def test_compression_keeps_what_is_rare() -> None:

@@ -16,6 +16,7 @@ from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import TRAJECTORY_KEYS, Dialect, Scale, first_of, stress_labels
 from lamflow.data.sources.packages import needed
+from lamflow.data.unread import unread
 from lamflow.errors import InputError
 
 METADATA = b"__metadata__"
@@ -82,9 +83,9 @@ def _ase_row(row: dict[str, Any], number: int, dialect: Dialect) -> SourceFrame:
         return SourceFrame(number, None, "schema: it is periodic in some directions only", trajectory)
     cell = np.asarray(row["cell"], dtype=np.float64) if pbc.all() else np.zeros((3, 3))
     frame = Frame(np.asarray(row["numbers"], dtype=np.int64), np.asarray(row["positions"]), cell, bool(pbc.all()))
-    labels = stress_labels(energy, forces, row.get("stress"), frame)
-    item = (dialect.scale or Scale()).applied(LabeledFrame(frame, labels), has_stress=True)
-    return SourceFrame(number, item, "", trajectory, dialect.method)
+    labeled = LabeledFrame(frame, stress_labels(energy, forces, row.get("stress"), frame))
+    item = (dialect.scale or Scale()).applied(labeled, has_stress=True)
+    return SourceFrame(number, item, "", trajectory, dialect.method, unread(data, labeled))
 
 
 def _deepmd(reader: Any, path: Path, dialect: Dialect) -> Iterator[SourceFrame]:

@@ -29,14 +29,13 @@ HINTS = {"energy": "energy_unit", "forces": "forces_unit", "stress": "stress_uni
 """Names under which files say their units."""
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "energy": (
-        "REF_energy", "ref_energy", "dft_energy", "DFT_energy", "Energy", "total_energy", "corrected_total_energy",
-        "uncorrected_total_energy", "U0",
+        "ref_energy", "dft_energy", "total_energy", "corrected_total_energy", "uncorrected_total_energy", "u0",
     ),
-    "forces": ("REF_forces", "ref_forces", "dft_forces", "DFT_forces", "Forces"),
-    "stress": ("REF_stress", "ref_stress", "dft_stress", "DFT_stress"),
-    "virial": ("REF_virial", "REF_virials", "ref_virial", "dft_virial", "dft_virials", "Virial"),
+    "forces": ("force", "ref_forces", "dft_forces"),
+    "stress": ("ref_stress", "dft_stress"),
+    "virial": ("ref_virial", "ref_virials", "dft_virial", "dft_virials"),
 }  # fmt: skip
-"""Names under which public data sets have their labels."""
+"""Names under which public data sets have their labels, in whatever case."""
 TRAJECTORY_KEYS = ("mptrj_traj_id", "mp_id", "material_id", "trajectory", "traj_id", "sid", "config_name", "name")
 
 
@@ -111,10 +110,14 @@ def force_units() -> dict[str, float]:
 
 
 def scale_of(hints: Mapping[str, Any]) -> Scale:
-    """The scale that a frame's own words ask for. Raises InputError for a unit that is not known."""
+    """The scale that a frame's own words ask for: what they do not name is in the unit of the energy and Å.
+
+    Raises InputError for a unit that is not known.
+    """
     tables = {"energy": ENERGIES, "forces": force_units(), "stress": STRESSES}
     found = {name: unit_factor(str(hints[key]), tables[name]) for name, key in HINTS.items() if key in hints}
-    return Scale(found.get("energy", 1.0), 1.0, found.get("forces", 1.0), found.get("stress", 1.0))
+    energy = found.get("energy", 1.0)
+    return Scale(energy, 1.0, found.get("forces", energy), found.get("stress", energy))
 
 
 def first_of(names: Iterable[str], carried: Iterable[str]) -> str | None:
@@ -135,7 +138,9 @@ def aliased(
         if label in chosen:
             continue
         own = [name for name in usual.get(label, (label,)) if carried.get(name) is not None][:1]
-        candidates = [*own, *(name for name in names if carried.get(name) is not None)]
+        known = {label, f"{label}s", *names}
+        others = [name for name in carried if name.lower() in known and carried[name] is not None and name not in own]
+        candidates = [*own, *others]
         candidates = [*candidates[:1], *(name for name in candidates[1:] if not _same(carried, name, candidates[0]))]
         if len(candidates) > 1:
             raise InputError(f"{' and '.join(candidates)} may both be its {label}; say keys: {{{label}: NAME}}")

@@ -17,6 +17,7 @@ from lamflow.data.npy import read_labeled_frames, systems_below
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import TRAJECTORY_KEYS, Dialect, Scale, aliased, first_of, scale_of
 from lamflow.data.steps import XYZ, format_of, lost_xyz, steps_of
+from lamflow.data.unread import unread
 from lamflow.errors import InputError
 
 USUAL = {
@@ -65,8 +66,8 @@ def ase_frame(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
     except (LookupError, ValueError) as error:
         subject = "it " if isinstance(error, LookupError) else ""
         return SourceFrame(number, None, f"schema: {subject}{error.args[0]}", trajectory, method)
-    item = scale.applied(item, has_stress=keys.get(STRESS, STRESS) in carried)
-    return SourceFrame(number, item, "", trajectory, method)
+    scaled = scale.applied(item, has_stress=keys.get(STRESS, STRESS) in carried)
+    return SourceFrame(number, scaled, "", trajectory, method, unread(carried, item))
 
 
 def npy_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:

@@ -18,6 +18,8 @@ LEAST = 1e-3
 """eV/atom; smaller changes are noise of the code."""
 FLOOR = 5e-3
 """eV/atom; of smaller changes nothing is expected."""
+USUAL = 5.0
+"""Times the share that is left unexplained as a rule; more is a fault."""
 MOST_PASSES = 20
 """Wrong frames in a row that are told one by one."""
 PAIRS = 6
@@ -44,9 +46,9 @@ class Slopes:
         slope, error = getattr(self, name), getattr(self, f"{name}_error")
         if slope is None or error > 0.2 * abs(slope) or abs(slope) < 4 * error:
             return ""
-        if slope < 0 and abs(slope + 1) < 0.3:
-            return "sign"
-        return "unit" if abs(np.log10(abs(slope))) > 0.3 else ""
+        if abs(np.log10(abs(slope))) > 0.3:
+            return "unit"
+        return "sign" if slope < 0 else ""
 
 
 def work(first: LabeledFrame, second: LabeledFrame) -> tuple[float, float, float, float] | None:
@@ -122,11 +124,30 @@ def slopes(change: Floats, force_work: Floats, stress_work: Floats) -> Slopes:
     return Slopes(int(known.sum()), forces[0], forces[1], stress[0], stress[1])
 
 
-def unexplained(change: Floats, explained: Floats, size: Floats, trajectory: Ints, tolerance: float) -> Floats:
+def tolerances(change: Floats, explained: Floats, size: Floats, trajectory: Ints, source: Ints, least: float) -> Floats:
+    """(C,) share of the energy changes that forces and stress may leave unexplained, by source: `least`, or more.
+
+    Frames that were made by themselves lie so far apart that a straight line between two says less than along real
+    dynamics. What their source leaves unexplained as a rule, the median of its pairs, is therefore no fault; a share
+    of 1 is one anywhere: forces that say nothing, or the opposite.
+    """
+    share = np.abs(change - explained) / (size + FLOOR)
+    share[1:][trajectory[1:] != trajectory[:-1]] = np.nan
+    share[:1] = np.nan
+    tells = np.isfinite(share) & (size > FLOOR)
+    allowed = np.full(len(change), least)
+    for number in np.unique(source[tells]):
+        usual = float(np.median(share[tells & (source == number)]))
+        allowed[source == number] = max(least, min(USUAL * usual, 1.0))
+    return allowed
+
+
+def unexplained(change: Floats, explained: Floats, size: Floats, trajectory: Ints, tolerance: Floats | float) -> Floats:
     """(C,) share of its energy changes that a frame's forces and stress do not explain, for those to blame; else NaN.
 
     change, explained, size  (C,) from the frame before, eV/atom, see `work`; NaN where there is none
     trajectory               (C,) frames of one follow each other
+    tolerance                a larger share is wrong; (C,) or one for all
 
     A wrong frame spoils the pairs with both its neighbours. To blame is the one that spoils most, and of which every
     pair that says anything is spoilt; its pairs are then left out, and its neighbours are judged without it.
@@ -152,7 +173,7 @@ def unexplained(change: Floats, explained: Floats, size: Floats, trajectory: Int
 
 
 def _shares(
-    misfit: Floats, size: Floats, linked: NDArray[np.bool_], tolerance: float
+    misfit: Floats, size: Floats, linked: NDArray[np.bool_], tolerance: Floats | float
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Of each frame's two pairs: misfit together, its share of their size, and whether all that matter are spoilt."""
     fits = linked & (misfit < tolerance / 3 * (size + FLOOR))

@@ -1,0 +1,54 @@
+"""What frames of a source say that is not kept: stresses under names that nobody knows, and electronic states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from lamflow.data.frames import LabeledFrame
+
+STATES: tuple[tuple[str, tuple[str, ...], tuple[float, ...]], ...] = (
+    ("charge", ("charge", "total_charge", "system_charge", "net_charge"), (0,)),
+    ("spin multiplicity", ("multiplicity", "spin_multiplicity", "spin"), (0, 1)),
+)
+"""What a frame has one number of, its names in small letters, and the values that most frames have."""
+
+
+def unread(carried: Mapping[str, Any], item: LabeledFrame) -> tuple[str, ...]:
+    """A line for each thing that a frame has by a name and that `item`, which was read of it, lacks."""
+    numbers = {name: np.ravel(value) for name, value in carried.items() if _is_numeric(value)}
+    lines = []
+    if item.labels.virial is None and item.frame.pbc:
+        for name, value in numbers.items():
+            label = next((word for word in ("stress", "virial") if word in name.lower()), None)
+            if label is not None and value.size in (6, 9):
+                lines.append(f"{name} is not read; if it is their {label}, say keys: {{{label}: {name}}}")
+    for what, names, usual in STATES:
+        for name, value in numbers.items():
+            if name.lower() in names and value.size == 1 and float(value[0]) not in usual:
+                lines.append(
+                    f"{name} is not kept: models cannot tell these frames from others; give each {what} a source and "
+                    "a head of its own"
+                )
+    return tuple(lines)
+
+
+def unread_of(atoms: Atoms, item: LabeledFrame) -> tuple[str, ...]:
+    """`unread` of ASE's Atoms."""
+    results = atoms.calc.results if atoms.calc is not None else {}
+    return unread({**atoms.info, **results}, item)
+
+
+def _is_numeric(value: Any) -> bool:
+    try:
+        return np.asarray(value).dtype.kind in "fiu"
+    except ValueError:  # lists of unequal lengths
+        return False
+
+
+def counted(lines: Mapping[str, int], total: int) -> list[str]:
+    """The lines with how many frames of `total` each is said of."""
+    return [f"{count} of {total} frames: {line}" for line, count in lines.items()]
