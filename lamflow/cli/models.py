@@ -168,6 +168,10 @@ def rearrange_heads(model: str, heads: Sequence[str], output: Path) -> None:
     """A checkpoint whose heads are copies of another's."""
     from lamflow.engines.registry import copy_heads, read_card
 
+    if output.suffix != ".pt":
+        raise InputError(
+            f"{output}: what is written is a checkpoint, whose name ends in .pt; a .pth file is a frozen model"
+        )
     if output.exists():
         raise InputError(f"{output} is there already; give --output another name, or remove it")
     names = [given.partition("=")[0] for given in heads]

@@ -26,7 +26,10 @@ class Value(Entry):
 
 
 class Curve(Entry):
-    """Points of a figure. The labels of both axes end with their units."""
+    """Points of a figure. The labels of both axes end with their units.
+
+    ticks  places on the x axis that have names; several at one place share it, as `U|K`
+    """
 
     name: str
     x: list[float]
@@ -34,6 +37,7 @@ class Curve(Entry):
     x_label: str
     y_label: str
     where: str = ""
+    ticks: dict[str, list[float]] = Field(default_factory=dict)
 
 
 class Reduced(Entry):

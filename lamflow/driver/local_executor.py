@@ -201,10 +201,15 @@ def _text(path: Path) -> str:
 
 def _explanation(errors: Path, graph: Graph, log: Path) -> LamflowError:
     """The first error that a pod left, or that the machine must have killed a pod."""
+    is_cut_off = False
     for file in sorted(errors.glob("*.json"), key=lambda path: path.stat().st_mtime):
-        found = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            is_cut_off = True
+            continue
         return BY_NAME.get(found["kind"], EngineError)(f"{graph.title}, {file.stem}: {found['message']}")
-    if "No space left on device" in process.tail(log, 400):
+    if is_cut_off or "No space left on device" in process.tail(log, 400):
         return NodeError(full_disk(log.parent.parent))
     return NodeError(
         f"{graph.title}: a process was killed from outside or the machine failed; {log} has the details, "

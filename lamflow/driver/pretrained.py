@@ -102,15 +102,16 @@ def obtain(
     if source is None and model.file is not None:
         return _existing(model.file, model.sha256)
     path = cached_path(model)
+    given = None
+    if source is not None:
+        given = _existing(source / path.name if source.is_dir() else source, model.sha256)
     if path.is_file() and model.sha256 is not None:
         check_file(path, model.sha256)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    if source is not None:
-        given = source / path.name if source.is_dir() else source
-        checked = _existing(given, model.sha256)
+    if given is not None:
         partial = path.with_name(f".{path.name}.{os.getpid()}.copy")
-        shutil.copyfile(checked, partial)
+        shutil.copyfile(given, partial)
         partial.replace(path)
     elif model.url is not None:
         download([model.url, *model.mirrors], path, model.sha256, progress)

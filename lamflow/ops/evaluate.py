@@ -11,8 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lamflow.config import stored
+from lamflow.config.engines import EngineSettings
+from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.schema import EvaluationStudy
-from lamflow.data import Labels
+from lamflow.config.section import expand
+from lamflow.data import Frame, Labels
 from lamflow.data.arrays import read_arrays
 from lamflow.data.dataset import Item, read_dataset
 from lamflow.data.evaluation import Judgement, SystemErrors
@@ -110,7 +113,8 @@ def score(context: Context, *, input: Path, train: Path, heldout: Path, predicti
         frames = [index for index, (_, item) in enumerate(items) if item.origin.head == part.name and index in answers]
         if frames:
             predicted = [(items[index][0], items[index][1], answers[index]) for index in frames]
-            judged[part.name] = _judge_head(part.name, predicted, study.elements)
+            strange = _strangers(study.evaluator(part.name), [item.labeled.frame for _, item, _ in predicted])
+            judged[part.name] = _judge_head(part.name, predicted, study.elements, strange)
     if not judged:
         raise EngineError("no head of the model fits any of the labeled data, so nothing was judged")
     folder = context.out / EVALUATION
@@ -178,7 +182,28 @@ class _Head:
     notes: list[str]
 
 
-def _judge_head(name: str, answers: Sequence[tuple[str, Item, Labels]], elements: Sequence[str]) -> _Head:
+def _strangers(settings: EngineSettings | None, frames: Sequence[Frame]) -> list[str]:
+    """What is to be said of frames with elements that the model has never seen, as far as its file says which."""
+    model = getattr(settings, "model", None)
+    if settings is None or not isinstance(model, PretrainedModel) or model.file is None:
+        return []
+    card = registry.read_card(expand(model.file), settings.engine)
+    heads = [head for head in card.heads if model.head in (None, head.name, *head.aliases)] if card else []
+    seen = {element for head in heads for element in head.observed}
+    strange = [set(frame.symbols) - seen for frame in frames] if seen else []
+    unseen = sorted(set().union(*strange))
+    if not unseen:
+        return []
+    count = sum(map(bool, strange))
+    return [
+        f"{count} of {len(frames)} frames have {', '.join(unseen)}, which the model has never seen: what it says of "
+        "them is noise, and their errors count"
+    ]
+
+
+def _judge_head(
+    name: str, answers: Sequence[tuple[str, Item, Labels]], elements: Sequence[str], notes: Sequence[str] = ()
+) -> _Head:
     """Errors of the predictions of one head; energies are shifted to those of the start, if there are any.
 
     A frame that the shift is fitted to is judged by the shift of the others, so that few frames look no better than
@@ -213,7 +238,7 @@ def _judge_head(name: str, answers: Sequence[tuple[str, Item, Labels]], elements
         energies = parity_points(known, true)[0]
     return _Head(
         shift, _by_system(name, answers, moved), overall, energies, parity_points(predicted, reference)[1],
-        magnetic_points(predicted, reference), _notes(len(told), len(every), fitted_to == judged_on),
+        magnetic_points(predicted, reference), [*notes, *_notes(len(told), len(every), fitted_to == judged_on)],
     )  # fmt: skip
 
 

@@ -188,6 +188,11 @@ def _draw(axis: Any, curves: Sequence[Curve], color: str, label: str) -> None:
         axis.plot(curve.x, y, marker, color=color, markersize=3, linewidth=1, label=label if index == 0 else None)
         axis.set_xlabel(curve.x_label, fontsize=9)
         axis.set_ylabel(curve.y_label, fontsize=9)
+        if curve.ticks and index == 0:
+            places = {place: name for name, own in curve.ticks.items() for place in own}
+            axis.set_xticks(list(places), list(places.values()), fontsize=8)
+            axis.grid(visible=True, axis="x", color=GREY, linewidth=0.5)
+            axis.axhline(0.0, color=GREY, linewidth=0.5)
         if curve.name == "dimer":
             axis.set_ylim(min(min(curve.y) - 1, -1), 10)
 

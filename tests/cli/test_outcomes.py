@@ -210,6 +210,7 @@ def test_heads_go_into_a_file_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "two.pt").touch()
     for words, said in (
         (("--head", "a"), "two.pt is there already; give --output another name"),
+        (("--head", "a", "--output", "x.pth"), "x.pth: what is written is a checkpoint, whose name ends in .pt"),
         (("--head", "a/b", "--output", "x.pt"), "--head a/b: is no name"),
         (("--head", "a", "--head", "a", "--output", "x.pt"), "--head a: is given twice"),
     ):

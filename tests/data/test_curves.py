@@ -8,7 +8,7 @@ import numpy as np
 
 from lamflow.data.curves import Curve, read_curve, write_curve
 from lamflow.data.layout import CURVE
-from lamflow.engines.deepmd.curve import learning_curve, read_lcurve
+from lamflow.engines.deepmd.curve import learning_curve, problem, read_lcurve
 
 LINES = """\
 #  step      rmse_e_trn_copper  rmse_f_trn_copper    rmse_f_trn_gold         lr
@@ -41,3 +41,13 @@ def test_deepmd_kits_columns_get_names_of_their_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(curve.of("force_rmse")["copper"], [2.0, 1.0])
     write_curve(tmp_path / CURVE, curve)
     np.testing.assert_array_equal(read_curve(tmp_path / CURVE).of("force_rmse")["gold"], [4.0, np.nan])
+
+
+def test_a_batch_of_easy_systems_is_no_measure_of_an_explosion() -> None:
+    def said(*energies: float) -> str | None:
+        steps = 20.0 * np.arange(1, len(energies) + 1)
+        return problem(Curve(["step", "rmse_e_trn"], np.stack([steps, np.array(energies)], axis=1)))
+
+    assert said(9.7e-3, 0.27, 15.9, 0.5, 12.0) is None, "batches of other systems"
+    assert said(0.02, 0.01, 0.02, 0.03, 40.0, 900.0, 2000.0) == "rmse_e_trn has grown to 900 from 0.02"
+    assert said(0.02, 0.01, np.inf) == "rmse_e_trn is inf"

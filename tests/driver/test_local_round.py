@@ -8,19 +8,39 @@ import pytest
 
 from lamflow.config import load
 from lamflow.driver.listener import Listener
-from lamflow.driver.local_executor import LocalExecutor
+from lamflow.driver.local_executor import LocalExecutor, _explanation
 from lamflow.driver.loop import _next_graph, begin
 from lamflow.driver.rundir import RunDirectory
-from lamflow.errors import StateError
+from lamflow.errors import InputError, NodeError, StateError
 from lamflow.flow.kinds import kind_of
 
 
 def test_a_round_that_cannot_be_built_says_why_and_is_not_tried_again(study: Path, tmp_path: Path) -> None:
     directory, config = RunDirectory(tmp_path), load(study)
     executor = LocalExecutor(directory)
-    begin(config, directory, executor)
-    graph = _next_graph(kind_of(config), config, directory, executor, [])
+    with executor.locked():
+        begin(config, directory, executor)
+        graph = _next_graph(kind_of(config), config, directory, executor, [])
     assert graph is not None
     (tmp_path / "input" / "config.json").write_text("{")
-    with pytest.raises(StateError, match=r"start, driver: .*config\.json: not the settings of a run of this version"):
+    said = r"start, driver: .*config\.json: not the settings of a run of this version"
+    with executor.locked(), pytest.raises(StateError, match=said):
         executor.run(config, graph, Listener())
+
+
+def test_a_record_that_a_full_disk_cut_off_says_so(study: Path, tmp_path: Path) -> None:
+    directory, config = RunDirectory(tmp_path), load(study)
+    executor = LocalExecutor(directory)
+    with executor.locked():
+        begin(config, directory, executor)
+        graph = _next_graph(kind_of(config), config, directory, executor, [])
+    assert graph is not None
+    errors, log = tmp_path / "work" / "errors", tmp_path / "work" / "round.log"
+    errors.mkdir(parents=True)
+    log.touch()
+    (errors / "label-0.json").touch()
+    said = _explanation(errors, graph, log)
+    assert isinstance(said, NodeError)
+    assert "the disk is full" in str(said)
+    (errors / "label-1.json").write_text('{"kind": "InputError", "message": "no such element"}')
+    assert isinstance(_explanation(errors, graph, log), InputError), "a reason that can be read is the reason"

@@ -13,9 +13,10 @@ import yaml
 
 from lamflow.cli import models
 from lamflow.config import Config
+from lamflow.config.catalogue import ListedModel
 from lamflow.config.schema import DataStudy
 from lamflow.config.section import expand
-from lamflow.driver.pretrained import fetched, model_list, named_model
+from lamflow.driver.pretrained import fetched, model_list, named_model, obtain
 from lamflow.errors import InputError
 from tests.conftest import STUDY
 from tests.stand_ins.s3 import S3Server
@@ -95,6 +96,18 @@ def test_a_file_may_be_checked_too(tmp_path: Path) -> None:
     fetched(config({"file": tmp_path / "lam.pt", "sha256": SHA}))
     with pytest.raises(InputError, match="not 1111"):
         fetched(config({"file": tmp_path / "lam.pt", "sha256": "1" * 64}))
+
+
+def test_a_file_that_is_brought_along_is_checked_even_if_it_is_here(tmp_path: Path) -> None:
+    (tmp_path / "good.pt").write_bytes(CONTENT)
+    (tmp_path / "half.pt").write_bytes(CONTENT[:20])
+    listed = ListedModel(url="https://nowhere.invalid/lam.pt", sha256=SHA)
+    path = obtain("lam", listed, source=tmp_path / "good.pt")
+    assert path.read_bytes() == CONTENT
+    assert obtain("lam", listed) == path, "it is here"
+    for other, said in (("half.pt", "this is another file, or a part of it"), ("none.pt", "no such file")):
+        with pytest.raises(InputError, match=said):
+            obtain("lam", listed, source=tmp_path / other)
 
 
 def test_names_come_from_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

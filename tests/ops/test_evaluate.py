@@ -8,7 +8,9 @@ from ase.build import bulk
 
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.dataset import Item, Origin
-from lamflow.ops.evaluate import _judge_head
+from lamflow.engines.deepmd.settings import DeepmdLabels
+from lamflow.ops.evaluate import _judge_head, _strangers
+from tests.real_models import real_dpa4
 
 
 def test_few_frames_make_no_model_perfect() -> None:
@@ -35,3 +37,14 @@ def test_few_frames_make_no_model_perfect() -> None:
     head = _judge_head("", [answers[0], ("heldout", answers[0][1], answers[0][2])], elements)
     assert head.overall.energy_rmse == pytest.approx(0, abs=1e-9), "one composition twice with one energy"
     assert head.notes == ["energies are shifted to the frames that are judged, each by the shift of the others"]
+
+
+@pytest.mark.deepmd
+def test_frames_with_elements_that_the_model_has_never_seen_are_counted() -> None:
+    settings = DeepmdLabels.model_validate({"engine": "deepmd", "model": {"file": str(real_dpa4())}})
+    known, strange = (Frame.from_ase(bulk(symbol, "fcc", a=4.0)) for symbol in ("Cu", "Kr"))
+    assert _strangers(settings, [known]) == []
+    assert _strangers(settings, [known, strange, strange])[0].startswith(
+        "2 of 3 frames have Kr, which the model has never seen"
+    )
+    assert _strangers(None, [strange]) == []

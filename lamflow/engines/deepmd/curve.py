@@ -11,9 +11,9 @@ from lamflow.data.curves import LEARNING_RATE, Curve
 
 LCURVE = "lcurve.out"
 EXPLODED, LARGE = 100.0, 10.0
-"""An error so many times its smallest, and above so many eV/Å or eV/atom, has exploded."""
+"""A median so many times its smallest, and above so many eV/Å or eV/atom, has exploded."""
 RECENT = 3
-"""Lines whose median is looked at, for a single batch may be bad."""
+"""Lines whose median is looked at, for a single batch may be of harder systems, or of easier ones."""
 COLUMN = re.compile(r"rmse_(e|f|fr|fm|v)_trn(_.+)?")
 """An error on the training batch; the name of a head follows where there are several."""
 QUANTITIES = {
@@ -60,9 +60,11 @@ def problem(curve: Curve) -> str | None:
             continue
         if not np.isfinite(column[-1]):
             return f"{name} is {column[-1]}"
-        lately, least = float(np.median(column[-RECENT:])), float(np.nanmin(column))
-        if name.startswith("rmse_") and len(column) > RECENT and lately > max(LARGE, EXPLODED * least):
-            return f"{name} has grown to {lately:.3g} from {least:.3g}"
+        if name.startswith("rmse_") and len(column) > RECENT:
+            medians = np.median(np.lib.stride_tricks.sliding_window_view(column, RECENT), axis=1)
+            lately, least = float(medians[-1]), float(np.nanmin(medians))
+            if lately > max(LARGE, EXPLODED * least):
+                return f"{name} has grown to {lately:.3g} from {least:.3g}"
     return None
 
 

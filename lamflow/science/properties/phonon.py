@@ -21,6 +21,8 @@ FEW_IMAGINARY = 0.01
 """Of all modes; as many come of small supercells where a crystal is stable, and thermal properties leave them out."""
 NARROW = 6.0
 """Å; in narrower supercells atoms feel the images of the one that is displaced."""
+SAME_PLACE = 1e-9
+"""1/Å; two ends of segments that are no further apart on the axis are at one place of it."""
 ACOUSTIC_THZ = 1e-3
 """Modes below have no thermal energy: those at Γ that move the whole crystal."""
 
@@ -57,7 +59,9 @@ def phonopy_of(cell: Frame, times: Sequence[int]) -> Any:
     except ImportError as error:
         raise InputError('phonons need phonopy; pip install "lamflow[properties]"') from error
     atoms = PhonopyAtoms(symbols=cell.symbols, cell=cell.cell, scaled_positions=fractional(cell))
-    return Phonopy(atoms, np.diag(times), primitive_matrix=np.eye(3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it says of symmetry, `reduce` says
+        return Phonopy(atoms, np.diag(times), primitive_matrix=np.eye(3))
 
 
 def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
@@ -76,12 +80,27 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
     imaginary = float(
         ((frequencies < -IMAGINARY_THZ) * weights[:, None]).sum() / (weights.sum() * frequencies.shape[1])
     )
+    points, curves = _bands(phonons)
+    special = np.array([value.value for value in points])
+    at_points = float((special < -IMAGINARY_THZ).mean())
     values = [
-        Value(name="frequency_max", value=float(frequencies.max()), unit="THz"),
-        Value(name="frequency_min", value=float(frequencies.min()), unit="THz", note="negative stands for imaginary"),
-        Value(name="imaginary_fraction", value=imaginary, unit="1", note=f"of modes below -{IMAGINARY_THZ:g} THz"),
-    ]
-    notes = [] if imaginary == 0 else [f"{100 * imaginary:.2g} % of the modes are imaginary: it is no minimum"]
+        Value(name="frequency_max", value=float(max(frequencies.max(), special.max())), unit="THz"),
+        Value(name="frequency_min", value=float(min(frequencies.min(), special.min())), unit="THz",
+              note="negative stands for imaginary"),
+        Value(name="imaginary_fraction", value=max(imaginary, at_points), unit="1",
+              note=f"of modes below -{IMAGINARY_THZ:g} THz, on the mesh or at the special points, whichever are more"),
+    ]  # fmt: skip
+    notes = []
+    if not _is_symmetric(phonons):
+        notes.append("the supercell has less symmetry than the crystal: its bands may break the symmetry, too")
+    if imaginary:
+        notes.append(f"{100 * imaginary:.2g} % of the modes are imaginary: it is no minimum")
+    if at_points and not imaginary:
+        lowest = min(points, key=lambda value: value.value)
+        notes.append(
+            f"the mode of {lowest.value:.3g} THz at {lowest.where} is imaginary, and the mesh lacks this point: it "
+            "is no minimum, or the supercell does not hold this wave; a larger one (`size`) or an even multiple tells"
+        )
     width = float((np.array(about["supercell"]) * heights(primitive(crystal.frame).cell[None])[0]).min())
     if width < NARROW:
         notes.append(f"the supercell is {width:.1f} Å wide: forces reach farther, so only its own q points are right")
@@ -89,8 +108,14 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
         values += _thermal(phonons, about["temperatures"], natoms=primitive(crystal.frame).natoms)
     else:
         notes.append("free energy, entropy and heat capacity are those of a minimum, and are left out")
-    points, curves = _bands(phonons)
     return Reduced(values=[*values, *points], curves=[*curves, _dos(phonons)], notes=notes)
+
+
+def _is_symmetric(phonons: Any) -> bool:
+    """The supercell has all point operations of the crystal."""
+    own, crystal = (len(np.unique(each.symmetry_operations["rotations"], axis=0)) for each in
+                    (phonons.symmetry, phonons.primitive_symmetry))  # fmt: skip
+    return own >= crystal
 
 
 def _thermal(phonons: Any, temperatures: Sequence[float], natoms: int) -> list[Value]:
@@ -126,14 +151,29 @@ def _bands(phonons: Any) -> tuple[list[Value], list[Curve]]:
         if name != "Γ"
         for index, value in enumerate(modes)
     ]
-    distances = np.concatenate(found.distances)
-    modes = np.concatenate(found.frequencies)
-    curves = [
-        Curve(name="bands", where=f"branch {index + 1}", x=distances.tolist(), y=modes[:, index].tolist(),
-              x_label="path through the Brillouin zone (1/Å)", y_label="frequency (THz)")
-        for index in range(modes.shape[1])
+    return values, _branches(found.distances, found.frequencies, connections, labels)
+
+
+def _branches(
+    distances: Sequence[Any], frequencies: Sequence[Any], connections: Sequence[bool], labels: Sequence[str]
+) -> list[Curve]:
+    """A curve for each branch and each piece of the path, which jumps where segments are not connected."""
+    names, ticks = iter(labels), dict[float, list[str]]()
+    for distance, begins in zip(distances, _starts(connections), strict=True):
+        for place in (distance[0], distance[-1]) if begins else (distance[-1],):
+            here = next((known for known in ticks if abs(known - place) < SAME_PLACE), float(place))
+            ticks.setdefault(here, []).append(_plain(next(names)))
+    named: dict[str, list[float]] = {}
+    for place, own in ticks.items():
+        named.setdefault("|".join(dict.fromkeys(own)), []).append(place)
+    pieces = np.split(np.arange(len(distances)), [n + 1 for n, joined in enumerate(connections[:-1]) if not joined])
+    return [
+        Curve(name="bands", where=f"branch {branch + 1}", x=np.concatenate([distances[n] for n in piece]).tolist(),
+              y=np.concatenate([frequencies[n][:, branch] for n in piece]).tolist(),
+              x_label="path through the Brillouin zone (1/Å)", y_label="frequency (THz)", ticks=named)
+        for branch in range(frequencies[0].shape[1])
+        for piece in pieces
     ]  # fmt: skip
-    return values, curves
 
 
 def _starts(connections: Sequence[bool]) -> list[bool]:
