@@ -40,9 +40,9 @@ class Result(Entry):
             raise StateError(f"{path}: this file of the run is missing; {REPAIR}") from error
         except ValidationError as error:
             first = error.errors()[0]
-            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            why = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
             raise StateError(
-                f"{path}: not a {cls.__name__} document of this version of lamflow: {why}; {REPAIR}"
+                f"{path}: no {cls.__name__} document of this version of lamflow: {why}; {REPAIR}"
             ) from error
 
 

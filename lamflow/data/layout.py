@@ -22,6 +22,8 @@ RUN, REMOTE, LOCK, PREPARING = "run.json", "remote.json", "lock", "preparing"
 INPUT, STRUCTURES, DATA, ROUNDS, QUEUE, REPORT, WORK = (
     "input", "structures", "data", "iterations", "queue", "report", "work",
 )  # fmt: skip
+ROUND_DIGITS = 3
+"""Of the number that the name of what belongs to a round begins with."""
 STORED = (INPUT, STRUCTURES, DATA, ROUNDS)
 """Folders of the store, beside run.json."""
 
@@ -99,7 +101,7 @@ JOB_INPUTS, JOB_OUTPUTS = "inputs", "outputs"
 
 def round_name(number: int) -> str:
     """Name of a round's folder, and of the data sets that it adds."""
-    return f"{number:03d}"
+    return f"{number:0{ROUND_DIGITS}d}"
 
 
 def late_name(number: int) -> str:

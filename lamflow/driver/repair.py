@@ -36,6 +36,7 @@ from lamflow.data.provenance import PACKAGES, versions
 from lamflow.data.results import Iteration
 from lamflow.data.run import Run
 from lamflow.data.trained import verify_model
+from lamflow.data.walk import files_below
 from lamflow.driver.executor import Executor
 from lamflow.driver.loop import run_state
 from lamflow.driver.prepare import fingerprint, snapshot
@@ -43,7 +44,7 @@ from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved
 from lamflow.driver.rundir import RunDirectory
 from lamflow.driver.structures import frames_of
-from lamflow.driver.survey import Damage, damages
+from lamflow.driver.survey import Damage, damages, lost_rounds
 from lamflow.errors import REPAIR, InputError, LamflowError, StateError
 from lamflow.flow.kinds import kind_of
 from lamflow.ops.merge import merge
@@ -263,6 +264,12 @@ class _Mending:
         if number is None:
             return
         study = self.directory.config()
+        for later, entry in lost_rounds(self.directory, number):
+            for folder in (self.directory.path / key / entry.name for key in (TRAIN, HELDOUT, INDEX)):
+                for file in files_below(folder):
+                    self.executor.discard(file)
+                shutil.rmtree(folder, ignore_errors=True)
+            self.made.append(f"{entry}: thrown away with its data; `lamflow resume` does round {later} again")
         for later in reversed(range(number, self.directory.finished_rounds() + 1)):
             if self.directory.has_graph(later):
                 self.executor.reset(study, self.directory.graph(later))

@@ -35,6 +35,7 @@ from lamflow.data.layout import (
     MODELS,
     PARITY,
     RECORD,
+    ROUND_DIGITS,
     ROUNDS,
     SELECTED,
     STRUCTURES,
@@ -55,8 +56,8 @@ from lamflow.errors import REPAIR, InputError, StateError
 class Damage:
     """A file that is missing, or not what it was.
 
-    kind   run, settings, structures, graph, record, data, model, start, step (of a round that has not finished), or
-           picture (what only reports show)
+    kind   run, settings, structures, graph, record, data, model, start, round (its whole folder), step (of a round that
+           has not finished), or picture (what only reports show)
     path   the file, or the folder of what belongs together
     round  that it belongs to
     """
@@ -87,6 +88,11 @@ def damages(directory: RunDirectory, *, whole: bool = False) -> list[Damage]:
     count = directory.finished_rounds()
     for number in range(count):
         found += _of_round(directory, study, number, newest=number == count - 1)
+    for number, entry in lost_rounds(directory, count):
+        folder = directory.round(number)
+        said = f"{folder}: this folder of the run is missing, though the data that it added are there ({entry})"
+        kind = "round" if number else "start"  # of which what was prepared is gone as well
+        found.append(Damage(kind, folder, f"{said}; {REPAIR}", number))
     if count == 0:
         found += _lost_start(directory.round(0))
     if directory.has_graph(count):
@@ -148,6 +154,13 @@ def _verify_part(dataset: Path, entry: Path) -> None:
     known = Manifest.read(entry)
     if known.frames or dataset.is_dir():
         verify_as_known(dataset, known)
+
+
+def lost_rounds(directory: RunDirectory, first: int) -> list[tuple[int, Path]]:
+    """Rounds from number `first` on of which only the data that they added are left, and the entries of these."""
+    entries = sorted((directory.path / INDEX).glob("[0-9]" * ROUND_DIGITS + "*"))
+    numbered = [(int(entry.name[:ROUND_DIGITS]), entry) for entry in entries]
+    return [(number, entry) for number, entry in numbered if number >= first and not directory.has_graph(number)]
 
 
 def _lost_start(folder: Path) -> Iterator[Damage]:

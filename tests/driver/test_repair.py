@@ -188,3 +188,23 @@ def test_data_whose_labels_are_gone_too_are_not_made_up(copy: Path) -> None:
     assert "throws everything from iteration 0 on away" in said
     assert "data/index/000 cannot be made again" in said
     assert "iterations/000/labeled is gone, too" in said
+
+
+def test_rounds_that_are_gone_are_named_and_done_again(original: Path, copy: Path, tmp_path: Path) -> None:
+    shutil.copytree(original, tmp_path / "undisturbed")
+    for number in ("001", "002"):
+        shutil.rmtree(copy / "iterations" / number)
+    for command in ("resume", "repair"):
+        assert "iterations/001: this folder of the run is missing" in lamflow(command, copy), command
+    assert "throws everything from iteration 1 on away" in lamflow("repair", copy)
+    assert lamflow("repair", copy, "--redo") == ""
+    for folder in (copy, tmp_path / "undisturbed"):
+        resume(folder)
+    one, two = (manifests(folder / "data" / "train") for folder in (copy, tmp_path / "undisturbed"))
+    assert [[record.hash for record in each.frames] for each in one] == [
+        [record.hash for record in each.frames] for each in two
+    ]
+    shutil.rmtree(copy / "iterations")
+    said = lamflow("repair", copy, "--redo")
+    assert "iterations/000: this folder of the run is missing" in said
+    assert "begin the run anew in another folder" in said
