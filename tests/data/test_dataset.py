@@ -188,7 +188,7 @@ class TestVerification:
     def test_a_manifest_that_is_cut(self, path: Path) -> None:
         file = path / "000" / "manifest.json"
         file.write_text(file.read_text()[:100])
-        with pytest.raises(StateError, match=r"manifest.json: not a Manifest document"):
+        with pytest.raises(StateError, match=r"manifest.json: no Manifest document"):
             verify(path / "000")
 
     def test_a_manifest_of_an_earlier_version_has_no_hashes(self, path: Path) -> None:
