@@ -78,6 +78,7 @@ def main() -> None:
             on = ["--on", settings.on] if settings.on else []
             if settings.on:
                 plain = yaml.safe_load(study.read_text(encoding="utf-8"))
+                plain["pods"] = {"explore": {"parallel": 1}}  # four simulations of a second need no second start
                 plain["batch"] = {"system": settings.on, "poll": 2, "array_size": settings.elements}
                 plain["heldout"]["data"] = [str(study.parent / name) for name in plain["heldout"].get("data", [])]
                 study = Path(folder) / "study.yaml"

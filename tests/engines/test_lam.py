@@ -22,6 +22,7 @@ from lamflow.engines.conformance import EvaluatorConformance
 from lamflow.engines.deepmd.card import chosen_head, reach_of, read_card
 from lamflow.engines.deepmd.curve import read_lcurve
 from lamflow.engines.deepmd.input import beginning, training_input, training_steps
+from lamflow.engines.deepmd.model import DeepmdModel
 from lamflow.engines.deepmd.phases import Phase
 from lamflow.engines.deepmd.settings import DeepmdLabels, DeepmdTraining
 from lamflow.engines.deepmd.trainer import DeepmdTrainer, torchrun
@@ -320,6 +321,28 @@ class TestFinetuning:
         assert kept.steps.tolist() == [10, 20, 30, 40]
         np.testing.assert_allclose(kept.values[:, 1], [np.sqrt(own * other) for own, other in told], rtol=1e-6)
         assert (task.output / "model.pt").read_bytes() == (task.scratch / "model.ckpt-20.pt").read_bytes()
+
+    def test_fine_tuning_that_only_does_harm_leaves_the_model(self, lam: Path, tmp_path: Path) -> None:
+        """Copper that its head knows, with energies of another zero and a learning rate that forgets all."""
+        frames, offset = metal("Cu", 6, 8), -3.0
+        before = rmse(DeepmdModel(lam, head="copper"), frames)
+        wild = finetuning(
+            lam, "copper", steps=20, checkpoint="best", checkpoint_every=10,
+            phases=[{"start_from": "finetune", "start_lr": 0.5}],
+        )  # fmt: skip
+        trainer = DeepmdTrainer(wild)
+        copper = data(tmp_path / "copper", labeled(metal("Cu", 10, 1), offset))
+
+        def score(models: Mapping[str, Evaluator]) -> dict[str, float]:
+            return {"force_rmse": rmse(models[""], frames, offset)[0]}
+
+        task = replace(training(tmp_path, "tuned", copper), score=score)
+        assert trainer.train(task, quiet) == 0
+        kept = read_curve(task.output / "checkpoints.csv")
+        assert kept.steps.tolist() == [0, 10, 20]
+        after = rmse(trainer.load(task.output), frames, offset)
+        assert after[0] == pytest.approx(before[0], rel=1e-6)
+        assert after[1] < before[1] + 0.1, "its energies are shifted to the data"
 
     def test_a_loss_that_explodes_stops_with_its_last_lines(self, tmp_path: Path) -> None:
         wild = {**model_input(DPA1), "learning_rate": {"type": "exp", "start_lr": 1e6, "stop_lr": 1e5}}

@@ -71,7 +71,8 @@ class DeepmdTraining(TrainerSettings):
     checkpoint: Literal["last", "best"] = "last"
     """Which checkpoint is the model: the last, or the one with the smallest held-out force RMSE (and RMSE of magnetic
     forces), in the geometric mean over heads: what one gains is weighed, in per cent, against what another loses.
-    At most twenty are compared. The held-out errors of a model that they have chosen are a little too small."""
+    At most twenty are compared, and with them the model of one head that fine-tuning begins with. The held-out errors
+    of a model that they have chosen are a little too small."""
 
     @model_validator(mode="after")
     def _no_data_in_input(self) -> Self:

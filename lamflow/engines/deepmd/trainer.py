@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lamflow.config.pretrained import RANDOM
 from lamflow.config.section import expand
 from lamflow.config.seeds import child_seed
 from lamflow.data.curves import Curve, write_curve
@@ -54,7 +55,7 @@ class DeepmdTrainer:
         """
         start = beginning(self.settings, job)
         if start.how == "as_is":
-            return self._take(job, start)
+            return self._take_as_it_is(job, start)
         job = self._with_copies(job)
         _check_gpus(job.gpus)
         scratch, log = job.scratch, job.scratch / "train.log"
@@ -66,6 +67,9 @@ class DeepmdTrainer:
         if not whole:
             raise EngineError(f"the training in {scratch} left no checkpoint; {describe_end(log)}")
         job.output.mkdir(parents=True, exist_ok=True)
+        if self.settings.checkpoint == "best" and start.how == "finetune" and _is_taken_whole(job, start):
+            whole[0] = scratch / "before.pt"
+            _take(start, job, whole[0], log, shift=True)
         chosen = max(whole) if self.settings.checkpoint == "last" else _best(whole, job)
         for file in self.settings.files:
             (job.output / FILES).mkdir(exist_ok=True)
@@ -105,24 +109,18 @@ class DeepmdTrainer:
         heads = {part.name: start.spelled(part.head or part.name) for part in job.heads if part.head != "RANDOM"}
         return {name: DeepmdModel(start.path, head=head if several else None) for name, head in heads.items()}
 
-    def _take(self, job: TrainingJob, start: Beginning) -> int:
+    def _take_as_it_is(self, job: TrainingJob, start: Beginning) -> int:
         """The pre-trained model itself, its energies shifted to the data if that is wanted."""
         if job.heads:
             raise EngineError(
                 "as_is: a pre-trained model has none of the heads of this study; fine-tune it, or leave heads out"
             )
-        assert start.path is not None  # noqa: S101  as_is has a model
         job.output.mkdir(parents=True, exist_ok=True)
         job.scratch.mkdir(parents=True, exist_ok=True)
-        log, taken = job.scratch / "train.log", job.output / MODEL
-        if start.path.suffix == FROZEN:
+        log, phase = job.scratch / "train.log", self.settings.phase(job.iteration, job.index)
+        if start.path is not None and start.path.suffix == FROZEN:
             raise EngineError(f"{start.path}: a frozen model cannot be taken as it is; give the checkpoint (.pt)")
-        extract_head(start.path, start.head, taken)
-        if self.settings.phase(job.iteration, job.index).shift_energies:
-            listed, shifted = job.scratch / "systems.txt", job.scratch / "shifted.pt"
-            listed.write_text("\n".join(map(str, job.systems)), encoding="utf-8")
-            _dp(["change-bias", str(taken), "-f", str(listed), "-o", str(shifted)], log)
-            shutil.copyfile(shifted, taken)
+        _take(start, job, job.output / MODEL, log, shift=phase.shift_energies)
         self._freeze(job, log)
         return 0
 
@@ -144,6 +142,22 @@ class DeepmdTrainer:
                 script = _compression_input(job, head)
                 _dp(["compress", "-i", str(frozen), "-o", str(compressed), "-t", str(script)], log)
                 compressed.replace(frozen)
+
+
+def _is_taken_whole(job: TrainingJob, start: Beginning) -> bool:
+    """What fine-tuning begins with is a model of all that it trains, and can be one itself."""
+    return not job.heads and start.path is not None and start.path.suffix != FROZEN and start.head != RANDOM
+
+
+def _take(start: Beginning, job: TrainingJob, target: Path, log: Path, *, shift: bool) -> None:
+    """Write the head that a training begins with, its energies shifted to the job's data if that is wanted."""
+    assert start.path is not None  # noqa: S101  callers have looked
+    extract_head(start.path, start.head, target)
+    if shift:
+        listed, shifted = job.scratch / "systems.txt", job.scratch / "shifted.pt"
+        listed.write_text("\n".join(map(str, job.systems)), encoding="utf-8")
+        _dp(["change-bias", str(target), "-f", str(listed), "-o", str(shifted)], log)
+        shutil.copyfile(shifted, target)
 
 
 def _check_gpus(gpus: int) -> None:
