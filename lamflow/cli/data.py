@@ -226,6 +226,8 @@ def _write_as(format: Extra | None, to: Path, items: Sequence[Item]) -> None:
 
 def split(files: Sequence[Path], fraction: float, to: Path, seed: int, format: str | None) -> None:
     """Write `train` and `heldout` into the folder `to`; frames of a composition are not parted if there are several."""
+    if not fraction:
+        raise InputError("--heldout 0 holds nothing out; give a fraction above 0")
     loaded = _load(files, format, strict=True)
     groups = [item.labeled.frame.to_ase().get_chemical_formula(empirical=True) for item in loaded.items]
     if len(set(groups)) < 2:

@@ -23,7 +23,7 @@ from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.data.gate import Reading, admit
 from lamflow.data.hdf5 import is_hdf5, unpacked
 from lamflow.data.npy import FORMATS, read_frames, read_labeled_frames, systems_below
-from lamflow.data.steps import XYZ, count_xyz, format_of, steps_of
+from lamflow.data.steps import XYZ, count_xyz, format_of, said_by_reader, steps_of
 from lamflow.data.unread import counted, unread_of
 from lamflow.errors import InputError
 
@@ -211,12 +211,7 @@ def _ase_read(path: Path, format: str | None) -> list[Atoms]:
     try:
         images = read(path, index=":", format=format)
     except Exception as error:
-        if isinstance(error, KeyError) and str(error.args[0]).isalpha():
-            raise InputError(
-                f"{path}: {error.args[0]!r} is not a chemical symbol; write the element that it stands for (D is H)"
-            ) from error
-        hint = "" if format else "; if its name does not tell the format, give `format:`"
-        raise InputError(f"{path}: cannot be read: {type(error).__name__}: {error}{hint}") from error
+        raise InputError(f"{path}: cannot be read: {said_by_reader(error, path, format)}") from error
     if expected is not None and len(images) != expected:
         raise InputError(f"{path}: it holds {expected} frames, and as {kind} {len(images)} are read")
     return list(images)

@@ -44,6 +44,18 @@ def format_of(path: Path, format: str | None) -> str:
         return ""
 
 
+def said_by_reader(error: Exception, path: Path, format: str | None) -> str:
+    """What an error of ASE's readers says, and what helps."""
+    if isinstance(error, KeyError) and str(error.args[0]).isalpha():
+        return f"{error.args[0]!r} is not a chemical symbol; write the element that it stands for (D is H)"
+    hint = ""
+    if "9-long numerical vector" in str(error):
+        hint = "; write the tensor with nine numbers, or give six of them another name and say `keys`"
+    elif not format_of(path, format):
+        hint = "; if its name does not tell the format, give `format:`"
+    return f"{type(error).__name__}: {error}{hint}"
+
+
 def lines_of(path: Path) -> Iterator[str]:
     """The lines of a text file, also of a compressed one."""
     from ase.io.formats import open_with_compression

@@ -31,9 +31,15 @@ def failed_labels(study: DataStudy, outcomes: Sequence[LabelOutcome]) -> list[La
     failed = [outcome for outcome in outcomes if outcome.failed]
     allowed = study.budget.failed_labels
     if failed and len(failed) > allowed * len(outcomes):
-        shown = "\n".join(f"  {o.origin.source} step {o.origin.step}: {o.failed}\n{o.log}" for o in failed[:3])
+        shown = "\n".join(_shown(outcome) for outcome in failed[:3])
         raise EngineError(
             f"{len(failed)} of {len(outcomes)} labels failed, more than budget.failed_labels ({allowed:g}) allows; "
             f"the first ones:\n{shown}"
         )
     return failed
+
+
+def _shown(outcome: LabelOutcome) -> str:
+    """Where a label failed and why, and the end of its log if there is one."""
+    step = f" step {outcome.origin.step}" if outcome.origin.step is not None else ""
+    return f"  {outcome.origin.source}{step}: {outcome.failed}\n{outcome.log}".rstrip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zlib
 from dataclasses import replace
@@ -335,6 +336,19 @@ def test_extxyz_that_is_cut_off_keeps_what_is_whole(tmp_path: Path) -> None:
     back = read(tmp_path / "cut.extxyz")
     assert [item.labeled is not None for item in back] == [True, True, True, False]
     assert back[3].problem.startswith("cut off")
+
+
+def test_a_compressed_file_that_is_cut_off_keeps_what_is_whole(tmp_path: Path) -> None:
+    write_xyz(tmp_path / "a.extxyz", items(40))
+    packed = gzip.compress((tmp_path / "a.extxyz").read_bytes())
+    (tmp_path / "cut.extxyz.gz").write_bytes(packed[: 3 * len(packed) // 4])
+    back = read(tmp_path / "cut.extxyz.gz")
+    assert 20 < len(back) < 40
+    assert all(item.labeled and same(item.labeled, given) for item, given in zip(back[:-1], frames(40), strict=False))
+    assert back[-1].problem.startswith("cut off")
+    (tmp_path / "none.extxyz.gz").write_bytes(packed[:12])
+    [nothing] = read(tmp_path / "none.extxyz.gz")
+    assert nothing.problem.startswith("cut off")
 
 
 def test_frames_that_no_gate_would_pass_are_counted_with_their_reason(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ase import Atoms
@@ -16,10 +18,11 @@ from lamflow.data.io import read_by_dpdata
 from lamflow.data.npy import read_labeled_frames, systems_below
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import TRAJECTORY_KEYS, Dialect, Scale, aliased, first_of, scale_of
-from lamflow.data.steps import XYZ, format_of, lost_xyz, steps_of
+from lamflow.data.steps import XYZ, format_of, lost_xyz, said_by_reader, steps_of
 from lamflow.data.unread import unread
 from lamflow.errors import InputError
 
+COMPRESSED = (".gz", ".bz2", ".xz")
 USUAL = {
     ENERGY: ("energy", "free_energy"), FORCES: ("forces", "force"), STRESS: ("stress",),
     VIRIAL: ("virial", "virials", "stress"),
@@ -43,14 +46,33 @@ def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     except InputError:
         raise
     except Exception as error:  # its parsers raise anything
+        if number < 0 and isinstance(error, EOFError) and path.suffix in COMPRESSED:
+            yield from _cut_off(path, dialect)
+            return
         if number < 0:
-            hint = "" if dialect.format else "; if its name does not tell the format, give `format:`"
-            raise InputError(f"{path}: cannot be read: {type(error).__name__}: {error}{hint}") from error
+            raise InputError(f"{path}: cannot be read: {said_by_reader(error, path, dialect.format)}") from error
         yield SourceFrame(number + 1, None, f"cut off: nothing can be read after frame {number}: {error}")
         return
     lost = lost_xyz(path, number + 1) if kind in XYZ and path.is_file() else None
     if lost is not None:
         yield SourceFrame(number + 1, None, f"cut off: nothing is read after frame {number}: {lost}")
+
+
+def _cut_off(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
+    """Frames of a compressed file that is cut off, as far as it can be unpacked, and that there are no more."""
+    from ase.io.formats import open_with_compression
+
+    with TemporaryDirectory() as folder:
+        part = Path(folder) / path.stem
+        with part.open("wb") as target, open_with_compression(str(path), "rb") as stream, contextlib.suppress(EOFError):
+            while piece := stream.read1(1 << 20):
+                target.write(piece)
+        problem, number = "", -1
+        for item in ase_frames(part, dialect) if part.stat().st_size else ():
+            number, problem = item.number, item.problem
+            yield item
+        if not problem.startswith("cut off"):
+            yield SourceFrame(number + 1, None, f"cut off: nothing can be unpacked after frame {number}")
 
 
 def ase_frame(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
