@@ -31,7 +31,8 @@ def frames(crystal: Crystal, *, strain: float, points: int) -> list[Sample]:
 
 
 def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
-    """V0, E0, B0, B0' of both fits, with standard errors of the fit. Raises ValueError where no minimum is inside."""
+    """V0, E0, B0, B0' of both fits, with their errors: the standard error of the fit, or what it changes when only the
+    inner half of the volumes is fitted, whichever is larger. Raises ValueError where no minimum is inside."""
     natoms = crystal.frame.natoms
     volumes = np.array([answer.frame.volume for answer in answers]) / natoms
     energies = np.array([answer.energy for answer in answers]) / natoms
@@ -41,6 +42,7 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
         best, errors, residual = _fit(form, volumes, energies)
         if not volumes.min() < best[1] < volumes.max():
             raise ValueError(f"the minimum, {best[1]:.2f} Å³/atom, lies outside of the volumes that were looked at")
+        errors = np.maximum(errors, _change_inside(form, volumes, energies, best))
         for place, (label, unit, factor) in enumerate(PARAMETERS):
             values.append(
                 Value(name=label, value=float(best[place]) * factor, unit=unit, where=name,
@@ -56,6 +58,18 @@ def reduce(crystal: Crystal, answers: Sequence[Answer]) -> Reduced:
         name="energy", x=volumes.tolist(), y=energies.tolist(), x_label="volume (Å³/atom)", y_label="energy (eV/atom)"
     )
     return Reduced(values=values, curves=[curve], notes=notes)
+
+
+def _change_inside(form: Callable[..., Floats], volumes: Floats, energies: Floats, best: Floats) -> Floats:
+    """How much the parameters (4,) change when the inner half of the volumes is fitted; 0 where nobody can tell."""
+    inner = np.abs(volumes - volumes.mean()) < 0.26 * np.ptp(volumes)
+    if inner.sum() <= len(PARAMETERS):
+        return np.zeros(len(PARAMETERS))
+    try:
+        there, _, _ = _fit(form, volumes[inner], energies[inner])
+    except ValueError:
+        return np.zeros(len(PARAMETERS))
+    return np.abs(there - best)
 
 
 def fitted(volumes: Floats, energies: Floats) -> list[tuple[str, float, str]]:
