@@ -20,6 +20,8 @@ class SourceFile(Entry):
     original: str
     size: int
     """Bytes."""
+    sha256: str
+    """When the run began: the file may be a link to one that somebody writes into. See `content_hash`."""
 
 
 class SourceList(Result):

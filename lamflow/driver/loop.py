@@ -242,8 +242,8 @@ def _accept(
     """
     if directory.run().fingerprint != fingerprint(study, references):
         raise StateError(
-            f"{directory.path} holds a run with other elements, seed, structures or start data; "
-            "use another folder (--dir) or the configuration that it was begun with"
+            f"{directory.path} holds a run with other elements, seed, structures or start data, or a file that they "
+            "name has changed; use another folder (--dir) or the configuration that it was begun with"
         )
     directory.config()  # raises StateError for settings that are lost or of another version
     finished, file, kind = directory.iterations(), directory.path / INPUT / SETTINGS, kind_of(study)

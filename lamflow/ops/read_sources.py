@@ -17,6 +17,7 @@ from lamflow.data.provenance import Provenance
 from lamflow.data.shards import ATOMS, Shard, SourceFrame, Unreadable
 from lamflow.data.sources import source_frames
 from lamflow.data.spent import take
+from lamflow.errors import InputError
 from lamflow.ops.operation import Context, op
 from lamflow.policy.sources import dialect_of
 from lamflow.science.cleaning.describe import features
@@ -37,6 +38,11 @@ def read_sources(context: Context, *, input: Path, sources: Path) -> ShardsRead:
     folder, count, records = context.out / SHARDS / f"{context.job:03d}", 0, []
     for done, file in enumerate(listed):
         path, kept, lost = sources / file.name, 0, Counter[tuple[str, str]]()
+        if content_hash(path) != file.sha256:
+            raise InputError(
+                f"{file.original}: changed since the run began, whose copy is a link to it where that can be; put it "
+                "back as it was, or begin the run anew in another folder (--dir)"
+            )
         first, unread = dict[tuple[str, str], int](), Counter[str]()
         for frames in _pieces(path, named[file.source], lost, first):
             shard = Shard.of(file.source, file.original, frames)
@@ -53,7 +59,7 @@ def read_sources(context: Context, *, input: Path, sources: Path) -> ShardsRead:
         records.append(
             ReadFile(
                 source=file.source, original=file.original, frames=kept, unreadable=unreadable,
-                unread=dict(unread), sha256=content_hash(path),
+                unread=dict(unread), sha256=file.sha256,
             )
         )  # fmt: skip
         context.say(f"{file.original}: {kept} labeled frames, {lost.total()} others")

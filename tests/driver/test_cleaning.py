@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lamflow.config import load, parse
 from lamflow.config.cleaning import CleaningStudy
 from lamflow.data.cleaning import Card, Cleaning
 from lamflow.data.dataset import read_dataset
-from lamflow.driver.loop import run
+from lamflow.data.graph import Graph
+from lamflow.driver.listener import Listener
+from lamflow.driver.loop import resume, run
 from lamflow.driver.rundir import RunDirectory
 from lamflow.driver.survey import refuse_damage
 from lamflow.errors import EngineError, InputError
@@ -52,6 +56,27 @@ def test_broken_labels_are_quarantined_and_the_rest_is_written(tmp_path: Path) -
     assert len(items) == card.frames
     held = {str(item.labeled.frame.to_ase().symbols) for item in items[card.train :]}
     assert held.isdisjoint(str(item.labeled.frame.to_ase().symbols) for item in items[: card.train])
+
+
+class StopsAtOnce(Listener):
+    def begins(self, graph: Graph) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_source_that_somebody_writes_into_is_refused(tmp_path: Path) -> None:
+    """The run's copy is a link where that can be, so its content changes with it."""
+    text, source = (FOLDER / "tiny.yaml").read_text(), FOLDER / "first.extxyz"
+    (tmp_path / "mine.extxyz").write_bytes(source.read_bytes())
+    raw = {**yaml.safe_load(text), "sources": [{"name": "mine", "data": [str(tmp_path / "mine.extxyz")]}]}
+    study = CleaningStudy.model_validate(raw, context={"root": FOLDER})
+    with contextlib.suppress(KeyboardInterrupt):
+        run(study, tmp_path / "run", StopsAtOnce())
+    with (tmp_path / "mine.extxyz").open("a") as stream:
+        stream.write(source.read_text())
+    [copy] = (tmp_path / "run").rglob("mine.extxyz")
+    if copy.stat().st_ino == (tmp_path / "mine.extxyz").stat().st_ino:
+        with pytest.raises(InputError, match=r"mine\.extxyz: changed since the run began"):
+            resume(tmp_path / "run")
 
 
 @pytest.mark.slow

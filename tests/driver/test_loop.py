@@ -92,7 +92,7 @@ def test_running_again_does_nothing_and_a_larger_budget_goes_on(finished: Path, 
 
 def test_other_start_data_are_refused(finished: Path, study: Path) -> None:
     study.write_text(study.read_text(encoding="utf-8").replace("seed: 3", "seed: 4"), encoding="utf-8")
-    with pytest.raises(StateError, match="holds a run with other elements, seed, structures or start data"):
+    with pytest.raises(StateError, match="holds a run with other elements, seed, structures or start data, or a file"):
         run(load(study), finished)
 
 
