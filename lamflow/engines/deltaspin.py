@@ -22,16 +22,21 @@ COLLINEAR = 1e-4
 """μB across the axis z that a collinear calculation cannot have."""
 
 
-class DeltaSpin(Section):
-    """Every moment is held at what the frame says; labels have the magnetic forces on it."""
+class HeldMoments(Section):
+    """Whose moments are held."""
 
     elements: list[Element] = Field(min_length=1)
     """Whose moments are held; those of other elements are free, and are given none."""
+
+
+class DeltaSpin(HeldMoments):
+    """Every moment is held at what the frame says; labels have the magnetic forces on it."""
+
     collinear: bool = False
     """Moments along z only, at half the cost; frames with others are refused."""
 
 
-def held_moments(settings: DeltaSpin, frame: Frame, order: Ints) -> tuple[Floats, list[bool]]:
+def held_moments(settings: HeldMoments, frame: Frame, order: Ints) -> tuple[Floats, list[bool]]:
     """Moments (N, 3) in μB of the atoms in another order, and which of them are held.
 
     Raises ValueError for a frame whose moments are missing, or are not those of a collinear calculation.
@@ -39,12 +44,10 @@ def held_moments(settings: DeltaSpin, frame: Frame, order: Ints) -> tuple[Floats
     held = [frame.symbols[place] in settings.elements for place in order]
     if frame.spins is None:
         named = ", ".join(settings.elements)
-        raise ValueError(
-            f"deltaspin holds the moments of {named}, and the frame has none; give its structure set `spins`"
-        )
+        raise ValueError(f"the moments of {named} are held, and the frame has none; give its structure set `spins`")
     moments = np.where(np.array(held)[:, None], frame.spins[order], 0.0)
     across = float(np.abs(moments[:, :2]).max(initial=0.0))
-    if settings.collinear and across > COLLINEAR:
+    if isinstance(settings, DeltaSpin) and settings.collinear and across > COLLINEAR:
         raise ValueError(
             f"deltaspin.collinear holds moments along z, and one of the frame has {across:.3g} μB across it; leave "
             "collinear out"
@@ -62,7 +65,7 @@ def abacus_keys(settings: DeltaSpin) -> dict[str, Any]:
 
 
 def with_magnetic_forces(
-    settings: DeltaSpin, labeled: LabeledFrame, frame: Frame, order: Ints
+    settings: HeldMoments, labeled: LabeledFrame, frame: Frame, order: Ints
 ) -> LabeledFrame | LabelFailure:
     """The labels of an output whose atoms are `frame`'s in `order`, zeros where no moment was held.
 
@@ -72,7 +75,7 @@ def with_magnetic_forces(
     forces = labeled.labels.force_mag
     if forces is None or labeled.frame.spins is None:
         return LabelFailure(
-            "the output has no table of magnetic forces: was it a run with sc_mag_switch?", kind="incomplete"
+            "the output has no table of magnetic forces; does this build of the code hold moments?", kind="incomplete"
         )
     away = float(np.abs(labeled.frame.spins[held] - moments[held]).max(initial=0.0))
     if away > TOLERANCE:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 from pydantic import Field, JsonValue, model_validator
 
 from lamflow.config.engines import ExaminedStudy
 from lamflow.config.section import Element, InputFile, MountedFolder, expand, text_of
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
+from lamflow.data.fields import ENERGY, FORCE_MAG, SPIN, VIRIAL
 from lamflow.data.files import file_hash
 from lamflow.data.io import labels_from_ase
 from lamflow.engines.commands import PROGRAMS
+from lamflow.engines.deltaspin import held_moments, with_magnetic_forces
 from lamflow.engines.engine import Engine, Role
 from lamflow.engines.example import Example, silicon_frames
 from lamflow.engines.own_relaxation import OwnRelaxation
@@ -28,18 +29,19 @@ from lamflow.engines.program.settings import ProgramSettings
 from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.pseudopotentials import check_potcar
 from lamflow.engines.species import aligned, by_element, by_species, check_by_element
+from lamflow.engines.vasp_incar import (
+    BY_ELEMENT,
+    check_moments,
+    check_tags,
+    is_noncollinear,
+    number,
+    read_incar,
+    written,
+)
+from lamflow.engines.vasp_moments import ConstrainedMoments, VaspDeltaSpin, check_held_moments
 from lamflow.errors import InputError
 from lamflow.units import BAR_IN_KBAR, BOLTZMANN
 
-FIXED: dict[str, tuple[int, ...]] = {"NSW": (0,), "IBRION": (-1, 0, 1, 2, 3), "ISIF": (2, 3)}
-"""Tags that must have one of these values, for a label is one single point with its stress. Without ionic steps these
-values of IBRION all mean a single point; the others compute force constants whatever NSW is."""
-REFUSED = {
-    "PSTRESS": "VASP adds this pressure to the stress, and its work to the energy",
-    "ML_LMLFF": "labels would be those of VASP's own force field",
-    "IMAGES": "a band of structures is no single point",
-}
-"""Tags that make something else of a label, where they are not zero or false."""
 CELLS = {"none": 2, "all": 3, "volume": 8}
 """ISIF of what of a cell changes beside the positions; 8 since VASP 6.4.1."""
 DEFAULTS: dict[str, Any] = {"NSW": 0, "IBRION": -1, "ISIF": 2, "LWAVE": False, "LCHARG": False}
@@ -50,36 +52,6 @@ REMEDIES: dict[FailureKind, list[dict[str, JsonValue]]] = {
         {"ALGO": "All", "NELM": 400},
     ]
 }
-
-
-BY_ELEMENT: dict[str, float | None] = {
-    "LDAUL": -1, "LDAUU": 0.0, "LDAUJ": 0.0, "RWIGS": None, "ROPT": None, "VDW_C6": None, "VDW_R0": None,
-    "VDW_ALPHA": None,
-}  # fmt: skip
-"""Tags of species, and what a species without one gets; None where each needs its own."""
-
-
-def is_on(value: Any) -> bool:
-    """A tag has a value other than zero or false."""
-    text = str(value).strip().strip(".").upper()
-    return text not in ("F", "FALSE") and _number(text) != 0
-
-
-def _check_tags(tags: Mapping[str, Any]) -> None:
-    """Raise ValueError for tags with which a label would be something else."""
-    for tag, allowed in FIXED.items():
-        if tag in tags and str(tags[tag]) not in map(str, allowed):
-            raise ValueError(f"INCAR: {tag} = {tags[tag]} is not allowed: a label is one single point with stress")
-    for tag, why in REFUSED.items():
-        if is_on(tags.get(tag, 0)):
-            raise ValueError(f"INCAR: {tag} = {tags[tag]} is not allowed: {why}")
-    if str(tags.get("I_CONSTRAINED_M", 0)) != "0":
-        raise ValueError(
-            "INCAR: I_CONSTRAINED_M: a penalty draws moments to where they are wanted, and what VASP prints of it "
-            "gives no magnetic forces -dE/ds: its field (lambda*MW_perp) is that on moments smoothed within RWIGS, "
-            "in modes 1 and 4 only the part across them, and whether energy and forces have the penalty in them is "
-            "not documented; abacus holds moments (deltaspin)"
-        )
 
 
 class Vasp(PeriodicSettings):
@@ -110,20 +82,29 @@ class Vasp(PeriodicSettings):
     """Folder or file of an element's potential where it is not called like the element, for example `Ge: Ge_d`."""
     potcar_sha256: dict[Element, str] = Field(default_factory=dict)
     """Hash that an element's potential must have; runs write down those they begin with."""
+    deltaspin: VaspDeltaSpin | None = None
+    """Labels with magnetic forces, by a VASP with the DeltaSpin patch."""
+    constrained_moments: ConstrainedMoments | None = None
+    """Labels with magnetic forces, by the penalty that every VASP has."""
     command: list[str] = ["vasp_std"]
-    """How VASP is started, for example `[mpirun, -np, "16", vasp_std]`."""
+    """How VASP is started, for example `[mpirun, -np, "16", vasp_std]`; with moments that are held `vasp_ncl`."""
     remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         PROGRAMS["vasp"].check(self.command)
+        if self.deltaspin is not None and self.constrained_moments is not None:
+            raise ValueError("deltaspin and constrained_moments both hold moments; give one of them")
+        if self.held is not None and self.magnetic_moments:
+            raise ValueError("magnetic_moments: moments are held where each frame has them; leave it out")
         for element, name in self.potcar_names.items():
             if name.startswith("/") or ".." in Path(name).parts:
                 raise ValueError(f"potcar_names.{element}: {name!r} is not below the folder potcars")
         if self.incar is not None and not expand(self.incar).is_file():
             return self
         tags = self.tags()
-        _check_tags(tags)
+        check_tags(tags)
+        check_held_moments(self.held, tags, self.command)
         check_by_element("INCAR", tags, BY_ELEMENT)
         for key in ("kspacing", "kpoints"):
             if getattr(self, key) is not None and "KSPACING" in {tag.upper() for tag in self.input}:
@@ -132,11 +113,26 @@ class Vasp(PeriodicSettings):
             spacing = tags.get("KSPACING")
             if spacing is None:
                 raise ValueError("k points: give kspacing, kpoints, or an INCAR with KSPACING")
-            if not _number(spacing) > 0:
+            if not number(spacing) > 0:
                 raise ValueError(f"INCAR: KSPACING = {spacing} Å⁻¹ must be more than 0")
         if self.magnetic_moments and "MAGMOM" in tags:
             raise ValueError("magnetic_moments: the INCAR has a MAGMOM; give one of them")
         return self
+
+    @property
+    def held(self) -> VaspDeltaSpin | ConstrainedMoments | None:
+        """How moments are held; None where they are free."""
+        return self.deltaspin or self.constrained_moments
+
+    @property
+    def uses_spins(self) -> bool:
+        """See LabelerSettings."""
+        return self.held is not None
+
+    @property
+    def gives_virial(self) -> bool:
+        """Not with the penalty, whose part in the stress is not known."""
+        return self.constrained_moments is None
 
     def tags(self) -> dict[str, Any]:
         """All INCAR tags that the user gave."""
@@ -198,7 +194,7 @@ class VaspLabeler(RelaxingLabeler[Vasp]):
     """Labeler by VASP."""
 
     output = "vasp.out"
-    results = ("OUTCAR",)
+    results = ("OUTCAR", "OSZICAR")
     version_pattern = r"^\s*vasp\.(\S+)"
     temporary_files = (
         "POTCAR",
@@ -226,7 +222,12 @@ class VaspLabeler(RelaxingLabeler[Vasp]):
         return self._files(settings, frame, {})
 
     def relaxing_files(self, settings: Vasp, frame: Frame, how: OwnRelaxation) -> dict[str, str | Path]:
-        """See RelaxingLabeler; by conjugate gradients. EDIFFG knows forces alone; the stress ends nothing."""
+        """See RelaxingLabeler; by conjugate gradients. EDIFFG knows forces alone; the stress ends nothing.
+
+        Raises ValueError where moments are held.
+        """
+        if settings.held is not None:
+            raise ValueError("VASP relaxes no structure while moments are held")
         tags = {"IBRION": 2, "NSW": how.steps, "ISIF": CELLS[how.cell], "EDIFFG": -how.fmax,
                 "PSTRESS": how.pressure * BAR_IN_KBAR}  # fmt: skip
         return self._files(settings, frame, tags)
@@ -250,13 +251,15 @@ class VaspLabeler(RelaxingLabeler[Vasp]):
         ordered = [frame.symbols[place] for place in order]
         tags = by_element(tags, BY_ELEMENT, ordered)
         moments = settings.moments(ordered)
-        if moments and _is_noncollinear(tags):
+        if settings.held is not None:
+            tags = {**settings.held.tags(*held_moments(settings.held, frame, order)), **tags}
+        elif moments and is_noncollinear(tags):
             tags["MAGMOM"] = " ".join(f"0 0 {moment:g}" for moment in moments)
         elif moments:
             runs = [(moment, len(list(run))) for moment, run in itertools.groupby(moments)]
             tags.update(ISPIN=2, MAGMOM=" ".join(f"{count}*{moment:g}" for moment, count in runs))
         else:
-            _check_moments(tags, ordered)
+            check_moments(tags, ordered)
         if frame.electronic_temperature is not None:
             tags.update(ISMEAR=-1, SIGMA=frame.electronic_temperature * BOLTZMANN)
         poscar = io.StringIO()
@@ -267,17 +270,25 @@ class VaspLabeler(RelaxingLabeler[Vasp]):
             tags.pop("KSPACING", None)
             centre = "Gamma" if settings.gamma else "Monkhorst-Pack"
             made["KPOINTS"] = f"lamflow\n0\n{centre}\n{grid[0]} {grid[1]} {grid[2]}\n0 0 0\n"
-        made["INCAR"] = "".join(f"{tag} = {_written(value)}\n" for tag, value in sorted(tags.items()))
+        made["INCAR"] = "".join(f"{tag} = {written(value)}\n" for tag, value in sorted(tags.items()))
         return made
 
     def read(self, settings: Vasp, frame: Frame, folder: Path) -> Labels | LabelFailure:
-        """The labels in OUTCAR."""
-        del settings
-        return read_outcar(folder / "OUTCAR", frame)
+        """The labels in OUTCAR; those of moments that are held in OSZICAR too."""
+        parsed = _single_point(folder / "OUTCAR")
+        if settings.held is not None and not isinstance(parsed, LabelFailure):
+            parsed = _with_moments(settings.held, parsed, frame, folder)
+        return parsed if isinstance(parsed, LabelFailure) else aligned(parsed, boxed(frame))
 
 
 def read_outcar(path: Path, frame: Frame) -> Labels | LabelFailure:
-    """The labels in an OUTCAR of one single point for `frame`, or why there are none.
+    """The labels in an OUTCAR of one single point for `frame`, or why there are none."""
+    parsed = _single_point(path)
+    return parsed if isinstance(parsed, LabelFailure) else aligned(parsed, boxed(frame))
+
+
+def _single_point(path: Path) -> LabeledFrame | LabelFailure:
+    """What an OUTCAR has of one single point, or why it has nothing.
 
     The energy is the free energy (TOTEN), whose derivative the forces are. The file must end with VASP's accounting and
     the self-consistent cycle must have reached EDIFF. VASP 5 says so of every cycle, also of one that ran out of steps;
@@ -294,54 +305,26 @@ def read_outcar(path: Path, frame: Frame) -> Labels | LabelFailure:
     if ran_out or "aborting loop because EDIFF is reached" not in text:
         return LabelFailure(f"the SCF cycle did not converge within {steps} steps (NELM)", kind="unconverged")
     atoms = read(path, format="vasp-out", index=-1)
-    labels = labels_from_ase(atoms)
-    return aligned(LabeledFrame(Frame.from_ase(atoms), labels), boxed(frame))
+    return LabeledFrame(Frame.from_ase(atoms), labels_from_ase(atoms))
 
 
-def read_incar(text: str) -> dict[str, Any]:
-    """Tags of an INCAR as written, upper case; comments and continued lines are understood."""
-    text = re.sub(r"[!#].*", "", text)
-    text = re.sub(r"\\\s*\n", " ", text)
-    tags = {}
-    for statement in re.split(r"[;\n]", text):
-        name, equals, value = statement.partition("=")
-        if equals:
-            tags[name.strip().upper()] = value.strip()
-    return tags
+def _with_moments(
+    held: VaspDeltaSpin | ConstrainedMoments, parsed: LabeledFrame, frame: Frame, folder: Path
+) -> LabeledFrame | LabelFailure:
+    """The single point with magnetic forces, and without the penalty that held the moments.
 
-
-def _check_moments(tags: dict[str, Any], symbols: Sequence[str]) -> None:
-    """Raise ValueError when a MAGMOM of the user's is not one that fits these atoms, whatever their order."""
-    if "MAGMOM" not in tags:
-        return
-    given = tags["MAGMOM"]
-    words = [str(word) for word in given] if isinstance(given, list) else str(given).split()
-    values: list[float] = []
-    try:
-        for word in words:
-            count, star, value = word.rpartition("*")
-            values += [float(value)] * (int(count) if star else 1)
-    except ValueError:
-        raise ValueError(f"INCAR: MAGMOM = {given}: {word!r} is no moment") from None
-    each = 3 if _is_noncollinear(tags) else 1
-    if len(values) != each * len(symbols):
-        raise ValueError(
-            f"INCAR: MAGMOM has {len(values)} values for {len(symbols)} atoms; give magnetic_moments, one number an "
-            "element, when frames differ"
-        )
-    if len(set(symbols)) > 1 and len(set(zip(*[iter(values)] * each, strict=True))) > 1:
-        raise ValueError(
-            "INCAR: MAGMOM goes by the order of atoms, and here they are sorted by species; give magnetic_moments, "
-            "one number an element"
-        )
-
-
-def _is_noncollinear(tags: Mapping[str, Any]) -> bool:
-    return any(_is_on(tags.get(tag)) for tag in ("LNONCOLLINEAR", "LSORBIT"))
-
-
-def _is_on(value: Any) -> bool:
-    return str(value).strip(".").upper().startswith("T")
+    With a penalty there is no virial, for its part in the stress is not known.
+    """
+    order = by_species(frame)
+    found = held.read(folder, *held_moments(held, frame, order))
+    if isinstance(found, LabelFailure):
+        return found
+    values = {**parsed.labels.fields, FORCE_MAG: found.forces}
+    if isinstance(held, ConstrainedMoments):
+        values = {name: value for name, value in values.items() if name != VIRIAL}
+        values[ENERGY] = parsed.labels.energy - found.penalty
+    labeled = LabeledFrame(parsed.frame.with_fields(**{SPIN: found.moments}), Labels.of(values, frame.natoms))
+    return with_magnetic_forces(held, labeled, frame, order)
 
 
 def _potcar(settings: Vasp, symbols: list[str]) -> str:
@@ -358,19 +341,6 @@ def _potcar(settings: Vasp, symbols: list[str]) -> str:
         check_potcar(path, potential, element)
         text += potential if potential.endswith("\n") else f"{potential}\n"
     return text
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return ".TRUE." if value else ".FALSE."
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float(np.nan)
 
 
 def _example(folder: Path) -> Example:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lamflow.engines import vasp
+from lamflow.engines import vasp_incar
 from lamflow.migrate.keys import Keys, is_comment
 from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.translate import is_true
@@ -83,11 +83,11 @@ def _add_tags(tags: Spec, keys: Keys, made: Spec) -> None:
             made["kspacing"] = float(keys.take(key, to="label.kspacing"))
         elif tag == "KGAMMA":
             made["gamma"] = is_true(keys.take(key, to="label.gamma"))
-        elif tag in vasp.REFUSED:
-            keys.lose(key, why=vasp.REFUSED[tag] if vasp.is_on(keys.raw[key]) else "it is off anyway")
+        elif tag in vasp_incar.REFUSED:
+            keys.lose(key, why=vasp_incar.REFUSED[tag] if vasp_incar.is_on(keys.raw[key]) else "it is off anyway")
         elif tag in SINGLE_POINT:
             keys.lose(key, why="a label is one single point")
-        elif tag in vasp.BY_ELEMENT or tag == "MAGMOM":
+        elif tag in vasp_incar.BY_ELEMENT or tag == "MAGMOM":
             keys.lose(key, why="give it by element: see label.input and label.magnetic_moments")
         else:
             made["input"][tag] = keys.take(key, to=f"label.input.{tag}")
@@ -102,7 +102,7 @@ def incar(path: Any, keys: Keys, key: str, paths: Paths, *, spaced: bool) -> Spe
     text = paths.read(path)
     if text is None:
         return {"incar": paths.path(path)}
-    tags = vasp.read_incar(text)
+    tags = vasp_incar.read_incar(text)
     if not any(_is_refused(tag, value) for tag, value in tags.items()):
         made: Spec = {"incar": paths.path(path)}
         if not spaced and "KSPACING" not in tags:
@@ -121,9 +121,9 @@ def incar(path: Any, keys: Keys, key: str, paths: Paths, *, spaced: bool) -> Spe
 
 def _is_refused(tag: str, value: Any) -> bool:
     """lamflow refuses an INCAR with such a tag."""
-    allowed = vasp.FIXED.get(tag)
-    refused = tag in vasp.REFUSED and vasp.is_on(value)
-    return tag in vasp.BY_ELEMENT or refused or (allowed is not None and str(value) not in map(str, allowed))
+    allowed = vasp_incar.FIXED.get(tag)
+    refused = tag in vasp_incar.REFUSED and vasp_incar.is_on(value)
+    return tag in vasp_incar.BY_ELEMENT or refused or (allowed is not None and str(value) not in map(str, allowed))
 
 
 def _smearing(text: str) -> int:

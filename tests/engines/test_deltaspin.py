@@ -57,7 +57,7 @@ def test_moments_that_cannot_be_held_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds moments along z, and one of the frame has 2 μB across it"):
         abacus.AbacusLabeler(collinear).files(collinear, oxide())
     with pytest.raises(
-        ValueError, match="holds the moments of Fe, and the frame has none; give its structure set `spins`"
+        ValueError, match="the moments of Fe are held, and the frame has none; give its structure set `spins`"
     ):
         abacus.AbacusLabeler(free).files(free, oxide().with_fields(spin=None))
 

@@ -13,6 +13,7 @@ from lamflow.engines import abacus, cp2k, gaussian, vasp
 from lamflow.engines.gpaw import Gpaw, GpawLabeler
 from lamflow.engines.protocol import SaysVersion
 from lamflow.engines.qe import QuantumEspresso
+from lamflow.engines.vasp_incar import read_incar
 from lamflow.units import BOLTZMANN
 from tests.engines.conftest import Put
 from tests.engines.test_gpaw import GPAW
@@ -28,7 +29,7 @@ def test_hot_electrons_are_smeared(tmp_path: Path) -> None:
     (tmp_path / "Si.upf").touch()
     width = 11604.5 * BOLTZMANN
     settings = vasp.Vasp.model_validate({"engine": "vasp", "potcars": str(tmp_path), "kspacing": 0.5})
-    tags = vasp.read_incar(str(vasp.VaspLabeler(settings).files(settings, hot)["INCAR"]))
+    tags = read_incar(str(vasp.VaspLabeler(settings).files(settings, hot)["INCAR"]))
     assert tags["ISMEAR"] == "-1"
     assert float(tags["SIGMA"]) == pytest.approx(width)
     ab = abacus.Abacus.model_validate(
