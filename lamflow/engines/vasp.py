@@ -313,16 +313,19 @@ def _with_moments(
 ) -> LabeledFrame | LabelFailure:
     """The single point with magnetic forces, and without the penalty that held the moments.
 
-    With a penalty there is no virial, for its part in the stress is not known.
+    With a penalty moments end beside the frame's; the energy is moved to these by the magnetic forces, to first order.
+    There is no virial, for the penalty's part in the stress is not known.
     """
     order = by_species(frame)
-    found = held.read(folder, *held_moments(held, frame, order))
+    moments, flags = held_moments(held, frame, order)
+    found = held.read(folder, moments, flags)
     if isinstance(found, LabelFailure):
         return found
     values = {**parsed.labels.fields, FORCE_MAG: found.forces}
     if isinstance(held, ConstrainedMoments):
-        values = {name: value for name, value in values.items() if name != VIRIAL}
-        values[ENERGY] = parsed.labels.energy - found.penalty
+        moved = float((found.forces * (found.moments - moments))[flags].sum())
+        values[ENERGY] = parsed.labels.energy - found.penalty + moved
+        values.pop(VIRIAL, None)
     labeled = LabeledFrame(parsed.frame.with_fields(**{SPIN: found.moments}), Labels.of(values, frame.natoms))
     return with_magnetic_forces(held, labeled, frame, order)
 

@@ -75,9 +75,28 @@ def test_what_abacus_has_written(tmp_path: Path, run: str, collinear: bool) -> N
     assert isinstance(found, Labels), found
     assert found.force_mag is not None
     np.testing.assert_allclose(found.force_mag[:, 2], [-0.3669618965, -0.3669821632])
+    assert found.virial is None
     plain = abacus.read_output(tmp_path, frame)
     assert isinstance(plain, Labels)
     assert plain.force_mag is None
     moved = abacus.read_output(tmp_path, frame.with_fields(spin=[[0, 0, 2.4], [0, 0, 2.0]]), held)
     assert isinstance(moved, LabelFailure)
     assert "the moments were not held: one is 0.4 μB from where it was to be" in moved.reason
+
+
+@recorded
+def test_a_whole_label_needs_no_stress(tmp_path: Path) -> None:
+    """Through the program and the gate that every label passes; stresses are not computed with held moments."""
+    program = tmp_path / "abacus"
+    program.write_text(f"#!/bin/sh\ncp -r {OUTPUTS}/OUT.ABACUS OUT.ABACUS\ncp {OUTPUTS}/STRU STRU\n", encoding="utf-8")
+    program.chmod(0o755)
+    shutil.copytree(OUTPUTS / "OUT.ABACUS", tmp_path / "OUT.ABACUS")
+    shutil.copyfile(OUTPUTS / "STRU", tmp_path / "STRU")
+    shutil.copyfile(OUTPUTS / "INPUT.scf", tmp_path / "INPUT")
+    [given] = read_labeled(tmp_path, "abacus/scf")
+    frame = given.frame.with_fields(spin=[[0, 0, 2.4], [0, 0, 2.4]])
+    held = settings(tmp_path).model_copy(update={"command": [str(program)]})
+    [found] = abacus.AbacusLabeler(held).label([frame], tmp_path / "work")
+    assert isinstance(found, Labels), found
+    assert found.force_mag is not None
+    assert found.virial is None

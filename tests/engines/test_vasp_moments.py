@@ -175,13 +175,19 @@ def test_the_field_of_the_penalty_in_vasps_manual(put: Put) -> None:
 
 
 def test_the_penalty_is_taken_off(potcars: Path, recorded: Path) -> None:
-    given = settings(potcars, constrained_moments={"elements": ["Fe"], "weight": 20.0})
-    (recorded.parent / "OSZICAR").write_text(oszicar())
-    found = read(given, iron(), recorded.parent)
+    """Through the program and the gate that every label passes, which wants no virial of such labels."""
+    program, outputs = recorded.parent / "vasp_ncl", recorded.parent
+    program.write_text(f"#!/bin/sh\ncp {outputs}/OUTCAR {outputs}/OSZICAR .\n", encoding="utf-8")
+    program.chmod(0o755)
+    (outputs / "OSZICAR").write_text(oszicar(), encoding="utf-8")
+    given = settings(potcars, constrained_moments={"elements": ["Fe"], "weight": 20.0}, command=[str(program)])
+    [found] = vasp.VaspLabeler(given).label([iron()], outputs / "work")
     assert isinstance(found, Labels), found
     assert found.force_mag is not None
     np.testing.assert_allclose(found.force_mag, 2 * FIELD, rtol=1e-4)
-    assert found.energy == pytest.approx(-14.38633426 - (FIELD**2).sum() / 20, abs=1e-7)
+    worth = (FIELD**2).sum() / 20
+    moved = (2 * FIELD * FIELD / 20).sum()
+    assert found.energy == pytest.approx(-14.38633426 - worth + moved, abs=1e-7)
     assert found.virial is None
     assert not given.gives_virial
 
