@@ -361,9 +361,13 @@ class LabelerSettings(EngineSettings):
 
     @property
     def uses_spins(self) -> bool:
-        """Labels are for the magnetic moments of a frame and have magnetic forces; frames with moments are refused
-        otherwise."""
+        """Labels are for the moments of a frame, with magnetic forces; otherwise frames with moments are refused."""
         return False
+
+    @property
+    def held_elements(self) -> Sequence[str] | None:
+        """Chemical symbols of the atoms whose moments are where the frame says; None for all."""
+        return None
 
     def implementation_hash(self) -> str:
         """Hash of what a label depends on beside these settings and the files that they name; empty for nothing."""

@@ -259,11 +259,21 @@ class TrainingStudy(DataStudy):
                         f"structures.{structures.name}.spins: {element} is not among the magnetic elements "
                         f"{', '.join(magnetic)} of train.spin"
                     )
+        unknown = [element for element in magnetic if element not in self.elements]
+        if unknown:
+            raise ValueError(f"train.spin.elements: {', '.join(unknown)} is not in elements {self.elements}")
         for head in self.all_heads:
             if magnetic and head.label is not None and not head.label.uses_spins:
                 raise ValueError(
                     f"label: {head.label.engine} gives no magnetic forces as it is set up here, and train.spin needs "
                     "them"
+                )
+            held = head.label.held_elements if head.label is not None else None
+            free = [element for element in magnetic if held is not None and element not in held]
+            if free:
+                raise ValueError(
+                    f"label: {', '.join(free)} is among the magnetic elements of train.spin, and its moments are not "
+                    f"held; those of {', '.join(held or ())} are"
                 )
         return self
 

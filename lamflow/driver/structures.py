@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lamflow.config.engines import ExplorerSettings, SearcherSettings
 from lamflow.config.learning import Config
-from lamflow.config.schema import DataStudy
+from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.config.section import expand
 from lamflow.config.seeds import child_seed
 from lamflow.config.structures import StructureSet
@@ -65,7 +65,20 @@ def frames_of(settings: StructureSet, config: DataStudy) -> list[Frame]:
     foreign = sorted({symbol for frame in frames for symbol in frame.symbols} - set(config.elements))
     if foreign:
         raise InputError(f"structures.{settings.name}: {', '.join(foreign)} is not in elements {config.elements}")
+    if isinstance(config, TrainingStudy):
+        _check_moments(settings.name, frames, config.train.magnetic_elements)
     return frames
+
+
+def _check_moments(name: str, frames: Sequence[Frame], magnetic: Sequence[str]) -> None:
+    """Raise InputError for a structure without the moments that models need."""
+    for number, frame in enumerate(frames):
+        needed = sorted(set(frame.symbols) & set(magnetic))
+        if needed and frame.spins is None:
+            raise InputError(
+                f"structures.{name}: structure {number}: its {', '.join(needed)} has no magnetic moments, which "
+                "train.spin needs; give the set `spins`, or its files a column `spin` (extended XYZ)"
+            )
 
 
 def _verdicts(frames: Sequence[Frame], limits: Limits) -> list[int]:

@@ -95,6 +95,11 @@ class Abacus(PeriodicSettings):
         return self.deltaspin is not None
 
     @property
+    def held_elements(self) -> list[str] | None:
+        """See LabelerSettings."""
+        return self.deltaspin.elements if self.deltaspin is not None else None
+
+    @property
     def gives_virial(self) -> bool:
         """Not with moments that are held."""
         return self.deltaspin is None

@@ -57,10 +57,15 @@ class PeriodicSettings(ProgramSettings):
         return self
 
     def examine(self, study: ExaminedStudy) -> list[str]:
-        """Whether moments are given for elements of the study."""
+        """Whether moments are given, and held, of elements of the study."""
         foreign = sorted(set(self.magnetic_moments) - set(study.elements))
         if foreign:
             raise InputError(f"label.magnetic_moments: {foreign[0]} is not in elements {study.elements}")
+        foreign = sorted(set(self.held_elements or ()) - set(study.elements))
+        if foreign:
+            raise InputError(
+                f"label: the moments of {foreign[0]} are to be held, and it is not in elements {study.elements}"
+            )
         return []
 
     def mesh(self, frame: Frame) -> tuple[int, int, int] | None:

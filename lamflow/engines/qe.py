@@ -42,8 +42,8 @@ FORBIDDEN = {
     "pseudo_dir": "pseudopotentials are given as files",
     "tprnfor": "forces are always computed",
     "tstress": "the stress is always computed",
-    "constrained_magnetization": "its penalty is part of the energy and pw.x prints no magnetic forces; abacus holds "
-    "moments (deltaspin)",
+    "constrained_magnetization": "its penalty is part of the energy and pw.x prints no magnetic forces; abacus and "
+    "vasp hold moments (deltaspin)",
 }
 INDEXED = re.compile(r"(?P<key>\w+)\((?P<of>\w+)\)")
 """A key of one species, like hubbard_u(Fe)."""

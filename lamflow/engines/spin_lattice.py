@@ -87,6 +87,11 @@ class SpinLatticeEvaluator:
                 raise EngineError(f"spin-lattice: frame {index}: its energy is {own.energy}")
         return labels
 
+    def unsupported_reason(self, frame: Frame) -> str | None:
+        """See ChecksFrames."""
+        failure = refused(frame)
+        return None if failure is None else failure.reason
+
     def label(self, frames: Sequence[Frame], work: Path) -> list[Labels | LabelFailure]:
         """See Labeler. It needs no files."""
         del work

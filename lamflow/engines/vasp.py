@@ -130,6 +130,11 @@ class Vasp(PeriodicSettings):
         return self.held is not None
 
     @property
+    def held_elements(self) -> list[str] | None:
+        """See LabelerSettings."""
+        return self.held.elements if self.held is not None else None
+
+    @property
     def gives_virial(self) -> bool:
         """Not with the penalty, whose part in the stress is not known."""
         return self.constrained_moments is None

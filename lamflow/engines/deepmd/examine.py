@@ -145,10 +145,7 @@ def check_inputs(inputs: Mapping[str, dict[str, Any]], elements: list[str]) -> N
 
 
 def check_spin(spin: Spin, descriptors: Iterable[Mapping[str, Any]], study: ExaminedStudy) -> None:
-    """Raise InputError for magnetic elements that the study has not, and for what learns no spins."""
-    unknown = [element for element in spin.elements if element not in study.elements]
-    if unknown:
-        raise InputError(f"train.spin.elements: {', '.join(unknown)} is not in elements {study.elements}")
+    """Raise InputError for what learns no spins."""
     if study.heads:
         raise InputError("train.spin: models with several heads learn no spins; leave heads or spin out")
     kinds = {str(descriptor["type"]).lower() for descriptor in descriptors if "type" in descriptor}
