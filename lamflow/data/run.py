@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from lamflow.data.document import Entry, Result
+from lamflow.data.moments import TrainedMoments
 
 
 class Reference(Entry):
@@ -19,6 +20,8 @@ class Reference(Entry):
     """What the settings asked for."""
     folders: list[str] = Field(default_factory=list)
     """Data sets that were read; a model lies with the settings of the run."""
+    moments: TrainedMoments | None = None
+    """Of the data that a model was trained on, for models that see moments."""
 
 
 class Run(Result):

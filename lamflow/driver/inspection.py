@@ -9,6 +9,7 @@ from lamflow.config.engines import EngineSettings, LabelerSettings, TrainerSetti
 from lamflow.config.learning import Config
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.data import Frame
+from lamflow.data.run import Reference
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved
 from lamflow.driver.start_data import StartData, check_start, read_sources
@@ -17,7 +18,7 @@ from lamflow.engines import registry
 from lamflow.engines.protocol import ChecksFrames
 from lamflow.errors import EngineError, InputError, Problems
 from lamflow.flow.kinds import kind_of
-from lamflow.science.moment_range import moment_warnings
+from lamflow.science.moment_range import extrapolation, moment_warnings
 from lamflow.science.plausibility import GivenData
 
 
@@ -39,12 +40,15 @@ def inspect_inputs(config: DataStudy) -> Inspection:
 
     Raises InputError with everything that cannot be used.
     """
-    config, _ = resolved(config, only_if_here=True)
-    return inspected(config, fetched(config, only_if_here=True), sample=True)
+    config, references = resolved(config, only_if_here=True)
+    return inspected(config, fetched(config, only_if_here=True), references, sample=True)
 
 
-def inspected(config: DataStudy, with_models: DataStudy, *, sample: bool = False) -> Inspection:
-    """See `inspect_inputs`; `with_models` is `config` with its model files, as far as they are here."""
+def inspected(
+    config: DataStudy, with_models: DataStudy, references: Sequence[Reference], *, sample: bool = False
+) -> Inspection:
+    """See `inspect_inputs`; `with_models` is `config` with its model files, as far as they are here, and `references`
+    are what it takes from other runs."""
     problems = Problems()
     structures: dict[str, list[Frame]] = {}
     for settings in config.structures:
@@ -72,6 +76,13 @@ def inspected(config: DataStudy, with_models: DataStudy, *, sample: bool = False
     if isinstance(config, TrainingStudy):
         trained = [item.labeled.frame for item in data.items["train"]]
         said += moment_warnings(trained, config.train.magnetic_elements)
+    else:
+        judged = [*frames, *(frame for some in structures.values() for frame in some)]
+        said += [
+            f"the model of {reference.run} {text}"
+            for reference in references
+            if (text := extrapolation(reference.moments, judged))
+        ]
     return Inspection(data, structures, given, [*given.warnings, *warnings, *said, *inspected_sources])
 
 

@@ -56,7 +56,7 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int, references: 
 
     Raises InputError for data or structures that cannot be used, StateError for a folder that holds something else.
     """
-    inspection = inspected(config, config)
+    inspection = inspected(config, config, references)
     structures = inspection.structures
     for warning in inspection.warnings:
         print(f"lamflow: {printable(warning)}", file=sys.stderr)

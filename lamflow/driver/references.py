@@ -121,7 +121,7 @@ def _model(model: PretrainedModel, run: str, engine: str) -> tuple[PretrainedMod
         raise InputError(f"{run}: the sha256 of {key}/{name} is {sha256}, not {model.sha256} as wanted")
     found = PretrainedModel(file=file, head=model.head, sha256=sha256)
     what, wanted = f"model {result.index} of iteration {number}", f"model: {model.model}"
-    return found, Reference(run=run, what=what, sha256=sha256, wanted=wanted)
+    return found, Reference(run=run, what=what, sha256=sha256, wanted=wanted, moments=result.moments)
 
 
 def _chosen(run: str, iterations: list[Iteration], wanted: str | int) -> tuple[int, ModelResult]:

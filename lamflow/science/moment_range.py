@@ -57,6 +57,19 @@ def beyond_trained(trained: Sequence[Frame], judged: Sequence[Frame]) -> str | N
     return None
 
 
+def extrapolation(trained: TrainedMoments | None, judged: Sequence[Frame]) -> str:
+    """What is to be said of a model that judges moments unlike those trained on; empty if there are none."""
+    asked = [frame.spins for frame in judged if frame.spins is not None]
+    beyond = sum(bool(are_beyond(trained, spins[None])[0]) for spins in asked) if trained is not None else 0
+    if trained is None or not beyond:
+        return ""
+    kind = "collinear moments" if trained.collinear else "moments"
+    return (
+        f"was trained on {kind} of up to {trained.longest:.3g} μB, and {beyond} of {len(asked)} frames have others: "
+        "what it says of them is an extrapolation"
+    )
+
+
 def longest_moments(frames: Iterable[Frame]) -> dict[str, float]:
     """Length of the longest magnetic moment of each element that has some, μB."""
     longest: dict[str, float] = {}

@@ -163,3 +163,27 @@ def test_each_is_one_message(tmp_path: Path, train: object, heldout: object, spi
     assert done.returncode == 2, done.stdout + done.stderr
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_model_of_a_run_says_what_it_extrapolates(tmp_path: Path) -> None:
+    for name, change in (("train", list), ("heldout", list), ("long", longer)):
+        frames = change(iron_frames())
+        labels = evaluator(SpinLatticeLabels(engine="spin-lattice")).evaluate(frames)
+        items = [LabeledFrame(frame, own) for frame, own in zip(frames, labels, strict=True)]
+        if name == "train":
+            items = [replace(item, frame=shifted(item.frame)) for item in items]
+        write_extxyz(tmp_path / f"{name}.extxyz", items)
+    (tmp_path / "train.yaml").write_text(STUDY.replace("SPIN", "spin: {elements: [Fe]}"), encoding="utf-8")
+    done = lamflow("run", "train.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for data, beyond in (("heldout", False), ("long", True)):
+        study = JUDGED.replace("{file: model/pair.json}", "{run: runs/iron}").replace("heldout.ext", f"{data}.ext")
+        (tmp_path / "study.yaml").write_text(study, encoding="utf-8")
+        done = lamflow("check", "study.yaml", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert ("3 of 3 frames have others: what it says of them is an extrapolation" in done.stdout) == beyond
+
+
+def shifted(frame: Frame) -> Frame:
+    """Another frame with the same energies."""
+    return replace(frame, positions=frame.positions + 0.1)
