@@ -87,8 +87,14 @@ class Vasp(PeriodicSettings):
     constrained_moments: ConstrainedMoments | None = None
     """Labels with magnetic forces, by the penalty that every VASP has."""
     command: list[str] = ["vasp_std"]
-    """How VASP is started, for example `[mpirun, -np, "16", vasp_std]`; with moments that are held `vasp_ncl`."""
+    """How VASP is started, for example `[mpirun, -np, "16", vasp_std]`; `[vasp_ncl]` if absent and moments are held."""
     remedies: dict[FailureKind, list[dict[str, JsonValue]]] = REMEDIES
+
+    @model_validator(mode="before")
+    @classmethod
+    def _noncollinear_program(cls, given: Any) -> Any:
+        holds = isinstance(given, dict) and (given.get("deltaspin") or given.get("constrained_moments"))
+        return {"command": ["vasp_ncl"], **given} if holds else given
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -30,14 +30,16 @@ def trained(keys: Keys, machine: Keys, paths: Paths, elements: Sequence[str]) ->
     if backend != "pytorch":
         why = f"{backend} becomes PyTorch; models of other backends cannot go on"
         keys.notes.add("changed", "train_backend", "train.engine", why)
-    if keys.take("dp_compress", to="train.compress"):
+    if "spin" in made and keys.raw.get("dp_compress"):
+        keys.lose("dp_compress", why="DeePMD-kit compresses no model with spins")
+    elif keys.take("dp_compress", to="train.compress"):
         made["compress"] = True
     if fparam:
         made["electronic_temperature"] = True
-    return made | _phases(keys, paths, made["models"])
+    return made | _phases(keys, paths, made["models"], magnetic="spin" in made)
 
 
-def _phases(keys: Keys, paths: Paths, models: int) -> Spec:
+def _phases(keys: Keys, paths: Paths, models: int, *, magnetic: bool) -> Spec:
     """`pretrained` and `phases`."""
     phases: list[Spec] = []
     made: Spec = {}
@@ -57,7 +59,7 @@ def _phases(keys: Keys, paths: Paths, models: int) -> Spec:
         why = "training_init_model is off, so models start from scratch"
         keys.notes.add("lost", "training_iter0_model_path", why=why)
     again = keys.take("training_reuse_iter", to="train.phases.from_iteration")
-    continued = _continued(keys, again is not None)
+    continued = _continued(keys, again is not None, magnetic=magnetic)
     if always:
         later = max(2, int(again) + 1) if again is not None else 2
         phases.append({"from_iteration": 2, "start_from": "init", **(continued if later == 2 else {})})
@@ -80,7 +82,7 @@ def _checkpoint(file: str, paths: Paths) -> str:
     return str(Path(file, "model.ckpt.pt")) if is_folder else file
 
 
-def _continued(keys: Keys, reused: bool) -> Spec:
+def _continued(keys: Keys, reused: bool, *, magnetic: bool) -> Spec:
     """What differs in trainings that go on from the iteration before; nothing without training_reuse_iter."""
     to = "train.phases"
     names = ("stop_batch", "numb_steps", "start_lr", "old_ratio", "start_pref_e", "start_pref_f")
@@ -107,8 +109,11 @@ def _continued(keys: Keys, reused: bool) -> Spec:
         )
         keys.notes.add("lost", f"{keys.name('training_reuse_old_ratio')} = {share!r}", why=why)
     loss = {}
-    for name in ("start_pref_e", "start_pref_f"):
-        value = keys.take(f"training_reuse_{name}", to=f"{to}.loss.{name}")
+    for name, own in (
+        ("start_pref_e", "start_pref_e"),
+        ("start_pref_f", "start_pref_fr" if magnetic else "start_pref_f"),
+    ):
+        value = keys.take(f"training_reuse_{name}", to=f"{to}.loss.{own}")
         if value is not None:
-            loss[name] = float(value)
+            loss[own] = float(value)
     return {**phase, **({"loss": loss} if loss else {})}

@@ -42,7 +42,10 @@ def training(
         except ValueError as error:
             raise InputError(f"{raw}: not JSON: {error}") from error
     keys = Keys(without_comments(raw), where, notes)
-    made: Spec = {"model": _model(keys, elements, fparam, paths.type_map if not follows else None)}
+    run_map = paths.type_map if not follows else None
+    model = _model(keys, elements, fparam, run_map)
+    spin = _spin(model, list(run_map if run_map is not None else keys.raw["model"].get("type_map", elements)), keys)
+    made: Spec = {"model": model}
     for name in ("learning_rate", "loss", "optimizer", "validating"):
         given = keys.take(name, to=f"train.input.{name}", default={})
         if given:
@@ -59,7 +62,9 @@ def training(
     if kept:
         made["training"] = kept
     keys.finish()
-    return {"steps": int(steps), **({"checkpoint_every": int(every)} if every else {}), "input": made}
+    if spin:
+        made.get("loss", {}).pop("type", None)  # of models with spins there is one
+    return {"steps": int(steps), **({"checkpoint_every": int(every)} if every else {}), **spin, "input": made}
 
 
 def _model(keys: Keys, elements: Sequence[str], fparam: bool, run_map: Sequence[str] | None) -> Spec:
@@ -87,6 +92,30 @@ def _model(keys: Keys, elements: Sequence[str], fparam: bool, run_map: Sequence[
             _check_parameters(section, fparam, keys.name("model.fitting_net"), keys.notes)
         model[part] = section
     return model
+
+
+def _spin(model: Spec, type_map: Sequence[str], keys: Keys) -> Spec:
+    """`train.spin` from the section `spin`, which is taken out of `model`; empty for models without."""
+    given = model.pop("spin", None)
+    if not isinstance(given, dict):
+        return {}
+    flags = given.get("use_spin", [])
+    if all(isinstance(flag, bool) for flag in flags):
+        magnetic = [element for element, flag in zip(type_map, flags, strict=False) if flag]
+    else:
+        magnetic = [type_map[flag] if isinstance(flag, int) else str(flag) for flag in flags]
+    spin: Spec = {"elements": magnetic, **({"scheme": given["scheme"]} if "scheme" in given else {})}
+    keys.notes.add("translated", keys.name("model.spin.use_spin"), "train.spin.elements")
+    scales = given.get("virtual_scale", [])
+    scales = [scale for scale in (scales if isinstance(scales, list) else [scales]) if scale]
+    if scales:
+        spin["virtual_scale"] = float(max(scales))
+        alike = len(set(scales)) == 1
+        why = "" if alike else f"one number for all elements: the largest of {scales}"
+        keys.notes.add("translated" if alike else "changed", keys.name("model.spin.virtual_scale"), "train.spin", why)
+    for name in sorted(set(given) - {"use_spin", "scheme", "virtual_scale"}):
+        keys.notes.add("lost", keys.name(f"model.spin.{name}"), why="of DeePMD-kit's TensorFlow: see train.spin")
+    return {"spin": spin}
 
 
 def _in_order(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lamflow.engines import vasp_incar
+from lamflow.engines.vasp_moments import HOLDING, OF_FRAMES
 from lamflow.migrate.keys import Keys, is_comment
 from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.translate import is_true
@@ -85,6 +86,9 @@ def _add_tags(tags: Spec, keys: Keys, made: Spec) -> None:
             made["gamma"] = is_true(keys.take(key, to="label.gamma"))
         elif tag in vasp_incar.REFUSED:
             keys.lose(key, why=vasp_incar.REFUSED[tag] if vasp_incar.is_on(keys.raw[key]) else "it is off anyway")
+        elif tag in HOLDING or (tag in OF_FRAMES and tag != "MAGMOM"):
+            keys.lose(key, why="it holds moments, which lamflow does where each frame has them; see label.deltaspin "
+                      "and label.constrained_moments")  # fmt: skip
         elif tag in SINGLE_POINT:
             keys.lose(key, why="a label is one single point")
         elif tag in vasp_incar.BY_ELEMENT or tag == "MAGMOM":
@@ -116,13 +120,17 @@ def incar(path: Any, keys: Keys, key: str, paths: Paths, *, spaced: bool) -> Spe
     made = vasp_keys(keys.enter(allowed, str(path)))
     if spaced:
         made = {name: value for name, value in made.items() if name == "input"}
+    if vasp_incar.is_on(tags.get("LDELTASPIN", 0)):
+        made["deltaspin"] = {"elements": list(paths.type_map)}
+        why = "moments of all elements are held, where each frame has them; leave out those that are free"
+        keys.notes.add("changed", f"{path}: LDELTASPIN", "label.deltaspin.elements", why)
     return made
 
 
 def _is_refused(tag: str, value: Any) -> bool:
     """lamflow refuses an INCAR with such a tag."""
     allowed = vasp_incar.FIXED.get(tag)
-    refused = tag in vasp_incar.REFUSED and vasp_incar.is_on(value)
+    refused = tag in {*vasp_incar.REFUSED, *HOLDING} and vasp_incar.is_on(value)
     return tag in vasp_incar.BY_ELEMENT or refused or (allowed is not None and str(value) not in map(str, allowed))
 
 

@@ -158,6 +158,20 @@ def test_what_a_study_cannot_train_with_spins_is_refused() -> None:
         check_spin(Spin(elements=["Fe"], scheme="native"), [{"type": "dpa3"}], study)
 
 
+@pytest.mark.deepmd
+def test_prefactors_of_phases_are_those_of_the_loss() -> None:
+    study = parse(STUDY, kind=TrainingStudy, files=False)
+    text = (
+        "{engine: deepmd, models: 1, spin: {elements: [Fe]}, phases: [{from_iteration: 1, loss: {start_pref_f: 5.0}}]}"
+    )
+    wrong = parse(
+        STUDY.replace("{engine: deepmd, models: 1, spin: {elements: [Fe]}}", text), kind=TrainingStudy, files=False
+    )
+    with pytest.raises(InputError, match=r"train.phases\[0\].loss: DeePMD-kit refuses it: .* `start_pref_f`"):
+        wrong.train.examine(wrong)
+    study.train.examine(study)
+
+
 @pytest.mark.slow
 def test_a_model_without_spins_begins_no_training_with_them(engine: Model, tmp_path: Path) -> None:
     """DeePMD-kit would stop in fine-tuning, and `init` would make a model without spins of it in silence."""

@@ -104,6 +104,8 @@ def test_moments_are_held_where_the_frame_says(potcars: Path, how: dict[str, obj
     tags = read_incar(str(vasp.VaspLabeler(given).files(given, oxide())["INCAR"]))
     assert {name: tags[name] for name in wanted} == wanted
     assert (tags["LNONCOLLINEAR"], tags["ISYM"]) == (".TRUE.", "-1")
+    bare = {"engine": "vasp", "potcars": str(potcars), "kspacing": 1, "input": RADII}
+    assert vasp.Vasp.model_validate({**bare, **how}).command == ["vasp_ncl"]
     target = tags["M_DELTASPIN" if "LDELTASPIN" in tags else "M_CONSTR"]
     for moments in (target, tags["MAGMOM"]):
         np.testing.assert_allclose(np.array(moments.split(), float).reshape(3, 3), [[0, 0, 0], [1, 2, 3], [0, 0, -2]])

@@ -324,6 +324,24 @@ def test_an_incar_of_anything_becomes_a_single_point(place: Path, incar: str, ke
             )
 
 
+def test_a_training_with_spins_and_moments_that_vasp_holds(place: Path) -> None:
+    """DP-GEN hands DeePMD-kit's section `spin` and the INCAR through; lamflow has settings for both."""
+    (place / "INCAR").write_text(
+        "ENCUT = 400\nKSPACING = 0.3\nLNONCOLLINEAR = T\nLDELTASPIN = T\nM_DELTASPIN = 0 0 2\n"
+    )
+    given = dpgen()
+    given["default_training_param"]["model"]["spin"] = {"use_spin": [False, True], "virtual_scale": [0.0, 0.25]}
+    given["default_training_param"]["loss"] = {"type": "ener_spin", "start_pref_fm": 1000}
+    migration, spec = study(place, given)
+    assert spec["train"]["spin"] == {"elements": ["Cu"], "virtual_scale": 0.25}
+    assert "spin" not in spec["train"]["input"]["model"]
+    assert spec["train"]["input"]["loss"] == {"start_pref_fm": 1000}
+    assert "compress" not in spec["train"]
+    assert spec["label"]["deltaspin"] == {"elements": ["Al", "Cu"]}
+    assert "M_DELTASPIN" in notes(migration, "lost")
+    assert "moments of all elements are held" in notes(migration, "changed")
+
+
 def test_an_incar_without_kspacing_has_vasps_own(place: Path) -> None:
     (place / "INCAR").write_text("ENCUT = 400\n")
     migration, spec = study(place, dpgen())

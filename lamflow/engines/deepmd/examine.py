@@ -144,6 +144,13 @@ def check_inputs(inputs: Mapping[str, dict[str, Any]], elements: list[str]) -> N
         _check_input(spec, f"variant {variant!r}: " if variant else "", elements)
 
 
+def check_losses(phases: Sequence[Phase], spec: Mapping[str, Any], elements: list[str]) -> None:
+    """Raise InputError for prefactors of a phase that the loss of the input `spec` has not."""
+    for number, phase in enumerate(phases):
+        if phase.loss:
+            _normalized({**spec, "loss": {**spec["loss"], **phase.loss}}, f"train.phases[{number}].loss: ", elements)
+
+
 def check_spin(spin: Spin, descriptors: Iterable[Mapping[str, Any]], study: ExaminedStudy) -> None:
     """Raise InputError for what learns no spins."""
     if study.heads:
@@ -175,13 +182,22 @@ def check_neighbours(
 
 def _check_input(spec: dict[str, Any], which: str, elements: list[str]) -> None:
     """Raise InputError for an input of which no model can be made."""
+    normalized = _normalized(spec, f"train.input: {which}", elements)
+    model = {"fitting_net": {}, **spec.get("model", {}), "type_map": list(elements)}
+    toy.check_widths(model)
+    toy.check_rates(normalized["learning_rate"])
+    toy.check_sel_lists(model, elements)
+    toy.check_model(normalized["model"])
+
+
+def _normalized(spec: Mapping[str, Any], where: str, elements: list[str]) -> dict[str, Any]:
+    """The input with DeePMD-kit's defaults. Raises InputError for one that it refuses."""
     from dargs.dargs import ArgumentError
     from deepmd.utils.argcheck import normalize
 
     for key in OTHER_BACKENDS.keys() & spec.get("training", {}).keys():
         raise InputError(
-            f"train.input: {which}training.{key}: DeePMD-kit heeds it in other backends than PyTorch only; "
-            f"{OTHER_BACKENDS[key]}"
+            f"{where}training.{key}: DeePMD-kit heeds it in other backends than PyTorch only; {OTHER_BACKENDS[key]}"
         )
     model = {"fitting_net": {}, **spec.get("model", {}), "type_map": list(elements)}
     if "descriptor" not in model:
@@ -192,13 +208,10 @@ def _check_input(spec: dict[str, Any], which: str, elements: list[str]) -> None:
         training.pop(replaced, None)
     training["training_data"] = data
     try:
-        normalized = normalize({**spec, "model": model, "training": training})
+        normalized: dict[str, Any] = normalize({**spec, "model": model, "training": training})
     except ArgumentError as error:
-        raise InputError(f"train.input: {which}DeePMD-kit refuses it: {' '.join(str(error).split())}") from error
-    toy.check_widths(model)
-    toy.check_rates(normalized["learning_rate"])
-    toy.check_sel_lists(model, elements)
-    toy.check_model(normalized["model"])
+        raise InputError(f"{where}DeePMD-kit refuses it: {' '.join(str(error).split())}") from error
+    return normalized
 
 
 def _check_phase(phase: Phase, card: ModelCard) -> None:

@@ -186,6 +186,8 @@ class DeepmdTraining(TrainerSettings):
         from_input = [index for index in self._first_models() if self._made_from_input(index)]
         inputs = {self.variant(index): self.merged_input(index) for index in from_input}
         examine.check_inputs(inputs, study.elements)
+        if from_input:
+            examine.check_losses(self.phases, self.merged_input(from_input[0]), study.elements)
         if study.has_committee and self._all_alike():
             raise InputError(
                 "train.phases: every model of the committee is the same pre-trained model as it is, so they can never "
