@@ -125,6 +125,33 @@ def test_what_deltaspin_of_vasp_6_has_written(potcars: Path, recorded: Path) -> 
     assert isinstance(read(plain, iron(), recorded.parent), Labels)
 
 
+def test_labels_come_back_in_the_order_of_the_frame(potcars: Path, recorded: Path) -> None:
+    """VASP has oxygen first; DeltaSpin's first table leaves out the atom whose moment is free."""
+    text, frame, order = recorded.read_text(encoding="utf-8"), oxide(), (1, 0, 2)
+    iron_line = next(line for line in text.splitlines() if line.startswith(" POTCAR"))
+    text = text.replace(iron_line, f"{iron_line.replace('Fe', 'O')}\n{iron_line}")
+    text = text.replace("type =               2", "type = 1 2")
+    text = text.replace("2.870000000", "3.000000000").replace("0.348432056", "0.333333333")
+    rows = ("     1   Fe", "     2   Fe", "      0.00000      0.0", "      1.43701")
+    lines = [line for line in text.splitlines() if not line.startswith(rows)]
+    for number, place in enumerate(order, 1):
+        moment, position = np.asarray(frame.spins)[place], frame.positions[place]
+        for title, values in (("|M|", [*moment, 0]), ("MFz", [number, 0, -number])):
+            at = next(index for index, line in enumerate(lines) if line.endswith(title)) + 1 + number
+            flag, symbol = ("0", "O") if place == 1 else ("1", "Fe")
+            if title == "MFz" or place != 1:
+                row = f"{number} {symbol} {flag} {flag} {flag} " + " ".join(f"{value:.10f}" for value in values)
+                lines.insert(at - (title == "|M|"), row)
+        at = next(index for index, line in enumerate(lines) if "TOTAL-FORCE" in line) + 1 + number
+        lines.insert(at, " ".join(f"{value:.5f}" for value in (*position, number, 0, 0)))
+    recorded.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = read(settings(potcars, deltaspin={"elements": ["Fe"]}), frame, recorded.parent)
+    assert isinstance(found, Labels), found
+    assert found.forces[:, 0].tolist() == [2, 1, 3]
+    assert found.force_mag is not None
+    assert found.force_mag.tolist() == [[2, 0, -2], [0, 0, 0], [3, 0, -3]]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "kind", "reason"),
     [
