@@ -74,7 +74,9 @@ def inspected(
     waits = isinstance(config, Config) and config.select.enough < 1 and config.batch is None
     said = ["select.enough: without `batch` all labels of an iteration are waited for"] if waits else []
     if isinstance(config, TrainingStudy):
+        first = {name for part in config.all_heads for name in part.start.label}
         trained = [item.labeled.frame for item in data.items["train"]]
+        trained += [frame for name in sorted(first) for frame in structures.get(name, [])]
         said += moment_warnings(trained, config.train.magnetic_elements)
     else:
         judged = [*frames, *(frame for some in structures.values() for frame in some)]

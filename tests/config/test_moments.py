@@ -75,6 +75,13 @@ def test_structures_without_the_moments_that_models_need_are_refused() -> None:
         check_inputs(parse(text))
 
 
+def test_first_labels_that_say_nothing_of_turning_moments_are_warned_of() -> None:
+    text = STUDY.replace("engine: deepmd", "engine: pair")
+    [warning] = check_inputs(parse(text))
+    assert "the moments of every frame lie along one line" in warning
+    assert check_inputs(parse(text.replace("{moments: {Fe: 2.2}}", "{moments: {Fe: 2.2}, tilt: 10}"))) == []
+
+
 @pytest.mark.parametrize(
     ("held", "expected"),
     [
