@@ -14,6 +14,7 @@ from lamflow.engines import abacus
 from lamflow.engines.protocol import LabelFailure
 
 OUTPUTS = Path(__file__).parents[3] / "shared" / "data" / "abacus-spin"
+NICKEL_OXIDE = OUTPUTS.parent / "nio-spin"
 recorded = pytest.mark.skipif(not OUTPUTS.is_dir(), reason=f"the outputs of ABACUS are not in {OUTPUTS}")
 
 
@@ -100,3 +101,25 @@ def test_a_whole_label_needs_no_stress(tmp_path: Path) -> None:
     assert isinstance(found, Labels), found
     assert found.force_mag is not None
     assert found.virial is None
+
+
+@pytest.mark.skipif(not NICKEL_OXIDE.is_dir(), reason=f"DeePMD-kit's NiO is not in {NICKEL_OXIDE}")
+@pytest.mark.parametrize("part", ["data_0", "data_1", "data_2"])
+def test_magnetic_forces_of_nickel_oxide_are_falls_of_its_energy(part: str) -> None:
+    """DeltaSpin's labels of frames that are near each other once moments are turned together: the right sign. Energies
+    change 1.4 times as much as the forces say."""
+    folder = NICKEL_OXIDE / part / "set.000"
+    energies, *others = (np.load(folder / f"{name}.npy") for name in ("energy", "spin", "force_mag", "coord", "force"))
+    spins, fields, positions, forces = (values.reshape(len(energies), -1, 3) for values in others)
+    pairs = []
+    for one in range(len(spins)):
+        for two in range(one):
+            left, _, right = np.linalg.svd(spins[two].T @ spins[one])
+            turn = left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right
+            apart = spins[two] @ turn - spins[one]
+            moved = ((forces[one] + forces[two]) / 2 * (positions[two] - positions[one])).sum()
+            told = -((fields[one] + fields[two] @ turn) / 2 * apart).sum()
+            pairs.append((np.linalg.norm(apart), float(energies[two] - energies[one]) + moved, told))
+    _, changes, told = np.array(sorted(pairs)[:50]).T
+    assert np.corrcoef(changes, told)[0, 1] > 0.99
+    assert np.polyfit(told, changes, 1)[0] == pytest.approx(1.4, abs=0.05)
