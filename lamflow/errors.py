@@ -77,7 +77,7 @@ class NodeError(LamflowError):
 
 
 class KilledError(NodeError):
-    """A program was killed at once, as a kernel does when memory runs out."""
+    """A program was killed at once, as a kernel does when memory runs out, or was refused memory."""
 
 
 class OutageError(NodeError):

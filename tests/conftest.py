@@ -17,7 +17,12 @@ from lamflow.data import Frame
 from tests.stand_ins.kubernetes import Kubernetes, kubernetes_server
 from tests.stand_ins.s3 import ACCESS, SECRET, S3Server, s3_server
 
-pytest_plugins = ["lamflow.engines.pytest_plugin", "tests.stand_ins.slurm", "tests.stand_ins.ssh"]
+pytest_plugins = [
+    "lamflow.engines.pytest_plugin",
+    "tests.stand_ins.grid_engine",
+    "tests.stand_ins.slurm",
+    "tests.stand_ins.ssh",
+]
 
 ROOT = Path(__file__).parent.parent
 MISSING = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,11 +134,12 @@ class Carried:
     def _note(self, now: StepState, array: Array, listed: Mapping[int, Seen]) -> None:
         """Write down which elements of an array have left the queue without a word."""
         over: dict[int, str] = {}
+        held: list[str] = []
         for index, _ in now.in_queue(array):
             seen = listed.get(index, Seen("over", GONE))
             if seen.state == "held":
-                self.queue.cancel([f"{array.id}_{index}"])
                 over[index] = seen.reason
+                held.append(f"{array.id}_{index}")
                 continue
             if seen.state != "over":
                 self._missing.pop((array.number, index), None)
@@ -149,7 +149,8 @@ class Carried:
             if time.monotonic() - since >= grace:
                 over[index] = seen.reason
         if over:
-            now.write_over(array, over)
+            now.write_over(array, over if array.id == NOBODY else self.queue.explained(array.id, over))
+            self.queue.cancel(held)
 
     def _tell_waiting(self, listed: Mapping[Element, Seen]) -> None:
         """Tell why elements wait, and raise ClusterError where they would wait for ever."""
@@ -204,7 +205,8 @@ class Carried:
                 self.says(f"{self.plan.name}: element {array.id}_{index} did not begin and is submitted again: {why}")
         if lost and (len(lost) > self.pod.losses or "FAILED" in lost[-1][2]):
             array, index, why = lost[-1]
-            printed = process.tail(self.folder / OUTPUT / f"{array.number}-{index}.txt", 5).strip()
+            called = self.queue.system.called(index)
+            printed = process.tail(self.folder / OUTPUT / f"{array.number}-{called}.txt", 5).strip()
             blind = (
                 f"its node most likely does not see {self.queue.machine.seen(self.folder)}: the run's folder (`--dir`) "
                 "must lie on a file system that all nodes share; `lamflow doctor --batch` looks"
@@ -235,7 +237,7 @@ class Carried:
         count = min(limit, -(-len(jobs) // together))
         elements = [jobs[first::count] for first in range(count)]
         in_turn = -(-len(elements[0]) // together)
-        name = f"{self.plan.name}.{uuid.uuid4().hex[:6]}.{self.store.name}"[: self.queue.system.longest]
+        name = self.queue.new_name(self.plan.name, self.store.name)
         at_once = None if self.at_once is None else max(1, self.at_once // together)
         array = Array(
             number=len(now.arrays), site=self.site, name=name, elements=elements, together=together, memory=memory,

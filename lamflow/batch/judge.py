@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from lamflow.batch.documents import LATE, STOPPED, SUCCEEDED, Try
 from lamflow.config.pods import Pod
 from lamflow.errors import BY_NAME, ClusterError, EngineError, KilledError, LamflowError, NodeError
 
-MEMORY = "OUT_OF_MEMORY"
-"""Slurm's word for an allocation that took too much."""
+MEMORY = re.compile(r"OUT_OF_MEMORY|TERM_MEMLIMIT|or h_vmem limit")
+"""Words of Slurm, LSF and Grid Engine for an allocation that took too much."""
 
 
 def how_it_ended(its: Try, why_over: str | None) -> str:
@@ -24,7 +25,7 @@ def how_it_ended(its: Try, why_over: str | None) -> str:
         return ""
     if why_over == STOPPED:
         return "stopped"
-    return "killed" if MEMORY in (why_over or "") else "lost"
+    return "killed" if MEMORY.search(why_over) else "lost"
 
 
 def is_killed(its: Mapping[int, Try], over: Mapping[int, str | None]) -> bool:

@@ -72,6 +72,10 @@ class Lsf(System):
                 found[array, max(0, int(index) - 1)] = Seen(STATES.get(word, "running"), said)
         return found
 
+    def called(self, index: int) -> str:
+        """See System. It counts from 1."""
+        return f"{index + 1}"
+
     def cancel(self, arrays: Sequence[str]) -> str:
         """See System."""
         return f"bkill {' '.join(arrays)}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -47,6 +48,10 @@ class Queue:
             "lamflow there, or name one as `host` under `batch:`"
         )
 
+    def new_name(self, work: str, run: str) -> str:
+        """A name that no other job has. Systems differ in the characters that they take."""
+        return re.sub(r"[^A-Za-z0-9._-]", "_", f"{work}.{uuid.uuid4().hex[:6]}.{run}")[: self.system.longest]
+
     def submit(self, script: str, request: Request) -> str:
         """Submit a script, and return the id of its array. Raises ClusterError when it is refused.
 
@@ -71,6 +76,13 @@ class Queue:
         if not arrays:
             return {}
         return self._patiently(lambda: self.system.seen(self._ask(self.system.ask(arrays)), arrays))
+
+    def explained(self, array: str, ended: Mapping[int, str]) -> dict[int, str]:
+        """Why elements of an array are held or have ended, with what the system says of it beside its list."""
+        command, known = self.system.explain(array), {}
+        if command:
+            known = self.system.explained(self._patiently(lambda: self.machine.shell(command))[1])
+        return {index: f"{why}: {known[index]}" if index in known else why for index, why in ended.items()}
 
     def cancel(self, arrays: Sequence[str]) -> None:
         """End arrays; those that are over already are no error."""

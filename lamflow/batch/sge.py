@@ -7,6 +7,13 @@ import shlex
 from collections.abc import Sequence
 
 from lamflow.batch.system import Element, Request, Seen, State, System, optional
+from lamflow.config.batch import GridEngineNames
+
+ERROR = re.compile(r"^error reason\s+(\d+):\s+(?:\d\S+ \d\S+ \[\S+\]: )?(?:error: )?(.*\S)", re.MULTILINE)
+ACCOUNT = re.compile(
+    r"^taskid +(\d+) *$(?:(?!^=)[\s\S])*?^failed +(\d+)(?: *: *(.*\S))? *$\s*^exit_status +(\d+)", re.MULTILINE
+)
+"""Of `qstat -j` and `qacct -j`: task, what failed, and its exit status."""
 
 
 class Sge(System):
@@ -17,29 +24,37 @@ class Sge(System):
     index, job = "$((${SGE_TASK_ID:-1} - 1))", "${JOB_ID}"
     full = r"job rejected: (only|max).*jobs|too many jobs|exceeds.*limit of jobs"
     outage = r"unable to (contact|send message to) qmaster|commlib error|got no connection|Connection refused"
-    gone = r"do not exist|jobs do not exist"
+    gone = r"obs do not exist|job \"\d+\" (task \"\d+\" )?does not exist|already in deletion"
     advice = {
         r"[Qq]ueue .*does not exist|unknown queue": "`queue` under `batch:` names no queue "
         "of this cluster; it has QUEUES",
-        r"project": "`account` under `batch:` is not a project that you may use",
-        r"parallel environment": "this cluster has no parallel environment `smp`; give its own under `header`, such as "
-        "`#$ -pe mpi 8`",
-        r"unknown resource": "this cluster does not know a resource that is asked for; if that is `gpu`, give its own "
-        "line under `header`",
-        r"array|tasks": "`array_size` under `batch:` is larger than the cluster allows (max_aj_tasks)",
+        r"project": "`account` under `batch:` is not a project that you may use; `qconf -sprjl` lists them",
+        r"parallel environment": "this cluster has no such parallel environment; `sge: {environment: NAME}` under "
+        "`batch:` names one that `qconf -spl` lists",
+        r"unknown resource": "this cluster does not know that resource; `sge: {memory: NAME, gpus: NAME}` under "
+        "`batch:` says what it calls them, and `qconf -sc` lists what it has",
+        r"more than \d+ tasks": "`array_size` under `batch:` is larger than the cluster allows (max_aj_tasks)",
+        r"no suitable queues": "no queue has the slots, memory (by slot), GPUs and wall time that `pods:` and `batch:` "
+        "ask for: `qhost -F` and `qconf -sq QUEUE` say what there is. If a line of `header` asks for what only a load "
+        "sensor knows, such as mem_free, add `#$ -w n`",
     }
     usual, never_begins = r"qw", r"(?!)"
     longest = 60
 
     def header(self, request: Request) -> list[str]:
-        """See System. Memory is asked for by slot."""
+        """See System. Memory is asked for by slot; what no queue could ever give is refused (`-w e`).
+
+        Before the first colon of a path stands the host that it is for.
+        """
         ask, cores = request.allocation, request.nodes * request.processes * request.threads
-        memory = -(-request.nodes * request.memory // cores)
+        names, memory = ask.sge or GridEngineNames(), -(-request.nodes * request.memory // cores)
         words = [
             f"-N {request.name}", f"-t 1-{request.elements}", *optional("-tc {}", request.at_once),
-            f"-o {request.output.replace('INDEX', '$TASK_ID')}", "-j y", "-cwd", "-r y", "-S /bin/bash",
-            *([f"-pe smp {cores}"] if cores > 1 else []), f"-l h_rt={request.clock}", f"-l h_vmem={memory}M",
-            *optional("-l gpu={}", request.gpus), *optional("-q {}", ask.queue), *optional("-P {}", ask.account),
+            f"-o :{request.output.replace('INDEX', '$TASK_ID')}", "-j y", "-cwd", "-r y", "-w e", "-S /bin/bash",
+            *([f"-pe {names.environment} {cores}"] if cores > 1 else []), f"-l h_rt={request.clock}",
+            *([f"-l {names.memory}={memory}M"] if names.memory else []),
+            *optional(f"-l {names.gpus}={{}}", request.gpus),
+            *optional("-q {}", ask.queue), *optional("-P {}", ask.account),
         ]  # fmt: skip
         return [f"#$ {word}" for word in words]
 
@@ -69,6 +84,23 @@ class Sge(System):
                 for index in _tasks(words[-1]):
                     found[words[0], index] = Seen(state, word)
         return found
+
+    def explain(self, array: str) -> str:
+        """See System. The file of accounts may be long, or not be there."""
+        return f"qstat -j {array}; timeout 60 qacct -j {array}"
+
+    def explained(self, answer: str) -> dict[int, str]:
+        """See System."""
+        held = {int(row[1]) - 1: row[2] for row in ERROR.finditer(answer)}
+        ended = {
+            int(row[1]) - 1: f"{row[3] or 'FAILED'}, exit status {row[4]}"
+            for row in ACCOUNT.finditer(answer) if (row[2], row[4]) != ("0", "0")
+        }  # fmt: skip
+        return ended | held
+
+    def called(self, index: int) -> str:
+        """See System. It counts from 1."""
+        return f"{index + 1}"
 
     def cancel(self, arrays: Sequence[str]) -> str:
         """See System."""

@@ -106,6 +106,20 @@ class System(Protocol):
         """Elements of `arrays` that are in the answer."""
         ...
 
+    def explain(self, array: str) -> str:
+        """Shell command that says why elements of an array are held or have ended; empty where `ask` says it."""
+        del array
+        return ""
+
+    def explained(self, answer: str) -> dict[int, str]:
+        """Reasons in that answer, by the number of the element."""
+        del answer
+        return {}
+
+    def called(self, index: int) -> str:
+        """What an element is called in the name of its output file."""
+        return f"{index}"
+
     def cancel(self, arrays: Sequence[str]) -> str:
         """Shell command that ends arrays. Of a system that holds elements it also takes an ARRAY_INDEX."""
         ...

@@ -16,6 +16,18 @@ Word = Annotated[str, StringConstraints(pattern=r"^[^\s'\"`$;&|<>\\]+$")]
 Host = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_.-]+@)?[A-Za-z0-9][A-Za-z0-9_.:-]*$")]
 
 
+class GridEngineNames(Section):
+    """What Grid Engine calls things on this cluster: its operators choose."""
+
+    environment: Word = "smp"
+    """Parallel environment in which the slots of a job are on one node; `qconf -spl` lists them."""
+    memory: Word | None = "h_vmem"
+    """Resource of which each slot gets its share of a job's memory; null asks for none. Of `h_vmem` Grid Engine counts
+    address space and kills what takes more: 3.6 GB where DeePMD-kit is imported, tens of GB with CUDA."""
+    gpus: Word = "gpu"
+    """Resource of GPUs, of which a job has a number; `qconf -sc` lists them."""
+
+
 class Allocation(Section):
     """What the jobs of a step ask of a batch system beside CPUs, memory and GPUs, which `pods:` says.
 
@@ -37,6 +49,8 @@ class Allocation(Section):
     """Which GPUs, as Slurm calls them: `a100`."""
     constraint: str | None = None
     """Features that nodes must have (Slurm)."""
+    sge: GridEngineNames | None = None
+    """Names of Grid Engine's resources."""
     together: Annotated[int, Field(ge=1, le=256)] | None = None
     """Jobs that share an allocation at the same time. Each has its own CPUs and memory; they share its GPUs."""
     mps: bool | None = None

@@ -138,7 +138,7 @@ def _verdict(queue: Queue, folder: Path, kind: Resources, number: int, *, over: 
     time.sleep(2.0)  # a shared file system may be late
     if file.is_file():
         return _judged(what, Answer.read(file))
-    printed = process.tail(folder / OUTPUT / f"{number}-0.txt", 5).strip()
+    printed = process.tail(folder / OUTPUT / f"{number}-{queue.system.called(0)}.txt", 5).strip()
     blind = f"it left no trace: its node most likely does not see {queue.machine.seen(folder)}"
     return Check(what, "bad", printed or blind, "the run's folder must lie on a file system that all nodes share, and "
                  "`python` under `batch:` must have lamflow there")  # fmt: skip

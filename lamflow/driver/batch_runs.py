@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -133,7 +132,7 @@ def submit_driver(directory: RunDirectory, executor: BatchExecutor) -> str:
     folder = directory.path / layout.WORK / layout.BATCH_STEPS / DRIVER_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     queue = executor.queue(BATCH)
-    name = f"driver.{uuid.uuid4().hex[:6]}.{directory.path.name}"[: queue.system.longest]
+    name = queue.new_name("driver", directory.path.name)
     asks = DRIVER_ASKS.model_copy(update={"batch": executor.system.driver})
     wanted = request(executor.system, asks, name, (1, 1, None), asks.memory, output=f"{folder}/{name}.txt")
     words = [python(wanted.allocation), "-m", "lamflow.driver.batch_driver", str(directory.path), str(wanted.seconds)]

@@ -23,7 +23,7 @@ from lamflow.data.layout import JOB_INPUTS, JOB_OUTPUTS, SCRATCH, WORK
 from lamflow.data.packs import pack, unpack_all
 from lamflow.data.spent import begin
 from lamflow.engines.process import die_with_parent
-from lamflow.errors import EngineError, LamflowError, NodeError
+from lamflow.errors import EngineError, KilledError, LamflowError, NodeError
 from lamflow.ops.operation import Context, Operation, load_operation
 
 EXIT_NODE, EXIT_FATAL, EXIT_TERMINATED = 1, 2, 143
@@ -153,6 +153,8 @@ def report_failure(error: BaseException, name: str, timeout: float = 0.0) -> int
     """Leave the error where the driver finds it and return the exit status."""
     if isinstance(error, _OutOfTimeError):
         error = EngineError(f"{name} took longer than its timeout of {timeout:g} s; see `pods:` in the configuration")
+    elif isinstance(error, MemoryError):
+        error = KilledError(f"{name}: it was given no more memory{f': {error}' if str(error) else ''}")
     elif isinstance(error, OSError):
         error = NodeError(f"{name}: {error}")
     if isinstance(error, LamflowError):

@@ -23,7 +23,7 @@ def work(context: Context, *, orders: Path | None) -> Worked:
     """Note that the job has run, follow its orders, and write what it is.
 
     Orders are words: `sleep SECONDS`, `wait FILE` (until it is there), `keep` a checkpoint, `fail`, `node` (a failure of the machine), `kill` (as for
-    memory); `once` before them: only the first time. The file `ran` in the scratch folder counts the times.
+    memory), `take MB` of memory and wait; `once` before them: only the first time. The file `ran` in the scratch folder counts the times.
     """
     ran = context.scratch / "ran.txt"
     times = int(ran.read_text()) if ran.is_file() else 0
@@ -42,6 +42,10 @@ def work(context: Context, *, orders: Path | None) -> Worked:
         case ["wait", name]:
             while not Path(name).exists():
                 time.sleep(0.1)
+        case ["take", size]:
+            taken = b"x" * (int(size) << 20)
+            time.sleep(20)
+            del taken
         case ["fail"]:
             raise EngineError("SCF did not converge")
         case ["node"]:

@@ -31,6 +31,8 @@ def judged(its: dict[int, Try], *reasons: str | None, pod: Pod = POD) -> BaseExc
     [
         (SUCCEEDED, None, SUCCEEDED), (BEGAN, None, ""), (ENDED, None, ""), (BEGAN, "NODE_FAIL", "lost"),
         (ENDED, "PREEMPTED", "lost"), (BEGAN, STOPPED, "stopped"), (BEGAN, "OUT_OF_MEMORY", "killed"),
+        (BEGAN, "EXIT (TERM_MEMLIMIT: job killed after reaching LSF memory usage limit)", "killed"),
+        (BEGAN, "it is not in the queue any more: qmaster enforced h_rt, h_cpu, or h_vmem limit, exit status 137", "killed"),
         ("KilledError", None, "killed"), (LATE, None, LATE), ("EngineError", None, "EngineError"),
     ],
 )  # fmt: skip

@@ -65,9 +65,21 @@ SAID: list[tuple[SystemName, str, type[LamflowError], str]] = [
     ("sge", 'Unable to run job: Job was rejected because job requests unknown queue "main.q".\nExiting.', ClusterError,
      "names no queue of this cluster; it has cpu, gpu"),
     ("sge", 'Unable to run job: job rejected: the requested parallel environment "smp" does not exist.\nExiting.',
-     ClusterError, "this cluster has no parallel environment `smp`; give its own under `header`"),
-    ("sge", "error: commlib error: got select error (Connection refused)\nerror: unable to contact qmaster using port "
-     "6444", OutageError, "does not answer"),
+     ClusterError, "`sge: {environment: NAME}` under `batch:` names one"),
+    ("sge", 'Unable to run job: unknown resource "gpu"\nExiting.', ClusterError, "`sge: {memory: NAME, gpus: NAME}`"),
+    ("sge", "Unable to run job: error: no suitable queues\nExiting.", ClusterError, "no queue has the slots, memory"),
+    ("sge", 'Unable to run job: job rejected: the requested project "tin" does not exist\nExiting.', ClusterError,
+     "`account` under `batch:` is not a project that you may use"),
+    ("sge", "Unable to run job: job rejected: no project was supplied and only certain projects are allowed to submit "
+     "jobs\nExiting.", ClusterError, "`account` under `batch:`"),
+    ("sge", "Unable to run job: job rejected: you tried to submit a job with more than 75000 tasks\nExiting.",
+     ClusterError, "`array_size` under `batch:` is larger than the cluster allows"),
+    ("sge", "Unable to run job: job rejected: only 3 jobs are allowed per user (current job count: 3)\nExiting.",
+     FullError, "the queue is full"),
+    ("sge", "Unable to run job: job rejected: only 1 jobs are allowed per cluster\nExiting.", FullError, "is full"),
+    ("sge", "Unable to run job: job rejected: me@node1 is not allowed to submit jobs\nExiting.", ClusterError, "refuses"),
+    ("sge", "error: commlib error: got select error (Connection refused)\nUnable to run job: unable to send message to "
+     'qmaster using port 6444 on host "node1": got send error\nExiting.', OutageError, "does not answer"),
 ]  # fmt: skip
 
 
@@ -83,3 +95,61 @@ def test_a_refusal_is_named_with_its_fix_and_what_passes_is_waited_for(
     assert type(raised.value) is kind
     assert advice in str(raised.value)
     assert said in str(raised.value)
+
+
+SGE_REASONS = """\
+job_number:                 17
+error reason          2:      11/30/2026 16:21:08 [0:15980]: error: can't open output file "/none/x": No such file or directory
+scheduling info:            queue instance "all.q@node1" dropped because it is full
+                            Job is in error state
+==============================================================
+qname        all.q
+taskid       1
+failed       37  : qmaster enforced h_rt, h_cpu, or h_vmem limit
+exit_status  137                  (Killed)
+maxvmem      5.215MB
+==============================================================
+qname        all.q
+taskid       3
+failed       0
+exit_status  1
+==============================================================
+qname        all.q
+taskid       4
+failed       0
+exit_status  0
+==============================================================
+qname        all.q
+taskid       5
+failed       100 : assumedly after job
+exit_status  137                  (Killed)
+"""
+
+
+def test_why_elements_ended_is_asked_where_the_list_of_the_queue_does_not_say_it() -> None:
+    class Told(LocalHost):
+        def shell(self, command: str, stdin: bytes = b"") -> tuple[int, str, str]:
+            assert command == "qstat -j 17; timeout 60 qacct -j 17"
+            return 1, SGE_REASONS, ""
+
+    queue = Queue(BatchSystem(system="sge"), SYSTEMS["sge"], Told(Path("/run")))
+    ended = dict.fromkeys((0, 2, 3, 4), "gone") | {1: "Eqw"}
+    assert queue.explained("17", ended) == {
+        0: "gone: qmaster enforced h_rt, h_cpu, or h_vmem limit, exit status 137",
+        1: 'Eqw: can\'t open output file "/none/x": No such file or directory',
+        2: "gone: FAILED, exit status 1",
+        3: "gone",
+        4: "gone: assumedly after job, exit status 137",
+    }
+    assert Queue(BatchSystem(), SYSTEMS["slurm"], Told(Path("/run"))).explained("8", {0: "FAILED"}) == {0: "FAILED"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'denied: job "17" does not exist', 'job "17" task "2" does not exist', "job 3 is already in deletion",
+        "Following jobs do not exist: \nwork.3fa9c1.tin",
+    ],
+)  # fmt: skip
+def test_ids_that_grid_engine_does_not_know_any_more_are_no_error(said: str) -> None:
+    Queue(BatchSystem(system="sge"), SYSTEMS["sge"], Recorded(said)).cancel(["17"])

@@ -61,6 +61,19 @@ def test_an_array_of_pbs_with_one_element_is_none() -> None:
     assert "#PBS -J" not in written("pbs", elements=1)
 
 
+def test_grid_engine_is_asked_by_the_names_of_the_cluster() -> None:
+    text = written("sge", sge={"environment": "mpi-8", "memory": None, "gpus": "ngpus"})
+    assert {"#$ -pe mpi-8 16", "#$ -l ngpus=1"} < set(text.splitlines())
+    assert "vmem" not in text
+
+
+@pytest.mark.parametrize(
+    ("system", "name"), [("slurm", "3"), ("pbs", "3"), ("lsf", "4"), ("sge", "4"), ("shell", "all")]
+)
+def test_what_an_element_printed_is_found(system: SystemName, name: str) -> None:
+    assert SYSTEMS[system].called(3) == name
+
+
 def test_quantities_are_those_of_kubernetes() -> None:
     assert [amount(text) for text in ("500m", "4", "1.5Gi", "2G")] == [0.5, 4, 1.5 * 2**30, 2e9]
 

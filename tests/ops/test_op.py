@@ -55,6 +55,12 @@ def unlucky(context: Context) -> Out:
 
 
 @op
+def greedy(context: Context) -> Out:
+    """As numpy does where a batch system limits address space."""
+    raise MemoryError("Unable to allocate 72.8 TiB")
+
+
+@op
 def slow(context: Context) -> Out:
     """Takes what it can for the failure of one task, as a real step does."""
     import time
@@ -129,6 +135,7 @@ def test_a_pod_reads_works_and_writes(tmp_path: Path) -> None:
         ("broken", 2, "EngineError", "it will fail again"),
         ("mistaken", 2, "EngineError", "an error that lamflow did not foresee"),
         ("unlucky", 1, "NodeError", "the machine failed"),
+        ("greedy", 1, "KilledError", "greedy-0: it was given no more memory: Unable to allocate 72.8 TiB"),
     ],
 )
 def test_what_went_wrong_is_left_for_the_driver(name: str, status: int, kind: str, words: str, tmp_path: Path) -> None:

@@ -7,13 +7,12 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.stand_ins.daemons import Daemons, free_ports
 
 CPUS = 4
 """That the node says it has; more than this machine may have."""
@@ -64,44 +63,8 @@ def missing() -> str | None:
     return None if os.geteuid() == 0 else "Slurm needs root here: its node starts jobs as their users"
 
 
-@dataclass
-class SlurmCluster:
-    """A Slurm whose daemons can be killed and started again. environment: where its commands find it"""
-
-    folder: Path
-    daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    @property
-    def host(self) -> str:
-        """Name of its node."""
-        return socket.gethostname().split(".")[0]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables for its commands."""
-        return {"SLURM_CONF": str(self.folder / "slurm.conf")}
-
-    def start(self, name: str) -> None:
-        """Start one of munged, slurmctld and slurmd."""
-        socket_file, conf = self.folder / "munge.socket", str(self.folder / "slurm.conf")
-        argv = {
-            "munged": [
-                "munged", "-F", "-f", f"--key-file={self.folder}/munge.key", f"--socket={socket_file}",
-                f"--pid-file={self.folder}/munge.pid", f"--log-file={self.folder}/munge.log",
-                f"--seed-file={self.folder}/munge.seed",
-            ],
-            "slurmctld": ["slurmctld", "-D", "-f", conf],
-            "slurmd": ["slurmd", "-D", "-f", conf],
-        }[name]  # fmt: skip
-        with (self.folder / f"{name}.out").open("ab") as log:
-            self.daemons[name] = subprocess.Popen(
-                argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=os.environ | self.environment
-            )
-
-    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """End one of them."""
-        self.daemons[name].send_signal(number)
-        self.daemons.pop(name).wait()
+class SlurmCluster(Daemons):
+    """A Slurm whose daemons can be killed and started again."""
 
     def tidy(self) -> None:
         """End all jobs, and have the node ready again."""
@@ -116,18 +79,6 @@ class SlurmCluster:
         self.wait(lambda: "PENDING" in self.ask("squeue", "-h", "-j", job, "-o", "%T"), 60)
         self.ask("scontrol", "update", f"jobid={job}", "starttime=now")
 
-    def ask(self, *argv: str) -> str:
-        """The output of one of its commands."""
-        done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | self.environment, check=False)
-        return done.stdout
-
-    def wait(self, is_so: Callable[[], bool], seconds: float = 30.0) -> None:
-        """Wait until something is so."""
-        deadline = time.monotonic() + seconds
-        while not is_so():
-            assert time.monotonic() < deadline, f"not within {seconds} s; logs are in {self.folder}"
-            time.sleep(0.1)
-
 
 @contextlib.contextmanager
 def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
@@ -139,16 +90,18 @@ def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
         (folder / name).mkdir(parents=True)
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        ports = first.getsockname()[1], second.getsockname()[1]
-    (folder / "slurm.conf").write_text(CONF.format(host=host, user=user, folder=folder, ports=ports, cpus=CPUS))
+    conf = folder / "slurm.conf"
+    conf.write_text(CONF.format(host=host, user=user, folder=folder, ports=free_ports(2), cpus=CPUS))
     files = [folder / f"gpu{number}" for number in range(2)]
     for file in files:
         file.touch()
     (folder / "gres.conf").write_text("".join(f"NodeName={host} Name=gpu File={file}\n" for file in files))
-    cluster = SlurmCluster(folder)
+    munged = [
+        "munged", "-F", "-f", f"--key-file={folder}/munge.key", f"--socket={folder}/munge.socket",
+        f"--pid-file={folder}/munge.pid", f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed",
+    ]  # fmt: skip
+    argv = {"munged": munged} | {name: [name, "-D", "-f", str(conf)] for name in ("slurmctld", "slurmd")}
+    cluster = SlurmCluster(folder, {"SLURM_CONF": str(conf)}, argv)
     try:
         cluster.start("munged")
         cluster.wait((folder / "munge.socket").exists)
@@ -158,7 +111,7 @@ def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
         yield cluster
     finally:
         cluster.ask("scancel", "--user", user)
-        for name in list(cluster.daemons)[::-1]:
+        for name in list(cluster.running)[::-1]:
             cluster.kill(name, signal.SIGTERM if name != "munged" else signal.SIGKILL)
 
 
@@ -175,7 +128,6 @@ def slurm_daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmClu
 @pytest.fixture
 def slurm(slurm_daemons: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
     """A real Slurm, which the environment points at."""
-    for name, value in slurm_daemons.environment.items():
-        monkeypatch.setenv(name, value)
+    slurm_daemons.point_at(monkeypatch)
     slurm_daemons.tidy()
     return slurm_daemons

@@ -2,10 +2,11 @@
 #$ -N train.3fa9c1.tin
 #$ -t 1-10
 #$ -tc 3
-#$ -o /home/me/runs/tin/work/batch/001/train/output/0-$TASK_ID.txt
+#$ -o :/home/me/runs/tin/work/batch/001/train/output/0-$TASK_ID.txt
 #$ -j y
 #$ -cwd
 #$ -r y
+#$ -w e
 #$ -S /bin/bash
 #$ -pe smp 16
 #$ -l h_rt=02:00:00
