@@ -21,6 +21,7 @@ pytest_plugins = [
     "lamflow.engines.pytest_plugin",
     "tests.stand_ins.grid_engine",
     "tests.stand_ins.slurm",
+    "tests.stand_ins.accounts",
     "tests.stand_ins.ssh",
 ]
 

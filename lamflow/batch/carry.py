@@ -27,7 +27,7 @@ from lamflow.batch.documents import (
 )
 from lamflow.batch.judge import how_it_ended, is_killed, verdict
 from lamflow.batch.needs import allocation, request, wall_time
-from lamflow.batch.queue import Queue
+from lamflow.batch.queue import FIRST_PAUSE, LONGEST_PAUSE, FullError, Queue
 from lamflow.batch.script import python, script
 from lamflow.batch.step_state import NOBODY, StepState
 from lamflow.batch.system import Element, Request, Seen
@@ -72,6 +72,8 @@ class Carried:
     _told: set[tuple[int, int]] = field(default_factory=set)
     _ended: dict[str, Try] = field(default_factory=dict)
     _asked: float = -1e9
+    _pause: float = 0.0
+    _next_submission: float = -1e9
 
     def run(self, enough: float = 1.0) -> None:
         """Carry the step out until this fraction of its jobs has ended.
@@ -166,7 +168,7 @@ class Carried:
                 )
             if not re.search(system.usual, seen.reason) and (array, seen.reason) not in self._waits:
                 self._waits.add((array, seen.reason))
-                self.says(f"{self.plan.name}: job {array} waits: {seen.reason}")
+                self.says(f"{self.plan.name}: job {array} waits: {seen.reason}{self.queue.advice(seen.reason)}")
 
     def _judge(self, now: StepState) -> None:
         """Raise why the step cannot be carried out, and tell what is tried again."""
@@ -230,21 +232,40 @@ class Carried:
         limit = settings.array_size
         if settings.queued is not None:
             limit = min(limit, settings.queued - now.elements)
-        if not now.waiting or limit <= 0:
+        if not now.waiting or limit <= 0 or time.monotonic() < self._next_submission:
             return
         jobs, memory = self._next_jobs(now)
         together = allocation(settings, self.pod).together or 1
         count = min(limit, -(-len(jobs) // together))
         elements = [jobs[first::count] for first in range(count)]
-        in_turn = -(-len(elements[0]) // together)
-        name = self.queue.new_name(self.plan.name, self.store.name)
-        at_once = None if self.at_once is None else max(1, self.at_once // together)
         array = Array(
-            number=len(now.arrays), site=self.site, name=name, elements=elements, together=together, memory=memory,
-            seconds=wall_time(settings, self.pod, in_turn),
+            number=len(now.arrays), site=self.site, name="", elements=elements, together=together, memory=memory,
+            seconds=wall_time(settings, self.pod, -(-len(elements[0]) // together)),
         )  # fmt: skip
-        output = f"{self.queue.machine.seen(self.folder)}/{OUTPUT}/{array.number}-INDEX.txt"
-        self._send(array, request(settings, self.pod, name, (count, in_turn, at_once), memory, output=output))
+        self._send_what_fits(array, alone=now.elements == 0)
+
+    def _send_what_fits(self, array: Array, *, alone: bool) -> None:
+        """Submit an array, or the first half of its elements, or the first quarter, … where the queue takes no more.
+
+        Jobs of those that are left out wait, and are submitted later.
+
+        alone  nothing of the step is in the queue, so that one element is waited for
+        """
+        count = len(array.elements)
+        while count > 0:
+            less = array.model_copy(update={
+                "elements": array.elements[:count], "name": self.queue.new_name(self.plan.name, self.store.name)
+            })  # fmt: skip
+            try:
+                self._send(less, wait=alone and count == 1)
+                break
+            except FullError as error:
+                if not self._pause and count == len(array.elements):
+                    self.says(f"{self.plan.name}: {error}; what it takes is submitted, and more later")
+                count //= 2
+        full = count < len(array.elements)
+        self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE) if full else 0.0
+        self._next_submission = time.monotonic() + self._pause
 
     def _next_jobs(self, now: StepState) -> tuple[list[int], str]:
         """Jobs to submit, and the memory of each: those that were killed for it get more, and an array of their own."""
@@ -252,17 +273,25 @@ class Carried:
         killed = [job for job in now.waiting if job in now.tries and is_killed(now.tries[job], now.reasons(job))]
         return (killed, more) if more and killed else (now.waiting, self.pod.memory)
 
-    def _send(self, array: Array, asked: Request) -> None:
-        """Write an array down, submit it, and write its id down."""
-        machine, file = self.queue.machine, self.folder / ARRAYS / f"{array.name}.sh"
+    def _request(self, array: Array) -> Request:
+        """What an array asks for."""
+        in_turn = -(-len(array.elements[0]) // array.together)
+        at_once = None if self.at_once is None else max(1, self.at_once // array.together)
+        output = f"{self.queue.machine.seen(self.folder)}/{OUTPUT}/{array.number}-INDEX.txt"
+        sizes = len(array.elements), in_turn, at_once
+        return request(self.queue.settings, self.pod, array.name, sizes, array.memory, output=output)
+
+    def _send(self, array: Array, *, wait: bool) -> None:
+        """Write an array down, submit it, and write its id down. Raises FullError unless it may wait."""
+        machine, file, asked = self.queue.machine, self.folder / ARRAYS / f"{array.name}.sh", self._request(array)
         there = machine.seen(self.folder)
         words = [python(asked.allocation), "-m", "lamflow.batch.element", there, str(array.number)]
         write_whole(file, script(self.queue.system, asked, there, array.number, machine.seen(self.store), words))
         self._keep(array)
         self.queue.send(self._key(ARRAYS))
         try:
-            identity = self.queue.submit(machine.seen(file), asked)
-        except ClusterError:  # refused, so that nothing of it can ever run
+            identity = self.queue.submit(machine.seen(file), asked, wait_while_full=wait)
+        except (ClusterError, FullError):  # refused, so that nothing of it can ever run
             (self.folder / ARRAYS / f"{array.number}.json").unlink()
             raise
         self._keep(array.model_copy(update={"id": identity}))

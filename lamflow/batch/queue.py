@@ -52,8 +52,10 @@ class Queue:
         """A name that no other job has. Systems differ in the characters that they take."""
         return re.sub(r"[^A-Za-z0-9._-]", "_", f"{work}.{uuid.uuid4().hex[:6]}.{run}")[: self.system.longest]
 
-    def submit(self, script: str, request: Request) -> str:
-        """Submit a script, and return the id of its array. Raises ClusterError when it is refused.
+    def submit(self, script: str, request: Request, *, wait_while_full: bool = True) -> str:
+        """Submit a script, and return the id of its array.
+
+        Raises ClusterError when it is refused, and FullError if that is not to be waited for.
 
         A submission whose answer was lost may have gone through: before another one its name is looked for.
         """
@@ -69,7 +71,13 @@ class Queue:
                 raise ClusterError(f"{self.system.name} answered to {script} without the id of a job: {answer!r}")
             return array
 
-        return self._patiently(attempt)
+        return self._patiently(attempt, () if wait_while_full else FullError)
+
+    def rehearse(self, script: str) -> None:
+        """Raise what `submit` would, as far as the system says it without."""
+        command = self.system.rehearse(script)
+        if command:
+            self._ask(command)
 
     def states(self, arrays: Sequence[str]) -> dict[Element, Seen]:
         """The elements of arrays that the system lists."""
@@ -141,12 +149,14 @@ class Queue:
         code, output, _ = self.machine.shell(self.system.queues())
         return list(dict.fromkeys(output.split())) if code == 0 else []
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        """The answer, asked for again while there is none, for `outage` s at most."""
+    def _patiently(self, ask: Callable[[], T], passes: type[Exception] | tuple[()] = ()) -> T:
+        """The answer, asked for again while there is none, for `outage` s at most; an error that `passes` is raised."""
         began, pause = time.monotonic(), FIRST_PAUSE
         while True:
             try:
                 return ask()
+            except passes:
+                raise
             except OutageError as error:
                 if time.monotonic() - began + pause > self.settings.outage:
                     raise

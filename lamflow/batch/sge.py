@@ -35,8 +35,8 @@ class Sge(System):
         "`batch:` says what it calls them, and `qconf -sc` lists what it has",
         r"more than \d+ tasks": "`array_size` under `batch:` is larger than the cluster allows (max_aj_tasks)",
         r"no suitable queues": "no queue has the slots, memory (by slot), GPUs and wall time that `pods:` and `batch:` "
-        "ask for: `qhost -F` and `qconf -sq QUEUE` say what there is. If a line of `header` asks for what only a load "
-        "sensor knows, such as mem_free, add `#$ -w n`",
+        "ask for: `qsub -w v` with that script says what is lacking, and submits nothing. If a line of `header` asks for "
+        "what only a load sensor knows, such as mem_free, add `#$ -w n`",
     }
     usual, never_begins = r"qw", r"(?!)"
     longest = 60
@@ -62,6 +62,10 @@ class Sge(System):
         """See System."""
         del request
         return f"qsub {shlex.quote(script)}"
+
+    def rehearse(self, script: str) -> str:
+        """See System."""
+        return f"qsub -w v {shlex.quote(script)}"
 
     def submitted(self, answer: str) -> str:
         """See System."""

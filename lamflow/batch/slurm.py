@@ -27,7 +27,7 @@ class Slurm(System):
     index, job = "$SLURM_ARRAY_TASK_ID", "${SLURM_ARRAY_JOB_ID}"
     full = (  # Slurm says "job submit limit, user's size and/or time limits" for all of them; newer ones name the limit
         r"MaxSubmit|MaxJobs|GrpSubmit|GrpJobs|Slurm temporarily unable|"
-        r"(?s:^(?!.*(?:(?:QOS|Assoc)\w+Limit|exceeds)).*Job violates accounting/QOS policy)"
+        r"(?s:^(?!.*(?:(?:QOS|Assoc)(?:Max|Min|Grp)|exceeds)).*Job violates accounting/QOS policy)"
     )
     outage = (
         r"Unable to contact slurm|Socket timed out|Connection (refused|timed out)|slurm_load_jobs error: Zero Bytes|"
@@ -38,7 +38,8 @@ class Slurm(System):
         r"[Ii]nvalid partition": "`queue` under `batch:` names no partition of this cluster; it has QUEUES",
         r"[Ii]nvalid ?account|AccountNotAllowed": "`account` under `batch:` is not one that you may use; "
         "`sacctmgr show assoc user=$USER` lists yours",
-        r"[Ii]nvalid ?qos|InvalidQOS|QOSNotAllowed": "`qos` under `batch:` is not one that this account may use",
+        r"[Ii]nvalid ?qos|InvalidQOS|QOSNotAllowed": "`qos` under `batch:` is not one that this account may use; "
+        "`sacctmgr show assoc user=$USER format=account,qos` lists them",
         r"time limit is|timelimit|TimeLimit|WallDuration": "`wall_time` under `batch:`, or `timeout` under `pods:` "
         "without it, is longer than partition, account or qos allow; `sinfo -o '%P %l'` says how long a partition lets "
         "jobs run",
@@ -46,8 +47,11 @@ class Slurm(System):
         "GPUs (`gpus`, `gpu_type`), CPUs and memory that `pods:` asks for; `sinfo -o '%P %G %c %m'` says what there is",
         r"CPU count|[Mm]emory specification|More processors|Node count": "no node of the partition has as many CPUs "
         "or as much memory as `pods:` asks for; `sinfo -o '%P %c %m'` says what there is",
-        r"(QOS|Assoc)\w+Limit|Max\w+PerJob|violates accounting": "`pods:` asks for more than this account or qos "
-        "allows; `sacctmgr show qos` and `sacctmgr show assoc user=$USER` say how much that is",
+        r"(QOS|Assoc)Grp\w+Minutes": "the hours of this account or qos are used up, or fewer are left than these jobs "
+        "may take: name another `account` or `qos` under `batch:`, or a shorter `wall_time`; `sshare -l` says what was "
+        "used",
+        r"(QOS|Assoc)(Max|Min|Grp)\w+|Max\w+PerJob|violates accounting": "this account or qos has a limit for that: "
+        "`sacctmgr show qos` and `sacctmgr show assoc user=$USER` say how much it allows, `pods:` what is asked for",
         r"feature": "`constraint` under `batch:` names a feature that no node has",
         r"array": "`array_size` under `batch:` is larger than the cluster allows; `scontrol show config | grep "
         "MaxArraySize` says how many",
@@ -77,6 +81,10 @@ class Slurm(System):
         """See System."""
         del request
         return f"sbatch --parsable {shlex.quote(script)}"
+
+    def rehearse(self, script: str) -> str:
+        """See System. Limits under which a job would wait are not looked at."""
+        return f"sbatch --test-only {shlex.quote(script)}"
 
     def submitted(self, answer: str) -> str:
         """See System. A federation adds the name of the cluster."""

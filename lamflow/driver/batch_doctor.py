@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import time
@@ -13,8 +14,9 @@ from pathlib import Path
 from lamflow.batch.documents import ARRAYS, OUTPUT, SEEN
 from lamflow.batch.needs import allocation, request
 from lamflow.batch.probe import PROBE, Answer, Probe, answer_file
-from lamflow.batch.queue import Queue
+from lamflow.batch.queue import FullError, Queue
 from lamflow.batch.script import python, script
+from lamflow.batch.system import Request
 from lamflow.cluster.check import Check
 from lamflow.config.batch import BatchSystem
 from lamflow.config.pods import BATCH, Pod
@@ -24,11 +26,13 @@ from lamflow.driver.batch_executor import BatchExecutor
 from lamflow.driver.plan import planned_graphs
 from lamflow.driver.rundir import RunDirectory
 from lamflow.engines import process
-from lamflow.errors import LamflowError
+from lamflow.errors import LamflowError, OutageError
 from lamflow.superops.capacity import ClusterCapacity
 
 PROBE_SECONDS = 300.0
 """s that a probe waits for its allocation and its answer."""
+PATIENCE = 10.0
+"""s that a batch system which does not answer is asked again."""
 SKEW = 60.0
 """s between the clocks of nodes and of this machine beyond which times in records confuse."""
 
@@ -39,6 +43,7 @@ def doctor(study: DataStudy, seconds: float = PROBE_SECONDS) -> Iterator[Check]:
     executor = BatchExecutor(RunDirectory(folder), study.batch or BatchSystem(), study.sites)
     for site in dict.fromkeys([*([BATCH] if study.batch or not study.sites else []), *study.sites]):
         queue, kinds = executor.queue(site), _kinds(study, site)
+        queue.settings = queue.settings.model_copy(update={"outage": PATIENCE})
         where = "" if site == BATCH else f"{site}: "
         try:
             queue.require()
@@ -51,6 +56,8 @@ def doctor(study: DataStudy, seconds: float = PROBE_SECONDS) -> Iterator[Check]:
         try:
             for check in (check for some in checks for check in some):
                 yield replace(check, name=f"{where}{check.name}")
+        except OutageError as error:
+            yield Check(f"{where}answers", "bad", str(error), "ask its operators whether it is down, and try again")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             if not queue.machine.is_local:
@@ -88,19 +95,28 @@ def _probes(
     waiting: dict[Resources, tuple[int, str]] = {}
     for number, (kind, (pod, _)) in enumerate(kinds.items()):
         try:
+            queue.rehearse(_script(system, queue, folder, number, pod)[0])
             waiting[kind] = number, _submit(system, queue, folder, number, pod)
+        except FullError as error:
+            yield Check(f"{kind} job", "unknown", str(error), "ask again when fewer of your jobs are in the queue")
+        except OutageError:
+            raise
         except LamflowError as error:
             yield Check(f"{kind} job", "bad", str(error), "the message is the batch system's")
     end, begun = time.monotonic() + seconds, time.time()
     while waiting:
-        queue.machine.bring([SEEN, OUTPUT])
+        queue.bring([SEEN, OUTPUT])
         seen = queue.states([identity for _, identity in waiting.values()])
         for kind, (number, identity) in list(waiting.items()):
             state = seen.get((identity, 0))
             over = state is None or state.state == "over"
             check = _verdict(queue, folder, kind, number, over=over)
             late = time.monotonic() > end
-            if check is None and late:
+            if check is None and state is not None and re.search(queue.system.never_begins, state.reason):
+                queue.cancel([identity])
+                says = f"it would wait for ever: {state.reason}{queue.advice(state.reason)}"
+                check = Check(f"{kind} job", "bad", says, "the reason is the batch system's")
+            elif check is None and late:
                 queue.cancel([identity])
                 says = f"it waited for {time.time() - begun:.0f} s: {state.reason if state else 'not listed'}"
                 check = Check(f"{kind} job", "unknown", says, "ask again when the queue is shorter")
@@ -112,17 +128,20 @@ def _probes(
 
 
 def _submit(system: BatchSystem, queue: Queue, folder: Path, number: int, pod: Pod) -> str:
-    """Submit a probe with what a kind of step asks for, but for a few minutes only."""
-    short = pod.model_copy(update={"timeout": 300.0})
-    name = f"doctor.{uuid.uuid4().hex[:6]}"
-    there = queue.machine.seen(folder)
-    asked = request(system, short, name, (1, 1, None), pod.memory, output=f"{there}/{OUTPUT}/{number}-INDEX.txt")
-    ask = asked.allocation.model_copy(update={"together": 1, "wall_time": None})
+    """Submit a probe with what a kind of step asks for, but for a few minutes only unless a wall time is given."""
+    file, asked = _script(system, queue, folder, number, pod.model_copy(update={"timeout": 300.0}))
+    return queue.submit(file, asked, wait_while_full=False)
+
+
+def _script(system: BatchSystem, queue: Queue, folder: Path, number: int, pod: Pod) -> tuple[str, Request]:
+    """The script of a probe with what a kind of step asks for, and that."""
+    name, there = queue.new_name("doctor", folder.name), queue.machine.seen(folder)
+    asked = request(system, pod, name, (1, 1, None), pod.memory, output=f"{there}/{OUTPUT}/{number}-INDEX.txt")
     file = folder / ARRAYS / f"{name}.sh"
-    words = [python(ask), "-m", "lamflow.batch.probe", there, str(number)]
+    words = [python(asked.allocation), "-m", "lamflow.batch.probe", there, str(number)]
     file.write_text(script(queue.system, asked, there, number, there, words), encoding="utf-8")
     queue.machine.send([ARRAYS])
-    return queue.submit(queue.machine.seen(file), asked)
+    return queue.machine.seen(file), asked
 
 
 def _verdict(queue: Queue, folder: Path, kind: Resources, number: int, *, over: bool) -> Check | None:

@@ -44,7 +44,10 @@ SAID: list[tuple[SystemName, str, type[LamflowError], str]] = [
     ("slurm", f"sbatch: error: --> error: requested timelimit exceeds max of 24 hours\n{POLICY}", ClusterError,
      "`wall_time` under `batch:`"),
     ("slurm", f"sbatch: error: QOSMaxGRESPerUser\nsbatch: error: QOSMaxCpuPerJobLimit\n{POLICY}", ClusterError,
-     "asks for more than this account or qos allows"),
+     "this account or qos has a limit for that"),
+    ("slurm", f"sbatch: error: QOSMaxGRESPerUser\n{POLICY}", ClusterError, "this account or qos has a limit for that"),
+    ("slurm", f"sbatch: error: QOSGrpCPUMinutesLimit\n{POLICY}", ClusterError, "hours of this account or qos are used up"),
+    ("slurm", f"sbatch: error: AssocGrpSubmitJobsLimit\n{POLICY}", FullError, "the queue is full"),
     ("slurm", "sbatch: error: Batch job submission failed: Requested time limit is invalid (missing or exceeds some "
      "limit)", ClusterError, "`wall_time` under `batch:`"),
     ("slurm", "sbatch: error: Batch job submission failed: Invalid generic resource (gres) specification", ClusterError,

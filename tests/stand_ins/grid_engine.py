@@ -73,9 +73,9 @@ class GridEngine(Daemons):
             self.kill("execd")
             self.start("execd")
             self.wait(self.is_up)
-        self.ask("qdel", "-f", "-u", "*")
-        self.wait(lambda: not self.ask("qstat", "-u", "*"))
-        self.ask("qmod", "-c", "*")
+        if self.ask("qstat", "-u", "*"):
+            self.ask("qdel", "-f", "-u", "*")
+            self.wait(lambda: not self.ask("qstat", "-u", "*"))
 
     def is_up(self) -> bool:
         """The queue takes jobs."""

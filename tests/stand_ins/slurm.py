@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,6 @@ OverTimeLimit=0
 JobRequeue=1
 GresTypes=gpu
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
 MaxArraySize=1001
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=32000 Gres=gpu:2 State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
@@ -81,8 +80,14 @@ class SlurmCluster(Daemons):
 
 
 @contextlib.contextmanager
-def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
-    """A Slurm that lasts as long as the context, with two GPUs that are files."""
+def slurm_cluster(
+    folder: Path, more: str = "", before: Callable[[SlurmCluster], None] = lambda _: None
+) -> Iterator[SlurmCluster]:
+    """A Slurm that lasts as long as the context, with two GPUs that are files.
+
+    more    lines of its configuration
+    before  what is done before slurmctld starts
+    """
     import pwd
 
     host, user = socket.gethostname().split(".")[0], pwd.getpwuid(os.geteuid()).pw_name
@@ -91,7 +96,7 @@ def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
     conf = folder / "slurm.conf"
-    conf.write_text(CONF.format(host=host, user=user, folder=folder, ports=free_ports(2), cpus=CPUS))
+    conf.write_text(CONF.format(host=host, user=user, folder=folder, ports=free_ports(2), cpus=CPUS) + more)
     files = [folder / f"gpu{number}" for number in range(2)]
     for file in files:
         file.touch()
@@ -105,6 +110,7 @@ def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
     try:
         cluster.start("munged")
         cluster.wait((folder / "munge.socket").exists)
+        before(cluster)
         cluster.start("slurmctld")
         cluster.start("slurmd")
         cluster.wait(lambda: "idle" in cluster.ask("sinfo", "-h", "-o", "%t"))
