@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from lamflow.batch.system import Element, Request, Seen, State, System, optional
 from lamflow.config.batch import GridEngineNames
 
+LOAD_VALUES = ("mem_free", "mem_total", "virtual_free", "virtual_total")
+"""Resources that nodes measure; whether a job that asks for them could ever run, Grid Engine does not know before."""
 ERROR = re.compile(r"^error reason\s+(\d+):\s+(?:\d\S+ \d\S+ \[\S+\]: )?(?:error: )?(.*\S)", re.MULTILINE)
 ACCOUNT = re.compile(
     r"^taskid +(\d+) *$(?:(?!^=)[\s\S])*?^failed +(\d+)(?: *: *(.*\S))? *$\s*^exit_status +(\d+)", re.MULTILINE
@@ -31,12 +33,12 @@ class Sge(System):
         r"project": "`account` under `batch:` is not a project that you may use; `qconf -sprjl` lists them",
         r"parallel environment": "this cluster has no such parallel environment; `sge: {environment: NAME}` under "
         "`batch:` names one that `qconf -spl` lists",
+        r"no suitable queues": "no queue has the slots, memory (by slot), GPUs and wall time that `pods:` and `batch:` "
+        "ask for: `qsub -w v` with that script says what is lacking, and submits nothing. If a line of `header` asks "
+        "for what only a load sensor knows, add `#$ -w n`",
         r"unknown resource": "this cluster does not know that resource; `sge: {memory: NAME, gpus: NAME}` under "
         "`batch:` says what it calls them, and `qconf -sc` lists what it has",
         r"more than \d+ tasks": "`array_size` under `batch:` is larger than the cluster allows (max_aj_tasks)",
-        r"no suitable queues": "no queue has the slots, memory (by slot), GPUs and wall time that `pods:` and `batch:` "
-        "ask for: `qsub -w v` with that script says what is lacking, and submits nothing. If a line of `header` asks for "
-        "what only a load sensor knows, such as mem_free, add `#$ -w n`",
     }
     usual, never_begins = r"qw", r"(?!)"
     longest = 60
@@ -50,7 +52,8 @@ class Sge(System):
         names, memory = ask.sge or GridEngineNames(), -(-request.nodes * request.memory // cores)
         words = [
             f"-N {request.name}", f"-t 1-{request.elements}", *optional("-tc {}", request.at_once),
-            f"-o :{request.output.replace('INDEX', '$TASK_ID')}", "-j y", "-cwd", "-r y", "-w e", "-S /bin/bash",
+            f"-o :{request.output.replace('INDEX', '$TASK_ID')}", "-j y", "-cwd", "-r y",
+            f"-w {'n' if names.memory in LOAD_VALUES else 'e'}", "-S /bin/bash",
             *([f"-pe {names.environment} {cores}"] if cores > 1 else []), f"-l h_rt={request.clock}",
             *([f"-l {names.memory}={memory}M"] if names.memory else []),
             *optional(f"-l {names.gpus}={{}}", request.gpus),
@@ -64,8 +67,9 @@ class Sge(System):
         return f"qsub {shlex.quote(script)}"
 
     def rehearse(self, script: str) -> str:
-        """See System."""
-        return f"qsub -w v {shlex.quote(script)}"
+        """See System. Not where a line of the script forbids it."""
+        file = shlex.quote(script)
+        return f"grep -q '^#$ -w n' {file} || qsub -w v {file}"
 
     def submitted(self, answer: str) -> str:
         """See System."""

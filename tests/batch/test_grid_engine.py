@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lamflow.api import Study
+from lamflow.driver import batch_doctor
 from lamflow.errors import ClusterError
 from tests.batch.conftest import Background, Trial
 from tests.batch.test_run import hashes
@@ -121,6 +122,24 @@ def test_what_can_never_run_is_named_with_its_fix(
         trial.carried(2, POD | pod, **SGE, **batch).run()
     assert re.search(says, str(raised.value), re.DOTALL)
     grid_engine.wait(lambda: not grid_engine.ask("qstat", "-u", "*"))
+
+
+@pytest.mark.parametrize(
+    ("batch", "state", "says"),
+    [
+        ({"sge": {"memory": "mem_free"}}, "good", "lamflow"),
+        ({"sge": {"memory": "h_rss"}, "header": ["#$ -l gpu=3"]}, "bad", "offers only hc:gpu=2.000000"),
+    ],
+)
+def test_doctor_asks_for_the_real_request(
+    batch: dict[str, Any], state: str, says: str, study: Path, grid_engine: GridEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study.parent)
+    batch = {"system": "sge", "poll": 1, "before": [f"export PYTHONPATH={ROOT}"], **batch}
+    study.write_text(study.read_text(encoding="utf-8") + f"batch: {json.dumps(batch)}\n", encoding="utf-8")
+    _, *jobs = batch_doctor.doctor(Study.load(study).config)
+    assert [check.state for check in jobs] == [state] * 3
+    assert all(says in check.says for check in jobs)
 
 
 def test_a_queue_that_is_full_is_waited_for(grid_engine: GridEngine, trial: Trial) -> None:

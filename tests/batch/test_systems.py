@@ -65,6 +65,9 @@ def test_grid_engine_is_asked_by_the_names_of_the_cluster() -> None:
     text = written("sge", sge={"environment": "mpi-8", "memory": None, "gpus": "ngpus"})
     assert {"#$ -pe mpi-8 16", "#$ -l ngpus=1"} < set(text.splitlines())
     assert "vmem" not in text
+    assert "#$ -w e" in text
+    free = written("sge", sge={"memory": "mem_free"})
+    assert {"#$ -w n", "#$ -l mem_free=2048M"} < set(free.splitlines())
 
 
 @pytest.mark.parametrize(
