@@ -22,8 +22,8 @@ class GridEngineNames(Section):
     environment: Word = "smp"
     """Parallel environment in which the slots of a job are on one node; `qconf -spl` lists them."""
     memory: Word | None = "h_vmem"
-    """Resource of which each slot gets its share of a job's memory; null asks for none. Of `h_vmem` Grid Engine counts
-    address space and kills what takes more: 3.6 GB where DeePMD-kit is imported, tens of GB with CUDA."""
+    """Resource of which each slot gets its share of a job's memory; null asks for none. `h_vmem` also limits
+    the address space of each process, of which DeePMD-kit takes 3.6 GB, and tens of GB with CUDA."""
     gpus: Word = "gpu"
     """Resource of GPUs, of which a job has a number; `qconf -sc` lists them."""
 
