@@ -12,10 +12,7 @@ from lamflow.config.batch import GridEngineNames
 LOAD_VALUES = ("mem_free", "mem_total", "virtual_free", "virtual_total")
 """Resources that nodes measure; whether a job that asks for them could ever run, Grid Engine does not know before."""
 ERROR = re.compile(r"^error reason\s+(\d+):\s+(?:\d\S+ \d\S+ \[\S+\]: )?(?:error: )?(.*\S)", re.MULTILINE)
-ACCOUNT = re.compile(
-    r"^taskid +(\d+) *$(?:(?!^=)[\s\S])*?^failed +(\d+)(?: *: *(.*\S))? *$\s*^exit_status +(\d+)", re.MULTILINE
-)
-"""Of `qstat -j` and `qacct -j`: task, what failed, and its exit status."""
+"""Of `qstat -j`: the task and why it is in error."""
 
 
 class Sge(System):
@@ -100,11 +97,9 @@ class Sge(System):
     def explained(self, answer: str) -> dict[int, str]:
         """See System."""
         held = {int(row[1]) - 1: row[2] for row in ERROR.finditer(answer)}
-        ended = {
-            int(row[1]) - 1: f"{row[3] or 'FAILED'}, exit status {row[4]}"
-            for row in ACCOUNT.finditer(answer) if (row[2], row[4]) != ("0", "0")
-        }  # fmt: skip
-        return ended | held
+        records = [dict(re.findall(r"^(\w+) +(.*\S)", part, re.MULTILINE)) for part in re.split(r"(?m)^=+$", answer)]
+        ends = {int(its["taskid"]) - 1: _end(its) for its in records if its.get("taskid", "").isdigit()}
+        return {index: why for index, why in ends.items() if why} | held
 
     def called(self, index: int) -> str:
         """See System. It counts from 1."""
@@ -129,6 +124,21 @@ class Sge(System):
     def queues(self) -> str:
         """See System."""
         return "qconf -sql"
+
+
+def _end(account: dict[str, str]) -> str:
+    """Why a task ended, by what `qacct` says of it; empty if it did well."""
+    number, _, failed = account.get("failed", "0").partition(":")
+    status = account.get("exit_status", "0").split()[0]
+    if number.strip() == status == "0":
+        return ""
+    limit, seconds = (
+        re.search(r"h_rt=(\d+)(?![\d:])", account.get("category", "")),
+        account.get("ru_wallclock", "0").rstrip("s"),
+    )
+    if limit is not None and float(seconds) >= float(limit[1]):
+        failed = "its wall time was over"
+    return f"{failed.strip() or 'FAILED'}, exit status {status}"
 
 
 def _tasks(words: str) -> list[int]:

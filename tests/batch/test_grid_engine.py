@@ -90,11 +90,11 @@ def test_a_killed_driver_and_a_killed_qmaster_lose_nothing(grid_engine: GridEngi
     assert [trial.times(job) for job in range(4)] == [1] * 4
 
 
-def test_wall_time_that_ends_is_gone_on_with_from_a_checkpoint(grid_engine: GridEngine, trial: Trial) -> None:
-    ask = POD | {"batch": {"wall_time": 24}}
-    trial.order(_0="once keep sleep 300")
-    trial.carried(1, ask, **SGE).run()
-    assert trial.times(0) == 2
+def test_wall_time_that_grid_engine_ends_is_no_lack_of_memory(grid_engine: GridEngine, trial: Trial) -> None:
+    trial.order(_0="once sleep 300")
+    trial.carried(1, POD | {"memory_max": "3Gi"}, **SGE, header=["#$ -l h_rt=0:0:6"]).run()
+    assert [array.memory for array in trial.standing.arrays] == ["2Gi", "2Gi"]
+    assert re.search(r"work 0 was lost .*: its wall time was over, exit status 137", trial.said[0])
 
 
 NAMES = "`sge: {memory: NAME, gpus: NAME}` under `batch:`"

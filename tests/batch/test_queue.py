@@ -110,7 +110,9 @@ qname        all.q
 taskid       1
 failed       37  : qmaster enforced h_rt, h_cpu, or h_vmem limit
 exit_status  137                  (Killed)
+ru_wallclock 2s
 maxvmem      5.215MB
+category     -l h_rt=600,h_vmem=200M
 ==============================================================
 qname        all.q
 taskid       3
@@ -126,6 +128,13 @@ qname        all.q
 taskid       5
 failed       100 : assumedly after job
 exit_status  137                  (Killed)
+==============================================================
+qname        all.q
+taskid       6
+failed       37  : qmaster enforced h_rt, h_cpu, or h_vmem limit
+exit_status  137                  (Killed)
+ru_wallclock 601s
+category     -l h_rt=600,h_vmem=200M
 """
 
 
@@ -136,13 +145,14 @@ def test_why_elements_ended_is_asked_where_the_list_of_the_queue_does_not_say_it
             return 1, SGE_REASONS, ""
 
     queue = Queue(BatchSystem(system="sge"), SYSTEMS["sge"], Told(Path("/run")))
-    ended = dict.fromkeys((0, 2, 3, 4), "gone") | {1: "Eqw"}
+    ended = dict.fromkeys((0, 2, 3, 4, 5), "gone") | {1: "Eqw"}
     assert queue.explained("17", ended) == {
         0: "gone: qmaster enforced h_rt, h_cpu, or h_vmem limit, exit status 137",
         1: 'Eqw: can\'t open output file "/none/x": No such file or directory',
         2: "gone: FAILED, exit status 1",
         3: "gone",
         4: "gone: assumedly after job, exit status 137",
+        5: "gone: its wall time was over, exit status 137",
     }
     assert Queue(BatchSystem(), SYSTEMS["slurm"], Told(Path("/run"))).explained("8", {0: "FAILED"}) == {0: "FAILED"}
 
