@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -203,6 +204,9 @@ class Ssh:
             raise OutageError(f"{host}: no answer over ssh: {error}") from error
         if code != LOST:
             return code, output, errors
+        if self.settings.jump:  # ssh hides what jump hosts say from a connection that it may keep
+            with contextlib.suppress(LateError):
+                errors = process.answer([*self._argv(keeps=False), "true"], b"", timeout=seconds)[2] or errors
         if HOST_KEY.search(errors):
             which = re.search(r"ost key (?:is known )?for (\S+) .*strict checking", errors)
             raise ClusterError(
@@ -219,8 +223,8 @@ class Ssh:
             )
         raise OutageError(f"{host}: no connection: {_last(errors)}")
 
-    def _argv(self) -> Sequence[str]:
-        """One connection serves every command of some minutes; nothing is ever asked of a person."""
+    def _argv(self, *, keeps: bool = True) -> Sequence[str]:
+        """One connection serves every command of some minutes if it `keeps`; nothing is ever asked of a person."""
         ask, proxy = self.settings, ""
         for hop in ask.jump:
             name, _, port = hop.partition(":")
@@ -231,7 +235,7 @@ class Ssh:
         folder = cache_folder() / "ssh"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         socket = f"{folder}/%C" if len(str(folder)) <= LONGEST_FOLDER else "none"
-        kept = ("ControlMaster=auto", f"ControlPath={socket}", "ControlPersist=300")
+        kept = () if not keeps else ("ControlMaster=auto", f"ControlPath={socket}", "ControlPersist=300")
         return [*_ssh_words(ask.identity, ask.port, proxy), *_options(kept), str(ask.host)]
 
 
