@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import disk_usage, rmtree
 from typing import Any
@@ -38,6 +38,8 @@ SAME = 1e-6
 """eV/atom, eV/Å or eV/μB; labels that differ by less are the same."""
 ROOM, FRAME_ROOM, ATOM_ROOM = 65_536, 1024, 160
 """Bytes that a file, a frame and an atom take at most, whatever the format."""
+AT_ONCE = 50_000
+"""Atoms that are held where only ranges are wanted."""
 PLURALS = {"energy": "energies", "virial": "virials", "force_mag": "magnetic forces"}
 
 
@@ -62,16 +64,31 @@ class Loaded:
 
 def _load(files: Sequence[Path], format: str | None, *, strict: bool = False) -> Loaded:
     """Raises InputError where there is no labeled frame, and with `strict` where a frame is none."""
-    loaded = Loaded([], [], Counter(), Counter())
+    [loaded] = _pieces(files, format, strict=strict)
+    return loaded
+
+
+def _pieces(
+    files: Sequence[Path], format: str | None, *, strict: bool = False, atoms: float = np.inf
+) -> Iterator[Loaded]:
+    """Labeled frames of so many atoms, about, at a time; each piece counts what is left out of those before it, too.
+
+    Raises InputError where there is no labeled frame, and with `strict` where a frame is none.
+    """
+    loaded, held, pieces = Loaded([], [], Counter(), Counter()), 0, 0
     for file in files:
         if not file.exists():
             raise InputError(f"{file}: no such file")
         for frame in source_frames(file, Dialect(format=format)):
             _take(loaded, file, frame, strict)
-    if not loaded.items:
+            held += frame.labeled.frame.natoms if frame.labeled is not None else 0
+            if held >= atoms:
+                yield loaded
+                loaded, held, pieces = replace(loaded, items=[], trajectories=[]), 0, pieces + 1
+    if not loaded.items and not pieces:
         reasons = "; ".join(loaded.unreadable) or "the files are empty"
         raise InputError(f"{', '.join(map(str, files))}: there is no labeled frame: {reasons}")
-    return loaded
+    yield loaded
 
 
 def _take(loaded: Loaded, file: Path, frame: SourceFrame, strict: bool) -> None:
@@ -99,8 +116,11 @@ def _features(loaded: Loaded) -> tuple[Features, Any]:
 
 def show(files: Sequence[Path], format: str | None, as_json: bool) -> None:
     """Frames, elements and ranges of labeled data."""
-    loaded = _load(files, format)
-    made, _ = _features(loaded)
+    parts = []
+    for loaded in _pieces(files, format, atoms=AT_ONCE):
+        if loaded.items:
+            parts.append(_features(loaded)[0])
+    made = Features.concatenate(parts)
     used = made.formulas[made.formula]
     rows: dict[str, Any] = {
         "frames": len(made),

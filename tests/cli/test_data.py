@@ -16,6 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from typer.testing import CliRunner
 
+from lamflow.cli import data
 from lamflow.cli.app import app
 from lamflow.data.sources import Dialect, source_frames
 from lamflow.errors import InputError
@@ -53,6 +54,13 @@ def test_data_are_shown_checked_converted_compared_and_split(tmp_path: Path) -> 
         json.loads(lamflow("data", "show", str(tmp_path / "two" / part), "--json")) for part in ("train", "heldout")
     ]
     assert sum(part["frames"] for part in parts) == 107
+
+
+def test_ranges_are_the_same_whatever_is_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = json.loads(lamflow("data", "show", FIRST, SECOND, "--json"))
+    for atoms in (1, 100):
+        monkeypatch.setattr(data, "AT_ONCE", atoms)
+        assert json.loads(lamflow("data", "show", FIRST, SECOND, "--json")) == shown
 
 
 def sheared(count: int, energy: float = 0.0, stress: float = 1.0) -> list[Atoms]:
