@@ -19,7 +19,7 @@ STATES: tuple[tuple[str, tuple[str, ...], tuple[float, ...]], ...] = (
 
 def unread(carried: Mapping[str, Any], item: LabeledFrame) -> tuple[str, ...]:
     """A line for each thing that a frame has by a name and that `item`, which was read of it, lacks."""
-    numbers = {name: np.ravel(value) for name, value in carried.items() if _is_numeric(value)}
+    numbers = {str(name): np.ravel(value) for name, value in carried.items() if _is_numeric(value)}
     lines = []
     if item.labels.virial is None and item.frame.pbc:
         for name, value in numbers.items():

@@ -26,6 +26,7 @@ from lamflow.data.mixed import write_mixed
 from lamflow.data.shards import Shard, SourceFrame
 from lamflow.data.sources import Dialect, Scale, source_frames
 from lamflow.data.sources.dialect import force_units, unit_factor
+from lamflow.data.sources.files import ase_frame
 from lamflow.data.writers import write_lmdb, write_parquet, write_xyz
 from lamflow.engines.registry import evaluator
 from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
@@ -313,6 +314,8 @@ def test_what_is_not_kept_is_said(tmp_path: Path) -> None:
     assert [len(item.unread) for item in back] == [1, 2, 2]
     assert "say keys: {stress: stress_tensor}" in back[0].unread[0]
     assert back[1].unread[1].startswith("charge is not kept")
+    images[0].info |= {7: [1, 2], "lists": [[1], [2, 3]]}
+    assert len(ase_frame(images[0], 0, Dialect()).unread) == 1, "whatever ASE takes"
     notes = read_source(tmp_path / "a.extxyz").notes
     assert [note[:20] for note in notes] == ["3 of 3 frames: stres", "2 of 3 frames: charg"]
 

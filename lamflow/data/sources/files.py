@@ -78,7 +78,8 @@ def _cut_off(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
 def ase_frame(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
     """A frame of ASE's as a source has it. Raises InputError where the names of labels could mean two things."""
     results = atoms.calc.results if atoms.calc is not None else {}
-    carried: dict[str, Any] = {**atoms.info, **atoms.arrays, **results}
+    info = {str(name): value for name, value in atoms.info.items()}  # ASE takes any key
+    carried: dict[str, Any] = {**info, **atoms.arrays, **results}
     trajectory = str(carried.get(dialect.trajectory or first_of(TRAJECTORY_KEYS, atoms.info) or "", ""))
     method = dialect.method or str(atoms.info.get("method", ""))
     try:
