@@ -49,7 +49,7 @@ class Daemons:
         done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | self.environment, check=False)
         return done.stdout
 
-    def wait(self, is_so: Callable[[], bool], seconds: float = 30.0) -> None:
+    def wait(self, is_so: Callable[[], bool], seconds: float = 120.0) -> None:
         """Wait until something is so."""
         deadline = time.monotonic() + seconds
         while not is_so():
