@@ -15,16 +15,18 @@ STATES: tuple[tuple[str, tuple[str, ...], tuple[float, ...]], ...] = (
     ("spin multiplicity", ("multiplicity", "spin_multiplicity", "spin"), (0, 1)),
 )
 """What a frame has one number of, its names in small letters, and the values that most frames have."""
+STATE_NAMES = frozenset(name for _, names, _ in STATES for name in names)
 
 
 def unread(carried: Mapping[str, Any], item: LabeledFrame) -> tuple[str, ...]:
     """A line for each thing that a frame has by a name and that `item`, which was read of it, lacks."""
-    numbers = {str(name): np.ravel(value) for name, value in carried.items() if _is_numeric(value)}
+    wanted = {str(name): value for name, value in carried.items() if str(name).lower() in STATE_NAMES or _tensor(name)}
+    numbers = {name: np.ravel(value) for name, value in wanted.items() if _is_numeric(value)}
     lines = []
     if item.labels.virial is None and item.frame.pbc:
         for name, value in numbers.items():
-            label = next((word for word in ("stress", "virial") if word in name.lower()), None)
-            if label is not None and value.size in (6, 9):
+            label = _tensor(name)
+            if label and value.size in (6, 9):
                 lines.append(f"{name} is not read; if it is their {label}, say keys: {{{label}: {name}}}")
     for what, names, usual in STATES:
         for name, value in numbers.items():
@@ -40,6 +42,11 @@ def unread_of(atoms: Atoms, item: LabeledFrame) -> tuple[str, ...]:
     """`unread` of ASE's Atoms."""
     results = atoms.calc.results if atoms.calc is not None else {}
     return unread({**atoms.info, **results}, item)
+
+
+def _tensor(name: object) -> str:
+    """The label that a name speaks of, `stress` or `virial`; empty for others."""
+    return next((word for word in ("stress", "virial") if word in str(name).lower()), "")
 
 
 def _is_numeric(value: Any) -> bool:
