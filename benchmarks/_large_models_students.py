@@ -22,6 +22,7 @@ from lamflow.engines.lammps.explorer import LammpsExplorer
 from lamflow.engines.lammps.settings import LammpsExploration
 from lamflow.engines.protocol import Simulation
 from lamflow.policy.structures import enlarged
+from lamflow.science.metrics import errors
 
 PAIRED = {
     "type": "se_e2_a", "sel": [40, 40], "rcut": 4.8, "rcut_smth": 0.5, "neuron": [8, 16], "axis_neuron": 4,
@@ -40,6 +41,13 @@ STUDENTS: dict[str, tuple[dict[str, Any], bool]] = {
     "se_e2_a": (PAIRED, True), "se_atten": (ATTENTION, True), "se_atten_v2": (GATED, True), "dpa3": (MESSAGES, False),
 }  # fmt: skip
 """Descriptor of each, and whether it can be compressed."""
+VIRIALS: dict[str, dict[str, float]] = {
+    "without virials": {"start_pref_v": 0.0, "limit_pref_v": 0.0},
+    "with virials": {"start_pref_v": 0.01, "limit_pref_v": 0.1},
+    "with virials, 30 times": {"start_pref_v": 0.3, "limit_pref_v": 3.0},
+}
+"""Weights in the loss; the second are lamflow's own."""
+FORCES = {"start_pref_e": 0.02, "limit_pref_e": 1.0, "start_pref_f": 1000.0, "limit_pref_f": 10.0}
 ATOMS, CELLS = 32, 8
 Row = dict[str, Cell]
 
@@ -47,17 +55,19 @@ Row = dict[str, Cell]
 def student_rows(setting: Setting, model: Path, settings: argparse.Namespace) -> list[Row]:
     """The teacher, what its labels cost, and its students."""
     system, count = setting.system, settings.taught
-    teacher = fine_tuned(setting, model, max(settings.tuned), settings.steps, 0)
+    teacher = fine_tuned(setting, model, max(settings.tuned), settings.steps, 0, for_lammps=settings.teacher_in_lammps)
     frames, unseen = system.frames(count, 7), system.frames(settings.unseen, 8)
     begun = time.process_time()
     labels = teacher.evaluate(frames)
     spent = time.process_time() - begun
     said, true = teacher.evaluate(unseen), system.labels(unseen)
-    own = speed(setting, teacher, "batched", 2, 3 if not settings.small else 1)
+    engines = ["batched", "lammps"] if settings.teacher_in_lammps else ["batched"]
+    own = {engine: speed(setting, teacher, engine, 2, 3 if not settings.small else 1) for engine in engines}
     rows: list[Row] = [{
         "what": f"{system.name}: teacher, labels of {count} frames", "frames": max(settings.tuned), "seeds": 1,
         "force RMSE (eV/Å)": round(rmse(teacher, unseen, true), 4), "seconds": round(spent, 1),
-        "batched, atom-steps/s": round(own), "times faster": 1.0,
+        "batched, atom-steps/s": round(own["batched"]),
+        "LAMMPS, atom-steps/s": round(own["lammps"]) if "lammps" in own else None, "times faster": 1.0,
     }]  # fmt: skip
     for name in settings.students:
         descriptor, compressed = STUDENTS[name]
@@ -73,7 +83,34 @@ def student_rows(setting: Setting, model: Path, settings: argparse.Namespace) ->
             "force RMSE (eV/Å)": round(rmse(student, unseen, true), 4), "seconds": round(spent, 1),
             "against the teacher (eV/Å)": round(rmse(student, unseen, said), 4),
             "batched, atom-steps/s": round(speeds["batched"]), "LAMMPS, atom-steps/s": round(speeds["lammps"]),
-            "times faster": round(max(speeds.values()) / own, 1),
+            "times faster": round(max(speeds.values()) / max(own.values()), 1),
+        })  # fmt: skip
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def virial_rows(setting: Setting, model: Path, settings: argparse.Namespace) -> list[Row]:
+    """Students that learn a teacher's virials too, and such that do not, after the same steps."""
+    system, rows = setting.system, list[Row]()
+    teacher = fine_tuned(setting, model, max(settings.tuned), settings.steps, 0)
+    frames, unseen = system.frames(settings.taught, 7), system.frames(settings.unseen, 8)
+    labels, said, true = teacher.evaluate(frames), teacher.evaluate(unseen), system.labels(unseen)
+    for kind, weights in VIRIALS.items():
+        begun, found = time.process_time(), list[list[float]]()
+        for seed in range(settings.seeds):
+            student = small_model(
+                setting, f"{kind}-{seed}", (frames, labels), settings.scratch_steps, seed, ATTENTION,
+                loss=FORCES | weights,
+            )  # fmt: skip
+            against = [errors(student.evaluate(unseen), each) for each in (said, true)]
+            found.append([value for each in against for value in (each.force_rmse, each.virial_rmse or np.nan)])
+        spent, mean, spread = time.process_time() - begun, np.mean(found, axis=0), np.std(found, axis=0)
+        rows.append({
+            "what": f"{system.name}: student {kind}", "frames": settings.taught, "seeds": settings.seeds,
+            "seconds": round(spent / settings.seeds, 1), "force RMSE (eV/Å)": round(mean[2], 4),
+            "spread": round(spread[2], 4), "against the teacher (eV/Å)": round(mean[0], 4),
+            "virial RMSE (eV/atom)": round(mean[3], 4), "of virials": round(spread[3], 4),
+            "virials against the teacher": round(mean[1], 4),
         })  # fmt: skip
         print(rows[-1], file=sys.stderr, flush=True)
     return rows

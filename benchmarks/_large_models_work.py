@@ -100,7 +100,9 @@ class Setting:
 LabeledFrames = tuple[Sequence[Frame], Sequence[Labels]]
 
 
-def trained(setting: Setting, name: str, data: LabeledFrames, seed: int, **given: object) -> DeepmdModel:
+def trained(
+    setting: Setting, name: str, data: LabeledFrames, seed: int, *, for_lammps: bool = False, **given: object
+) -> DeepmdModel:
     """A model that is trained on labeled frames; `given` is of `train`."""
     folder = setting.folder / name
     items = [
@@ -111,29 +113,32 @@ def trained(setting: Setting, name: str, data: LabeledFrames, seed: int, **given
     settings = DeepmdTraining.model_validate({"engine": "deepmd", "models": 1, **given})
     job = TrainingJob(
         systems=tuple(systems(folder / "data")), elements=setting.system.elements, seed=seed, previous=None,
-        output=folder / "model", scratch=folder / "scratch",
+        output=folder / "model", scratch=folder / "scratch", for_lammps=for_lammps,
     )  # fmt: skip
     trainer = DeepmdTrainer(settings)
     trainer.train(job, lambda _: None)
     return trainer.load(job.output)
 
 
-def fine_tuned(setting: Setting, model: Path, count: int, steps: int, seed: int) -> DeepmdModel:
-    """The real model after so many steps on so many frames."""
+def fine_tuned(
+    setting: Setting, model: Path, count: int, steps: int, seed: int, *, for_lammps: bool = False
+) -> DeepmdModel:
+    """The real model after so many steps on so many frames; compiled where LAMMPS is to evaluate it (minutes)."""
     frames = setting.system.frames(count, 100 + seed)
     return trained(
-        setting, f"tuned-{count}-{seed}", (frames, setting.system.labels(frames)), seed, steps=steps,
-        pretrained={"file": model}, phases=[{"start_from": "finetune"}],
+        setting, f"tuned-{count}-{seed}", (frames, setting.system.labels(frames)), seed, for_lammps=for_lammps,
+        steps=steps, pretrained={"file": model}, phases=[{"start_from": "finetune"}],
         input={"learning_rate": RATE, "training": {"data": {"batch_size": 1}}},
     )  # fmt: skip
 
 
 def small_model(
     setting: Setting, name: str, data: LabeledFrames, steps: int, seed: int, descriptor: Mapping[str, object],
-    **given: object,
+    *, loss: Mapping[str, float] | None = None, **given: object,
 ) -> DeepmdModel:  # fmt: skip
     """A small model from random weights, 32 atoms a step."""
     spec = {
+        **({} if loss is None else {"loss": {"type": "ener", **loss}}),
         "model": {"descriptor": descriptor, "fitting_net": FITTING}, "learning_rate": SCRATCH_RATE,
         "training": {"data": {"batch_size": "auto"}},
     }  # fmt: skip

@@ -12,7 +12,9 @@ processor, one thread.
   embedding bound, and with the deviation of the committee of all seeds; labels that a score takes, counted from its
   largest, until nine tenths of the worst quarter of the frames are labeled, beside choosing at random.
 * students: small models that learn from labels of a fine-tuned DPA-4; their force RMSE against it and against the
-  truth, and atom-steps a second of each and of the teacher in `batched` and in LAMMPS.
+  truth, and atom-steps a second of each and of the teacher in `batched` and in LAMMPS (the teacher only with
+  `--teacher-in-lammps`: DPA-4 is compiled for it, which takes minutes).
+* virials: students that learn the teacher's virials with its forces, and such that do not, after the same steps.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 from _bench import Cell, parse_arguments, parser, publish
-from _large_models_students import STUDENTS, student_rows
+from _large_models_students import STUDENTS, student_rows, virial_rows
 from _large_models_work import ATTENTION, SYSTEMS, Setting, fine_tuned, rmse, small_model
 from scipy.stats import spearmanr
 
@@ -41,6 +43,7 @@ from lamflow.science.embedding import ErrorBounds
 NAME = "dpa4-0704"
 WORST, FOUND = 0.25, 0.9
 """Which part of the frames is to be found by a score, and how much of it."""
+PARTS = ("labels", "students", "virials")
 Row = dict[str, Cell]
 
 
@@ -145,7 +148,8 @@ def needed_labels(score: Floats, error: Floats) -> int:
 def main() -> None:
     """Measure, print, write."""
     options = parser(__doc__)
-    options.add_argument("--part", choices=["all", "labels", "students"], default="all", help="labels has the bounds")
+    options.add_argument("--part", choices=list(PARTS), help="all without it; labels has the bounds")
+    options.add_argument("--teacher-in-lammps", action="store_true", help="its speed there, too")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     options.add_argument("--tuned", type=int, nargs="+", default=[8], help="Frames of fine-tuning.")
@@ -160,18 +164,21 @@ def main() -> None:
              "unseen": 2, "explored": 4, "taught": 4, "students": ["se_e2_a", "dpa3"]}  # fmt: skip
     settings = parse_arguments(options, **small)
     model, rows = obtain(*named_model(NAME)), list[Row]()
-    bounds, students = list[Row](), list[Row]()
+    bounds = list[Row]()
+    parts = PARTS if settings.part is None else (settings.part,)
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):  # DeePMD-kit leaves files where it is
-        for key in settings.systems if settings.part != "students" else []:
+        for key in settings.systems if "labels" in parts else []:
             setting = Setting(SYSTEMS[key], Path(name) / key)
             found, committee = label_rows(setting, model, settings)
             rows += found
             bounds += bounds_rows(setting, committee, max(settings.tuned), settings.explored)
             print(*bounds, sep="\n", file=sys.stderr, flush=True)
-        if settings.part != "labels":
-            students = student_rows(Setting(SYSTEMS["alloy"], Path(name) / "students"), model, settings)
-    name = "large_models" if settings.part == "all" else f"large_models-{settings.part}"
-    publish(settings, name, "What a real pre-trained DPA-4 is worth", filled([*rows, *bounds, *students]))
+        rows += bounds
+        for part, measured in {"students": student_rows, "virials": virial_rows}.items():
+            if part in parts:
+                rows += measured(Setting(SYSTEMS["alloy"], Path(name) / part), model, settings)
+    name = "large_models" if settings.part is None else f"large_models-{settings.part}"
+    publish(settings, name, "What a real pre-trained DPA-4 is worth", filled(rows))
 
 
 def filled(rows: list[Row]) -> list[Row]:
