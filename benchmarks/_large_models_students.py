@@ -107,10 +107,10 @@ def virial_rows(setting: Setting, model: Path, settings: argparse.Namespace) -> 
         spent, mean, spread = time.process_time() - begun, np.mean(found, axis=0), np.std(found, axis=0)
         rows.append({
             "what": f"{system.name}: student {kind}", "frames": settings.taught, "seeds": settings.seeds,
-            "seconds": round(spent / settings.seeds, 1), "force RMSE (eV/Å)": round(mean[2], 4),
-            "spread": round(spread[2], 4), "against the teacher (eV/Å)": round(mean[0], 4),
-            "virial RMSE (eV/atom)": round(mean[3], 4), "of virials": round(spread[3], 4),
-            "virials against the teacher": round(mean[1], 4),
+            "seconds": round(spent / settings.seeds, 1), "force RMSE (eV/Å)": round(float(mean[2]), 4),
+            "spread": round(float(spread[2]), 4), "against the teacher (eV/Å)": round(float(mean[0]), 4),
+            "virial RMSE (eV/atom)": round(float(mean[3]), 4), "spread of virials": round(float(spread[3]), 4),
+            "virials against the teacher": round(float(mean[1]), 4),
         })  # fmt: skip
         print(rows[-1], file=sys.stderr, flush=True)
     return rows

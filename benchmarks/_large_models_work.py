@@ -134,15 +134,15 @@ def fine_tuned(
 
 def small_model(
     setting: Setting, name: str, data: LabeledFrames, steps: int, seed: int, descriptor: Mapping[str, object],
-    *, loss: Mapping[str, float] | None = None, **given: object,
+    *, loss: Mapping[str, float] | None = None, compress: bool = False,
 ) -> DeepmdModel:  # fmt: skip
     """A small model from random weights, 32 atoms a step."""
-    spec = {
+    spec: dict[str, Any] = {
         **({} if loss is None else {"loss": {"type": "ener", **loss}}),
         "model": {"descriptor": descriptor, "fitting_net": FITTING}, "learning_rate": SCRATCH_RATE,
         "training": {"data": {"batch_size": "auto"}},
     }  # fmt: skip
-    return trained(setting, name, data, seed, steps=steps, input=spec, **given)
+    return trained(setting, name, data, seed, steps=steps, input=spec, compress=compress)
 
 
 def rmse(model: DeepmdModel, frames: Sequence[Frame], true: Sequence[Labels]) -> float:

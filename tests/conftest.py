@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk
+from hypothesis import HealthCheck, settings
 
 from lamflow.data import Frame
 from tests.stand_ins.kubernetes import Kubernetes, kubernetes_server
@@ -24,6 +25,9 @@ pytest_plugins = [
     "tests.stand_ins.accounts",
     "tests.stand_ins.ssh",
 ]
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 ROOT = Path(__file__).parent.parent
 MISSING = {

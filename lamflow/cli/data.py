@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from lamflow.cli.documents import print_document
 from lamflow.config.cleaning import CleaningStudy, Duplicates, Extra
@@ -30,7 +28,7 @@ from lamflow.policy.cleaning import decide
 from lamflow.policy.findings import Table
 from lamflow.science.cleaning.describe import features
 from lamflow.science.cleaning.duplicates import clusters
-from lamflow.science.split import blocks, heldout_groups
+from lamflow.science.split import blocks, heldout_groups, joined
 
 SUFFIXES: dict[str, Extra] = {".extxyz": "extxyz", ".xyz": "extxyz", ".parquet": "parquet", ".lmdb": "deepmd/lmdb"}
 
@@ -268,12 +266,8 @@ def _structures(loaded: Loaded, fraction: float) -> list[str]:
     """Groups (C,) of frames that may be parted: blocks of trajectories, with those of like structures made one; where
     that leaves a single one, the structures themselves."""
     alike = clusters(_features(loaded)[0], Duplicates().tolerance)
-    parts = np.unique(blocks(loaded.trajectories, range(len(alike)), fraction), return_inverse=True)[1]
-    frames, size = np.arange(len(alike)), len(alike) + int(parts.max()) + 1
-    edges = np.tile(frames, 2), np.concatenate([alike, len(alike) + parts])
-    graph = csr_array((np.ones(2 * len(alike)), edges), shape=(size, size))
-    joined = connected_components(graph, directed=False)[1][: len(alike)]
-    return [str(group) for group in (joined if len(set(joined.tolist())) > 1 else alike)]
+    parts = joined(np.unique(blocks(loaded.trajectories, range(len(alike)), fraction), return_inverse=True)[1], alike)
+    return [str(group) for group in (parts if parts.any() else alike)]
 
 
 def diff(first: Path, second: Path, format: str | None, as_json: bool) -> bool:

@@ -20,7 +20,10 @@ from lamflow.policy.sources import head_of
 def frames_table(
     study: CleaningStudy, folders: Sequence[Path], abouts: Sequence[About]
 ) -> tuple[Table, dict[str, str], list[Ints]]:
-    """All frames, the method of each head, and the number in its file of every frame by shard."""
+    """All frames, the method of each head, and the number in its file of every frame by shard.
+
+    Trajectories with a name are of a source, whose files may each have a part of one; frames without are of their file.
+    """
     named = {source.name: source for source in study.sources}
     sources, heads = list(named), dict[str, str]()
     source, head, trajectory, numbers, known = [], [], [], [], dict[tuple[str, str], int]()
@@ -30,7 +33,8 @@ def frames_table(
         for name, method in zip(names, about.methods, strict=True):
             heads.setdefault(name, method)
         order = list(heads)
-        places = [known.setdefault((about.file, name), len(known)) for name in about.trajectories]
+        whose = [(about.source if name else about.file, name) for name in about.trajectories]
+        places = [known.setdefault(key, len(known)) for key in whose]
         source.append(np.full(about.frames, sources.index(about.source)))
         head.append(np.array([order.index(name) for name in names])[arrays["method"]])
         trajectory.append(np.array(places)[arrays["trajectory"]])

@@ -74,33 +74,34 @@ class Purse:
         given = {name: limit for name, limit in limits.items() if limit is not None}
         return cls(given, paid, {name: RESERVE * value for name, value in again.items()})
 
-    def labels(self, pod: Pod, seconds: Floats, slots: int) -> int:
-        """How many of the first of some labels can be paid; seconds (F,) that the first 1, 2, … take together.
+    def labels(self, pod: Pod, seconds: Floats, slots: int) -> tuple[int, str]:
+        """How many of the first of some labels can be paid, and why none if it is none.
 
-        slots  labels that are computed at the same time in such pods
+        seconds  (F,) that the first 1, 2, … take together
+        slots    labels that are computed at the same time in such pods
         """
-        costs = {"core-hours": pod.threads, "GPU-hours": pod.gpus, "hours": 1 / slots}
-        count = len(seconds)
+        shares = {"core-hours": pod.threads, "GPU-hours": pod.gpus, "hours": 1 / slots}
+        count, why = len(seconds), ""
         for name, limit in self.limits.items():
-            left = limit - self.spent[name] - self.reserve[name]
-            count = min(count, int(np.searchsorted(seconds * costs[name] / 3600, max(left, 0.0), side="right")))
-            if left <= 0:
-                count = 0
-        return count
-
-    def exhausted(self) -> str:
-        """Why no label can be paid, in words."""
-        name, limit = min(self.limits.items(), key=lambda item: item[1] - self.spent[item[0]] - self.reserve[item[0]])
-        return (
-            f"the budget of {limit:.4g} {name} pays no further label: {self.spent[name]:.3g} are spent, and learning "
-            f"from new labels would take about {self.reserve[name]:.3g}"
-        )
+            left, costs = limit - self.spent[name] - self.reserve[name], seconds * shares[name] / 3600
+            paid = int(np.searchsorted(costs, left, side="right")) if left > 0 else 0
+            if count and not paid:
+                why = (
+                    f"the budget of {limit:.4g} {name} pays no further label: {self.spent[name]:.3g} are spent, "
+                    f"learning from new labels would take about {self.reserve[name]:.3g}, and one label takes up to "
+                    f"{costs[0]:.3g}"
+                )
+            count = min(count, paid)
+        return count, why
 
 
-def payable(study: Config, past: Sequence[Iteration], purse: Purse, frames: Sequence[ChosenFrame], slots: int) -> int:
-    """How many of the first of these frames the purse pays, by the costs of finished labels or the engine's guess."""
+def payable(
+    study: Config, past: Sequence[Iteration], purse: Purse, frames: Sequence[ChosenFrame], slots: int
+) -> tuple[int, str]:
+    """How many of the first of these frames the purse pays, by the costs of finished labels or the engine's guess; and
+    why none."""
     if not purse.limits or not frames:
-        return len(frames)
+        return len(frames), ""
     costs = label_costs(past)
     if costs is not None:
         bounds = costs.at_most([LabelWork.of(item.frame) for item in frames])

@@ -14,16 +14,23 @@ from lamflow.science.split import blocks, heldout_groups
 def hold_out(study: DataStudy, train: list[Item], heldout: list[Item]) -> tuple[list[Item], list[Item]]:
     """Both sets, with a fraction of the start data of each head held out as its `heldout.fraction` says.
 
-    Whole origins and blocks of long trajectories are held out, never all frames of an element. Raises InputError where
-    nothing can be held out so.
+    Whole origins and blocks of long trajectories are held out, never all frames of an element. What has a frame that
+    another head holds out is held out, too; what has one that another trains on is not where there is anything else.
+    Raises InputError where nothing can be held out so.
     """
+    open_heads = {head.name for head in study.all_heads if head.heldout.fraction}
     for head in study.all_heads:
         if not head.heldout.fraction:
             continue
         fraction, items = head.heldout.fraction, [item for item in train if item.origin.head == head.name]
         groups = blocks([item.origin.group for item in items], [item.origin.index for item in items], fraction)
-        kinds = [_kinds(item) for item in items]
-        held = heldout_groups(groups, fraction, child_seed(study.seed, "heldout", head.name), kinds)
+        kinds, seed = [_kinds(item) for item in items], child_seed(study.seed, "heldout", head.name)
+        with_held = _groups_with(items, groups, heldout)
+        with_trained = _groups_with(items, groups, [item for item in train if item.origin.head not in open_heads])
+        held = set[str]()
+        for decided in (dict.fromkeys(with_trained, False) | with_held, with_held):
+            held = held or heldout_groups(groups, fraction, seed, kinds, decided)
+        open_heads.discard(head.name)
         if not held:
             raise InputError(
                 "heldout.fraction: all start data have one origin, or hold out all frames of an element, so none of it "
@@ -34,6 +41,12 @@ def hold_out(study: DataStudy, train: list[Item], heldout: list[Item]) -> tuple[
         heldout = heldout + [item for item, held_out in zip(train, is_held, strict=True) if held_out]
         train = [item for item, held_out in zip(train, is_held, strict=True) if not held_out]
     return train, heldout
+
+
+def _groups_with(items: Sequence[Item], groups: Sequence[str], others: Sequence[Item]) -> dict[str, bool]:
+    """True for the groups of items that have a frame of `others`."""
+    hashes = {item.hash for item in others}
+    return {group: True for item, group in zip(items, groups, strict=True) if hashes and item.hash in hashes}
 
 
 def _kinds(item: Item) -> list[str]:

@@ -100,8 +100,8 @@ def select_frames(study: Config, exploration: Exploration) -> Choice:
     purse = Purse.of(
         study, exploration.past, costs(study, exploration.models, exploration.results.values()), exploration.hours
     )
-    paid = payable(study, exploration.past, purse, chosen, exploration.label_slots)
-    no_labels = purse.exhausted() if chosen and not paid else below_noise(study.select.window, exploration.past)
+    paid, why_none = payable(study, exploration.past, purse, chosen, exploration.label_slots)
+    no_labels = why_none or below_noise(study.select.window, exploration.past)
     chosen = chosen[:paid]
     gain = _gain(study, exploration, len(chosen))
     record = record.model_copy(update={"gain": gain})

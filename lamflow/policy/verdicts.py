@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lamflow.config.cleaning import Action, Checks, CleaningStudy, Rule
 from lamflow.data.cleaning import Evidence
 from lamflow.data.frames import Ints
 from lamflow.policy.findings import Finding, Table
-from lamflow.science.split import blocks, heldout_groups
+from lamflow.science.split import blocks, heldout_groups, joined
 
 FLAGGED: tuple[Rule, ...] = ("force_outlier", "energy_outlier")
 """Rules that only flag unless the study says otherwise: hard frames look like that, too."""
@@ -121,24 +120,38 @@ def leaks(verdicts: Verdicts, cluster: Ints, held_sources: Ints) -> int:
 def hold_out(table: Table, study: CleaningStudy, verdicts: Verdicts, cluster: Ints, seed: int) -> list[str]:
     """Mark what is held out of the frames that are kept: whole groups, of each head about the fraction asked for.
 
-    A head that is one group has blocks of its trajectories held out instead. Returns what is to be said of it.
+    A group is on the same side in all heads. One that is all of a head is parted into blocks of its trajectories, with
+    those of like structures as one, or into structures where that leaves a single one. Returns what is to be said.
     """
-    fraction, notes = study.split.heldout, list[str]()
+    fraction, notes, decided = study.split.heldout, list[str](), dict[str, bool]()
     if not fraction:
         return notes
-    groups = _split_groups(table, study.split.whole, cluster)
-    for number, head in enumerate(table.heads):
-        mine = np.flatnonzero((verdicts.state == KEEP) & (table.head == number))
+    groups, kept = _split_groups(table, study.split.whole, cluster), verdicts.state == KEEP
+    frames_of = [np.flatnonzero(kept & (table.head == number)) for number in range(len(table.heads))]
+    whole = [head for head, mine in enumerate(frames_of) if len(mine) > 1 and len(np.unique(groups[mine])) == 1]
+    for group in np.unique([groups[frames_of[head][0]] for head in whole]):
+        parted = np.flatnonzero(kept & (groups == group))
+        parts = _parts(table.trajectory[parted], cluster[parted], fraction)
+        groups[parted] = groups.max() + 1 + parts
+    for head in sorted(range(len(table.heads)), key=lambda head: len(np.unique(groups[frames_of[head]]))):
+        mine = frames_of[head]
         names = [str(group) for group in groups[mine]]
-        held = heldout_groups(names, fraction, seed)
-        if not held and len(mine) > 1:
-            names = blocks([f"trajectory {place}" for place in table.trajectory[mine]], mine.tolist(), fraction)
-            held = heldout_groups(names, fraction, seed)
-            how = "blocks of its trajectories are" if held else "nothing is"
-            notes.append(f"{head}: all its frames are of one {study.split.whole}, so {how} held out")
+        held = heldout_groups(names, fraction, seed, decided=decided)
+        decided |= {name: name in held for name in names}
         verdicts.heldout[mine] = [name in held for name in names]
-    _same_side(table.features.digest, verdicts)
+        if head in whole:
+            how = "parts of it are" if held else "nothing is"
+            notes.append(f"{table.heads[head]}: all its frames are of one {study.split.whole}, so {how} held out")
+        if len(mine) and len(held) == len(set(names)):
+            notes.append(f"{table.heads[head]}: all its frames are held out, for their like of other heads are")
     return notes
+
+
+def _parts(trajectory: Ints, cluster: Ints, fraction: float) -> Ints:
+    """(C,) number of the part that each frame of one group is in: blocks of trajectories, or else structures."""
+    names = blocks([f"trajectory {place}" for place in trajectory], range(len(trajectory)), fraction)
+    parts = joined(np.unique(names, return_inverse=True)[1], cluster)
+    return parts if parts.any() else joined(cluster)
 
 
 def keep_out(table: Table, study: CleaningStudy, verdicts: Verdicts, cluster: Ints) -> None:
@@ -159,28 +172,12 @@ def keep_out(table: Table, study: CleaningStudy, verdicts: Verdicts, cluster: In
         verdicts.kept_out |= {int(frame): why for frame in np.flatnonzero(bad & frames)}
 
 
-def _same_side(digest: NDArray[np.uint64], verdicts: Verdicts) -> None:
-    """A structure that one head holds out is trained on by none: its frames of other heads are held out, too."""
-    _, places = np.unique(digest, axis=0, return_inverse=True)
-    held = np.unique(places.reshape(-1)[verdicts.heldout > 0])
-    verdicts.heldout[np.isin(places.reshape(-1), held) & (verdicts.state == KEEP)] = 1
-
-
 def _split_groups(table: Table, whole: str, cluster: Ints) -> Ints:
     """(C,) number of what must not be split: the groups asked for, joined where like structures are in several."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    size = len(table)
     chosen: dict[str, Ints] = {
         "formula": table.features.formula, "trajectory": table.trajectory, "structure": cluster, "source": table.source,
     }  # fmt: skip
-    first = np.unique(chosen[whole], return_index=True, return_inverse=True)
-    heads = first[1][first[2].reshape(-1)]
-    frames = np.arange(size)
-    rows, columns = np.concatenate([frames, frames]), np.concatenate([cluster, heads])
-    graph = coo_matrix((np.ones(2 * size, dtype=np.int8), (rows, columns)), shape=(size, size))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+    return joined(chosen[whole], cluster)
 
 
 def released_frames(ids: Sequence[str], digests: Sequence[str]) -> Ints:

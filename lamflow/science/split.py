@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
+
+from lamflow.data.frames import Ints
 
 MIN_BLOCK = 3
 """Frames of a trajectory that are held out together at least."""
@@ -25,68 +28,95 @@ def blocks(groups: Sequence[str], order: Sequence[int], fraction: float) -> list
     """
     wanted = fraction * len(groups)
     size = max(MIN_BLOCK, int(np.ceil(wanted / BLOCKS)))
-    names = list(groups)
-    for group, count in Counter(groups).items():
-        if count < LONG or count <= wanted / 2 or fraction <= 0:
+    names, members = list(groups), defaultdict[str, list[int]](list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    for group, items in members.items():
+        if len(items) < LONG or len(items) <= wanted / 2 or fraction <= 0:
             continue
-        members = sorted((index for index, name in enumerate(groups) if name == group), key=lambda index: order[index])
-        pieces = max(2, count // size)
-        for piece, part in enumerate(np.array_split(np.array(members), pieces)):
+        pieces = max(2, len(items) // size)
+        for piece, part in enumerate(np.array_split(sorted(items, key=lambda index: order[index]), pieces)):
             for index in part:
                 names[int(index)] = f"{group}/block {piece:06d}"
     return names
 
 
+def joined(*partitions: Sequence[int] | Ints) -> Ints:
+    """(C,) number of the group of each item, the smallest groups that keep together what any partition (C,) does."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    size = len(partitions[0])
+    labels = [np.unique(partition, return_inverse=True)[1].reshape(-1) for partition in partitions]
+    columns = np.concatenate([size * (place + 1) + label for place, label in enumerate(labels)])
+    rows, nodes = np.tile(np.arange(size), len(labels)), size * (len(labels) + 1)
+    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(nodes, nodes))
+    found = connected_components(graph, directed=False)[1][:size]
+    return np.asarray(np.unique(found, return_inverse=True)[1].reshape(-1), dtype=np.int64)
+
+
 def heldout_groups(
-    groups: Sequence[str], fraction: float, seed: int, kinds: Sequence[Sequence[Hashable]] | None = None
+    groups: Sequence[str],
+    fraction: float,
+    seed: int,
+    kinds: Sequence[Sequence[Hashable]] | None = None,
+    decided: Mapping[str, bool] = MappingProxyType({}),
 ) -> set[str]:
     """Groups to hold out so that about a fraction of the items are held out, at least one group and never all.
 
-    groups  the group of each item; a group is held out whole or not at all
-    kinds   for each item what must not vanish from the others: its elements, and its composition as the last one.
-            Nothing is held out where an element would vanish; a composition may only where all of them would.
+    groups   the group of each item; a group is held out whole or not at all
+    kinds    for each item what must not vanish from the others: its elements, and its composition as the last one.
+             Nothing is held out where an element would vanish; a composition may only where all of them would.
+    decided  groups that are held out, or are not, whatever that does to the fraction
     """
     names = sorted(set(groups))
+    given = {name for name in names if decided.get(name)}
     if fraction <= 0 or len(names) < 2:
-        return set()
-    sizes = Counter(groups)
+        return given
     order = [names[int(index)] for index in np.random.default_rng(seed).permutation(len(names))]
     items = [tuple(item) for item in kinds] if kinds is not None else [()] * len(groups)
     for kept in (items, [item[:-1] for item in items]):
-        chosen = _chosen(order, sizes, fraction * len(groups), groups, kept)
+        chosen = _chosen(order, fraction * len(groups), groups, kept, decided)
         if chosen:
             return chosen
-    return set()
+    return given
 
 
 def _chosen(
     order: Sequence[str],
-    sizes: Counter[str],
     wanted: float,
     groups: Sequence[str],
     kinds: Sequence[tuple[Hashable, ...]],
+    decided: Mapping[str, bool],
 ) -> set[str]:
     """The first groups in `order` that come close to `wanted` items and leave some of every kind."""
-    of_group: dict[str, Counter[Hashable]] = {name: Counter() for name in order}
+    sizes, of_group = Counter(groups), dict[str, Counter[Hashable]]((name, Counter()) for name in order)
     for group, kind in zip(groups, kinds, strict=True):
         of_group[group].update(set(kind))
     left: Counter[Hashable] = sum(of_group.values(), Counter())
     chosen, held = set[str](), 0
 
+    def hold(name: str) -> None:
+        nonlocal held
+        chosen.add(name)
+        held += sizes[name]
+        left.subtract(of_group[name])
+
     def may_go(name: str) -> bool:
         return len(chosen) < len(order) - 1 and all(left[kind] > count for kind, count in of_group[name].items())
 
-    smallest = sorted(order, key=lambda name: sizes[name])  # stable: the first of those of one size
-    fitting = [name for name in order if sizes[name] / 2 <= wanted]
-    for name in fitting or smallest:
+    for name in order:
+        if decided.get(name):
+            hold(name)
+    free = [name for name in order if name not in decided]
+    fitting = [name for name in free if sizes[name] / 2 <= wanted - held]
+    for name in fitting:
         if chosen and held + sizes[name] / 2 > wanted:
             continue
         if may_go(name):
-            chosen.add(name)
-            held += sizes[name]
-            left.subtract(of_group[name])
-            if not fitting:
-                break
-    if not chosen and fitting:  # all that fit are the last of their kind
-        chosen = set(next(([name] for name in smallest if may_go(name)), []))
+            hold(name)
+    if not chosen:  # none fits, or all that do are the last of their kind
+        smallest = sorted(free, key=lambda name: sizes[name])  # stable: the first of those of one size
+        for name in [name for name in smallest if may_go(name)][:1]:
+            hold(name)
     return chosen

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ase.io import read, write
 
 from lamflow.config import load, parse
 from lamflow.config.cleaning import CleaningStudy
@@ -108,6 +109,29 @@ def test_frames_that_are_labeled_again_are_trained_on_and_nothing_is_on_both_sid
         role: {str(item.labeled.frame.to_ase().symbols) for part in sorted((tmp_path / "run" / "data" / role).iterdir())
                for item in read_dataset(part)} for role in ("train", "heldout")
     }  # fmt: skip
+    assert sides["train"].isdisjoint(sides["heldout"])
+
+
+@pytest.mark.slow
+def test_a_trajectory_whose_files_are_several_is_not_parted(tmp_path: Path) -> None:
+    """The steps of a relaxation lie in other shards of its set."""
+    atoms = read(FOLDER / "first.extxyz", ":40")
+    for number, image in enumerate(atoms):
+        image.info["mp_id"] = f"mp-{number % 10}"
+    for part in range(4):
+        write(tmp_path / f"shard-{part}.extxyz", atoms[10 * part : 10 * part + 10])
+    text = "{workflow: cleaning, name: x, sources: [{name: a, data: [shard-*.extxyz]}], split: {whole: trajectory}}"
+    found = cleaned(parse(text, root=tmp_path, kind=CleaningStudy), tmp_path / "run").checked
+    assert found is not None
+    places = {
+        (str(file.name), number): f"mp-{number % 10}" for file in tmp_path.glob("shard-*") for number in range(10)
+    }
+    sides = {
+        role: {places[Path(item.origin.source.split("#")[0]).name, int(item.origin.source.split("#")[1])]
+               for part in sorted((tmp_path / "run" / "data" / role).iterdir()) for item in read_dataset(part)}
+        for role in ("train", "heldout")
+    }  # fmt: skip
+    assert sides["heldout"]
     assert sides["train"].isdisjoint(sides["heldout"])
 
 

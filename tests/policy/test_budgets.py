@@ -51,15 +51,30 @@ def test_labels_are_bought_as_far_as_the_next_iteration_can_be_paid_too(bounded:
     purse = Purse.of(bounded, past, {"train": Cost(core_hours=1.0, gpu_hours=0.0)}, hours=0.5)
     assert purse.spent == {"core-hours": 5.0, "GPU-hours": 0.0, "hours": 1.0}
     hour = np.arange(3600.0, 36001.0, 3600.0)
-    assert purse.labels(Pod(threads=1), hour, 10) == 3, "10 core-hours less 5 spent and 1.2 to learn from the labels"
-    assert purse.labels(Pod(threads=2), hour, 10) == 1
-    assert purse.labels(Pod(threads=1), hour, 1) == 1, "3 hours less one, less 0.6 to learn from them"
+    assert purse.labels(Pod(threads=1), hour, 10) == (3, ""), (
+        "10 core-hours less 5 spent and 1.2 to learn from the labels"
+    )
+    assert purse.labels(Pod(threads=2), hour, 10) == (1, "")
+    assert purse.labels(Pod(threads=1), hour, 1) == (1, ""), "3 hours less one, less 0.6 to learn from them"
     poor = replace(purse, spent={**purse.spent, "core-hours": 9.0})
-    assert poor.labels(Pod(threads=1), hour, 10) == 0
-    assert poor.exhausted().startswith("the budget of 10 core-hours pays no further label: 9 are spent")
-    end = next_action(replace(STATE, no_labels=poor.exhausted(), candidates=0), CRITERIA)
+    count, why = poor.labels(Pod(threads=1), hour, 10)
+    assert count == 0
+    assert why == (
+        "the budget of 10 core-hours pays no further label: 9 are spent, learning from new labels would take about 1.2, "
+        "and one label takes up to 1"
+    )
+    end = next_action(replace(STATE, no_labels=why, candidates=0), CRITERIA)
     assert (end.action, end.converged) == ("stop", False)
     assert "core-hours pays no further label" in end.reason
+
+
+def test_the_budget_that_ends_a_run_is_the_one_that_is_named(bounded: Config) -> None:
+    """One label of an hour on 8 cores fits into the wall time that is left, and not into the core-hours."""
+    purse = Purse.of(bounded, [], {"train": Cost(core_hours=2.0, gpu_hours=0.0)}, hours=1.0)
+    hour = np.array([3600.0])
+    assert purse.labels(Pod(threads=8), hour, 1)[1].startswith("the budget of 10 core-hours pays no further label")
+    late = replace(purse, spent={**purse.spent, "hours": 2.9})
+    assert late.labels(Pod(threads=1), hour, 1)[1].startswith("the budget of 3 hours pays no further label")
 
 
 def test_costs_are_learnt_from_all_iterations() -> None:

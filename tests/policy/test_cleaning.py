@@ -179,6 +179,48 @@ def test_the_same_structure_of_two_heads_is_no_conflict() -> None:
     assert verdicts.heldout[100] == verdicts.heldout[20], "neither head is trained on what the other holds out"
 
 
+def alike(made: Features, first: np.ndarray, second: np.ndarray) -> None:
+    """Make frames like others, but not the same: turned, or their atoms in another order."""
+    for values in (made.environments, made.fingerprint, made.energy):
+        values[second] = values[first]
+
+
+@pytest.mark.parametrize("whole", ["formula", "structure", "trajectory"])
+def test_no_head_is_trained_on_the_like_of_what_another_holds_out(whole: str) -> None:
+    """Compositions go with them, and heads that share one have it on the same side."""
+    source, half = (np.arange(COUNT) >= 60).astype(np.int64), np.arange(60)
+    made = features(formula=np.arange(COUNT) % 20)
+    alike(made, half, half + 60)
+    verdicts = decide(study(split={"heldout": 0.2, "whole": whole}), table(made, source, heads=2), []).verdicts
+    assert not verdicts.state.any()
+    assert verdicts.heldout[:60].tolist() == verdicts.heldout[60:].tolist()
+    assert 0.1 <= verdicts.heldout.mean() <= 0.3
+    if whole == "formula":
+        held = set(made.formula[verdicts.heldout > 0].tolist())
+        assert held.isdisjoint(made.formula[verdicts.heldout == 0].tolist())
+
+
+def test_frames_of_one_composition_are_parted_with_their_like() -> None:
+    """Copies that are kept, half a data set apart in their file."""
+    made, half = features(formula=np.zeros(COUNT, dtype=np.int64)), np.arange(60)
+    alike(made, half, half + 60)
+    frames = dataclasses.replace(table(made), trajectory=np.zeros(COUNT, dtype=np.int64))
+    decided = decide(study(duplicates={"keep": True}, split={"heldout": 0.2}), frames, [])
+    assert decided.verdicts.heldout[:60].tolist() == decided.verdicts.heldout[60:].tolist()
+    assert 0.1 <= decided.verdicts.heldout.mean() <= 0.3
+    assert decided.notes == ["a: all its frames are of one formula, so parts of it are held out"]
+
+
+def test_a_head_that_cannot_be_parted_is_named() -> None:
+    """Its two frames are alike, and like one of the other head."""
+    made = features(formula=np.zeros(COUNT, dtype=np.int64))
+    alike(made, np.array([0, 0]), np.array([118, 119]))
+    frames = table(made, (np.arange(COUNT) >= 118).astype(np.int64), heads=2)
+    decided = decide(study(duplicates={"keep": True}, split={"heldout": 0.5}), frames, [])
+    assert len(set(decided.verdicts.heldout[[0, 118, 119]].tolist())) == 1
+    assert "b: all its frames are of one formula, so nothing is held out" in decided.notes
+
+
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("first", [False, True])
 def test_what_is_like_a_held_out_source_is_not_trained_on(heads: int, first: bool) -> None:

@@ -12,7 +12,6 @@ from lamflow.science.diversity import descriptor, descriptors, farthest_points, 
 
 
 @given(st.integers(0, 30), st.integers(0, 10), st.integers(0, 12), st.integers(0, 1000))
-@settings(deadline=None)
 def test_farthest_points_are_distinct_and_each_is_the_farthest(count: int, known: int, limit: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     candidates, old = rng.normal(size=(count, 3)), rng.normal(size=(known, 3))
@@ -35,7 +34,7 @@ def test_what_is_known_already_is_not_picked() -> None:
 
 
 @given(st.integers(0, 2**31), st.integers(1, 12))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_informative_frames_are_wrong_and_far_at_every_step(seed: int, limit: int) -> None:
     rng = np.random.default_rng(seed)
     points, known, error = rng.normal(size=(30, 3)), rng.normal(size=(4, 3)), rng.exponential(size=30)

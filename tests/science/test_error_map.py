@@ -47,7 +47,7 @@ def test_frames_below_the_level_keep_the_promise() -> None:
 
 
 @given(st.lists(st.floats(1e-4, 1e2), min_size=10, max_size=60), st.integers(0, 2**31), st.floats(0.01, 0.5))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_map_never_falls_and_its_level_is_its_inverse(scores: list[float], seed: int, risk: float) -> None:
     rng = np.random.default_rng(seed)
     score = np.array(scores)

@@ -20,7 +20,7 @@ def cell(rng: np.random.Generator, skew: float) -> np.ndarray:
     return np.asarray(lower)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 5), st.floats(0, 4), st.floats(0.3, 5.0), st.integers(0, 2**31))
 def test_every_distance_below_the_cutoff_is_found(natoms: int, skew: float, cutoff: float, seed: int) -> None:
     """Also in skewed cells much smaller than the cutoff, against ASE's neighbour list."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lamflow.science.hull import above_hull
@@ -25,7 +25,6 @@ def test_what_the_reference_does_not_span_has_no_height() -> None:
     assert np.isnan(found[0])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 4))
 def test_heights_agree_with_pymatgen(seed: int, elements: int) -> None:
     diagram = pytest.importorskip("pymatgen.analysis.phase_diagram", reason='pip install "lamflow[calypso]"')

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase.build import bulk
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lamflow.data import Frame
@@ -22,7 +22,6 @@ def test_bonds_are_those_of_ase() -> None:
     assert np.sort(np.linalg.norm(bonds(crystal, 6.0)[2], axis=1)) == pytest.approx(expected)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_another_cell_orientation_or_order_is_the_same_crystal(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamflow.science.split import blocks, heldout_groups
+from lamflow.science.split import blocks, heldout_groups, joined
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=60), st.floats(0.01, 0.99), st.integers(0, 99))
@@ -80,3 +80,18 @@ def test_single_frames_are_those_of_earlier_versions() -> None:
     assert blocks(groups, [0] * 10, 0.2) == groups
     held = heldout_groups(groups, 0.2, 3, [("Cu", "Cu8")] * 10)
     assert held == {"0/rattled:6", "0/rattled:9"}
+
+
+def test_what_is_decided_is_counted_and_never_undone() -> None:
+    groups = [str(n // 2) for n in range(200)]
+    decided = {str(n): n < 10 for n in range(60)}
+    held = heldout_groups(groups, 0.2, 1, decided=decided)
+    assert {name for name in held if name in decided} == {str(n) for n in range(10)}
+    assert 0.17 <= sum(group in held for group in groups) / 200 <= 0.23
+    assert heldout_groups(groups, 0.05, 1, decided=decided) == {str(n) for n in range(10)}, "more than asked for"
+    assert heldout_groups(["a", "a"], 0.5, 1, decided={"a": True}) == {"a"}
+
+
+def test_groups_are_joined_by_any_partition() -> None:
+    assert joined([0, 0, 1, 1, 2, 7]).tolist() == [0, 0, 1, 1, 2, 3]
+    assert joined([0, 0, 1, 1, 2, 7], [5, 3, 3, 4, 9, 9]).tolist() == [0, 0, 0, 0, 1, 1]
