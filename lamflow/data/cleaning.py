@@ -21,7 +21,7 @@ class SourceFile(Entry):
     size: int
     """Bytes."""
     sha256: str
-    """When the run began: the file may be a link to one that somebody writes into. See `content_hash`."""
+    """When the run began: the file may be a link to one that somebody writes into. See `sha256_of`."""
 
 
 class SourceList(Result):
@@ -135,6 +135,7 @@ class SourceCard(Entry):
     name: str
     files: list[str]
     sha256: list[str]
+    """Of each file; of a folder, of what `sha256sum` says of all files below it."""
     licence: str
     doi: str
     software: str

@@ -88,6 +88,13 @@ class Features:
         """(U, 119) shares of the elements in each composition."""
         return np.asarray(self.formulas / self.formulas.sum(axis=1, keepdims=True))
 
+    @property
+    def reduced(self) -> Ints:
+        """(C,) number of the reduced formula: that of Cu32 is that of Cu8."""
+        divisor = np.gcd.reduce(self.formulas, axis=1)
+        numbers = np.unique(self.formulas // divisor[:, None], axis=0, return_inverse=True)[1].reshape(-1)
+        return np.asarray(numbers[self.formula], dtype=np.int64)
+
     @classmethod
     def concatenate(cls, several: Sequence[Features]) -> Features:
         """Features of several shards, one after the other, equal compositions made one."""

@@ -38,3 +38,14 @@ def content_hash(path: Path) -> str:
     for file in files:
         digest.update(bytes.fromhex(file_hash(file)))
     return digest.hexdigest()[:16]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file; of a folder, that of the lines that `sha256sum` prints of all files below it, in their order.
+
+    Their names are those below the folder; links are followed.
+    """
+    if not path.is_dir():
+        return file_hash(path)
+    lines = [f"{file_hash(file)}  {file.relative_to(path).as_posix()}\n" for file in files_below(path)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -22,9 +22,10 @@ from lamflow.data.extxyz import write_images
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.data.gate import Reading, admit
 from lamflow.data.hdf5 import is_hdf5, unpacked
-from lamflow.data.npy import FORMATS, read_frames, read_labeled_frames, systems_below
+from lamflow.data.images import images_of
+from lamflow.data.npy import CHARGE_SPIN, FORMATS, charge_spins, read_frames, read_labeled_frames, systems_below
 from lamflow.data.steps import XYZ, count_xyz, format_of, said_by_reader, steps_of
-from lamflow.data.unread import counted, unread_of
+from lamflow.data.unread import counted, flat_info, unread, unread_of
 from lamflow.errors import InputError
 
 __all__ = [
@@ -111,8 +112,10 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
     """
     left_out, notes, index = 0, tuple[str, ...](), list[int]()
     by_array = is_hdf5(path, format) or (path.is_dir() and (format is None or format in FORMATS))
+    if keys and (by_array or path.is_dir() or (format and not _ase_knows(format))):
+        raise InputError(f"{path}: keys: the labels of such data have their names; leave keys out")
     if by_array:
-        frames = _by_array(path, format)
+        frames, notes = _by_array(path, format)
     elif path.is_dir() or (format and not _ase_knows(format)):
         frames = read_by_dpdata(path, format)
         steps = steps_of(path, format or "") if path.is_file() else None
@@ -129,16 +132,19 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
     return Reading(path, frames, index, left_out, notes)
 
 
-def _by_array(path: Path, format: str | None) -> list[LabeledFrame]:
-    """Labeled frames of deepmd/npy folders, and of the same in an HDF5 file, each system through the gate."""
-    frames: list[LabeledFrame] = []
+def _by_array(path: Path, format: str | None) -> tuple[list[LabeledFrame], tuple[str, ...]]:
+    """Labeled frames of deepmd/npy folders, and of the same in an HDF5 file, each system through the gate; and what is
+    not kept of them."""
+    frames, lines = list[LabeledFrame](), Counter[str]()
     with unpacked(path) if is_hdf5(path, format) else nullcontext() as groups:
         systems = {str(system): system for system in systems_below(path, format)} if groups is None else groups
         for name, system in systems.items():
             members = read_labeled_frames(system)
             admit(members, Path(name))
             frames += members
-    return frames
+            for item, state in zip(members, charge_spins(system), strict=False):
+                lines.update(unread({CHARGE_SPIN: state}, item))
+    return frames, tuple(counted(lines, len(frames)))
 
 
 def _why(unconverged: int) -> str:
@@ -150,6 +156,8 @@ def _by_ase(
 ) -> tuple[list[LabeledFrame], list[int], int, tuple[str, ...]]:
     """Labeled frames by ASE, their numbers in the file, how many steps were left out, and why."""
     images = _ase_read(path, format)
+    for atoms in images:
+        atoms.info = flat_info(atoms.info)
     steps = steps_of(path, format_of(path, format))
     unconverged = set(steps.unconverged) if steps is not None else set()
     index = [number for number in range(len(images)) if number not in unconverged]
@@ -203,13 +211,11 @@ def _ase_knows(format: str) -> bool:
 
 
 def _ase_read(path: Path, format: str | None) -> list[Atoms]:
-    from ase.io import read
-
     _check_poscar(path, format)
     kind = format_of(path, format)
     expected = count_xyz(path) if kind in XYZ and path.is_file() else None
     try:
-        images = read(path, index=":", format=format)
+        images = list(images_of(path, format))
     except Exception as error:
         raise InputError(f"{path}: cannot be read: {said_by_reader(error, path, format)}") from error
     if expected is not None and len(images) != expected:

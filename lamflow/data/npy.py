@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ NPY, MIXED = "deepmd/npy", "deepmd/npy/mixed"
 FORMATS = {NPY: NPY, "deepmd/comp": NPY, MIXED: MIXED}
 """Names of dpdata for what is read here."""
 TYPES = "real_atom_types"
+CHARGE_SPIN = "charge_spin"
+"""Charge and multiplicity of a frame."""
 VIRTUAL = -1
 """Type of the atoms that fill a mixed frame up; they are none."""
 
@@ -51,6 +54,24 @@ def read_frames(system: Path) -> list[Frame]:
 def read_labeled_frames(system: Path) -> list[LabeledFrame]:
     """Every labeled frame of one system: see `read_frames`."""
     return [item for part in _sets(system, labeled=True) for item in _labeled(part)]
+
+
+def charge_spins(system: Path) -> list[Floats]:
+    """Charge and multiplicity of each frame, which lamflow's frames lack; empty where a system has none."""
+    files = sorted(system.glob(f"set.*/{CHARGE_SPIN}.npy"))
+    return [row for file in files for row in _array(file, real=False).astype(np.float64)]
+
+
+def frames_at_most(system: Path) -> int:
+    """Frames that a system would have were all its files whole, by the longest of each set; at least one."""
+    total = 0
+    for folder in system.glob("set.*"):
+        lengths = [0]
+        for file in folder.glob("*.npy"):
+            with contextlib.suppress(InputError):
+                lengths.append(len(_array(file, real=False)))
+        total += max(lengths)
+    return max(total, 1)
 
 
 @dataclass(frozen=True, eq=False)

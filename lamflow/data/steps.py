@@ -73,31 +73,50 @@ def count_xyz(path: Path) -> int:
     Raises InputError that names the line where a reader would stop: an empty one, one that is no number of atoms, or
     the end of the file within a frame.
     """
-    frames, missing, comment, empty = 0, 0, False, 0
+    frames, _, problem = _scanned(path, tensors=True)
+    if problem:
+        raise InputError(problem)
+    return frames
+
+
+def whole_xyz(path: Path) -> tuple[int, str]:
+    """How many lines the whole frames of an (extended) XYZ file have up to where a reader would stop, and why it does;
+    "" for a file that is whole."""
+    return _scanned(path, tensors=False)[1:]
+
+
+def _scanned(path: Path, *, tensors: bool) -> tuple[int, int, str]:
+    """Frames of an (extended) XYZ file, the last line of those that are whole, and at what a reader would stop.
+
+    tensors  stop at a stress or virial of nine numbers that is not symmetric, too; readers would make it so
+    """
+    frames, whole, missing, comment, empty = 0, 0, 0, False, 0
     for number, line in enumerate(lines_of(path), start=1):
         words = line.split()
         if comment:
-            comment = False
-            _check_tensors(path, number, line)
+            comment, whole = False, whole if missing else number
+            if tensors and (problem := _asymmetry(path, number, line)):
+                return frames, whole, problem
         elif missing:
             if not words:
-                raise InputError(f"{path}, line {number}: empty, where frame {frames - 1} lacks {missing} atoms")
+                return frames, whole, f"{path}, line {number}: empty, where frame {frames - 1} lacks {missing} atoms"
             missing -= 1
+            whole = whole if missing else number
         elif not words:
             empty = empty or number
         elif words[0].startswith("VEC"):
             continue
         elif empty:
-            raise InputError(f"{path}, line {empty}: empty, and readers lose the frames after it; remove the line")
+            return frames, whole, f"{path}, line {empty}: empty, and readers lose the frames after it; remove the line"
         elif not words[0].isdigit():
-            raise InputError(
-                f"{path}, line {number}: cannot be read: the number of atoms of frame {frames} should be here"
-            )
+            said = f"{path}, line {number}: cannot be read: the number of atoms of frame {frames} should be here"
+            return frames, whole, said
         else:
             frames, missing, comment = frames + 1, int(words[0]), True
     if missing or comment:
-        raise InputError(f"{path}: frame {frames - 1} is cut off: {missing} atoms are missing at the end of the file")
-    return frames
+        said = f"{path}: frame {frames - 1} is cut off: {missing} atoms are missing at the end of the file"
+        return frames, whole, said
+    return frames, whole, ""
 
 
 def lost_xyz(path: Path, frames: int) -> str | None:
@@ -119,8 +138,8 @@ def lost_xyz(path: Path, frames: int) -> str | None:
     return None if found <= frames else f"it holds {found} frames"
 
 
-def _check_tensors(path: Path, number: int, line: str) -> None:
-    """Raise InputError for a stress or virial of nine numbers that is not symmetric; readers would make it so."""
+def _asymmetry(path: Path, number: int, line: str) -> str:
+    """What a stress or virial of nine numbers lacks in symmetry; "" where nothing."""
     for name, text in re.findall(r'\b(stress|virial)="([^"]*)"', line):
         words = text.replace("{", " ").replace("}", " ").split()
         try:
@@ -132,9 +151,8 @@ def _check_tensors(path: Path, number: int, line: str) -> None:
         tensor = tensor.reshape(3, 3)
         asymmetry = np.abs(tensor - tensor.T).max()
         if asymmetry > MAX_ASYMMETRY * np.abs(tensor).max() + SMALLEST_STRESS:
-            raise InputError(
-                f"{path}, line {number}: the {name} is not symmetric: two components differ by {asymmetry:.3g}"
-            )
+            return f"{path}, line {number}: the {name} is not symmetric: two components differ by {asymmetry:.3g}"
+    return ""
 
 
 def steps_of(path: Path, format: str) -> Steps | None:

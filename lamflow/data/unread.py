@@ -9,19 +9,22 @@ import numpy as np
 from ase import Atoms
 
 from lamflow.data.frames import LabeledFrame
+from lamflow.data.npy import CHARGE_SPIN
 
 STATES: tuple[tuple[str, tuple[str, ...], tuple[float, ...]], ...] = (
     ("charge", ("charge", "total_charge", "system_charge", "net_charge"), (0,)),
     ("spin multiplicity", ("multiplicity", "spin_multiplicity", "spin"), (0, 1)),
 )
 """What a frame has one number of, its names in small letters, and the values that most frames have."""
-STATE_NAMES = frozenset(name for _, names, _ in STATES for name in names)
+STATE_NAMES = frozenset([CHARGE_SPIN, *(name for _, names, _ in STATES for name in names)])
 
 
 def unread(carried: Mapping[str, Any], item: LabeledFrame) -> tuple[str, ...]:
     """A line for each thing that a frame has by a name and that `item`, which was read of it, lacks."""
-    wanted = {str(name): value for name, value in carried.items() if str(name).lower() in STATE_NAMES or _tensor(name)}
+    wanted = {str(name): value for name, value in carried.items() if may_be_unread(name)}
     numbers = {name: np.ravel(value) for name, value in wanted.items() if _is_numeric(value)}
+    if (both := numbers.get(CHARGE_SPIN)) is not None and both.size == 2:
+        numbers |= {"charge": both[:1], "multiplicity": both[1:]}
     lines = []
     if item.labels.virial is None and item.frame.pbc:
         for name, value in numbers.items():
@@ -38,10 +41,25 @@ def unread(carried: Mapping[str, Any], item: LabeledFrame) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def may_be_unread(name: object) -> bool:
+    """`unread` looks at what has this name."""
+    return str(name).lower() in STATE_NAMES or bool(_tensor(name))
+
+
 def unread_of(atoms: Atoms, item: LabeledFrame) -> tuple[str, ...]:
     """`unread` of ASE's Atoms."""
     results = atoms.calc.results if atoms.calc is not None else {}
-    return unread({**atoms.info, **results}, item)
+    return unread({**flat_info(atoms.info), **results}, item)
+
+
+def flat_info(info: Mapping[Any, Any]) -> dict[str, Any]:
+    """What ASE's Atoms have by name, with what its databases keep in two mappings of their own."""
+    inner = {
+        str(name): value
+        for key in ("data", "key_value_pairs") if isinstance(info.get(key), Mapping)
+        for name, value in info[key].items()
+    }  # fmt: skip
+    return {**inner, **{str(name): value for name, value in info.items() if name not in ("data", "key_value_pairs")}}
 
 
 def _tensor(name: object) -> str:

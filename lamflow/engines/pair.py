@@ -33,6 +33,8 @@ from lamflow.science.spin_bonds import SpinBonds, StillAtoms
 from lamflow.units import Positive, Unit
 
 MODEL = "pair.json"
+LARGEST = 20_000
+"""Coefficients whose equations are solved: 3.2 GB."""
 POWERS = np.array([1, 2, 3])
 """Of s² in the energy of a moment by itself."""
 
@@ -121,11 +123,19 @@ class PairTrainer:
         drawn = np.random.default_rng(job.seed).integers(len(labeled), size=len(labeled))
         basis = _Basis(job.elements, settings.cutoff, settings.functions, settings.magnetic_elements)
         weights = np.bincount(drawn, minlength=len(labeled))
+        known = basis.occurring([item.frame for item in labeled])
+        if len(known) > LARGEST:
+            raise InputError(
+                f"a pair potential of {len(job.elements)} elements has {len(known)} coefficients for the pairs of "
+                f"these {len(labeled)} frames, whose equations take {8e-9 * len(known) ** 2:.0f} GB; {LARGEST} are the "
+                "most: lower `functions`, or take a network (engine: deepmd)"
+            )
         with np.errstate(over="ignore", invalid="ignore"):  # coefficients that are no numbers are found below
-            normal, right = _normal_equations(basis, labeled, weights, settings)
+            normal, right = _normal_equations(basis, labeled, weights, settings, known)
         progress(0.9)
         normal += settings.ridge * np.trace(normal) / len(normal) * np.eye(len(normal))
-        coefficients = np.linalg.solve(normal, right)
+        coefficients = np.zeros(basis.size)
+        coefficients[known] = np.linalg.solve(normal, right)
         if not np.isfinite(coefficients).all():
             raise EngineError("the least-squares fit gave coefficients that are not finite")
         job.output.mkdir(parents=True, exist_ok=True)
@@ -212,6 +222,20 @@ class _Basis:
         self.plain = kinds + kinds * (kinds + 1) // 2 * functions
         self.magnetic = magnetic
         self.size = self.plain + (self.plain - kinds + len(POWERS) * kinds if magnetic else 0)
+
+    def occurring(self, frames: Sequence[Frame]) -> Ints:
+        """The coefficients of the elements, and of the pairs of elements that are in a frame together, in order."""
+        together = {tuple(np.unique(self.types(frame)).tolist()) for frame in frames}
+        kinds = np.array(sorted({kind for types in together for kind in types}))
+        pairs = {
+            int(self.pair[pair]) for types in together for pair in itertools.combinations_with_replacement(types, 2)
+        }
+        functions = len(self.centers)
+        bonds = (len(self.elements) + np.array(sorted(pairs))[:, None] * functions + np.arange(functions)).ravel()
+        columns = [kinds, bonds]
+        if self.magnetic:
+            columns += [bonds + self.plain - len(self.elements), self._places(kinds).ravel()]
+        return np.unique(np.concatenate(columns))
 
     def derivatives(self, frame: Frame) -> tuple[Floats, Floats, Floats, Floats | None]:
         """What multiplies the coefficients in energy (P,), forces (N, 3, P), virial (3, 3, P) and magnetic forces
@@ -318,9 +342,10 @@ class _Basis:
 
 
 def _normal_equations(
-    basis: _Basis, labeled: list[LabeledFrame], weights: np.ndarray, settings: PairTraining
+    basis: _Basis, labeled: list[LabeledFrame], weights: np.ndarray, settings: PairTraining, known: Ints
 ) -> tuple[Floats, Floats]:
-    normal, right = np.zeros((basis.size, basis.size)), np.zeros(basis.size)
+    """Matrix (K, K) and right side (K,) for the coefficients `known` (K,), the only ones that frames tell."""
+    normal, right = np.zeros((len(known), len(known))), np.zeros(len(known))
     for item, weight in zip(labeled, weights, strict=True):
         if weight == 0:
             continue
@@ -332,8 +357,10 @@ def _normal_equations(
             rows.append(settings.magnetic_weight * magnetic.reshape(-1, basis.size))
             target.append(settings.magnetic_weight * item.labels.force_mag.ravel())
         matrix = np.concatenate(rows)
-        normal += weight * matrix.T @ matrix
-        right += weight * matrix.T @ np.concatenate(target)
+        own = np.flatnonzero(matrix.any(axis=0))
+        places, matrix = np.searchsorted(known, own), matrix[:, own]
+        normal[np.ix_(places, places)] += weight * matrix.T @ matrix
+        right[places] += weight * matrix.T @ np.concatenate(target)
     return normal, right
 
 

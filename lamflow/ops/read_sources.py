@@ -11,7 +11,7 @@ from typing import NamedTuple
 from lamflow.config import stored
 from lamflow.config.cleaning import CleaningStudy, Source
 from lamflow.data.cleaning import ReadFile, ReadRecord, SourceList
-from lamflow.data.files import content_hash
+from lamflow.data.files import sha256_of
 from lamflow.data.layout import FEATURES, READ_RECORD, SHARDS, SOURCE_LIST
 from lamflow.data.provenance import Provenance
 from lamflow.data.shards import ATOMS, Shard, SourceFrame, Unreadable
@@ -38,13 +38,13 @@ def read_sources(context: Context, *, input: Path, sources: Path) -> ShardsRead:
     folder, count, records = context.out / SHARDS / f"{context.job:03d}", 0, []
     for done, file in enumerate(listed):
         path, kept, lost = sources / file.name, 0, Counter[tuple[str, str]]()
-        if content_hash(path) != file.sha256:
+        if sha256_of(path) != file.sha256:
             raise InputError(
                 f"{file.original}: changed since the run began, whose copy is a link to it where that can be; put it "
                 "back as it was, or begin the run anew in another folder (--dir)"
             )
         first, unread = dict[tuple[str, str], int](), Counter[str]()
-        for frames in _pieces(path, named[file.source], lost, first):
+        for frames in _pieces(path, file.original, named[file.source], lost, first):
             shard = Shard.of(file.source, file.original, frames)
             unread.update(line for frame in frames for line in frame.unread)
             target = folder / f"{count:04d}"
@@ -74,12 +74,12 @@ def read_sources(context: Context, *, input: Path, sources: Path) -> ShardsRead:
 
 
 def _pieces(
-    path: Path, source: Source, lost: Counter[tuple[str, str]], first: dict[tuple[str, str], int]
+    path: Path, original: str, source: Source, lost: Counter[tuple[str, str]], first: dict[tuple[str, str], int]
 ) -> Iterator[list[SourceFrame]]:
     """Labeled frames of a file, as many as belong into a shard; what is none is counted in `lost`."""
     held: list[SourceFrame] = []
     atoms = 0
-    for item in source_frames(path, dialect_of(source)):
+    for item in _under_its_name(source_frames(path, dialect_of(source)), path, original):
         if item.labeled is None:
             rule, _, reason = item.problem.partition(": ")
             lost[rule, reason] += 1
@@ -92,3 +92,11 @@ def _pieces(
             held, atoms = [], 0
     if held:
         yield held
+
+
+def _under_its_name(items: Iterator[SourceFrame], path: Path, original: str) -> Iterator[SourceFrame]:
+    """The items; what is wrong is said of the user's file, not of the run's copy."""
+    try:
+        yield from items
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), original)) from error

@@ -89,8 +89,14 @@ def _released(study: CleaningStudy, table: Table) -> Ints:
         return np.zeros(0, dtype=np.int64)
     ids = ids_of(table)
     for wanted in study.release:
-        if not any(found.startswith(wanted) for found in ids):
+        meant = sorted({found for found in ids if found.startswith(wanted)})
+        if not meant:
             raise InputError(f"release: no frame that was read has an id that begins with {wanted!r}")
+        if len(meant) > 1:
+            raise InputError(
+                f"release: {len(meant)} different frames that were read have an id that begins with {wanted!r}; give "
+                f"more digits: {', '.join(meant[:4])}"
+            )
     return released_frames(study.release, ids)
 
 

@@ -16,6 +16,7 @@ from lamflow.science.cleaning.energies import (
     MEMBERS,
     expected_energies,
     explained_by_unit,
+    is_strained,
     robust_sigma,
 )
 from lamflow.science.cleaning.mixtures import mixture
@@ -116,7 +117,7 @@ def of_energies(table: Table, checks: Checks, seed: int) -> Iterator[Finding]:
         sigma = max(robust_sigma(residual), LEAST_SCATTER)
         odd = np.abs(residual) > checks.energy_z * sigma
         reading = explained_by_unit(part.energy, expected, sigma, checks.energy_z)
-        wrong = np.flatnonzero(reading != "")
+        wrong = np.flatnonzero((reading != "") & ~is_strained(part, residual))
         if len(wrong):
             says = (
                 f"its energy is over {checks.energy_z * sigma:.3g} eV/atom from that of like frames, and fits {{value}}"

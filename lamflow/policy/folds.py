@@ -20,7 +20,7 @@ def folds_of(study: CleaningStudy, table: Table, count: int) -> Ints:
     for number, head in enumerate(table.heads):
         mine = np.flatnonzero(table.head == number)
         groups = next(
-            (own[mine] for own in (table.features.formula, table.trajectory)
+            (own[mine] for own in (table.features.reduced, table.trajectory)
              if len(np.unique(own[mine])) >= GROUPS * count),
             mine,
         )  # fmt: skip

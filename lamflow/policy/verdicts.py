@@ -175,7 +175,7 @@ def keep_out(table: Table, study: CleaningStudy, verdicts: Verdicts, cluster: In
 def _split_groups(table: Table, whole: str, cluster: Ints) -> Ints:
     """(C,) number of what must not be split: the groups asked for, joined where like structures are in several."""
     chosen: dict[str, Ints] = {
-        "formula": table.features.formula, "trajectory": table.trajectory, "structure": cluster, "source": table.source,
+        "formula": table.features.reduced, "trajectory": table.trajectory, "structure": cluster, "source": table.source,
     }  # fmt: skip
     return joined(chosen[whole], cluster)
 

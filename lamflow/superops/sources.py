@@ -12,7 +12,7 @@ from lamflow.config.cleaning import CleaningStudy, Source
 from lamflow.config.references import files_of
 from lamflow.config.section import expand
 from lamflow.data.cleaning import SourceFile, SourceList
-from lamflow.data.files import content_hash
+from lamflow.data.files import sha256_of
 from lamflow.data.layout import SOURCE_LIST, SOURCES, iteration_key
 from lamflow.data.sources import source_frames
 from lamflow.data.walk import files_below
@@ -41,7 +41,7 @@ def begin(study: CleaningStudy, folder: Path, slots: int) -> None:
             source, path = files[index]
             name = f"{index:05d}/{path.name}"
             _put(path, target / name)
-            digest = content_hash(target / name)
+            digest = sha256_of(target / name)
             listed.append(
                 SourceFile(source=source.name, name=name, original=str(path), size=sizes[index], sha256=digest)
             )

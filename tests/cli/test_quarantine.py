@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lamflow.cli.quarantine import list_frames, release
+from lamflow.cli.quarantine import _shortest, list_frames, release
 from lamflow.config import parse
 from lamflow.config.cleaning import CleaningStudy
-from lamflow.data.cleaning import Cleaning, Quarantine
+from lamflow.data.cleaning import Card, Cleaning, Quarantine
 from lamflow.driver.loop import run
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import InputError
@@ -17,6 +17,12 @@ from tests.conftest import ROOT
 
 pytest.importorskip("vesin", reason="cleaning needs vesin: pip install 'lamflow[cleaning]'")
 FOLDER = ROOT / "workflows" / "cleaning"
+
+
+def test_as_many_digits_are_shown_as_tell_frames_apart() -> None:
+    """Frames of one structure have the first sixteen in common."""
+    ids = ["0123456789abcdef00000000", "0123456789abcdef00100000", "f" * 24]
+    assert _shortest(ids) == {ids[0]: ids[0][:19], ids[1]: ids[1][:19], ids[2]: "f" * 12}
 
 
 @pytest.mark.slow
@@ -31,7 +37,10 @@ def test_what_is_released_stays_and_the_line_that_keeps_it_so_is_said(
         release(path, ["zzzz"])
     capsys.readouterr()
     release(path, [held[0][:12]])
-    assert f"release: [{held[0][:12]}]" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"release: [{held[0]}]" in said
+    assert f"report  {path / 'cleaning.html'}" in said
+    assert Card.read(path / "card.json").quarantined == len(held) - 1
     last = RunDirectory(path).iterations()[-1]
     assert isinstance(last, Cleaning)
     assert last.checked is not None

@@ -14,15 +14,17 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
 from ase.io import write
 
 from lamflow.config.cleaning import Source, SourceUnits
 from lamflow.data.ase_labels import ase_with_labels
-from lamflow.data.dataset import Item, Origin, read_dataset
+from lamflow.data.dataset import Item, Origin, read_dataset, write_dataset
 from lamflow.data.extxyz import write_images
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.data.io import read_source
 from lamflow.data.mixed import write_mixed
+from lamflow.data.npy import systems_below
 from lamflow.data.shards import Shard, SourceFrame
 from lamflow.data.sources import Dialect, Scale, source_frames
 from lamflow.data.sources.dialect import force_units, unit_factor
@@ -320,6 +322,122 @@ def test_what_is_not_kept_is_said(tmp_path: Path) -> None:
     assert [note[:20] for note in notes] == ["3 of 3 frames: stres", "2 of 3 frames: charg"]
 
 
+def test_what_databases_of_ase_and_deepmd_do_not_keep_is_said(tmp_path: Path) -> None:
+    """Charges, and what else rows of a database have by name."""
+    given = frames(2)
+    with connect(tmp_path / "a.db") as database:
+        for number, item in enumerate(given):
+            pairs = {"mp_id": f"mp-{number}", "total_charge": 1, "dft_energy": float(item.labels.energy) - 1}
+            database.write(ase_with_labels(item), key_value_pairs=pairs, data={"method": "PBE", "other": [1.0, 2.0]})
+    back = read(tmp_path / "a.db", keys={"energy": "dft_energy"})
+    assert [(item.trajectory, item.method) for item in back] == [("mp-0", "PBE"), ("mp-1", "PBE")]
+    assert [item.labeled.labels.energy if item.labeled else 0 for item in back] == pytest.approx(
+        [float(item.labels.energy) - 1 for item in given]
+    )
+    write_dataset(tmp_path / "npy", items(4)[::2], ["Cu", "Au"], "deepmd/npy")
+    [system] = systems_below(tmp_path / "npy" / "systems")
+    np.save(system / "set.000" / "charge_spin.npy", [[1.0, 2.0], [0.0, 1.0]])
+    charged, neutral = read(tmp_path / "npy" / "systems")
+    assert back[0].unread[0].startswith("total_charge is not kept")
+    assert charged.unread[0].startswith("charge is not kept")
+    assert neutral.unread == ()
+    notes = read_source(tmp_path / "npy" / "systems").notes
+    assert [note[:24] for note in notes] == ["1 of 2 frames: charge is", "1 of 2 frames: multiplic"]
+
+
+@pytest.mark.parametrize("setting", ["keys", "trajectory", "energy", "scale"])
+@pytest.mark.parametrize("kind", ["parquet", "lmdb", "npy", "mptrj"])
+def test_settings_that_a_format_does_not_go_by_are_refused(kind: str, setting: str, tmp_path: Path) -> None:
+    """Or used: of a parquet file any column may be the energy."""
+    value = {"keys": {"energy": "other"}, "trajectory": "other", "energy": "corrected", "scale": Scale(energy=2.0)}
+    if kind == "parquet":
+        colabfit(tmp_path / "data.parquet", other=[-1.0, -2.0])
+    elif kind == "mptrj":
+        mptrj(tmp_path / "data.json")
+    elif kind == "lmdb":
+        write_lmdb(tmp_path / "data.lmdb", items(2), ["Cu", "Au"])
+    else:
+        write_dataset(tmp_path / "data", items(2), ["Cu", "Au"], "deepmd/npy")
+    path = {"parquet": "data.parquet", "mptrj": "data.json", "lmdb": "data.lmdb", "npy": "data/systems"}[kind]
+    heeded = {"parquet": ("keys", "trajectory", "scale"), "mptrj": ("energy",)}.get(kind, ("scale",))
+    how = {"energy": "corrected"} if kind == "mptrj" else {}
+    if setting in heeded:
+        first = read(tmp_path / path, **{**how, setting: value[setting]})[0]
+        assert first.labeled is not None
+        if (kind, setting) == ("parquet", "keys"):
+            assert first.labeled.labels.energy == -1.0
+        if (kind, setting) == ("parquet", "trajectory"):
+            assert first.trajectory == "-1.0"
+    else:
+        with pytest.raises(InputError, match=r"leave (keys|trajectory|energy|units) out"):
+            read(tmp_path / path, **{**how, setting: value[setting]})
+
+
+def test_names_that_no_frame_has_are_refused(tmp_path: Path) -> None:
+    colabfit(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: it has no column formation_energy; its columns are positions"):
+        read(tmp_path / "a.parquet", keys={"energy": "formation_energy"})
+    write_images(tmp_path / "a.extxyz", [ase_with_labels(item) for item in frames(2)])
+    with pytest.raises(InputError, match=r"a\.extxyz: trajectory: frame 0 has no nonsense; it has energy, forces"):
+        read(tmp_path / "a.extxyz", trajectory="nonsense")
+
+
+def test_the_energy_of_the_materials_project_is_chosen_in_any_file(tmp_path: Path) -> None:
+    atoms = frames(1)[0].frame.to_ase()
+    atoms.info |= {"corrected_total_energy": -1.0, "uncorrected_total_energy": -2.0}
+    atoms.arrays["forces"] = frames(1)[0].labels.forces
+    write(tmp_path / "a.extxyz", atoms, format="extxyz")
+    for energy, value in (("corrected", -1.0), ("uncorrected", -2.0)):
+        [back] = read(tmp_path / "a.extxyz", energy=energy)
+        assert back.labeled is not None
+        assert back.labeled.labels.energy == value
+
+
+def test_a_system_with_a_damaged_file_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_dataset(tmp_path / "data" / name, items(6)[::2], ["Cu", "Au"], "deepmd/npy")
+        [system] = systems_below(tmp_path / "data" / name)
+        (tmp_path / "many").mkdir(exist_ok=True)
+        system.rename(tmp_path / "many" / name)
+    forces = tmp_path / "many" / "b" / "set.000" / "force.npy"
+    np.save(forces, np.load(forces)[:2])
+    back = read(tmp_path / "many")
+    assert [item.labeled is not None for item in back] == [True] * 3 + [False] * 3
+    assert back[-1].problem.startswith("unreadable: b/set.000/force.npy: shape (2, ")
+
+
+def test_mptrj_as_it_is_passed_around(tmp_path: Path) -> None:
+    """Compressed, indented, with numbers that JSON does not know, and with things that are no frames."""
+    pytest.importorskip("ijson", reason="MPtrj needs ijson")
+    mptrj(tmp_path / "m.json")
+    document = json.loads((tmp_path / "m.json").read_text())
+    document["mp-1"]["mp-0-0-0"] |= {"bandgap": float("nan"), "range": [float("-inf"), 1.0], "name": "NaN, [NaN3]"}
+    with gzip.open(tmp_path / "m.json.gz", "wt", encoding="utf-8") as stream:
+        json.dump({**document, "mp-3": None, "mp-4": [1]}, stream, indent=1)
+    back = read(tmp_path / "m.json.gz", energy="uncorrected")
+    assert [item.labeled is not None for item in back] == [True] * 3 + [False] * 2
+    assert all(item.labeled and same(item.labeled, given, 1e-6) for item, given in zip(back, frames(3), strict=False))
+    assert back[-1].problem.startswith("schema: ")
+    whole = (tmp_path / "m.json.gz").read_bytes()
+    (tmp_path / "cut.json.gz").write_bytes(whole[: int(0.8 * len(whole))])
+    cut = read(tmp_path / "cut.json.gz", energy="uncorrected")
+    assert cut[-1].problem.startswith("cut off: nothing can be read after frame ")
+
+
+def test_parquet_with_lists_of_a_fixed_size(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    two = frames(2)
+    triple = arrow.list_(arrow.list_(arrow.float64(), 3))
+    colabfit(
+        tmp_path / "a.parquet",
+        positions=arrow.array([item.frame.positions.tolist() for item in two], triple),
+        atomic_forces=arrow.array([item.labels.forces.tolist() for item in two], triple),
+        cell=arrow.array([item.frame.cell.tolist() for item in two], arrow.list_(arrow.list_(arrow.float64(), 3), 3)),
+    )
+    back = read(tmp_path / "a.parquet")
+    assert all(item.labeled and same(item.labeled, given) for item, given in zip(back, two, strict=True))
+
+
 def test_two_names_for_one_label_must_be_told_apart(tmp_path: Path) -> None:
     atoms = frames(1)[0].frame.to_ase()
     atoms.info |= {"corrected_total_energy": -1.0, "uncorrected_total_energy": -2.0}
@@ -352,6 +470,17 @@ def test_a_compressed_file_that_is_cut_off_keeps_what_is_whole(tmp_path: Path) -
     (tmp_path / "none.extxyz.gz").write_bytes(packed[:12])
     [nothing] = read(tmp_path / "none.extxyz.gz")
     assert nothing.problem.startswith("cut off")
+
+
+def test_a_compressed_file_with_a_wrong_byte_keeps_what_is_before_it(tmp_path: Path) -> None:
+    write_images(tmp_path / "a.extxyz", [ase_with_labels(item) for item in frames(4) * 50])
+    packed = bytearray(gzip.compress((tmp_path / "a.extxyz").read_bytes()))
+    packed[int(0.9 * len(packed))] ^= 0xFF
+    (tmp_path / "b.extxyz.gz").write_bytes(packed)
+    back = read(tmp_path / "b.extxyz.gz")
+    assert len(back) > 50
+    assert sum(item.labeled is None for item in back) <= 2, "a frame with the wrong byte may still look like one"
+    assert back[-1].problem.startswith("cut off")
 
 
 def test_frames_that_no_gate_would_pass_are_counted_with_their_reason(tmp_path: Path) -> None:

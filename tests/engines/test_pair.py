@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.data import chemical_symbols
 
 from lamflow.data import Frame, LabeledFrame
 from lamflow.data.dataset import Item, Origin, systems, write_dataset
@@ -13,7 +15,7 @@ from lamflow.engines.pair import PairSpin, PairTraining
 from lamflow.engines.protocol import Model, TrainingJob
 from lamflow.engines.registry import evaluator, trainer
 from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
-from lamflow.errors import EngineError
+from lamflow.errors import EngineError, InputError
 from lamflow.science.metrics import errors
 
 
@@ -38,6 +40,23 @@ def test_it_learns(task: TrainingJob, copper: list[Frame]) -> None:
     found = errors(made.load(task.output).evaluate(copper), truth)
     assert found.force_rmse < 0.25 * found.force_size
     assert np.isfinite(found.energy_rmse)
+
+
+def test_elements_that_are_in_no_frame_cost_nothing(task: TrainingJob, copper: list[Frame]) -> None:
+    """A type map of a hundred elements has 80,000 coefficients, of which these frames tell seventeen."""
+    settings = PairTraining(engine="pair", ridge=1e-9)
+    made = trainer(settings)
+    made.train(task, lambda fraction: None)
+    many = replace(task, elements=tuple(chemical_symbols[1:101]), output=task.output.with_name("many"))
+    made.train(many, lambda fraction: None)
+    alone, among = (made.load(job.output).evaluate(copper) for job in (task, many))
+    assert errors(among, alone).force_rmse < 1e-6
+
+
+def test_equations_that_fit_into_no_memory_are_refused(task: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamflow.engines.pair.LARGEST", 10)
+    with pytest.raises(InputError, match="1 elements has 17 coefficients for the pairs of these"):
+        trainer(PairTraining(engine="pair")).train(task, lambda fraction: None)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from lamflow.policy.cleaning import decide, ids_of
 from lamflow.policy.findings import Table
 from lamflow.policy.heads import training_study
 from lamflow.policy.sources import head_of
+from lamflow.science.cleaning.energies import is_strained
 
 COUNT = 120
 
@@ -200,6 +201,28 @@ def test_no_head_is_trained_on_the_like_of_what_another_holds_out(whole: str) ->
         assert held.isdisjoint(made.formula[verdicts.heldout == 0].tolist())
 
 
+def test_cells_of_two_sizes_are_one_formula() -> None:
+    """Rows 2n + 1 of the compositions are those of row 2n, twice."""
+    made = features()
+    formulas = np.repeat(made.formulas[::2], 2, axis=0)
+    formulas[1::2] *= 2
+    made = dataclasses.replace(made, formulas=formulas, natoms=formulas[made.formula].sum(axis=1))
+    verdicts = decide(study(split={"heldout": 0.2}), table(made), []).verdicts
+    held = set((made.formula[verdicts.heldout > 0] // 2).tolist())
+    assert held
+    assert held.isdisjoint((made.formula[(verdicts.heldout == 0) & (verdicts.state == 0)] // 2).tolist())
+
+
+def test_an_energy_that_forces_or_pressure_explain_is_in_no_other_unit() -> None:
+    """A crystal that is pressed hard has as high an energy as one that is written in Ry; a low energy is not strained."""
+    made = features()
+    made.force_rms[1], made.pressure[2] = 20.0, 200.0
+    residual = np.zeros(COUNT)
+    residual[:3], residual[3] = 4.6, -4.6
+    made.force_rms[3] = 20.0
+    assert np.flatnonzero(is_strained(made, residual)).tolist() == [1, 2]
+
+
 def test_frames_of_one_composition_are_parted_with_their_like() -> None:
     """Copies that are kept, half a data set apart in their file."""
     made, half = features(formula=np.zeros(COUNT, dtype=np.int64)), np.arange(60)
@@ -284,6 +307,15 @@ def test_new_labels_bring_nothing_back_that_repeats_or_is_held_out() -> None:
     for frame, alone in ((62, "its formula is held out"), (1, "its formula is held out")):
         assert verdicts.kept_out.get(frame, "") == (alone if int(made.formula[frame]) in held else "")
     assert verdicts.kept_out[80] in ("its structure is in the data", "its structure is held out")
+
+
+def test_an_id_that_is_of_several_frames_is_refused() -> None:
+    """One structure with two labels: the first sixteen digits are the same."""
+    made = features()
+    made.digest[41] = made.digest[1]
+    short = ids_of(table(made), [1])[0][:16]
+    with pytest.raises(InputError, match=f"2 different frames that were read have an id that begins with '{short}'"):
+        decide(study(release=[short]), table(made), [])
 
 
 @pytest.mark.parametrize(("released", "left"), [(1, {41}), (41, {1})])

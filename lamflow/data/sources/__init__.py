@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import lzma
+import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+from ase.io.formats import open_with_compression
 
 from lamflow.data.npy import FORMATS
 from lamflow.data.shards import SourceFrame
@@ -35,7 +40,7 @@ def source_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
 
 def _reader(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     format = dialect.format
-    if format == MPTRJ or (format is None and path.suffix == ".json" and _looks_like_mptrj(path)):
+    if format == MPTRJ or (format is None and ".json" in path.suffixes and _looks_like_mptrj(path)):
         return mptrj_frames(path, dialect)
     if format == COLABFIT or (format is None and path.suffix == ".parquet"):
         return parquet_frames(path, dialect)
@@ -51,5 +56,8 @@ def _reader(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
 
 def _looks_like_mptrj(path: Path) -> bool:
     """The first bytes are those of {"mp-…": {"mp-…": {"structure"."""
-    with path.open("rb") as stream:
-        return stream.read(200).lstrip().startswith(b'{"mp-')
+    with open_with_compression(str(path), "rb") as stream:
+        try:
+            return re.match(rb'\s*\{\s*"mp-', stream.read(200)) is not None
+        except (OSError, EOFError, zlib.error, lzma.LZMAError):
+            return False  # its reader says what is wrong with it

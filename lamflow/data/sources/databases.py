@@ -12,9 +12,11 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from lamflow.data import fields as table
+from lamflow.data.ase_labels import STRESS
+from lamflow.data.fields import ENERGY, FORCES
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.data.shards import SourceFrame
-from lamflow.data.sources.dialect import TRAJECTORY_KEYS, Dialect, Scale, first_of, stress_labels
+from lamflow.data.sources.dialect import MATERIALS_PROJECT, Dialect, Scale, stress_labels
 from lamflow.data.sources.packages import needed
 from lamflow.data.unread import unread
 from lamflow.errors import InputError
@@ -61,7 +63,7 @@ def _ase(reader: Any, path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
         try:
             row = json.loads(zlib.decompress(reader.get(str(key).encode())), object_hook=_array)
             yield _ase_row(row, number, dialect)
-        except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             yield SourceFrame(number, None, f"schema: row {key} cannot be read: {error}")
 
 
@@ -74,22 +76,30 @@ def _array(value: dict[str, Any]) -> Any:
 
 def _ase_row(row: dict[str, Any], number: int, dialect: Dialect) -> SourceFrame:
     data = {**(row.get("data") or {}), **(row.get("key_value_pairs") or {})}
-    trajectory = str(data.get(dialect.trajectory or first_of(TRAJECTORY_KEYS, data) or "", ""))
-    energy, forces = row.get(dialect.keys.get("energy", "energy")), row.get(dialect.keys.get("forces", "forces"))
-    if energy is None or forces is None:
-        return SourceFrame(number, None, f"schema: it has no {'energy' if energy is None else 'forces'}", trajectory)
+    carried, keys = {**data, **row}, {name: dialect.keys.get(name, name) for name in (ENERGY, FORCES, STRESS)}
+    trajectory = dialect.trajectory_of(carried if dialect.trajectory else data, number)
+    if dialect.energy:
+        keys[ENERGY] = MATERIALS_PROJECT[dialect.energy]
+    wanted = [keys[ENERGY], keys[FORCES], *([keys[STRESS]] if STRESS in dialect.keys else [])]
+    if missing := [name for name in wanted if carried.get(name) is None]:
+        return SourceFrame(number, None, f"schema: it has no {missing[0]}", trajectory)
+    if other := sorted(dialect.keys.keys() - keys.keys()):
+        raise InputError(f"keys: rows of ASE's databases have no {other[0]}; leave it out")
     pbc = np.asarray(row.get("pbc", [True] * 3), dtype=bool)
     if pbc.any() and not pbc.all():
         return SourceFrame(number, None, "schema: it is periodic in some directions only", trajectory)
     cell = np.asarray(row["cell"], dtype=np.float64) if pbc.all() else np.zeros((3, 3))
     frame = Frame(np.asarray(row["numbers"], dtype=np.int64), np.asarray(row["positions"]), cell, bool(pbc.all()))
-    labeled = LabeledFrame(frame, stress_labels(energy, forces, row.get("stress"), frame))
+    labels = stress_labels(carried[keys[ENERGY]], carried[keys[FORCES]], carried.get(keys[STRESS]), frame)
+    labeled = LabeledFrame(frame, labels)
     item = (dialect.scale or Scale()).applied(labeled, has_stress=True)
-    return SourceFrame(number, item, "", trajectory, dialect.method, unread(data, labeled))
+    method = dialect.method or str(data.get("method", ""))
+    return SourceFrame(number, item, "", trajectory, method, unread(data, labeled))
 
 
 def _deepmd(reader: Any, path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     """Frames of DeePMD-kit's LMDB: msgpack of arrays {type, shape, data}; see deepmd.dpmodel.utils.lmdb_data."""
+    dialect.require("DeePMD-kit's LMDB", {"units"})
     msgpack = needed("msgpack", "to read DeePMD-kit's LMDB files")
     about = msgpack.unpackb(reader.get(METADATA), raw=False)
     kinds = [atomic_numbers.get(name, 0) for name in about["type_map"]]
@@ -101,8 +111,9 @@ def _deepmd(reader: Any, path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
             continue
         try:
             values = {name: _msgpack_array(value) for name, value in msgpack.unpackb(packed, raw=False).items()}
-            yield SourceFrame(number, _deepmd_frame(values, kinds, dialect), "", "", dialect.method)
-        except (KeyError, ValueError, TypeError, IndexError) as error:
+            item = _deepmd_frame(values, kinds, dialect)
+            yield SourceFrame(number, item, "", "", dialect.method, unread(values, item))
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
             yield SourceFrame(number, None, f"schema: it has {error}")
 
 

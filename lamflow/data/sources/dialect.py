@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +36,14 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "virial": ("ref_virial", "ref_virials", "dft_virial", "dft_virials"),
 }  # fmt: skip
 """Names under which public data sets have their labels, in whatever case."""
+MATERIALS_PROJECT = {"corrected": "corrected_total_energy", "uncorrected": "uncorrected_total_energy"}
+"""Its two energies: with its shifts by composition, and as DFT gave it."""
+REFUSED = {
+    "keys": "the labels of {what} have their names; leave keys out",
+    "units": "the numbers of {what} have their units; leave units out",
+    "trajectory": "{what} says itself what its trajectories are; leave trajectory out",
+    "energy": "{what} has one energy; leave energy out",
+}
 TRAJECTORY_KEYS = ("mptrj_traj_id", "mp_id", "material_id", "trajectory", "traj_id", "sid", "config_name", "name")
 
 
@@ -76,7 +84,7 @@ class Dialect:
     keys        names of labels, by the names of lamflow
     scale       None: as the files say it, else as lamflow's own units
     trajectory  key that names the trajectory of a frame; the usual ones if empty
-    energy      of a source with several: `corrected` or `uncorrected`
+    energy      of the Materials Project's two: `corrected` or `uncorrected`
     method      level of theory of all frames; what the files say if empty
     """
 
@@ -86,6 +94,26 @@ class Dialect:
     trajectory: str = ""
     energy: str = ""
     method: str = ""
+
+    def require(self, what: str, heeded: Collection[str]) -> None:
+        """Raise InputError for a setting that is not among `heeded`, those that data of the kind `what` go by."""
+        given = {
+            "keys": bool(self.keys), "units": self.scale is not None, "trajectory": bool(self.trajectory),
+            "energy": bool(self.energy),
+        }  # fmt: skip
+        for name in sorted(name for name, is_given in given.items() if is_given and name not in heeded):
+            raise InputError(f"{name}: {REFUSED[name].format(what=what)}")
+
+    def trajectory_of(self, carried: Mapping[str, Any], number: int) -> str:
+        """The name of the trajectory of frame `number`; "" for one that has none.
+
+        carried  what the frame has by its names. Raises InputError where it lacks the one that the study gives.
+        """
+        name = self.trajectory or first_of(TRAJECTORY_KEYS, carried)
+        if self.trajectory and self.trajectory not in carried:
+            some = ", ".join(sorted(map(str, carried))[:12])
+            raise InputError(f"trajectory: frame {number} has no {self.trajectory}; it has {some}")
+        return "" if name is None or carried[name] is None else str(carried[name])
 
 
 def unit_factor(text: str, table: Mapping[str, float]) -> float:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import lzma
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,15 +17,18 @@ from lamflow.data import fields as table
 from lamflow.data.ase_labels import STRESS, labels_from_ase
 from lamflow.data.fields import ENERGY, FORCES, VIRIAL
 from lamflow.data.frames import Frame, LabeledFrame
+from lamflow.data.images import images_of
 from lamflow.data.io import read_by_dpdata
-from lamflow.data.npy import read_labeled_frames, systems_below
+from lamflow.data.npy import CHARGE_SPIN, charge_spins, frames_at_most, read_labeled_frames, systems_below
 from lamflow.data.shards import SourceFrame
-from lamflow.data.sources.dialect import TRAJECTORY_KEYS, Dialect, Scale, aliased, first_of, scale_of
-from lamflow.data.steps import XYZ, format_of, lost_xyz, said_by_reader, steps_of
-from lamflow.data.unread import unread
+from lamflow.data.sources.dialect import MATERIALS_PROJECT, Dialect, Scale, aliased, scale_of
+from lamflow.data.steps import XYZ, format_of, lines_of, lost_xyz, said_by_reader, steps_of, whole_xyz
+from lamflow.data.unread import flat_info, unread
 from lamflow.errors import InputError
 
 COMPRESSED = (".gz", ".bz2", ".xz")
+DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError)
+"""What reading a compressed file raises where it is cut off or has a wrong byte."""
 USUAL = {
     ENERGY: ("energy", "free_energy"), FORCES: ("forces", "force"), STRESS: ("stress",),
     VIRIAL: ("virial", "virials", "stress"),
@@ -31,14 +37,12 @@ USUAL = {
 
 def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     """Frames of a file that ASE reads, one after the other; those before the place where a file is cut off count."""
-    from ase.io import iread
-
     kind = format_of(path, dialect.format)
     steps = steps_of(path, kind)
     unconverged = set(steps.unconverged) if steps is not None else set()
     number = -1
     try:
-        for number, atoms in enumerate(iread(path, index=":", format=dialect.format)):
+        for number, atoms in enumerate(images_of(path, dialect.format)):
             if number in unconverged:
                 yield SourceFrame(number, None, "unconverged: its self-consistent cycle did not converge")
             else:
@@ -46,8 +50,11 @@ def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     except InputError:
         raise
     except Exception as error:  # its parsers raise anything
-        if number < 0 and isinstance(error, EOFError) and path.suffix in COMPRESSED:
+        if number < 0 and isinstance(error, DAMAGED) and path.suffix in COMPRESSED:
             yield from _cut_off(path, dialect)
+            return
+        if number < 0 and kind in XYZ and path.is_file() and all(whole := whole_xyz(path)):
+            yield from _before(whole, path, dialect)
             return
         if number < 0:
             raise InputError(f"{path}: cannot be read: {said_by_reader(error, path, dialect.format)}") from error
@@ -64,28 +71,41 @@ def _cut_off(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
 
     with TemporaryDirectory() as folder:
         part = Path(folder) / path.stem
-        with part.open("wb") as target, open_with_compression(str(path), "rb") as stream, contextlib.suppress(EOFError):
+        with part.open("wb") as target, open_with_compression(str(path), "rb") as stream, contextlib.suppress(*DAMAGED):
             while piece := stream.read1(1 << 20):
                 target.write(piece)
-        problem, number = "", -1
+        whole, number = True, -1
         for item in ase_frames(part, dialect) if part.stat().st_size else ():
-            number, problem = item.number, item.problem
+            number, whole = item.number, not item.problem.startswith("cut off")
             yield item
-        if not problem.startswith("cut off"):
+        if whole:
             yield SourceFrame(number + 1, None, f"cut off: nothing can be unpacked after frame {number}")
+
+
+def _before(whole: tuple[int, str], path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
+    """The frames of an XYZ file before the line at which readers stop, and that there are no more."""
+    lines, problem = whole
+    with TemporaryDirectory() as folder:
+        part = Path(folder) / path.name.removesuffix(path.suffix if path.suffix in COMPRESSED else "")
+        part.write_text("".join(itertools.islice(lines_of(path), lines)), encoding="utf-8")
+        for item in ase_frames(part, dialect):
+            number = item.number
+            yield item
+    yield SourceFrame(number + 1, None, f"cut off: nothing is read after frame {number}: {problem}")
 
 
 def ase_frame(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
     """A frame of ASE's as a source has it. Raises InputError where the names of labels could mean two things."""
     results = atoms.calc.results if atoms.calc is not None else {}
-    info = {str(name): value for name, value in atoms.info.items()}  # ASE takes any key
-    carried: dict[str, Any] = {**info, **atoms.arrays, **results}
-    trajectory = str(carried.get(dialect.trajectory or first_of(TRAJECTORY_KEYS, atoms.info) or "", ""))
+    atoms.info = flat_info(atoms.info)
+    carried: dict[str, Any] = {**atoms.info, **atoms.arrays, **results}
+    trajectory = dialect.trajectory_of(carried if dialect.trajectory else atoms.info, number)
     method = dialect.method or str(atoms.info.get("method", ""))
+    chosen = {ENERGY: MATERIALS_PROJECT[dialect.energy]} if dialect.energy else {}
     try:
-        keys = aliased(dialect.keys, carried, USUAL)
+        keys = aliased({**chosen, **dialect.keys}, carried, USUAL)
         scale = dialect.scale or scale_of(atoms.info)
-        item = LabeledFrame(Frame.from_ase(atoms), labels_from_ase(atoms, keys))
+        item = LabeledFrame(Frame.from_ase(atoms, keys), labels_from_ase(atoms, keys))
     except (LookupError, ValueError) as error:
         subject = "it " if isinstance(error, LookupError) else ""
         return SourceFrame(number, None, f"schema: {subject}{error.args[0]}", trajectory, method)
@@ -94,17 +114,32 @@ def ase_frame(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
 
 
 def npy_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
-    """Frames of the deepmd/npy and deepmd/npy/mixed systems at or below a folder; a system is a trajectory."""
+    """Frames of the deepmd/npy and deepmd/npy/mixed systems at or below a folder; a system is a trajectory.
+
+    A system with a damaged file has no frame that can be read.
+    """
+    dialect.require("deepmd/npy data", {"units"})
     number = 0
     for system in systems_below(path, dialect.format):
-        for item in read_labeled_frames(system):
+        name = str(system.relative_to(path))
+        try:
+            items, states = read_labeled_frames(system), charge_spins(system)
+        except InputError as error:
+            said = str(error).replace(f"{path}/", "")
+            for _ in range(frames_at_most(system)):
+                yield SourceFrame(number, None, f"unreadable: {said}", name, dialect.method)
+                number += 1
+            continue
+        for place, item in enumerate(items):
             scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
-            yield SourceFrame(number, scaled, "", str(system.relative_to(path)), dialect.method)
+            left = unread({CHARGE_SPIN: states[place]}, item) if place < len(states) else ()
+            yield SourceFrame(number, scaled, "", name, dialect.method, left)
             number += 1
 
 
 def dpdata_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     """Frames of a file or folder in a format of dpdata's."""
+    dialect.require(f"{dialect.format}, which dpdata reads,", {"units"})
     for number, item in enumerate(read_by_dpdata(path, dialect.format)):
         scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
         yield SourceFrame(number, scaled, "", str(path.name), dialect.method)

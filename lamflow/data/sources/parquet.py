@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ from lamflow.data.frames import Frame, LabeledFrame
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import Dialect, Scale, stress_labels
 from lamflow.data.sources.packages import needed
+from lamflow.data.unread import may_be_unread, unread
 from lamflow.errors import InputError
 
-REQUIRED = ("positions", "atomic_numbers", "energy", "atomic_forces")
-WANTED = (
-    *REQUIRED, "cell", "pbc", "cauchy_stress", "cauchy_stress_volume_normalized", "method", "software", "names",
-    "configuration_id",
-)  # fmt: skip
+LABELS = {"energy": "energy", "forces": "atomic_forces", "stress": "cauchy_stress"}
+NORMALIZED = "cauchy_stress_volume_normalized"
+STRUCTURE = ("positions", "atomic_numbers")
+OTHERS = ("cell", "pbc", NORMALIZED, "method", "software")
 ROWS = 2000
 
 
@@ -34,20 +34,23 @@ def parquet_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
         file = parquet.ParquetFile(path)
     except (arrow.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: no parquet file, or one that is cut off: {error}") from error
-    names = file.schema_arrow.names
-    missing = [name for name in REQUIRED if name not in names]
+    dialect.require("parquet", {"keys", "units", "trajectory"})
+    if other := sorted(dialect.keys.keys() - LABELS.keys()):
+        raise InputError(f"{path}: keys: ColabFit's configurations have no {other[0]}; leave it out")
+    names, labels = file.schema_arrow.names, {**LABELS, **dialect.keys}
+    chosen = [*(labels[name] for name in dialect.keys), *filter(None, [dialect.trajectory])]
+    missing = [name for name in (*STRUCTURE, labels["energy"], labels["forces"], *chosen) if name not in names]
     if missing:
-        raise InputError(
-            f"{path}: it has no column {missing[0]}, as ColabFit's configurations have; its columns are "
-            f"{', '.join(names[:12])}"
-        )
+        raise InputError(f"{path}: it has no column {missing[0]}; its columns are {', '.join(names)}")
+    unkept = [name for name in names if may_be_unread(name) and name != NORMALIZED]
+    wanted = dict.fromkeys([*STRUCTURE, *labels.values(), *OTHERS, *chosen, *unkept])
     number = -1
     try:
-        for batch in file.iter_batches(ROWS, columns=[name for name in WANTED if name in names]):
+        for batch in file.iter_batches(ROWS, columns=[name for name in wanted if name in names]):
             columns = {name: _values(batch.column(name)) for name in batch.schema.names}
             for row in range(batch.num_rows):
                 number += 1
-                yield _frame({name: column[row] for name, column in columns.items()}, number, dialect)
+                yield _frame({name: column[row] for name, column in columns.items()}, number, dialect, labels)
     except (arrow.ArrowInvalid, OSError) as error:
         yield SourceFrame(number + 1, None, f"cut off: nothing can be read after frame {number}: {error}")
 
@@ -56,8 +59,11 @@ def _values(column: Any) -> list[Any]:
     """A value of each row: a list of numbers becomes one flat array, without a copy; None where there is none."""
     import pyarrow as pa
 
+    def is_list(kind: Any) -> bool:
+        return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
     flat, depth = column, 0
-    while pa.types.is_list(flat.type) or pa.types.is_large_list(flat.type):
+    while is_list(flat.type):
         flat, depth = flat.flatten(), depth + 1
     if not depth or pa.types.is_string(flat.type) or pa.types.is_large_string(flat.type):
         return list(column.to_pylist())
@@ -80,28 +86,29 @@ def _offsets(column: Any, depth: int) -> Any:
     return offsets
 
 
-def _frame(row: dict[str, Any], number: int, dialect: Dialect) -> SourceFrame:
+def _frame(row: dict[str, Any], number: int, dialect: Dialect, labels: Mapping[str, str]) -> SourceFrame:
     """One row; a missing label is one that is null, or has no numbers."""
     method = dialect.method or " ".join(filter(None, (row.get("software"), row.get("method"))))
-    trajectory = str(row.get(dialect.trajectory) or "") if dialect.trajectory else ""
-    for name in REQUIRED:
+    trajectory = dialect.trajectory_of(row, number) if dialect.trajectory else ""
+    stress = row.get(labels["stress"])
+    for name in (*STRUCTURE, labels["energy"], labels["forces"]):
         value = row[name]
         if value is None or (not np.isscalar(value) and not len(value)):
             return SourceFrame(number, None, f"schema: it has no {name}", trajectory, method)
     try:
         numbers = np.asarray(row["atomic_numbers"], dtype=np.int64)
         positions = np.asarray(row["positions"], dtype=np.float64).reshape(len(numbers), 3)
-        forces = np.asarray(row["atomic_forces"], dtype=np.float64).reshape(len(numbers), 3)
         frame = _structure(numbers, positions, row)
-        stress = row.get("cauchy_stress")
-        shape = "virial" if row.get("cauchy_stress_volume_normalized") else "stress"
+        shape = "virial" if row.get(NORMALIZED) and labels["stress"] == LABELS["stress"] else "stress"
         if stress is not None and shape == "virial":
             stress = -np.asarray(stress, dtype=np.float64)
-        labels = stress_labels(row["energy"], forces, stress, frame, shape)
+        forces = np.asarray(row[labels["forces"]], dtype=np.float64).reshape(len(numbers), 3)
+        read = stress_labels(row[labels["energy"]], forces, stress, frame, shape)
     except ValueError as error:
         return SourceFrame(number, None, f"schema: {error}", trajectory, method)
-    item = (dialect.scale or Scale()).applied(LabeledFrame(frame, labels), has_stress=shape == "stress")
-    return SourceFrame(number, item, "", trajectory, method)
+    left = unread({name: value for name, value in row.items() if name != NORMALIZED}, LabeledFrame(frame, read))
+    item = (dialect.scale or Scale()).applied(LabeledFrame(frame, read), has_stress=shape == "stress")
+    return SourceFrame(number, item, "", trajectory, method, left)
 
 
 def _structure(numbers: Any, positions: Any, row: dict[str, Any]) -> Frame:

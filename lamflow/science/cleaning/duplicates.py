@@ -19,7 +19,7 @@ def clusters(features: Features, tolerance: float) -> Ints:
     leader = _equal(features)
     if tolerance <= 0:
         return leader
-    formula = _reduced(features)[features.formula].astype(np.uint64)
+    formula = features.reduced.astype(np.uint64)
     kind = np.unique(np.stack([formula, features.state], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     first = np.flatnonzero(leader == np.arange(len(features)))
     order = first[np.argsort(kind[first], kind="stable")]
@@ -34,12 +34,6 @@ def _equal(features: Features) -> Ints:
     """The first frame with the same content hash."""
     _, first, places = np.unique(features.digest, axis=0, return_index=True, return_inverse=True)
     return np.asarray(first[places.reshape(-1)], dtype=np.int64)
-
-
-def _reduced(features: Features) -> Ints:
-    """(U,) number of the reduced formula of each composition."""
-    divisor = np.gcd.reduce(features.formulas, axis=1)
-    return np.unique(features.formulas // divisor[:, None], axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _lead(features: Features, members: Ints, tolerance: float, leader: Ints) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lamflow.data.features import ELEMENTS, Features
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.sources.dialect import ENERGIES
+from lamflow.units import EV_PER_A3_IN_GPA
 
 FOLDS = 5
 ROUNDS = 4
@@ -32,6 +33,8 @@ BLOCK = 50_000
 """Frames whose design matrix is held at a time."""
 LEAST_SCATTER = 0.02
 """eV/atom; a fit that seems better than this is no reason to call a frame wrong."""
+DISPLACEMENT, COMPRESSION, PART = 0.5, 0.2, 0.5
+"""Å, of the volume, and of the residual: see `is_strained`."""
 MEMBERS = 12
 """Frames of a group below which nothing is said of its outliers."""
 
@@ -204,3 +207,14 @@ def explained_by_unit(energy: Floats, expected: Floats, sigma: float, z: float) 
         fits = odd & (distance < 3 * sigma) & (distance < best)
         found[fits], best[fits] = words, distance[fits]
     return found
+
+
+def is_strained(features: Features, residual: Floats) -> NDArray[np.bool_]:
+    """(C,) frames whose forces and pressure say why their energy is `residual` (eV/atom) above what is expected.
+
+    What the forces give back over a relaxation of DISPLACEMENT, and the pressure over a COMPRESSION of the volume, is a
+    part of the residual: such an energy is high, and not written in another unit.
+    """
+    pressure, volume = np.nan_to_num(features.pressure), np.nan_to_num(features.volume)
+    work = DISPLACEMENT * features.force_rms + COMPRESSION * np.maximum(pressure, 0) * volume / EV_PER_A3_IN_GPA
+    return np.asarray((residual > 0) & (work > PART * residual))
