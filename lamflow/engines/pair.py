@@ -100,6 +100,11 @@ class PairPotential(EngineSettings):
         known = self.model_file is not None and self.model_file.is_file()
         return loaded(self.model_file).basis.magnetic if known and self.model_file is not None else None
 
+    def known_elements(self) -> set[str] | None:
+        """See EngineSettings."""
+        file = self.model_file
+        return set(loaded(file).basis.elements) if file is not None and file.is_file() else None
+
     def examine(self, study: ExaminedStudy) -> list[str]:
         """See EngineSettings: whether the file is such a model, and knows the elements."""
         if self.model_file is None:

@@ -10,6 +10,8 @@ from typing import Any, cast
 from lamflow.config.catalogue import ListedModel
 from lamflow.config.engines import EngineSettings
 from lamflow.config.installed import RoleName, engine_named, engines
+from lamflow.config.pretrained import PretrainedModel
+from lamflow.config.section import expand
 from lamflow.data.provenance import Provenance
 from lamflow.engines.engine import Engine
 from lamflow.engines.protocol import (
@@ -101,6 +103,20 @@ def read_card(path: Path, engine: str | None = None) -> ModelCard | None:
         except InputError as error:
             reasons.append(str(error))
     raise InputError("; ".join(reasons))
+
+
+def known_elements(settings: EngineSettings) -> set[str] | None:
+    """Elements of which what `settings` describe can say something; None where nobody knows.
+
+    Of a model file those of its training data where it says so, or else of its type map: what it says of others is
+    noise.
+    """
+    model, known = getattr(settings, "model", None), settings.known_elements()
+    if known is not None or not isinstance(model, PretrainedModel) or model.file is None:
+        return known
+    card = read_card(expand(model.file), settings.engine)
+    heads = [head for head in card.heads if model.head in (None, head.name, *head.aliases)] if card else []
+    return {element for head in heads for element in head.observed or head.elements} or None
 
 
 def copy_heads(path: Path, heads: Mapping[str, str | None], output: Path) -> None:

@@ -12,9 +12,7 @@ import numpy as np
 
 from lamflow.config import stored
 from lamflow.config.engines import EngineSettings
-from lamflow.config.pretrained import PretrainedModel
 from lamflow.config.schema import EvaluationStudy
-from lamflow.config.section import expand
 from lamflow.data import Frame, Labels
 from lamflow.data.arrays import read_arrays
 from lamflow.data.dataset import Item, read_dataset
@@ -184,12 +182,7 @@ class _Head:
 
 def _strangers(settings: EngineSettings | None, frames: Sequence[Frame]) -> list[str]:
     """What is to be said of frames with elements that the model has never seen, as far as its file says which."""
-    model = getattr(settings, "model", None)
-    if settings is None or not isinstance(model, PretrainedModel) or model.file is None:
-        return []
-    card = registry.read_card(expand(model.file), settings.engine)
-    heads = [head for head in card.heads if model.head in (None, head.name, *head.aliases)] if card else []
-    seen = {element for head in heads for element in head.observed}
+    seen = registry.known_elements(settings) if settings is not None else None
     strange = [set(frame.symbols) - seen for frame in frames] if seen else []
     unseen = sorted(set().union(*strange))
     if not unseen:

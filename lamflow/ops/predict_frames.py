@@ -87,7 +87,7 @@ def _chosen(shard: Shard, models: Models, total: int) -> Ints:
 
 def _ask(settings: EngineSettings, labeled: Sequence[LabeledFrame], chosen: Ints, known: Features) -> Opinions:
     """What a model says; frames that it has wrong in all are asked about again with two elements exchanged."""
-    elements = settings.known_elements()
+    elements = registry.known_elements(settings)
     asked = [int(index) for index in chosen if elements is None or set(labeled[index].frame.symbols) <= elements]
     if not asked:
         return opinions(labeled, {})

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase.build import bulk
 
 from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.dataset import Item, Origin
+from lamflow.engines import pair, registry
 from lamflow.engines.deepmd.settings import DeepmdLabels
+from lamflow.engines.pair import PairPotential
 from lamflow.ops.evaluate import _judge_head, _strangers
+from lamflow.ops.predict_frames import _ask
+from lamflow.science.cleaning.describe import features
 from tests.real_models import real_dpa4
 
 
@@ -48,3 +54,23 @@ def test_frames_with_elements_that_the_model_has_never_seen_are_counted() -> Non
         "2 of 3 frames have Kr, which the model has never seen"
     )
     assert _strangers(None, [strange]) == []
+
+
+@pytest.mark.deepmd
+def test_cleaning_does_not_ask_a_model_about_elements_that_it_has_never_seen() -> None:
+    pytest.importorskip("vesin", reason="cleaning needs vesin: pip install 'lamflow[cleaning]'")
+    settings = DeepmdLabels.model_validate({"engine": "deepmd", "model": {"file": str(real_dpa4())}})
+    labeled = [
+        LabeledFrame(Frame.from_ase(bulk(symbol, "fcc", a=4.0)), Labels(-3.0, np.zeros((1, 3))))
+        for symbol in ("Cu", "Kr")
+    ]
+    said = _ask(settings, labeled, np.arange(2), features(labeled, np.arange(2)))
+    assert np.isfinite(said.energy).tolist() == [True, False]
+    assert "Cu" in (registry.known_elements(settings) or ())
+
+
+def test_a_pair_potential_knows_the_elements_of_its_file(tmp_path: Path) -> None:
+    """Without a file nobody knows."""
+    example = pair._example(tmp_path)
+    settings = PairPotential.model_validate({"engine": "pair", **example.settings})
+    assert registry.known_elements(settings) == {"Cu"}
