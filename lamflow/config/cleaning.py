@@ -110,8 +110,9 @@ class Checks(Section):
 class Duplicates(Section):
     """Frames that are alike."""
 
-    tolerance: Angstrom = 0.005
-    """Structures whose distances differ by less in the mean are one; 0 finds only those that are equal."""
+    tolerance: Angstrom = 0.002
+    """Structures whose atoms have moved by less, about, are one; 0 finds only those that are equal. A frame is a
+    duplicate of another if its labels are the same, too."""
     keep: bool = False
     """Count them and keep them."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamflow.config.cleaning import Action, Checks, CleaningStudy, Rule
 from lamflow.data.cleaning import Evidence
@@ -16,6 +17,8 @@ from lamflow.science.split import blocks, heldout_groups, joined
 FLAGGED: tuple[Rule, ...] = ("force_outlier", "energy_outlier")
 """Rules that only flag unless the study says otherwise: hard frames look like that, too."""
 KEEP, DROP, QUARANTINE = 0, 1, 2
+LEAST_FORCE, LEAST_PRESSURE, SHARE = 0.005, 0.05, 0.02
+"""eV/Å, GPa and share by which labels of one structure may differ and still be the same."""
 
 
 @dataclass(eq=False)
@@ -65,6 +68,7 @@ def repeats(
 ) -> None:
     """Drop frames that repeat one of their head, and quarantine those with another label for the same structure.
 
+    A frame with other forces or another pressure than the one that it is like is no repetition: it has moved a little.
     Of like ones the first of a source that is held out is kept, else the first of all; frames to train on that repeat
     one that is held out are left to `leaks`.
     """
@@ -77,10 +81,23 @@ def repeats(
     other = (leader != kept) & (change > study.checks.conflict)
     _conflicts(table, study, verdicts, dict(zip(kept[other].tolist(), leader[other].tolist(), strict=True)), released)
     leaking = (held_sources[leader] > 0) & (held_sources[kept] == 0)
-    same = np.sort(kept[(leader != kept) & ~other & ~leaking])
+    same = np.sort(kept[(leader != kept) & ~other & ~leaking & _same_labels(table, kept, leader)])
     verdicts.reasons.append(("duplicate", "flag" if study.duplicates.keep else "drop", same))
     if not study.duplicates.keep:
         verdicts.state[same] = DROP
+
+
+def _same_labels(table: Table, frames: Ints, others: Ints) -> NDArray[np.bool_]:
+    """(K,) whether forces and pressures of `frames` (K,) are those of `others` (K,), as far as both have them."""
+    made, same = table.features, np.ones(len(frames), dtype=bool)
+    for values, least in (
+        (made.force_max, LEAST_FORCE),
+        (made.force_rms, LEAST_FORCE),
+        (made.pressure, LEAST_PRESSURE),
+    ):
+        one, other = values[frames], values[others]
+        same &= ~(np.abs(one - other) > np.maximum(least, SHARE * np.abs(other)))
+    return same
 
 
 def _conflicts(

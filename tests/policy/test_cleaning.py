@@ -19,6 +19,7 @@ from lamflow.policy.findings import Table
 from lamflow.policy.heads import training_study
 from lamflow.policy.sources import head_of
 from lamflow.science.cleaning.energies import is_strained
+from lamflow.science.cleaning.fingerprint import KINDS, QUANTILES
 
 COUNT = 120
 
@@ -37,7 +38,8 @@ def features(**changes: Any) -> Features:
         "force_rms": np.full(COUNT, 0.5), "force_sum": np.zeros(COUNT), "force_forbidden": nothing,
         "volume": np.full(COUNT, 15.0),
         "pressure": nothing, "distance": np.full(COUNT, 0.9), "fingerprint": generator.random((COUNT, 40)).astype("f4"),
-        "environments": (10 * generator.random((COUNT, 32))).astype("f4"), "slopes": np.ones((COUNT, 4), dtype="f4"),
+        "environments": (10 * generator.random((COUNT, KINDS * QUANTILES))).astype("f4"),
+        "slopes": np.ones((COUNT, KINDS), dtype="f4"),
         "change": nothing, "force_work": nothing, "stress_work": nothing, "work_size": nothing,
         "state": np.zeros(COUNT, dtype=np.uint64), "digest": np.stack([np.arange(COUNT), np.arange(COUNT)], axis=1).astype(np.uint64),
         "label_digest": np.arange(COUNT, dtype=np.uint64),
@@ -169,6 +171,17 @@ def test_repeats_are_dropped_and_conflicts_quarantined() -> None:
     assert (verdicts.state[1], verdicts.state[41]) == (2, 2)
     kept = decide(study(duplicates={"keep": True}, checks={"actions": {"conflict": "flag"}}), table(made), [])
     assert not kept.verdicts.state.any()
+
+
+def test_a_frame_with_other_forces_or_another_pressure_repeats_none() -> None:
+    """A phonon displacement may be smaller than the tolerance of structures."""
+    made = features()
+    made = dataclasses.replace(made, pressure=np.ones(COUNT))
+    for frame, twin in ((40, 0), (80, 0), (41, 1)):
+        made.environments[frame], made.energy[frame] = made.environments[twin], made.energy[twin]
+    made.force_max[40], made.pressure[41] = 1.1, 1.3
+    verdicts = decide(study(), table(made), []).verdicts
+    assert np.flatnonzero(verdicts.state).tolist() == [80], verdicts.evidence
 
 
 def test_the_same_structure_of_two_heads_is_no_conflict() -> None:

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 
+from lamflow.config.cleaning import Duplicates
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.science.cleaning.asymmetry import forbidden_forces
 from lamflow.science.cleaning.compression import by_clusters, by_entropy, entropy, every_nth
@@ -74,6 +75,10 @@ def evaluated(frames: Sequence[Frame]) -> list[Labels]:
     return answers
 
 
+def labeled_frame(atoms: Atoms) -> LabeledFrame:
+    return LabeledFrame(Frame.from_ase(atoms), Labels(0.0, np.zeros((len(atoms), 3))))
+
+
 def test_a_fingerprint_does_not_see_order_rotation_shift_or_cell() -> None:
     atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
     atoms.rattle(0.1, seed=1)
@@ -84,8 +89,8 @@ def test_a_fingerprint_does_not_see_order_rotation_shift_or_cell() -> None:
     swapped = atoms.copy()
     swapped.numbers[[0, -1]] = swapped.numbers[[-1, 0]]
     (first, second, third), (slope, *_) = environments(Pairs.of([Frame.from_ase(a) for a in (atoms, other, swapped)]))
-    assert apart(first, second, slope) < 1e-4
-    assert apart(first, third, slope) > 0.05
+    assert apart(first, second, slope, 8) < 2e-4
+    assert apart(first, third, slope, 8) > 0.05
 
 
 @pytest.mark.parametrize("moved", [0.002, 0.01, 0.05])
@@ -98,7 +103,36 @@ def test_the_difference_of_fingerprints_is_a_length(moved: float) -> None:
         frame, positions=frame.positions + np.random.default_rng(2).normal(scale=moved, size=(64, 3))
     )
     (first, second), (slope, _) = environments(Pairs.of([frame, shaken]))
-    assert 0.2 * moved < apart(first, second, slope) < 3 * moved
+    assert 0.2 * moved < apart(first, second, slope, 64) < 8 * moved
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_independent_snapshots_of_a_crystal_are_told_apart(size: int) -> None:
+    """As those of a cold crystal, whose atoms move about places of high symmetry: of 4, 32 and 256 atoms."""
+    perfect, generator = bulk("Cu", "fcc", a=3.6, cubic=True).repeat(size), np.random.default_rng(1)
+    frames = []
+    for _ in range(20):
+        atoms = perfect.copy()
+        atoms.positions += generator.normal(scale=0.02, size=atoms.positions.shape)
+        frames.append(labeled_frame(atoms))
+    made = features(frames, np.zeros(20, dtype=np.int64))
+    assert clusters(made, Duplicates().tolerance).tolist() == list(range(20))
+
+
+def test_small_strains_and_displacements_are_told_apart() -> None:
+    """As for elastic constants and phonons; turned, each is like itself."""
+    perfect = bulk("Cu", "fcc", a=3.6, cubic=True).repeat(2)
+    images = [perfect]
+    for strain in ((0.01, 0, 0), (-0.01, 0, 0), (0, 0.01, 0), (0, 0.003, 0), (0, 0, 0.03)):
+        atoms, (along, shear, shift) = perfect.copy(), strain
+        atoms.set_cell(atoms.cell.array @ [[1 + along, shear, 0], [0, 1, 0], [0, 0, 1]], scale_atoms=True)
+        atoms.positions[0, 0] += shift
+        images.append(atoms)
+    turned = [atoms.copy() for atoms in images]
+    for atoms in turned:
+        atoms.rotate(40, (1, 2, 3), rotate_cell=True)
+    made = features([labeled_frame(atoms) for atoms in images + turned], np.zeros(12, dtype=np.int64))
+    assert clusters(made, Duplicates().tolerance).tolist() == [*range(6), *range(6)]
 
 
 def test_repeats_are_found_whatever_their_cell() -> None:

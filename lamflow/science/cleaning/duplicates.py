@@ -43,10 +43,8 @@ def _lead(features: Features, members: Ints, tolerance: float, leader: Ints) -> 
     points = features.environments[members].astype(np.float64)
     slopes = features.slopes[members].astype(np.float64)
     scale = np.repeat(np.maximum(slopes.max(axis=0), 1e-6), QUANTILES)
-    tree, reach = (
-        cKDTree(points / scale),
-        QUANTILES * tolerance,
-    )  # a mean is at least its largest term over their number
+    natoms, tree = features.natoms[members], cKDTree(points / scale)
+    reach = QUANTILES * tolerance / np.sqrt(natoms.min())  # a mean is at least its largest term over their number
     nearest = tree.query(points / scale, k=2, p=np.inf, distance_upper_bound=reach)[0][:, 1]
     taken = np.zeros(len(members), dtype=bool)
     for place in np.flatnonzero(np.isfinite(nearest)):
@@ -54,7 +52,7 @@ def _lead(features: Features, members: Ints, tolerance: float, leader: Ints) -> 
             continue
         ball = tree.query_ball_point(points[place] / scale, reach, p=np.inf)
         near = np.array([other for other in ball if other > place and not taken[other]], dtype=np.int64)
-        alike = apart(points[place], points[near], slopes[place]) < tolerance
+        alike = apart(points[place], points[near], slopes[place], np.minimum(natoms[place], natoms[near])) < tolerance
         alike &= _same_volume(features.volume[members[place]], features.volume[members[near]])
         taken[near[alike]] = True
         leader[members[near[alike]]] = members[place]

@@ -24,7 +24,7 @@ LINK = 4.0
 BINS = 20
 CHANNELS = 2
 SIZE = BINS * CHANNELS
-KINDS, QUANTILES = 4, 8
+KINDS, QUANTILES = 6, 8
 """Sums over neighbours that every atom has, and quantiles of each over the atoms."""
 
 AnyFloats = NDArray[np.floating[Any]]
@@ -37,6 +37,7 @@ class Pairs:
     natoms     (C,)  of each structure; their atoms, N together, stand one after the other
     numbers    (N,)  atomic numbers
     first, second, distances  (P,)  places of both atoms among all N, and their distance, Å
+    directions (P, 3) from the first to the second, of length 1
     """
 
     natoms: Ints
@@ -44,6 +45,7 @@ class Pairs:
     first: Ints
     second: Ints
     distances: Floats
+    directions: Floats
 
     @classmethod
     def of(cls, frames: Sequence[Frame]) -> Pairs:
@@ -52,17 +54,18 @@ class Pairs:
 
         finder, isolated = vesin.NeighborList(cutoff=CUTOFF, full_list=False), np.zeros((3, 3))
         natoms = np.array([frame.natoms for frame in frames], dtype=np.int64)
-        firsts, seconds, distances = [], [], []
+        firsts, seconds, distances, directions = [], [], [], []
         for frame, start in zip(frames, np.cumsum(natoms) - natoms, strict=True):
-            first, second, distance = finder.compute(
+            first, second, distance, vector = finder.compute(
                 points=np.ascontiguousarray(frame.positions), box=frame.cell if frame.pbc else isolated,
-                periodic=frame.pbc, quantities="ijd",
+                periodic=frame.pbc, quantities="ijdD",
             )  # fmt: skip
             firsts.append(first.astype(np.int64) + start)
             seconds.append(second.astype(np.int64) + start)
             distances.append(distance)
+            directions.append(vector / np.maximum(distance, 1e-9)[:, None])
         numbers = np.concatenate([frame.numbers for frame in frames])
-        return cls(natoms, numbers, np.concatenate(firsts), np.concatenate(seconds), np.concatenate(distances))
+        return cls(natoms, numbers, *map(np.concatenate, (firsts, seconds, distances, directions)))
 
     @property
     def structure(self) -> Ints:
@@ -104,6 +107,8 @@ def environments(pairs: Pairs) -> tuple[NDArray[np.float32], NDArray[np.float32]
 
     The second says by how much a sum changes when an atom moves by 1 Å, in the mean, so that a difference of the
     first is a length: see `apart`. Snapshots of a crystal that vibrates have one histogram, and different quantiles.
+    Where atoms are in places of high symmetry sums over distances hardly see small shifts and strains; the lengths of
+    a sum of directions and of a sum of their traceless products do, the former shifts and the latter shears.
     """
     structure, count, step = pairs.structure, len(pairs.natoms), 1e-3
     weights, ones = element_weights(pairs.numbers), np.ones(len(pairs.numbers))
@@ -112,6 +117,14 @@ def environments(pairs: Pairs) -> tuple[NDArray[np.float32], NDArray[np.float32]
     for value, moved, own in zip(now, later, (ones, ones, weights, weights), strict=True):
         quantiles.append(_quantiles(pairs, structure, own * _sums(pairs, value, own)))
         squares = _sums(pairs, ((moved - value) / step) ** 2, own)
+        slopes.append(np.sqrt(np.bincount(structure, squares, count) / pairs.natoms))
+    for place, lengths, along, across in (
+        (1, _lengths_of_directions, 1 / 3, 2 / 3),
+        (2, _lengths_of_products, 2 / 9, 4 / 3),
+    ):
+        quantiles.append(_quantiles(pairs, structure, lengths(pairs, now[place], weights)))
+        change, turn = (later[place] - now[place]) / step, now[place] / np.maximum(pairs.distances, 0.1)
+        squares = _sums(pairs, along * change**2 + across * turn**2, weights**2)
         slopes.append(np.sqrt(np.bincount(structure, squares, count) / pairs.natoms))
     return np.concatenate(quantiles, axis=1).astype(np.float32), np.stack(slopes, axis=1).astype(np.float32)
 
@@ -123,6 +136,26 @@ def _sums(pairs: Pairs, values: Floats, weights: Floats) -> Floats:
         np.bincount(pairs.first, values * weights[pairs.second], size)
         + np.bincount(pairs.second, values * weights[pairs.first], size)
     )
+
+
+def _lengths_of_directions(pairs: Pairs, values: Floats, weights: Floats) -> Floats:
+    """(N,) length of the sum of the directions of an atom's neighbours, times a value (P,) and their weight (N,)."""
+    size, found = len(pairs.numbers), np.zeros(len(pairs.numbers))
+    for axis in range(3):
+        part = values * pairs.directions[:, axis]
+        total = np.bincount(pairs.first, part * weights[pairs.second], size)
+        found += (total - np.bincount(pairs.second, part * weights[pairs.first], size)) ** 2
+    return np.asarray(np.sqrt(found))
+
+
+def _lengths_of_products(pairs: Pairs, values: Floats, weights: Floats) -> Floats:
+    """(N,) as `_lengths_of_directions`, of their products with themselves less a third of the unit matrix."""
+    found = np.zeros(len(pairs.numbers))
+    for one in range(3):
+        for other in range(one, 3):
+            product = pairs.directions[:, one] * pairs.directions[:, other] - (one == other) / 3
+            found += (1 if one == other else 2) * _sums(pairs, values * product, weights) ** 2
+    return np.asarray(np.sqrt(found))
 
 
 def _quantiles(pairs: Pairs, structure: Ints, values: Floats) -> Floats:
@@ -149,13 +182,17 @@ def element_weights(numbers: Ints) -> Floats:
     return np.asarray(0.5 + (numbers * 0.6180339887498949) % 1.0)
 
 
-def apart(first: AnyFloats, second: AnyFloats, slopes: AnyFloats) -> Floats:
+def apart(first: AnyFloats, second: AnyFloats, slopes: AnyFloats, natoms: AnyFloats | Ints | int) -> Floats:
     """By how much the atoms of two structures have moved, about, in Å: the largest mean over quantiles of a kind.
 
-    first, second (…, KINDS · QUANTILES) and slopes (…, KINDS): see `environments`
+    first, second (…, KINDS · QUANTILES) and slopes (…, KINDS): see `environments`; natoms (…) of the smaller structure
+
+    The quantiles of independent snapshots with many atoms differ as little as the root of their number makes a mean
+    certain, so a difference counts as many times.
     """
     difference = np.abs(first - second).reshape(*np.broadcast_shapes(first.shape, second.shape)[:-1], KINDS, QUANTILES)
-    return np.asarray((difference.mean(axis=-1) / np.maximum(slopes, 1e-6)).max(axis=-1))
+    moved = (difference.mean(axis=-1) / np.maximum(slopes, 1e-6)).max(axis=-1)
+    return np.asarray(np.sqrt(natoms) * moved)
 
 
 def smallest_distances(pairs: Pairs) -> Floats:
