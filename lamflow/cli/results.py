@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from ase.data import chemical_symbols
 from rich.console import Console
 
 from lamflow.api import Run, RunStatus, iteration_row
@@ -66,7 +68,9 @@ def fetch(run: str, what: str, to: Path, iteration: int | None) -> None:
     elif what in ("data", "heldout"):
         config = RunDirectory(place.path).config()
         items = labeled_items(place, "heldout" if what == "heldout" else "train")
-        manifest = write_dataset(to, items, config.elements, config.data_format)
+        kinds = sorted({int(z) for item in items for z in np.unique(item.labeled.frame.numbers)})
+        elements = config.elements or [chemical_symbols[z] for z in kinds]
+        manifest = write_dataset(to, items, elements, config.data_format, repeats=True)
         print(f"{to}: {len(manifest.frames)} frames in {config.data_format}")
     else:
         raise InputError(f"{what!r} cannot be fetched; choose models, best, data or heldout")

@@ -85,17 +85,20 @@ class Item:
 
 
 @spending("data")
-def write_dataset(path: Path, items: Sequence[Item], elements: Sequence[str], format: Format) -> Manifest:
+def write_dataset(
+    path: Path, items: Sequence[Item], elements: Sequence[str], format: Format, *, repeats: bool = False
+) -> Manifest:
     """Write `items` as a data set at `path`, which must not exist, and return its manifest.
 
-    Frames that repeat within a head are written once, the first one kept. Atoms are ordered by element, so every
-    composition is one system of each head. Raises InputError for an element that is not in `elements`.
+    Frames that repeat within a head are written once, the first one kept, or all of them with `repeats`. Atoms are
+    ordered by element, so every composition is one system of each head. Raises InputError for an element that is not in
+    `elements`.
     """
     groups: dict[str, list[Item]] = {}
     seen: set[str] = set()
     for given in items:
         item = Item(_ordered(given.labeled, elements, given.origin), given.origin)
-        if item.key not in seen:
+        if repeats or item.key not in seen:
             seen.add(item.key)
             head = f"{item.origin.head}/" if item.origin.head else ""
             groups.setdefault(head + _group_name(item.labeled, elements), []).append(item)

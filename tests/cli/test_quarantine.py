@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lamflow.cli.quarantine import _shortest, list_frames, release
+from lamflow.cli.results import fetch
 from lamflow.config import parse
 from lamflow.config.cleaning import CleaningStudy
 from lamflow.data.cleaning import Card, Cleaning, Quarantine
@@ -40,7 +41,10 @@ def test_what_is_released_stays_and_the_line_that_keeps_it_so_is_said(
     said = capsys.readouterr().out
     assert f"release: [{held[0]}]" in said
     assert f"report  {path / 'cleaning.html'}" in said
-    assert Card.read(path / "card.json").quarantined == len(held) - 1
+    card = Card.read(path / "card.json")
+    assert card.quarantined == len(held) - 1
+    fetch(str(path), "data", tmp_path / "copy", None)
+    assert f"{card.train} frames in deepmd/npy/mixed" in capsys.readouterr().out
     last = RunDirectory(path).iterations()[-1]
     assert isinstance(last, Cleaning)
     assert last.checked is not None

@@ -450,6 +450,23 @@ def test_two_names_for_one_label_must_be_told_apart(tmp_path: Path) -> None:
     assert back.labels.energy == -2.0
 
 
+def test_one_frame_that_could_mean_two_things_is_counted(tmp_path: Path) -> None:
+    """Unless it is the first of its file: then so are the others, most likely."""
+    images = [ase_with_labels(item) for item in frames(3)]
+    images[1].info["dft_energy"] = -1.0
+    write_images(tmp_path / "a.extxyz", images)
+    back = read(tmp_path / "a.extxyz")
+    assert [item.labeled is not None for item in back] == [True, False, True]
+    assert back[1].problem.startswith("schema: energy and dft_energy may both be its energy")
+
+
+def test_magnetic_forces_have_the_unit_of_the_energy() -> None:
+    [frame] = iron_frames()[:1]
+    [labels] = evaluator(SpinLatticeLabels(engine="spin-lattice")).evaluate([frame])
+    scaled = Scale(energy=2.0).applied(LabeledFrame(frame, labels), has_stress=False).labels
+    np.testing.assert_allclose(np.asarray(scaled.force_mag), 2 * np.asarray(labels.force_mag))
+
+
 def test_extxyz_that_is_cut_off_keeps_what_is_whole(tmp_path: Path) -> None:
     write_xyz(tmp_path / "a.extxyz", items())
     lines = (tmp_path / "a.extxyz").read_text().splitlines()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lamflow.data.fields import FORCE_MAG
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.errors import InputError
 from lamflow.units import BOHR, EV_PER_A3_IN_GPA, HARTREE, RYDBERG
@@ -73,7 +74,11 @@ class Scale:
         if virial is not None:
             virial = virial * (self.stress * self.length**3 if has_stress else self.energy)
         energy = labels.energy * self.energy * (frame.natoms if self.per_atom else 1)
-        return LabeledFrame(scaled, replace(labels, energy=energy, forces=labels.forces * self.forces, virial=virial))
+        others = dict(labels.others)
+        if FORCE_MAG in others:  # an energy over a moment in Bohr magnetons
+            others[FORCE_MAG] = others[FORCE_MAG] * self.energy
+        forces = labels.forces * self.forces
+        return LabeledFrame(scaled, replace(labels, energy=energy, forces=forces, virial=virial, others=others))
 
 
 @dataclass(frozen=True, slots=True)

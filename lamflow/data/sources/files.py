@@ -46,7 +46,7 @@ def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
             if number in unconverged:
                 yield SourceFrame(number, None, "unconverged: its self-consistent cycle did not converge")
             else:
-                yield ase_frame(atoms, number, dialect)
+                yield _or_why_not(atoms, number, dialect)
     except InputError:
         raise
     except Exception as error:  # its parsers raise anything
@@ -63,6 +63,16 @@ def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     lost = lost_xyz(path, number + 1) if kind in XYZ and path.is_file() else None
     if lost is not None:
         yield SourceFrame(number + 1, None, f"cut off: nothing is read after frame {number}: {lost}")
+
+
+def _or_why_not(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
+    """`ase_frame`; a frame that cannot be read as it is said is none, unless it is the first of its file."""
+    try:
+        return ase_frame(atoms, number, dialect)
+    except InputError as error:
+        if not number:
+            raise
+        return SourceFrame(number, None, f"schema: {error}")
 
 
 def _cut_off(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
