@@ -199,6 +199,11 @@ class Relabel(Section):
     limit: Count = 1000
     """At most so many frames."""
 
+    @property
+    def into(self) -> str:
+        """The head that they belong to with their new labels."""
+        return self.head or "relabeled"
+
 
 Extra = Literal["extxyz", "parquet", "deepmd/lmdb"]
 

@@ -193,7 +193,6 @@ class CheckRecord(JobRecord):
     released: int = 0
     counts: list[Count]
     audits: list[SourceAudit]
-    heads: list[HeadCard]
     elements: list[str]
     leaks: int = 0
     """Frames to train on that repeat one of a source that is held out."""
@@ -232,6 +231,8 @@ class Cleaning(Iteration):
 
     reads: list[ReadRecord] = Field(default_factory=list)
     checked: CheckRecord | None = None
+    relabeled: int = 0
+    """Frames to train on that were in quarantine and have new labels."""
 
     @property
     def shards(self) -> int:
@@ -244,9 +245,10 @@ class Cleaning(Iteration):
         if self.checked is None:
             return None
         found = self.checked
+        again = f" and {self.relabeled} have new labels" if self.relabeled else ""
         return (
-            f"{found.kept} of {found.frames_read} frames are clean, {found.train} to train on and {found.heldout} "
-            f"held out; "
+            f"{found.kept} of {found.frames_read} frames are clean{again}, {self.training_frames} to train on and "
+            f"{self.heldout_frames} held out; "
             f"{found.quarantined} are quarantined, {found.dropped} repeat others or were compressed away"
             + (f"; the data card says more: {found.notes[0]}" if found.notes else "")
         )

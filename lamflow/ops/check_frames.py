@@ -31,7 +31,7 @@ from lamflow.errors import InputError
 from lamflow.ops.counting import counts, quarantined, unread_lines, unreadable_counts
 from lamflow.ops.frames_table import frames_table
 from lamflow.ops.operation import Context, op
-from lamflow.policy.audits import audits, cards_of_heads
+from lamflow.policy.audits import audits
 from lamflow.policy.cleaning import decide, elements_of
 from lamflow.policy.curves import LINES, enough, words
 from lamflow.policy.findings import Table
@@ -69,7 +69,8 @@ def check_frames(
     folder.mkdir(parents=True)
     np.savez(
         folder / VERDICTS, state=verdicts.state, heldout=verdicts.heldout, head=table.head, heads=np.array(table.heads),
-        turned=table.turned, elements=np.array(elements_of(study, table)), trajectory=table.trajectory,
+        methods=np.array(list(methods.values())), turned=table.turned, elements=np.array(elements_of(study, table)),
+        trajectory=table.trajectory,
     )  # fmt: skip
     names = [str(path.relative_to(shards)) for path in folders]
     frames = quarantined(table, verdicts, [about.file for about in abouts], names, numbers)
@@ -80,7 +81,7 @@ def check_frames(
         heldout=int((kept & (verdicts.heldout > 0)).sum()), quarantined=int((verdicts.state == 2).sum()),
         dropped=int((verdicts.state == 1).sum()), released=len(decided.released),
         counts=[*lost, *counts(table, verdicts)], audits=audits(table, decided.signs),
-        heads=cards_of_heads(table, verdicts, methods), elements=elements_of(study, table), leaks=decided.leaks,
+        elements=elements_of(study, table), leaks=decided.leaks,
         notes=[*unread_lines(records), *decided.notes, *notes], curve=points, seconds=time.monotonic() - started,
         provenance=Provenance.of_this_job(), spent=take(),
     ).save(folder / CHECKED_RECORD)  # fmt: skip

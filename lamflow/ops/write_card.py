@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from ase.data import chemical_symbols
 from lamflow.config import stored
 from lamflow.config.cleaning import CleaningStudy
 from lamflow.data.arrays import read_arrays
-from lamflow.data.cleaning import Card, CheckRecord, Range, ReadFile, ReadRecord, SourceCard
+from lamflow.data.cleaning import Card, CheckRecord, HeadCard, Range, ReadFile, ReadRecord, SourceCard
 from lamflow.data.features import Features
 from lamflow.data.fields import Floats
 from lamflow.data.layout import (
@@ -30,6 +31,7 @@ from lamflow.data.layout import (
 from lamflow.data.shards import About, shards_below
 from lamflow.ops.operation import Context, op
 from lamflow.ops.write_frames import WrittenRecord
+from lamflow.policy.audits import cards_of_heads
 from lamflow.policy.heads import training_study
 
 BINS = 60
@@ -54,14 +56,17 @@ def write_card(context: Context, *, input: Path, shards: Path, checked: Path, cl
     kept = verdicts["state"] == 0
     files = [file for path in sorted(shards.glob(f"*/{READ_RECORD}")) for file in ReadRecord.read(path).files]
     written = [WrittenRecord.read(path) for path in sorted(cleaned.glob(f"*/{WRITTEN_RECORD}"))]
-    relabeled = sum(part.relabeled for part in written)
-    used = features.formulas[features.formula[kept]] > 0
+    again = [Features.read(path) for path in sorted(cleaned.glob(f"*/{FEATURES}"))]
+    data = Features.concatenate([features.subset(kept), *again])
+    frames = {role: sum(part.frames[role] for part in written) for role in ("train", "heldout")}
+    heads = _heads(study, data, verdicts, kept)
+    used = data.formulas[data.formula] > 0
     card = Card(
         name=study.name, created=datetime.now(UTC).isoformat(timespec="seconds"),
-        sources=_sources(study, files, folders, kept), counts=record.counts, audits=record.audits, heads=record.heads,
+        sources=_sources(study, files, folders, kept), counts=record.counts, audits=record.audits, heads=heads,
         elements={chemical_symbols[z]: int(n) for z, n in enumerate(used.sum(axis=0)) if n},
-        ranges=_ranges(features.subset(kept)), frames=record.kept + relabeled, train=record.train + relabeled,
-        relabeled=relabeled, heldout=record.heldout,
+        ranges=_ranges(data), frames=sum(frames.values()), **frames,
+        relabeled=sum(part.relabeled for part in written),
         quarantined=record.quarantined, dropped=record.dropped,
         digests={key: digest for part in written for key, digest in part.digests.items()}, notes=record.notes,
         curve=record.curve,
@@ -70,9 +75,23 @@ def write_card(context: Context, *, input: Path, shards: Path, checked: Path, cl
     folder.mkdir(parents=True)
     card.save(folder / CARD)
     if study.training is not None:
-        (folder / TRAINING_STUDY).write_text(training_study(study, record.heads, record.elements), encoding="utf-8")
-    np.savez(folder / CARD_ARRAYS, **_histograms(features, kept))  # type: ignore[arg-type]  # only a keyword is typed
+        (folder / TRAINING_STUDY).write_text(training_study(study, heads, record.elements), encoding="utf-8")
+    np.savez(folder / CARD_ARRAYS, **_histograms(data, features.subset(~kept)))  # type: ignore[arg-type]  # only a keyword is typed
     return CardWritten(folder)
+
+
+def _heads(
+    study: CleaningStudy, data: Features, verdicts: Mapping[str, np.ndarray], kept: np.ndarray
+) -> list[HeadCard]:
+    """What each head has of `data`: the frames that are kept, and then those that were labeled again."""
+    methods = dict(zip(verdicts["heads"].tolist(), verdicts["methods"].tolist(), strict=True))
+    again, head, heldout = len(data) - int(kept.sum()), verdicts["head"][kept], verdicts["heldout"][kept]
+    if again:
+        assert study.relabel is not None and study.label is not None  # noqa: S101, PT018  who else has labeled them
+        methods.setdefault(study.relabel.into, study.label.engine)
+        head = np.concatenate([head, np.full(again, list(methods).index(study.relabel.into))])
+        heldout = np.concatenate([heldout, np.zeros(again, dtype=np.int64)])
+    return cards_of_heads(data, head, heldout, methods)
 
 
 def _sources(study: CleaningStudy, files: list[ReadFile], folders: list[Path], kept: np.ndarray) -> list[SourceCard]:
@@ -110,17 +129,17 @@ def _ranges(features: Features) -> dict[str, Range]:
     return found
 
 
-def _histograms(features: Features, kept: np.ndarray) -> dict[str, Floats]:
-    """Edges and counts of each quantity, of what is kept and of the rest, from the first to the last permille."""
+def _histograms(data: Features, rest: Features) -> dict[str, Floats]:
+    """Edges and counts of each quantity, of what is written and of the rest, from the first to the last permille."""
     arrays: dict[str, Floats] = {}
     for name in QUANTITIES:
-        values = np.asarray(getattr(features, name), dtype=np.float64)
-        known = np.isfinite(values)
-        if not known.any():
+        parts = [np.asarray(getattr(part, name), dtype=np.float64) for part in (data, rest)]
+        known = [values[np.isfinite(values)] for values in parts]
+        if not sum(map(len, known)):
             continue
-        low, high = np.quantile(values[known], [0.001, 0.999])
+        low, high = np.quantile(np.concatenate(known), [0.001, 0.999])
         edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
         arrays[f"{name}-edges"] = edges
-        arrays[f"{name}-kept"] = np.histogram(np.clip(values[known & kept], edges[0], edges[-1]), edges)[0]
-        arrays[f"{name}-rest"] = np.histogram(np.clip(values[known & ~kept], edges[0], edges[-1]), edges)[0]
+        for part, values in zip(("kept", "rest"), known, strict=True):
+            arrays[f"{name}-{part}"] = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
     return arrays

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from lamflow.config import stored
 from lamflow.config.cleaning import CleaningStudy
 from lamflow.data.arrays import read_arrays
 from lamflow.data.ase_labels import ase_with_labels
 from lamflow.data.cleaning import Quarantine, Quarantined
-from lamflow.data.dataset import Item, Manifest, Origin, read_dataset, write_dataset
+from lamflow.data.dataset import Item, Origin, read_dataset, write_dataset
 from lamflow.data.files import file_hash
 from lamflow.data.frames import LabeledFrame
 from lamflow.data.job_record import JobRecord
 from lamflow.data.layout import (
     CLEANED,
     DATA,
+    FEATURES,
     HELDOUT,
     MANIFEST,
     QUARANTINE,
@@ -35,6 +39,7 @@ from lamflow.data.spent import take
 from lamflow.data.writers import write_extra
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job
+from lamflow.science.cleaning.describe import features
 
 
 class WrittenRecord(JobRecord):
@@ -43,6 +48,7 @@ class WrittenRecord(JobRecord):
     frames: dict[str, int]
     digests: dict[str, str]
     relabeled: int = 0
+    """Frames to train on, among `frames`, that have new labels; their features lie beside the record."""
 
 
 class FramesWritten(NamedTuple):
@@ -60,44 +66,61 @@ def write_frames(context: Context, *, input: Path, shards: Path, checked: Path, 
     verdicts = read_arrays(checked / VERDICTS)
     elements = [str(element) for element in verdicts["elements"]]
     bad = _by_shard(Quarantine.read(checked / QUARANTINE))
-    target = context.out / CLEANED / str(context.job)
-    digests, frames, start = dict[str, str](), {"train": 0, "heldout": 0}, 0
+    target, start = context.out / CLEANED / str(context.job), 0
+    writer = _Writer(study, elements, context.out, target)
     mine = set(indices_of_job(len(folders), context.jobs, context.job))
     for index, folder in enumerate(folders):
         size = _size(folder)
         if index in mine:
             shard = Shard.read(folder)
             part = {name: verdicts[name][start : start + size] for name in ("state", "heldout", "head", "turned")}
-            roles = _items(shard, part, verdicts["heads"])
-            for role, items in roles.items():
-                key = f"{TRAIN if role == 'train' else HELDOUT}/{round_name(index)}"
-                _write(context.out / role / round_name(index), items, elements, study)
-                digests[key] = file_hash(context.out / role / round_name(index) / MANIFEST)
-                frames[role] += len(items)
-                for format in study.formats:
-                    write_extra(
-                        target / format.replace("/", "-"), f"{role}-{round_name(index)}", items, elements, format
-                    )
+            for role, items in _items(shard, part, verdicts["heads"]).items():
+                writer.write(role, round_name(index), items)
             _write_quarantine(target / QUARANTINED, index, shard, bad.get(str(folder.relative_to(shards)), []))
             context.progress((index + 1) / len(folders))
         start += size
     again = _labeled_again(study, labeled) if labeled is not None and context.job == 0 else []
-    if again:
-        path = context.out / "train" / round_name(len(folders))
-        _write(path, again, elements, study)
-        digests[f"{TRAIN}/{round_name(len(folders))}"] = file_hash(path / MANIFEST)
     target.mkdir(parents=True, exist_ok=True)
+    if again:
+        writer.write("train", round_name(len(folders)), again)
+        features([item.labeled for item in again], np.arange(len(again))).save(target / FEATURES)
     WrittenRecord(
-        frames=frames, digests=digests, relabeled=len(again), provenance=Provenance.of_this_job(), spent=take()
-    ).save(target / WRITTEN_RECORD)
+        frames=writer.frames, digests=writer.digests, relabeled=len(again), provenance=Provenance.of_this_job(),
+        spent=take(),
+    ).save(target / WRITTEN_RECORD)  # fmt: skip
     for role in ("train", "heldout"):
         (context.out / role).mkdir(parents=True, exist_ok=True)
     return FramesWritten(context.out / "train", context.out / "heldout", context.out / CLEANED)
 
 
+@dataclass(eq=False)
+class _Writer:
+    """Writes frames in every format of the study: the one way for all of them, and counts them."""
+
+    study: CleaningStudy
+    elements: Sequence[str]
+    out: Path
+    others: Path
+    frames: dict[str, int] = field(default_factory=lambda: {"train": 0, "heldout": 0})
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def write(self, role: str, name: str, items: Sequence[Item]) -> None:
+        """A data set `name` of a role, and the same frames in other formats."""
+        path = self.out / role / name
+        if self.study.data_format == "deepmd/npy/mixed":
+            write_mixed(path, items, self.elements)
+        else:
+            write_dataset(path, items, self.elements, self.study.data_format)
+        self.digests[f"{TRAIN if role == 'train' else HELDOUT}/{name}"] = file_hash(path / MANIFEST)
+        self.frames[role] += len(items)
+        for format in self.study.formats:
+            write_extra(self.others / format.replace("/", "-"), f"{role}-{name}", items, self.elements, format)
+
+
 def _labeled_again(study: CleaningStudy, labeled: Path) -> list[Item]:
     """Frames that were in quarantine, with the labels that an engine has given them."""
-    head = (study.relabel.head if study.relabel is not None else None) or "relabeled"
+    assert study.relabel is not None  # noqa: S101  nothing is labeled then
+    head = study.relabel.into
     items = [item for folder in sorted(labeled.glob(f"*/{DATA}/{MANIFEST}")) for item in read_dataset(folder.parent)]
     return [Item(item.labeled, item.origin.model_copy(update={"head": head})) for item in items]
 
@@ -129,12 +152,6 @@ def _turned(labeled: LabeledFrame) -> LabeledFrame:
     return labeled if virial is None else dataclasses.replace(
         labeled, labels=dataclasses.replace(labeled.labels, virial=-virial)
     )  # fmt: skip
-
-
-def _write(path: Path, items: Sequence[Item], elements: Sequence[str], study: CleaningStudy) -> Manifest:
-    if study.data_format == "deepmd/npy/mixed":
-        return write_mixed(path, items, elements)
-    return write_dataset(path, items, elements, study.data_format)
 
 
 def _by_shard(quarantine: Quarantine) -> dict[str, list[Quarantined]]:

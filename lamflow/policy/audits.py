@@ -9,10 +9,10 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from lamflow.data.cleaning import HeadCard, SourceAudit
+from lamflow.data.features import Features
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.opinions import Opinions
 from lamflow.policy.findings import Table
-from lamflow.policy.verdicts import Verdicts
 from lamflow.science.cleaning.energies import MEMBERS, element_energies, robust_sigma
 from lamflow.science.cleaning.trajectories import Slopes, slopes
 
@@ -150,21 +150,25 @@ def _audit(
     )  # fmt: skip
 
 
-def cards_of_heads(table: Table, verdicts: Verdicts, methods: Mapping[str, str]) -> list[HeadCard]:
-    """What each head has in the end."""
+def cards_of_heads(data: Features, head: Ints, heldout: Ints, methods: Mapping[str, str]) -> list[HeadCard]:
+    """What each head has in the end.
+
+    data           the frames that are written
+    head, heldout  (C,) of each of them: the place of its head among `methods`, and 1 where it is held out
+    """
     cards = []
-    for number, name in enumerate(table.heads):
-        mine = np.flatnonzero((table.head == number) & (verdicts.state == 0))
+    for number, (name, method) in enumerate(methods.items()):
+        mine = np.flatnonzero(head == number)
         if not len(mine):
-            cards.append(HeadCard(name=name, method=methods.get(name, "")))
+            cards.append(HeadCard(name=name, method=method))
             continue
-        part = table.features.subset(mine)
+        part = data.subset(mine)
         fitted = element_energies(part)
         present = np.flatnonzero(part.formulas[np.unique(part.formula)].sum(axis=0))
-        held = verdicts.heldout[mine] > 0
+        held = heldout[mine] > 0
         cards.append(
             HeadCard(
-                name=name, method=methods.get(name, ""), train=int((~held).sum()), heldout=int(held.sum()),
+                name=name, method=method, train=int((~held).sum()), heldout=int(held.sum()),
                 elements=[chemical_symbols[z] for z in present], compositions=len(np.unique(part.formula)),
                 rank=fitted.rank, scatter=fitted.scatter,
                 element_energies={chemical_symbols[z]: float(fitted.energies[z]) for z in present},

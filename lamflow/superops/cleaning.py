@@ -18,7 +18,7 @@ from lamflow.ops.predict_folds import predict_folds
 from lamflow.ops.predict_frames import predict_frames
 from lamflow.ops.read_sources import read_sources
 from lamflow.ops.write_card import write_card
-from lamflow.ops.write_frames import write_frames
+from lamflow.ops.write_frames import WrittenRecord, write_frames
 from lamflow.policy.curves import LINES
 from lamflow.superops.gather import Timing, gather_round
 from lamflow.superops.state import RunState
@@ -81,8 +81,12 @@ def gather(study: CleaningStudy, graph: Graph, folder: Path, past: Sequence[Clea
     frames = sum(file.frames for record in records for file in record.files) or (
         past[-1].training_frames if past else 0
     )
-    common |= {"training_frames": found.train if found else frames, "heldout_frames": found.heldout if found else 0}
-    return Cleaning(**common, reads=records, checked=found)
+    written = [WrittenRecord.read(file) for file in sorted((files / layout.CLEANED).glob(f"*/{layout.WRITTEN_RECORD}"))]
+    again = sum(part.relabeled for part in written)
+    common |= {
+        "training_frames": found.train + again if found else frames, "heldout_frames": found.heldout if found else 0
+    }  # fmt: skip
+    return Cleaning(**common, reads=records, checked=found, relabeled=again)
 
 
 def _require_all(study: CleaningStudy, records: Sequence[ReadRecord], files: Path) -> None:

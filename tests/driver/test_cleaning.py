@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ from lamflow.config import load, parse
 from lamflow.config.cleaning import CleaningStudy
 from lamflow.data.cleaning import Card, Cleaning
 from lamflow.data.dataset import read_dataset
+from lamflow.data.frames import LabeledFrame
 from lamflow.data.graph import Graph
+from lamflow.data.sources import source_frames
+from lamflow.data.sources.dialect import Dialect
 from lamflow.driver.listener import Listener
 from lamflow.driver.loop import resume, run
 from lamflow.driver.rundir import RunDirectory
@@ -96,15 +100,42 @@ def test_models_of_other_folds_find_what_is_broken(tmp_path: Path) -> None:
     assert rules["permuted"] == {"model_forces"}
 
 
+def heldout_of(folder: Path) -> list[LabeledFrame]:
+    parts = sorted((folder / "run" / "data" / "heldout").iterdir())
+    return [item.labeled for part in parts for item in read_dataset(part)]
+
+
 @pytest.mark.slow
-def test_frames_that_are_labeled_again_are_trained_on_and_nothing_is_on_both_sides(tmp_path: Path) -> None:
+@pytest.mark.parametrize("relabel", ["{head: EMT}", "{}"])
+def test_frames_that_are_labeled_again_are_trained_on_and_nothing_is_on_both_sides(
+    relabel: str, tmp_path: Path
+) -> None:
+    """They are in every format, and in every number of the card."""
     text = (FOLDER / "relabel.yaml").read_text()
-    text = text[: text.index("compress:")] + "split: {heldout: 0.4}\n"
-    cleaned(parse(text, root=FOLDER, kind=CleaningStudy), tmp_path / "run")
+    text = text[: text.index("compress:")] + "split: {heldout: 0.4}\nformats: [extxyz, parquet, deepmd/lmdb]\n"
+    text += "training: {study: {train: {engine: pair, models: 1}}}\n"
+    text = text.replace("relabel: {head: EMT}", f"relabel: {relabel}")
+    last = cleaned(parse(text, root=FOLDER, kind=CleaningStudy), tmp_path / "run")
     frames = json.loads(next((tmp_path / "run").rglob("quarantine.json")).read_text())["frames"]
     free = [item for item in frames if not item["kept_out"]]
     assert 0 < len(free) < len(frames), "some are of compositions that are held out"
-    assert Card.read(next((tmp_path / "run").rglob("card.json"))).relabeled == len(free)
+    card = Card.read(next((tmp_path / "run").rglob("card.json")))
+    assert card.relabeled == last.relabeled == len(free)
+    written = {
+        format: [item.labeled for file in sorted((tmp_path / "run").glob(f"iterations/*/cleaned/*/{format}/train-*"))
+                 for item in source_frames(file, Dialect()) if item.labeled is not None]
+        for format in ("extxyz", "parquet", "deepmd-lmdb")
+    }  # fmt: skip
+    assert {len(frames) for frames in written.values()} == {card.train} == {last.training_frames}
+    assert f"{card.train} to train on" in str(last.ended)
+    assert {head.name: (head.train, head.heldout) for head in card.heads} == (
+        {"EMT": (card.train, card.heldout)} if relabel == "{head: EMT}"
+        else {"EMT": (card.train - len(free), card.heldout), "relabeled": (len(free), 0)}
+    )  # fmt: skip
+    assert card.heads[-1].method == ("EMT" if relabel == "{head: EMT}" else "emt")
+    used = [set(labeled.frame.symbols) for frames in (written["extxyz"], heldout_of(tmp_path)) for labeled in frames]
+    assert card.elements == Counter(element for symbols in used for element in symbols)
+    assert ("judged by: relabeled" in next((tmp_path / "run").rglob("training.yaml")).read_text()) == (relabel == "{}")
     sides = {
         role: {str(item.labeled.frame.to_ase().symbols) for part in sorted((tmp_path / "run" / "data" / role).iterdir())
                for item in read_dataset(part)} for role in ("train", "heldout")
