@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from ase.data import chemical_symbols
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from lamflow.config.engines import EngineSettings, TrainerSettings
 from lamflow.config.installed import ChosenByEngine
@@ -186,7 +186,7 @@ class TrainingOutput(Section):
     exponent: Fraction = 0.5
     """Training draws from a head by its frames to this power: 0 draws from all heads alike, 1 from all frames alike."""
     study: dict[str, Any]
-    """The rest of the study: `train: {…}`, and whatever else it says."""
+    """The rest of the study: `train: {…}`, and whatever else it says. Paths are relative to this file, as all are."""
 
 
 class Relabel(Section):
@@ -266,20 +266,22 @@ class CleaningStudy(DataStudy):
         return self
 
     @model_validator(mode="after")
-    def _training_is_a_study(self) -> Self:
-        """What is wrong with it is said before anything is cleaned; its data are not there yet."""
-        if self.training is not None:
-            data = {"data": ["."]}
-            raw = {
-                "name": "training",
-                "elements": self.elements or chemical_symbols[1:],
-                "start": data,
-                "heldout": data,
-            }
-            raw |= self.training.study
-            try:
-                TrainingStudy.model_validate(raw, context={"check_files": False})
-            except ValidationError as error:
-                first = problem_of(dict(error.errors(include_url=False)[0]), raw, {(): 1}, TrainingStudy)
-                raise ValueError(f"training.study: {first.where}: {first.message}") from error
+    def _training_is_a_study(self, info: ValidationInfo) -> Self:
+        """What is wrong with it is said before anything is cleaned; its data are not there yet.
+
+        It is written into a folder of the run, so its paths are absolute from here on.
+        """
+        if self.training is None:
+            return self
+        context, data = dict(info.context or {}), {"data": ["."]}
+        context["root"] = context.get("root") or Path.cwd()
+        raw = {"name": "training", "elements": self.elements or chemical_symbols[1:], "start": data, "heldout": data}
+        raw |= self.training.study
+        try:
+            found = TrainingStudy.model_validate(raw, context=context)
+        except ValidationError as error:
+            first = problem_of(dict(error.errors(include_url=False)[0]), raw, {(): 1}, TrainingStudy)
+            raise ValueError(f"training.study: {first.where}: {first.message}") from error
+        study = found.model_dump(mode="json", exclude_unset=True, include=set(self.training.study))
+        object.__setattr__(self, "training", self.training.model_copy(update={"study": study}))
         return self

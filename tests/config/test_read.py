@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamflow.config import load, parse
+from lamflow.config.cleaning import CleaningStudy
 from lamflow.config.references import files_of
 from lamflow.config.section import json_of
 from lamflow.errors import InputError, printable
@@ -120,6 +121,33 @@ def test_the_training_study_that_cleaning_writes_is_checked_before(tmp_path: Pat
     assert "line 5    training.study: train.models: -1: input should be greater than or equal to 1" in message
     message = problems(f"{text}training: {{study: {{trains: 1}}}}\n", tmp_path)
     assert "training.study: train: this key is required" in message
+
+
+def test_paths_of_the_training_study_that_cleaning_writes_are_those_of_the_study_s_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies elsewhere; a missing file is said as any other, and a variable stays one."""
+    text = "name: c\nworkflow: cleaning\nsources: [{name: a, data: [a.extxyz]}]\ntraining:\n  study:\n    train:\n"
+    text += "      engine: deepmd\n      steps: 10\n      pretrained: {file: models/m.pt}\n"
+    text += "      input_file: ${PLACE}/in.json\n      phases: [{start_from: finetune}]\n"
+    monkeypatch.setenv("PLACE", str(tmp_path / "models"))
+    (tmp_path / "models").mkdir()
+    for name in ("a.extxyz", "models/in.json"):
+        (tmp_path / name).touch()
+    message = problems(text, tmp_path)
+    assert f"line 9    training.study: train.pretrained.file: no such file: {tmp_path}/models/m.pt" in message
+    parse(text, root=tmp_path, kind=CleaningStudy, files=False)
+    (tmp_path / "models" / "m.pt").touch()
+    found = parse(text, root=tmp_path, kind=CleaningStudy)
+    assert found.training is not None
+    assert found.training.study == {
+        "train": {
+            "engine": "deepmd", "steps": 10, "pretrained": {"file": f"{tmp_path}/models/m.pt"},
+            "input_file": "${PLACE}/in.json", "phases": [{"start_from": "finetune"}],
+        }
+    }  # fmt: skip
+    again = CleaningStudy.model_validate_json(found.model_dump_json(), context={"root": tmp_path / "run" / "input"})
+    assert again.training == found.training
 
 
 def test_an_environment_variable_in_a_path_is_never_written_out(
