@@ -35,6 +35,7 @@ from lamflow.policy.audits import audits
 from lamflow.policy.cleaning import decide, elements_of
 from lamflow.policy.curves import LINES, enough, words
 from lamflow.policy.findings import Table
+from lamflow.policy.sources import with_names
 from lamflow.policy.verdicts import DROP, Verdicts
 
 
@@ -58,7 +59,8 @@ def check_frames(
     if not folders:
         raise InputError(f"no labeled frame was read of any source: {_first(lost)}")
     abouts = [About.read(folder / SHARD) for folder in folders]
-    table, methods, numbers = frames_table(study, folders, abouts)
+    unnamed, levels, numbers = frames_table(study, folders, abouts)
+    table, methods, alike = with_names(unnamed, levels)
     context.say(f"{len(table)} frames of {len(abouts)} shards")
     decided = decide(study, table, [*_opinions(study, predictions, abouts), *_of_folds(folds)])
     verdicts = decided.verdicts
@@ -80,7 +82,7 @@ def check_frames(
         frames_read=len(table), kept=int(kept.sum()), train=int((kept & (verdicts.heldout == 0)).sum()),
         heldout=int((kept & (verdicts.heldout > 0)).sum()), quarantined=int((verdicts.state == 2).sum()),
         dropped=int((verdicts.state == 1).sum()), released=len(decided.released),
-        counts=[*lost, *counts(table, verdicts)], audits=audits(table, decided.signs),
+        counts=[*lost, *counts(table, verdicts)], audits=audits(table, decided.signs, alike),
         elements=elements_of(study, table), leaks=decided.leaks,
         notes=[*unread_lines(records), *decided.notes, *notes], curve=points, seconds=time.monotonic() - started,
         provenance=Provenance.of_this_job(), spent=take(),

@@ -107,8 +107,8 @@ class Centre(NamedTuple):
     scatter: float
 
 
-def audits(table: Table, signs: Mapping[str, str]) -> list[SourceAudit]:
-    """An audit of every source in every head, with what a person should know."""
+def audits(table: Table, signs: Mapping[str, str], alike: Mapping[str, str]) -> list[SourceAudit]:
+    """An audit of every source in every head, with what a person should know; `alike`: what is said of some heads."""
     rows = []
     for head in range(len(table.heads)):
         frames = np.flatnonzero(table.head == head)
@@ -116,7 +116,7 @@ def audits(table: Table, signs: Mapping[str, str]) -> list[SourceAudit]:
         sources = [int(number) for number in np.unique(table.source[frames])]
         centres = {number: _centre(residual[table.source[frames] == number]) for number in sources}
         rows += [_audit(table, number, head, signs, centres) for number in sources]
-    return rows
+    return [row.model_copy(update={"notes": [*row.notes, *filter(None, [alike.get(row.head)])]}) for row in rows]
 
 
 def _centre(values: Floats) -> Centre:

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import yaml
 
-from lamflow.config.cleaning import CleaningStudy
+from lamflow.config.cleaning import CleaningStudy, Source
 from lamflow.data.cleaning import HeadCard
 from lamflow.data.features import ELEMENTS, Features
 from lamflow.data.opinions import Opinions
 from lamflow.errors import InputError
+from lamflow.policy.audits import audits
 from lamflow.policy.cleaning import decide, ids_of
 from lamflow.policy.findings import Table
 from lamflow.policy.heads import training_study
-from lamflow.policy.sources import head_of
+from lamflow.policy.sources import head_of, with_names
 from lamflow.science.cleaning.energies import is_strained
 from lamflow.science.cleaning.fingerprint import KINDS, QUANTILES
 
@@ -293,10 +294,46 @@ def test_compression_drops_and_says_what_it_kept() -> None:
     assert "60 of 120 training frames stay (entropy)" in decided.notes[0]
 
 
-def test_heads_by_method_and_a_training_study_on_them() -> None:
+def heads_of(*written: tuple[dict[str, str], str]) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """Names of the heads of sources with these settings and methods, a frame each, and what is said of them."""
+    sources = [Source.model_validate({"name": f"s{n}", "data": ["a"], **more}) for n, (more, _) in enumerate(written)]
+    keys = [head_of(source, method) for source, (_, method) in zip(sources, written, strict=True)]
+    methods = dict[str, str]()
+    for key, (_, method) in zip(keys, written, strict=True):
+        methods.setdefault(key, method)
+    places = np.array([list(methods).index(key) for key in keys])
+    frames = table(features().subset(np.arange(len(keys))))
+    found, of_names, said = with_names(dataclasses.replace(frames, head=places, heads=list(methods)), methods)
+    return [found.heads[place] for place in found.head], of_names, said
+
+
+def test_methods_that_are_written_differently_have_heads_of_their_own() -> None:
+    assert heads_of(({}, "VASP PBE+U"), ({}, "r²SCAN"), ({}, "ωB97M-V"), ({}, "B97M-V"), ({"name": "mine"}, "")) == (
+        ["VASP-PBE-U", "r2SCAN", "omegaB97M-V", "B97M-V", "mine"],
+        {"VASP-PBE-U": "VASP PBE+U", "r2SCAN": "r²SCAN", "omegaB97M-V": "ωB97M-V", "B97M-V": "B97M-V", "mine": ""}, {},
+    )  # fmt: skip
+    long = "A" * 70
+    names, methods, said = heads_of(({}, "PBE/U"), ({}, long + "2"), ({}, "PBE+U"), ({}, long + "1"), ({}, "PBE/U"))
+    assert names == ["PBE-U-2", "A" * 55 + "-2", "PBE-U", "A" * 60, "PBE-U-2"]
+    assert methods["PBE-U"] == "PBE+U"
+    assert "'PBE/U'; the name PBE-U would do for 'PBE+U', too" in said["PBE-U-2"]
+    assert heads_of(({}, "PBE+U"), ({}, "PBE/U"))[0] == ["PBE-U", "PBE-U-2"], "the order in which they are read"
+    names, _, said = heads_of(({"name": "PBE"}, ""), ({}, "PBE"))
+    assert names == ["PBE-2", "PBE"], "nothing is known of the first"
+    assert "this head is of 'source PBE'" in said["PBE-2"]
+    names, _, said = heads_of(({"pseudopotentials": "54"}, "PBE"), ({}, "PBE 54"))
+    assert names == ["PBE-54-2", "PBE-54"]
+    assert "this head is of 'PBE with 54'" in said["PBE-54-2"]
+    assert heads_of(({"head": "PBE"}, "x"), ({}, "PBE"))[0] == ["PBE", "PBE"], "the study says that they are one"
+    assert heads_of(({}, "密度"), ({}, "***"))[0] == ["other-2", "other"]
+
+
+def test_what_is_said_of_a_head_is_in_its_audits() -> None:
+    assert [row.notes for row in audits(table(features()), {}, {"a": "alike"})] == [["alike"]]
+
+
+def test_a_training_study_on_the_heads() -> None:
     given = study(training={"exponent": 0.5, "study": {"train": {"engine": "pair", "models": 1}}})
-    assert head_of(given.sources[0], "VASP PBE+U") == "VASP-PBE-U"
-    assert head_of(given.sources[0], "") == "a"
     cards = [HeadCard(name=name, method="", train=train, heldout=held) for name, train, held in
              (("a", 400, 10), ("b", 100, 10), ("c", 5, 0))]  # fmt: skip
     text = training_study(given, cards, ["H", "O"])
