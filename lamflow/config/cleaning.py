@@ -154,7 +154,8 @@ class Compress(Section):
 
     method: Literal["random", "farthest", "entropy", "direct", "every"] = "entropy"
     """`farthest` points of descriptors, most information entropy (MSC of QUESTS), the clusters of DIRECT, or the first
-    three, the last three and every n-th frame of a trajectory, as OpenLAM's sets were thinned."""
+    three, the last three and every n-th frame of a trajectory, as OpenLAM's sets were thinned. The first three choose
+    in blocks of neighbours from heads of more than 2000 frames."""
     fraction: float = Field(0.5, gt=0, le=1)
     """Of the training frames of each head that stay; `every` takes `n` instead."""
     n: int = Field(10, ge=1, le=100_000)

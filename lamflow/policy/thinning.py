@@ -9,8 +9,7 @@ from lamflow.config.seeds import child_seed
 from lamflow.data.frames import Ints
 from lamflow.policy.findings import Table
 from lamflow.policy.verdicts import DROP, KEEP, Verdicts
-from lamflow.science.cleaning.compression import bandwidth, by_clusters, by_entropy, entropy, every_nth
-from lamflow.science.diversity import farthest_points
+from lamflow.science.cleaning.compression import bandwidth, by_clusters, by_distance, by_entropy, entropy, every_nth
 
 ENDS = 3
 """Frames at the beginning and at the end of a trajectory that stay."""
@@ -53,11 +52,11 @@ def _chosen(settings: Compress, table: Table, frames: Ints, seed: int) -> Ints:
     points = table.features.fingerprint[frames].astype(np.float64)
     match settings.method:
         case "farthest":
-            return np.sort(farthest_points(points, np.zeros((0, points.shape[1])), count))
+            return by_distance(points, count)
         case "entropy":
-            return by_entropy(points, count)
+            return by_entropy(points, count, seed)
         case "direct":
-            return by_clusters(points, count, seed)
+            return by_clusters(points, count)
         case _:
             return np.sort(np.random.default_rng(seed).permutation(len(frames))[:count])
 

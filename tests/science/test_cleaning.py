@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -12,9 +12,18 @@ from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 
 from lamflow.config.cleaning import Duplicates
-from lamflow.data.frames import Frame, LabeledFrame, Labels
+from lamflow.data.frames import Floats, Frame, Ints, LabeledFrame, Labels
+from lamflow.science.cleaning import compression
 from lamflow.science.cleaning.asymmetry import forbidden_forces
-from lamflow.science.cleaning.compression import by_clusters, by_entropy, entropy, every_nth
+from lamflow.science.cleaning.compression import (
+    bandwidth,
+    by_clusters,
+    by_distance,
+    by_entropy,
+    entropy,
+    every_nth,
+    neighbourhoods,
+)
 from lamflow.science.cleaning.describe import features
 from lamflow.science.cleaning.doubt import expected_errors
 from lamflow.science.cleaning.duplicates import clusters
@@ -24,6 +33,7 @@ from lamflow.science.cleaning.fingerprint import Pairs, apart, connected, enviro
 from lamflow.science.cleaning.mixtures import mixture
 from lamflow.science.cleaning.opinions import opinions
 from lamflow.science.cleaning.trajectories import Slopes, slopes, tolerances, unexplained, work
+from lamflow.science.diversity import farthest_points
 
 pytest.importorskip("vesin", reason="cleaning needs vesin: pip install 'lamflow[cleaning]'")
 
@@ -228,7 +238,7 @@ def test_compression_keeps_what_is_rare() -> None:
     generator = np.random.default_rng(0)
     crowd, rare = generator.normal(scale=0.05, size=(300, 4)), generator.normal(scale=3.0, size=(12, 4))
     points = np.concatenate([crowd, rare])
-    chosen = by_entropy(points, 40)
+    chosen = by_entropy(points, 40, 1)
     assert len(np.unique(chosen)) == 40
     assert set(range(300, 312)) <= set(chosen.tolist())
     drawn = generator.permutation(312)[:40]
@@ -237,9 +247,82 @@ def test_compression_keeps_what_is_rare() -> None:
 
 
 def test_direct_takes_one_of_each_cluster() -> None:
-    pytest.importorskip("sklearn", reason="DIRECT needs scikit-learn")
     points = np.concatenate([np.random.default_rng(n).normal(loc=10 * n, scale=0.1, size=(20, 3)) for n in range(5)])
-    assert sorted(place // 20 for place in by_clusters(points, 5, 1)) == [0, 1, 2, 3, 4]
+    assert sorted(place // 20 for place in by_clusters(points, 5)) == [0, 1, 2, 3, 4]
+    assert by_clusters(points, 100).tolist() == list(range(100))
+
+
+def greedy(points: Floats, count: int, width: float) -> Ints:
+    """What `by_entropy` promises, as it is written down."""
+    kernel = np.exp(-((points[:, None] - points[None]) ** 2).sum(axis=-1) / (2 * width**2))
+    chosen = [int(kernel.sum(axis=1).argmax())]
+    while len(chosen) < count:
+        free = np.setdiff1d(np.arange(len(points)), chosen)
+        chosen.append(int(free[kernel[free][:, chosen].sum(axis=1).argmin()]))
+    return np.sort(np.array(chosen))
+
+
+def test_of_few_points_the_choice_is_the_greedy_one() -> None:
+    points = np.random.default_rng(4).normal(size=(200, 5))
+    assert by_entropy(points, 70, 1).tolist() == greedy(points, 70, bandwidth(points)).tolist()
+    wanted = farthest_points(points, np.zeros((0, 5)), 70)
+    assert by_distance(points, 70).tolist() == np.sort(wanted).tolist()
+    assert len(by_distance(np.repeat(points[:10], 3, axis=0), 20)) == 10, "none that coincides with another"
+
+
+def test_blocks_hold_every_point_once_and_part_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "BLOCK", 300)
+    generator = np.random.default_rng(5)
+    cluster = np.repeat(np.arange(40), 25)
+    points = 10 * generator.normal(size=(40, 3))[cluster] + generator.normal(scale=0.01, size=(1000, 3))
+    blocks = neighbourhoods(points)
+    assert sorted(np.concatenate(blocks).tolist()) == list(range(1000))
+    assert max(map(len, blocks)) <= 300
+    assert sum(len(np.unique(cluster[members])) for members in blocks) == 40
+
+
+def test_a_crowd_that_fills_several_blocks_is_thinned_in_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two thousand frames that lie together, and 25 wider places of 100 each."""
+    generator = np.random.default_rng(6)
+    place = np.concatenate([np.zeros(2000, dtype=int), np.repeat(np.arange(1, 26), 100)])
+    points = 10 * generator.normal(size=(26, 4))[place]
+    points += np.where(place == 0, 0.001, 0.02)[:, None] * generator.normal(size=(len(place), 4))
+    kept = []
+    for size in (5000, 300):
+        monkeypatch.setattr(compression, "BLOCK", size)
+        kept.append(np.bincount(place[by_entropy(points, 900, 1)]))
+    assert kept[0][0] == 1
+    assert kept[1][0] < 2000 / 300 * 3, "one or two of each block"
+    assert np.abs(kept[1] - kept[0])[1:].max() <= 8
+
+
+def test_what_other_blocks_have_around_a_point_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points whose density changes little from block to block: without, 3 % of the entropy are lost."""
+    generator = np.random.default_rng(8)
+    points = generator.normal(size=(2000, 6)) * generator.pareto(1.5, size=(2000, 1))
+    width, reached = bandwidth(points), []
+    for size, others in ((5000, 1), (150, 500)):
+        monkeypatch.setattr(compression, "BLOCK", size)
+        monkeypatch.setattr(compression, "OTHERS", others)
+        reached.append(entropy(points[by_entropy(points, 1000, 1)], width))
+    assert reached[1] > 0.985 * reached[0]
+
+
+@pytest.mark.parametrize("chosen", [by_distance, by_clusters, lambda points, count: by_entropy(points, count, 1)])
+def test_many_points_are_chosen_from_as_well_as_few(
+    chosen: Callable[[Floats, int], Ints], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of neighbours against all points at once, of trajectories of different lengths."""
+    generator = np.random.default_rng(7)
+    lengths = np.minimum(1 + generator.pareto(0.7, size=3000), 400).astype(int)
+    start = np.repeat(np.arange(3000), lengths)[:4500]
+    points = generator.normal(size=(3000, 6))[start] + 0.05 * generator.normal(size=(len(start), 6))
+    width, count = bandwidth(points), 900
+    blocks = entropy(points[chosen(points, count)], width)
+    monkeypatch.setattr(compression, "BLOCK", 5000)
+    whole = chosen(points, count)
+    assert len(whole) == count
+    assert blocks > 0.98 * entropy(points[whole], width)
 
 
 def test_every_nth_keeps_both_ends() -> None:
