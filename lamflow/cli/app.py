@@ -167,7 +167,11 @@ def run(
     redo: Redo = False,
     on: Annotated[
         Optional[str],  # noqa: UP045  typer reads the annotation
-        typer.Option("--on", help="Batch system for its jobs: slurm, pbs, lsf, sge; or here.", metavar="SYSTEM"),
+        typer.Option(
+            "--on",
+            help="Batch system for its jobs: slurm, pbs, lsf, sge, shell (processes); or here.",
+            metavar="SYSTEM",
+        ),
     ] = None,
 ) -> None:
     """Run FILE on this machine, or from here on a batch system, until it converges or its budget is used up."""

@@ -206,6 +206,8 @@ class Config(TrainingStudy):
             raise ValueError(
                 f"{where}.window: select.window.low must be above 0, so that these can be put on its scale"
             )
+        if group.channels is not None and isinstance(self.select.window, CalibratedWindow):
+            raise ValueError(f"{where}.channels: those of a calibrated window hold for all groups; give them in select")
         try:
             metrics = self.select_of(group).metrics
         except ValidationError as error:

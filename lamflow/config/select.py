@@ -93,20 +93,32 @@ class CalibratedWindow(Section):
 
 
 class Channel(Section):
-    """A further quantity that is looked at, with levels of its own in its own unit."""
+    """A further quantity that is looked at, in its own unit: with two levels of its deviation where the window is
+    fixed, with the error that it may have where the window is calibrated."""
 
     metric: Deviation
-    low: Level
-    high: Level
+    low: Level | None = None
+    high: Level | None = None
+    error: Level | None = None
+    """Largest error of this quantity that a frame may have. The risk of the window is that any of its quantities has a
+    larger one."""
 
     @property
     def unit(self) -> str:
-        """Of the levels."""
+        """Of the levels and of the error."""
         return UNITS.get(self.metric, "eV/Å")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low >= self.high:
+    def _says_one_thing(self) -> Self:
+        if self.error is None and (self.low is None or self.high is None):
+            raise ValueError(f"{self.metric}: give low and high, or error with a calibrated window")
+        if self.error is not None and not (self.low is None and self.high is None):
+            raise ValueError(f"{self.metric}: error is for a calibrated window, low and high are for a fixed one")
+        if self.error is not None and not self.error > 0:
+            raise ValueError(
+                f"{self.metric}: error ({self.error:g} {self.unit}) must be above 0; as written no frame is accurate"
+            )
+        if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError(f"{self.metric}: low ({self.low:g}) must be below high ({self.high:g} {self.unit})")
         return self
 
@@ -186,13 +198,15 @@ class Select(Section):
     plus 0.1 eV/μB)."""
     channels: list[Channel] = Field(default_factory=list)
     """Further quantities with levels of their own. A frame is a candidate when any of them is between its levels, and
-    has failed when any is above: each is put on the scale of the window, and the largest counts."""
+    has failed when any is above: each is put on the scale of the window, and the largest counts. With a calibrated
+    window each has an `error` that it may have, in its own unit, and labels tell what its deviations stand for."""
     limit: Count = 50
     """Most frames labeled in one iteration."""
     enough: float = Field(1.0, gt=0, le=1)
     """On a batch system an iteration goes on when this fraction of its label jobs has ended. The others run on, and
     their labels join the data at the end of the next iteration. The last iteration of `budget.iterations` that labels
-    waits for all. This machine and Argo wait for all labels of an iteration anyway."""
+    waits for all. `lamflow run --on shell` does the same on this machine; without it, and with Argo, all labels of an
+    iteration are waited for anyway."""
     per_group: Count | None = None
     """Most frames from one explore group of the stage."""
     pick: Literal["diverse", "uncertain", "informative", "economical", "random"] = "diverse"
@@ -220,7 +234,18 @@ class Select(Section):
     def levels(self) -> dict[Deviation, tuple[float, float]]:
         """Lower and upper level of each quantity that fixed levels are given for."""
         own = {self.metric: (self.window.low, self.window.high)} if isinstance(self.window, FixedWindow) else {}
-        return {**own, **{channel.metric: (channel.low, channel.high) for channel in self.channels}}
+        levels = {channel.metric: (channel.low, channel.high) for channel in self.channels}
+        return {
+            **own,
+            **{name: (low, high) for name, (low, high) in levels.items() if low is not None and high is not None},
+        }
+
+    @property
+    def allowed(self) -> dict[str, float]:
+        """Error that each quantity of a calibrated window with channels may have, that of the window first."""
+        if not isinstance(self.window, CalibratedWindow) or not self.channels:
+            return {}
+        return {self.metric: self.window.error, **{c.metric: c.error for c in self.channels if c.error is not None}}
 
     @property
     def metrics(self) -> list[Deviation]:
@@ -241,14 +266,31 @@ class Select(Section):
         return self
 
     @property
+    def asks_models(self) -> bool:
+        """The models are asked about the frames that are chosen."""
+        return self.cut_out is not None or bool(self.allowed)
+
+    @property
     def unit(self) -> str:
         """Of the deviation and of the window's levels."""
         return UNITS.get(self.metric, "eV/Å")
 
     @model_validator(mode="after")
     def _channels_fit(self) -> Self:
-        if self.channels and self.window.rule != "fixed":
-            raise ValueError("channels: their levels are put on the scale of a fixed window; set window.rule: fixed")
+        if self.channels and self.window.rule == "adaptive":
+            raise ValueError(
+                "channels: their levels are put on the scale of a fixed or a calibrated window; set window.rule"
+            )
+        for channel in self.channels:
+            if (channel.error is None) == isinstance(self.window, CalibratedWindow):
+                wanted = "low and high" if channel.error is not None else "error"
+                raise ValueError(f"channels: {channel.metric}: a {self.window.rule} window needs {wanted} of it")
+        if self.allowed and self.score != "committee":
+            raise ValueError(f"channels: a calibrated window looks at them by a committee, and score is {self.score}")
+        if self.allowed and self.cut_out is not None:
+            raise ValueError(
+                "channels: labels of cut-outs do not tell the errors of whole frames; leave out cut_out or channels"
+            )
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"channels: every metric once; given are {', '.join(self.metrics)}")
         if self.channels and isinstance(self.window, FixedWindow) and not self.window.low:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from lamflow.data.document import Entry
 
 
@@ -16,6 +18,8 @@ class CalibrationState(Entry):
     correlation  rank correlation of their scores and errors; None where either is constant
     worthless    the score says too little to count
     above        predicted fraction of the explored frames whose error is too large; None without a basis
+    channels     rank correlation of each quantity, where a window looks at several; None where either is constant
+    silent       those of them whose score says too little to count
     """
 
     basis: Literal["labels", "held-out data", "nothing"]
@@ -24,15 +28,23 @@ class CalibrationState(Entry):
     correlation: float | None
     worthless: bool
     above: float | None
+    channels: dict[str, float | None] = Field(default_factory=dict)
+    silent: list[str] = Field(default_factory=list)
 
     @property
     def words(self) -> str:
         """In words."""
         if self.basis == "nothing":
-            return f"not calibrated: {self.frames} explored frames have labels, and {self.needed} are needed"
+            labels = f"labels of {', '.join(self.channels)}" if self.channels else "labels"
+            return f"not calibrated: {self.frames} explored frames have {labels}, and {self.needed} are needed"
         correlation = "constant scores" if self.correlation is None else f"rank correlation {self.correlation:.2f}"
         verdict = ", so the score is worthless and diversity decides" if self.worthless else ""
-        return f"calibrated by {self.frames} {_BASIS[self.basis]}, {correlation}{verdict}"
+        each = ", ".join(
+            f"{name} {'none' if value is None else f'{value:.2f}'}" for name, value in self.channels.items()
+        )
+        silent = f"; of {', '.join(self.silent)} it says nothing" if self.silent and not self.worthless else ""
+        by_channel = f" ({each}{silent})" if each else ""
+        return f"calibrated by {self.frames} {_BASIS[self.basis]}, {correlation}{by_channel}{verdict}"
 
 
 _BASIS = {"labels": "labels", "held-out data": "held-out frames"}
@@ -57,11 +69,14 @@ class CalibrationPoint(Entry):
     deviation  in the unit of the score
     error      largest error of the force on an atom, eV/Å
     audit      its score said that it is accurate, and it was drawn at random to see whether that is true
+    scores, errors  of each quantity of a calibrated window with channels, in its unit
     """
 
     deviation: float
     error: float
     audit: bool = False
+    scores: dict[str, float] = Field(default_factory=dict)
+    errors: dict[str, float] = Field(default_factory=dict)
 
 
 class RiskCheck(Entry):
@@ -72,6 +87,7 @@ class RiskCheck(Entry):
     above_bound      of the frames, those whose error was
     stated_above     how many of the frames were said to have an error above the window's
     above            how many had
+    channels         how many had it in each quantity, where the window looks at several
     """
 
     frames: int
@@ -79,3 +95,4 @@ class RiskCheck(Entry):
     above_bound: int
     stated_above: float
     above: int
+    channels: dict[str, int] = Field(default_factory=dict)

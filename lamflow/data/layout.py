@@ -60,7 +60,9 @@ PROPOSED, RELAXED, PROPOSED_FRAMES, RELAXED_FRAMES, EXCHANGE = (
 HISTORY_RECORD, SELECTED_RECORD, LABELED_RECORD, MERGED_RECORD = (
     "history.json", "selected.json", "labeled.json", "merged.json",
 )  # fmt: skip
-BATCHES, BATCH, BATCH_FORCES, HULLS = "batches", "batch.json", "forces.npy", "hulls"
+BATCHES, BATCH, BATCH_FORCES, BATCH_PREDICTED, HULLS = (
+    "batches", "batch.json", "forces.npy", "predicted.npz", "hulls",
+)  # fmt: skip
 """In `selected`: frames to be labeled, a folder for each job, and the convex hulls of searches."""
 LATE = "late"
 """In a round's folder: what labels added that were late in the round before; and how data sets of these end."""

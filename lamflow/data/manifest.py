@@ -30,6 +30,8 @@ class Origin(BaseModel):
     """Step of the simulation."""
     deviation: float | None = None
     """What the committee said, in the unit of the window."""
+    scores: dict[str, float] = {}
+    """Deviation of each quantity that a calibrated window with channels looks at, each in its unit."""
     settings: str | None = None
     """Hash of the settings that labeled it; None for data that came labeled."""
     head: str = ""

@@ -145,6 +145,8 @@ class LabelOutcome(LabelWork):
     """eV"""
     error: float | None = None
     """Largest error of the force on an atom that the models predicted before they knew this label, eV/Å."""
+    errors: dict[str, float] = Field(default_factory=dict)
+    """The same of each quantity of which the origin has a score, in its unit."""
     seconds: float = 0.0
     net_force: float | None = None
     """Length of the sum of all forces over the root of the number of atoms, eV/Å: at least so noisy are they."""

@@ -21,6 +21,11 @@ from lamflow.flow.kinds import kind_of
 from lamflow.science.moment_range import extrapolation, moment_warnings
 from lamflow.science.plausibility import GivenData
 
+WAITS = (
+    "select.enough: without `batch` all labels of an iteration are waited for; `lamflow run FILE --on shell` runs here "
+    "like a batch system and waits for this share only"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
@@ -72,7 +77,7 @@ def inspected(
     problems.report()
     given = data.summary()
     waits = isinstance(config, Config) and config.select.enough < 1 and config.batch is None
-    said = ["select.enough: without `batch` all labels of an iteration are waited for"] if waits else []
+    said = [WAITS] if waits else []
     if isinstance(config, TrainingStudy):
         first = {name for part in config.all_heads for name in part.start.label}
         trained = [item.labeled.frame for item in data.items["train"]]
@@ -166,13 +171,18 @@ def _check_explored(config: DataStudy, structures: Mapping[str, list[Frame]], pr
 
 
 def _check_channels(config: DataStudy, structures: Mapping[str, list[Frame]], problems: Problems) -> None:
-    """Channels of a group that no frame of it has: isolated ones have no virial."""
+    """Channels that no frame of a group has, or of any group where they hold for all: isolated ones have no virial."""
+    isolated = list[bool]()
     for where, group in [(where, group) for where, group in _engines(config) if isinstance(group, WalkerSettings)]:
         frames = [frame for name in group.structures for frame in structures.get(name, [])]
         virial = any(channel.metric.startswith("virial") for channel in group.channels or [])
         if virial and frames and not any(frame.pbc for frame in frames):
             named = ", ".join(group.structures)
             problems.found.append(f"{where}.channels: virial_max: all structures of {named} are isolated and have none")
+        isolated.append(bool(frames) and not any(frame.pbc for frame in frames))
+    select = config.select if isinstance(config, Config) else None
+    if select is not None and isolated and all(isolated) and any(m.startswith("virial") for m in select.metrics):
+        problems.found.append("select: virial_max: all structures that are explored are isolated and have none")
 
 
 def _check_potentials(config: DataStudy, structures: Mapping[str, list[Frame]], problems: Problems) -> None:

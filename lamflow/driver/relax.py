@@ -22,6 +22,7 @@ from lamflow.driver.rundir import RunDirectory
 from lamflow.engines import registry
 from lamflow.errors import InputError, StateError
 from lamflow.ops.committees import Committees
+from lamflow.ops.read import read_calibration
 from lamflow.policy.committee import ScoredFrames, pack_candidates
 from lamflow.policy.relaxations import relax_with, score_paths
 from lamflow.policy.windows import window_rule
@@ -100,7 +101,9 @@ def relax_folder(run: Path, folder: Path, engine: str, request: Request) -> Rela
                 f"{folder}: structure {name}: the models of {run} know {config.elements}, not {foreign[0]}"
             )
     number = _newest(directory, config)
-    models = Committees(config, directory.round(number) / MODELS)
+    folder_of_models = directory.round(number) / MODELS
+    calibration = read_calibration(config, directory.iterations(), folder_of_models) if config.select.allowed else None
+    models = Committees(config, folder_of_models, calibration)
     head = request.head or next(iter(config.explored_heads), config.all_heads[0].name)
     pressure = request.pressure if request.pressure is not None else there.pressure or 0.0
     fmax = request.fmax or there.fmax or request.settings.fmax

@@ -18,6 +18,7 @@ from lamflow.engines import registry
 from lamflow.engines.protocol import Labeler, Model
 from lamflow.errors import EngineError
 from lamflow.ops.bounds import bounded
+from lamflow.policy.calibration import Calibration
 from lamflow.policy.committee import ScoredFrames, score
 from lamflow.policy.models import bad_models
 
@@ -26,10 +27,11 @@ class Committees:
     """The committee and the teacher of each head. Raises EngineError that names the bad models.
 
     moments  that all models were trained on, where they see any
+    calibration  that puts the channels of a calibrated window on its scale
     """
 
-    def __init__(self, study: Config, folder: Path) -> None:
-        self.study, self.folder = study, folder
+    def __init__(self, study: Config, folder: Path, calibration: Calibration | None = None) -> None:
+        self.study, self.folder, self.calibration = study, folder, calibration
         results = [ModelResult.read(folder / str(index) / MODEL) for index in range(study.train.n_models)]
         problems = bad_models(results)
         if problems:
@@ -71,4 +73,5 @@ class Committees:
             index = number % self.study.train.n_models
             teacher = partial(bounded, self.folder / str(index), head, self.committee(head)[index], bounds)
         settings = self.study.select if group is None else self.study.select_of(group)
-        return score(settings, number, trajectories, self.committee(head), teacher, scale)
+        models = self.committee(head)
+        return score(settings, number, trajectories, models, teacher, scale, calibration=self.calibration)

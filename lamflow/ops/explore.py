@@ -60,7 +60,8 @@ def explore(
     planned = plan_simulations(study.stages[stage], sizes, iteration, study.seed, levels)
     whole = [simulation for simulation in planned if not simulation.split]
     assigned = [whole[index] for index in indices_of_job(len(whole), context.jobs, context.job)]
-    explorer = _Exploration(context, study, Committees(study, models), starts, iteration)
+    calibration = read_calibration(study, past, models)
+    explorer = _Exploration(context, study, Committees(study, models, calibration), starts, iteration)
     searches = [simulation for simulation in assigned if isinstance(simulation.settings, SearcherSettings)]
     for done, simulation in enumerate(searches):
         explorer.search(simulation, output, partial(_progress, context, done, len(assigned)))
@@ -73,7 +74,6 @@ def explore(
     folder = output / str(context.job)
     folder.mkdir(parents=True, exist_ok=True)
     scored = [frames for _, frames in explored]
-    calibration = read_calibration(study, past, models)
     pack_candidates(study, scored, iteration, context.job, calibration=calibration).save(folder / FRAMES)
     made_by = registry.provenance(*study.stages[stage].explore, study.train)
     Explored(simulations=[result for result, _ in explored], provenance=made_by, spent=take()).save(

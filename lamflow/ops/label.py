@@ -28,6 +28,7 @@ from lamflow.engines import registry
 from lamflow.engines.protocol import Labeler, LabelFailure
 from lamflow.ops.operation import Context, op
 from lamflow.ops.read import label_key, settings_hash
+from lamflow.policy.calibration import channel_errors
 
 
 class Labeling(NamedTuple):
@@ -143,6 +144,8 @@ def _outcome(batch: Batch, index: int, settings: str, answer: _Answer) -> LabelO
         about["net_force"] = float(np.linalg.norm(labels.forces.sum(axis=0)) / np.sqrt(natoms))
         if batch.forces is not None:
             about["error"] = _largest_error(batch.forces[index], labels)
+        if batch.predicted is not None:
+            about["errors"] = channel_errors(batch.predicted[index], labels, origin.scores)
     return LabelOutcome(hash=batch.frames[index].content_hash(), origin=origin, **about)
 
 

@@ -56,14 +56,19 @@ def read_calibration(study: Config, past: Sequence[Iteration], models: Path) -> 
     window = study.select.window
     if not isinstance(window, CalibratedWindow):
         return None
-    return calibrated(window, past, heldout_points(study.select, read_heldout(models)))
+    return calibrated(window, past, heldout_points(study.select, read_heldout(models)), study.select.allowed)
 
 
 def read_heldout(models: Path) -> list[HeldoutPredictions]:
     """What the models in a folder say of the held-out data."""
     stored = [read_arrays(file) for file in sorted(models.glob(f"*/{MODEL_PREDICTIONS}"))]
     return [
-        HeldoutPredictions(arrays["natoms"], arrays["energy"], arrays["force"])
+        HeldoutPredictions(
+            arrays["natoms"],
+            arrays["energy"],
+            arrays["force"],
+            arrays.get("virial", np.full((len(arrays["natoms"]), 2, 3, 3), np.nan)),  # earlier versions kept none
+        )
         for arrays in stored
         if "natoms" in arrays
     ]

@@ -11,12 +11,14 @@ from lamflow.config import stored
 from lamflow.config.engines import SearcherSettings
 from lamflow.config.learning import Config
 from lamflow.data import Relaxed
-from lamflow.data.layout import EXCHANGE, EXPLORED, PROPOSED, PROPOSED_FRAMES, RELAXED, RELAXED_FRAMES
+from lamflow.data.layout import EXCHANGE, EXPLORED, HISTORY_RECORD, PROPOSED, PROPOSED_FRAMES, RELAXED, RELAXED_FRAMES
 from lamflow.data.packed import PackedFrames
+from lamflow.data.results import History
 from lamflow.engines import registry
 from lamflow.engines.protocol import SearchJob
 from lamflow.ops.committees import Committees
 from lamflow.ops.operation import Context, op
+from lamflow.ops.read import read_calibration
 from lamflow.ops.searches import Search, read_relaxed
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.simulations import PlannedSimulation, plan_simulations
@@ -59,11 +61,16 @@ def propose(
 
 @op
 def relax(
-    context: Context, *, input: Path, models: Path, proposed: Path, iteration: int, stage: int, generation: int
-) -> Relaxations:
-    """Relax this job's part of the generation of every split search."""
+    context: Context, *, input: Path, models: Path, proposed: Path, history: Path | None = None, iteration: int,
+    stage: int, generation: int,
+) -> Relaxations:  # fmt: skip
+    """Relax this job's part of the generation of every split search.
+
+    history  of the run, where channels are put on the scale of a calibrated window
+    """
     study = stored(input)
-    committees = Committees(study, models)
+    past = History.read(history / HISTORY_RECORD).iterations if history is not None else []
+    committees = Committees(study, models, read_calibration(study, past, models) if study.select.allowed else None)
     explored, relaxed = context.out / EXPLORED, context.out / RELAXED
     for folder in (explored, relaxed):
         folder.mkdir(parents=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ from lamflow.data.results import Explored, History, ModelResult, SimulationResul
 from lamflow.data.selected import Selected
 from lamflow.data.spent import take
 from lamflow.errors import EngineError
+from lamflow.ops.channel_scores import with_scores
 from lamflow.ops.committees import Committees
 from lamflow.ops.cut_frames import cut_frames
 from lamflow.ops.operation import Context, op
@@ -70,8 +72,8 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     past, hours = record.iterations, max(0.0, time.time() - record.written) / 3600 if record.written else 0.0
     folders = sorted(path.parent for path in explored.glob(f"*/{EXPLORED_RECORD}"))
     frames = [ExploredFrames.load(path / FRAMES) for path in folders]
-    partial = [result for path in folders for result in Explored.read(path / EXPLORED_RECORD).simulations]
-    results = {result.number: result for result in merge_partial(partial)}
+    parts = [result for path in folders for result in Explored.read(path / EXPLORED_RECORD).simulations]
+    results = {result.number: result for result in merge_partial(parts)}
     output = context.out / SELECTED
     problem = exploration_failed(study.select, results, frames)
     if problem:
@@ -88,7 +90,7 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
     judged = [ModelResult.read(path) for path in sorted(models.glob(f"*/{MODEL}"))]
     tracked = PropertyValues.read(properties / PROPERTIES_RECORD).tracked() if properties is not None else None
     calibration = read_calibration(study, past, models)
-    committees = Committees(study, models) if study.select.cut_out is not None else None
+    committees = Committees(study, models) if study.select.asks_models else None
     exploration = Exploration(
         iteration,
         stage,
@@ -102,10 +104,13 @@ def select(  # noqa: PLR0913  an OP's arguments are its ports
         calibration,
         hours,
         jobs_at_once,
-        (lambda chosen: cut_frames(study, committees, known.hashes, chosen)) if committees is not None else None,
+        partial(cut_frames, study, committees, known.hashes) if committees is not None else None,
     )
     choice = select_frames(study, exploration)
-    batches = label_batches(study, choice.frames, jobs_at_once, seconds_per_unit(past).get("label"))
+    labeled = choice.frames
+    if committees is not None and study.select.allowed:
+        labeled = with_scores(study, committees, labeled)
+    batches = label_batches(study, labeled, jobs_at_once, seconds_per_unit(past).get("label"))
     return _write(output, choice.record, hulls, batches, len(choice.frames), choice.force_rmse)
 
 
@@ -162,7 +167,9 @@ def label_batches(
         for job in range(jobs):
             batch = [frames[index] for index in indices_of_job(len(frames), jobs, job)]
             origins, forces = [item.why.origin for item in batch], [item.forces for item in batch]
-            batches.append(Batch([item.frame for item in batch], origins, forces=forces))
+            predicted = [item.predicted for item in batch if item.predicted is not None]
+            frames_of_batch = [item.frame for item in batch]
+            batches.append(Batch(frames_of_batch, origins, forces=forces, predicted=predicted or None))
     return batches
 
 

@@ -35,7 +35,7 @@ from lamflow.ops.operation import Context, op
 from lamflow.ops.read import settings_text
 from lamflow.policy.jobs import indices_of_job
 from lamflow.policy.structures import enlarged
-from lamflow.science.metrics import energy_shift, errors, magnetic_points, parity_points, shifted
+from lamflow.science.metrics import energy_shift, errors, magnetic_points, parity_points, shifted, virial_points
 from lamflow.science.moment_range import are_beyond, trained_moments
 
 SHIFT_FRAMES = 500
@@ -215,7 +215,7 @@ def _judged(
     energies, forces = parity_points(answers, reference)
     np.savez(
         job.output / MODEL_PREDICTIONS, energy=energies, force=forces, magnetic=magnetic_points(answers, reference),
-        natoms=np.array([len(labels.forces) for labels in reference]),
+        natoms=np.array([len(labels.forces) for labels in reference]), virial=virial_points(answers, reference),
     )  # fmt: skip
     measured = errors(answers, reference)
     by_head = {

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 
 from lamflow.config.select import CalibratedWindow, Select, Window
+from lamflow.data import Deviations, Labels
 from lamflow.data.calibration import CalibrationPoint, CalibrationState, RiskCheck
 from lamflow.data.frames import Floats, Ints
 from lamflow.data.results import Iteration, LabelOutcome
-from lamflow.science.deviation import deviations
+from lamflow.science.deviation import deviations, stacked, true_errors
 from lamflow.science.error_map import ErrorMap, KnownErrors, needed, rank_correlation
+from lamflow.science.error_scale import ErrorScale
+from lamflow.science.relaxation import mean_labels
 
 HALF_LIFE = 4.0
 """Times the frames that a risk needs: after so many newer ones a frame counts half."""
@@ -29,7 +33,13 @@ def calibration_points(
     audits  hashes of frames that were labeled although their scores said that they are accurate
     """
     return [
-        CalibrationPoint(deviation=outcome.origin.deviation, error=outcome.error, audit=outcome.hash in audits)
+        CalibrationPoint(
+            deviation=outcome.origin.deviation,
+            error=outcome.error,
+            audit=outcome.hash in audits,
+            scores=outcome.origin.scores,
+            errors=outcome.errors,
+        )
         for outcome in outcomes
         if outcome.error is not None and outcome.origin.deviation is not None
     ]
@@ -42,27 +52,94 @@ class HeldoutPredictions:
     natoms  (F,)    atoms of each
     energy  (F, 2)  predicted and true, eV/atom
     force   (K, 2)  predicted and true components of all atoms, one frame after the other, eV/Å
+    virial  (F, 2, 3, 3)  predicted and true, eV; NaN where either is missing
     """
 
     natoms: Ints
     energy: Floats
     force: Floats
+    virial: Floats
+
+    def labels(self, which: int) -> list[Labels]:
+        """What is predicted (0) or true (1) of each frame."""
+        forces = np.split(self.force[:, which].reshape(-1, 3), np.cumsum(self.natoms)[:-1])
+        whole = zip(self.energy[:, which] * self.natoms, forces, self.virial[:, which], strict=True)
+        return [
+            Labels(float(energy), force, virial if np.isfinite(virial).all() else None)
+            for energy, force, virial in whole
+        ]
 
 
 def heldout_points(settings: Select, models: Sequence[HeldoutPredictions]) -> list[CalibrationPoint]:
     """One point for each held-out frame, by the models of a committee; none for scores that need more than these."""
     if settings.score != "committee" or len(models) < 2:
         return []
-    first = models[0]
-    forces, points = np.stack([model.force[:, 0] for model in models]), []
-    for number, end in enumerate(np.cumsum(3 * first.natoms)):
-        part = slice(end - 3 * first.natoms[number], end)
-        own, true = forces[:, part].reshape(len(models), 1, -1, 3), first.force[part, 1].reshape(-1, 3)
-        energy = np.array([[model.energy[number, 0] * first.natoms[number]] for model in models])
-        score = float(getattr(deviations(energy, own, None), settings.metric)[0])
-        error = float(np.linalg.norm(own.mean(axis=0)[0] - true, axis=1).max())
-        points.append(CalibrationPoint(deviation=score, error=error))
+    points, opinions = [], [model.labels(0) for model in models]
+    for *predicted, true in zip(*opinions, models[0].labels(1), strict=True):
+        found, mean = deviations(*stacked([[labels] for labels in predicted])), mean_labels(predicted)
+        error = float(np.linalg.norm(mean.forces - true.forces, axis=1).max())
+        points.append(
+            CalibrationPoint(
+                deviation=float(getattr(found, settings.metric)[0]), error=error,
+                scores=known_values(found, settings.allowed), errors=channel_errors(mean, true, settings.allowed),
+            )
+        )  # fmt: skip
     return points
+
+
+def channel_errors(predicted: Labels, true: Labels, metrics: Iterable[str]) -> dict[str, float]:
+    """The error of a prediction in each of some metrics, as far as it is known."""
+    return known_values(true_errors(*stacked([[predicted], [true]])), metrics)
+
+
+def known_values(deviation: Deviations, metrics: Iterable[str]) -> dict[str, float]:
+    """The values of one frame in each of some metrics that are numbers."""
+    values = {metric: float(getattr(deviation, metric)[0]) for metric in metrics}
+    return {metric: value for metric, value in values.items() if np.isfinite(value)}
+
+
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """C labeled frames, the oldest first: scores and errors (C, Q) of all quantities, and their rounds (C,)."""
+
+    scores: Floats
+    errors: Floats
+    round: Ints
+
+    @classmethod
+    def of(cls, rounds: Sequence[Sequence[CalibrationPoint]], allowed: Mapping[str, float]) -> _Points:
+        """Those of which all is a number; a quantity that has neither a score nor an error does not count."""
+        names = list(allowed)
+
+        def row(point: CalibrationPoint) -> tuple[list[float], list[float]]:
+            if not names:
+                return [point.deviation], [point.error]
+            errors = {**point.errors, names[0]: point.error}
+            return [point.scores.get(name, np.nan) for name in names], [errors.get(name, np.nan) for name in names]
+
+        rows = [(*row(point), number) for number, points in enumerate(rounds) for point in points]
+        scores, errors = (np.array([each[i] for each in rows], dtype=np.float64) for i in (0, 1))
+        scores, errors = (values.reshape(len(rows), max(1, len(names))) for values in (scores, errors))
+        told = np.isfinite(scores)
+        whole = (told == np.isfinite(errors)).all(axis=1) & told[:, :1].any(axis=1)
+        return cls(scores[whole], errors[whole], np.array([each[2] for each in rows], dtype=np.int64)[whole])
+
+    def __len__(self) -> int:
+        return len(self.round)
+
+    def known(self, scale: ErrorScale | None) -> KnownErrors:
+        """On one scale; the first quantity as it is without."""
+        if scale is None:
+            return KnownErrors(self.scores[:, :1].ravel(), self.errors[:, :1].ravel(), self.round)
+        return KnownErrors(scale.scores(self.scores), scale.errors(self.errors, self.scores), self.round)
+
+    def each(self) -> list[KnownErrors]:
+        """By quantity: the frames that have it."""
+        told = np.isfinite(self.scores)
+        return [
+            KnownErrors(self.scores[has, index], self.errors[has, index], self.round[has])
+            for index, has in enumerate(told.T)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +148,7 @@ class Calibration:
 
     map          None while there is no basis
     correlation  see CalibrationState
+    allowed      see Select.allowed, and `scale` that puts these quantities on one; None without a basis or channels
     """
 
     settings: CalibratedWindow
@@ -78,6 +156,8 @@ class Calibration:
     frames: int
     correlation: float
     map: ErrorMap | None
+    allowed: Mapping[str, float] = field(default_factory=dict)
+    scale: ErrorScale | None = None
 
     @property
     def worthless(self) -> bool:
@@ -94,33 +174,52 @@ class Calibration:
         return CalibrationState(
             basis=self.basis, frames=self.frames, needed=needed(self.settings.risk), worthless=self.worthless,
             correlation=self.correlation if np.isfinite(self.correlation) else None, above=above,
+            **self._by_channel(),
         )  # fmt: skip
+
+    def _by_channel(self) -> dict[str, Any]:
+        if self.scale is None:
+            return {"channels": dict.fromkeys(self.allowed)}
+        each = dict(zip(self.allowed, self.scale.correlation.tolist(), strict=True))
+        silent = [name for name, factor in zip(self.allowed, self.scale.factor, strict=True) if not factor]
+        return {"channels": {name: v if np.isfinite(v) else None for name, v in each.items()}, "silent": silent}
 
     def check(self, points: Sequence[CalibrationPoint]) -> RiskCheck | None:
         """What was stated of frames whose errors are known now; None where nothing was."""
-        known = _known([points])
-        if self.map is None or not len(known):
+        rows = _Points.of([points], self.allowed)
+        if self.map is None or not len(rows):
             return None
+        known = rows.known(self.scale)
+        above = (rows.errors > list(self.allowed.values())).sum(axis=0) if self.allowed else []
         error, risk = self.settings.error, self.settings.risk
         return RiskCheck(
             frames=len(known), stated=risk, above_bound=int((known.error > self.map.bound(known.score, risk)).sum()),
             stated_above=float(self.map.exceeds(known.score, error).sum()), above=int((known.error > error).sum()),
+            channels=dict(zip(self.allowed, map(int, above), strict=True)),
         )  # fmt: skip
 
 
 def calibrated(
-    settings: CalibratedWindow, past: Sequence[Iteration], heldout: Sequence[CalibrationPoint] = ()
-) -> Calibration:
-    """What scores stand for by the labels of earlier iterations; by held-out frames while these are too few."""
+    settings: CalibratedWindow, past: Sequence[Iteration], heldout: Sequence[CalibrationPoint] = (),
+    allowed: Mapping[str, float] = MappingProxyType({}),
+) -> Calibration:  # fmt: skip
+    """What scores stand for by the labels of earlier iterations; by held-out frames while these are too few.
+
+    allowed  see Select.allowed
+    """
     wanted = needed(settings.risk)
-    labels, held = _known([iteration.calibration for iteration in past]), _known([heldout])
-    known, basis = (labels, "labels") if len(labels) >= wanted else (held, "held-out data")
-    if len(known) < wanted:
-        return Calibration(settings, "nothing", len(labels), float("nan"), None)
-    correlation = rank_correlation(known, int(NEWEST * wanted))
-    flat = not correlation >= settings.correlation
-    fitted = ErrorMap.fitted(known, HALF_LIFE * wanted, flat=flat)
-    return Calibration(settings, basis, len(known), correlation, fitted)  # type: ignore[arg-type]
+    labels, held = (_Points.of(each, allowed) for each in ([iteration.calibration for iteration in past], [heldout]))
+    points, basis = (labels, "labels") if len(labels) >= wanted else (held, "held-out data")
+    if len(points) < wanted:
+        return Calibration(settings, "nothing", len(labels), float("nan"), None, allowed)
+    newest, half_life, scale = int(NEWEST * wanted), HALF_LIFE * wanted, None
+    if allowed:
+        levels, least = list(allowed.values()), settings.correlation
+        scale = ErrorScale.fitted(levels, points.each(), half_life=half_life, newest=newest, least=least)
+    known = points.known(scale)
+    correlation = rank_correlation(known, newest)
+    fitted = ErrorMap.fitted(known, half_life, flat=not correlation >= settings.correlation)
+    return Calibration(settings, basis, len(known), correlation, fitted, allowed, scale)  # type: ignore[arg-type]
 
 
 def below_noise(window: Window, past: Sequence[Iteration]) -> str:
@@ -132,11 +231,3 @@ def below_noise(window: Window, past: Sequence[Iteration]) -> str:
         f"select.window.error ({window.error:g} eV/Å) lies below the noise of the labels, {noise:.2g} eV/Å, for their "
         "forces do not add up to zero; give a larger error or tighter settings of the label engine"
     )
-
-
-def _known(rounds: Sequence[Sequence[CalibrationPoint]]) -> KnownErrors:
-    """What has a score and an error that are numbers."""
-    rows = [(p.deviation, p.error, number) for number, points in enumerate(rounds) for p in points]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 3)
-    table = table[np.isfinite(table).all(axis=1)]
-    return KnownErrors(table[:, 0], table[:, 1], table[:, 2].astype(np.int64))

@@ -10,7 +10,7 @@ import numpy as np
 
 from lamflow.config.learning import Config
 from lamflow.config.seeds import child_seed
-from lamflow.data import Frame, Trajectory
+from lamflow.data import Frame, Labels, Trajectory
 from lamflow.data.dataset import Origin, frame_key
 from lamflow.data.explored import GENERATION, ExploredFrames
 from lamflow.data.frames import Floats, Ints
@@ -35,11 +35,13 @@ class KnownData:
 
 
 class ChosenFrame(NamedTuple):
-    """A frame to label, the forces (N, 3) that the models predict for it in eV/Å, and why."""
+    """A frame to label, the forces (N, 3) that the models predict for it in eV/Å, why, and all that they predict where
+    a calibrated window looks at more than forces."""
 
     frame: Frame
     forces: Floats
     why: Chosen
+    predicted: Labels | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -22,11 +23,13 @@ from lamflow.engines.protocol import Model
 from lamflow.policy.calibration import Calibration
 from lamflow.policy.windows import rescaled, window_rule
 from lamflow.science import filters
-from lamflow.science.deviation import deviations, true_errors
+from lamflow.science.deviation import deviations, stacked, true_errors
 from lamflow.science.diversity import descriptors
 
 Teacher = Callable[[Sequence[Frame]], list[Labels]]
 """Gives the true labels of frames; a frame that it cannot label has labels that are no numbers."""
+LooksAt = Callable[[Deviations], Floats]
+"""What a window looks at, of all deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,33 +167,37 @@ def good_frames(settings: Filters, trajectory: Trajectory) -> tuple[Trajectory, 
 
 def score(
     settings: Select, number: int, trajectories: Sequence[Trajectory], committee: Sequence[Model], teacher: Teacher,
-    scale: Window | None = None,
+    scale: Window | None = None, *, calibration: Calibration | None = None,
 ) -> list[ScoredFrames]:  # fmt: skip
     """Score what simulation `number` has visited.
 
     All trajectories are evaluated in one go, unless explorers have done it on their way.
 
-    scale  the window on whose scale deviations are put; that of the settings if absent
+    scale        the window on whose scale deviations are put; that of the settings if absent
+    calibration  that puts channels on the scale of a calibrated window
     """
     rule, scale = SCORE_RULES[settings.score], scale or settings.window
+    looks_at = partial(largest, settings, scale=scale, calibration=calibration)
     if all(rule.takes(trajectory, settings.metrics) for trajectory in trajectories):
-        return [_scored_on_the_way(settings, scale, number, trajectory) for trajectory in trajectories]
+        return [_scored_on_the_way(looks_at, number, trajectory) for trajectory in trajectories]
     frames = [frame for trajectory in trajectories for frame in trajectory]
     predictions = rule.predictions(frames, committee, teacher, number) if frames else []
     scored, end = [], 0
     for trajectory in trajectories:
         begin, end = end, end + len(trajectory)
         visited = [labels[begin:end] for labels in predictions]
-        scored.append(_scored(settings, scale, rule, number, trajectory, visited))
+        scored.append(_scored(looks_at, rule, number, trajectory, visited))
     return scored
 
 
-def largest(settings: Select, values: Deviations, scale: Window) -> Floats:
+def largest(settings: Select, values: Deviations, scale: Window, calibration: Calibration | None = None) -> Floats:
     """What the window looks at (F,): the deviation of its metric, or that of a channel which is larger on its scale.
 
-    scale  see score
+    scale, calibration  see score
     """
     deviation: Floats = getattr(values, settings.metric)
+    if calibration is not None and calibration.scale is not None:
+        return calibration.scale.scores(np.stack([getattr(values, metric) for metric in settings.allowed], axis=1))
     if not isinstance(scale, FixedWindow):
         return deviation
     for metric, levels in settings.levels.items():
@@ -202,30 +209,21 @@ def largest(settings: Select, values: Deviations, scale: Window) -> Floats:
     return deviation
 
 
-def _scored_on_the_way(settings: Select, scale: Window, number: int, trajectory: Trajectory) -> ScoredFrames:
+def _scored_on_the_way(looks_at: LooksAt, number: int, trajectory: Trajectory) -> ScoredFrames:
     assert trajectory.forces is not None  # noqa: S101  see ScoreRule.takes
     assert trajectory.deviations is not None  # noqa: S101
-    deviation = largest(settings, trajectory.deviations, scale)
+    deviation = looks_at(trajectory.deviations)
     return ScoredFrames(number, trajectory, trajectory.forces, deviation, np.full(len(trajectory), np.nan))
 
 
 def _scored(
-    settings: Select, scale: Window, rule: ScoreRule, number: int, trajectory: Trajectory,
-    predictions: list[list[Labels]],
-) -> ScoredFrames:  # fmt: skip
+    looks_at: LooksAt, rule: ScoreRule, number: int, trajectory: Trajectory, predictions: list[list[Labels]]
+) -> ScoredFrames:
     if not len(trajectory):
         forces = np.zeros((0, len(trajectory.numbers), 3))
         return ScoredFrames(number, trajectory, forces, np.zeros(0), np.zeros(0))
-    energies = np.array([[labels.energy for labels in opinion] for opinion in predictions])
-    forces = np.array([[labels.forces for labels in opinion] for opinion in predictions])
-    virials = None
-    if all(labels.virial is not None for opinion in predictions for labels in opinion):
-        virials = np.array([[labels.virial for labels in opinion] for opinion in predictions], dtype=np.float64)
-    magnetic = None
-    if all(labels.force_mag is not None for opinion in predictions for labels in opinion):
-        magnetic = np.array([[labels.force_mag for labels in opinion] for opinion in predictions], dtype=np.float64)
-    deviation, sent, error = rule.scores(energies, forces, virials, magnetic)
-    return ScoredFrames(number, trajectory, sent, largest(settings, deviation, scale), error)
+    deviation, sent, error = rule.scores(*stacked(predictions))
+    return ScoredFrames(number, trajectory, sent, looks_at(deviation), error)
 
 
 def pack_candidates(

@@ -21,6 +21,7 @@ class ConvergenceCriteria:
     """What convergence means and where the budget ends; see the sections `converge`, `budget` and `window`.
 
     error, risk    for calibrated windows: at most this fraction of the frames has a larger error, eV/Å
+    channels       of them: errors of further quantities, in words
     settled, over  for adaptive windows: the lower level changed by less than this fraction over so many iterations
     """
 
@@ -38,6 +39,7 @@ class ConvergenceCriteria:
     gain: float | None = None
     error: float = 0.0
     risk: float = 0.0
+    channels: str = ""
 
     @classmethod
     def of(cls, study: Config) -> ConvergenceCriteria:
@@ -54,6 +56,7 @@ class ConvergenceCriteria:
             hull_shift=converge.hull_shift,
             ground_state_error=converge.ground_state_error,
             heldout_magnetic_force_rmse=converge.heldout_magnetic_force_rmse,
+            channels="".join(f" or {c.error:g} {c.unit} ({c.metric})" for c in study.select.channels if c.error),
             **window.model_dump(include={"settled", "over", "error", "risk"}),
         )
 
@@ -224,8 +227,8 @@ def _risk_is_met(calibration: CalibrationState, criteria: ConvergenceCriteria) -
     if calibration.above is None:
         return False, calibration.words
     reason = (
-        f"{calibration.above:.1%} of the frames are predicted to have an error above {criteria.error:g} eV/Å (wanted "
-        f"{criteria.risk:.1%}; {calibration.words})"
+        f"{calibration.above:.1%} of the frames are predicted to have an error above {criteria.error:g} eV/Å"
+        f"{criteria.channels} (wanted {criteria.risk:.1%}; {calibration.words})"
     )
     return calibration.basis == "labels" and calibration.above <= criteria.risk, reason
 

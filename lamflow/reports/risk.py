@@ -23,8 +23,18 @@ def risk_rows(iterations: Sequence[Iteration]) -> list[tuple[str, ...]]:
         for kind, check in iteration.risk_checks.items():
             together.setdefault(kind, []).append(check)
             rows.append((str(iteration.number), state.words if state else "", kind, *_cells(check)))
-    rows += [("all", "", kind, *_cells(_sum(checks))) for kind, checks in together.items() if len(checks) > 1]
+            rows += [(str(iteration.number), "", f"{kind}: {name}", *cells) for name, cells in _channels(check)]
+    for what, checks in together.items():
+        if len(checks) > 1:
+            total = _sum(checks)
+            rows.append(("all", "", what, *_cells(total)))
+            rows += [("all", "", f"{what}: {name}", *cells) for name, cells in _channels(total)]
     return rows
+
+
+def _channels(check: RiskCheck) -> list[tuple[str, tuple[str, ...]]]:
+    """What was found of each quantity of a window that looks at several."""
+    return [(name, ("", "", "", "", f"{above / check.frames:.1%}")) for name, above in check.channels.items()]
 
 
 def _sum(checks: Sequence[RiskCheck]) -> RiskCheck:
@@ -32,6 +42,7 @@ def _sum(checks: Sequence[RiskCheck]) -> RiskCheck:
         frames=sum(check.frames for check in checks), stated=checks[0].stated,
         above_bound=sum(check.above_bound for check in checks), above=sum(check.above for check in checks),
         stated_above=sum(check.stated_above for check in checks),
+        channels={name: sum(check.channels.get(name, 0) for check in checks) for name in checks[-1].channels},
     )  # fmt: skip
 
 

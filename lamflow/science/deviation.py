@@ -6,9 +6,11 @@ the models, of the force on an atom as the root of the mean square length of its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from lamflow.data.frames import Deviations, Floats, Ints
+from lamflow.data.frames import Deviations, Floats, Ints, Labels
 
 FORCE_LEVEL = 1.0
 """eV/Å, added to the size of the mean force in the relative deviation so that it stays finite at rest."""
@@ -35,6 +37,19 @@ def committee_points(natoms: Ints, forces: Floats, true: Floats) -> Floats:
     error = np.linalg.norm((mean - true).reshape(-1, 3), axis=1)
     begins = np.cumsum(natoms) - natoms
     return np.stack([np.maximum.reduceat(of_atoms, begins) for of_atoms in (deviation, error)], axis=1)
+
+
+def stacked(opinions: Sequence[Sequence[Labels]]) -> tuple[Floats, Floats, Floats | None, Floats | None]:
+    """Energies (M, F), forces (M, F, N, 3), virials (M, F, 3, 3) and magnetic forces (M, F, N, 3) of M opinions about F
+    frames of N atoms; None for what any of them lacks. For `deviations` and `true_errors`."""
+    every = [labels for opinion in opinions for labels in opinion]
+    virials, magnetic = None, None
+    if all(labels.virial is not None for labels in every):
+        virials = np.array([[labels.virial for labels in opinion] for opinion in opinions], dtype=np.float64)
+    if all(labels.force_mag is not None for labels in every):
+        magnetic = np.array([[labels.force_mag for labels in opinion] for opinion in opinions], dtype=np.float64)
+    energies = np.array([[labels.energy for labels in opinion] for opinion in opinions])
+    return energies, np.array([[labels.forces for labels in opinion] for opinion in opinions]), virials, magnetic
 
 
 def true_errors(energies: Floats, forces: Floats, virials: Floats | None, magnetic: Floats | None = None) -> Deviations:

@@ -64,6 +64,13 @@ def parity_points(predicted: Sequence[Labels], reference: Sequence[Labels]) -> t
     return energies, np.concatenate([np.stack([p.forces.ravel(), r.forces.ravel()], axis=1) for p, r in pairs])
 
 
+def virial_points(predicted: Sequence[Labels], reference: Sequence[Labels]) -> Floats:
+    """Predicted and reference virials (F, 2, 3, 3) in eV; NaN where there is none."""
+    unknown = np.full((3, 3), np.nan)
+    pairs = [(p.virial, r.virial) for p, r in zip(predicted, reference, strict=True)]
+    return np.array([[unknown if virial is None else virial for virial in pair] for pair in pairs]).reshape(-1, 2, 3, 3)
+
+
 def _counts(frames: Sequence[Frame], elements: Sequence[str]) -> Floats:
     """Atoms of each element in each frame (F, E)."""
     symbols = [frame.symbols for frame in frames]

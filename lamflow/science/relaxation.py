@@ -99,13 +99,13 @@ def mean_of(models: Sequence[Evaluate]) -> Evaluate:
 
     def evaluate(frames: Sequence[Frame]) -> list[Labels]:
         answers = [model(frames) for model in models]
-        return [_mean(opinions) for opinions in zip(*answers, strict=True)]
+        return [mean_labels(opinions) for opinions in zip(*answers, strict=True)]
 
     return evaluate
 
 
-def _mean(opinions: Sequence[Labels]) -> Labels:
-    """Their mean; of virials and magnetic forces only where all have them."""
+def mean_labels(opinions: Sequence[Labels]) -> Labels:
+    """The mean of what several potentials say of a frame; of virials and magnetic forces only where all have them."""
     virials, fields = [labels.virial for labels in opinions], [labels.force_mag for labels in opinions]
     return Labels(
         float(np.mean([labels.energy for labels in opinions])),

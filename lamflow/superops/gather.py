@@ -76,7 +76,7 @@ def _risk_checks(
         return {}
     models = folder / iteration_key(iteration.number) / layout.MODELS
     held = heldout_points(study.select, read_heldout(models))
-    calibration, points = calibrated(study.select.window, past, held), iteration.calibration
+    calibration, points = calibrated(study.select.window, past, held, study.select.allowed), iteration.calibration
     checks = {"labels": calibration.check(points), "audit": calibration.check([p for p in points if p.audit])}
     if calibration.basis == "labels":
         checks["held-out data"] = calibration.check(held)

@@ -139,7 +139,8 @@ def _search_steps(
                 most_jobs=jobs,
                 writes={"explored": f"{folder}/{layout.EXPLORED}", "relaxed": relaxed.key},
                 records=[f"{folder}/{layout.EXPLORED}/*/{layout.EXPLORED_RECORD}"],
-                input=Key(key=INPUT), models=Key(key=f"{folder}/{layout.MODELS}"), proposed=proposed, iteration=number,
+                input=Key(key=INPUT), models=Key(key=f"{folder}/{layout.MODELS}"), proposed=proposed,
+                history=Key(key=f"{folder}/{layout.HISTORY}") if study.select.allowed else None, iteration=number,
                 stage=stage, generation=generation,
             )
         )  # fmt: skip
@@ -152,7 +153,7 @@ def _select_step(study: Config, number: int, stage: int, label_slots: int, *, qu
     return add(
         "select", select, disk=disk, writes={"selected": f"{folder}/{layout.SELECTED}"},
         records=[f"{folder}/{layout.SELECTED}/{layout.SELECTED_RECORD}"], details=[f"{folder}/{layout.SELECTED}/*"],
-        engines=[EngineUse(role="train", name=study.train.engine)] if study.select.cut_out is not None else [],
+        engines=[EngineUse(role="train", name=study.train.engine)] if study.select.asks_models else [],
         input=Key(key=INPUT), explored=Key(key=f"{folder}/{layout.EXPLORED}"),
         queued=Key(key=f"{folder}/{layout.QUEUED}") if queued else None,
         models=Key(key=f"{folder}/{layout.MODELS}"), index=Key(key=INDEX),

@@ -63,3 +63,35 @@ def test_a_group_overrides_the_levels_of_the_selection() -> None:
 def test_levels_that_mean_nothing_are_refused_in_one_message(text: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         parse(text, files=False)
+
+
+CALIBRATED = "rule: calibrated, error: 0.2, risk: 0.1"
+
+
+def calibrated_with(channel: str, more: str = "") -> str:
+    text = STUDY.replace("rule: fixed, low: 0.001, high: 2.0", CALIBRATED)
+    return text.replace("  limit: 6", f"  limit: 6\n  channels: [{{{channel}}}]{more}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (calibrated_with("metric: virial, error: 0.02"), "select.channels"),
+        (calibrated_with("metric: virial_max, low: 0.1, high: 1"), "a calibrated window needs error of it"),
+        (calibrated_with("metric: virial_max"), "virial_max: give low and high, or error with a calibrated window"),
+        (calibrated_with("metric: virial_max, error: 0"), r"error \(0 eV/atom\) must be above 0"),
+        (calibrated_with("metric: virial_max, error: 1, low: 0.1"), "error is for a calibrated window"),
+        (calibrated_with("metric: force_max, error: 0.1"), "every metric once"),
+        (calibrated_with("metric: magnetic_force_max, error: 0.1"), "the models have no magnetic forces"),
+        (calibrated_with("metric: energy, error: 0.1", "\n  score: teacher"), "by a committee, and score is teacher"),
+        (calibrated_with("metric: energy, error: 0.1", "\n  cut_out: {}"), "do not tell the errors of whole frames"),
+        (with_group("channels: []").replace("rule: fixed, low: 0.001, high: 2.0", CALIBRATED), "hold for all groups"),
+        (
+            STUDY.replace("  limit: 6", "  limit: 6\n  channels: [{metric: energy, error: 0.1}]"),
+            "energy: a fixed window needs low and high of it",
+        ),
+    ],
+)
+def test_errors_of_channels_that_mean_nothing_are_refused_in_one_message(text: str, expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        parse(text, files=False)

@@ -137,4 +137,8 @@ def test_channels_that_isolated_structures_lack_and_shares_that_nobody_goes_on_w
     with pytest.raises(InputError, match=r"explore\[0\]\.channels: virial_max: all structures of crystal are isolated"):
         check_inputs(parse(text.replace("every: 4", group), root=tmp_path))
     early = parse(STUDY.replace("limit: 6", "limit: 6\n  enough: 0.9"), root=tmp_path)
-    assert check_inputs(early) == ["select.enough: without `batch` all labels of an iteration are waited for"]
+    [said] = check_inputs(early)
+    assert (
+        "select.enough: without `batch` all labels of an iteration are waited for; `lamflow run FILE --on shell`"
+        in said
+    )

@@ -110,9 +110,10 @@ def test_what_was_stated_is_held_against_what_is_found() -> None:
 
 def test_held_out_frames_are_scored_by_the_committee() -> None:
     rng, natoms = np.random.default_rng(0), np.array([2, 3])
-    true, bias = rng.normal(size=15), rng.normal(size=15)
+    true, bias, virial = rng.normal(size=15), rng.normal(size=15), np.full((2, 2, 3, 3), np.nan)
     models = [
-        HeldoutPredictions(natoms, np.zeros((2, 2)), np.stack([true + sign * bias, true], axis=1)) for sign in (1, -0.5)
+        HeldoutPredictions(natoms, np.zeros((2, 2)), np.stack([true + sign * bias, true], axis=1), virial)
+        for sign in (1, -0.5)
     ]
     first, second = heldout_points(Select(), models)
     assert first.deviation == pytest.approx(0.75 * np.linalg.norm(bias[:6].reshape(-1, 3), axis=1).max())
@@ -164,3 +165,75 @@ def test_a_budget_that_can_never_show_the_risk_is_refused(tmp_path: Path) -> Non
     file.write_text(text.replace("iterations: 2", "labels: 40"), encoding="utf-8")
     with pytest.raises(InputError, match="40 labels can never show that the risk is as small"):
         load(file)
+
+
+ALLOWED = {"force_max": 0.3, "virial_max": 0.02}
+
+
+def channel_points(count: int, seed: int, *, virial: str = "known") -> list[CalibrationPoint]:
+    """As `points`, and virials whose errors are half their scores: known, those of noise, or without labels."""
+    rng = np.random.default_rng([seed, 1])
+    made = []
+    for point in points(count, seed):
+        score = float(rng.uniform(0.001, 0.1))
+        error = 0.5 * score * float(np.exp(rng.normal(0, 0.3)))
+        if virial == "noise":
+            error = 0.01 * float(np.exp(rng.normal(0, 0.3)))
+        scores = {"force_max": point.deviation, "virial_max": score}
+        errors = {"force_max": point.error, **({} if virial == "unknown" else {"virial_max": error})}
+        made.append(point.model_copy(update={"scores": scores, "errors": errors, "deviation": 99.0}))
+    return made
+
+
+def test_channels_share_one_risk_on_the_scale_of_the_window() -> None:
+    told = calibrated(WINDOW, rounds(channel_points(60, 1), channel_points(60, 2)), (), ALLOWED)
+    assert told.scale is not None
+    assert told.scale.factor == pytest.approx([3.0, 0.5], rel=0.1)
+    forces, virials = np.array([0.1, 0.01, 0.01, np.nan, 0.1]), np.array([0.01, 0.04, 0.01, 0.01, np.nan])
+    scores = told.scale.scores(np.stack([forces, virials], axis=1))
+    expected = [0.3, 0.3, 0.075, np.nan, 0.3]
+    assert scores == pytest.approx(expected, rel=0.1, nan_ok=True), (
+        "as errors of forces; isolated frames have no virial"
+    )
+    state = told.state(scores)
+    assert set(state.channels) == set(ALLOWED)
+    assert "rank correlation" in state.words
+    assert "virial_max 0." in state.words
+    new = channel_points(400, 3)
+    check = told.check(new)
+    assert check is not None
+    forces_above, virials_above = (np.array([p.errors[name] > ALLOWED[name] for p in new]) for name in ALLOWED)
+    assert check.channels == {"force_max": forces_above.sum(), "virial_max": virials_above.sum()}
+    assert check.above == (forces_above | virials_above).sum(), "any of them is too many"
+    assert check.above_bound / check.frames == pytest.approx(check.stated, abs=0.05)
+    assert check.stated_above == pytest.approx(check.above, rel=0.2)
+
+
+def test_a_channel_whose_score_says_nothing_counts_as_it_usually_is() -> None:
+    told = calibrated(WINDOW, rounds(channel_points(60, 1, virial="noise")), (), ALLOWED)
+    assert told.scale is not None
+    assert told.state(np.array([0.1])).silent == ["virial_max"]
+    assert "of virial_max it says nothing" in told.state(np.array([0.1])).words
+    low, high = told.scale.scores(np.array([[0.001, 0.0], [0.001, 50.0]]))
+    assert low == high == pytest.approx(0.3 * 0.01 / 0.02, rel=0.15)
+
+
+def test_a_channel_without_labels_is_never_calibrated_and_that_is_said() -> None:
+    cold = calibrated(WINDOW, rounds(channel_points(60, 1, virial="unknown")), (), ALLOWED)
+    assert cold.map is None
+    words = cold.state(np.array([0.1])).words
+    assert words == "not calibrated: 0 explored frames have labels of force_max, virial_max, and 19 are needed"
+
+
+def test_held_out_virials_are_scored_too() -> None:
+    settings = Select.model_validate(
+        {"window": {"rule": "calibrated", "error": 0.3}, "channels": [{"metric": "virial_max", "error": 0.02}]}
+    )
+    natoms, forces = np.array([2]), np.zeros((6, 2))
+    virials = np.zeros((2, 1, 2, 3, 3))
+    virials[0, 0, 0, 0, 1], virials[1, 0, 0, 0, 1] = 0.4, 0.8
+    models = [HeldoutPredictions(natoms, np.zeros((1, 2)), forces, virial) for virial in virials]
+    [point] = heldout_points(settings, models)
+    assert point.scores["virial_max"] == pytest.approx(0.1)
+    assert point.errors["virial_max"] == pytest.approx(0.3)
+    assert settings.allowed == {"force_max": 0.3, "virial_max": 0.02}

@@ -162,7 +162,10 @@ def test_levels_of_a_group_are_put_on_the_scale_of_the_window(copper: list[Frame
 @pytest.mark.parametrize(
     ("select", "expected"),
     [
-        ({"window": {"rule": "adaptive"}, "channels": CHANNELS}, "set window.rule: fixed"),
+        (
+            {"window": {"rule": "adaptive"}, "channels": CHANNELS},
+            "scale of a fixed or a calibrated window; set window.rule",
+        ),
         ({"channels": [CHANNELS[0], CHANNELS[0]]}, "every metric once"),
         (
             {"channels": [{"metric": "energy", "low": 0.2, "high": 0.1}]},
