@@ -52,7 +52,7 @@ class BatchExecutor(LocalExecutor):
     ) -> None:  # fmt: skip
         super().__init__(directory)
         self.system, self.sites = system, Sites(directory.path, {BATCH: system, **sites}, directory)
-        self.capacity, self._comes_back = ClusterCapacity(), comes_back
+        self.capacity, self._comes_back = ClusterCapacity.of(system), comes_back
 
     @property
     def comes_back(self) -> bool:

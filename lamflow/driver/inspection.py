@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from lamflow.errors import EngineError, InputError, Problems
 from lamflow.flow.kinds import kind_of
 from lamflow.science.moment_range import extrapolation, moment_warnings
 from lamflow.science.plausibility import GivenData
+from lamflow.superops.capacity import ClusterCapacity
 
 WAITS = (
     "select.enough: without `batch` all labels of an iteration are waited for; `lamflow run FILE --on shell` runs here "
@@ -76,8 +78,7 @@ def inspected(
         inspected_sources = kind_of(config).inspect(config, structures)
     problems.report()
     given = data.summary()
-    waits = isinstance(config, Config) and config.select.enough < 1 and config.batch is None
-    said = [WAITS] if waits else []
+    said = _waited_for(config) if isinstance(config, Config) and config.select.enough < 1 else []
     if isinstance(config, TrainingStudy):
         first = {name for part in config.all_heads for name in part.start.label}
         trained = [item.labeled.frame for item in data.items["train"]]
@@ -91,6 +92,20 @@ def inspected(
             if (text := extrapolation(reference.moments, judged))
         ]
     return Inspection(data, structures, given, [*given.warnings, *warnings, *said, *inspected_sources])
+
+
+def _waited_for(config: Config) -> list[str]:
+    """Why all labels of an iteration are waited for, although a part of them is said to be enough."""
+    pod, share = config.pods.label, config.select.enough
+    if config.batch is None:
+        return [WAITS]
+    slots = ClusterCapacity.of(config.batch).slots("label", pod)
+    if pod.work_per_job is not None or math.ceil(share * slots - 1e-9) < slots:
+        return []
+    return [
+        f"select.enough: {share:g} of {slots} label jobs are all of them, so all labels are waited for; "
+        "`pods: {label: {work_per_job: 1}}` makes a job of each label"
+    ]
 
 
 def check_inputs(config: DataStudy) -> list[str]:

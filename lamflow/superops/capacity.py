@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lamflow.config.batch import BatchSystem
 from lamflow.config.pods import CLUSTER_PODS, Pod
 from lamflow.data.graph import Resources
 
@@ -52,7 +53,18 @@ class LocalCapacity:
 
 @dataclass(frozen=True)
 class ClusterCapacity:
-    """A Kubernetes cluster or a batch system; how many jobs fit is its scheduler's affair."""
+    """A Kubernetes cluster or a batch system; how many jobs fit is its scheduler's affair.
+
+    machine  that starts the jobs as processes where there is no scheduler
+    """
+
+    machine: LocalCapacity | None = None
+
+    @classmethod
+    def of(cls, system: BatchSystem) -> ClusterCapacity:
+        """That of a batch system; `shell` without a host starts processes of this machine."""
+        here = system.system == "shell" and system.host is None
+        return cls(LocalCapacity.of_this_machine() if here else None)
 
     @property
     def cores(self) -> int | None:
@@ -61,4 +73,6 @@ class ClusterCapacity:
 
     def slots(self, resources: Resources, pod: Pod) -> int:
         """See Capacity."""
+        if pod.parallel is None and self.machine is not None:
+            return self.machine.slots(resources, pod)
         return pod.parallel or CLUSTER_PODS.get(resources, 1)

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from lamflow.config import load
+from lamflow.config.batch import BatchSystem
 from lamflow.config.engines import DynamicsSettings
+from lamflow.config.pods import Pod
 from lamflow.driver.plan import planned_graph
 from lamflow.errors import InputError
-from lamflow.superops.capacity import LocalCapacity
+from lamflow.superops.capacity import ClusterCapacity, LocalCapacity
 from lamflow.superops.learning import BYTES_OF_AN_ATOM, next_graph
 from lamflow.superops.state import RunState
 from tests.records import iteration
@@ -58,3 +60,12 @@ def test_labels_that_are_late_are_merged_after_the_next_ones_and_the_last_labels
     assert graph is not None
     assert graph.step("label").enough == 1.0, "the iteration after this one is the last, and trains on all labels"
     assert "late" not in [step.name for step in graph.steps]
+
+
+def test_processes_of_this_machine_are_as_many_as_it_has_cores() -> None:
+    """A batch system that only starts processes has no scheduler that would let the others wait."""
+    here = ClusterCapacity.of(BatchSystem(system="shell"))
+    assert here.slots("label", Pod()) == LocalCapacity.of_this_machine().slots("label", Pod())
+    assert here.slots("label", Pod(parallel=7)) == 7
+    elsewhere = [BatchSystem(system="slurm"), BatchSystem(system="shell", host="node", root="/scratch")]
+    assert [ClusterCapacity.of(system).slots("label", Pod()) for system in elsewhere] == [12, 12]
