@@ -181,7 +181,7 @@ class Calibration:
         if self.scale is None:
             return {"channels": dict.fromkeys(self.allowed)}
         each = dict(zip(self.allowed, self.scale.correlation.tolist(), strict=True))
-        silent = [name for name, factor in zip(self.allowed, self.scale.factor, strict=True) if not factor]
+        silent = [name for name, counts in zip(self.allowed, self.scale.counts, strict=True) if not counts]
         return {"channels": {name: v if np.isfinite(v) else None for name, v in each.items()}, "silent": silent}
 
     def check(self, points: Sequence[CalibrationPoint]) -> RiskCheck | None:

@@ -22,15 +22,15 @@ class ErrorScale:
     """How C quantities are put on the scale of the first.
 
     allowed      (C,)  error that each may have, in its unit
-    factor       (C,)  error that a score of one stands for; 0 where scores say nothing
-    typical      (C,)  error where scores say nothing, in the unit of the quantity; 0 where they count
+    factor       (C,)  error that a score of one stands for
     correlation  (C,)  rank correlation of scores and errors; NaN where either is constant or unknown
+    counts       (C,)  the scores of this quantity say something of its error
     """
 
     allowed: Floats
     factor: Floats
-    typical: Floats
     correlation: Floats
+    counts: NDArray[np.bool_]
 
     @classmethod
     def fitted(
@@ -39,37 +39,30 @@ class ErrorScale:
         """From the frames of which each quantity is known; a frame weighs half as much when `half_life` newer ones are.
 
         newest  frames over which the rank correlation is taken
-        least   rank correlation below which scores say nothing: all frames count as those of a geometric mean
+        least   rank correlation below which scores say nothing
         """
         correlation = np.array([rank_correlation(each, newest) for each in known])
-        factor, typical = np.zeros(len(allowed)), np.zeros(len(allowed))
+        factor = np.ones(len(allowed))
         for index, each in enumerate(known):
-            weight, error = np.exp2(-each.newer / half_life), np.log(np.maximum(each.error, SMALLEST))
-            if not len(each):  # nobody knows: as if it were just too large
-                typical[index] = allowed[index]
-            elif correlation[index] >= least:
-                ratio = error - np.log(np.maximum(each.score, SMALLEST))
-                factor[index] = np.exp(np.average(ratio, weights=weight))
-            else:
-                typical[index] = np.exp(np.average(error, weights=weight))
-        return cls(np.array(allowed), factor, typical, correlation)
+            if len(each):
+                ratio = np.log(np.maximum(each.error, SMALLEST) / np.maximum(each.score, SMALLEST))
+                factor[index] = np.exp(np.average(ratio, weights=np.exp2(-each.newer / half_life)))
+        return cls(np.array(allowed), factor, correlation, correlation >= least)
 
     def scores(self, scores: Floats) -> Floats:
         """The score (F,) of frames by those of their quantities (F, C), as an error of the first quantity.
 
-        A quantity that a frame does not have (the virial of an isolated one) does not count; without the first there is
-        no number.
+        Quantities whose scores say nothing do not count, nor do those that a frame does not have (the virial of an
+        isolated one); where none is left, the first one does. Without the first there is no number.
         """
-        count = self.factor > 0
-        each = np.where(count, self.factor * np.where(count, scores, 0.0), self.typical)
-        return self._largest(np.where(np.isnan(scores), np.nan, each), np.isnan(scores[:, 1:]))
+        each = scores * self.factor / self.allowed * self.allowed[0]
+        counts = self.counts & ~np.isnan(scores)
+        largest = np.where(counts, each, -np.inf).max(axis=1)
+        first = each[:, 0]
+        return np.asarray(np.where(counts.any(axis=1) & ~np.isnan(first), largest, first))
 
     def errors(self, errors: Floats, scores: Floats) -> Floats:
         """The error (F,) of frames by those of their quantities (F, C); no number where one with a score is unknown."""
-        return self._largest(errors, np.isnan(scores[:, 1:]) & np.isnan(errors[:, 1:]))
-
-    def _largest(self, values: Floats, missing: NDArray[np.bool_]) -> Floats:
-        """The largest multiple of what is allowed, (F,) times that of the first quantity, without what is missing."""
-        multiple = values / self.allowed
-        multiple[:, 1:][missing] = 0.0
-        return np.asarray(multiple.max(axis=1) * self.allowed[0])
+        missing = np.isnan(scores) & np.isnan(errors)
+        missing[:, 0] = False
+        return np.asarray(np.where(missing, 0.0, errors / self.allowed * self.allowed[0]).max(axis=1))

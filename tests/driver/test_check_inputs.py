@@ -136,6 +136,11 @@ def test_channels_that_isolated_structures_lack_and_shares_that_nobody_goes_on_w
     group = "every: 4, channels: [{metric: virial_max, low: 0.1, high: 1}]"
     with pytest.raises(InputError, match=r"explore\[0\]\.channels: virial_max: all structures of crystal are isolated"):
         check_inputs(parse(text.replace("every: 4", group), root=tmp_path))
+    calibrated = text.replace("rule: fixed, low: 0.001, high: 2.0", "rule: calibrated, error: 0.2, risk: 0.1").replace(
+        "  limit: 6", "  limit: 6\n  channels: [{metric: virial_max, error: 0.02}]"
+    )
+    with pytest.raises(InputError, match="select: virial_max: all structures that are explored are isolated"):
+        check_inputs(parse(calibrated, root=tmp_path))
     early = parse(STUDY.replace("limit: 6", "limit: 6\n  enough: 0.9"), root=tmp_path)
     [said] = check_inputs(early)
     assert (

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from lamflow.config import load
+from lamflow.config import load, parse
 from lamflow.config.batch import BatchSystem
 from lamflow.config.engines import DynamicsSettings
 from lamflow.config.pods import Pod
 from lamflow.driver.plan import planned_graph
 from lamflow.errors import InputError
 from lamflow.superops.capacity import ClusterCapacity, LocalCapacity
-from lamflow.superops.learning import BYTES_OF_AN_ATOM, next_graph
+from lamflow.superops.learning import BYTES_OF_AN_ATOM, iteration_graph, next_graph
 from lamflow.superops.state import RunState
+from tests.conftest import STUDY
 from tests.records import iteration
 
 
@@ -69,3 +71,16 @@ def test_processes_of_this_machine_are_as_many_as_it_has_cores() -> None:
     assert here.slots("label", Pod(parallel=7)) == 7
     elsewhere = [BatchSystem(system="slurm"), BatchSystem(system="shell", host="node", root="/scratch")]
     assert [ClusterCapacity.of(system).slots("label", Pod()) for system in elsewhere] == [12, 12]
+
+
+def test_searches_read_the_history_where_channels_are_put_on_the_scale_of_a_calibrated_window() -> None:
+    group = "{engine: calypso, ranges: {Cu: [1, 3]}, max_atoms: 3, population: 4, generations: 1, mode: split}"
+    text = re.sub(r"- \{engine: ase.*\}", f"- {group}", STUDY)
+    calibrated = text.replace("rule: fixed, low: 0.001, high: 2.0", "rule: calibrated, error: 0.2, risk: 0.1")
+    channels = calibrated.replace("  limit: 6", "  limit: 6\n  channels: [{metric: energy, error: 0.02}]")
+    state = RunState(LocalCapacity(2), [iteration(0)], {"crystal": 3})
+    graphs = [iteration_graph(parse(each, files=False), 1, 0, state) for each in (calibrated, channels)]
+    assert [sorted(graph.step("relax1").reads) for graph in graphs] == [
+        ["input", "models", "proposed"], ["history", "input", "models", "proposed"],
+    ]  # fmt: skip
+    assert [[use.name for use in graph.step("select").engines] for graph in graphs] == [[], ["pair"]]
