@@ -34,6 +34,7 @@ from lamflow.engines.vasp_incar import (
     check_moments,
     check_tags,
     is_noncollinear,
+    is_on,
     number,
     read_incar,
     written,
@@ -70,11 +71,11 @@ class Vasp(PeriodicSettings):
 
     engine: Literal["vasp"]
     incar: InputFile | None = None
-    """An INCAR of your own."""
+    """An INCAR of your own. `input`, `kspacing`, `kpoints` and `gamma` go before what it says."""
     input: dict[str, JsonValue] = Field(default_factory=dict)
     """INCAR tags, on top of those of the file. Those of species are given by element: `LDAUU: {Fe: 4.0}`."""
-    gamma: bool = True
-    """Meshes are centred at Γ."""
+    gamma: bool | None = None
+    """Meshes are centred at Γ; KGAMMA of the INCAR if absent, which VASP takes for true where there is none."""
     potcars: MountedFolder
     """Folder with a folder for each potential, for example `${VASP_PP_PATH}/potpaw_PBE.64`. Nothing in it is copied
     into the run: on a cluster, mount it into the label pods. Runs keep the hashes of the potentials."""
@@ -115,6 +116,8 @@ class Vasp(PeriodicSettings):
         for key in ("kspacing", "kpoints"):
             if getattr(self, key) is not None and "KSPACING" in {tag.upper() for tag in self.input}:
                 raise ValueError(f"input.KSPACING: there is {key} too; give one of them")
+        if self.gamma is not None and "KGAMMA" in {tag.upper() for tag in self.input}:
+            raise ValueError("input.KGAMMA: there is gamma too; give one of them")
         if self.kspacing is None and self.kpoints is None:
             spacing = tags.get("KSPACING")
             if spacing is None:
@@ -148,7 +151,8 @@ class Vasp(PeriodicSettings):
     def tags(self) -> dict[str, Any]:
         """All INCAR tags that the user gave."""
         given = read_incar(text_of(self.incar)) if self.incar is not None else {}
-        return {**given, **{tag.upper(): value for tag, value in self.input.items()}}
+        centre = {} if self.gamma is None else {"KGAMMA": self.gamma}
+        return {**given, **{tag.upper(): value for tag, value in self.input.items()}, **centre}
 
     def potcar(self, element: str) -> Path:
         """Where the potential of an element lies. Raises ValueError when it does not."""
@@ -279,7 +283,7 @@ class VaspLabeler(RelaxingLabeler[Vasp]):
         grid = settings.mesh(frame)
         if grid is not None:
             tags.pop("KSPACING", None)
-            centre = "Gamma" if settings.gamma else "Monkhorst-Pack"
+            centre = "Gamma" if is_on(tags.pop("KGAMMA", True)) else "Monkhorst-Pack"
             made["KPOINTS"] = f"lamflow\n0\n{centre}\n{grid[0]} {grid[1]} {grid[2]}\n0 0 0\n"
         made["INCAR"] = "".join(f"{tag} = {written(value)}\n" for tag, value in sorted(tags.items()))
         return made

@@ -79,8 +79,7 @@ def _label(interaction: Keys, paths: Paths) -> tuple[Spec, list[str]]:
     if kind == "vasp":
         made: Spec = {"engine": "vasp"}
         made |= vasp.potcars(files, paths) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
-        made |= vasp.incar(interaction.take("incar", to="label.incar", default="INCAR"), interaction, "incar", paths,
-                           spaced=False)  # fmt: skip
+        made |= vasp.incar(interaction.take("incar", to="label.incar", default="INCAR"), interaction, "incar", paths)
         return made, list(files)
     if kind == "abacus":
         text = labels.abacus_text(paths.read(interaction.take("incar", to="label.input", default="INPUT")) or "")
@@ -113,7 +112,7 @@ def _old_label(keys: Keys, paths: Paths) -> tuple[Spec, list[str]]:
         made: Spec = {"engine": "vasp"}
         made |= vasp.potcars(files, paths) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
         source = params.take("incar", "relax_incar", to="label.incar")
-        made |= vasp.incar(source, params, "incar", paths, spaced=False) if source else vasp.vasp_keys(params)
+        made |= vasp.incar(source, params, "incar", paths) if source else vasp.vasp_keys(params)
         return made, list(files) or named
     params.lose(*(key for key in params.raw if not is_comment(key)), why=f"task_type is {kind!r}")
     folder, name = lammps.take("model_dir", to="label.model", default="."), lammps.take("model_name")

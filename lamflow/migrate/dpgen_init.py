@@ -147,7 +147,7 @@ def _label(keys: Keys, machine: Keys, paths: Paths, elements: list[str]) -> Spec
         made = {"engine": "vasp"}
         made |= vasp.potcars(files, paths) if files else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
         if source:
-            made |= vasp.incar(source, keys, "md_incar" if "md_incar" in keys else "relax_incar", paths, spaced=False)
+            made |= vasp.incar(source, keys, "md_incar" if "md_incar" in keys else "relax_incar", paths)
             why = "labels are single points with it"
             keys.notes.add("changed", "md_incar" if "md_incar" in keys else "relax_incar", "label", why)
         else:

@@ -98,12 +98,13 @@ def _vasp(keys: Keys, given: Keys, named: dict[str, str], paths: Paths) -> Spec:
     """An INCAR, or tags as keys."""
     made: Spec = {"engine": "vasp"}
     made |= vasp.potcars(named, paths) if named else {"potcars": "${VASP_PP_PATH}/potpaw_PBE"}
+    elsewhere = ("KSPACING",) if keys.raw.get("fp_aniso_kspacing") else ()
     incar = keys.take("fp_incar", to="label.incar")
     if incar:
-        made |= vasp.incar(incar, keys, "fp_incar", paths, spaced="fp_aniso_kspacing" in keys)
+        made |= vasp.incar(incar, keys, "fp_incar", paths, elsewhere)
         given.lose(*(key for key in given.raw if not is_comment(key)), why="there is an fp_incar, which is taken")
     else:
-        made |= vasp.vasp_keys(given)
+        made |= vasp.vasp_keys(given, elsewhere)
     spacing = keys.take("fp_aniso_kspacing", to="label.kspacing")
     if spacing:
         made["kspacing"] = [float(item) for item in spacing]

@@ -34,7 +34,7 @@ def _engine(kind: str, inputs: Keys, run: Keys, paths: Paths, elements: Sequence
         }
         incar = inputs.take("incar", to="label.incar")
         if incar:
-            made |= vasp.incar(incar, inputs, "incar", paths, spaced=True)
+            made |= vasp.incar(incar, inputs, "incar", paths, ("KSPACING", "KGAMMA"))
         spacing = inputs.take("kspacing", to="label.kspacing", default=0.2)
         made["kspacing"] = [float(item) for item in spacing] if isinstance(spacing, list) else float(spacing)
         made["gamma"] = bool(inputs.take("kgamma", to="label.gamma", default=True))

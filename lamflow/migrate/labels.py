@@ -10,6 +10,8 @@ from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.translate import listed
 from lamflow.units import BOHR
 
+SHIFTED = "meshes of an even number of points are shifted there, all are centred at Γ here"
+
 
 def qe_input(keys: Keys, files: dict[str, str]) -> Spec:
     """pw.x's settings from DP-GEN's `user_fp_params` or `fp_params`."""
@@ -17,8 +19,7 @@ def qe_input(keys: Keys, files: dict[str, str]) -> Spec:
     made["kspacing"] = keys.take("kspacing", to="label.kspacing", default=0.2)
     if "kspacing" not in keys:
         keys.notes.add("changed", keys.name("kspacing"), "label.kspacing", "it says none; 0.2 Å⁻¹ was put in")
-    why = "meshes of an even number of points are shifted there, all are centred at Γ here"
-    keys.notes.add("changed", f"{keys.where}: K_POINTS", "label.kspacing", why)
+    keys.notes.add("changed", f"{keys.where}: K_POINTS", "label.kspacing", SHIFTED)
     if "ecut" in keys:
         return made | _old_qe(keys)
     for namelist in ("control", "system", "electrons"):
@@ -103,8 +104,12 @@ def abacus_mesh(keys: Keys, key: str, paths: Paths) -> Spec:
         keys.notes.add("changed", keys.name(key), "label.kpoints", "the file is not here: give kpoints or kspacing")
     if text is None:
         return {}
-    keys.notes.add("translated", keys.name(key), "label.kpoints")
-    return {"k_points": text.split("\n")[3].split()[:6]}
+    lines = text.splitlines()
+    if lines[2].strip().lower().startswith("m"):
+        keys.notes.add("changed", keys.name(key), "label.kpoints", SHIFTED)
+    else:
+        keys.notes.add("translated", keys.name(key), "label.kpoints")
+    return {"k_points": lines[3].split()[:6]}
 
 
 def abacus_text(text: str) -> Spec:

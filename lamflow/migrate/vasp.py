@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,19 @@ DEFAULT_SPACING = 0.5
 """VASP's own KSPACING, Å⁻¹."""
 
 
-def vasp_keys(keys: Keys) -> Spec:
-    """Settings from `user_fp_params`, which are INCAR tags, or from DP-GEN's own names in `fp_params`."""
+def vasp_keys(keys: Keys, elsewhere: Collection[str] = ()) -> Spec:
+    """Settings from `user_fp_params`, which are INCAR tags, or from DP-GEN's own names in `fp_params`.
+
+    elsewhere  tags that the foreign program takes from another place
+    """
     made: Spec = {"input": {}}
+    keys.lose(*(key for key in keys.raw if key.upper() in elsewhere), why="another key says it, and is taken")
     if "ecut" in keys:
         made = _old_names(keys)
     _add_tags({key: keys.raw[key] for key in keys.raw if key not in keys.used}, keys, made)
-    if "kspacing" not in made:
+    if "KSPACING" in elsewhere:
+        made.pop("kspacing", None)
+    elif "kspacing" not in made:
         made["kspacing"] = DEFAULT_SPACING
         why = f"it says none; VASP's own {DEFAULT_SPACING} Å⁻¹ was put in, which is coarse"
         keys.notes.add("changed", keys.name("KSPACING"), "label.kspacing", why)
@@ -59,7 +66,8 @@ def _old_names(given: Keys) -> Spec:
     for key, tag in OLD_NAMES.items():
         if tag not in overridden and key in given and given.raw[key] is not None:
             made["input"][tag] = given.take(key, to=f"label.input.{tag}")
-    made["kspacing"] = float(given.take("kspacing", to="label.kspacing", default=DEFAULT_SPACING))
+    if "kspacing" not in given.used:
+        made["kspacing"] = float(given.take("kspacing", to="label.kspacing", default=DEFAULT_SPACING))
     if given.raw.get("kgamma") is not None:
         given.lose("kgamma", why="DP-GEN does not read it: meshes are not centred at Γ")
     smearing = given.take("smearing", to="label.input.ISMEAR")
@@ -97,11 +105,11 @@ def _add_tags(tags: Spec, keys: Keys, made: Spec) -> None:
             made["input"][tag] = keys.take(key, to=f"label.input.{tag}")
 
 
-def incar(path: Any, keys: Keys, key: str, paths: Paths, *, spaced: bool) -> Spec:
+def incar(path: Any, keys: Keys, key: str, paths: Paths, elsewhere: Collection[str] = ()) -> Spec:
     """An INCAR as a file, or its tags where lamflow refuses some of them.
 
     keys, key  where it is named
-    spaced     k points are said elsewhere
+    elsewhere  tags that the foreign program takes from another place
     """
     text = paths.read(path)
     if text is None:
@@ -109,7 +117,7 @@ def incar(path: Any, keys: Keys, key: str, paths: Paths, *, spaced: bool) -> Spe
     tags = vasp_incar.read_incar(text)
     if not any(_is_refused(tag, value) for tag, value in tags.items()):
         made: Spec = {"incar": paths.path(path)}
-        if not spaced and "KSPACING" not in tags:
+        if "KSPACING" not in {*tags, *elsewhere}:
             made["kspacing"] = DEFAULT_SPACING
             why = f"it says none; VASP's own {DEFAULT_SPACING} Å⁻¹ was put in, which is coarse"
             keys.notes.add("changed", f"{path}: KSPACING", "label.kspacing", why)
@@ -117,9 +125,7 @@ def incar(path: Any, keys: Keys, key: str, paths: Paths, *, spaced: bool) -> Spe
     why = "its tags were copied without those that are left out below"
     keys.notes.add("changed", keys.name(key), "label.input", why)
     allowed = {tag: value for tag, value in tags.items() if tag not in SINGLE_POINT or _is_refused(tag, value)}
-    made = vasp_keys(keys.enter(allowed, str(path)))
-    if spaced:
-        made = {name: value for name, value in made.items() if name == "input"}
+    made = vasp_keys(keys.enter(allowed, str(path)), elsewhere)
     if vasp_incar.is_on(tags.get("LDELTASPIN", 0)):
         made["deltaspin"] = {"elements": list(paths.type_map)}
         why = "moments of all elements are held, where each frame has them; leave out those that are free"

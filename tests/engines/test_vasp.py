@@ -147,6 +147,28 @@ class TestVasp:
         assert "KSPACING = 0.3" in str(made["INCAR"])
 
     @pytest.mark.parametrize(
+        ("incar", "more", "kpoints", "tag"),
+        [
+            ("KGAMMA = .FALSE.\n", {}, "Monkhorst-Pack", None),
+            ("KGAMMA = T\n", {"kspacing": None, "kpoints": [2, 2, 2]}, "Gamma", None),
+            ("ENCUT = 400\n", {}, "Gamma", None),
+            ("ENCUT = 400\n", {"input": {"kgamma": False}}, "Monkhorst-Pack", None),
+            ("KGAMMA = .FALSE.\n", {"gamma": True}, "Gamma", None),
+            ("KSPACING = 0.3\nKGAMMA = F\n", {"kspacing": None}, None, "F"),
+            ("KSPACING = 0.3\nKGAMMA = T\n", {"kspacing": None, "gamma": False}, None, ".FALSE."),
+        ],
+    )
+    def test_the_centre_of_the_mesh_is_said_once(
+        self, potcars: Path, tmp_path: Path, incar: str, more: dict[str, object], kpoints: str | None, tag: str | None
+    ) -> None:
+        """VASP takes it from KPOINTS if there is one, and else from KGAMMA."""
+        (tmp_path / "INCAR").write_text(incar)
+        settings = self.settings(potcars, incar=tmp_path / "INCAR", **more)
+        made = vasp.VaspLabeler(settings).files(settings, silicon(1))
+        assert (str(made["KPOINTS"]).splitlines()[2] if "KPOINTS" in made else None) == kpoints
+        assert read_incar(str(made["INCAR"])).get("KGAMMA") == tag
+
+    @pytest.mark.parametrize(
         ("change", "expected"),
         [
             ({"kspacing": 0}, "greater than 0"),
@@ -154,6 +176,7 @@ class TestVasp:
             ({"kspacing": None}, "give kspacing, kpoints, or an INCAR"),
             ({"kspacing": None, "input": {"KSPACING": 0}}, "must be more than 0"),
             ({"kpoints": [1, 1, 1]}, "not both"),
+            ({"gamma": False, "input": {"kgamma": True}}, "input.KGAMMA: there is gamma too"),
             ({"input": {"NSW": 10}}, "NSW = 10 is not allowed"),
             ({"input": {"PSTRESS": 100}}, "PSTRESS = 100 is not allowed: VASP adds this pressure to the stress"),
             ({"input": {"ML_LMLFF": True}}, "ML_LMLFF = True is not allowed"),

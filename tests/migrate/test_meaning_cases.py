@@ -18,6 +18,8 @@ from ase.io import read, write
 from lamflow.config import parse
 from lamflow.config.schema import Study
 from lamflow.data.io import read_labeled
+from lamflow.engines.vasp import Vasp
+from lamflow.engines.vasp_incar import is_on
 from lamflow.errors import InputError
 from lamflow.migrate import Migration, migrate
 from lamflow.migrate.commands import command, lammps_command
@@ -347,6 +349,29 @@ def test_an_incar_without_kspacing_has_vasps_own(place: Path) -> None:
     migration, spec = study(place, dpgen())
     assert spec["label"]["kspacing"] == 0.5
     assert "VASP's own 0.5" in notes(migration, "changed")
+
+
+@pytest.mark.parametrize("more", ["", "NSW = 5\n"])
+def test_meshes_of_other_keys_have_the_centre_that_the_incar_says(place: Path, more: str) -> None:
+    """DP-GEN takes KGAMMA of the INCAR also with fp_aniso_kspacing; dpgen2 has a key of its own."""
+    (place / "INCAR").write_text(f"ENCUT = 400\nKSPACING = 0.3\nKGAMMA = .FALSE.\n{more}")
+    for raw, spacing, gamma in (dpgen(fp_aniso_kspacing=[0.2, 0.2, 1.0]), [0.2, 0.2, 1.0], False), (DPGEN2, 0.3, False):
+        migration, spec = study(place, raw)
+        label = parse(migration.text, "study.yaml", place).labeler()
+        assert isinstance(label, Vasp)
+        assert spec["label"]["kspacing"] == spacing
+        assert is_on(label.tags()["KGAMMA"]) is gamma
+        assert "KSPACING = '0.3' -> " not in notes(migration, "translated")
+        assert "KSPACING" not in notes(migration, "changed")
+        assert ("KSPACING = '0.3': another key says it" in notes(migration, "lost")) is bool(more)
+
+
+def test_a_shifted_mesh_of_abacus_is_said(place: Path) -> None:
+    for centre in ("Gamma", "MP"):
+        (place / "KPT").write_text(f"K_POINTS\n0\n{centre}\n4 4 2 0 0 0\n")
+        migration, spec = study(place, dpgen(fp_style="abacus", fp_incar=None, fp_kpt_file="KPT"))
+        assert spec["label"]["kpoints"] == [4, 4, 2]
+        assert ("all are centred at Γ here" in notes(migration, "changed")) is (centre == "MP")
 
 
 @pytest.mark.parametrize(
