@@ -65,6 +65,7 @@ class Keys:
         self.where, self.notes = where, notes
         self.used: set[str] = set()
         self.inner: list[Keys] = []
+        self._sections: dict[str, Keys] = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self.raw
@@ -96,14 +97,17 @@ class Keys:
                 self.notes.add("lost", shown, why=why)
 
     def section(self, key: str) -> Keys:
-        """A section in this one, which may be a list of one; empty if there is none."""
+        """A section in this one, which may be a list of one; empty if there is none. Asked for again it is the same."""
+        if key in self._sections:
+            return self._sections[key]
         self.used.add(key)
         raw = self.raw.get(key)
         if isinstance(raw, list):
             if len(raw) > 1:
                 self.notes.add("changed", self.name(key), why=f"the first of {len(raw)} is taken")
             raw = raw[0] if raw else None
-        return self.enter(raw, key)
+        self._sections[key] = self.enter(raw, key)
+        return self._sections[key]
 
     def enter(self, raw: Any, key: str) -> Keys:
         """Something in this section as a section."""

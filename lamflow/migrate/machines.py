@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -55,8 +56,8 @@ def needs(resources: Keys, kind: str, system: str | None) -> Spec:
     gpus = resources.take("gpu_per_node", to=f"pods.{kind}.gpus")
     if gpus:
         made["gpus"] = int(gpus)
-    if kind == "label" and resources.raw.get("cpu_per_node"):
-        made["cpu"] = str(resources.take("cpu_per_node", to=f"pods.{kind}.cpu"))
+    if resources.raw.get("cpu_per_node"):
+        made["cpu"] = _cores_of_a_job(resources, kind)
     if system and (ask := allocation(resources, f"pods.{kind}", system)):
         made["batch"] = ask
     if system and resources.raw.get("envs"):
@@ -64,7 +65,15 @@ def needs(resources: Keys, kind: str, system: str | None) -> Spec:
         made["environment"] = {str(key): str(value) for key, value in envs.items()}
     if kind != "train" and resources.raw.get("group_size"):
         made["work_per_job"] = int(resources.take("group_size", to=f"pods.{kind}.work_per_job"))
+    resources.lose("group_size", why="trainings are spread over their jobs; see pods.train.work_per_job")
     return made
+
+
+def _cores_of_a_job(resources: Keys, kind: str) -> str:
+    """The cores of a node, which `para_deg` jobs share there."""
+    together, to = int(resources.raw.get("para_deg") or 1), f"pods.{kind}.cpu"
+    why = "" if together == 1 else f"{together} jobs run together and share them; `cpu` is of each"
+    return str(math.ceil(int(resources.take("cpu_per_node", to=to, why=why)) / together))
 
 
 def allocation(resources: Keys, to: str, kind: str) -> Spec:
@@ -178,5 +187,4 @@ def dispatcher(executor: Any, keys: Keys, kind: str) -> tuple[Spec, Spec]:
     inner = keys.enter({"machine": machine, "resources": resources}, "executor")
     there, asked = system(inner.section("machine"), f"sites.{kind}"), inner.section("resources")
     pod = needs(asked, kind, there.get("system"))
-    asked.lose("cpu_per_node", "group_size", "gpu_per_node", why="cores and work of a job are lamflow's to choose")
     return there, pod

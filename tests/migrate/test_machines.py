@@ -44,6 +44,7 @@ def test_a_machine_file_says_where_jobs_run(place: Path) -> None:
         "header": ["#SBATCH --exclusive"],
     }  # fmt: skip
     assert text["pods"]["train"]["environment"] == {"DP_INFER_BATCH_SIZE": "4"}
+    assert text["pods"]["train"]["cpu"] == "4"
     assert text["pods"]["explore"] == {"gpus": 1, "batch": {"together": 4}, "work_per_job": 10}
     assert text["pods"]["label"]["batch"] == {"nodes": 2, "wall_time": 9000.0}
     assert text["pods"]["label"]["site"] == "label"
@@ -99,6 +100,25 @@ def test_gpus_of_a_dispatcher_executor_are_those_of_its_jobs(place: Path) -> Non
     }  # fmt: skip
     raw = {**DPGEN2, "step_configs": {"run_train_config": {"executor": executor}}}
     found = made(place, raw, name="input.json")
-    assert yaml.safe_load(found.text)["pods"]["train"] == {"gpus": 1, "batch": {"queue": "gpu"}, "site": "train"}
-    [lost] = [note for note in found.notes.items if "per_node" in note.key and note.kind == "lost"]
-    assert lost.key.endswith("resources.cpu_per_node = 4")
+    assert yaml.safe_load(found.text)["pods"]["train"] == {
+        "gpus": 1, "cpu": "4", "batch": {"queue": "gpu"}, "site": "train",
+    }  # fmt: skip
+    assert not [note for note in found.notes.items if "per_node" in note.key and note.kind == "lost"]
+
+
+def test_what_comes_over_is_not_said_to_be_left_out(place: Path) -> None:
+    notes = made(place, PARAM, MACHINE).notes
+    kept = {note.key for kind in ("translated", "changed") for note in notes.of(kind)}
+    lost = " ".join(note.key for note in notes.of("lost") if note.key.startswith("machine."))
+    for name in ("batch_type", "context_type", "remote_profile.hostname", "remote_root"):
+        assert f"machine.train.machine.{name}" in kept
+        assert f"{name.split('.')[0]}," not in lost
+    assert "{" not in lost, "every key has been asked for"
+
+
+def test_jobs_that_run_together_share_the_cores_of_the_node(place: Path) -> None:
+    resources = {"cpu_per_node": 8, "para_deg": 3}
+    machine = {**MACHINE, "model_devi": [{"command": "lmp", "machine": PBS, "resources": resources}]}
+    found = made(place, PARAM, machine)
+    assert yaml.safe_load(found.text)["pods"]["explore"]["cpu"] == "3"
+    assert "3 jobs run together and share them" in " ".join(map(str, found.notes.of("changed")))
