@@ -116,7 +116,7 @@ def _walks(keys: Keys, own: Keys, paths: Paths, known: dict[str, Spec], number: 
         keys.notes.add("changed", own.name("temps"), "stages: electronic_temperatures", why)
     groups = []
     for name in _systems(own, known):
-        number_of = starts([name], known, paths, keys.notes, f"sys_configs[{name.removeprefix('sys-')}]")
+        number_of = starts(known[name], paths, keys.notes, f"sys_configs[{name.removeprefix('sys-')}]")
         own_starts = {"starts": number_of} if (number_of or 1) > 1 else {}
         levels = trust_levels(keys, own, int(name.removeprefix("sys-")))
         groups.append({**base, "structures": [name], **own_starts, **levels})

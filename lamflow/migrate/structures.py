@@ -126,12 +126,10 @@ def elements_of(specs: Sequence[Spec], paths: Paths) -> set[str]:
     return elements
 
 
-def starts(names: Sequence[str], known: dict[str, Spec], paths: Paths, notes: Notes, key: str) -> int | None:
-    """How many structures the sets have, all of which are explored there; None with a note where nobody can tell."""
-    counts = [count(known[name], paths) for name in names]
-    numbers = [number for number in counts if number is not None]
-    if len(numbers) < len(counts):
+def starts(spec: Spec, paths: Paths, notes: Notes, key: str) -> int | None:
+    """How many structures a set has, all of which are explored there; None with a note where nobody can tell."""
+    number = count(spec, paths)
+    if number is None:
         why = "every structure is explored there; these files are not here to be counted: give starts"
         notes.add("changed", key, "stages: starts", why)
-        return None
-    return sum(numbers)
+    return number

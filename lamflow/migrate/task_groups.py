@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.paths import Paths, Spec
 from lamflow.migrate.searches import search
-from lamflow.migrate.structures import starts
+from lamflow.migrate.structures import count, starts
 from lamflow.migrate.templates import revised
 from lamflow.migrate.translate import listed, pressed
 
@@ -41,8 +43,8 @@ def group(
         for n in known
         if n == f"conf-{index}" or n.startswith(f"conf-{index}-")
     ]
-    base: Spec = {"engine": "lammps", "structures": chosen or known[:1]}
-    base |= sampled(keys, base["structures"], {item["name"]: item for item in structures}, paths)
+    sets = [item for item in structures if item["name"] in (chosen or known[:1])]
+    base: Spec = {}
     every = int(keys.take("trj_freq", "t_freq", "traj_freq", to="stages: every", default=10))
     if type_of == "lmp-template":
         given = {
@@ -73,15 +75,39 @@ def group(
         base["files"] = files
     if lmp:
         base["command"] = lmp
-    return [base]
+    return [{"engine": "lammps", **drawn, **base} for drawn in sampled(keys, sets, paths)]
 
 
-def sampled(keys: Keys, names: list[str], known: dict[str, Spec], paths: Paths) -> Spec:
-    """`starts`: as many as n_sample draws, over again where there are fewer; each structure once without n_sample."""
-    count = keys.take("n_sample", to="stages: starts")
-    if count is None:
-        count = starts(names, known, paths, keys.notes, keys.name("conf_idx"))
-    return {"starts": int(count)} if count else {}
+def sampled(keys: Keys, sets: list[Spec], paths: Paths) -> list[Spec]:
+    """`structures` and `starts` of entries that explore what n_sample draws; each structure once without n_sample."""
+    wanted = keys.raw.get("n_sample")
+    numbers: list[int | None]
+    if wanted is None:
+        keys.used.add("n_sample")
+        numbers = [starts(item, paths, keys.notes, f"{keys.name('conf_idx')}: {item['name']}") for item in sets]
+    elif len(sets) == 1:
+        numbers = [int(keys.take("n_sample", to="stages: starts"))]
+    else:
+        shares = _shared(int(wanted), [count(item, paths) for item in sets])
+        why = (
+            f"{wanted} of all structures of the group there, of each set here: dealt out by the sizes of the sets, one "
+            f"of each at least, {sum(shares)} in all"
+        )
+        keys.take("n_sample", to="stages: starts", why=why)
+        numbers = [*shares]
+    entries: dict[int | None, list[str]] = {}
+    for item, number in zip(sets, numbers, strict=True):
+        entries.setdefault(number, []).append(item["name"])
+    return [
+        {"structures": names, **({} if number is None else {"starts": number})} for number, names in entries.items()
+    ]
+
+
+def _shared(total: int, sizes: list[int | None]) -> list[int]:
+    """`total` in proportion to these sizes, or evenly where one is not known; one at least."""
+    weights = np.array([1 if None in sizes else size for size in sizes], dtype=np.float64)
+    until = np.rint(total * np.concatenate([[0.0], weights.cumsum() / weights.sum()]))
+    return [max(1, int(number)) for number in np.diff(until)]
 
 
 def _md(own: Keys, every: int) -> Spec:

@@ -167,9 +167,32 @@ def test_starts_count_frames(place: Path) -> None:
     migration, spec = study(place, dpgen(sys_configs=[["scale*/00000[0-4]/POSCAR"]]))
     assert "starts" not in spec["stages"][0]["explore"][0]
     assert "are not here to be counted" in notes(migration, "changed")
-    group = without_none({**DPGEN2["explore"]["stages"][0][0], "n_sample": None})
-    _, spec = study(place, dpgen2(explore={"stages": [[group]]}))
-    assert spec["stages"][0]["explore"][0]["starts"] == sum(item.get("copies", 0) for item in spec["structures"][:2])
+
+
+@pytest.mark.parametrize(
+    ("indices", "n_sample", "starts"),
+    [
+        ([0], None, {"conf-0": 2}),
+        ([0, 1], None, {"conf-0": 2, "conf-1": 5}),
+        ([0, 1, 2], 7, {"conf-0": 2, "conf-1": 3, "conf-2-0": 1, "conf-2-1": 1}),
+        ([0, 1], 1, {"conf-0": 1, "conf-1": 1}),
+        ([1], 9, {"conf-1": 9}),
+    ],
+)
+def test_as_many_simulations_start_as_dpgen2_draws_of_all_sets(
+    place: Path, indices: list[int], n_sample: int | None, starts: dict[str, int]
+) -> None:
+    for number, size in enumerate((2, 5)):
+        write(place / f"many-{number}.extxyz", [bulk("Cu", a=3.5 + 0.02 * n) for n in range(size)])
+    confs: list[Spec] = [{"type": "file", "files": [f"many-{n}.extxyz"], "fmt": "extxyz"} for n in (0, 1)]
+    confs.append({"type": "alloy", "lattice": ["fcc", 3.9], "numb_confs": 1, "concentration": [[1, 0], [0, 1]]})
+    group = without_none({**DPGEN2["explore"]["stages"][0][0], "conf_idx": indices, "n_sample": n_sample})
+    migration, spec = study(place, dpgen2(explore={"configurations": confs, "stages": [[group]]}))
+    explore = spec["stages"][0]["explore"]
+    assert {name: entry["starts"] for entry in explore for name in entry["structures"]} == starts
+    several = n_sample is not None and len(starts) > 1
+    assert (f"{n_sample} of all structures of the group there" in notes(migration, "changed")) is several
+    assert ("n_sample" in notes(migration, "translated")) is (n_sample is not None and not several)
 
 
 def test_a_periodic_table_is_cut_everywhere(place: Path) -> None:

@@ -274,7 +274,7 @@ def test_dpgen2(place: Path) -> None:
     assert [item.name for item in config.structures] == ["conf-0-0", "conf-0-1", "conf-1"]
     first, second = (stage.explore[0].model_dump() for stage in config.stages)
     assert first["structures"] == ["conf-0-0", "conf-0-1"]
-    assert (first["starts"], first["ensemble"], first["pressures"]) == (4, "npt-aniso", [1.0])
+    assert (first["starts"], first["ensemble"], first["pressures"]) == (2, "npt-aniso", [1.0])
     assert second["structures"] == ["conf-1"]
     assert second["variables"] == {"V_TEMP": [300], "V_NSTEPS": [200]}
     window = config.select.window.model_dump()
