@@ -171,8 +171,8 @@ class CutOut(Section):
 
     Of a periodic frame a smaller periodic box along the same lattice vectors, of an isolated one a cluster. Molecules
     of at most 50 atoms stay whole. Atoms keep their positions: nothing is relaxed and no bond is saturated, so networks
-    of covalent bonds have dangling ones at the sides, and models learn these, too. Atoms that stand too close across a
-    side are left out.
+    of covalent bonds have dangling ones at the sides, and models learn these, too. Beyond the radius, atoms that stand
+    too close across a side are left out.
     """
 
     above: int = Field(200, ge=2, le=1_000_000)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.neighborlist import neighbor_list
 
@@ -58,6 +60,49 @@ def test_molecules_stay_whole() -> None:
     large.pbc = False
     cluster, _ = cut_out(Frame.from_ase(water * (8, 8, 8)), 300, 4.0)
     assert cluster.natoms % 3 == 0
+
+
+def test_molecules_that_reach_into_the_sphere_are_kept() -> None:
+    """Also with their middles out of the box, and where they come close to each other across its sides."""
+    random = np.random.default_rng(2)
+    large = Atoms(cell=[21.2] * 3, pbc=True)
+    for place in np.ndindex(4, 4, 4):
+        ethanol = molecule("CH3CH2OH")
+        ethanol.rotate(random.uniform(0, 360), random.normal(size=3), center="COP")
+        ethanol.translate(5.3 * np.array(place) - ethanol.positions.mean(axis=0))
+        large += ethanol
+    large.wrap()
+    frame = Frame.from_ase(large)
+    for center in random.integers(0, len(large), 6):
+        small, kept = cut_out(frame, int(center), 6.0)
+        assert small.natoms < frame.natoms
+        assert small.natoms % 9 == 0
+        middle = int(np.flatnonzero(kept == center)[0])
+        np.testing.assert_allclose(surroundings(small, middle, 6.0), surroundings(frame, int(center), 6.0), atol=1e-9)
+
+
+@pytest.mark.parametrize("carbons", [5, 15])
+def test_a_box_is_longer_than_the_chains_in_it(carbons: int) -> None:
+    chain = Atoms()
+    for number in range(carbons):
+        side = 1 if number % 2 else -1
+        middle = [1.27 * number, 0.44 * side, 0.0]
+        chain += Atoms("CHH", [middle, np.add(middle, [0, 0.63 * side, 0.89]), np.add(middle, [0, 0.63 * side, -0.89])])
+    large = Atoms(cell=[24, 20, 20], pbc=True)
+    for row in np.ndindex(4, 4):
+        moved = chain.copy()
+        moved.translate([11.0 + sum(row), 5 * row[0], 5 * row[1]])
+        large += moved
+    large.rattle(0.02, seed=1)
+    large.wrap()
+    frame = Frame.from_ase(large)
+    small, kept = cut_out(frame, 0, 6.0)
+    assert small.natoms < frame.natoms
+    assert small.natoms % len(chain) == 0, "chains stay whole"
+    middle = int(np.flatnonzero(kept == 0)[0])
+    np.testing.assert_allclose(surroundings(small, middle, 6.0), surroundings(frame, 0, 6.0), atol=1e-9)
+    bonds = len(neighbor_list("i", small.to_ase(), 1.7)) / (small.natoms // len(chain))
+    assert bonds == 2 * (carbons - 1 + 2 * carbons)
 
 
 def test_of_an_isolated_frame_a_cluster_is_left() -> None:
