@@ -54,7 +54,7 @@ def cut_out(frame: Frame, center: int, radius: float) -> tuple[Frame, Ints]:
         return frame.reordered(kept), kept
     around = _Surroundings.of(frame, center, radius, groups, bonds)
     sides = needed = around.needed()
-    for axis in np.flatnonzero(needed < 1):
+    for axis in np.flatnonzero(needed < 1).tolist():
         longest = needed[axis] * (1 + LONGER / (2 * radius + GAP))
         lengths = np.linspace(needed[axis], min(1.0, longest), TRIED)
         tried = [_with(sides, axis, length) for length in lengths]
@@ -119,8 +119,8 @@ class _Surroundings:
         shortest = np.minimum((2 * self.radius + GAP) / high, 1.0)
         apart = np.minimum(np.maximum(above, reach) - np.minimum(below, -reach) + gap / high, 1.0)  # by planes
         shortest[self.whole] = apart[self.whole] = 1.0
-        sides = apart
-        for axis in np.flatnonzero(shortest < apart):
+        sides: Floats = apart
+        for axis in np.flatnonzero(shortest < apart).tolist():
             tried = (_with(sides, axis, length) for length in np.linspace(shortest[axis], apart[axis], TRIED))
             sides = next((each for each in tried if self.fits(each)), sides)
         return sides
@@ -168,7 +168,7 @@ class _Surroundings:
 
 
 def _with(sides: Floats, axis: int, length: float) -> Floats:
-    return np.where(np.arange(3) == axis, length, sides)
+    return np.asarray(np.where(np.arange(3) == axis, length, sides))
 
 
 def _molecules(frame: Frame) -> tuple[Ints, tuple[Ints, Ints, Ints]]:

@@ -99,8 +99,8 @@ def test_a_box_is_longer_than_the_chains_in_it(carbons: int) -> None:
     small, kept = cut_out(frame, 0, 6.0)
     assert small.natoms < frame.natoms
     assert small.natoms % len(chain) == 0, "chains stay whole"
-    middle = int(np.flatnonzero(kept == 0)[0])
-    np.testing.assert_allclose(surroundings(small, middle, 6.0), surroundings(frame, 0, 6.0), atol=1e-9)
+    index = int(np.flatnonzero(kept == 0)[0])
+    np.testing.assert_allclose(surroundings(small, index, 6.0), surroundings(frame, 0, 6.0), atol=1e-9)
     bonds = len(neighbor_list("i", small.to_ase(), 1.7)) / (small.natoms // len(chain))
     assert bonds == 2 * (carbons - 1 + 2 * carbons)
 
