@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from lamflow.config.pods import BATCH, HERE, Pod
 from lamflow.config.schema import DataStudy
 from lamflow.data import layout
 from lamflow.data.files import write_whole
+from lamflow.data.graph import Graph
+from lamflow.data.results import Iteration
 from lamflow.data.run import Reference, Run
 from lamflow.driver.batch_executor import BatchExecutor, BatchRun
 from lamflow.driver.ending import stop_here
@@ -59,10 +62,11 @@ def chosen(study: DataStudy, directory: RunDirectory, on: str | None) -> tuple[D
 
     A run that was on a batch system comes `here` with nothing of it left in a queue. Raises InputError and StateError.
     """
+    if on == HERE and is_placed(directory.path):
+        refuse_driven(directory, _placed_executor(directory))
+        _refuse_late(directory)
+        return study, BroughtHere(directory)
     if on == HERE:
-        if is_placed(directory.path):
-            _end_all(directory, lambda _: None)
-            (directory.path / layout.BATCH_RUN).unlink()
         return study, LocalExecutor(directory)
     if on is None and not is_placed(directory.path):
         return study, LocalExecutor(directory)
@@ -72,6 +76,40 @@ def chosen(study: DataStudy, directory: RunDirectory, on: str | None) -> tuple[D
     executor = BatchExecutor(directory, study.batch, study.sites)  # type: ignore[arg-type]
     refuse_driven(directory, executor)
     return study, executor
+
+
+class BroughtHere(LocalExecutor):
+    """This machine for a run that is on a batch system: it leaves that when the run goes on, not when it is refused."""
+
+    def reset(self, study: DataStudy, graph: Graph) -> None:
+        """See Executor."""
+        self._leave()
+        super().reset(study, graph)
+
+    def run(self, study: DataStudy, graph: Graph, listener: Listener) -> float:
+        """See Executor."""
+        for line in self._leave():
+            listener.says(line)
+        return super().run(study, graph, listener)
+
+    def _leave(self) -> list[str]:
+        """End what is in the queue, and what is to be said of it."""
+        if not is_placed(self.directory.path):
+            return []
+        ended = _placed_executor(self.directory).cancel_all(lambda _: None)
+        (self.directory.path / layout.BATCH_RUN).unlink()
+        return [f"ended in the queue: {', '.join(ended)}"] if ended else []
+
+
+def _refuse_late(directory: RunDirectory) -> None:
+    """Raise StateError while labels of the last round are to come from the queue, which would be lost here."""
+    last = next(reversed(directory.iterations()), None)
+    if isinstance(last, Iteration) and last.late and last.ended is None:
+        raise StateError(
+            f"{directory.path}: labels of iteration {last.number} are late ({last.late} of them), and only the batch "
+            f"system can bring them; go on there until iteration {last.number + 1} has finished (`lamflow resume "
+            f"{shlex.quote(str(directory.path))}`), then come here"
+        )
 
 
 def submit(config: DataStudy, path: Path, *, redo: bool = False, references: Sequence[Reference] = ()) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lamflow.api import Study
+from lamflow.data.layout import BATCH_RUN
 from lamflow.data.results import Merged
+from lamflow.errors import StateError
 from tests.batch.conftest import Trial
 from tests.conftest import ROOT
 
@@ -59,3 +62,9 @@ def test_labels_that_are_late_join_the_next_iteration(
         frame["hash"] for file in index.glob("*/manifest.json") for frame in json.loads(file.read_text())["frames"]
     }
     assert chosen[1] | chosen[2] <= known, "every frame that was chosen is trained on"
+
+    for number in (2, 3):
+        shutil.rmtree(run / "iterations" / f"00{number}", ignore_errors=True)
+    with pytest.raises(StateError, match=r"labels of iteration 1 are late \(1 of them\), and only the batch system"):
+        Study.load(study).run(run, on="here")
+    assert (run / BATCH_RUN).is_file(), "it is where it was"

@@ -101,6 +101,12 @@ def test_a_submitted_run_hands_itself_over_and_can_be_stopped_and_brought_here(
     slurm.wait(lambda: not slurm.ask("squeue", "-h", "-t", "pending,running"))
     assert any("wall time ends" in line for line in batch_runs.logs(RunDirectory(run.path), None))
     study.write_text(slow.replace("steps: 4000", "steps: 40"), encoding="utf-8")
+    good = study.read_text(encoding="utf-8")
+    study.write_text(good.replace("seed: ", "seed: 1"), encoding="utf-8")
+    with pytest.raises(StateError, match="holds a run with other elements, seed"):
+        Study.load(study).run(run.path, on="here")
+    assert (run.path / BATCH_RUN).is_file(), "a run that cannot go on here stays where it is"
+    study.write_text(good, encoding="utf-8")
     ended = Study.load(study).run(run.path, on="here", redo=True)
     assert ended.status.state == "ended"
     assert not (run.path / BATCH_RUN).exists()
