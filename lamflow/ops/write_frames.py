@@ -110,7 +110,7 @@ class _Writer:
         if self.study.data_format == "deepmd/npy/mixed":
             write_mixed(path, items, self.elements)
         else:
-            write_dataset(path, items, self.elements, self.study.data_format)
+            write_dataset(path, items, self.elements, self.study.data_format, repeats=True)
         self.digests[f"{TRAIN if role == 'train' else HELDOUT}/{name}"] = file_hash(path / MANIFEST)
         self.frames[role] += len(items)
         for format in self.study.formats:
