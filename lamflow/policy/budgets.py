@@ -80,10 +80,14 @@ class Purse:
         seconds  (F,) that the first 1, 2, … take together
         slots    labels that are computed at the same time in such pods
         """
-        shares = {"core-hours": pod.threads, "GPU-hours": pod.gpus, "hours": 1 / slots}
+        longest = np.maximum.accumulate(np.diff(seconds, prepend=0.0))  # no number of slots makes a label shorter
+        taken = {
+            "core-hours": seconds * pod.threads, "GPU-hours": seconds * pod.gpus,
+            "hours": np.maximum(seconds / slots, longest),
+        }  # fmt: skip
         count, why = len(seconds), ""
         for name, limit in self.limits.items():
-            left, costs = limit - self.spent[name] - self.reserve[name], seconds * shares[name] / 3600
+            left, costs = limit - self.spent[name] - self.reserve[name], taken[name] / 3600
             paid = int(np.searchsorted(costs, left, side="right")) if left > 0 else 0
             if count and not paid:
                 why = (

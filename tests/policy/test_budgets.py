@@ -93,3 +93,9 @@ def test_an_error_below_the_noise_of_the_labels_is_said() -> None:
     assert "(0.3 eV/Å) lies below the noise of the labels, 0.5 eV/Å" in below_noise(
         WINDOW, [iteration(0, label_noise=0.5)]
     )
+
+
+def test_a_label_lasts_as_long_as_it_lasts_whatever_the_slots() -> None:
+    purse = Purse({"hours": 48.0}, {"hours": 44.0}, {"hours": 2.5})
+    assert purse.labels(Pod(), np.cumsum([36000.0] * 3), 12)[0] == 0, "10 hours do not fit in 1.5"
+    assert purse.labels(Pod(), np.cumsum([3600.0] * 30), 12)[0] == 18, "1.5 hours of 12 labels at once"
