@@ -71,6 +71,7 @@ def inspected(
     frames = [item.labeled.frame for items in data.items.values() for item in items]
     warnings = _examined(with_models, frames, problems)
     _check_labels(config, structures, problems)
+    _check_budget(config, structures, problems)
     _check_potentials(config, structures, problems)
     _check_evaluated(with_models, frames, structures, problems)
     inspected_sources: list[str] = []
@@ -79,6 +80,7 @@ def inspected(
     problems.report()
     given = data.summary()
     said = _waited_for(config) if isinstance(config, Config) and config.select.enough < 1 else []
+    said += _beyond_budget(config, structures) if isinstance(config, Config) else []
     if isinstance(config, TrainingStudy):
         first = {name for part in config.all_heads for name in part.start.label}
         trained = [item.labeled.frame for item in data.items["train"]]
@@ -92,6 +94,39 @@ def inspected(
             if (text := extrapolation(reference.moments, judged))
         ]
     return Inspection(data, structures, given, [*given.warnings, *warnings, *said, *inspected_sources])
+
+
+def _labeled_first(config: DataStudy, structures: Mapping[str, list[Frame]]) -> dict[str, list[Frame]]:
+    """Structures that are labeled before the first iteration, by head, as far as they could be built."""
+    first: dict[str, list[Frame]] = {}
+    for (head, _), names in config.labeled_first.items():
+        first.setdefault(head, []).extend(frame for name in names for frame in structures.get(name, []))
+    return first
+
+
+def _check_budget(config: DataStudy, structures: Mapping[str, list[Frame]], problems: Problems) -> None:
+    """More structures are labeled first than labels may be paid for."""
+    first, limit = sum(map(len, _labeled_first(config, structures).values())), config.budget.labels
+    if limit is not None and first > limit:
+        problems.found.append(
+            f"budget.labels is {limit}, and {first} structures are to be labeled before the first iteration "
+            "(start.label and heldout.label); raise it or label fewer"
+        )
+
+
+def _beyond_budget(config: Config, structures: Mapping[str, list[Frame]]) -> list[str]:
+    """That the first labels alone take more than is to be spent, as the label engines guess; they are bought anyway."""
+    pod, seconds = config.pods.label, 0.0
+    engines = {part.name: part.label for part in config.all_heads}
+    for head, frames in _labeled_first(config, structures).items():
+        engine = engines[head]
+        seconds += sum(engine.seconds(frame.natoms) for frame in frames) if engine is not None else 0.0
+    spent = {"core_hours": seconds * pod.threads / 3600, "gpu_hours": seconds * pod.gpus / 3600}
+    return [
+        f"budget.{name} is {limit:g}, and the labels before the first iteration take about {value:.3g} by a guess; "
+        "budgets are looked at when an iteration labels, so these are paid whatever they cost"
+        for name, value in spent.items() if (limit := getattr(config.budget, name)) is not None and value > limit
+    ]  # fmt: skip
 
 
 def _waited_for(config: Config) -> list[str]:

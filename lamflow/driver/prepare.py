@@ -60,7 +60,6 @@ def prepare(config: DataStudy, directory: RunDirectory, slots: int, references: 
     structures = inspection.structures
     for warning in inspection.warnings:
         print(f"lamflow: {printable(warning)}", file=sys.stderr)
-    _check_budget(config, structures)
     _make_room(directory)
     (directory.path / INPUT).mkdir(parents=True)
     write_whole(directory.path / INPUT / SETTINGS, snapshot(config, directory))
@@ -140,15 +139,6 @@ def fingerprint(config: DataStudy, references: Sequence[Reference]) -> str:
     files += config.source_files
     plain["files"] = [taken.get(file) or content_hash(file) for file in files]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _check_budget(config: DataStudy, structures: dict[str, list[Frame]]) -> None:
-    first = sum(len(structures[name]) for names in config.labeled_first.values() for name in names)
-    if config.budget.labels is not None and first > config.budget.labels:
-        raise InputError(
-            f"budget.labels is {config.budget.labels}, and {first} structures are to be labeled before the first "
-            "iteration (start.label and heldout.label); raise it or label fewer"
-        )
 
 
 def require_engines(config: DataStudy) -> None:

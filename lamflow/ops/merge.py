@@ -26,7 +26,7 @@ from lamflow.data.results import Labeled, Merged
 from lamflow.data.spent import take
 from lamflow.ops.operation import Context, op
 from lamflow.ops.read import read_index
-from lamflow.policy.failures import failed_labels
+from lamflow.policy.failures import failed_labels, refuse_nothing
 from lamflow.policy.heldout import hold_out, new_items, require_data
 from lamflow.science.diversity import descriptors
 from lamflow.science.plausibility import GivenData
@@ -67,6 +67,7 @@ def merge(
     summary = start_data / GIVEN_SUMMARY if start_data is not None else None
     repeated = GivenData.read(summary).repeated if summary is not None and summary.is_file() else 0
     if iteration == 0:
+        refuse_nothing(failed, len(train) + len(heldout))
         train, heldout = hold_out(study, train, heldout)
     known = read_index(index, iteration).hashes
     heldout, heldout_twice = new_items(heldout, known)

@@ -39,6 +39,13 @@ def failed_labels(study: DataStudy, outcomes: Sequence[LabelOutcome]) -> list[La
     return failed
 
 
+def refuse_nothing(failed: Sequence[LabelOutcome], given: int) -> None:
+    """Raise EngineError where all labels of the start failed, and no data are `given` beside them."""
+    if failed and not given:
+        shown = "\n".join(_shown(outcome) for outcome in failed[:3])
+        raise EngineError(f"there is nothing to train on: all {len(failed)} labels failed; the first ones:\n{shown}")
+
+
 def _shown(outcome: LabelOutcome) -> str:
     """Where a label failed and why, and the end of its log if there is one."""
     step = f" step {outcome.origin.step}" if outcome.origin.step is not None else ""

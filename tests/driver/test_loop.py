@@ -345,7 +345,18 @@ def test_what_cannot_work_is_said_before_anything_runs(
 ) -> None:
     study.write_text(study.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     with pytest.raises(InputError, match=expected):
+        lamflow.Study.load(study).check()
+    with pytest.raises(InputError, match=expected):
         run(load(study), tmp_path / "run")
+
+
+def test_first_labels_beyond_the_budget_are_said(study: Path) -> None:
+    """The guess of ten labels of EMT is some hundredths of a second."""
+    text = study.read_text(encoding="utf-8").replace("budget: {iterations: 2}", "budget: {core_hours: 1.0e-8}")
+    study.write_text(text, encoding="utf-8")
+    assert any(
+        "budget.core_hours is 1e-08, and the labels before" in each for each in lamflow.Study.load(study).check()
+    )
 
 
 def test_one_file_cannot_be_split_and_must_not_be_both(study: Path, tmp_path: Path) -> None:

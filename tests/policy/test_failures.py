@@ -15,7 +15,7 @@ from lamflow.data.results import LabelOutcome, SimulationResult
 from lamflow.errors import EngineError
 from lamflow.policy.calibration import calibration_points
 from lamflow.policy.committee import ScoredFrames, pack_candidates
-from lamflow.policy.failures import exploration_failed, failed_labels
+from lamflow.policy.failures import exploration_failed, failed_labels, refuse_nothing
 from lamflow.policy.ramps import step_back
 from tests.conftest import STUDY
 
@@ -83,3 +83,11 @@ def test_calibration_needs_a_deviation_and_an_error() -> None:
         [outcome(0.1, 0.3), outcome(None, 0.3), outcome(0.1, None, "failed"), outcome(0.2, 0.1)]
     )
     assert [(point.deviation, point.error) for point in points] == [(0.1, 0.3), (0.2, 0.1)]
+
+
+def test_a_start_whose_labels_all_failed_says_so() -> None:
+    failed = [outcome(0.1, None, "no convergence")] * 2
+    refuse_nothing(failed, 1)
+    refuse_nothing([], 0)
+    with pytest.raises(EngineError, match=r"(?s)nothing to train on: all 2 labels failed.*no convergence"):
+        refuse_nothing(failed, 0)
