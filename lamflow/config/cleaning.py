@@ -274,6 +274,11 @@ class CleaningStudy(DataStudy):
         """
         if self.training is None:
             return self
+        if not self.split.heldout and not any(source.role == "heldout" for source in self.sources):
+            raise ValueError(
+                "training: nothing is held out for its heads to be judged by; give split.heldout above 0, or a source "
+                "of role heldout"
+            )
         context, data = dict(info.context or {}), {"data": ["."]}
         context["root"] = context.get("root") or Path.cwd()
         raw = {"name": "training", "elements": self.elements or chemical_symbols[1:], "start": data, "heldout": data}

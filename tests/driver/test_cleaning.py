@@ -210,6 +210,13 @@ def test_every_reason_why_frames_are_none_is_said_before_the_run(tmp_path: Path)
         (("energy_z: 8", "volume: [9, 3]"), r"volume \[9.0, 3.0\] Å³/atom: the first must be below the second"),
         (("name: second", "name: first"), "sources: first appears more than once"),
         (("whole: formula", "whole: formla"), "line .*split.whole"),
+        (
+            (
+                "split: {heldout: 0.15, whole: formula}",
+                "split: {heldout: 0}\ntraining: {study: {train: {engine: pair, models: 1}}}",
+            ),
+            "training: nothing is held out for its heads to be judged by",
+        ),
     ],
 )
 def test_bad_studies_are_told_in_one_message(change: tuple[str, str], said: str, tmp_path: Path) -> None:
