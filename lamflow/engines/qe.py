@@ -26,7 +26,7 @@ from lamflow.engines.process import on_path
 from lamflow.engines.program.relaxing import RelaxingLabeler, in_order
 from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.pseudopotentials import check_pseudopotentials
-from lamflow.engines.qe_namelists import check_key
+from lamflow.engines.qe_namelists import check_key, check_value
 from lamflow.engines.species import aligned, linked
 from lamflow.errors import InputError
 from lamflow.units import BAR_IN_KBAR, BOHR, BOLTZMANN, RYDBERG, Rydberg
@@ -85,8 +85,9 @@ class QuantumEspresso(PeriodicSettings):
     def _species_have_names(self) -> Self:
         PROGRAMS["qe"].check(self.command)
         for namelist, keys in self.input.items():
-            for key in keys:
+            for key, value in keys.items():
                 check_key(namelist, key)
+                check_value(namelist, key, value)
         for key in self.input.get("system", {}):
             found = INDEXED.fullmatch(key)
             if found and found["of"] not in atomic_numbers:

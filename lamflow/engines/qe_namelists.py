@@ -15,6 +15,8 @@ OTHERS = {
     "electrons": set[str](),
 }  # fmt: skip
 """Until Quantum ESPRESSO 7.1 parameters of Hubbard were keys, since then they are a card."""
+OF_SPECIES = ("starting_magnetization", "starting_charge", "angle1", "angle2", "hubbard_u", "hubbard_j0")
+"""Keys of the namelist system that pw.x reads for each species."""
 
 
 @functools.cache
@@ -40,3 +42,11 @@ def check_key(namelist: str, key: str) -> None:
     near = difflib.get_close_matches(name, keys[namelist], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"input.{namelist}.{key}: the namelist {namelist} of pw.x has no such key{hint}")
+
+
+def check_value(namelist: str, key: str, value: object) -> None:
+    """Raise ValueError for a value that a namelist cannot have, and for one of a species that is not named."""
+    if isinstance(value, list | dict) or value is None:
+        raise ValueError(f"input.{namelist}.{key}: {value!r}: a key of pw.x has a number, a word, or true or false")
+    if namelist == "system" and key.strip().lower() in OF_SPECIES:
+        raise ValueError(f"input.system.{key}: it is of a species; name the element, for example {key}(Fe): {value}")

@@ -87,6 +87,9 @@ def test_nothing_that_hides_a_failure_is_allowed() -> None:
         ({"input": {"control": {"calculation": "relax"}}}, "calculation: not allowed: labels are single points"),
         ({"remedies": {"unconverged": [{"mixing_beta": 0.1}]}}, r"remedies.unconverged: input.mixing_beta"),
         ({"input": {"system": {"hubbard_u(1)": 4.0}}}, r"name the element, for example hubbard_u\(Fe\)"),
+        ({"input": {"system": {"starting_magnetization": 0.3}}}, r"for example starting_magnetization\(Fe\): 0.3"),
+        ({"input": {"system": {"starting_charge": [0.3]}}}, r"starting_charge: \[0.3\]: a key of pw.x has a number"),
+        ({"input": {"electrons": {"mixing_mode": {"a": 1}}}}, "a key of pw.x has a number, a word, or true or false"),
     ],
 )
 def test_settings_that_would_label_something_else(given: dict[str, object], expected: str) -> None:
