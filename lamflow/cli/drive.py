@@ -24,8 +24,11 @@ INTERRUPTED = 130
 def run_file(file: Path, folder: Path | None, redo: bool, on: str | None = None) -> None:
     """Run a file on this machine, or from here on a batch system."""
     study = Study.load(file)
+    path = folder or study.folder
+    if study.config.batch is not None and on is None and not is_placed(path):
+        print("lamflow: batch is not used: all jobs run on this machine, which --on SYSTEM changes", file=sys.stderr)
     with with_lines(file):
-        _run_here(study, folder or study.folder, redo, on)
+        _run_here(study, path, redo, on)
 
 
 def train_file(file: Path, folder: Path | None, redo: bool) -> None:

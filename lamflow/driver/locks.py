@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shlex
 import socket
 import sys
 import time
@@ -93,7 +94,8 @@ def driven(path: Path, pid: int | None) -> StateError:
     """What is said of a run that another driver has."""
     end = f" (or, if its folder was deleted meanwhile, `kill {pid}`)" if pid is not None else ""
     return StateError(
-        f"{path}: this run is being driven by process {pid or 'unknown'}; stop it with `lamflow stop {path}`{end}"
+        f"{path}: this run is being driven by process {pid or 'unknown'}; stop it with "
+        f"`lamflow stop {shlex.quote(str(path))}`{end}"
     )
 
 
