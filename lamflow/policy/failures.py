@@ -39,9 +39,9 @@ def failed_labels(study: DataStudy, outcomes: Sequence[LabelOutcome]) -> list[La
     return failed
 
 
-def refuse_nothing(failed: Sequence[LabelOutcome], given: int) -> None:
-    """Raise EngineError where all labels of the start failed, and no data are `given` beside them."""
-    if failed and not given:
+def refuse_nothing(failed: Sequence[LabelOutcome], frames: int) -> None:
+    """Raise EngineError where all labels of the start failed, and there are no `frames` beside them."""
+    if failed and not frames:
         shown = "\n".join(_shown(outcome) for outcome in failed[:3])
         raise EngineError(f"there is nothing to train on: all {len(failed)} labels failed; the first ones:\n{shown}")
 
