@@ -4,8 +4,9 @@
 
 Reading and describing frames is the same work for each and shared by jobs, so it is measured on `--sample` frames of
 20 atoms in a parquet file. Judging is done by one job for all frames: it is measured on `--frames` of them, whose
-descriptions are those of the sample with small changes. `--run` cleans so many frames for real, from parquet files to
-data sets, and counts the processor seconds and the memory of its jobs together: elsewhere the machine may be busy, too.
+descriptions are those of the sample with small changes, and so are the ways of compressing them to a half. `--run`
+cleans so many frames for real, from parquet files to data sets, and counts the processor seconds and the memory of its
+jobs together: elsewhere the machine may be busy, too.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from lamflow.driver.loop import run
 from lamflow.driver.rundir import RunDirectory
 from lamflow.policy.cleaning import decide
 from lamflow.policy.findings import Table, of_energies, of_trajectories
+from lamflow.science.cleaning.compression import by_clusters, by_distance, by_entropy
 from lamflow.science.cleaning.describe import features
 from lamflow.science.cleaning.duplicates import clusters
 
@@ -173,6 +175,12 @@ def main() -> None:
         "trajectories": lambda: list(of_trajectories(table, study.checks)),
         "repeats": lambda: clusters(big, study.duplicates.tolerance),
         "everything": lambda: decide(study, table, []),
+    }
+    points = big.fingerprint + np.random.default_rng(4).normal(scale=0.02, size=big.fingerprint.shape)
+    parts |= {
+        "compress, entropy": lambda: by_entropy(points, count // 2, 1),
+        "compress, farthest": lambda: by_distance(points, count // 2),
+        "compress, direct": lambda: by_clusters(points, count // 2),
     }
     rows += [measured(name, count, work)[0] for name, work in parts.items()]
     publish(settings, "cleaning_scale", "What cleaning costs", rows, run=real_run(settings.run))
