@@ -35,7 +35,6 @@ from lamflow.policy.audits import audits
 from lamflow.policy.cleaning import decide, elements_of
 from lamflow.policy.curves import LINES, enough, words
 from lamflow.policy.findings import Table
-from lamflow.policy.sources import with_names
 from lamflow.policy.verdicts import DROP, Verdicts
 
 
@@ -59,8 +58,7 @@ def check_frames(
     if not folders:
         raise InputError(f"no labeled frame was read of any source: {_first(lost)}")
     abouts = [About.read(folder / SHARD) for folder in folders]
-    unnamed, levels, numbers = frames_table(study, folders, abouts)
-    table, methods, alike = with_names(unnamed, levels)
+    table, methods, alike, numbers = frames_table(study, folders, abouts)
     context.say(f"{len(table)} frames of {len(abouts)} shards")
     decided = decide(study, table, [*_opinions(study, predictions, abouts), *_of_folds(folds)])
     verdicts = decided.verdicts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,13 +15,23 @@ from lamflow.data.frames import Ints
 from lamflow.data.layout import FEATURES, LABEL_ARRAYS
 from lamflow.data.shards import About
 from lamflow.policy.findings import Table
-from lamflow.policy.sources import head_of
+from lamflow.policy.sources import head_of, with_names
 
 
-def frames_table(
-    study: CleaningStudy, folders: Sequence[Path], abouts: Sequence[About]
-) -> tuple[Table, dict[str, str], list[Ints]]:
-    """All frames, the method of each head, and the number in its file of every frame by shard.
+class FramesTable(NamedTuple):
+    """All frames of a table, and of its heads by name the method and what is to be said.
+
+    numbers  by shard, the number of each frame in its file
+    """
+
+    table: Table
+    methods: dict[str, str]
+    alike: dict[str, str]
+    numbers: list[Ints]
+
+
+def frames_table(study: CleaningStudy, folders: Sequence[Path], abouts: Sequence[About]) -> FramesTable:
+    """All frames that were read, in heads with names.
 
     Trajectories with a name are of a source, whose files may each have a part of one; frames without are of their file.
     """
@@ -44,4 +55,4 @@ def frames_table(
         features, np.concatenate(source), np.concatenate(head), np.concatenate(trajectory), sources, list(heads),
         turned=np.zeros(len(features), dtype=bool),
     )  # fmt: skip
-    return table, heads, numbers
+    return FramesTable(*with_names(table, heads), numbers)

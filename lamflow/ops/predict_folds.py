@@ -24,7 +24,6 @@ from lamflow.ops.predict_frames import FramesPredicted, Predictions
 from lamflow.policy.cleaning import elements_of
 from lamflow.policy.folds import folds_of, suspects, training_frames
 from lamflow.policy.jobs import indices_of_job
-from lamflow.policy.sources import with_names
 from lamflow.science.cleaning.opinions import opinions
 
 FEWEST = 20
@@ -37,8 +36,7 @@ def predict_folds(context: Context, *, input: Path, shards: Path) -> Predictions
     study, started, total = stored(input, CleaningStudy), time.monotonic(), 0
     assert study.folds is not None  # noqa: S101  the graph has no such step then
     folders = shards_below(shards)
-    unnamed, levels, _ = frames_table(study, folders, [About.read(folder / SHARD) for folder in folders])
-    table = with_names(unnamed, levels)[0]
+    table = frames_table(study, folders, [About.read(folder / SHARD) for folder in folders]).table
     fold, good = folds_of(study, table, study.folds.n), ~suspects(study, table)
     small = table.features.natoms <= (study.folds.max_atoms or np.inf)
     models = SmallModels(study.folds.train, elements_of(study, table), study.data_format, context)

@@ -63,12 +63,7 @@ def read_heldout(models: Path) -> list[HeldoutPredictions]:
     """What the models in a folder say of the held-out data."""
     stored = [read_arrays(file) for file in sorted(models.glob(f"*/{MODEL_PREDICTIONS}"))]
     return [
-        HeldoutPredictions(
-            arrays["natoms"],
-            arrays["energy"],
-            arrays["force"],
-            arrays.get("virial", np.full((len(arrays["natoms"]), 2, 3, 3), np.nan)),  # earlier versions kept none
-        )
+        HeldoutPredictions(arrays["natoms"], arrays["energy"], arrays["force"], arrays["virial"])
         for arrays in stored
         if "natoms" in arrays
     ]

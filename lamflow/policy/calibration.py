@@ -209,7 +209,8 @@ def calibrated(
     """
     wanted = needed(settings.risk)
     labels, held = (_Points.of(each, allowed) for each in ([iteration.calibration for iteration in past], [heldout]))
-    points, basis = (labels, "labels") if len(labels) >= wanted else (held, "held-out data")
+    basis: Literal["labels", "held-out data"] = "labels" if len(labels) >= wanted else "held-out data"
+    points = labels if basis == "labels" else held
     if len(points) < wanted:
         return Calibration(settings, "nothing", len(labels), float("nan"), None, allowed)
     newest, half_life, scale = int(NEWEST * wanted), HALF_LIFE * wanted, None
@@ -219,7 +220,7 @@ def calibrated(
     known = points.known(scale)
     correlation = rank_correlation(known, newest)
     fitted = ErrorMap.fitted(known, half_life, flat=not correlation >= settings.correlation)
-    return Calibration(settings, basis, len(known), correlation, fitted, allowed, scale)  # type: ignore[arg-type]
+    return Calibration(settings, basis, len(known), correlation, fitted, allowed, scale)
 
 
 def below_noise(window: Window, past: Sequence[Iteration]) -> str:
