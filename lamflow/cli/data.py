@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import disk_usage, rmtree
@@ -18,7 +18,7 @@ from lamflow.config.cleaning import CleaningStudy, Duplicates, Extra
 from lamflow.data.dataset import Item, Origin
 from lamflow.data.features import Features
 from lamflow.data.fields import Field, label_fields
-from lamflow.data.frames import LabeledFrame, Labels
+from lamflow.data.frames import Ints, LabeledFrame, Labels
 from lamflow.data.mixed import write_mixed
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources import Dialect, source_frames
@@ -78,7 +78,7 @@ def _pieces(
         if not file.exists():
             raise InputError(f"{file}: no such file")
         for frame in source_frames(file, Dialect(format=format)):
-            _take(loaded, file, frame, strict)
+            _take(loaded, file, frame, strict, several=len(files) > 1)
             held += frame.labeled.frame.natoms if frame.labeled is not None else 0
             if held >= atoms:
                 yield loaded
@@ -89,13 +89,18 @@ def _pieces(
     yield loaded
 
 
-def _take(loaded: Loaded, file: Path, frame: SourceFrame, strict: bool) -> None:
+def _take(loaded: Loaded, file: Path, frame: SourceFrame, strict: bool, several: bool) -> None:
+    """Of several files, frames without a trajectory of their own are of one that is called as their file."""
     if frame.labeled is None:
         if strict:
             raise InputError(f"{file}: frame {frame.number}: {frame.problem}; `lamflow data check` says all")
         loaded.unreadable[f"{file}: {frame.problem}"] += 1
         return
-    loaded.items.append(Item(frame.labeled, Origin(iteration=0, source=f"{file}#{frame.number}")))
+    origin = Origin(
+        iteration=0, source=f"{file}#{frame.number}", method=frame.method,
+        trajectory=frame.trajectory or (str(file) if several else ""),
+    )  # fmt: skip
+    loaded.items.append(Item(frame.labeled, origin))
     loaded.trajectories.append(f"{file}/{frame.trajectory}")
     loaded.unread.update(f"{file}: {line}" for line in frame.unread)
 
@@ -106,16 +111,37 @@ def _say_unreadable(loaded: Loaded) -> None:
         print(printable(f"{count} frames: {reason}"))
 
 
+def _say_methods(loaded: Loaded) -> None:
+    """That frames of several levels of theory are in one set."""
+    methods = _methods(loaded)
+    if len(methods) > 1:
+        counts = ", ".join(f"{name or 'none said'} {count}" for name, count in methods.most_common())
+        print(printable(
+            f"{len(methods)} methods in one set, frames of each: {counts}; their energies do not compare: train each "
+            "in a head of its own, as cleaning makes them by the `method` that every frame keeps"
+        ))  # fmt: skip
+
+
+def _methods(loaded: Loaded) -> Counter[str]:
+    return Counter(item.origin.method for item in loaded.items)
+
+
 def _features(loaded: Loaded) -> tuple[Features, Any]:
-    names = {name: place for place, name in enumerate(dict.fromkeys(loaded.trajectories))}
-    trajectory = np.array([names[name] for name in loaded.trajectories], dtype=np.int64)
-    return features(loaded.labeled, trajectory), trajectory
+    trajectory, steps = _numbered(loaded.trajectories), [item.origin.method for item in loaded.items]
+    return features(loaded.labeled, _numbered(list(zip(trajectory, steps, strict=True)))), trajectory
+
+
+def _numbered(names: Sequence[Hashable]) -> Ints:
+    """Each name's number, in the order in which they come."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return np.array([places[name] for name in names], dtype=np.int64)
 
 
 def show(files: Sequence[Path], format: str | None, as_json: bool) -> None:
     """Frames, elements and ranges of labeled data."""
-    parts = []
+    parts, methods = [], Counter[str]()
     for loaded in _pieces(files, format, atoms=AT_ONCE):
+        methods += _methods(loaded)
         if loaded.items:
             parts.append(_features(loaded)[0])
     made = Features.concatenate(parts)
@@ -124,6 +150,7 @@ def show(files: Sequence[Path], format: str | None, as_json: bool) -> None:
         "frames": len(made),
         "unreadable": sum(loaded.unreadable.values()),
         "compositions": len(made.formulas),
+        "methods": {name or "none said": count for name, count in methods.most_common()},
         "elements": [chemical_symbols[z] for z in np.flatnonzero(used.sum(axis=0))],
         "atoms": _range(made.natoms),
         "energy (eV/atom)": _range(made.energy),
@@ -136,7 +163,7 @@ def show(files: Sequence[Path], format: str | None, as_json: bool) -> None:
         print_document(rows | {"unread": dict(loaded.unread)})
         return
     for name, value in rows.items():
-        print(f"{name:36} {_words(value)}")
+        print(printable(f"{name:36} {_words(value)}"))
     _say_unreadable(loaded)
 
 
@@ -149,6 +176,8 @@ def _range(values: Any) -> list[float] | None:
 def _words(value: Any) -> str:
     if value is None:
         return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {count}" for name, count in value.items())
     if isinstance(value, list) and value and isinstance(value[0], float):
         return f"{value[0]:.4g} to {value[2]:.4g}, median {value[1]:.4g}"
     return " ".join(value) if isinstance(value, list) else str(value)
@@ -186,6 +215,7 @@ def check(files: Sequence[Path], format: str | None, as_json: bool) -> int:
         )
     else:
         _say_unreadable(loaded)
+        _say_methods(loaded)
         for row in rows:
             print(printable(f"{row['frame']}: {'; '.join(str(part['says']) for part in row['evidence'])}"))
         for note in decided.notes:
@@ -200,6 +230,7 @@ def convert(files: Sequence[Path], to: Path, format: str | None) -> None:
     loaded = _load(files, format, strict=True)
     _write(to, loaded.items)
     _say_unreadable(loaded)
+    _say_methods(loaded)
     print(f"{to}: {len(loaded.items)} frames")
 
 
@@ -252,6 +283,7 @@ def split(files: Sequence[Path], fraction: float, to: Path, seed: int, format: s
         groups = _structures(loaded, fraction)
     held = heldout_groups(groups, fraction, seed)
     _say_unreadable(loaded)
+    _say_methods(loaded)
     if not held:
         raise InputError(
             f"{len(groups)} frames of one composition and trajectory cannot be split so that nothing leaks; give more"

@@ -24,7 +24,8 @@ RunFolder = Annotated[str, typer.Argument(help="The folder of a run of cleaning.
 def show(files: Files, format: Format = None, as_json: Json = False) -> None:
     """Frames, elements and ranges of the labels.
 
-    With --json: frames, unreadable, compositions, elements, and least, median and largest value of each quantity.
+    With --json: frames, unreadable, compositions, methods, elements, and least, median and largest value of each
+    quantity.
     """
     from lamflow.cli import data
 
@@ -53,7 +54,7 @@ def convert(files: Files, to: To, format: Format = None) -> None:
 
 @data_app.command()
 def merge(files: Files, to: To, format: Format = None) -> None:
-    """Write the frames of several files as one set."""
+    """Write the frames of several files as one set; says so where they are of several methods."""
     from lamflow.cli import data
 
     data.merge(files, to, format)

@@ -36,6 +36,10 @@ class Origin(BaseModel):
     """Hash of the settings that labeled it; None for data that came labeled."""
     head: str = ""
     """The head whose data it belongs to; empty in a study without heads."""
+    method: str = ""
+    """Level of theory, as the file that it was read from says it; empty where that does not."""
+    trajectory: str = ""
+    """Name of the trajectory that it is a step of; empty where the file names none."""
 
     @property
     def group(self) -> str:

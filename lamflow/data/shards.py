@@ -113,6 +113,18 @@ class Shard:
         }
         return Labels.of({name: value for name, value in values.items() if not np.isnan(value).all()}, frame.natoms)
 
+    @property
+    def steps(self) -> Ints:
+        """(C,) which frames are steps of one trajectory at one level of theory."""
+        return self.trajectory * len(self.about.methods) + self.method
+
+    def origin_of(self, index: int) -> dict[str, str]:
+        """Names of the trajectory and of the method of a frame, empty where its file names none."""
+        about = self.about
+        return {
+            "trajectory": about.trajectories[self.trajectory[index]], "method": about.methods[self.method[index]],
+        }  # fmt: skip
+
     def save(self, folder: Path) -> None:
         """Write into `folder`."""
         self.frames.save(folder / FRAMES)

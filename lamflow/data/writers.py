@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ from ase.data import atomic_numbers
 
 from lamflow.data import fields as table
 from lamflow.data.ase_labels import ase_with_labels
-from lamflow.data.dataset import Item
+from lamflow.data.dataset import Item, Origin
 from lamflow.data.extxyz import write_images
-from lamflow.data.sources.databases import LMDB_NAMES, METADATA
+from lamflow.data.sources.databases import LMDB_NAMES, METADATA, ORIGINS
 from lamflow.data.sources.packages import needed
 from lamflow.errors import InputError
 
@@ -40,14 +42,29 @@ def write_xyz(path: Path, items: Sequence[Item]) -> Path:
     images = []
     for item in items:
         atoms = ase_with_labels(item.labeled)
-        atoms.info |= {"source": item.origin.source, **({"head": item.origin.head} if item.origin.head else {})}
+        atoms.info |= {"source": item.origin.source, **provenance_words(item.origin)}
         images.append(atoms)
     write_images(path, images)
     return path
 
 
+def provenance_words(origin: Origin) -> dict[str, str]:
+    """Head, method and trajectory of a frame for extended XYZ, those that it has, as ASE reads them back."""
+    words = {"head": origin.head, "method": origin.method, "trajectory": origin.trajectory}
+    return {name: _read_as_text(text) for name, text in words.items() if text}
+
+
+@lru_cache(maxsize=1024)
+def _read_as_text(text: str) -> str:
+    """What ASE has to write so that it reads `text`: it takes 007 for 7 and T for a truth value."""
+    from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
+
+    back = key_val_str_to_dict(key_val_dict_to_str({"text": text}))["text"] if len(text.splitlines()) == 1 else None
+    return text if isinstance(back, str) and back == text else f"_JSON {json.dumps(' '.join(text.split()))}"
+
+
 def write_parquet(path: Path, items: Sequence[Item]) -> Path:
-    """The columns of ColabFit that hold structures and labels: eV, eV/Å, eV/Å³ with ASE's sign.
+    """The columns of ColabFit that hold structures and labels: eV, eV/Å, eV/Å³ with ASE's sign; and the trajectory.
 
     Raises InputError for frames with other fields, which have no column.
     """
@@ -61,7 +78,8 @@ def write_parquet(path: Path, items: Sequence[Item]) -> Path:
     matrix = arrow.list_(arrow.list_(arrow.float64()))
     types = {
         "configuration_id": arrow.string(), "dataset_id": arrow.string(), "chemical_formula_hill": arrow.string(),
-        "method": arrow.string(), "nsites": arrow.int32(), "energy": arrow.float64(), "atomic_forces": matrix,
+        "method": arrow.string(), "trajectory": arrow.string(), "nsites": arrow.int32(), "energy": arrow.float64(),
+        "atomic_forces": matrix,
         "cauchy_stress": matrix, "cauchy_stress_volume_normalized": arrow.bool_(), "cell": matrix, "positions": matrix,
         "pbc": arrow.list_(arrow.bool_()), "atomic_numbers": arrow.list_(arrow.int32()),
     }  # fmt: skip
@@ -75,7 +93,8 @@ def _row(item: Item) -> dict[str, Any]:
     stress = labels.stress(frame.volume) if frame.pbc else None
     return {
         "configuration_id": f"CO_{frame.content_hash()}", "dataset_id": item.origin.source,
-        "chemical_formula_hill": frame.to_ase().get_chemical_formula(mode="hill"), "method": item.origin.head,
+        "chemical_formula_hill": frame.to_ase().get_chemical_formula(mode="hill"),
+        "method": item.origin.method or item.origin.head, "trajectory": item.origin.trajectory or None,
         "nsites": frame.natoms, "energy": labels.energy, "atomic_forces": labels.forces.tolist(),
         "cauchy_stress": None if stress is None else stress.tolist(), "cauchy_stress_volume_normalized": False,
         "cell": frame.cell.tolist(), "positions": frame.positions.tolist(), "pbc": [frame.pbc] * 3,
@@ -103,10 +122,21 @@ def write_lmdb(path: Path, items: Sequence[Item], elements: Sequence[str]) -> Pa
         sizes = [item.labeled.frame.natoms for item in items]
         about = {
             "nframes": len(items), "frame_idx_fmt": "012d", "type_map": list(elements), "frame_nlocs": sizes,
-            "frame_system_ids": [0] * len(items),
+            "frame_system_ids": [0] * len(items), **_origins(items),
         }  # fmt: skip
         writer.put(METADATA, msgpack.packb(about, use_bin_type=True))
     return path
+
+
+def _origins(items: Sequence[Item]) -> dict[str, Any]:
+    """Methods and trajectories for the metadata, of which DeePMD-kit reads what it knows; see `frame_origins`."""
+    columns = {name: [getattr(item.origin, name) for item in items] for name in ORIGINS}
+    names = {name: list(dict.fromkeys(column)) for name, column in columns.items()}
+    places = {name: {word: place for place, word in enumerate(words)} for name, words in names.items()}
+    return {
+        key: value for name, column in columns.items() if any(column)
+        for key, value in ((f"{name}_names", names[name]), (f"frame_{name}", [places[name][word] for word in column]))
+    }  # fmt: skip
 
 
 def _packed(array: Any) -> dict[str, Any]:

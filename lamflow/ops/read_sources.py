@@ -49,7 +49,7 @@ def read_sources(context: Context, *, input: Path, sources: Path) -> ShardsRead:
             unread.update(line for frame in frames for line in frame.unread)
             target = folder / f"{count:04d}"
             shard.save(target)
-            features(list(shard), shard.trajectory).save(target / FEATURES)
+            features(list(shard), shard.steps).save(target / FEATURES)
             kept, count = kept + len(shard), count + 1
             context.progress((done + 0.5) / len(listed))
         unreadable = [

@@ -36,7 +36,7 @@ from lamflow.data.mixed import write_mixed
 from lamflow.data.provenance import Provenance
 from lamflow.data.shards import Shard, shards_below
 from lamflow.data.spent import take
-from lamflow.data.writers import write_extra
+from lamflow.data.writers import provenance_words, write_extra
 from lamflow.ops.operation import Context, op
 from lamflow.policy.jobs import indices_of_job
 from lamflow.science.cleaning.describe import features
@@ -122,7 +122,7 @@ def _labeled_again(study: CleaningStudy, labeled: Path) -> list[Item]:
     assert study.relabel is not None  # noqa: S101  nothing is labeled then
     head = study.relabel.into
     items = [item for folder in sorted(labeled.glob(f"*/{DATA}/{MANIFEST}")) for item in read_dataset(folder.parent)]
-    return [Item(item.labeled, item.origin.model_copy(update={"head": head})) for item in items]
+    return [Item(item.labeled, item.origin.model_copy(update={"head": head, "method": head})) for item in items]
 
 
 def _size(folder: Path) -> int:
@@ -139,7 +139,10 @@ def _items(shard: Shard, part: dict[str, Any], heads: Any) -> dict[str, list[Ite
         if part["state"][index] != 0:
             continue
         origin = Origin(
-            iteration=0, source=f"{shard.about.file}#{int(shard.number[index])}", head=str(heads[part["head"][index]])
+            iteration=0,
+            source=f"{shard.about.file}#{int(shard.number[index])}",
+            head=str(heads[part["head"][index]]),
+            **shard.origin_of(index),
         )
         item = Item(_turned(labeled) if part["turned"][index] else labeled, origin)
         roles["heldout" if part["heldout"][index] else "train"].append(item)
@@ -171,7 +174,8 @@ def _write_quarantine(folder: Path, index: int, shard: Shard, frames: Sequence[Q
         if place in chosen:
             atoms = ase_with_labels(labeled)
             about = chosen[place]
-            atoms.info |= {
+            origin = Origin(iteration=0, source=about.source, head=about.head, **shard.origin_of(place))
+            atoms.info |= provenance_words(origin) | {
                 "id": about.id, "source": about.source, "file": about.file, "number": about.number,
                 "evidence": "; ".join(f"{item.rule}: {item.says}" for item in about.evidence).replace('"', "'"),
             }  # fmt: skip

@@ -117,6 +117,31 @@ def test_frames_after_an_empty_line_are_not_lost_in_silence(tmp_path: Path) -> N
     assert json.loads(lamflow("data", "show", str(tmp_path / "whole.extxyz"), "--json"))["unreadable"] == 0
 
 
+@pytest.mark.parametrize("to", ["all.extxyz", "all.parquet", "all.lmdb", "all"])
+def test_a_merged_set_keeps_methods_and_trajectories_and_says_that_there_are_two(tmp_path: Path, to: str) -> None:
+    """Names that ASE would take for numbers, too; frames without a trajectory are of their file."""
+    expected = []
+    for file, method in (("A", "PBE"), ("B", "r²SCAN+U")):
+        frames = sheared(4)
+        for number, atoms in enumerate(frames[:3]):
+            atoms.info |= {"mp_id": ("mp-1", '_JSON "007"', "mp-1")[number], "method": method}
+            expected.append(("mp-1", "007", "mp-1")[number] + method)
+        frames[3].info["method"] = method
+        expected.append(f"{tmp_path}/{file}.extxyz{method}")
+        write(tmp_path / f"{file}.extxyz", frames)
+    files = [str(tmp_path / f"{file}.extxyz") for file in "AB"]
+    said = lamflow("data", "merge", *files, "--to", str(tmp_path / to))
+    assert "2 methods in one set, frames of each: PBE 4, r²SCAN+U 4; their energies do not compare" in said
+    back = list(source_frames(tmp_path / to, Dialect()))
+    assert [frame.trajectory + frame.method for frame in back] == expected
+    lamflow("data", "convert", str(tmp_path / to), "--to", str(tmp_path / "again.extxyz"))
+    again = source_frames(tmp_path / "again.extxyz", Dialect())
+    assert [frame.trajectory + frame.method for frame in again] == expected
+    shown = json.loads(lamflow("data", "show", str(tmp_path / "again.extxyz"), "--json"))
+    assert shown["methods"] == {"PBE": 4, "r²SCAN+U": 4}
+    assert "methods" not in lamflow("data", "convert", files[0], "--to", str(tmp_path / "one.extxyz"))
+
+
 def test_like_structures_are_on_one_side_of_a_split(tmp_path: Path) -> None:
     write(tmp_path / "all.extxyz", [atoms for _ in range(10) for atoms in sheared(4)])
     lamflow("data", "split", str(tmp_path / "all.extxyz"), "--to", str(tmp_path / "two"), "--heldout", "0.2")

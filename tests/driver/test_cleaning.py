@@ -145,13 +145,16 @@ def test_frames_that_are_labeled_again_are_trained_on_and_nothing_is_on_both_sid
 
 @pytest.mark.slow
 def test_a_trajectory_whose_files_are_several_is_not_parted(tmp_path: Path) -> None:
-    """The steps of a relaxation lie in other shards of its set."""
+    """The steps of a relaxation lie in other shards of its set, and every format that is written names it."""
     atoms = read(FOLDER / "first.extxyz", ":40")
     for number, image in enumerate(atoms):
-        image.info["mp_id"] = f"mp-{number % 10}"
+        image.info |= {"mp_id": f"mp-{number % 10}", "method": "PBE+U" if number % 2 else "r²SCAN"}
     for part in range(4):
         write(tmp_path / f"shard-{part}.extxyz", atoms[10 * part : 10 * part + 10])
-    text = "{workflow: cleaning, name: x, sources: [{name: a, data: [shard-*.extxyz]}], split: {whole: trajectory}}"
+    text = (
+        "{workflow: cleaning, name: x, sources: [{name: a, data: [shard-*.extxyz]}], split: {whole: trajectory}, "
+        "formats: [extxyz, parquet, deepmd/lmdb]}"
+    )
     found = cleaned(parse(text, root=tmp_path, kind=CleaningStudy), tmp_path / "run").checked
     assert found is not None
     places = {
@@ -164,6 +167,13 @@ def test_a_trajectory_whose_files_are_several_is_not_parted(tmp_path: Path) -> N
     }  # fmt: skip
     assert sides["heldout"]
     assert sides["train"].isdisjoint(sides["heldout"])
+    below = tmp_path / "run" / "iterations" / "001" / "cleaned" / "0"
+    written = [tmp_path / "run" / "data" / "train", *(below / name for name in ("deepmd-lmdb", "extxyz", "parquet"))]
+    for folder in written:
+        files = [folder] if folder.name == "train" else sorted(folder.glob("train-*"))
+        back = [item for file in files for item in source_frames(file, Dialect())]
+        assert {item.trajectory for item in back} == sides["train"]
+        assert all(item.method == ("PBE+U" if int(item.trajectory[3:]) % 2 else "r²SCAN") for item in back)
 
 
 @pytest.mark.slow

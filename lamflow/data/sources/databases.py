@@ -22,6 +22,8 @@ from lamflow.data.unread import unread
 from lamflow.errors import InputError
 
 METADATA = b"__metadata__"
+ORIGINS = ("trajectory", "method")
+"""What lamflow says in the metadata of DeePMD-kit's LMDB of every frame, beside what DeePMD-kit reads there."""
 LMDB_NAMES = {row.name: row.deepmd if row.name in (table.SPIN, table.FORCE_MAG) else row.dpdata for row in table.TABLE}
 """Fields as DeePMD-kit's LMDB calls them: it takes dpdata's names, but not those of moments and magnetic forces."""
 
@@ -104,6 +106,7 @@ def _deepmd(reader: Any, path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     about = msgpack.unpackb(reader.get(METADATA), raw=False)
     kinds = [atomic_numbers.get(name, 0) for name in about["type_map"]]
     width = str(about.get("frame_idx_fmt", "012d"))
+    trajectories, methods = (frame_origins(about, name) for name in ORIGINS)
     for number in range(int(about["nframes"])):
         packed = reader.get(format(number, width).encode())
         if packed is None:
@@ -112,9 +115,21 @@ def _deepmd(reader: Any, path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
         try:
             values = {name: _msgpack_array(value) for name, value in msgpack.unpackb(packed, raw=False).items()}
             item = _deepmd_frame(values, kinds, dialect)
-            yield SourceFrame(number, item, "", "", dialect.method, unread(values, item))
+            method = dialect.method or methods[number]
+            yield SourceFrame(number, item, "", trajectories[number], method, unread(values, item))
         except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
             yield SourceFrame(number, None, f"schema: it has {error}")
+
+
+def frame_origins(about: dict[str, Any], name: str) -> list[str]:
+    """Trajectories or methods of all frames as lamflow writes them into the metadata; empty words where it has none.
+
+    name  `trajectory` or `method`: words lie in {name}_names, and the place of each frame's in frame_{name}
+    """
+    words, places = about.get(f"{name}_names"), about.get(f"frame_{name}")
+    if words is None or places is None:
+        return [""] * int(about["nframes"])
+    return [str(words[place]) for place in places]
 
 
 def _msgpack_array(value: Any) -> Any:

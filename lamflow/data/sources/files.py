@@ -19,12 +19,15 @@ from lamflow.data.fields import ENERGY, FORCES, VIRIAL
 from lamflow.data.frames import Frame, LabeledFrame
 from lamflow.data.images import images_of
 from lamflow.data.io import read_by_dpdata
+from lamflow.data.layout import MANIFEST
+from lamflow.data.manifest import read_manifest
 from lamflow.data.npy import CHARGE_SPIN, charge_spins, frames_at_most, read_labeled_frames, systems_below
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import MATERIALS_PROJECT, Dialect, Scale, aliased, scale_of
 from lamflow.data.steps import XYZ, format_of, lines_of, lost_xyz, said_by_reader, steps_of, whole_xyz
 from lamflow.data.unread import flat_info, unread
-from lamflow.errors import InputError
+from lamflow.data.walk import folders_with
+from lamflow.errors import InputError, StateError
 
 COMPRESSED = (".gz", ".bz2", ".xz")
 DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError)
@@ -126,10 +129,11 @@ def ase_frame(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
 def npy_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     """Frames of the deepmd/npy and deepmd/npy/mixed systems at or below a folder; a system is a trajectory.
 
-    A system with a damaged file has no frame that can be read.
+    The manifest of a data set of lamflow's says what the trajectories and methods are. A system with a damaged file has
+    no frame that can be read.
     """
     dialect.require("deepmd/npy data", {"units"})
-    number = 0
+    number, origins = 0, _origins(path)
     for system in systems_below(path, dialect.format):
         name = str(system.relative_to(path))
         try:
@@ -143,8 +147,21 @@ def npy_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
         for place, item in enumerate(items):
             scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
             left = unread({CHARGE_SPIN: states[place]}, item) if place < len(states) else ()
-            yield SourceFrame(number, scaled, "", name, dialect.method, left)
+            trajectory, method = origins.get((str(system), place), ("", ""))
+            yield SourceFrame(number, scaled, "", trajectory or name, dialect.method or method, left)
             number += 1
+
+
+def _origins(path: Path) -> dict[tuple[str, int], tuple[str, str]]:
+    """Trajectory and method of the frames of lamflow's data sets at or below a folder, by their system and place."""
+    found: dict[tuple[str, int], tuple[str, str]] = {}
+    for folder in folders_with(path, MANIFEST):
+        with contextlib.suppress(
+            InputError, StateError
+        ):  # of another program, or damaged: frames are read all the same
+            for record in read_manifest(folder).frames:
+                found[f"{folder}/{record.system}", record.index] = (record.origin.trajectory, record.origin.method)
+    return found
 
 
 def dpdata_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:

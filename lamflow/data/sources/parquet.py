@@ -18,7 +18,9 @@ from lamflow.errors import InputError
 LABELS = {"energy": "energy", "forces": "atomic_forces", "stress": "cauchy_stress"}
 NORMALIZED = "cauchy_stress_volume_normalized"
 STRUCTURE = ("positions", "atomic_numbers")
-OTHERS = ("cell", "pbc", NORMALIZED, "method", "software")
+TRAJECTORY = "trajectory"
+"""A column that lamflow adds to those of ColabFit."""
+OTHERS = ("cell", "pbc", NORMALIZED, "method", "software", TRAJECTORY)
 ROWS = 2000
 
 
@@ -89,7 +91,7 @@ def _offsets(column: Any, depth: int) -> Any:
 def _frame(row: dict[str, Any], number: int, dialect: Dialect, labels: Mapping[str, str]) -> SourceFrame:
     """One row; a missing label is one that is null, or has no numbers."""
     method = dialect.method or " ".join(filter(None, (row.get("software"), row.get("method"))))
-    trajectory = dialect.trajectory_of(row, number) if dialect.trajectory else ""
+    trajectory = dialect.trajectory_of(row, number) if dialect.trajectory else str(row.get(TRAJECTORY) or "")
     stress = row.get(labels["stress"])
     for name in (*STRUCTURE, labels["energy"], labels["forces"]):
         value = row[name]
