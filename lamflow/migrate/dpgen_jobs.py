@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lamflow.migrate.commands import lammps_command
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.levels import trust_levels
@@ -10,6 +12,10 @@ from lamflow.migrate.searches import search
 from lamflow.migrate.structures import starts
 from lamflow.migrate.templates import revised
 from lamflow.migrate.translate import listed, pressed
+from lamflow.migrate.translate import number as value_of
+
+PARTS = ("lmp", "plm")
+"""What a template job has: a LAMMPS input and one of PLUMED, each with revisions."""
 
 
 def stages(keys: Keys, machine: Keys, paths: Paths, structures: list[Spec]) -> list[Spec]:
@@ -73,9 +79,10 @@ def _walks(keys: Keys, own: Keys, paths: Paths, known: dict[str, Spec], number: 
             "changed", own.name("nsteps"), "stages: steps", f"{steps} are less than trj_freq; {every} are made"
         )
     base: Spec = {"engine": "lammps"}
-    template = own.section("template")
-    if template.raw:
-        base |= _template(keys, own, template, paths, number)
+    systems = _systems(own, known)
+    templates: dict[str, Spec] = {}
+    if own.section("template").raw:
+        templates = _templates(own, paths, number, systems)
         temperatures = listed(own.take("temps", "Ts"))
         own.lose("press", "Ps", why="the template has its own")
         base["temperatures"] = [float(t) for t in temperatures] or [300.0]
@@ -92,18 +99,13 @@ def _walks(keys: Keys, own: Keys, paths: Paths, known: dict[str, Spec], number: 
     base |= {"steps": max(steps, every), "timestep": float(keys.take("model_devi_dt", default=0.001)), "every": every}
     base |= _times(keys, own)
     beads = own.take("nbeads")
-    if (
-        beads
-        and base.get("ensemble") in ("nvt", "npt")
-        and "plumed" not in base
-        and not keys.raw.get("model_devi_plumed")
-    ):
+    if beads and base.get("ensemble") in ("nvt", "npt") and not templates and not keys.raw.get("model_devi_plumed"):
         base["beads"] = int(beads)
         keys.notes.add("translated", own.name("nbeads"), "stages: beads")
     elif beads:
         why = "path integrals go with nvt and npt, without template and PLUMED"
         keys.notes.add("lost", own.name("nbeads"), why=why)
-    if keys.raw.get("model_devi_plumed") and "plumed" not in base:
+    if keys.raw.get("model_devi_plumed") and not any("plumed" in made for made in templates.values()):
         base["plumed"] = paths.path("input.plumed")
     if lmp:
         base["command"] = lmp
@@ -115,11 +117,11 @@ def _walks(keys: Keys, own: Keys, paths: Paths, known: dict[str, Spec], number: 
         why = "models learn an electronic temperature, and this job's temps name none: give electronic_temperatures"
         keys.notes.add("changed", own.name("temps"), "stages: electronic_temperatures", why)
     groups = []
-    for name in _systems(own, known):
+    for name in systems:
         number_of = starts(known[name], paths, keys.notes, f"sys_configs[{name.removeprefix('sys-')}]")
         own_starts = {"starts": number_of} if (number_of or 1) > 1 else {}
         levels = trust_levels(keys, own, int(name.removeprefix("sys-")))
-        groups.append({**base, "structures": [name], **own_starts, **levels})
+        groups.append({**base, **templates.get(name, {}), "structures": [name], **own_starts, **levels})
     return groups
 
 
@@ -166,14 +168,40 @@ def _dispersion(keys: Keys) -> Spec:
     }
 
 
-def _template(keys: Keys, own: Keys, template: Keys, paths: Paths, number: int) -> Spec:
-    revisions = own.section("rev_mat")
-    own.lose("sys_rev_mat", why="one entry of `explore` for each system can have its own values")
-    given = {
-        "lmp": template.take("lmp"),
-        "plm": template.take("plm"),
-        "lmp_values": revisions.take("lmp", default={}),
-        "plm_values": revisions.take("plm", default={}),
-    }
+def _templates(own: Keys, paths: Paths, number: int, systems: list[str]) -> dict[str, Spec]:
+    """What the template of a job is for each of its systems; those that are revised alike share a file.
+
+    A system has each of its own values with each of those of all systems, which DP-GEN puts in first.
+    """
+    template, revisions, others = own.section("template"), own.section("rev_mat"), own.section("sys_rev_mat")
     template.lose("plm_path")
-    return revised(Keys(given, own.where, keys.notes), own.where, paths, f"job-{number}")
+    files = {part: template.take(part) for part in PARTS}
+    general = {part: revisions.take(part, default={}) for part in PARTS}
+    made: dict[str, Spec] = {}
+    kinds: list[Spec] = []
+    for name in systems:
+        index = name.removeprefix("sys-")
+        system = others.section(index) if index in others else Keys({}, "", own.notes)
+        values = {part: general[part] | _of_system(system, part, general[part]) for part in PARTS}
+        kind = {"lmp": {key: _words(items) for key, items in values["lmp"].items()}, "plm": values["plm"]}
+        if kind not in kinds:
+            kinds.append(kind)
+        file = f"job-{number}" + (f"-{place}" if (place := kinds.index(kind)) else "")
+        given = Keys({**files, **{f"{part}_values": values[part] for part in PARTS}}, own.where, own.notes)
+        made[name] = revised(given, own.where, paths, file)
+    return made
+
+
+def _of_system(system: Keys, part: str, general: Spec) -> Spec:
+    """The revisions that a system has for itself."""
+    values: Spec = system.take(part, to="stages: variables and template of the system's entry", default={})
+    for key in sorted(values.keys() & general.keys()):
+        system.notes.add(
+            "lost", f"{system.where}.{part}.{key}", why="rev_mat has it, too, and DP-GEN puts that in first"
+        )
+    return {key: items for key, items in values.items() if key not in general}
+
+
+def _words(values: Any) -> Any:
+    """What a template itself has of a revision: nothing of numbers, which are `variables`."""
+    return None if all(value_of(item) is not None for item in listed(values)) else values

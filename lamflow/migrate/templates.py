@@ -9,6 +9,7 @@ from typing import Any
 
 from ase.data import atomic_masses, atomic_numbers
 
+from lamflow.engines.lammps.template import left_words
 from lamflow.migrate.keys import Keys
 from lamflow.migrate.pair_styles import Layer, layers_of
 from lamflow.migrate.paths import Paths, Spec
@@ -106,6 +107,9 @@ def _converted(text: str, values: dict[str, list[Any]], keys: Keys, where: str, 
         why = "kept, but frames of periodic structures are labeled as periodic: give structures without a cell"
         notes.add("changed", f"{where}.lmp: boundary {boundary[1]}", "template", why)
     paths.written[made["template"]] = lammps_template(text, sorted(variables))
+    for line, word in left_words(paths.written[made["template"]]):
+        why = f"no revision has a value for it; write one in line {line} of {made['template']}"
+        notes.add("lost", f"{where}.lmp: {word}", why=why)
     why = f"written to {made['template']} with lamflow's placeholders"
     notes.add("changed", f"{where}.lmp", "template", why)
     return made

@@ -15,9 +15,10 @@ from ase.build import bulk
 from ase.data import chemical_symbols
 from ase.io import read, write
 
-from lamflow.config import parse
+from lamflow.config import Config, parse
 from lamflow.config.schema import Study
 from lamflow.data.io import read_labeled
+from lamflow.driver.inspection import examine
 from lamflow.engines.vasp import Vasp
 from lamflow.engines.vasp_incar import is_on
 from lamflow.errors import InputError
@@ -485,6 +486,53 @@ def test_restarts_of_templates_are_taken_as_a_beginning() -> None:
         'if "${restart} == 0" then "velocity all create 300 1"\n'
     )
     assert lammps_template(text, []) == "read_data {{ structure }}\nvelocity all create 300 1\n"
+
+
+def test_a_system_has_its_own_revisions_beside_those_of_all(place: Path) -> None:
+    """As DP-GEN: each of the system's with each of rev_mat's, which are put in first; what differs in text is a file."""
+    (place / "in.template").write_text(TEMPLATE + "variable PRES equal V_PRES\ninclude V_FILE\n")
+    own = {
+        "0": {"lmp": {"V_PRES": [1, 10], "V_FILE": ["a.lmp"], "V_TEMP": [5]}, "_type": "IS"},
+        "1": {"lmp": {"V_PRES": [2], "V_FILE": ["b.lmp"]}},
+        "2": {"lmp": {"V_PRES": [1, 5, 10], "V_FILE": ["a.lmp"]}},
+    }
+    job = {
+        "sys_idx": [0, 1, 2], "trj_freq": 10, "template": {"lmp": "in.template"},
+        "rev_mat": {"lmp": {"V_TEMP": [300, 400], "V_NSTEPS": [50]}}, "sys_rev_mat": own,
+    }  # fmt: skip
+    migration, spec = study(place, dpgen(model_devi_jobs=[job]))
+    first, second, third = spec["stages"][0]["explore"]
+    general = {"V_TEMP": [300, 400], "V_NSTEPS": [50]}
+    assert [group["variables"] for group in (first, second, third)] == [
+        general | {"V_PRES": items} for items in ([1, 10], [2], [1, 5, 10])
+    ]
+    templates = [Path(group["template"]).name for group in (first, second, third)]
+    assert templates == ["job-0.lammps", "job-0-1.lammps", "job-0.lammps"]
+    for name, file in (("job-0.lammps", "a.lmp"), ("job-0-1.lammps", "b.lmp")):
+        text = (place / name).read_text()
+        assert f"variable PRES equal {{{{ V_PRES }}}}\ninclude {file}\n" in text
+    assert "sys_rev_mat.0.lmp.V_TEMP: rev_mat has it, too, and DP-GEN puts that in first" in notes(migration, "lost")
+    assert "V_PRES" not in notes(migration, "lost")
+
+
+def test_a_placeholder_without_a_value_is_said_and_refused_by_check(place: Path) -> None:
+    (place / "in.template").write_text(TEMPLATE + "variable PRES equal V_PRES\n")
+    job = {
+        "sys_idx": [0], "trj_freq": 10, "template": {"lmp": "in.template"},
+        "rev_mat": {"lmp": {"V_TEMP": [300], "V_NSTEPS": [50]}},
+    }  # fmt: skip
+    migration, spec = study(place, dpgen(model_devi_jobs=[job]))
+    assert "V_PRES: no revision has a value for it; write one in line 14 of job-0.lammps" in notes(migration, "lost")
+    with pytest.raises(
+        InputError, match=r"job-0\.lammps, line 14: V_PRES looks like a placeholder of DP-GEN's, and noth"
+    ):
+        examine(parse(migration.text, "study.yaml", place, kind=Config, files=False))
+    (place / "job-0.lammps").write_text((place / "job-0.lammps").read_text().replace("V_PRES", "1"))
+    (place / "in.plumed").write_text("V_D: DISTANCE ATOMS=1,2\nPRINT ARG=V_D STRIDE=V_STRIDE  # V_OLD\n")
+    group = spec["stages"][0]["explore"][0] | {"plumed": str(place / "in.plumed")}
+    spec["stages"][0]["explore"] = [group]
+    with pytest.raises(InputError, match=r"in\.plumed, line 2: V_STRIDE looks like"):
+        examine(parse(yaml.dump(spec), "study.yaml", place, kind=Config, files=False))
 
 
 def test_texts_and_plumed_values_of_one_value_are_put_in(place: Path) -> None:

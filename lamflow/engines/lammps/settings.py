@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from lamflow.config.engines import DynamicsSettings, one_atom
+from lamflow.config.engines import DynamicsSettings, ExaminedStudy, one_atom
 from lamflow.config.section import Element, InputFile, InputFolder, Section, check_names, expand, text_of
 from lamflow.data import Frame
 from lamflow.engines.commands import PROGRAMS
 from lamflow.engines.lammps.spins import LammpsMoments
-from lamflow.engines.lammps.template import check_template
+from lamflow.engines.lammps.template import check_template, check_words
 from lamflow.units import Angstrom, Length
 
 Ensemble = Literal["nve", "nvt", "npt", "npt-aniso", "npt-tri", "relax"]
@@ -118,6 +118,15 @@ class LammpsExploration(DynamicsSettings):
             raise ValueError(f"spins.{key}: relax brings moments to rest; take it out, or use nvt")
         if self.temperatures or self.pressures:
             raise ValueError("ensemble: relax knows no temperatures and pressures; leave them out")
+
+    def examine(self, study: ExaminedStudy) -> list[str]:
+        """Raises InputError for a placeholder that LAMMPS or PLUMED would read by its name; see `check_words`."""
+        if self.template is not None and expand(self.template).is_file():
+            remedy = "write {{{{ {word} }}}} and give its values under variables:, or write the value itself"
+            check_words(self.template, text_of(self.template), remedy)
+        if self.plumed is not None and expand(self.plumed).is_file():
+            check_words(self.plumed, text_of(self.plumed), "write the value itself, for nothing is filled in there")
+        return super().examine(study)
 
     @property
     def has_overlays(self) -> bool:

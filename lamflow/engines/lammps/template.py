@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lamflow.errors import EngineError
+from lamflow.errors import EngineError, InputError
 
 NEEDED = ("structure", "potential", "trajectory")
 OFFERED = (
@@ -67,6 +67,32 @@ print           "lamflow finished {{ place }}"
 
 MIXED = "frames are periodic in all directions or in none; write `boundary p p p` with vacuum, or `boundary f f f`"
 """What is said of boxes that are periodic in some directions only."""
+
+
+WORD = re.compile(r"(?<![\w./${])V_[A-Z][A-Z0-9_]*(?![\w./:])")
+NAMING = re.compile(
+    r"^\s*(?:(?:fix|compute|region|group|dump|variable|molecule)\s+|(?=\w+:)|\S.*\bLABEL=)(\w+)", re.MULTILINE
+)
+"""What gives something a name: commands of LAMMPS, labels of PLUMED."""
+
+
+def left_words(text: str) -> list[tuple[int, str]]:
+    """Words of an input of LAMMPS or PLUMED, with their lines, that look like placeholders of DP-GEN: V_PRES.
+
+    Names that the input gives by itself, comments and placeholders of lamflow are none.
+    """
+    named = set(NAMING.findall(text))
+    lines = [re.sub(r"\{\{.*?\}\}|#.*", "", line) for line in text.splitlines()]
+    return [(index, word) for index, line in enumerate(lines, 1) for word in WORD.findall(line) if word not in named]
+
+
+def check_words(path: Path, text: str, remedy: str) -> None:
+    """Raise InputError for a placeholder of DP-GEN's that has no value; `remedy` is what to do instead."""
+    for number, word in left_words(text)[:1]:
+        raise InputError(
+            f"{path}, line {number}: {word} looks like a placeholder of DP-GEN's, and nothing has a value for it; "
+            + remedy.format(word=word)
+        )
 
 
 def check_template(path: Path, text: str, variables: tuple[str, ...] = ()) -> None:
