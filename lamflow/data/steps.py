@@ -22,14 +22,33 @@ SMALLEST_STRESS = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Ionic steps of an output: for each, whether its self-consistent cycle converged."""
+    """Ionic steps of an output.
+
+    converged  of each, whether its self-consistent cycle converged
+    atoms      of each, the atoms of its run in their order; empty where a file has one run
+    """
 
     converged: tuple[bool, ...]
+    atoms: tuple[str, ...] = ()
 
     @property
     def unconverged(self) -> list[int]:
         """Numbers of the steps that are no labels, the first one 0."""
         return [number for number, converged in enumerate(self.converged) if not converged]
+
+    @property
+    def foreign(self) -> dict[int, str]:
+        """By the number of a step whose run has other atoms than the first one, whose atoms readers give to all: why it
+        is no label."""
+        return {
+            number: f"it is of a run of {atoms}, and its file begins with one of {self.atoms[0]}, whose elements "
+            "readers give to all; split the file" for number, atoms in enumerate(self.atoms) if atoms != self.atoms[0]
+        }  # fmt: skip
+
+    def require_one_system(self, path: Path) -> None:
+        """Raise InputError for a file of several runs whose atoms differ."""
+        for number, why in self.foreign.items():
+            raise InputError(f"{path}: step {number}: {why}")
 
 
 def format_of(path: Path, format: str | None) -> str:
@@ -156,7 +175,7 @@ def _asymmetry(path: Path, number: int, line: str) -> str:
 
 
 def steps_of(path: Path, format: str) -> Steps | None:
-    """The steps of an output of VASP, Quantum ESPRESSO or CP2K; None for other formats."""
+    """The steps of an output of VASP or Quantum ESPRESSO; None for other formats."""
     if format in ("vasp-out", "vasp/outcar", "outcar"):
         return _outcar(path)
     if format in ("vasp-xml", "vasp/xml", "xml"):
@@ -166,24 +185,65 @@ def steps_of(path: Path, format: str) -> Steps | None:
     return None
 
 
-def _outcar(path: Path) -> Steps:
-    """VASP 6 says "EDIFF is reached" of a cycle that converged; VASP 5 also of one that ran out of steps."""
-    old, limit, step, cycle, reached = False, 0, 0, 0, False
-    converged = []
-    for number, line in enumerate(lines_of(path)):
-        if number < 20 and (head := re.match(r"\s*vasp\.(\d+)\.", line)):
-            old = int(head[1]) < 6
-        elif not limit and (nelm := re.search(r"\bNELM\s*=\s*(\d+)", line)):
-            limit = int(nelm[1])
-        elif iteration := re.match(r"-+ Iteration\s+(\d+)\(\s*(\d+)", line):
-            if int(iteration[1]) != step:
-                reached = False
-            step, cycle = int(iteration[1]), int(iteration[2])
+@dataclass
+class _OutcarRun:
+    """What an OUTCAR has said of one run of VASP, of which a file may hold several, one after the other.
+
+    old  VASP 5, which says "EDIFF is reached" also of a cycle that ran out of steps
+    """
+
+    old: bool = False
+    limit: int = 0
+    step: int = 0
+    cycle: int = 0
+    reached: bool = False
+    kinds: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+
+    def read(self, line: str) -> None:
+        """Take one line."""
+        if iteration := re.match(r"-+ Iteration\s+(\d+)\(\s*(\d+)", line):
+            if int(iteration[1]) != self.step:
+                self.reached = False
+            self.step, self.cycle = int(iteration[1]), int(iteration[2])
         elif "aborting loop because EDIFF is reached" in line:
-            reached = True
+            self.reached = True
+        elif self.step:
+            return
+        elif not self.limit and (nelm := re.search(r"\bNELM\s*=\s*(\d+)", line)):
+            self.limit = int(nelm[1])
+        elif kind := re.match(r"\s*VRHFIN\s*=\s*([A-Z][a-z]?)", line):
+            self.kinds += (kind[1],)
+        elif not self.counts and (counts := re.match(r"\s*ions per type =([\s\d]+)", line)):
+            self.counts = tuple(int(word) for word in counts[1].split())
+
+    @property
+    def atoms(self) -> str:
+        """Its atoms in their order, as in `Cu2 Al1`; kinds that are said twice count once."""
+        return " ".join(f"{kind}{count}" for kind, count in zip(self.kinds, self.counts, strict=False))
+
+    def closed(self) -> bool:
+        """Whether the step that ends here converged."""
+        converged = self.reached and not (self.old and self.limit and self.cycle >= self.limit)
+        self.reached = False
+        return converged
+
+
+def _outcar(path: Path) -> Steps:
+    """VASP 6 says "EDIFF is reached" of a cycle that converged; VASP 5 also of one that ran out of steps.
+
+    Readers give the atoms of the first run to those of all.
+    """
+    run, converged, atoms = _OutcarRun(), list[bool](), list[str]()
+    for line in lines_of(path):
+        if head := re.match(r"\s*vasp\.(\d+)\.\d", line):
+            run = _OutcarRun(old=int(head[1]) < 6)
         elif line.startswith("  FREE ENERGIE OF THE ION-ELECTRON SYSTEM"):
-            converged.append(reached and not (old and limit and cycle >= limit))
-    return Steps(tuple(converged))
+            converged.append(run.closed())
+            atoms.append(run.atoms)
+        else:
+            run.read(line)
+    return Steps(tuple(converged), tuple(atoms))
 
 
 def _vasprun(path: Path) -> Steps:
@@ -204,11 +264,16 @@ def _vasprun(path: Path) -> Steps:
 
 
 def _espresso(path: Path) -> Steps:
-    """pw.x says of each cycle whether convergence has been achieved; its energy is marked by '!'."""
-    reached, converged = True, []
+    """pw.x says of each cycle whether convergence has been achieved, and with scf_must_converge = .false. always that
+    it has: its accuracy, which has eight decimals or two digits, must be that of the threshold (Ry), too."""
+    reached, converged, threshold, accuracy = True, list[bool](), np.inf, 0.0
     for line in lines_of(path):
-        if "convergence has been achieved" in line:
-            reached = True
+        if found := re.match(r"\s*(?:scf )?convergence threshold\s*=\s*([\d.]+[ED][+-]\d+)", line):
+            threshold = float(found[1].replace("D", "E"))
+        elif found := re.match(r"\s*estimated scf accuracy\s*<\s*([\d.]+(?:E[+-]\d+)?) Ry", line):
+            accuracy = float(found[1])
+        elif "convergence has been achieved" in line:
+            reached = accuracy <= 1.05 * threshold + 5e-9
         elif "convergence NOT achieved" in line:
             reached = False
         elif line.startswith("     Forces acting on atoms"):

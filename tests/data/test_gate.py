@@ -12,6 +12,8 @@ from lamflow.data import Frame, LabeledFrame, Labels
 from lamflow.data.dataset import Item, Origin, write_dataset
 from lamflow.data.gate import SeenLabels, repeats
 from lamflow.data.io import read_labeled, read_source, read_structures, write_extxyz
+from lamflow.data.sources import Dialect, source_frames
+from lamflow.data.steps import steps_of
 from lamflow.engines.emt import Emt, EmtEvaluator
 from lamflow.errors import InputError
 
@@ -347,11 +349,11 @@ PARTS  Total        4.80838     4.67337     6.08988    -0.48226    -0.50947    -
 """
 
 
-def outcar(version: str, steps: list[tuple[int, bool]]) -> str:
+def outcar(version: str, steps: list[tuple[int, bool]], nelm: int = 10, element: str = "Cu") -> str:
     """An OUTCAR of a trajectory: for each step the iterations of its cycle, and whether VASP says that it converged."""
-    text = f" vasp.{version} 18Feb22 complex\n POTCAR:    PAW_PBE Cu 01Jan2001\n   VRHFIN =Cu: test\n"
-    text += "   TITEL  = PAW_PBE Cu 01Jan2001\n   ions per type =               2\n"
-    text += "   NELM   =     10;   NELMIN=  2; NELMDL= -5     # of ELM steps\n"
+    text = f" vasp.{version} 18Feb22 complex\n POTCAR:    PAW_PBE Cu 01Jan2001\n   VRHFIN ={element}: test\n"
+    text += f"   TITEL  = PAW_PBE {element} 01Jan2001\n   ions per type =               2\n"
+    text += f"   NELM   =     {nelm};   NELMIN=  2; NELMDL= -5     # of ELM steps\n"
     for number, (cycles, reached) in enumerate(steps, start=1):
         for cycle in range(1, cycles + 1):
             text += f"--------------------------------------- Iteration {number:6d}({cycle:4d})  -----------------\n\n"
@@ -381,6 +383,57 @@ def test_vasp_5_says_of_every_cycle_that_it_converged(tmp_path: Path) -> None:
     assert read_source(path).index == [0]
     path.write_text(outcar("6.3.0", [(5, True), (10, True)]))
     assert read_source(path).index == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("runs", "good"),
+    [
+        ([("6.3.0", 10, (5, True)), ("6.3.0", 10, (10, False))], [0]),
+        ([("6.3.0", 10, (10, False)), ("6.3.0", 10, (5, True))], [1]),
+        ([("5.4.4", 10, (5, True)), ("5.4.4", 60, (25, True))], [0, 1]),
+        ([("5.4.4", 60, (25, True)), ("5.4.4", 10, (10, True))], [0]),
+        ([("6.3.0", 10, (5, True)), ("5.4.4", 10, (10, True))], [0]),
+    ],
+)
+def test_each_run_in_a_file_has_its_own_limit_and_convergence(
+    tmp_path: Path, runs: list[tuple[str, int, tuple[int, bool]]], good: list[int]
+) -> None:
+    """Single points that were appended to each other are all step 1."""
+    path = tmp_path / "OUTCAR"
+    path.write_text("".join(outcar(version, [step], nelm) for version, nelm, step in runs))
+    assert read_source(path).index == good
+    assert [item.number for item in source_frames(path, Dialect()) if item.labeled is not None] == good
+
+
+@pytest.mark.parametrize("format", [None, "vasp/outcar"])
+def test_runs_of_other_atoms_in_a_file_are_no_labels(tmp_path: Path, format: str | None) -> None:
+    """ASE and dpdata give the elements of the first run to all."""
+    path = tmp_path / "OUTCAR"
+    path.write_text(outcar("6.3.0", [(5, True)]) + outcar("6.3.0", [(5, True)], element="Al"))
+    for read in (read_source, read_structures):
+        with pytest.raises(InputError, match="step 1: it is of a run of Al2, and its file begins with one of Cu2"):
+            read(path, format)
+    if format is None:
+        found = [item.problem for item in source_frames(path, Dialect())]
+        assert [problem.partition(",")[0] for problem in found] == ["", "schema: it is of a run of Al2"]
+    else:
+        with pytest.raises(InputError, match="split the file"):
+            list(source_frames(path, Dialect(format=format)))
+
+
+@pytest.mark.parametrize(("accuracy", "converged"), [("9.9E-09", True), ("0.00000001", True), ("0.08092946", False)])
+def test_pw_x_says_that_it_converged_where_scf_must_converge_is_false(
+    tmp_path: Path, accuracy: str, converged: bool
+) -> None:
+    path = tmp_path / "pw.out"
+    path.write_text(
+        "     scf convergence threshold =      1.0E-08\n     energy convergence thresh.=      1.0E-04\n"
+        f"     estimated scf accuracy    <       {accuracy} Ry\n"
+        "     convergence has been achieved in   1 iterations\n     Forces acting on atoms (cartesian axes, Ry/au):\n"
+    )
+    steps = steps_of(path, "espresso-out")
+    assert steps is not None
+    assert steps.converged == (converged,)
 
 
 def test_an_output_without_any_converged_step(tmp_path: Path) -> None:

@@ -43,11 +43,14 @@ def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     kind = format_of(path, dialect.format)
     steps = steps_of(path, kind)
     unconverged = set(steps.unconverged) if steps is not None else set()
+    foreign = steps.foreign if steps is not None else {}
     number = -1
     try:
         for number, atoms in enumerate(images_of(path, dialect.format)):
             if number in unconverged:
                 yield SourceFrame(number, None, "unconverged: its self-consistent cycle did not converge")
+            elif number in foreign:
+                yield SourceFrame(number, None, f"schema: {foreign[number]}")
             else:
                 yield _or_why_not(atoms, number, dialect)
     except InputError:
@@ -167,6 +170,9 @@ def _origins(path: Path) -> dict[tuple[str, int], tuple[str, str]]:
 def dpdata_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     """Frames of a file or folder in a format of dpdata's."""
     dialect.require(f"{dialect.format}, which dpdata reads,", {"units"})
+    steps = steps_of(path, dialect.format or "") if path.is_file() else None
+    if steps is not None:
+        steps.require_one_system(path)
     for number, item in enumerate(read_by_dpdata(path, dialect.format)):
         scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
         yield SourceFrame(number, scaled, "", str(path.name), dialect.method)
