@@ -53,6 +53,10 @@ class Reduced(Entry):
     notes: list[str] = Field(default_factory=list)
 
 
+RELAXATION = "relaxation"
+"""Name of the results of the relaxed structures themselves."""
+
+
 class PropertyResult(Reduced):
     """One property of one structure by one potential.
 
@@ -100,6 +104,17 @@ class PropertiesRound(Iteration):
         values = [v for r in results if r.property.startswith("transport") for v in r.values if v.name == "D"]
         failed = any(r.failed for r in results if r.property.startswith("transport"))
         return max([1.0 if failed else 0.0, *((v.uncertainty or 0.0) / v.value for v in values)])
+
+    def failed_properties(self) -> list[str]:
+        """Why there is no value, a line for each result, where all of them have failed; empty where one has not.
+
+        Those of relaxations count where there are no others.
+        """
+        results = self.properties.results if self.properties is not None else []
+        measured = [result for result in results if result.property != RELAXATION] or results
+        if any(result.failed is None for result in measured):
+            return []
+        return [f"{item.structure}, {item.potential}, {item.property}: {item.failed}" for item in measured]
 
     @property
     def ended(self) -> str | None:

@@ -37,6 +37,7 @@ from lamflow.data.layout import (
     STRUCTURES,
 )
 from lamflow.data.packed import PackedFrames
+from lamflow.data.properties import PropertiesRound
 from lamflow.data.results import History, Iteration
 from lamflow.data.run import Reference, Run
 from lamflow.driver.executor import Executor
@@ -93,7 +94,7 @@ def _drive(
         _record(directory, executor, "running", "")
         try:
             last = _rounds(study, directory, executor, listener)
-            _require_models(last)
+            _require_results(last)
         except KeyboardInterrupt:
             if not executor.comes_back:
                 _record(directory, executor, "stopped", "stopped; go on with `lamflow resume`")
@@ -159,10 +160,13 @@ def _rounds(study: DataStudy, directory: RunDirectory, executor: Executor, liste
         listener.finished(record)
 
 
-def _require_models(last: Iteration) -> None:
-    """Raise EngineError when a round has trained models and every one of them failed."""
+def _require_results(last: Iteration) -> None:
+    """Raise EngineError when a round has trained models or measured properties and every one of them failed."""
     if last.models and len(last.failed_models) == len(last.models):
         raise EngineError("\n  ".join(["no model is trained:", *last.failed_models]))
+    reasons = last.failed_properties() if isinstance(last, PropertiesRound) else []
+    if reasons:
+        raise EngineError("\n  ".join(["no property has a value (`lamflow report` has the rest):", *reasons]))
 
 
 def _next_graph(

@@ -32,7 +32,7 @@ from lamflow.data.layout import (
     SAMPLES_RECORD,
 )
 from lamflow.data.packed import PackedFrames
-from lamflow.data.properties import PropertyResult, PropertyValues, Reduced
+from lamflow.data.properties import RELAXATION, PropertyResult, PropertyValues, Reduced
 from lamflow.data.provenance import Provenance
 from lamflow.data.spent import spending, take
 from lamflow.engines import registry
@@ -55,7 +55,7 @@ from lamflow.policy.references import compared, unmatched
 from lamflow.science.properties.cells import space_group
 from lamflow.science.properties.sample import Answer, Crystal, Relax, Sample
 from lamflow.science.properties.table import PROPERTIES as TABLE
-from lamflow.science.properties.table import RELAXATION, answered
+from lamflow.science.properties.table import answered
 from lamflow.science.relaxation import Freedom
 from lamflow.science.symmetry import SpaceGroup
 from lamflow.units import BAR_IN_EV_PER_A3, EV_PER_A3_IN_GPA

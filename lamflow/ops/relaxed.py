@@ -13,10 +13,9 @@ from lamflow.data.document import Entry
 from lamflow.data.job_record import JobRecord
 from lamflow.data.layout import FRAMES, SAMPLES_RECORD
 from lamflow.data.packed import PackedFrames
-from lamflow.data.properties import PropertyResult, Value
+from lamflow.data.properties import RELAXATION, PropertyResult, Value
 from lamflow.science.properties.cells import EMPTY, lattice_values, vacuum
 from lamflow.science.properties.sample import Crystal, Phase, composition
-from lamflow.science.properties.table import RELAXATION
 
 
 class RelaxedEntry(Entry):

@@ -10,8 +10,8 @@ from typing import Any
 from lamflow.config.properties import PropertySettings, ReferenceValue
 from lamflow.config.tracked import AskedProperties
 from lamflow.data.frames import Frame
+from lamflow.data.properties import RELAXATION
 from lamflow.errors import InputError
-from lamflow.science.properties.table import RELAXATION
 
 SOURCE = "pymatgen's table of the elements, room temperature"
 ROOM = (290.0, 300.0)

@@ -10,9 +10,9 @@ from ase.data import atomic_numbers
 
 from lamflow.config.properties import ReferenceValue
 from lamflow.data.frames import Frame
+from lamflow.data.properties import RELAXATION
 from lamflow.policy.element_tables import single_elements
 from lamflow.science.properties.cells import lattice_values, space_group
-from lamflow.science.properties.table import RELAXATION
 
 SOURCE = "matcalc's references of the elements"
 LATTICES = "PBE"

@@ -11,12 +11,13 @@ from lamflow.config.engines import LabelerSettings
 from lamflow.config.properties import Gate, PropertiesStudy, PropertySettings, ReferenceValue
 from lamflow.config.tracked import AskedProperties
 from lamflow.data.frames import Frame
+from lamflow.data.properties import RELAXATION
 from lamflow.engines.periodic import PeriodicSettings
 from lamflow.errors import InputError
 from lamflow.policy.references import factor
 from lamflow.science.properties import defects
 from lamflow.science.properties.sample import Crystal, Phase, composition
-from lamflow.science.properties.table import PROPERTIES, RELAXATION, UNITS
+from lamflow.science.properties.table import PROPERTIES, UNITS
 
 LOOKED_AT, MOST_ATOMS = 3, 64
 """Structures of a set whose frames are made to see whether they can be, and atoms of the largest such structure."""

@@ -13,7 +13,7 @@ from lamflow.data.files import file_hash, write_whole
 from lamflow.data.graph import Graph, Step
 from lamflow.data.job_record import JobRecord
 from lamflow.data.provenance import Provenance
-from lamflow.driver.loop import _require_models
+from lamflow.driver.loop import _require_results
 from lamflow.driver.prepare import snapshot
 from lamflow.driver.rundir import RunDirectory
 from lamflow.errors import EngineError
@@ -84,7 +84,7 @@ def test_a_training_whose_models_are_all_bad_has_failed(tmp_path: Path) -> None:
     with pytest.raises(
         EngineError, match=r"no model is trained:\n  model 1 of 2: its held-out force RMSE is 7e\+152 eV"
     ):
-        _require_models(all_bad)
+        _require_results(all_bad)
     records.model(1, errors={**good, "force_rmse": 1.1}).save(tmp_path / "iterations/001/models/1/model.json")
     poor = gather(training, graph(), tmp_path, [], Timing({}, 1.0))
     assert poor.ended is not None

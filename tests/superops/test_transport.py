@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from lamflow.config import parse
 from lamflow.config.transport import TransportStudy
 from lamflow.data.properties import PropertiesRound, PropertyResult, PropertyValues, Value
+from lamflow.driver.loop import run
+from lamflow.driver.rundir import RunDirectory
+from lamflow.errors import EngineError
 from lamflow.superops.capacity import LocalCapacity
 from lamflow.superops.state import RunState
 from lamflow.superops.transport import next_graph
@@ -56,3 +63,31 @@ def test_a_later_round_knows_what_the_earlier_ones_have_measured() -> None:
     assert graph is not None
     assert graph.step("measure").reads["earlier"].key == "iterations/001/properties"
     assert graph.step("simulate").work == 2 * study.repeats
+
+
+@pytest.mark.slow
+def test_a_run_without_any_diffusion_coefficient_has_failed(tmp_path: Path) -> None:
+    """Simulations of a few frames say nothing; the displacements are in the report."""
+    study = parse(STUDY.replace("steps: 100", "steps: 20").replace("rounds: 3", "rounds: 2"), kind=TransportStudy)
+    with pytest.raises(EngineError, match=r"no property has a value .*\n  copper, emt, transport: 1500 K: "):
+        run(study, tmp_path / "run")
+    record = RunDirectory(tmp_path / "run").run()
+    assert record.state == "failed"
+    assert "no property has a value" in record.message
+
+
+def test_what_counts_is_whether_any_property_has_a_value() -> None:
+    def of(**failed: str | None) -> list[str]:
+        results = [
+            PropertyResult(structure="copper", potential="emt", property=name, values=[], failed=why)
+            for name, why in failed.items()
+        ]
+        start = finished()[0]
+        values = PropertyValues(results=results, comparisons=[])
+        return start.model_copy(update={"properties": values}).failed_properties()
+
+    assert of() == []
+    assert of(relaxation=None, transport="too short") == ["copper, emt, transport: too short"]
+    assert of(relaxation=None, transport=None, arrhenius="one temperature") == []
+    assert of(relaxation="no forces") == ["copper, emt, relaxation: no forces"]
+    assert of(relaxation=None) == []

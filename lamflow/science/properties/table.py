@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from lamflow.data.properties import Reduced
+from lamflow.data.properties import RELAXATION, Reduced
 from lamflow.errors import EngineError
 from lamflow.science.properties import (
     coexistence,
@@ -74,8 +74,6 @@ PROPERTIES: Mapping[str, Property] = {
 
 Relax = Callable[..., list[RelaxationPath]]
 """Takes what `relax` does, without what evaluates."""
-RELAXATION = "relaxation"
-"""Name of the results of the relaxed structures themselves."""
 ELASTIC: Mapping[str, str] = {
     "C[1-6][1-6]": "GPa", "B": "GPa", "G": "GPa", "E": "GPa", "poisson": "1", "universal_anisotropy": "1",
     "smallest_eigenvalue": "GPa",

@@ -11,9 +11,10 @@ from ase.build import bulk
 
 from lamflow.config.properties import PropertySettings
 from lamflow.data import Frame
+from lamflow.data.properties import RELAXATION
 from lamflow.science.properties.cells import conventional
 from lamflow.science.properties.sample import Answer, Sample
-from lamflow.science.properties.table import PROPERTIES, RELAXATION, UNITS
+from lamflow.science.properties.table import PROPERTIES, UNITS
 from tests.science.properties.emt import METALS, crystal, found, reference, relaxed, value
 
 
