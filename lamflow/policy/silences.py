@@ -44,6 +44,7 @@ def _rare(table: Table) -> list[str]:
         if rare and mine.sum() >= MEMBERS:
             notes.append(
                 f"{name}: {', '.join(rare)} in fewer than {SYSTEMATIC} frames: whether the element is odd or the frame "
-                "nobody can tell, so no energy of theirs is held against a model"
+                "nobody can tell, so no energy of theirs is held against a model, unless another unit explains it or "
+                "no pseudopotential moves it so far"
             )
     return notes
