@@ -195,6 +195,7 @@ class Run:
 
         Raises StateError while there is nothing to show.
         """
+        self._directory.require_rounds()
         page: Path | None = kind_named(self._directory.run().workflow).report(self.path, folder or self.path, True)
         if page is None:
             raise StateError(f"{self.path}: there is nothing to report yet; `lamflow resume` goes on with the run")

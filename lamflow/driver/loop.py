@@ -121,6 +121,7 @@ def begin(
 
     Without `study`, those that it has. Raises StateError and InputError; see `run`.
     """
+    directory.require_rounds()
     if study is None:
         directory.run()
         return directory.config()

@@ -17,7 +17,7 @@ from lamflow.config import stored
 from lamflow.config.kinds import kind_named
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph
-from lamflow.data.layout import GRAPH, INPUT, LOCK, RECORD, ROUNDS, RUN, STORED, WORK, iteration_key
+from lamflow.data.layout import GRAPH, INDEX, INPUT, LOCK, RECORD, ROUNDS, RUN, STORED, WORK, iteration_key
 from lamflow.data.results import Iteration
 from lamflow.data.run import Run
 from lamflow.driver.locks import driven, holder, is_locked, kept_out
@@ -72,6 +72,7 @@ class RunDirectory:
 
     def iterations(self) -> list[Iteration]:
         """Records of the finished iterations, oldest first. Raises StateError where one is missing or damaged."""
+        self.require_rounds()
         count = self.finished_rounds()
         record: type[Iteration] = kind_named(self.run().workflow).record if count else Iteration
         return [record.read(self.round(number) / RECORD) for number in range(count)]
@@ -87,6 +88,13 @@ class RunDirectory:
         if begun and self.run().state in ("converged", "ended"):
             last += 1
         return max(last, *(number + 1 for number in recorded), 0)
+
+    def require_rounds(self) -> None:
+        """Raise StateError for a run that has ended, or has data, and of whose rounds nothing is there."""
+        if self.graph_numbers() or not self.exists():
+            return
+        if self.run().state in ("converged", "ended") or any((self.path / INDEX).glob("*")):
+            raise StateError(f"{self.path / ROUNDS}: the rounds of the run are missing; {REPAIR}")
 
     def store_files(self) -> list[Path]:
         """Every file of the store."""

@@ -93,6 +93,8 @@ def damages(directory: RunDirectory, *, whole: bool = False) -> list[Damage]:
         said = f"{folder}: this folder of the run is missing, though the data that it added are there ({entry})"
         kind = "round" if number else "start"  # of which what was prepared is gone as well
         found.append(Damage(kind, folder, f"{said}; {REPAIR}", number))
+    if not any(damage.kind in ("start", "round") for damage in found):
+        found += _asked("start", directory.path / ROUNDS, directory.require_rounds)
     if count == 0:
         found += _lost_start(directory.round(0))
     if directory.has_graph(count):

@@ -171,6 +171,16 @@ def test_the_record_of_a_run_that_has_ended_is_missed(copy: Path) -> None:
     assert "iterations/001/result.json: this file of the run is missing" in lamflow("status", copy)
 
 
+@pytest.mark.parametrize("command", ["status", "report", "resume", "repair"])
+def test_a_run_that_has_ended_misses_its_rounds(copy: Path, command: str) -> None:
+    """Not only where data tell that there were some: runs of other kinds have none."""
+    for part in ("iterations", "data"):
+        shutil.rmtree(copy / part)
+    record = RunDirectory(copy).run().model_copy(update={"state": "ended"})
+    record.save(copy / "run.json")
+    assert "iterations: the rounds of the run are missing" in lamflow(command, copy)
+
+
 def test_settings_of_another_study_are_refused(original: Path, copy: Path, tmp_path: Path) -> None:
     damage(copy / "input" / "config.json", "missing")
     (tmp_path / "other.yaml").write_text(original.with_name("tiny.yaml").read_text().replace("seed: 3", "seed: 4"))
@@ -205,6 +215,8 @@ def test_rounds_that_are_gone_are_named_and_done_again(original: Path, copy: Pat
         [record.hash for record in each.frames] for each in two
     ]
     shutil.rmtree(copy / "iterations")
+    for command in ("status", "report", "resume"):
+        assert "iterations: the rounds of the run are missing" in lamflow(command, copy), command
     said = lamflow("repair", copy, "--redo")
     assert "iterations/000: this folder of the run is missing" in said
     assert "begin the run anew in another folder" in said
