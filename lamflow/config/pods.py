@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, field_validator, model_validator
 
 from lamflow.config.batch import Allocation
 from lamflow.config.section import Name, Section, VariableName
@@ -126,6 +126,16 @@ class Pod(Section):
     """Where the jobs run if not with the rest of the run: `here`, beside the driver, or a name of `sites:`."""
     pod_spec_patch: dict[str, JsonValue] = Field(default_factory=dict)
     """Laid over the pod's specification by Kubernetes' rules of strategic merge, for what no key here says."""
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _needs_memory(cls, value: object) -> object:
+        if value is None:
+            raise ValueError(
+                f"null: a pod or job has a limit of memory ({cls.model_fields['memory'].default} if absent), such as "
+                "16Gi; for a Grid Engine that takes no word of it say `batch: {sge: {memory: null}}`"
+            )
+        return value
 
     @model_validator(mode="after")
     def _one_patch_of_the_container(self) -> Pod:

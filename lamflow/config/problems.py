@@ -48,6 +48,9 @@ def problem_of(error: dict[str, Any], raw: Any, lines: dict[Loc, int], settings:
     section, field = _describe(loc, settings)
     unit = unit_of(field.annotation, field.metadata) if field else ""
     message = _message(error, section, unit)
+    is_null = error.get("input", "") is None and error["type"].endswith("_type")
+    if field is not None and is_null and not message.endswith(MAPPING):
+        message = _without_value(field)
     if field is not None and message.endswith(MAPPING):
         message += _with_key(error.get("input"), _members(field.annotation, field.metadata).values())
     return Problem(line, ".".join(map(str, shown)), message)
@@ -116,6 +119,15 @@ def _message(error: dict[str, Any], section: type[Section] | None, unit: str) ->
     if isinstance(value, str | int | float | bool):
         return f"{_short(value)}{' ' + unit if unit else ''}: {text}{' ' + unit if unit and text[-1].isdigit() else ''}"
     return text
+
+
+def _without_value(field: FieldInfo) -> str:
+    """What is said of null where a value is needed."""
+    default = field.get_default(call_default_factory=True) if not field.is_required() else None
+    told = isinstance(default, str | int | float)
+    return "null is no value here; " + (
+        "give one" if field.is_required() else f"leave the key out for its default{f', {default!r}' if told else ''}"
+    )
 
 
 def _with_key(word: object, sections: Iterable[type[Section]]) -> str:

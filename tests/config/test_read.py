@@ -104,6 +104,14 @@ def test_every_problem_in_one_go_with_line_value_unit_and_suggestion() -> None:
         ("label: {parallel: 1}", "label: {environment: {MY VAR: x}}", "pods.label.environment.MY VAR"),
         ("label: {engine: emt}", 'label: {engine: custom, command: ["a\\0b"]}', "a control character (code 0)"),
         (
+            "label: {parallel: 1}",
+            "label: {memory: null}",
+            "memory: null: a pod or job has a limit of memory (4Gi if abs",
+        ),
+        ("label: {parallel: 1}", "label: {memory: null}", "say `batch: {sge: {memory: null}}`"),
+        ("label: {parallel: 1}", "label: {retries: null}", "retries: null is no value here; leave the key out for its"),
+        ("limit: 6", "limit: null", "limit: null is no value here; leave the key out for its default, 50"),
+        (
             "limit: 6",
             f"limit: {10**99}",
             "1000000000000000000000000000000000000000…00000000000000000000 (100 characters)",
