@@ -169,6 +169,8 @@ def _by_ase(
         atoms.info = flat_info(atoms.info)
     steps = _steps(path, format)
     unconverged = set(steps.unconverged) if steps is not None else set()
+    if steps is not None:
+        unconverged |= {number for number, atoms in enumerate(images) if steps.give_moments(atoms, number) is not None}
     index = [number for number in range(len(images)) if number not in unconverged]
     frames = [_labeled_of(images[number], number, path, keys) for number in index]
     found = Counter(

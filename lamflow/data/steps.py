@@ -7,12 +7,14 @@ import lzma
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 
 from lamflow.data.problems import MAX_ASYMMETRY
+from lamflow.data.vasp_moments import AFTER, TITLE, NoMomentsError, give_moments
 from lamflow.errors import InputError
 
 XYZ = ("extxyz", "xyz")
@@ -25,11 +27,13 @@ class Steps:
     """Ionic steps of an output.
 
     converged  of each, whether its self-consistent cycle converged
-    atoms      of each, the atoms of its run in their order; empty where a file has one run
+    atoms      of each, the atoms of its run in their order; empty for formats that are not asked
+    moments    of each, what DeltaSpin says of its moments as text; empty for steps without
     """
 
     converged: tuple[bool, ...]
     atoms: tuple[str, ...] = ()
+    moments: tuple[str, ...] = ()
 
     @property
     def unconverged(self) -> list[int]:
@@ -44,6 +48,16 @@ class Steps:
             number: f"it is of a run of {atoms}, and its file begins with one of {self.atoms[0]}, whose elements "
             "readers give to all; split the file" for number, atoms in enumerate(self.atoms) if atoms != self.atoms[0]
         }  # fmt: skip
+
+    def give_moments(self, atoms: Atoms, number: int) -> str | None:
+        """Put the moments of step `number` into its atoms; the reason where it is no label by what is said of them."""
+        if number >= len(self.moments) or not self.moments[number]:
+            return None
+        try:
+            give_moments(atoms, self.moments[number])
+        except NoMomentsError as error:
+            return str(error)
+        return None
 
     def require_one_system(self, path: Path) -> None:
         """Raise InputError for a file of several runs whose atoms differ."""
@@ -199,10 +213,18 @@ class _OutcarRun:
     reached: bool = False
     kinds: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
+    moments: list[str] = field(default_factory=list)
+    within: bool = False
 
     def read(self, line: str) -> None:
         """Take one line."""
-        if iteration := re.match(r"-+ Iteration\s+(\d+)\(\s*(\d+)", line):
+        if TITLE in line:
+            self.moments, self.within = [], True
+        elif self.within and line.startswith(AFTER):
+            self.within = False
+        elif self.within:
+            self.moments.append(line)
+        elif iteration := re.match(r"-+ Iteration\s+(\d+)\(\s*(\d+)", line):
             if int(iteration[1]) != self.step:
                 self.reached = False
             self.step, self.cycle = int(iteration[1]), int(iteration[2])
@@ -222,11 +244,12 @@ class _OutcarRun:
         """Its atoms in their order, as in `Cu2 Al1`; kinds that are said twice count once."""
         return " ".join(f"{kind}{count}" for kind, count in zip(self.kinds, self.counts, strict=False))
 
-    def closed(self) -> bool:
-        """Whether the step that ends here converged."""
+    def closed(self) -> tuple[bool, str]:
+        """Whether the step that ends here converged, and what is said of its moments."""
         converged = self.reached and not (self.old and self.limit and self.cycle >= self.limit)
-        self.reached = False
-        return converged
+        moments = "".join(self.moments)
+        self.reached, self.moments, self.within = False, [], False
+        return converged, moments
 
 
 def _outcar(path: Path) -> Steps:
@@ -234,16 +257,16 @@ def _outcar(path: Path) -> Steps:
 
     Readers give the atoms of the first run to those of all.
     """
-    run, converged, atoms = _OutcarRun(), list[bool](), list[str]()
+    run, closed, atoms = _OutcarRun(), list[tuple[bool, str]](), list[str]()
     for line in lines_of(path):
         if head := re.match(r"\s*vasp\.(\d+)\.\d", line):
             run = _OutcarRun(old=int(head[1]) < 6)
         elif line.startswith("  FREE ENERGIE OF THE ION-ELECTRON SYSTEM"):
-            converged.append(run.closed())
+            closed.append(run.closed())
             atoms.append(run.atoms)
         else:
             run.read(line)
-    return Steps(tuple(converged), tuple(atoms))
+    return Steps(tuple(good for good, _ in closed), tuple(atoms), tuple(moments for _, moments in closed))
 
 
 def _vasprun(path: Path) -> Steps:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from lamflow.data.fields import SPIN
 from lamflow.data.frames import LabeledFrame
 from lamflow.data.npy import CHARGE_SPIN
 
@@ -16,6 +17,8 @@ STATES: tuple[tuple[str, tuple[str, ...], tuple[float, ...]], ...] = (
     ("spin multiplicity", ("multiplicity", "spin_multiplicity", "spin"), (0, 1)),
 )
 """What a frame has one number of, its names in small letters, and the values that most frames have."""
+MOMENTS, SMALL_MOMENT = "magmoms", 0.1
+"""What ASE calls magnetic moments that a code has found, and μB below which there is none."""
 STATE_NAMES = frozenset([CHARGE_SPIN, *(name for _, names, _ in STATES for name in names)])
 
 
@@ -31,6 +34,10 @@ def unread(carried: Mapping[str, Any], item: LabeledFrame) -> tuple[str, ...]:
             label = _tensor(name)
             if label and value.size in (6, 9):
                 lines.append(f"{name} is not read; if it is their {label}, say keys: {{{label}: {name}}}")
+    moments, natoms = numbers.get(MOMENTS), item.frame.natoms
+    is_moment = moments is not None and moments.size in (natoms, 3 * natoms) and np.abs(moments).max() > SMALL_MOMENT
+    if is_moment and SPIN not in item.frame.fields:
+        lines.append(f"{MOMENTS} are not kept; for models with moments say keys: {{spin: {MOMENTS}}}")
     for what, names, usual in STATES:
         for name, value in numbers.items():
             if name.lower() in names and value.size == 1 and float(value[0]) not in usual:
@@ -43,7 +50,7 @@ def unread(carried: Mapping[str, Any], item: LabeledFrame) -> tuple[str, ...]:
 
 def may_be_unread(name: object) -> bool:
     """`unread` looks at what has this name."""
-    return str(name).lower() in STATE_NAMES or bool(_tensor(name))
+    return str(name).lower() in STATE_NAMES or name == MOMENTS or bool(_tensor(name))
 
 
 def unread_of(atoms: Atoms, item: LabeledFrame) -> tuple[str, ...]:

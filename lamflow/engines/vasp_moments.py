@@ -16,10 +16,11 @@ import numpy as np
 from pydantic import Field
 
 from lamflow.data.frames import Floats
+from lamflow.data.vasp_moments import MagneticOutput
 from lamflow.engines.deltaspin import TOLERANCE, HeldMoments
 from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.vasp_incar import is_on
-from lamflow.engines.vasp_magnetic_output import MagneticOutput, read_penalty, read_vasp5, read_vasp6
+from lamflow.engines.vasp_magnetic_output import read_penalty, read_vasp5, read_vasp6
 from lamflow.units import Unit
 
 PENALTY = 1e-3

@@ -14,11 +14,14 @@ from pydantic import ValidationError
 
 from lamflow.data import Frame, Labels
 from lamflow.data.frames import Floats
+from lamflow.data.io import read_source
+from lamflow.data.sources import Dialect, source_frames
+from lamflow.data.vasp_moments import MagneticOutput
 from lamflow.engines import vasp
 from lamflow.engines.own_relaxation import OwnRelaxation
 from lamflow.engines.protocol import LabelFailure
 from lamflow.engines.vasp_incar import read_incar
-from lamflow.engines.vasp_magnetic_output import MagneticOutput, read_penalty
+from lamflow.engines.vasp_magnetic_output import read_penalty
 from tests.engines.conftest import Put, failed
 
 MOMENTS = np.array([[0.35, 0, 2.677], [-0.35, 0, 2.677]])
@@ -267,3 +270,27 @@ def test_moments_that_cannot_be_held_are_refused(potcars: Path) -> None:
         code.files(given, iron(np.array([[0.0, 0, 0], [0, 0, 2]])))
     with pytest.raises(ValueError, match="relaxes no structure while moments are held"):
         code.relaxing_files(given, iron(), OwnRelaxation("none", 10, 0.05, 1.0))
+
+
+def test_sources_and_start_data_have_the_moments_of_each_step(recorded: Path) -> None:
+    """An OUTCAR of two steps; one whose moments did not converge is no label."""
+    text = recorded.read_text(encoding="utf-8")
+    head, step = text[: text.index("--- Ionic step")], text[text.index("--- Ionic step") :]
+    recorded.write_text(head + step + step.replace("0.0072761923", "0.0100000000"), encoding="utf-8")
+    for frames in (
+        [item.labeled for item in source_frames(recorded, Dialect())], read_source(recorded).frames
+    ):  # fmt: skip
+        forces = []
+        for item in frames:
+            assert item is not None
+            np.testing.assert_allclose(item.frame.fields["spin"][0], [0.3500000138, -0.0000000001, 2.6770001023])
+            forces.append(item.labels.fields["force_mag"][0, 0])
+        assert forces == [0.0072761923, 0.01]
+    failed = step.replace("Moment constraint      : reached", "Moment constraint      : failed")
+    recorded.write_text(head + step + failed, encoding="utf-8")
+    assert [item.problem for item in source_frames(recorded, Dialect())] == [
+        "", "unconverged: DeltaSpin: moment constraint: failed",
+    ]  # fmt: skip
+    assert read_source(recorded).index == [0]
+    [first, _] = source_frames(recorded, Dialect(format="vasp/outcar"))
+    assert first.unread == ("moments of DeltaSpin are not read by dpdata; leave `format` out",)

@@ -51,6 +51,8 @@ def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
                 yield SourceFrame(number, None, "unconverged: its self-consistent cycle did not converge")
             elif number in foreign:
                 yield SourceFrame(number, None, f"schema: {foreign[number]}")
+            elif (why := steps.give_moments(atoms, number) if steps is not None else None) is not None:
+                yield SourceFrame(number, None, f"unconverged: {why}")
             else:
                 yield _or_why_not(atoms, number, dialect)
     except InputError:
@@ -173,9 +175,11 @@ def dpdata_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     steps = steps_of(path, dialect.format or "") if path.is_file() else None
     if steps is not None:
         steps.require_one_system(path)
+    has_moments = steps is not None and any(steps.moments)
+    left = ("moments of DeltaSpin are not read by dpdata; leave `format` out",) if has_moments else ()
     for number, item in enumerate(read_by_dpdata(path, dialect.format)):
         scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
-        yield SourceFrame(number, scaled, "", str(path.name), dialect.method)
+        yield SourceFrame(number, scaled, "", str(path.name), dialect.method, left)
 
 
 def unusable(item: SourceFrame) -> SourceFrame:
