@@ -20,6 +20,7 @@ class CalibrationState(Entry):
     above        predicted fraction of the explored frames whose error is too large; None without a basis
     channels     rank correlation of each quantity, where a window looks at several; None where either is constant
     silent       those of them whose score says too little to count
+    refuted      what held-out data say against the labels, in words; empty where they do not
     """
 
     basis: Literal["labels", "held-out data", "nothing"]
@@ -30,10 +31,13 @@ class CalibrationState(Entry):
     above: float | None
     channels: dict[str, float | None] = Field(default_factory=dict)
     silent: list[str] = Field(default_factory=list)
+    refuted: str = ""
 
     @property
     def words(self) -> str:
         """In words."""
+        if self.basis == "nothing" and self.refuted:
+            return f"not calibrated: {self.refuted}"
         if self.basis == "nothing":
             labels = f"labels of {', '.join(self.channels)}" if self.channels else "labels"
             return f"not calibrated: {self.frames} explored frames have {labels}, and {self.needed} are needed"
@@ -44,7 +48,8 @@ class CalibrationState(Entry):
         )
         silent = f"; of {', '.join(self.silent)} it says nothing" if self.silent and not self.worthless else ""
         by_channel = f" ({each}{silent})" if each else ""
-        return f"calibrated by {self.frames} {_BASIS[self.basis]}, {correlation}{by_channel}{verdict}"
+        refuted = f"; {self.refuted}" if self.refuted else ""
+        return f"calibrated by {self.frames} {_BASIS[self.basis]}, {correlation}{by_channel}{verdict}{refuted}"
 
 
 _BASIS = {"labels": "labels", "held-out data": "held-out frames"}

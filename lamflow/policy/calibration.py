@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ from lamflow.science.relaxation import mean_labels
 
 HALF_LIFE = 4.0
 """Times the frames that a risk needs: after so many newer ones a frame counts half."""
+CHANCE = 0.01
+"""Probability below which more errors of held-out frames than labels let expect are no chance."""
 NEWEST = 2.0
 """Times the frames that a risk needs: over so many the rank correlation is taken."""
 
@@ -149,6 +151,7 @@ class Calibration:
     map          None while there is no basis
     correlation  see CalibrationState
     allowed      see Select.allowed, and `scale` that puts these quantities on one; None without a basis or channels
+    refutation   what held-out data of the models of today say against a map by labels, which does not count then
     """
 
     settings: CalibratedWindow
@@ -158,6 +161,7 @@ class Calibration:
     map: ErrorMap | None
     allowed: Mapping[str, float] = field(default_factory=dict)
     scale: ErrorScale | None = None
+    refutation: RiskCheck | None = None
 
     @property
     def worthless(self) -> bool:
@@ -174,7 +178,7 @@ class Calibration:
         return CalibrationState(
             basis=self.basis, frames=self.frames, needed=needed(self.settings.risk), worthless=self.worthless,
             correlation=self.correlation if np.isfinite(self.correlation) else None, above=above,
-            **self._by_channel(),
+            refuted="" if self.refutation is None else _refuted(self.refutation), **self._by_channel(),
         )  # fmt: skip
 
     def _by_channel(self) -> dict[str, Any]:
@@ -203,16 +207,44 @@ def calibrated(
     settings: CalibratedWindow, past: Sequence[Iteration], heldout: Sequence[CalibrationPoint] = (),
     allowed: Mapping[str, float] = MappingProxyType({}),
 ) -> Calibration:  # fmt: skip
-    """What scores stand for by the labels of earlier iterations; by held-out frames while these are too few.
+    """What scores stand for by the labels of earlier iterations; by held-out frames while these are too few, and where
+    the models of today are wrong in more of these than the labels, which others were judged by, let expect.
 
     allowed  see Select.allowed
     """
     wanted = needed(settings.risk)
     labels, held = (_Points.of(each, allowed) for each in ([iteration.calibration for iteration in past], [heldout]))
-    basis: Literal["labels", "held-out data"] = "labels" if len(labels) >= wanted else "held-out data"
-    points = labels if basis == "labels" else held
-    if len(points) < wanted:
-        return Calibration(settings, "nothing", len(labels), float("nan"), None, allowed)
+    refutation = None
+    if len(labels) >= wanted:
+        told = _by(settings, "labels", labels, allowed)
+        check = told.check(heldout)
+        if check is None or not _is_refuted(check):
+            return told
+        refutation = check
+    if len(held) >= wanted:
+        return replace(_by(settings, "held-out data", held, allowed), refutation=refutation)
+    return Calibration(settings, "nothing", len(labels), float("nan"), None, allowed, refutation=refutation)
+
+
+def _is_refuted(check: RiskCheck) -> bool:
+    """More frames have too large an error than was stated, beyond chance."""
+    from scipy.stats import binom
+
+    return float(binom.sf(check.above - 1, check.frames, min(1.0, check.stated_above / check.frames))) < CHANCE
+
+
+def _refuted(check: RiskCheck) -> str:
+    return (
+        f"the labels of earlier models do not hold for those of today: of {check.frames} held-out frames they say that "
+        f"{check.stated_above:.1f} have too large an error, and {check.above} have"
+    )
+
+
+def _by(
+    settings: CalibratedWindow, basis: Literal["labels", "held-out data"], points: _Points, allowed: Mapping[str, float]
+) -> Calibration:
+    """What scores stand for by these points, which are enough."""
+    wanted = needed(settings.risk)
     newest, half_life, scale = int(NEWEST * wanted), HALF_LIFE * wanted, None
     if allowed:
         levels, least = list(allowed.values()), settings.correlation

@@ -78,8 +78,8 @@ def _risk_checks(
     held = heldout_points(study.select, read_heldout(models))
     calibration, points = calibrated(study.select.window, past, held, study.select.allowed), iteration.calibration
     checks = {"labels": calibration.check(points), "audit": calibration.check([p for p in points if p.audit])}
-    if calibration.basis == "labels":
-        checks["held-out data"] = calibration.check(held)
+    if calibration.basis == "labels" or calibration.refutation is not None:
+        checks["held-out data"] = calibration.refutation or calibration.check(held)
     return {name: check for name, check in checks.items() if check is not None}
 
 

@@ -98,6 +98,22 @@ def test_a_worthless_score_is_said(useless: list[CalibrationPoint]) -> None:
     assert window_rule(WINDOW, told).levels(scores).counts(scores) == (0, 3, 1)
 
 
+@pytest.mark.parametrize(("held", "basis"), [(40, "held-out data"), (12, "nothing")])
+def test_labels_of_models_whose_scores_meant_something_else_end_no_stage(held: int, basis: str) -> None:
+    """The committee agrees ten times better than before, and is as wrong as before: what models without virials do."""
+    past, scores = rounds(points(30, 1), points(30, 2)), np.full(160, 0.01)
+    assert next_action(replace(STATE, calibration=calibrated(WINDOW, past).state(scores)), CRITERIA).action == "advance"
+    agreeing = [p.model_copy(update={"deviation": p.deviation / 10}) for p in points(held, 3)]
+    told = calibrated(WINDOW, past, agreeing)
+    state = told.state(scores)
+    assert state.basis == basis
+    assert window_rule(WINDOW, told).levels(scores).counts(scores)[0] == 0, "no frame is called accurate"
+    done = next_action(replace(STATE, calibration=state), CRITERIA)
+    assert done.action == "label"
+    assert "the labels of earlier models do not hold for those of today" in done.reason
+    assert calibrated(WINDOW, past, points(held, 3)).basis == "labels", "as far as chance goes"
+
+
 def test_what_was_stated_is_held_against_what_is_found() -> None:
     told = calibrated(WINDOW, rounds(points(60, 1)))
     check = told.check([*points(400, 2), CalibrationPoint(deviation=np.nan, error=1.0)])
