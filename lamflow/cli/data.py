@@ -98,7 +98,7 @@ def _take(loaded: Loaded, file: Path, frame: SourceFrame, strict: bool, several:
         return
     origin = Origin(
         iteration=0, source=f"{file}#{frame.number}", method=frame.method,
-        trajectory=frame.trajectory or (str(file) if several else ""),
+        trajectory=frame.trajectory or (str(file) if several else ""), **frame.state._asdict(),
     )  # fmt: skip
     loaded.items.append(Item(frame.labeled, origin))
     loaded.trajectories.append(f"{file}/{frame.trajectory}")

@@ -37,7 +37,7 @@ from lamflow.data.manifest import (
     verify,
     verify_as_known,
 )
-from lamflow.data.npy import read_labeled_frames
+from lamflow.data.npy import CHARGE_SPIN, read_labeled_frames
 from lamflow.data.spent import spending
 from lamflow.data.walk import files_below, folders_with
 from lamflow.errors import InputError
@@ -209,6 +209,12 @@ def _group_name(labeled: LabeledFrame, elements: Sequence[str]) -> str:
     return formula + ("" if labeled.frame.pbc else "-isolated") + "".join(suffixes)
 
 
+def charge_spin(items: Sequence[Item]) -> dict[str, Any]:
+    """DeePMD-kit's array (F, 2) of charges and multiplicities by its name, where all frames say both."""
+    states = [(item.origin.charge, item.origin.multiplicity) for item in items]
+    return {} if any(None in state for state in states) else {CHARGE_SPIN: np.array(states, dtype=np.float64)}
+
+
 def _write_system(path: Path, name: str, items: list[Item], elements: Sequence[str], format: Format) -> str:
     """Write frames of one composition through dpdata and return the system's folder below `path`."""
     import dpdata
@@ -244,4 +250,6 @@ def _write_system(path: Path, name: str, items: list[Item], elements: Sequence[s
         if row.dpdata not in DPDATA_WRITES:
             flat = stacked[row.name].reshape(len(items), -1)
             np.save(next(written.glob("set.*")) / f"{row.deepmd}.npy", flat, allow_pickle=False)
+    for file, array in charge_spin(items).items():
+        np.save(next(written.glob("set.*")) / f"{file}.npy", array, allow_pickle=False)
     return str(written.relative_to(path))

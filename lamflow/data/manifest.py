@@ -40,6 +40,10 @@ class Origin(BaseModel):
     """Level of theory, as the file that it was read from says it; empty where that does not."""
     trajectory: str = ""
     """Name of the trajectory that it is a step of; empty where the file names none."""
+    charge: float | None = None
+    """Total charge in e, where the file says it; models do not see it."""
+    multiplicity: float | None = None
+    """Spin multiplicity, likewise."""
 
     @property
     def group(self) -> str:

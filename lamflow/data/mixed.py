@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from lamflow.data import fields as table
-from lamflow.data.dataset import FrameRecord, Item, Manifest, labels_hash
+from lamflow.data.dataset import FrameRecord, Item, Manifest, charge_spin, labels_hash
 from lamflow.data.files import file_hash
 from lamflow.data.layout import MANIFEST, SYSTEMS
 from lamflow.data.npy import MIXED, TYPES
@@ -75,6 +75,7 @@ def _write(folder: Path, items: Sequence[Item], elements: Sequence[str]) -> None
     }
     values = [{**item.labeled.frame.fields, **item.labeled.labels.fields} for item in items]
     arrays |= {row.deepmd: [value[row.name] for value in values] for row in table.TABLE if row.name in values[0]}
+    arrays |= charge_spin(items)
     for name, several in arrays.items():
         stacked = np.stack(several).astype(np.float64)
         flat = stacked if stacked.ndim == 1 else stacked.reshape(len(items), -1)

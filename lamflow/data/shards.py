@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +17,7 @@ from lamflow.data.fields import Fields, Floats
 from lamflow.data.frames import Frame, Ints, LabeledFrame, Labels
 from lamflow.data.layout import FRAMES, LABEL_ARRAYS, SHARD
 from lamflow.data.packed import PackedFrames
+from lamflow.data.unread import UNKNOWN, State
 
 ATOMS = 400_000
 """Atoms of a shard, about."""
@@ -29,7 +31,8 @@ class SourceFrame:
     labeled     None for what is no labeled frame; `problem` says why
     trajectory  name of what it is a step of; empty where the file does not say
     method      level of theory as the file says it
-    unread      what it has that is not kept; see data/unread.py
+    unread      what it has that models do not see; see data/unread.py
+    state       its charge and multiplicity
     """
 
     number: int
@@ -38,6 +41,7 @@ class SourceFrame:
     trajectory: str = ""
     method: str = ""
     unread: tuple[str, ...] = ()
+    state: State = UNKNOWN
 
 
 class Unreadable(Entry):
@@ -71,6 +75,7 @@ class Shard:
     number      (C,) of each frame in the file
     trajectory  (C,) place of its trajectory in `about.trajectories`
     method      (C,) place of its method in `about.methods`
+    state       (C, 2) charge in e and spin multiplicity; NaN for what the file does not say
     """
 
     about: About
@@ -79,6 +84,7 @@ class Shard:
     number: Ints
     trajectory: Ints
     method: Ints
+    state: Floats
 
     @classmethod
     def of(cls, source: str, file: str, read: Sequence[SourceFrame], unreadable: Sequence[Unreadable] = ()) -> Shard:
@@ -95,6 +101,7 @@ class Shard:
             number=np.array([item.number for item in read], dtype=np.int64),
             trajectory=_places(trajectories, [item.trajectory for item in read]),
             method=_places(methods, [item.method for item in read]),
+            state=np.array([item.state for item in read], dtype=np.float64).reshape(-1, 2),
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -118,17 +125,19 @@ class Shard:
         """(C,) which frames are steps of one trajectory at one level of theory."""
         return self.trajectory * len(self.about.methods) + self.method
 
-    def origin_of(self, index: int) -> dict[str, str]:
-        """Names of the trajectory and of the method of a frame, empty where its file names none."""
+    def origin_of(self, index: int) -> dict[str, Any]:
+        """What an Origin has of a frame's trajectory, method and electronic state, as far as its file says them."""
         about = self.about
+        charge, multiplicity = (None if np.isnan(value) else float(value) for value in self.state[index])
         return {
             "trajectory": about.trajectories[self.trajectory[index]], "method": about.methods[self.method[index]],
+            "charge": charge, "multiplicity": multiplicity,
         }  # fmt: skip
 
     def save(self, folder: Path) -> None:
         """Write into `folder`."""
         self.frames.save(folder / FRAMES)
-        arrays = {name: getattr(self, name) for name in ("number", "trajectory", "method")}
+        arrays = {name: getattr(self, name) for name in ("number", "trajectory", "method", "state")}
         np.savez(folder / LABEL_ARRAYS, **arrays, **self.labels)
         self.about.save(folder / SHARD)
 
@@ -138,7 +147,8 @@ class Shard:
         arrays = read_arrays(folder / LABEL_ARRAYS)
         labels = {row.name: arrays[row.name] for row in table.label_fields() if row.name in arrays}
         places = {name: arrays[name] for name in ("number", "trajectory", "method")}
-        return cls(About.read(folder / SHARD), PackedFrames.load(folder / FRAMES), labels, **places)
+        state = arrays.get("state", np.full((len(arrays["number"]), 2), np.nan))  # earlier versions have none
+        return cls(About.read(folder / SHARD), PackedFrames.load(folder / FRAMES), labels, **places, state=state)
 
 
 def shards_below(folder: Path) -> list[Path]:

@@ -1,12 +1,13 @@
-"""What frames of a source say that is not kept: stresses under names that nobody knows, and electronic states."""
+"""What frames of a source say that models do not see: stresses under unknown names, and electronic states."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from lamflow.data.fields import SPIN
 from lamflow.data.frames import LabeledFrame
@@ -24,11 +25,7 @@ STATE_NAMES = frozenset([CHARGE_SPIN, *(name for _, names, _ in STATES for name 
 
 def unread(carried: Mapping[str, Any], item: LabeledFrame) -> tuple[str, ...]:
     """A line for each thing that a frame has by a name and that `item`, which was read of it, lacks."""
-    wanted = {str(name): value for name, value in carried.items() if may_be_unread(name)}
-    numbers = {name: np.ravel(value) for name, value in wanted.items() if _is_numeric(value)}
-    if (both := numbers.get(CHARGE_SPIN)) is not None and both.size == 2:
-        numbers |= {"charge": both[:1], "multiplicity": both[1:]}
-    lines = []
+    numbers, lines = _numbers(carried), []
     if item.labels.virial is None and item.frame.pbc:
         for name, value in numbers.items():
             label = _tensor(name)
@@ -42,10 +39,39 @@ def unread(carried: Mapping[str, Any], item: LabeledFrame) -> tuple[str, ...]:
         for name, value in numbers.items():
             if name.lower() in names and value.size == 1 and float(value[0]) not in usual:
                 lines.append(
-                    f"{name} is not kept: models cannot tell these frames from others; give each {what} a source and "
-                    "a head of its own"
+                    f"{name} is nothing that models see: they cannot tell these frames from others; give each {what} a "
+                    "source and a head of its own"
                 )
     return tuple(lines)
+
+
+class State(NamedTuple):
+    """Total charge in e and spin multiplicity of a frame; None for what it does not say."""
+
+    charge: float | None = None
+    multiplicity: float | None = None
+
+
+UNKNOWN = State()
+
+
+def state_of(carried: Mapping[str, Any]) -> State:
+    """The electronic state that a frame says by the names of `STATES`."""
+    numbers = _numbers(carried)
+    found = (
+        next((float(v[0]) for name, v in numbers.items() if name.lower() in names and v.size == 1), None)
+        for _, names, _ in STATES
+    )
+    return State(*found)
+
+
+def _numbers(carried: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """What `unread` looks at, flat, as far as it is numbers."""
+    wanted = {str(name): value for name, value in carried.items() if may_be_unread(name)}
+    numbers = {name: np.ravel(value) for name, value in wanted.items() if _is_numeric(value)}
+    if (both := numbers.get(CHARGE_SPIN)) is not None and both.size == 2:
+        numbers |= {"charge": both[:1], "multiplicity": both[1:]}
+    return numbers
 
 
 def may_be_unread(name: object) -> bool:

@@ -13,7 +13,7 @@ from ase.data import atomic_numbers
 
 from lamflow.data import fields as table
 from lamflow.data.ase_labels import ase_with_labels
-from lamflow.data.dataset import Item, Origin
+from lamflow.data.dataset import Item, Origin, charge_spin
 from lamflow.data.extxyz import write_images
 from lamflow.data.sources.databases import LMDB_NAMES, METADATA, ORIGINS
 from lamflow.data.sources.packages import needed
@@ -48,10 +48,14 @@ def write_xyz(path: Path, items: Sequence[Item]) -> Path:
     return path
 
 
-def provenance_words(origin: Origin) -> dict[str, str]:
-    """Head, method and trajectory of a frame for extended XYZ, those that it has, as ASE reads them back."""
+def provenance_words(origin: Origin) -> dict[str, str | float]:
+    """Head, method, trajectory, charge and multiplicity of a frame for extended XYZ, those that it has, as ASE reads
+    them back."""
     words = {"head": origin.head, "method": origin.method, "trajectory": origin.trajectory}
-    return {name: _read_as_text(text) for name, text in words.items() if text}
+    numbers = {"charge": origin.charge, "multiplicity": origin.multiplicity}
+    return {name: _read_as_text(text) for name, text in words.items() if text} | {
+        name: number for name, number in numbers.items() if number is not None
+    }
 
 
 @lru_cache(maxsize=1024)
@@ -64,7 +68,8 @@ def _read_as_text(text: str) -> str:
 
 
 def write_parquet(path: Path, items: Sequence[Item]) -> Path:
-    """The columns of ColabFit that hold structures and labels: eV, eV/Å, eV/Å³ with ASE's sign; and the trajectory.
+    """The columns of ColabFit that hold structures and labels: eV, eV/Å, eV/Å³ with ASE's sign; and the trajectory and
+    electronic state.
 
     Raises InputError for frames with other fields, which have no column.
     """
@@ -78,7 +83,8 @@ def write_parquet(path: Path, items: Sequence[Item]) -> Path:
     matrix = arrow.list_(arrow.list_(arrow.float64()))
     types = {
         "configuration_id": arrow.string(), "dataset_id": arrow.string(), "chemical_formula_hill": arrow.string(),
-        "method": arrow.string(), "trajectory": arrow.string(), "nsites": arrow.int32(), "energy": arrow.float64(),
+        "method": arrow.string(), "trajectory": arrow.string(), "charge": arrow.float64(),
+        "multiplicity": arrow.float64(), "nsites": arrow.int32(), "energy": arrow.float64(),
         "atomic_forces": matrix,
         "cauchy_stress": matrix, "cauchy_stress_volume_normalized": arrow.bool_(), "cell": matrix, "positions": matrix,
         "pbc": arrow.list_(arrow.bool_()), "atomic_numbers": arrow.list_(arrow.int32()),
@@ -95,6 +101,7 @@ def _row(item: Item) -> dict[str, Any]:
         "configuration_id": f"CO_{frame.content_hash()}", "dataset_id": item.origin.source,
         "chemical_formula_hill": frame.to_ase().get_chemical_formula(mode="hill"),
         "method": item.origin.method or item.origin.head, "trajectory": item.origin.trajectory or None,
+        "charge": item.origin.charge, "multiplicity": item.origin.multiplicity,
         "nsites": frame.natoms, "energy": labels.energy, "atomic_forces": labels.forces.tolist(),
         "cauchy_stress": None if stress is None else stress.tolist(), "cauchy_stress_volume_normalized": False,
         "cell": frame.cell.tolist(), "positions": frame.positions.tolist(), "pbc": [frame.pbc] * 3,
@@ -114,6 +121,7 @@ def write_lmdb(path: Path, items: Sequence[Item], elements: Sequence[str]) -> Pa
             arrays = {
                 "atom_types": types, "coords": frame.positions,
                 **({"cells": frame.cell} if frame.pbc else {}),
+                **{name: array[0] for name, array in charge_spin([item]).items()},
                 **{LMDB_NAMES[row.name]: np.asarray(values[row.name]) for row in table.TABLE if row.name in values},
             }  # fmt: skip
             packed = {name: _packed(array) for name, array in arrays.items()}
@@ -129,12 +137,12 @@ def write_lmdb(path: Path, items: Sequence[Item], elements: Sequence[str]) -> Pa
 
 
 def _origins(items: Sequence[Item]) -> dict[str, Any]:
-    """Methods and trajectories for the metadata, of which DeePMD-kit reads what it knows; see `frame_origins`."""
+    """Methods, trajectories and states for the metadata, of which DeePMD-kit reads what it knows."""
     columns = {name: [getattr(item.origin, name) for item in items] for name in ORIGINS}
     names = {name: list(dict.fromkeys(column)) for name, column in columns.items()}
     places = {name: {word: place for place, word in enumerate(words)} for name, words in names.items()}
     return {
-        key: value for name, column in columns.items() if any(column)
+        key: value for name, column in columns.items() if any(word not in ("", None) for word in column)
         for key, value in ((f"{name}_names", names[name]), (f"frame_{name}", [places[name][word] for word in column]))
     }  # fmt: skip
 

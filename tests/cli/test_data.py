@@ -142,6 +142,25 @@ def test_a_merged_set_keeps_methods_and_trajectories_and_says_that_there_are_two
     assert "methods" not in lamflow("data", "convert", files[0], "--to", str(tmp_path / "one.extxyz"))
 
 
+@pytest.mark.parametrize("to", ["all.extxyz", "all.parquet", "all.lmdb", "all"])
+@pytest.mark.parametrize("complete", [True, False])
+def test_charges_and_multiplicities_stay_with_their_frames(tmp_path: Path, to: str, complete: bool) -> None:
+    """Under DeePMD-kit's own name where all frames say both; models do not see them, which is said."""
+    frames, expected = sheared(3), [(0.0, 1.0), (1.0, 2.0), (-1.0, 2.0) if complete else (None, None)]
+    for atoms, (charge, multiplicity) in zip(frames, expected, strict=True):
+        if charge is not None:
+            atoms.info |= {"total_charge": charge, "spin_multiplicity": multiplicity}
+    write(tmp_path / "in.extxyz", frames)
+    said = lamflow("data", "convert", str(tmp_path / "in.extxyz"), "--to", str(tmp_path / to))
+    assert "total_charge is nothing that models see" in said
+    back = list(source_frames(tmp_path / to, Dialect()))
+    assert [tuple(frame.state) for frame in back] == expected
+    assert any(line.startswith("charge is nothing") for line in back[1].unread)
+    if to == "all":
+        found = [np.load(file).tolist() for file in (tmp_path / to).rglob("charge_spin.npy")]
+        assert found == ([[[0, 1], [1, 2], [-1, 2]]] if complete else [])
+
+
 def test_like_structures_are_on_one_side_of_a_split(tmp_path: Path) -> None:
     write(tmp_path / "all.extxyz", [atoms for _ in range(10) for atoms in sheared(4)])
     lamflow("data", "split", str(tmp_path / "all.extxyz"), "--to", str(tmp_path / "two"), "--heldout", "0.2")

@@ -315,7 +315,7 @@ def test_what_is_not_kept_is_said(tmp_path: Path) -> None:
     back = read(tmp_path / "a.extxyz")
     assert [len(item.unread) for item in back] == [1, 2, 2]
     assert "say keys: {stress: stress_tensor}" in back[0].unread[0]
-    assert back[1].unread[1].startswith("charge is not kept")
+    assert back[1].unread[1].startswith("charge is nothing that models see")
     images[0].info |= {7: [1, 2], "lists": [[1], [2, 3]]}
     assert len(ase_frame(images[0], 0, Dialect()).unread) == 1, "whatever ASE takes"
     notes = read_source(tmp_path / "a.extxyz").notes
@@ -338,8 +338,8 @@ def test_what_databases_of_ase_and_deepmd_do_not_keep_is_said(tmp_path: Path) ->
     [system] = systems_below(tmp_path / "npy" / "systems")
     np.save(system / "set.000" / "charge_spin.npy", [[1.0, 2.0], [0.0, 1.0]])
     charged, neutral = read(tmp_path / "npy" / "systems")
-    assert back[0].unread[0].startswith("total_charge is not kept")
-    assert charged.unread[0].startswith("charge is not kept")
+    assert back[0].unread[0].startswith("total_charge is nothing that models see")
+    assert charged.unread[0].startswith("charge is nothing that models see")
     assert neutral.unread == ()
     notes = read_source(tmp_path / "npy" / "systems").notes
     assert [note[:24] for note in notes] == ["1 of 2 frames: charge is", "1 of 2 frames: multiplic"]

@@ -18,11 +18,11 @@ from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import MATERIALS_PROJECT, Dialect, Scale, stress_labels
 from lamflow.data.sources.packages import needed
-from lamflow.data.unread import unread
+from lamflow.data.unread import state_of, unread
 from lamflow.errors import InputError
 
 METADATA = b"__metadata__"
-ORIGINS = ("trajectory", "method")
+ORIGINS = ("trajectory", "method", "charge", "multiplicity")
 """What lamflow says in the metadata of DeePMD-kit's LMDB of every frame, beside what DeePMD-kit reads there."""
 LMDB_NAMES = {row.name: row.deepmd if row.name in (table.SPIN, table.FORCE_MAG) else row.dpdata for row in table.TABLE}
 """Fields as DeePMD-kit's LMDB calls them: it takes dpdata's names, but not those of moments and magnetic forces."""
@@ -96,7 +96,7 @@ def _ase_row(row: dict[str, Any], number: int, dialect: Dialect) -> SourceFrame:
     labeled = LabeledFrame(frame, labels)
     item = (dialect.scale or Scale()).applied(labeled, has_stress=True)
     method = dialect.method or str(data.get("method", ""))
-    return SourceFrame(number, item, "", trajectory, method, unread(data, labeled))
+    return SourceFrame(number, item, "", trajectory, method, unread(data, labeled), state_of(data))
 
 
 def _deepmd(reader: Any, path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
@@ -106,7 +106,7 @@ def _deepmd(reader: Any, path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     about = msgpack.unpackb(reader.get(METADATA), raw=False)
     kinds = [atomic_numbers.get(name, 0) for name in about["type_map"]]
     width = str(about.get("frame_idx_fmt", "012d"))
-    trajectories, methods = (frame_origins(about, name) for name in ORIGINS)
+    origins = [dict(zip(ORIGINS, row, strict=True)) for row in zip(*(_origins(about, n) for n in ORIGINS), strict=True)]
     for number in range(int(about["nframes"])):
         packed = reader.get(format(number, width).encode())
         if packed is None:
@@ -115,21 +115,22 @@ def _deepmd(reader: Any, path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
         try:
             values = {name: _msgpack_array(value) for name, value in msgpack.unpackb(packed, raw=False).items()}
             item = _deepmd_frame(values, kinds, dialect)
-            method = dialect.method or methods[number]
-            yield SourceFrame(number, item, "", trajectories[number], method, unread(values, item))
+            carried, method = {**origins[number], **values}, dialect.method or origins[number]["method"] or ""
+            trajectory = origins[number]["trajectory"] or ""
+            yield SourceFrame(number, item, "", trajectory, method, unread(carried, item), state_of(carried))
         except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
             yield SourceFrame(number, None, f"schema: it has {error}")
 
 
-def frame_origins(about: dict[str, Any], name: str) -> list[str]:
-    """Trajectories or methods of all frames as lamflow writes them into the metadata; empty words where it has none.
+def _origins(about: dict[str, Any], name: str) -> list[Any]:
+    """What lamflow writes into the metadata of each frame's origin; None where it says nothing.
 
-    name  `trajectory` or `method`: words lie in {name}_names, and the place of each frame's in frame_{name}
+    name  one of `ORIGINS`: values lie in {name}_names, and the place of each frame's in frame_{name}
     """
     words, places = about.get(f"{name}_names"), about.get(f"frame_{name}")
     if words is None or places is None:
-        return [""] * int(about["nframes"])
-    return [str(words[place]) for place in places]
+        return [None] * int(about["nframes"])
+    return [words[place] for place in places]
 
 
 def _msgpack_array(value: Any) -> Any:

@@ -20,12 +20,12 @@ from lamflow.data.frames import Frame, LabeledFrame
 from lamflow.data.images import images_of
 from lamflow.data.io import read_by_dpdata
 from lamflow.data.layout import MANIFEST
-from lamflow.data.manifest import read_manifest
+from lamflow.data.manifest import Origin, read_manifest
 from lamflow.data.npy import CHARGE_SPIN, charge_spins, frames_at_most, read_labeled_frames, systems_below
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import MATERIALS_PROJECT, Dialect, Scale, aliased, scale_of
 from lamflow.data.steps import XYZ, format_of, lines_of, lost_xyz, said_by_reader, steps_of, whole_xyz
-from lamflow.data.unread import flat_info, unread
+from lamflow.data.unread import flat_info, state_of, unread
 from lamflow.data.walk import folders_with
 from lamflow.errors import InputError, StateError
 
@@ -128,7 +128,7 @@ def ase_frame(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
         subject = "it " if isinstance(error, LookupError) else ""
         return SourceFrame(number, None, f"schema: {subject}{error.args[0]}", trajectory, method)
     scaled = scale.applied(item, has_stress=keys.get(STRESS, STRESS) in carried)
-    return SourceFrame(number, scaled, "", trajectory, method, unread(carried, item))
+    return SourceFrame(number, scaled, "", trajectory, method, unread(carried, item), state_of(carried))
 
 
 def npy_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
@@ -151,21 +151,23 @@ def npy_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
             continue
         for place, item in enumerate(items):
             scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
-            left = unread({CHARGE_SPIN: states[place]}, item) if place < len(states) else ()
-            trajectory, method = origins.get((str(system), place), ("", ""))
-            yield SourceFrame(number, scaled, "", trajectory or name, dialect.method or method, left)
+            origin = origins.get((str(system), place), Origin(iteration=0, source=""))
+            carried: dict[str, Any] = {"charge": origin.charge, "multiplicity": origin.multiplicity}
+            carried |= {CHARGE_SPIN: states[place]} if place < len(states) else {}
+            about = (origin.trajectory or name, dialect.method or origin.method)
+            yield SourceFrame(number, scaled, "", *about, unread(carried, item), state_of(carried))
             number += 1
 
 
-def _origins(path: Path) -> dict[tuple[str, int], tuple[str, str]]:
-    """Trajectory and method of the frames of lamflow's data sets at or below a folder, by their system and place."""
-    found: dict[tuple[str, int], tuple[str, str]] = {}
+def _origins(path: Path) -> dict[tuple[str, int], Origin]:
+    """Origins of the frames of lamflow's data sets at or below a folder, by their system and place."""
+    found: dict[tuple[str, int], Origin] = {}
     for folder in folders_with(path, MANIFEST):
         with contextlib.suppress(
             InputError, StateError
         ):  # of another program, or damaged: frames are read all the same
             for record in read_manifest(folder).frames:
-                found[f"{folder}/{record.system}", record.index] = (record.origin.trajectory, record.origin.method)
+                found[f"{folder}/{record.system}", record.index] = record.origin
     return found
 
 

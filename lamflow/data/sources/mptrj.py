@@ -17,7 +17,7 @@ from lamflow.data.frames import Frame, LabeledFrame
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import MATERIALS_PROJECT, STRESSES, Dialect, stress_labels
 from lamflow.data.sources.packages import needed
-from lamflow.data.unread import unread
+from lamflow.data.unread import state_of, unread
 from lamflow.errors import InputError
 
 UNKNOWN = re.compile(rb"([:,\[]\s*)(?:NaN|-?Infinity)(\s*[,\]}])")
@@ -84,4 +84,5 @@ def _frame(values: dict[str, Any], number: int, material: str, dialect: Dialect)
         what = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
         return SourceFrame(number, None, f"schema: it has {what}", material)
     item = LabeledFrame(frame, labels)
-    return SourceFrame(number, item, "", material, dialect.method, unread({**structure, **values}, item))
+    carried = {**structure, **values}
+    return SourceFrame(number, item, "", material, dialect.method, unread(carried, item), state_of(carried))

@@ -12,7 +12,7 @@ from lamflow.data.frames import Frame, LabeledFrame
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import Dialect, Scale, stress_labels
 from lamflow.data.sources.packages import needed
-from lamflow.data.unread import may_be_unread, unread
+from lamflow.data.unread import may_be_unread, state_of, unread
 from lamflow.errors import InputError
 
 LABELS = {"energy": "energy", "forces": "atomic_forces", "stress": "cauchy_stress"}
@@ -108,9 +108,10 @@ def _frame(row: dict[str, Any], number: int, dialect: Dialect, labels: Mapping[s
         read = stress_labels(row[labels["energy"]], forces, stress, frame, shape)
     except ValueError as error:
         return SourceFrame(number, None, f"schema: {error}", trajectory, method)
-    left = unread({name: value for name, value in row.items() if name != NORMALIZED}, LabeledFrame(frame, read))
+    carried = {name: value for name, value in row.items() if name != NORMALIZED}
+    left = unread(carried, LabeledFrame(frame, read))
     item = (dialect.scale or Scale()).applied(LabeledFrame(frame, read), has_stress=shape == "stress")
-    return SourceFrame(number, item, "", trajectory, method, left)
+    return SourceFrame(number, item, "", trajectory, method, left, state_of(carried))
 
 
 def _structure(numbers: Any, positions: Any, row: dict[str, Any]) -> Frame:
