@@ -228,6 +228,9 @@ def _ase_read(path: Path, format: str | None) -> list[Atoms]:
     try:
         images = list(images_of(path, format))
     except Exception as error:
+        steps = steps_of(path, kind) if path.is_file() else None
+        if steps is not None and steps.stopped:
+            raise InputError(f"{path}: the code stopped at an SCF cycle that did not converge; take it out") from error
         raise InputError(f"{path}: cannot be read: {said_by_reader(error, path, format)}") from error
     if expected is not None and len(images) != expected:
         raise InputError(f"{path}: it holds {expected} frames, and as {kind} {len(images)} are read")

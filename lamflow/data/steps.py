@@ -29,11 +29,13 @@ class Steps:
     converged  of each, whether its self-consistent cycle converged
     atoms      of each, the atoms of its run in their order; empty for formats that are not asked
     moments    of each, what DeltaSpin says of its moments as text; empty for steps without
+    stopped    the code ended at a cycle that did not converge, of which there is no step
     """
 
     converged: tuple[bool, ...]
     atoms: tuple[str, ...] = ()
     moments: tuple[str, ...] = ()
+    stopped: bool = False
 
     @property
     def unconverged(self) -> list[int]:
@@ -189,13 +191,15 @@ def _asymmetry(path: Path, number: int, line: str) -> str:
 
 
 def steps_of(path: Path, format: str) -> Steps | None:
-    """The steps of an output of VASP or Quantum ESPRESSO; None for other formats."""
+    """The steps of an output of VASP or Quantum ESPRESSO, and whether CP2K stopped; None for other formats."""
     if format in ("vasp-out", "vasp/outcar", "outcar"):
         return _outcar(path)
     if format in ("vasp-xml", "vasp/xml", "xml"):
         return _vasprun(path)
     if format == "espresso-out":
         return _espresso(path)
+    if format in ("cp2k/output", "cp2kdata/e_f"):
+        return Steps((), stopped=any("SCF run NOT converged" in line for line in lines_of(path)))
     return None
 
 
@@ -289,7 +293,7 @@ def _vasprun(path: Path) -> Steps:
 def _espresso(path: Path) -> Steps:
     """pw.x says of each cycle whether convergence has been achieved, and with scf_must_converge = .false. always that
     it has: its accuracy, which has eight decimals or two digits, must be that of the threshold (Ry), too."""
-    reached, converged, threshold, accuracy = True, list[bool](), np.inf, 0.0
+    reached, stopped, converged, threshold, accuracy = True, False, list[bool](), np.inf, 0.0
     for line in lines_of(path):
         if found := re.match(r"\s*(?:scf )?convergence threshold\s*=\s*([\d.]+[ED][+-]\d+)", line):
             threshold = float(found[1].replace("D", "E"))
@@ -298,7 +302,8 @@ def _espresso(path: Path) -> Steps:
         elif "convergence has been achieved" in line:
             reached = accuracy <= 1.05 * threshold + 5e-9
         elif "convergence NOT achieved" in line:
-            reached = False
+            reached, stopped = False, True
         elif line.startswith("     Forces acting on atoms"):
             converged.append(reached)
-    return Steps(tuple(converged))
+            stopped = False
+    return Steps(tuple(converged), stopped=stopped)

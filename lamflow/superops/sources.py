@@ -52,11 +52,25 @@ def inspect(study: CleaningStudy) -> list[str]:
     """Warnings about the first frames of every file. Raises InputError for files of which nothing can be read."""
     problems, warnings = Problems(), list[str]()
     for number, source in enumerate(study.sources):
-        for index, path in enumerate(files_of(source.data)):
+        unconverged, files = dict[int, str](), files_of(source.data)
+        for index, path in enumerate(files):
             with problems.collect(f"sources[{number}].data[{index}]"):
-                warnings += _look(source, expand(path))
+                try:
+                    warnings += _look(source, expand(path))
+                except _UnconvergedError as error:
+                    unconverged[index] = str(error)
+        if len(unconverged) < len(files):
+            warnings += unconverged.values()
+            continue
+        for index, said in unconverged.items():
+            with problems.collect(f"sources[{number}].data[{index}]"):
+                raise InputError(said)
     problems.report()
     return warnings
+
+
+class _UnconvergedError(InputError):
+    """A file has no labeled frame because its code did not converge: one of many such outputs may."""
 
 
 def _look(source: Source, path: Path) -> list[str]:
@@ -67,7 +81,8 @@ def _look(source: Source, path: Path) -> list[str]:
     if len(lost) < len(read):
         reasons = [f"{count} {problem}" for problem, count in Counter(item.problem for item in lost).most_common()]
         return [f"{path}: {len(lost)} of the first {len(read)} frames are none: {'; '.join(reasons)}"] if lost else []
-    raise InputError(f"{path}: none of its first {len(read)} frames is a labeled frame: {lost[0].problem}")
+    said = f"{path}: none of its first {len(read)} frames is a labeled frame: {lost[0].problem}"
+    raise _UnconvergedError(said) if all(item.problem.startswith("unconverged") for item in lost) else InputError(said)
 
 
 def _size(path: Path) -> int:

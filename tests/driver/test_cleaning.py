@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lamflow.data.frames import LabeledFrame
 from lamflow.data.graph import Graph
 from lamflow.data.sources import source_frames
 from lamflow.data.sources.dialect import Dialect
+from lamflow.data.steps import steps_of
 from lamflow.driver.listener import Listener
 from lamflow.driver.loop import resume, run
 from lamflow.driver.rundir import RunDirectory
@@ -174,6 +176,26 @@ def test_a_trajectory_whose_files_are_several_is_not_parted(tmp_path: Path) -> N
         back = [item for file in files for item in source_frames(file, Dialect())]
         assert {item.trajectory for item in back} == sides["train"]
         assert all(item.method == ("PBE+U" if int(item.trajectory[3:]) % 2 else "r²SCAN") for item in back)
+
+
+def test_an_output_that_did_not_converge_is_counted_beside_others_of_its_source(tmp_path: Path) -> None:
+    (tmp_path / "a.out").write_text(
+        "     Program PWSCF v.6.7MaX starts on  1Dec2026\n     convergence NOT achieved after   3 iterations: stopping\n"
+    )
+    shutil.copy(FOLDER / "first.extxyz", tmp_path / "b.extxyz")
+    text = "{workflow: cleaning, name: x, sources: [{name: a, data: [%s]}]}"
+    [warning] = inspect(parse(text % "a.out, b.extxyz", root=tmp_path, kind=CleaningStudy))
+    assert warning.endswith("is a labeled frame: unconverged: its self-consistent cycle did not converge")
+    with pytest.raises(InputError, match=r"sources\[0\]\.data\[0\]: .*unconverged: its self-consistent cycle"):
+        inspect(parse(text % "a.out", root=tmp_path, kind=CleaningStudy))
+
+
+@pytest.mark.parametrize("converged", [True, False])
+def test_cp2k_that_stopped_is_told_from_an_empty_file(tmp_path: Path, converged: bool) -> None:
+    (tmp_path / "cp2k.out").write_text("" if converged else "  *** SCF run NOT converged ***\n")
+    steps = steps_of(tmp_path / "cp2k.out", "cp2k/output")
+    assert steps is not None
+    assert steps.stopped != converged
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from lamflow.data.manifest import Origin, read_manifest
 from lamflow.data.npy import CHARGE_SPIN, charge_spins, frames_at_most, read_labeled_frames, systems_below
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import MATERIALS_PROJECT, Dialect, Scale, aliased, scale_of
-from lamflow.data.steps import XYZ, format_of, lines_of, lost_xyz, said_by_reader, steps_of, whole_xyz
+from lamflow.data.steps import XYZ, Steps, format_of, lines_of, lost_xyz, said_by_reader, steps_of, whole_xyz
 from lamflow.data.unread import flat_info, state_of, unread
 from lamflow.data.walk import folders_with
 from lamflow.errors import InputError, StateError
@@ -38,26 +38,26 @@ USUAL = {
 }  # fmt: skip
 
 
+UNCONVERGED = "unconverged: its self-consistent cycle did not converge"
+
+
 def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     """Frames of a file that ASE reads, one after the other; those before the place where a file is cut off count."""
     kind = format_of(path, dialect.format)
     steps = steps_of(path, kind)
-    unconverged = set(steps.unconverged) if steps is not None else set()
-    foreign = steps.foreign if steps is not None else {}
-    number = -1
+    number, unusable_steps = -1, _unusable(steps)
     try:
         for number, atoms in enumerate(images_of(path, dialect.format)):
-            if number in unconverged:
-                yield SourceFrame(number, None, "unconverged: its self-consistent cycle did not converge")
-            elif number in foreign:
-                yield SourceFrame(number, None, f"schema: {foreign[number]}")
-            elif (why := steps.give_moments(atoms, number) if steps is not None else None) is not None:
-                yield SourceFrame(number, None, f"unconverged: {why}")
-            else:
-                yield _or_why_not(atoms, number, dialect)
+            why = unusable_steps.get(number)
+            if why is None and steps is not None and (said := steps.give_moments(atoms, number)) is not None:
+                why = f"unconverged: {said}"
+            yield _or_why_not(atoms, number, dialect) if why is None else SourceFrame(number, None, why)
     except InputError:
         raise
     except Exception as error:  # its parsers raise anything
+        if steps is not None and steps.stopped:
+            yield SourceFrame(number + 1, None, UNCONVERGED)
+            return
         if number < 0 and isinstance(error, DAMAGED) and path.suffix in COMPRESSED:
             yield from _cut_off(path, dialect)
             return
@@ -68,9 +68,19 @@ def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
             raise InputError(f"{path}: cannot be read: {said_by_reader(error, path, dialect.format)}") from error
         yield SourceFrame(number + 1, None, f"cut off: nothing can be read after frame {number}: {error}")
         return
+    if number < 0 and steps is not None and steps.stopped:
+        yield SourceFrame(0, None, UNCONVERGED)
     lost = lost_xyz(path, number + 1) if kind in XYZ and path.is_file() else None
     if lost is not None:
         yield SourceFrame(number + 1, None, f"cut off: nothing is read after frame {number}: {lost}")
+
+
+def _unusable(steps: Steps | None) -> dict[int, str]:
+    """By the number of a step that is no label: why."""
+    if steps is None:
+        return {}
+    foreign = {number: f"schema: {why}" for number, why in steps.foreign.items()}
+    return foreign | dict.fromkeys(steps.unconverged, UNCONVERGED)
 
 
 def _or_why_not(atoms: Atoms, number: int, dialect: Dialect) -> SourceFrame:
@@ -179,7 +189,10 @@ def dpdata_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
         steps.require_one_system(path)
     has_moments = steps is not None and any(steps.moments)
     left = ("moments of DeltaSpin are not read by dpdata; leave `format` out",) if has_moments else ()
-    for number, item in enumerate(read_by_dpdata(path, dialect.format)):
+    frames = read_by_dpdata(path, dialect.format)
+    if not frames and steps is not None and steps.stopped:
+        yield SourceFrame(0, None, UNCONVERGED)
+    for number, item in enumerate(frames):
         scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
         yield SourceFrame(number, scaled, "", str(path.name), dialect.method, left)
 
