@@ -37,6 +37,12 @@ HASH_DECIMALS = 6
 """Positions that agree to 10⁻⁶ Å are the same frame."""
 
 
+def _is_left_handed(cell: Floats) -> bool:
+    """The determinant is below zero; by Python's numbers, which say nothing of those that are not finite."""
+    (a, b, c), (d, e, f), (g, h, i) = cell.tolist()
+    return bool(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) < 0)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One configuration of N atoms.
@@ -46,6 +52,9 @@ class Frame:
     cell       (3, 3)  Å, one lattice vector a row; zeros for an isolated system
     pbc                periodic in all three directions, or in none
     fields             the other inputs of models, by name: see data/fields.py
+
+    A left-handed cell is replaced by that of the opposite vectors, which is of the same crystal: codes take the
+    determinant for the volume, and DeePMD-kit would see no neighbours across its sides.
     """
 
     numbers: Ints
@@ -55,6 +64,8 @@ class Frame:
     fields: Fields = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.pbc and _is_left_handed(self.cell):
+            object.__setattr__(self, "cell", -self.cell)
         if self.fields:
             object.__setattr__(self, "fields", table.checked(self.fields, self.natoms, "frame"))
 

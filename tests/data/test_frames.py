@@ -40,6 +40,19 @@ def test_minus_zero_is_zero() -> None:
     assert frame.content_hash() == replace(frame, positions=-frame.positions).content_hash()
 
 
+def test_a_left_handed_cell_is_that_of_the_same_crystal(copper: list[Frame]) -> None:
+    """Of the opposite vectors: lengths, angles, distances and with them energies stay."""
+    right = copper[0].to_ase()
+    left = right.copy()
+    left.set_cell(right.cell.array[[1, 0, 2]])
+    frame = Frame.from_ase(left)
+    assert np.linalg.det(frame.cell) > 0
+    np.testing.assert_array_equal(frame.cell, -left.cell.array)
+    np.testing.assert_array_equal(frame.positions, right.positions)
+    np.testing.assert_allclose(frame.to_ase().get_all_distances(mic=True), right.get_all_distances(mic=True))
+    assert frame.content_hash() == Frame.from_ase(frame.to_ase()).content_hash()
+
+
 def test_a_periodic_system_needs_a_cell() -> None:
     with pytest.raises(ValueError, match="three cell vectors"):
         Frame.from_ase(Atoms("Cu", pbc=True))
