@@ -373,6 +373,9 @@ def test_steps_that_did_not_converge_are_left_out_and_counted(tmp_path: Path, fo
     assert [item.labels.energy for item in reading.frames] == [-1.0, -3.0]
     assert reading.left_out == 2
     assert reading.notes == ("2 of 4 steps are left out: the SCF cycle of 2 did not converge",)
+    read = list(source_frames(path, Dialect(format=format)))
+    assert sum(item.problem.startswith("unconverged") for item in read) == 2
+    assert [item.labeled.labels.energy for item in read if item.labeled is not None] == [-1.0, -3.0]
     if format != "vasp/outcar":
         assert reading.index == [0, 2]
 

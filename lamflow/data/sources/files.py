@@ -195,6 +195,9 @@ def dpdata_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     for number, item in enumerate(frames):
         scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
         yield SourceFrame(number, scaled, "", str(path.name), dialect.method, left)
+    lost = len(steps.converged) - len(frames) if steps is not None else 0
+    for number in range(len(frames), len(frames) + lost):  # dpdata leaves them out and does not say which they were
+        yield SourceFrame(number, None, UNCONVERGED)
 
 
 def unusable(item: SourceFrame) -> SourceFrame:
