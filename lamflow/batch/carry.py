@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -33,6 +32,7 @@ from lamflow.batch.step_state import NOBODY, StepState
 from lamflow.batch.system import Element, Request, Seen
 from lamflow.config.pods import Pod
 from lamflow.data.files import write_whole
+from lamflow.data.graph import sufficient
 from lamflow.engines import process
 from lamflow.errors import ClusterError, LamflowError, OutageError
 from lamflow.ops.operation import fraction_done
@@ -85,7 +85,7 @@ class Carried:
         self._begin()
         while True:
             now = self._look()
-            if len(now.done) >= math.ceil(enough * self.plan.jobs - 1e-9):
+            if len(now.done) >= sufficient(enough, self.plan.jobs):
                 break
             try:
                 self._judge(now)

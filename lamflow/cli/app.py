@@ -121,7 +121,7 @@ def render(
         bool, typer.Option("--driver", help="The Workflow of the run instead, whose pod drives it.")
     ] = False,
 ) -> None:
-    """Print the Argo Workflow of an iteration as YAML, for kubectl; no cluster and no storage is asked."""
+    """Print the Argo Workflows of an iteration as YAML, for kubectl; no cluster and no storage is asked."""
     from lamflow.cli import study
 
     study.render(file, None if driver else iteration)

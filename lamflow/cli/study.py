@@ -126,17 +126,16 @@ def plan(file: Path, folder: Path | None, as_json: bool) -> None:
 
 
 def render(file: Path, iteration: int | None) -> None:
-    """The manifest of an iteration, or of the run if it is None, on standard output."""
+    """The manifests of an iteration, or that of the run if it is None, on standard output."""
     import yaml
 
     from lamflow.config import load
     from lamflow.config.schema import DataStudy
-    from lamflow.driver.render import render as make_manifest
-    from lamflow.driver.render import render_run
+    from lamflow.driver.render import render_round, render_run
 
     config = load(file, DataStudy)
-    made = render_run(config) if iteration is None else make_manifest(config, iteration)
-    print(yaml.safe_dump(made, sort_keys=False, allow_unicode=True), end="")
+    made = [render_run(config)] if iteration is None else render_round(config, iteration)
+    print(yaml.safe_dump_all(made, sort_keys=False, allow_unicode=True), end="")
 
 
 def schema(manual: bool) -> None:

@@ -7,6 +7,7 @@ talks to the object store) is asked of it and written down nowhere else.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from lamflow.data.document import Entry, Result
+from lamflow.data.layout import LATE
 from lamflow.errors import StateError
 
 Resources = Literal["train", "explore", "label", "small", "driver"]
@@ -62,8 +64,8 @@ class Step(Entry):
                   the fields of the first are the step's output parameters
     details       keys of other files that drivers and reports read where they are there; `*` may be any text
     jobs          how many share the work, or the output that says so; then `most_jobs` is their largest number
-    enough        share of the jobs with which a batch system goes on; the others run on, and a step of the next round
-                  that reads what they write waits for them
+    enough        share of the jobs with which the round goes on where jobs do not end with it; the others run on, and
+                  a step of the next round that reads what they write waits for them
     at_once       how many jobs may run at the same time where the work has jobs of a fixed size; None without a limit
     work          how many units of work (simulations, models, labels) the jobs share, at most
     resources     section of `pods:` that the jobs go by
@@ -113,9 +115,12 @@ class Graph(Result):
     round      number, from 0
     name       of the round in names of steps: `iteration-3`, `start`
     stage      what people call it: the name of the stage, or of what the round does
-    attempt    how often the graph has been submitted to a cluster
+    attempt    number of the Workflow that carries it on, on a cluster
+    attempts   the largest number so far
     completed  jobs of each step that an earlier attempt finished
     outputs    output parameters of finished steps that later steps ask for, as text
+    left       attempts by the steps that were left while jobs of theirs ran, see `Step.enough`
+    late       the step that was left and is carried out to its end now; nothing else of the round remains
     """
 
     kind: str
@@ -124,8 +129,11 @@ class Graph(Result):
     stage: str
     steps: list[Step]
     attempt: int = 1
+    attempts: int = 1
     completed: dict[str, list[int]] = Field(default_factory=dict)
     outputs: dict[str, dict[str, str]] = Field(default_factory=dict)
+    left: dict[str, int] = Field(default_factory=dict)
+    late: str | None = None
 
     @property
     def title(self) -> str:
@@ -160,11 +168,39 @@ class Graph(Result):
     def remaining(self) -> list[Step]:
         """The steps that are still to be done, in their order, with what finished ones have decided written in."""
         steps = _decided(self.steps, lambda output: self.outputs.get(output.step, {}).get(output.name))
-        return [step for step in steps if self.remaining_jobs(step) != []]
+        wanted = [
+            step for step in steps if (step.name not in self.left if self.late is None else step.name == self.late)
+        ]
+        return [step for step in wanted if self.remaining_jobs(step) != []]
+
+    @property
+    def in_pieces(self) -> bool:
+        """On a cluster it may take several Workflows, one after the other."""
+        return any(step.enough < 1 or step.name == LATE for step in self.steps)
+
+    def may_leave(self, completed: Mapping[str, Sequence[int]]) -> Step | None:
+        """The step that comes next if enough of its jobs are done, with those in `completed` by step."""
+        step = next(iter(self.remaining()), None)
+        if step is None or step.enough == 1 or self.late is not None or not isinstance(step.jobs, int):
+            return None
+        done = {*self.completed.get(step.name, ()), *completed.get(step.name, ())}
+        return step if len(done) >= sufficient(step.enough, step.jobs) else None
+
+    def leaving(self, step: Step) -> Graph:
+        """The graph when a step is left whose jobs run on in the Workflow of this attempt."""
+        return self.model_copy(update={"left": {**self.left, step.name: self.attempt}})
+
+    def bringing(self, step: Step, folder: Path) -> Graph:
+        """The graph of a finished round, in the run's `folder`, of which what remains are late jobs of a step."""
+        if self.late is not None:
+            return self
+        done = {name: jobs for name, jobs in self._all_jobs(folder).items() if name != step.name}
+        update = {"attempt": self.left.get(step.name, 1), "left": {}, "late": step.name}
+        return self.without(done, folder).model_copy(update=update)
 
     def again(self, completed: Mapping[str, Sequence[int]], folder: Path) -> Graph:
         """The next attempt of the round, after one that finished the jobs in `completed` by step. See `without`."""
-        return self.without(completed, folder).model_copy(update={"attempt": self.attempt + 1})
+        return self.without(completed, folder)._next_attempt()
 
     def without(self, completed: Mapping[str, Sequence[int]], folder: Path) -> Graph:
         """The graph when the jobs in `completed` by step are done, too.
@@ -183,7 +219,27 @@ class Graph(Result):
 
     def afresh(self) -> Graph:
         """The next attempt of the round, after one that has left nothing."""
-        return self.model_copy(update={"attempt": self.attempt + 1, "completed": {}, "outputs": {}})
+        return self.model_copy(update={"completed": {}, "outputs": {}, "left": {}})._next_attempt()
+
+    def _next_attempt(self) -> Graph:
+        number = max(self.attempt, self.attempts) + 1
+        return self.model_copy(update={"attempt": number, "attempts": number})
+
+    def recorded(self, folder: Path) -> Graph:
+        """The graph when all is done of which the records are in the run's `folder`: the whole round, or late jobs."""
+        known = self._all_jobs(folder)
+        if self.late is None:
+            done = {name: jobs for name, jobs in known.items() if name not in self.left}
+            return self.without(done, folder) if self.is_complete(folder) else self
+        keys = self.step(self.late).records
+        there = [
+            job for job in known[self.late] if all((folder / key.replace("*", f"{job}")).is_file() for key in keys)
+        ]
+        return self.without({self.late: there}, folder)
+
+    def _all_jobs(self, folder: Path) -> dict[str, list[int]]:
+        """The jobs of every step that ran in a round of which the records are in the run's `folder`."""
+        return {step.name: [*range(step.jobs)] for step in self.settled(folder) if isinstance(step.jobs, int)}
 
     def _asked_for(self) -> list[Output]:
         """Outputs that later steps depend on."""
@@ -213,6 +269,11 @@ class Graph(Result):
     def is_complete(self, folder: Path) -> bool:
         """Everything that the round leaves for drivers and reports is in the run's `folder`."""
         return all(step.when is None and _has_records(step, folder) for step in self.settled(folder))
+
+
+def sufficient(share: float, jobs: int) -> int:
+    """How many of `jobs` are at least this share of them."""
+    return math.ceil(share * jobs - 1e-9)
 
 
 def _decided(steps: Sequence[Step], value: Callable[[Output], str | None]) -> list[Step]:

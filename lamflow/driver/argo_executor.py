@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lamflow.cluster import packs
-from lamflow.cluster.losses import Tries, error_of
+from lamflow.cluster.losses import Tries
+from lamflow.cluster.outcome import explanation, steps_done, succeeded
 from lamflow.cluster.retry_policy import RetryPolicy
-from lamflow.cluster.status import Job, Manifest, finished, message, phase, pods
+from lamflow.cluster.status import Job, Manifest, finished, phase, pods
 from lamflow.cluster.waiting import PendingPods
 from lamflow.cluster.workflows import ITERATION_LABEL, Workflows
 from lamflow.config.pods import Pod
@@ -24,6 +25,7 @@ from lamflow.data.layout import (
     EXPLORED,
     GRAPH,
     HISTORY,
+    LATE,
     PACKED,
     RECORD,
     REMOTE,
@@ -36,13 +38,13 @@ from lamflow.data.layout import (
     object_key,
 )
 from lamflow.driver.executor import Span
+from lamflow.driver.late import left_before
 from lamflow.driver.listener import Listener
 from lamflow.driver.run_location import RunLocation, pull_all, pull_records, refuse_others
 from lamflow.driver.rundir import RunDirectory, prune
 from lamflow.driver.site_steps import SiteSteps
-from lamflow.errors import ClusterError, LamflowError, NodeError, StateError
+from lamflow.errors import ClusterError, LamflowError, NodeError
 from lamflow.flow.kinds import kind_of
-from lamflow.ops.operation import fraction_done
 from lamflow.superops.capacity import Capacity, ClusterCapacity
 
 ATTEMPTS = 3
@@ -121,13 +123,23 @@ class ArgoExecutor:
         return started or self.workflows.find(begun.workflow(study.name)) is not None
 
     def run(self, study: DataStudy, graph: Graph, listener: Listener) -> float:
-        """See Executor. Where machines failed, what has not succeeded is tried in another Workflow.
+        """See Executor."""
+        self._spans = {}
+        self._carry_out(study, graph, listener)
+        spans = self.spans().values()
+        return max((end for _, end in spans), default=0.0) - min((start for start, _ in spans), default=0.0)
+
+    def _carry_out(self, study: DataStudy, graph: Graph, listener: Listener) -> None:
+        """Carry out what remains of a round. Where machines failed, that is tried in another Workflow.
 
         Steps that have a site run there, with what they read and write going through this driver; the others of the
-        round are a Workflow for each piece between them.
+        round are a Workflow for each piece between them (`next_piece`). Jobs of a step that is left run on in theirs,
+        which a step of the next round that reads what they write has carried out to its end.
         """
-        self._spans, failures = {}, 0
-        while graph.remaining():
+        failures = 0
+        while remaining := graph.remaining():
+            for before, late in left_before(self.directory, graph, remaining[0]):
+                self._carry_out(study, before.bringing(late, self.directory.path), listener)
             step = self.site_steps(study).next_step(graph)
             if step is not None:
                 graph = self._carry(study, graph, step, listener)
@@ -136,27 +148,28 @@ class ArgoExecutor:
             if not self.last:
                 final = self._wait(study, graph, listener)
             self._read_records(graph)
-            if phase(self.last) == "Succeeded":
-                self._note_spans()
-                if not self.site_steps(study).sites_of(graph):
+            left = graph.may_leave(succeeded(self.last)) if phase(self.last) != "Succeeded" else None
+            if left is not None or phase(self.last) == "Succeeded":
+                self._note_spans(graph)
+                if not self.site_steps(study).sites_of(graph) and not graph.in_pieces:
                     break
-                graph = self._kept(graph.again(_succeeded(self.last), self.directory.path))
+                passed = graph if left is None else graph.leaving(left)
+                graph = self._kept(passed.again(succeeded(self.last), self.directory.path))
                 continue
             failures += 1
             error = final or explanation(self.last)
             if not isinstance(error, NodeError) or failures >= ATTEMPTS:
                 raise error
             listener.says(f"{error}; trying again what has not succeeded")
-        spans = self.spans().values()
-        return max((end for _, end in spans), default=0.0) - min((start for start, _ in spans), default=0.0)
 
     def spans(self) -> dict[str, Span]:
         """See Executor. Of the last attempt, or of all pieces of a round with steps elsewhere."""
         return self._spans
 
-    def _note_spans(self) -> None:
+    def _note_spans(self, graph: Graph) -> None:
+        """Of late jobs none: they ran beside the steps of another round."""
         spans: dict[str, Span] = {}
-        for pod in pods(self.last):
+        for pod in pods(self.last) if graph.late is None else ():
             if pod.start and pod.end:
                 before = spans.get(pod.step, (pod.start, pod.end))
                 spans[pod.step] = min(before[0], pod.start), max(before[1], pod.end)
@@ -237,7 +250,7 @@ class ArgoExecutor:
                 self._read(object_key(key))
 
     def _wait(self, study: DataStudy, graph: Graph, listener: Listener) -> LamflowError | None:
-        """Watch the Workflow to its end, or until nothing in it can succeed any more; then return why.
+        """Watch the Workflow to its end, until it may be left, or until nothing in it can succeed; then return why.
 
         Raises ClusterError when a pod waits in vain.
         """
@@ -247,7 +260,11 @@ class ArgoExecutor:
         tries = Tries(pods_of(study, graph), self._checkpoints(graph), graph.completed)
         for state in map(self.workflows.explained, self.workflows.watch(name, LOOK)):
             self.last = state
-            listener.progress(steps_done(state))
+            left = graph.may_leave(succeeded(state))
+            if graph.late is None:
+                listener.progress(steps_done(state) | ({left.name: 1.0} if left is not None else {}))
+            if left is not None:
+                return None
             final = tries.final(state)
             for words in [*tries.news(state), *pending.reasons(state)]:
                 if words not in told:
@@ -292,19 +309,25 @@ class ArgoExecutor:
             if not finished(workflow) or phase(workflow) == "Succeeded":
                 return graph
             self._read_records(graph)
-            graph = graph.again(_succeeded(workflow), self.directory.path)
-            if not graph.remaining() or self.site_steps(study).next_step(graph):
+            graph = graph.again(succeeded(workflow), self.directory.path)
+            if not self._is_next_here(study, graph):
                 self.last = workflow | {"status": {**workflow["status"], "phase": "Succeeded"}}
                 return graph
             return self._begin(study, graph)
         self._read_records(graph)
-        if graph.is_complete(self.directory.path):
+        graph = graph.recorded(self.directory.path)
+        if not graph.remaining():
             self.last = {"metadata": {"name": name}, "status": {"phase": "Succeeded"}}
             return graph
         if not graph.completed and (graph.attempt > 1 or self._has_outputs(graph)):
             self._delete_outputs(graph)
             graph = graph.afresh()
         return self._begin(study, graph)
+
+    def _is_next_here(self, study: DataStudy, graph: Graph) -> bool:
+        """A Workflow may carry out what comes next of a round: it is not elsewhere, and waits for nothing late."""
+        step = next(iter(graph.remaining()), None)
+        return step is not None and step.name != LATE and self.site_steps(study).next_step(graph) is None
 
     def _begin(self, study: DataStudy, graph: Graph) -> Graph:
         from lamflow.flow.workflow import manifest
@@ -335,36 +358,6 @@ class ArgoExecutor:
 def pods_of(study: DataStudy, graph: Graph) -> dict[str, Pod]:
     """What the pods of each step are given."""
     return {step.name: getattr(study.pods, step.resources) for step in graph.steps}
-
-
-def steps_done(workflow: Manifest) -> dict[str, float]:
-    """Share of each step's pods' work that is done, for the steps that have begun."""
-    shares: dict[str, list[float]] = {}
-    for pod in pods(workflow):
-        shares.setdefault(pod.step, []).append(
-            1.0 if pod.phase == "Succeeded" else min(0.99, fraction_done(pod.progress))
-        )
-    return {step: sum(values) / len(values) for step, values in shares.items()}
-
-
-def _succeeded(workflow: Manifest) -> dict[str, list[int]]:
-    """Numbers of the jobs of each step that have succeeded."""
-    succeeded: dict[str, list[int]] = {}
-    for pod in pods(workflow):
-        if pod.phase == "Succeeded":
-            succeeded.setdefault(pod.step, []).append(pod.number)
-    return succeeded
-
-
-def explanation(failed: Manifest) -> LamflowError:
-    """Why a Workflow failed: what its first failed pod said last."""
-    name = failed["metadata"]["name"]
-    lost = sorted((pod for pod in pods(failed) if pod.phase in ("Failed", "Error")), key=lambda pod: pod.end)
-    if (failed.get("spec") or {}).get("shutdown"):
-        return StateError(f"Workflow {name} was stopped; `lamflow resume` goes on")
-    if not lost:
-        return NodeError(f"Workflow {name} failed: {message(failed) or phase(failed)}")
-    return error_of(name, lost[0])
 
 
 def _folder(number: int) -> str:

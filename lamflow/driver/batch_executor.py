@@ -18,6 +18,7 @@ from lamflow.data import layout
 from lamflow.data.document import Result
 from lamflow.data.graph import Graph, Output, Step
 from lamflow.driver.executor import Span
+from lamflow.driver.late import left_before
 from lamflow.driver.listener import Listener
 from lamflow.driver.local_executor import LocalExecutor
 from lamflow.driver.prepare import require_engines
@@ -98,20 +99,11 @@ class BatchExecutor(LocalExecutor):
                 shares[name] = share
                 listener.progress(dict(shares))
 
-            for before, late in self._left_running(graph, step):
+            for before, late in left_before(self.directory, graph, step):
                 self._carried(study, before, late, listener.says, lambda _: None).run()
             self._carried(study, graph, step, listener.says, shows).run(step.enough)
         spans = self.spans().values()
         return max((end for _, end in spans), default=0.0) - min((start for start, _ in spans), default=0.0)
-
-    def _left_running(self, graph: Graph, step: Step) -> Iterator[tuple[Graph, Step]]:
-        """Steps of the round before, with its graph, that a step reads and that were left while jobs ran."""
-        if step.name != layout.LATE:
-            return
-        before, read = self.directory.graph(graph.round - 1), {key.key for key in step.reads.values()}
-        for each in before.settled(self.directory.path):
-            if each.enough < 1 and read & set(each.writes.values()):
-                yield before, each
 
     def spans(self) -> dict[str, Span]:
         """See Executor."""

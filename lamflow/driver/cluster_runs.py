@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lamflow.cluster.losses import Tries, has_ended
+from lamflow.cluster.outcome import explanation, steps_done, succeeded
 from lamflow.cluster.preflight import refuse_unfit
 from lamflow.cluster.retry_policy import RetryPolicy, silent
 from lamflow.cluster.status import Manifest, finished, phase
@@ -18,7 +19,7 @@ from lamflow.config.pods import BATCH, HERE
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph
 from lamflow.data.run import Reference, Run
-from lamflow.driver.argo_executor import ENDING, ArgoExecutor, explanation, steps_done
+from lamflow.driver.argo_executor import ENDING, ArgoExecutor
 from lamflow.driver.listener import Listener
 from lamflow.driver.loop import begin
 from lamflow.driver.render import render_rounds, render_run
@@ -200,7 +201,7 @@ class _View:
         workflows, name = self.executor.workflows, self.config.name
         driver = workflows.find(name)
         ended = driver is None or has_ended(driver)
-        if ended or self.current is None or finished(self.current):
+        if ended or self.current is None or finished(self.current) or self._is_left():
             self._read()
         if driver is None or has_ended(driver):
             return True
@@ -220,6 +221,11 @@ class _View:
         self.listener.progress(steps_done(self.current))
         self._tell(self.current)
         return False
+
+    def _is_left(self) -> bool:
+        """Jobs of the Workflow that is looked at may run on while the round is somewhere else."""
+        done = succeeded(self.current) if self.current is not None else {}
+        return self.graph is not None and self.graph.may_leave(done) is not None
 
     def _read(self) -> None:
         """What the store knows: iterations that have finished, and the graph of the one that comes."""

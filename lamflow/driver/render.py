@@ -21,20 +21,22 @@ def render_run(study: DataStudy) -> dict[str, Any]:
 
 def render_rounds(study: DataStudy) -> list[dict[str, Any]]:
     """The Argo Workflows of the start and of a round of every stage. Raises InputError for what cannot be rendered."""
-    from lamflow.flow.workflow import manifest, next_piece
+    from lamflow.flow.workflow import manifests
 
-    return [manifest(study, graph) for graph in planned_graphs(study, ClusterCapacity()) if next_piece(study, graph)]
+    return [made for graph in planned_graphs(study, ClusterCapacity()) for made in manifests(study, graph)]
 
 
-def render(study: DataStudy, number: int) -> dict[str, Any]:
-    """The Argo Workflow of round `number`, as if the first stage went on so long; 0 is the start.
+def render_round(study: DataStudy, number: int) -> list[dict[str, Any]]:
+    """The Argo Workflows of round `number`, as if the first stage went on so long; 0 is the start.
 
+    There are several where steps in between run elsewhere, or labels may be late (`select.enough`).
     Asks neither a cluster nor an object store. Raises InputError for a round that the study never comes to, and for one
     whose steps are all elsewhere.
     """
-    from lamflow.flow.workflow import manifest, next_piece
+    from lamflow.flow.workflow import manifests
 
     graph = planned_graph(study, number, ClusterCapacity())
-    if not next_piece(study, graph):
+    made = manifests(study, graph)
+    if not made:
         raise InputError(f"{graph.title}: by `site` under `pods:` none of its steps runs on Kubernetes")
-    return manifest(study, graph)
+    return made

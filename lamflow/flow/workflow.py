@@ -28,7 +28,7 @@ from dflow import Step as DflowStep
 from lamflow.config.pods import Pod, TrainPod
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Key, Output, Step
-from lamflow.data.layout import JOB_INPUTS, JOB_OUTPUTS, PACK, PACKED, POD, is_packed
+from lamflow.data.layout import JOB_INPUTS, JOB_OUTPUTS, LATE, PACK, PACKED, POD, is_packed
 from lamflow.flow.manifest import LamWorkflow, offline
 from lamflow.ops.operation import Operation, load_operation
 
@@ -86,12 +86,29 @@ def workflow(study: DataStudy, graph: Graph, location: StoreLocation) -> Workflo
 
 
 def next_piece(study: DataStudy, graph: Graph) -> list[Step]:
-    """What of a round its next Workflow carries out: the steps that come next on the cluster, up to one elsewhere."""
+    """What of a round its next Workflow carries out: the steps that come next on the cluster, up to one elsewhere.
+
+    A step that may be left while jobs run is a piece of its own, and one that waits for such jobs begins another.
+    """
 
     def is_at_site(step: Step) -> bool:
         return study.pods.site_of(step.resources) is not None
 
-    return list(takewhile(lambda step: not is_at_site(step), dropwhile(is_at_site, graph.remaining())))
+    def goes_on(step: Step) -> bool:
+        return not is_at_site(step) and step.enough == 1 and step.name != LATE
+
+    steps = list(dropwhile(is_at_site, graph.remaining()))
+    return [*steps[:1], *(takewhile(goes_on, steps[1:]) if steps and steps[0].enough == 1 else ())]
+
+
+def manifests(study: DataStudy, graph: Graph) -> list[dict[str, Any]]:
+    """The manifests of all Workflows of a round, as if each found what it needs; see `manifest`."""
+    made = []
+    while piece := next_piece(study, graph):
+        made.append(manifest(study, graph))
+        steps = graph.steps[[step.name for step in graph.steps].index(piece[-1].name) + 1 :]
+        graph = graph.model_copy(update={"steps": steps, "attempt": graph.attempt + 1})
+    return made
 
 
 def manifest(study: DataStudy, graph: Graph) -> dict[str, Any]:

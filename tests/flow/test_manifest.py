@@ -15,7 +15,7 @@ import yaml
 from lamflow.config import Config, load, parse
 from lamflow.config.schema import DataStudy
 from lamflow.driver.plan import plan, planned_graph, planned_graphs
-from lamflow.driver.render import render
+from lamflow.driver.render import render_round
 from lamflow.errors import InputError
 from lamflow.flow.probe import probe_manifest, probed
 from lamflow.flow.run import run_manifest
@@ -24,6 +24,12 @@ from lamflow.superops.capacity import ClusterCapacity
 from tests.conftest import ROOT, STUDY, examples
 
 VALIDATOR = ROOT.parent / "shared" / "argo" / "validate_manifest.py"
+
+
+def render(study: DataStudy, number: int) -> dict[str, Any]:
+    """The Workflow of a round that is one."""
+    [made] = render_round(study, number)
+    return made
 
 
 def pods(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -282,7 +288,7 @@ def test_no_secret_reaches_a_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import json\nfrom lamflow.config import parse\nfrom lamflow.driver.render import render\n"
         "from lamflow.flow.run import run_manifest\nfrom tests.conftest import STUDY\nstudy = parse(STUDY)\n"
-        "print(json.dumps([render(study, 0), render(study, 1), run_manifest(study, 's3://b/p', 'p/')]))"
+        "print(json.dumps([render_round(study, 0), render_round(study, 1), run_manifest(study, 's3://b/p', 'p/')]))"
     )
     text = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "planted-secret" not in text
