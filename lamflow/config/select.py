@@ -203,10 +203,10 @@ class Select(Section):
     limit: Count = 50
     """Most frames labeled in one iteration."""
     enough: float = Field(1.0, gt=0, le=1)
-    """On a batch system an iteration goes on when this fraction of its label jobs has ended. The others run on, and
-    their labels join the data at the end of the next iteration. The last iteration of `budget.iterations` that labels
-    waits for all. `lamflow run --on shell` does the same on this machine; without it, and with Argo, all labels of an
-    iteration are waited for anyway."""
+    """On a batch system and on Kubernetes an iteration goes on when this fraction of its label jobs has ended. The
+    others run on, and their labels join the data at the end of the next iteration. The last iteration of
+    `budget.iterations` that labels waits for all. `lamflow run --on shell` does the same on this machine; without it,
+    all labels of an iteration are waited for here."""
     per_group: Count | None = None
     """Most frames from one explore group of the stage."""
     pick: Literal["diverse", "uncertain", "informative", "economical", "random"] = "diverse"

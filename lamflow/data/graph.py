@@ -148,6 +148,11 @@ class Graph(Result):
         """Name of the Workflow that carries the round out."""
         return f"{run}-{self.round:03d}" + (f"-{self.attempt}" if self.attempt > 1 else "")
 
+    def workflows(self, run: str) -> list[str]:
+        """Names of all Workflows that have carried it out so far."""
+        numbers = range(1, max(self.attempt, self.attempts) + 1)
+        return [self.model_copy(update={"attempt": number}).workflow(run) for number in numbers]
+
     @property
     def written(self) -> list[str]:
         """Keys of everything that its steps write, checkpoints included."""
@@ -200,7 +205,8 @@ class Graph(Result):
 
     def again(self, completed: Mapping[str, Sequence[int]], folder: Path) -> Graph:
         """The next attempt of the round, after one that finished the jobs in `completed` by step. See `without`."""
-        return self.without(completed, folder)._next_attempt()
+        graph = self.without(completed, folder)
+        return graph._next_attempt() if graph.remaining() else graph
 
     def without(self, completed: Mapping[str, Sequence[int]], folder: Path) -> Graph:
         """The graph when the jobs in `completed` by step are done, too.

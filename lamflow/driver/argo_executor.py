@@ -144,7 +144,7 @@ class ArgoExecutor:
             if step is not None:
                 graph = self._carry(study, graph, step, listener)
                 continue
-            graph, final = self._submitted(study, graph), None
+            graph, final = self._submitted(study, graph, listener), None
             if not self.last:
                 final = self._wait(study, graph, listener)
             self._read_records(graph)
@@ -182,12 +182,12 @@ class ArgoExecutor:
         return self._site_steps
 
     def _carry(self, study: DataStudy, graph: Graph, step: Step, listener: Listener) -> Graph:
-        """The graph when a step has been carried out at its site."""
-        span = self.site_steps(study).carry(graph, step, listener)
-        self._spans |= {step.name: span} if span is not None else {}
+        """The graph when a step has been carried out at its site, or was left there."""
+        state = self.site_steps(study).carry(graph, step, listener)
+        self._spans |= {step.name: state.span} if state.span is not None and graph.late is None else {}
         self._read_records(graph)
-        assert isinstance(step.jobs, int)  # noqa: S101  it has been carried out
-        return self._kept(graph.without({step.name: range(step.jobs)}, self.directory.path))
+        passed = graph if len(state.done) == state.jobs else graph.leaving(step)
+        return self._kept(passed.without({step.name: sorted(state.done)}, self.directory.path))
 
     def _kept(self, graph: Graph) -> Graph:
         """The graph, as the next driver finds it."""
@@ -291,7 +291,7 @@ class ArgoExecutor:
 
         return kept
 
-    def _submitted(self, study: DataStudy, graph: Graph) -> Graph:
+    def _submitted(self, study: DataStudy, graph: Graph, listener: Listener) -> Graph:
         """The graph whose Workflow carries the round on; it exists then, or `last` says that all is done.
 
         After a Workflow that failed comes another attempt. One that has vanished is begun again from nothing, unless
@@ -308,6 +308,8 @@ class ArgoExecutor:
                 workflow = self.workflows.wait_until_finished(name, ENDING) or workflow
             if not finished(workflow) or phase(workflow) == "Succeeded":
                 return graph
+            if graph.late is not None:
+                listener.says(f"{explanation(workflow)}; trying again what has not succeeded")
             self._read_records(graph)
             graph = graph.again(succeeded(workflow), self.directory.path)
             if not self._is_next_here(study, graph):

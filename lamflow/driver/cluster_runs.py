@@ -142,11 +142,18 @@ def logs(path: Path, location: RunLocation, iteration: int | None, *, follow: bo
     """Lines that the pods of the driver, or of an iteration, printed: those that are gone first."""
     directory = RunDirectory(path.resolve())
     mirror(directory, location.store())
-    name = directory.run().name
+    names = [directory.run().name]
     if iteration is not None:
         if not directory.has_graph(iteration):
             raise StateError(f"{location.url}: there is no iteration {iteration} yet")
-        name = directory.graph(iteration).workflow(name)
+        names = directory.graph(iteration).workflows(names[0])
+    workflows = Workflows.of(location.cluster)
+    for name in names:
+        yield from _logs(workflows, location, name, follow=follow and name == names[-1])
+
+
+def _logs(workflows: Workflows, location: RunLocation, name: str, *, follow: bool) -> Iterator[str]:
+    """Lines of one Workflow, if it is there."""
     archive, gone = Store.of(location.cluster, f"{LOGS}/{name}/"), set[str]()
     with tempfile.TemporaryDirectory() as folder:
         for item in archive.objects():
@@ -156,7 +163,9 @@ def logs(path: Path, location: RunLocation, iteration: int | None, *, follow: bo
                 archive.get(item.key, Path(folder) / pod)
                 for line in (Path(folder) / pod).read_text(errors="replace", encoding="utf-8").splitlines():
                     yield f"{pod}: {line}"
-    for line in Workflows.of(location.cluster).logs(name, follow=follow):
+    if workflows.find(name) is None:
+        return
+    for line in workflows.logs(name, follow=follow):
         if line.split(":", maxsplit=1)[0] not in gone:
             yield line
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lamflow.config.engines import EngineSettings, LabelerSettings, TrainerSettings, WalkerSettings
 from lamflow.config.learning import Config
+from lamflow.config.pods import Cluster
 from lamflow.config.schema import DataStudy, TrainingStudy
 from lamflow.data import Frame
+from lamflow.data.graph import sufficient
 from lamflow.data.run import Reference
 from lamflow.driver.pretrained import fetched
 from lamflow.driver.references import resolved
@@ -24,7 +25,7 @@ from lamflow.science.plausibility import GivenData
 from lamflow.superops.capacity import ClusterCapacity
 
 WAITS = (
-    "select.enough: without `batch` all labels of an iteration are waited for; `lamflow run FILE --on shell` runs here "
+    "select.enough: on this machine all labels of an iteration are waited for; `lamflow run FILE --on shell` runs here "
     "like a batch system and waits for this share only"
 )
 
@@ -132,10 +133,11 @@ def _beyond_budget(config: Config, structures: Mapping[str, list[Frame]]) -> lis
 def _waited_for(config: Config) -> list[str]:
     """Why all labels of an iteration are waited for, although a part of them is said to be enough."""
     pod, share = config.pods.label, config.select.enough
-    if config.batch is None:
+    if config.batch is None and config.cluster == Cluster():
         return [WAITS]
-    slots = ClusterCapacity.of(config.batch).slots("label", pod)
-    if pod.work_per_job is not None or math.ceil(share * slots - 1e-9) < slots:
+    capacity = ClusterCapacity() if config.batch is None else ClusterCapacity.of(config.batch)
+    slots = capacity.slots("label", pod)
+    if pod.work_per_job is not None or sufficient(share, slots) < slots:
         return []
     return [
         f"select.enough: {share:g} of {slots} label jobs are all of them, so all labels are waited for; "

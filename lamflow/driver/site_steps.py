@@ -11,7 +11,6 @@ from lamflow.cluster.store import Store
 from lamflow.config.schema import DataStudy
 from lamflow.data.graph import Graph, Step
 from lamflow.data.layout import AT_SITES, WORK, iteration_key
-from lamflow.driver.executor import Span
 from lamflow.driver.listener import Listener
 from lamflow.driver.run_location import pull_all
 from lamflow.driver.rundir import RunDirectory
@@ -43,8 +42,8 @@ class SiteSteps:
         """Something of the round was submitted to a site, by a driver of this machine."""
         return self.sites.round(graph.round).is_dir()
 
-    def carry(self, graph: Graph, step: Step, listener: Listener) -> Span | None:
-        """Carry out a step that comes next, and return when its jobs ran; what it has written is in the store then.
+    def carry(self, graph: Graph, step: Step, listener: Listener) -> StepState:
+        """Carry out a step that comes next until it may be left; what it has written is in the store then.
 
         Raises what `Carried.run` and the store raise.
         """
@@ -54,18 +53,21 @@ class SiteSteps:
             pull_all(RunDirectory(self.sites.store), self.store, lambda _: True, f"{key.key}/")
 
         def shows(share: float) -> None:
-            listener.progress({step.name: share})
+            if graph.late is None:
+                listener.progress({step.name: share})
 
-        self.sites.carried(self.study, graph, step, site, (listener.says, shows)).run()
+        carried = self.sites.carried(self.study, graph, step, site, (listener.says, shows))
+        carried.run(step.enough if graph.late is None else 1.0)
+        state = StepState.of_step(carried.folder)  # before files are listed: what ends later has none among them
         places = (self.sites.store / key for key in step.writes.values())
         packs.push(
             self.store, self.sites.store, [file for place in places for file in place.rglob("*") if file.is_file()]
         )
-        return StepState.read(self.sites.round(graph.round) / step.name, 0).span
+        return state
 
     def cancel(self, say: Callable[[str], None]) -> None:
-        """End what the round has in queues, whichever driver has submitted it, or say why it may still be there."""
-        for number in self.directory.graph_numbers()[-1:]:
+        """End what the last rounds have in queues, whichever driver submitted it, or say why it may still be there."""
+        for number in self.directory.graph_numbers()[-2:]:
             graph = self.directory.graph(number)
             for site in self.sites_of(graph):
                 try:
@@ -84,5 +86,7 @@ class SiteSteps:
         self.clean_up(graph)
 
     def clean_up(self, graph: Graph) -> None:
-        """Remove here what steps of a round read and wrote, which is in the store."""
-        shutil.rmtree(self.sites.store / iteration_key(graph.round), ignore_errors=True)
+        """Remove here what is in the store of a round and the one before, unless late jobs need it."""
+        for number in (graph.round - 1, graph.round):
+            if self.directory.has_graph(number) and not self.directory.graph(number).left:
+                shutil.rmtree(self.sites.store / iteration_key(number), ignore_errors=True)

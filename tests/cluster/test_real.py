@@ -513,6 +513,67 @@ def is_of(process: psutil.Process, uid: str) -> bool:
     return False
 
 
+SLOW_LABEL = f"import time; time.sleep(15){LABEL}"
+
+
+def test_an_iteration_goes_on_while_a_label_is_late(real: Real, tmp_path: Path) -> None:
+    """A pod that labels for iteration 1 stands still until iteration 2 trains; then the driver loses its pod, too."""
+    core, workflows = client.CoreV1Api(real.api), client.CustomObjectsApi(real.api)
+    plain = yaml.safe_load(STUDY.replace("limit: 6", "limit: 3\n  enough: 0.6").split("pods:")[0] + SMALL_PODS)
+    plain |= {"name": "late", "label": {"engine": "custom", "command": ["python", "-c", SLOW_LABEL]}}
+    plain["budget"], plain["pods"]["label"]["work_per_job"] = {"iterations": 3}, 1
+    real.lamflow(tmp_path, "submit", real.study(tmp_path, yaml.safe_dump(plain)))
+    held: list[psutil.Process] = []
+
+    def running(iteration: int, step: str) -> list[client.V1Pod]:
+        selector, deadline = (
+            f"lamflow/run=late,lamflow/iteration={iteration},lamflow/step={step}",
+            time.monotonic() + 900,
+        )
+        while time.monotonic() < deadline:
+            pods = core.list_namespaced_pod(real.namespace, label_selector=selector).items
+            found = [pod for pod in pods if pod.status.phase == "Running"]
+            if found:
+                return found
+            time.sleep(0.5)
+        raise AssertionError(selector)
+
+    def hold() -> None:
+        uid, deadline = running(1, "label")[0].metadata.uid, time.monotonic() + 15
+        while not held and time.monotonic() < deadline:
+            held.extend(each for each in psutil.process_iter() if "python" in each.name() and is_of(each, uid))
+        for process in held:
+            process.suspend()
+        if held:
+            running(2, "train")
+            for pod in real.driver_pods("late"):
+                core.delete_namespaced_pod(pod.metadata.name, real.namespace, grace_period_seconds=0)
+        for process in held:
+            process.resume()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    said = real.lamflow(tmp_path, "watch", "runs/late")
+    thread.join()
+    if not held:
+        pytest.skip("the pods' processes are not on this machine, or not ours to stop")
+    assert "the budget of 3 iterations is used up" in said
+    records = [
+        json.loads((tmp_path / "runs" / "late" / "iterations" / f"{number:03d}" / "result.json").read_text())
+        for number in range(4)
+    ]
+    assert (len(records[1]["selected"]["chosen"]), records[1]["late"], records[2]["merged_late"]["added"]) == (3, 1, 1)
+    assert records[3]["training_frames"] == records[0]["training_frames"] + sum(
+        len(item["selected"]["chosen"]) for item in records[1:3]
+    )
+    labeled = workflows.get_namespaced_custom_object(
+        "argoproj.io", "v1alpha1", real.namespace, "workflows", "late-001-2"
+    )
+    tries = [node for node in labeled["status"]["nodes"].values() if node["type"] == "Pod"]
+    assert [node["phase"] for node in tries] == ["Succeeded"] * 3, "nothing runs twice"
+    assert "label" in real.lamflow(tmp_path, "logs", "runs/late", "--iteration", "1"), "of all its Workflows"
+
+
 @pytest.mark.full
 def test_an_object_store_that_hangs_costs_time_and_nothing_else(real: Real, tmp_path: Path) -> None:
     core = client.CoreV1Api(real.api)

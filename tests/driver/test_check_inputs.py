@@ -144,7 +144,7 @@ def test_channels_that_isolated_structures_lack_and_shares_that_nobody_goes_on_w
     early = parse(STUDY.replace("limit: 6", "limit: 6\n  enough: 0.9"), root=tmp_path)
     [said] = check_inputs(early)
     assert (
-        "select.enough: without `batch` all labels of an iteration are waited for; `lamflow run FILE --on shell`"
+        "select.enough: on this machine all labels of an iteration are waited for; `lamflow run FILE --on shell`"
         in said
     )
     few = STUDY.replace("limit: 6", "limit: 6\n  enough: 0.9").replace("label: {parallel: 1}", "label: {parallel: 2}")
@@ -152,5 +152,7 @@ def test_channels_that_isolated_structures_lack_and_shares_that_nobody_goes_on_w
     assert (
         "0.9 of 2 label jobs are all of them, so all labels are waited for; `pods: {label: {work_per_job: 1}}`" in said
     )
+    [on_kubernetes] = check_inputs(parse(few + "cluster: {namespace: mine}\n", root=tmp_path))
+    assert on_kubernetes == said
     alone = few.replace("parallel: 2}", "parallel: 2, work_per_job: 1}")
     assert check_inputs(parse(alone + "batch: {system: shell}\n", root=tmp_path)) == []

@@ -19,8 +19,9 @@ from lamflow.driver.render import render_round
 from lamflow.errors import InputError
 from lamflow.flow.probe import probe_manifest, probed
 from lamflow.flow.run import run_manifest
-from lamflow.flow.workflow import manifest
+from lamflow.flow.workflow import manifest, next_piece
 from lamflow.superops.capacity import ClusterCapacity
+from lamflow.superops.steps import late_step
 from tests.conftest import ROOT, STUDY, examples
 
 VALIDATOR = ROOT.parent / "shared" / "argo" / "validate_manifest.py"
@@ -286,7 +287,7 @@ def test_no_secret_reaches_a_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setenv(name, "planted-secret")
     code = (
-        "import json\nfrom lamflow.config import parse\nfrom lamflow.driver.render import render\n"
+        "import json\nfrom lamflow.config import parse\nfrom lamflow.driver.render import render_round\n"
         "from lamflow.flow.run import run_manifest\nfrom tests.conftest import STUDY\nstudy = parse(STUDY)\n"
         "print(json.dumps([render_round(study, 0), render_round(study, 1), run_manifest(study, 's3://b/p', 'p/')]))"
     )
@@ -323,3 +324,24 @@ def test_one_thing_alone_patches_the_container() -> None:
     patched = "pods: {train: {memory_max: 8Gi, pod_spec_patch: {containers: [{name: main, tty: true}]}}}\n"
     with pytest.raises(InputError, match=r"both patch the pod.s container"):
         parse(STUDY.split("pods:")[0] + patched)
+
+
+def test_labels_that_may_be_late_have_a_workflow_of_their_own() -> None:
+    text = STUDY.replace("limit: 6", "limit: 6\n  enough: 0.9").replace("iterations: 2", "iterations: 4")
+    first, labels, last = render_round(parse(text), 1)
+    steps = [[step[0]["template"] for step in made["spec"]["templates"][0]["steps"]] for made in (first, labels, last)]
+    assert [step[-1] for step in steps] == ["select", "label", "merge"]
+    assert (len(steps[1]), len(steps[2])) == (1, 1)
+    assert [made["metadata"]["name"] for made in (first, labels, last)] == ["tiny-001", "tiny-001-2", "tiny-001-3"]
+    assert len(render_round(parse(text), 3)) == 1, "the last iteration that labels waits for all"
+
+    config = parse(text)
+    graph = planned_graph(config, 2, ClusterCapacity())
+    known = {"train": [0], "explore": [0, 1], "select": [0]}
+    graph = graph.model_copy(update={"steps": [*graph.steps[:-1], late_step(2), graph.steps[-1]], "completed": known})
+    decided = graph.model_copy(update={"outputs": {"select": {"decision": "label", "batches": "3"}}})
+    assert [step.name for step in next_piece(config, decided)] == ["label"]
+    left = decided.leaving(decided.remaining()[0])
+    assert [step.name for step in next_piece(config, left)] == ["late", "merge"], "late labels are waited for first"
+    stopped = graph.model_copy(update={"outputs": {"select": {"decision": "stop", "batches": "0"}}})
+    assert [step.name for step in next_piece(config, stopped)] == ["late"]
