@@ -277,9 +277,9 @@ class Graph(Result):
         return all(step.when is None and _has_records(step, folder) for step in self.settled(folder))
 
 
-def sufficient(share: float, jobs: int) -> int:
-    """How many of `jobs` are at least this share of them."""
-    return math.ceil(share * jobs - 1e-9)
+def sufficient(fraction: float, jobs: int) -> int:
+    """How many of `jobs` are at least this fraction of them."""
+    return math.ceil(fraction * jobs - 1e-9)
 
 
 def _decided(steps: Sequence[Step], value: Callable[[Output], str | None]) -> list[Step]:
