@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from lamflow.cluster.losses import error_of
 from lamflow.cluster.status import Manifest, message, phase, pods
+from lamflow.data.graph import Graph
 from lamflow.errors import LamflowError, NodeError, StateError
 from lamflow.ops.operation import fraction_done
 
 
-def steps_done(workflow: Manifest) -> dict[str, float]:
-    """Share of each step's pods' work that is done, for the steps that have begun."""
+def steps_done(workflow: Manifest, graph: Graph) -> dict[str, float]:
+    """Share of each step's pods' work that is done, for the steps that have begun; all of one that is left."""
     shares: dict[str, list[float]] = {}
     for pod in pods(workflow):
         shares.setdefault(pod.step, []).append(
             1.0 if pod.phase == "Succeeded" else min(0.99, fraction_done(pod.progress))
         )
-    return {step: sum(values) / len(values) for step, values in shares.items()}
+    left = graph.may_leave(succeeded(workflow))
+    done = {left.name: 1.0} if left is not None else {}
+    return {step: sum(values) / len(values) for step, values in shares.items()} | done
 
 
 def succeeded(workflow: Manifest) -> dict[str, list[int]]:

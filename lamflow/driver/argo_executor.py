@@ -260,10 +260,9 @@ class ArgoExecutor:
         tries = Tries(pods_of(study, graph), self._checkpoints(graph), graph.completed)
         for state in map(self.workflows.explained, self.workflows.watch(name, LOOK)):
             self.last = state
-            left = graph.may_leave(succeeded(state))
             if graph.late is None:
-                listener.progress(steps_done(state) | ({left.name: 1.0} if left is not None else {}))
-            if left is not None:
+                listener.progress(steps_done(state, graph))
+            if graph.may_leave(succeeded(state)) is not None:
                 return None
             final = tries.final(state)
             for words in [*tries.news(state), *pending.reasons(state)]:

@@ -227,7 +227,7 @@ class _View:
             self.resources.update({step.name: step.resources for step in self.graph.steps})
             self.listener.begins(self.graph)
         self.current = workflows.explained(self.current)
-        self.listener.progress(steps_done(self.current))
+        self.listener.progress(steps_done(self.current, self.graph))
         self._tell(self.current)
         return False
 

@@ -519,7 +519,8 @@ SLOW_LABEL = f"import time; time.sleep(15){LABEL}"
 def test_an_iteration_goes_on_while_a_label_is_late(real: Real, tmp_path: Path) -> None:
     """A pod that labels for iteration 1 stands still until iteration 2 trains; then the driver loses its pod, too."""
     core, workflows = client.CoreV1Api(real.api), client.CustomObjectsApi(real.api)
-    plain = yaml.safe_load(STUDY.replace("limit: 6", "limit: 3\n  enough: 0.6").split("pods:")[0] + SMALL_PODS)
+    text = STUDY.replace("limit: 6", "limit: 3\n  enough: 0.6").replace("copies: 10", "copies: 4")
+    plain = yaml.safe_load(text.split("pods:")[0] + SMALL_PODS)
     plain |= {"name": "late", "label": {"engine": "custom", "command": ["python", "-c", SLOW_LABEL]}}
     plain["budget"], plain["pods"]["label"]["work_per_job"] = {"iterations": 3}, 1
     real.lamflow(tmp_path, "submit", real.study(tmp_path, yaml.safe_dump(plain)))

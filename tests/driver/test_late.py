@@ -77,6 +77,9 @@ def test_an_iteration_goes_on_with_a_part_of_its_labels(
     assert [name for name in place.kubernetes.workflows if name.startswith("tiny-001")] == [
         "tiny-001", "tiny-001-2", "tiny-001-3",
     ]  # fmt: skip
+    printing = [line.split(":")[0] for line in cluster_runs.logs(run, RunLocation.of(study), 1)]
+    for pod in ("tiny-001-train-0", "tiny-001-2-label-2", "tiny-001-3-merge-0"):
+        assert any(name.startswith(pod) for name in printing), "logs are of all Workflows of the round"
     graph = Graph.read(directory.round(1) / "graph.json")
     assert (graph.late, graph.remaining()) == ("label", [])
 
