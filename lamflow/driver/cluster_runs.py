@@ -200,7 +200,7 @@ class _View:
         self.executor, self.listener, self.config, self.told_ones = executor, listener, config, told_ones
         self.graph: Graph | None = None
         self.current: Manifest | None = None
-        self.begun, self.told = "", set[str]()
+        self.begun, self.told = -1, set[str]()
         self.resources: dict[str, str] = {DRIVER.name: DRIVER.resources}
         self.waits = PendingPods(config.cluster.pending, self.resources)
         self.tries = Tries({}, lambda _: None)
@@ -222,8 +222,8 @@ class _View:
         self.current = workflows.find(self.graph.workflow(name)) if self.graph is not None else None
         if self.graph is None or self.current is None:
             return False
-        if self.begun != self.current["metadata"]["name"]:
-            self.begun = self.current["metadata"]["name"]
+        if self.begun != self.graph.round:
+            self.begun = self.graph.round
             self.resources.update({step.name: step.resources for step in self.graph.steps})
             self.listener.begins(self.graph)
         self.current = workflows.explained(self.current)
