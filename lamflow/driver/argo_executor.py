@@ -125,6 +125,8 @@ class ArgoExecutor:
     def run(self, study: DataStudy, graph: Graph, listener: Listener) -> float:
         """See Executor."""
         self._spans = {}
+        for name in graph.workflows(study.name)[:-1] if graph.in_pieces else ():  # pieces that another driver has seen
+            self._note_spans(self.workflows.find(name) or {})
         self._carry_out(study, graph, listener)
         spans = self.spans().values()
         return max((end for _, end in spans), default=0.0) - min((start for start, _ in spans), default=0.0)
@@ -150,7 +152,8 @@ class ArgoExecutor:
             self._read_records(graph)
             left = graph.may_leave(succeeded(self.last)) if phase(self.last) != "Succeeded" else None
             if left is not None or phase(self.last) == "Succeeded":
-                self._note_spans(graph)
+                if graph.late is None:  # late jobs ran beside the steps of another round
+                    self._note_spans(self.last)
                 if not self.site_steps(study).sites_of(graph) and not graph.in_pieces:
                     break
                 passed = graph if left is None else graph.leaving(left)
@@ -166,10 +169,9 @@ class ArgoExecutor:
         """See Executor. Of the last attempt, or of all pieces of a round with steps elsewhere."""
         return self._spans
 
-    def _note_spans(self, graph: Graph) -> None:
-        """Of late jobs none: they ran beside the steps of another round."""
+    def _note_spans(self, workflow: Manifest) -> None:
         spans: dict[str, Span] = {}
-        for pod in pods(self.last) if graph.late is None else ():
+        for pod in pods(workflow):
             if pod.start and pod.end:
                 before = spans.get(pod.step, (pod.start, pod.end))
                 spans[pod.step] = min(before[0], pod.start), max(before[1], pod.end)

@@ -109,12 +109,20 @@ def test_a_driver_and_a_late_label_that_lose_their_nodes_cost_nothing(
         assert place.argo.kill("label")
         assert place.argo.kill("driver")
 
+    def lose_while_merging() -> None:
+        until(lambda: any("tiny-001-3-merge" in name for name in place.argo.running))
+        assert place.argo.kill("driver")
+
     place.submit(lambda text: changed(text, early(place.folder / "held")))
-    thread = while_one_is_late(place, lose)
+    threads = [while_one_is_late(place, lose), threading.Thread(target=lose_while_merging)]
+    threads[1].start()
     assert place.end().state == "ended"
-    thread.join()
+    for thread in threads:
+        thread.join()
     directory = RunDirectory(place.folder / "run")
     what_came_late_is_in_the_data(directory.iterations(), directory.path)
+    steps = [step.name for step in directory.iterations()[1].steps]
+    assert steps == ["train", "explore", "select", "label", "merge"], "pieces that the first driver has seen, too"
     ended = [pod.rsplit(": ", 1) for pod in label_pods(place, 1)]
     assert sorted(code for _, code in ended) == ["0", "0", "0", "137"], "Argo starts what was lost again"
     assert {pod for pod, _ in ended} == {f"tiny-001-2-label-{job}" for job in range(3)}
