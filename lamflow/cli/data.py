@@ -127,8 +127,8 @@ def _methods(loaded: Loaded) -> Counter[str]:
 
 
 def _features(loaded: Loaded) -> tuple[Features, Any]:
-    trajectory, steps = _numbered(loaded.trajectories), [item.origin.method for item in loaded.items]
-    return features(loaded.labeled, _numbered(list(zip(trajectory, steps, strict=True)))), trajectory
+    trajectory, methods = _numbered(loaded.trajectories), [item.origin.method for item in loaded.items]
+    return features(loaded.labeled, _numbered(list(zip(trajectory, methods, strict=True)))), trajectory
 
 
 def _numbered(names: Sequence[Hashable]) -> Ints:

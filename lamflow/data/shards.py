@@ -146,9 +146,8 @@ class Shard:
         """What `save` wrote into `folder`. Raises StateError for a file that is missing or damaged."""
         arrays = read_arrays(folder / LABEL_ARRAYS)
         labels = {row.name: arrays[row.name] for row in table.label_fields() if row.name in arrays}
-        places = {name: arrays[name] for name in ("number", "trajectory", "method")}
-        state = arrays.get("state", np.full((len(arrays["number"]), 2), np.nan))  # earlier versions have none
-        return cls(About.read(folder / SHARD), PackedFrames.load(folder / FRAMES), labels, **places, state=state)
+        places = {name: arrays[name] for name in ("number", "trajectory", "method", "state")}
+        return cls(About.read(folder / SHARD), PackedFrames.load(folder / FRAMES), labels, **places)
 
 
 def shards_below(folder: Path) -> list[Path]:

@@ -448,6 +448,36 @@ class TestExamination:
         [warning] = examine(config_of(("Cu", "Ag"), train={"pretrained": model}))
         assert "the pre-trained model has never seen Ag" in warning
 
+    def test_fine_tuning_a_head_that_has_never_seen_an_element_that_others_know(
+        self, lam: Path, tmp_path: Path
+    ) -> None:
+        import torch
+
+        loaded = torch.load(lam, weights_only=True)
+        heads = loaded["model"]["_extra_state"]["model_params"]["model_dict"]
+        for name, branch in heads.items():
+            branch["info"] = {"observed_type": ["Cu"] if name == "copper" else ["Ag", "Cu"]}
+        torch.save(loaded, tmp_path / "seen.pt")
+        [warning] = examine(
+            config_of(("Cu", "Ag"), train={"pretrained": {"file": tmp_path / "seen.pt", "head": "copper"}})
+        )
+        [other] = [name for name in heads if name != "copper"]
+        assert "the head copper has never seen Ag: it must learn them from your data alone" in warning
+        assert f"by other heads ({other})" in warning
+        assert (
+            examine(config_of(("Cu", "Ag"), train={"pretrained": {"file": tmp_path / "seen.pt", "head": other}})) == []
+        )
+
+    def test_a_descriptor_of_the_input_that_a_pretrained_model_replaces(self, lam: Path) -> None:
+        def warnings(descriptor: dict[str, Any]) -> list[str]:
+            given = {"input": {"model": {"descriptor": descriptor}}}
+            return examine(config_of(train={"pretrained": {"file": lam, "head": "copper"}, **given}))
+
+        [warning] = warnings({"type": "se_atten", "rcut": 6.5})
+        assert "train.input.model.descriptor: not used" in warning
+        assert "rcut 6.5 (the model's is 4.8)" in warning
+        assert warnings({"type": "se_atten", "rcut": 4.8}) == []
+
     def test_a_student_that_sees_further_than_its_teacher_is_warned_of(self, lam: Path) -> None:
         teacher = {"engine": "deepmd", "model": {"file": lam, "head": "copper"}}
         student = {"phases": [], "input": {"model": {"descriptor": {"type": "se_e2_a", "rcut": 9.0}}}}

@@ -54,8 +54,8 @@ def check_pretrained(
         _check_magnetic(phase, path, magnetic)
         _check_elements(cards[path].path, cards[path].heads, study.elements, "pre-trained model")
         _check_needs(path, cards[path].heads)
-        warnings |= dict.fromkeys(_strange(cards[path], study.elements))
         _check_heads(cards[path], source, phase, study)
+        warnings |= dict.fromkeys(_strange(cards[path], source, study))
     return list(warnings)
 
 
@@ -260,14 +260,39 @@ def _unseen(heads: Sequence[HeadCard], elements: Sequence[str]) -> list[str]:
     return [element for element in elements if seen and element not in seen]
 
 
-def _strange(card: ModelCard, elements: Sequence[str]) -> list[str]:
-    """A warning about elements that fine-tuning must learn from nothing."""
-    strangers = _unseen(card.heads, elements)
+def _strange(card: ModelCard, source: PretrainedModel, study: ExaminedStudy) -> list[str]:
+    """A warning about elements that fine-tuning must learn from nothing, or that the chosen head must."""
+    strangers = _unseen(card.heads, study.elements)
+    if strangers:
+        return [
+            f"{card.path}: the pre-trained model has never seen {', '.join(strangers)}, though its type map has them; "
+            "it must learn them from your data alone"
+        ]
+    names = [head.name for head in card.heads]
+    chosen = None if study.heads else chosen_head(card.path, names, source.head, random=True, aliases=card.aliases)
+    strangers = _unseen([head for head in card.heads if head.name == chosen], study.elements)
     if not strangers:
         return []
+    others = [head.name for head in card.heads if not _unseen([head], strangers)]
     return [
-        f"{card.path}: the pre-trained model has never seen {', '.join(strangers)}, though its type map has them; it "
-        "must learn them from your data alone"
+        f"{card.path}: the head {chosen} has never seen {', '.join(strangers)}: it must learn them from your data "
+        f"alone, with a descriptor that knows them by other heads{' (' + ', '.join(others) + ')' if others else ''}"
+    ]
+
+
+def replaced_architecture(descriptor: Mapping[str, Any], path: Path) -> list[str]:
+    """A warning about a descriptor of the input for which that of a pre-trained model stands in."""
+    own = next(iter(branches(read_definition(path)).values())).get("descriptor", {})
+    other = [
+        f"{key} {value} (the model's is {own[key]})"
+        for key, value in descriptor.items()
+        if own.get(key, value) != value
+    ]
+    if not other:
+        return []
+    return [
+        f"train.input.model.descriptor: not used, for models that start from {path} have its descriptor; yours differs "
+        f"in {', '.join(other)}; leave it out, or start from scratch"
     ]
 
 

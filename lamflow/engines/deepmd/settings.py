@@ -193,7 +193,12 @@ class DeepmdTraining(TrainerSettings):
                 "train.phases: every model of the committee is the same pre-trained model as it is, so they can never "
                 "disagree; fine-tune them, or give members other models or heads"
             )
-        return examine.check_pretrained(self._beginnings(), study, self.magnetic_elements)
+        warnings = examine.check_pretrained(self._beginnings(), study, self.magnetic_elements)
+        for index in self._first_models():
+            path, given = self._architecture(index), self._given_model(index).get("descriptor")
+            if isinstance(path, Path) and isinstance(given, dict):
+                warnings += examine.replaced_architecture(given, expand(path))
+        return warnings
 
     def examine_data(self, study: ExaminedStudy, frames: Sequence[Any]) -> list[str]:
         """Whether atoms have more neighbours than the models look at."""
@@ -259,6 +264,16 @@ class DeepmdTraining(TrainerSettings):
     def magnetic_elements(self) -> Sequence[str]:
         """See TrainerSettings."""
         return self.spin.elements if self.spin is not None else ()
+
+    def _given_model(self, index: int) -> dict[str, Any]:
+        """The model section of the input of model `index` as the user gave it, empty where lamflow's stands in."""
+        parts = [self.input]
+        if self.variants:
+            parts.insert(0, self.variants[index // self.models].input)
+        if self.input_file is not None:
+            parts.append(read_input(self.input_file))
+        model = next((part["model"] for part in parts if "model" in part), {})
+        return dict(model) if isinstance(model, dict) else {}
 
     def merged_input(self, index: int = 0) -> dict[str, Any]:
         """The input of model `index`: its variant's over the user's over that of the file over the defaults, section by
