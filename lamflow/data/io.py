@@ -21,6 +21,7 @@ from lamflow.data.ase_labels import ase_with_labels, labels_from_ase
 from lamflow.data.extxyz import write_images
 from lamflow.data.frames import Frame, LabeledFrame, Labels
 from lamflow.data.gate import Reading, admit
+from lamflow.data.gaussian_log import gaussian_log
 from lamflow.data.hdf5 import is_hdf5, unpacked
 from lamflow.data.images import images_of
 from lamflow.data.npy import CHARGE_SPIN, FORMATS, charge_spins, read_frames, read_labeled_frames, systems_below
@@ -123,6 +124,9 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
     by_array = is_hdf5(path, format) or (path.is_dir() and (format is None or format in FORMATS))
     if keys and (by_array or path.is_dir() or (format and not _ase_knows(format))):
         raise InputError(f"{path}: keys: the labels of such data have their names; leave keys out")
+    log = gaussian_log(path, format_of(path, format))
+    if log.problem:
+        raise InputError(f"{path}: {log.problem}")
     if by_array:
         frames, notes = _by_array(path, format)
     elif path.is_dir() or (format and not _ase_knows(format)):
@@ -135,6 +139,7 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
         frames, index, left_out, notes = _by_ase(path, format, keys or {})
     if not frames:
         raise InputError(f"{path}: there is no labeled frame in it" + (f": {notes[0]}" if notes else ""))
+    notes += tuple(counted(dict.fromkeys(unread(log.state, frames[0]), len(frames)), len(frames)))
     index = index or list(range(len(frames)))
     if not by_array:
         admit(frames, path, index)

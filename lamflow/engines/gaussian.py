@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, JsonValue, model_validator
 
 from lamflow.data import FailureKind, Frame, LabeledFrame, Labels
+from lamflow.data.gaussian_log import CORRELATED
 from lamflow.data.io import read_labeled
 from lamflow.engines import process
 from lamflow.engines.commands import PROGRAMS
@@ -32,8 +33,6 @@ BEYOND_SCF = (
     r"\b(?:[rou]*(?:mp[2-5]|ccd|ccsd|cisd|cid|qcisd|bd|cis|casscf)|td|tda|[rou]*\w*(?:2plyp|dsd|pbe0dh|pbeqidh)\w*)\b"
 )
 """Methods whose forces are not those of the energy after `SCF Done`."""
-CORRELATED = re.compile(r"\bEUMP2\s*=|\bE2\s*\(\w+\)\s*=|\bE\(CORR\)\s*=|E\(TD-HF/TD-DFT\)|\bE\(CI\)\s*=")
-"""What they print of theirs."""
 
 
 class Gaussian(ProgramSettings):

@@ -17,6 +17,7 @@ from lamflow.data import fields as table
 from lamflow.data.ase_labels import STRESS, labels_from_ase
 from lamflow.data.fields import ENERGY, FORCES, VIRIAL
 from lamflow.data.frames import Frame, LabeledFrame
+from lamflow.data.gaussian_log import gaussian_log
 from lamflow.data.images import images_of
 from lamflow.data.io import read_by_dpdata
 from lamflow.data.layout import MANIFEST
@@ -45,9 +46,13 @@ def ase_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     """Frames of a file that ASE reads, one after the other; those before the place where a file is cut off count."""
     kind = format_of(path, dialect.format)
     steps = steps_of(path, kind)
-    number, unusable_steps = -1, _unusable(steps)
+    number, unusable_steps, log = -1, _unusable(steps), gaussian_log(path, kind)
+    if log.problem:
+        yield SourceFrame(0, None, f"schema: {log.problem}")
+        return
     try:
         for number, atoms in enumerate(images_of(path, dialect.format)):
+            atoms.info |= log.state
             why = unusable_steps.get(number)
             if why is None and steps is not None and (said := steps.give_moments(atoms, number)) is not None:
                 why = f"unconverged: {said}"
@@ -189,12 +194,18 @@ def dpdata_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
         steps.require_one_system(path)
     has_moments = steps is not None and any(steps.moments)
     left = ("moments of DeltaSpin are not read by dpdata; leave `format` out",) if has_moments else ()
-    frames = read_by_dpdata(path, dialect.format)
+    log = gaussian_log(path, dialect.format or "")
+    if log.problem:
+        yield SourceFrame(0, None, f"schema: {log.problem}")
+        return
+    frames, state = read_by_dpdata(path, dialect.format), state_of(log.state)
     if not frames and steps is not None and steps.stopped:
         yield SourceFrame(0, None, UNCONVERGED)
     for number, item in enumerate(frames):
         scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
-        yield SourceFrame(number, scaled, "", str(path.name), dialect.method, left)
+        yield SourceFrame(
+            number, scaled, "", str(path.name), dialect.method, (*left, *unread(log.state, scaled)), state
+        )
     lost = len(steps.converged) - len(frames) if steps is not None else 0
     for number in range(len(frames), len(frames) + lost):  # dpdata leaves them out and does not say which they were
         yield SourceFrame(number, None, UNCONVERGED)
