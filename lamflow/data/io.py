@@ -25,7 +25,7 @@ from lamflow.data.gaussian_log import gaussian_log
 from lamflow.data.hdf5 import is_hdf5, unpacked
 from lamflow.data.images import images_of
 from lamflow.data.npy import CHARGE_SPIN, FORMATS, charge_spins, read_frames, read_labeled_frames, systems_below
-from lamflow.data.steps import XYZ, Steps, count_xyz, format_of, said_by_reader, steps_of
+from lamflow.data.steps import UNREAD_STRESS, XYZ, Steps, count_xyz, format_of, said_by_reader, steps_of
 from lamflow.data.unread import counted, flat_info, unread, unread_of
 from lamflow.errors import InputError
 
@@ -135,6 +135,8 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
         if steps is not None and len(steps.converged) > len(frames):
             left_out = len(steps.converged) - len(frames)
             notes = (f"{left_out} of {len(steps.converged)} steps are left out: {_why(len(steps.unconverged))}",)
+        if steps is not None and steps.stress and all(item.labels.virial is None for item in frames):
+            notes += tuple(counted({UNREAD_STRESS: len(frames)}, len(frames)))
     else:
         frames, index, left_out, notes = _by_ase(path, format, keys or {})
     if not frames:

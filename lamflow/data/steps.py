@@ -18,6 +18,7 @@ from lamflow.data.vasp_moments import AFTER, TITLE, NoMomentsError, give_moments
 from lamflow.errors import InputError
 
 XYZ = ("extxyz", "xyz")
+UNREAD_STRESS = "the stress that CP2K prints is not read by dpdata; models learn no virial of these frames"
 SMALLEST_STRESS = 1e-3
 """eV/Å³; components below are noise of the code."""
 
@@ -30,12 +31,14 @@ class Steps:
     atoms      of each, the atoms of its run in their order; empty for formats that are not asked
     moments    of each, what DeltaSpin says of its moments as text; empty for steps without
     stopped    the code ended at a cycle that did not converge, of which there is no step
+    stress     a stress is printed that readers may not know
     """
 
     converged: tuple[bool, ...]
     atoms: tuple[str, ...] = ()
     moments: tuple[str, ...] = ()
     stopped: bool = False
+    stress: bool = False
 
     @property
     def unconverged(self) -> list[int]:
@@ -199,8 +202,16 @@ def steps_of(path: Path, format: str) -> Steps | None:
     if format == "espresso-out":
         return _espresso(path)
     if format in ("cp2k/output", "cp2kdata/e_f"):
-        return Steps((), stopped=any("SCF run NOT converged" in line for line in lines_of(path)))
+        return _cp2k(path)
     return None
+
+
+def _cp2k(path: Path) -> Steps:
+    stopped, stress = False, False
+    for line in lines_of(path):
+        stopped |= "SCF run NOT converged" in line
+        stress |= line.lstrip().startswith("STRESS|")
+    return Steps((), stopped=stopped, stress=stress)
 
 
 @dataclass

@@ -29,6 +29,7 @@ from lamflow.data.shards import Shard, SourceFrame
 from lamflow.data.sources import Dialect, Scale, source_frames
 from lamflow.data.sources.dialect import force_units, unit_factor
 from lamflow.data.sources.files import ase_frame
+from lamflow.data.steps import UNREAD_STRESS
 from lamflow.data.writers import write_lmdb, write_parquet, write_xyz
 from lamflow.engines.registry import evaluator
 from lamflow.engines.spin_lattice import SpinLatticeLabels, iron_frames
@@ -528,3 +529,14 @@ def test_a_shard_gives_back_what_it_was_made_of(tmp_path: Path) -> None:
     assert back.about.trajectories == ["t0", "t1"]
     assert back.trajectory.tolist() == [0, 1, 0, 1]
     assert all(same(one, other) for one, other in zip(back, frames(), strict=True))
+
+
+@pytest.mark.parametrize("stress", ["", " STRESS| Analytical stress tensor [GPa]\n"])
+def test_the_stress_of_cp2k_is_said_to_be_left_out(tmp_path: Path, stress: str) -> None:
+    recorded = Path(__file__).parents[1] / "engines" / "outputs" / "cp2k-2023.1-converged.out.gz"
+    (tmp_path / "cp2k.out").write_text(gzip.decompress(recorded.read_bytes()).decode() + stress)
+    [item] = source_frames(tmp_path / "cp2k.out", Dialect(format="cp2k/output"))
+    assert item.labeled is not None
+    assert [*item.unread] == ([UNREAD_STRESS] if stress else [])
+    notes = read_source(tmp_path / "cp2k.out", "cp2k/output").notes
+    assert [*notes] == ([f"1 of 1 frames: {UNREAD_STRESS}"] if stress else [])

@@ -25,7 +25,17 @@ from lamflow.data.manifest import Origin, read_manifest
 from lamflow.data.npy import CHARGE_SPIN, charge_spins, frames_at_most, read_labeled_frames, systems_below
 from lamflow.data.shards import SourceFrame
 from lamflow.data.sources.dialect import MATERIALS_PROJECT, Dialect, Scale, aliased, scale_of
-from lamflow.data.steps import XYZ, Steps, format_of, lines_of, lost_xyz, said_by_reader, steps_of, whole_xyz
+from lamflow.data.steps import (
+    UNREAD_STRESS,
+    XYZ,
+    Steps,
+    format_of,
+    lines_of,
+    lost_xyz,
+    said_by_reader,
+    steps_of,
+    whole_xyz,
+)
 from lamflow.data.unread import flat_info, state_of, unread
 from lamflow.data.walk import folders_with
 from lamflow.errors import InputError, StateError
@@ -192,8 +202,6 @@ def dpdata_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     steps = steps_of(path, dialect.format or "") if path.is_file() else None
     if steps is not None:
         steps.require_one_system(path)
-    has_moments = steps is not None and any(steps.moments)
-    left = ("moments of DeltaSpin are not read by dpdata; leave `format` out",) if has_moments else ()
     log = gaussian_log(path, dialect.format or "")
     if log.problem:
         yield SourceFrame(0, None, f"schema: {log.problem}")
@@ -203,12 +211,19 @@ def dpdata_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
         yield SourceFrame(0, None, UNCONVERGED)
     for number, item in enumerate(frames):
         scaled = (dialect.scale or Scale()).applied(item, has_stress=False)
+        left = _left_by_dpdata(steps, item) if steps is not None else []
         yield SourceFrame(
             number, scaled, "", str(path.name), dialect.method, (*left, *unread(log.state, scaled)), state
         )
     lost = len(steps.converged) - len(frames) if steps is not None else 0
     for number in range(len(frames), len(frames) + lost):  # dpdata leaves them out and does not say which they were
         yield SourceFrame(number, None, UNCONVERGED)
+
+
+def _left_by_dpdata(steps: Steps, item: LabeledFrame) -> list[str]:
+    """What an output has and dpdata does not read."""
+    moments = ["moments of DeltaSpin are not read by dpdata; leave `format` out"] if any(steps.moments) else []
+    return [*moments, *([UNREAD_STRESS] if steps.stress and item.labels.virial is None else ())]
 
 
 def unusable(item: SourceFrame) -> SourceFrame:
