@@ -29,6 +29,7 @@ MARKS: dict[str, list[pytest.MarkDecorator]] = {
     "beside_dpgen2": [pytest.mark.deepmd, pytest.mark.slow],
     "cleaning": [VESIN, pytest.mark.slow],
     "cleaning_curve": [VESIN, pytest.mark.deepmd, pytest.mark.slow],
+    "cleaning_rare": [VESIN],
     "cleaning_scale": [VESIN, pytest.mark.slow],
     "cleaning_training": [VESIN, pytest.mark.deepmd, pytest.mark.slow],
     "hundred_heads": [VESIN, pytest.mark.deepmd, pytest.mark.slow],
