@@ -91,7 +91,7 @@ class RunDirectory:
 
     def require_rounds(self) -> None:
         """Raise StateError for a run that has ended, or has data, and of whose rounds nothing is there."""
-        if self.graph_numbers() or not self.exists():
+        if self.graph_numbers() or self.finished_rounds() or not self.exists():
             return
         if self.run().state in ("converged", "ended") or any((self.path / INDEX).glob("*")):
             raise StateError(f"{self.path / ROUNDS}: the rounds of the run are missing; {REPAIR}")
