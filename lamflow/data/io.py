@@ -25,7 +25,7 @@ from lamflow.data.gaussian_log import gaussian_log
 from lamflow.data.hdf5 import is_hdf5, unpacked
 from lamflow.data.images import images_of
 from lamflow.data.npy import CHARGE_SPIN, FORMATS, charge_spins, read_frames, read_labeled_frames, systems_below
-from lamflow.data.steps import UNREAD_STRESS, XYZ, Steps, count_xyz, format_of, said_by_reader, steps_of
+from lamflow.data.steps import UNREAD_STRESS, XYZ, count_xyz, format_of, said_by_reader, steps_of, steps_of_one_system
 from lamflow.data.unread import counted, flat_info, unread, unread_of
 from lamflow.errors import InputError
 
@@ -68,7 +68,7 @@ def _structures(path: Path, format: str | None, types: Sequence[str]) -> list[Fr
             return [frame for system in systems.values() for frame in read_frames(system)]
     if path.is_dir() and (format is None or format in FORMATS):
         return [frame for system in systems_below(path, format) for frame in read_frames(system)]
-    _steps(path, format)
+    steps_of_one_system(path, format)
     if path.is_dir() or (format and format != PYMATGEN and not _ase_knows(format)):
         system = _dpdata_system(path, format, labeled=False)
         return [_frame_of(system, index, path, types) for index in range(system.get_nframes())]
@@ -80,14 +80,6 @@ def _structures(path: Path, format: str | None, types: Sequence[str]) -> list[Fr
         except ValueError as error:
             raise InputError(f"{path}: structure {number}: {error}") from error
     return frames
-
-
-def _steps(path: Path, format: str | None) -> Steps | None:
-    """What an output says of its steps. Raises InputError for one of several runs whose atoms differ."""
-    steps = steps_of(path, format_of(path, format)) if path.is_file() else None
-    if steps is not None:
-        steps.require_one_system(path)
-    return steps
 
 
 def _images(path: Path, format: str | None) -> list[Atoms]:
@@ -131,7 +123,7 @@ def read_source(path: Path, format: str | None = None, keys: Mapping[str, str] |
         frames, notes = _by_array(path, format)
     elif path.is_dir() or (format and not _ase_knows(format)):
         frames = read_by_dpdata(path, format)
-        steps = _steps(path, format)
+        steps = steps_of_one_system(path, format)
         if steps is not None and len(steps.converged) > len(frames):
             left_out = len(steps.converged) - len(frames)
             notes = (f"{left_out} of {len(steps.converged)} steps are left out: {_why(len(steps.unconverged))}",)
@@ -174,7 +166,7 @@ def _by_ase(
     images = _ase_read(path, format)
     for atoms in images:
         atoms.info = flat_info(atoms.info)
-    steps = _steps(path, format)
+    steps = steps_of_one_system(path, format)
     unconverged = set(steps.unconverged) if steps is not None else set()
     if steps is not None:
         unconverged |= {number for number, atoms in enumerate(images) if steps.give_moments(atoms, number) is not None}

@@ -206,6 +206,14 @@ def steps_of(path: Path, format: str) -> Steps | None:
     return None
 
 
+def steps_of_one_system(path: Path, format: str | None) -> Steps | None:
+    """`steps_of` a file in a format, or in the one that ASE guesses. Raises InputError for runs whose atoms differ."""
+    steps = steps_of(path, format_of(path, format)) if path.is_file() else None
+    if steps is not None:
+        steps.require_one_system(path)
+    return steps
+
+
 def _cp2k(path: Path) -> Steps:
     stopped, stress = False, False
     for line in lines_of(path):

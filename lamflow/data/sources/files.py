@@ -34,6 +34,7 @@ from lamflow.data.steps import (
     lost_xyz,
     said_by_reader,
     steps_of,
+    steps_of_one_system,
     whole_xyz,
 )
 from lamflow.data.unread import flat_info, state_of, unread
@@ -188,9 +189,8 @@ def _origins(path: Path) -> dict[tuple[str, int], Origin]:
     """Origins of the frames of lamflow's data sets at or below a folder, by their system and place."""
     found: dict[tuple[str, int], Origin] = {}
     for folder in folders_with(path, MANIFEST):
-        with contextlib.suppress(
-            InputError, StateError
-        ):  # of another program, or damaged: frames are read all the same
+        # a manifest of another program, or a damaged one: frames are read all the same
+        with contextlib.suppress(InputError, StateError):
             for record in read_manifest(folder).frames:
                 found[f"{folder}/{record.system}", record.index] = record.origin
     return found
@@ -199,9 +199,7 @@ def _origins(path: Path) -> dict[tuple[str, int], Origin]:
 def dpdata_frames(path: Path, dialect: Dialect) -> Iterator[SourceFrame]:
     """Frames of a file or folder in a format of dpdata's."""
     dialect.require(f"{dialect.format}, which dpdata reads,", {"units"})
-    steps = steps_of(path, dialect.format or "") if path.is_file() else None
-    if steps is not None:
-        steps.require_one_system(path)
+    steps = steps_of_one_system(path, dialect.format)
     log = gaussian_log(path, dialect.format or "")
     if log.problem:
         yield SourceFrame(0, None, f"schema: {log.problem}")

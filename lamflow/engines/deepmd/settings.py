@@ -195,9 +195,9 @@ class DeepmdTraining(TrainerSettings):
             )
         warnings = examine.check_pretrained(self._beginnings(), study, self.magnetic_elements)
         for index in self._first_models():
-            path, given = self._architecture(index), self._given_model(index).get("descriptor")
-            if isinstance(path, Path) and isinstance(given, dict):
-                warnings += examine.replaced_architecture(given, expand(path))
+            path, model = self._architecture(index), self._given(index).get("model", {})
+            if isinstance(path, Path) and isinstance(model.get("descriptor"), dict):
+                warnings += examine.replaced_architecture(model["descriptor"], expand(path))
         return warnings
 
     def examine_data(self, study: ExaminedStudy, frames: Sequence[Any]) -> list[str]:
@@ -265,27 +265,22 @@ class DeepmdTraining(TrainerSettings):
         """See TrainerSettings."""
         return self.spin.elements if self.spin is not None else ()
 
-    def _given_model(self, index: int) -> dict[str, Any]:
-        """The model section of the input of model `index` as the user gave it, empty where lamflow's stands in."""
-        parts = [self.input]
-        if self.variants:
-            parts.insert(0, self.variants[index // self.models].input)
+    def _given(self, index: int) -> dict[str, Any]:
+        """What the user says of the input of model `index`: its variant's over `input` over that of the file."""
+        given: dict[str, Any] = {}
         if self.input_file is not None:
-            parts.append(read_input(self.input_file))
-        model = next((part["model"] for part in parts if "model" in part), {})
-        return dict(model) if isinstance(model, dict) else {}
+            given |= {key: value for key, value in read_input(self.input_file).items() if not key.startswith("_")}
+        given |= self.input
+        if self.variants:
+            given |= self.variants[index // self.models].input
+        return given
 
     def merged_input(self, index: int = 0) -> dict[str, Any]:
         """The input of model `index`: its variant's over the user's over that of the file over the defaults, section by
         section."""
         model, loss = (MODEL, LOSS) if self.spin is None else (SPIN_MODEL, SPIN_LOSS)
         merged: dict[str, Any] = {"model": model, "learning_rate": LEARNING_RATE, "loss": loss, "training": {}}
-        if self.input_file is not None:
-            given = read_input(self.input_file)
-            merged |= {key: value for key, value in given.items() if not key.startswith("_")}
-        merged |= self.input
-        if self.variants:
-            merged |= self.variants[index // self.models].input
+        merged |= self._given(index)
         copied: dict[str, Any] = json.loads(json.dumps(merged))
         for name in STEPS:
             copied["training"].pop(name, None)
